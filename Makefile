@@ -1,0 +1,62 @@
+# `make` lists what there is. Needs Python 3.11, 3.12 or 3.13, and nothing else.
+
+PYTHON ?= python3
+VENV ?= .venv
+ARGS ?=
+
+PY := $(VENV)/bin/python
+READY := $(VENV)/.ready node_modules/.ready
+CODE := $(wildcard detection tests benchmarks function_app.py)
+
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+.PHONY: help setup demo test soak bench lint format schemas lock clean
+
+help: ## this list
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' Makefile
+	@echo
+	@echo "  PYTHON=python3.13 chooses the Python, VENV=.venv-3.13 its folder, ARGS=... is handed on."
+
+setup: $(READY) ## prepare .venv and node_modules (the other targets do it by themselves)
+
+# A stamp is written last, so that what failed half-way does not count as made.
+$(VENV)/.ready: requirements-dev.txt scripts/venv
+	@scripts/venv "$(PYTHON)" "$(VENV)"
+
+# All virtual environments share node_modules, hence the bar: another one does not make it again.
+node_modules/.ready: package.json package-lock.json .npmrc | $(VENV)/.ready
+	@echo "making node_modules"
+	@scripts/npm "$(VENV)" ci --ignore-scripts
+	@touch $@
+
+demo: $(VENV)/.ready ## see what it detects, on made-up logs, here in the terminal
+	@$(PY) -m detection demo $(ARGS)
+
+test: $(READY) ## run the tests
+	$(PY) -m pytest --durations=10 $(ARGS)
+
+soak: $(READY) ## run the long random worlds
+	$(PY) -m pytest -m soak -s $(ARGS)
+
+bench: $(VENV)/.ready ## measure speed and memory
+	$(PY) -m benchmarks $(ARGS)
+
+lint: $(VENV)/.ready ## check style, types and the arrows between modules
+	$(VENV)/bin/ruff check .
+	$(VENV)/bin/ruff format --check .
+	$(VENV)/bin/mypy $(CODE)
+	$(VENV)/bin/lint-imports --no-logo
+
+format: $(VENV)/.ready ## format the code and repair what ruff can
+	$(VENV)/bin/ruff check --fix .
+	$(VENV)/bin/ruff format .
+
+schemas: $(READY) ## write again the files that are made from code
+	$(PY) -m tests.regenerate $(ARGS)
+
+lock: $(VENV)/.ready ## write the lock files from pyproject.toml and package.json (ARGS=--upgrade for newer versions)
+	scripts/lock "$(VENV)" $(ARGS)
+
+clean: ## remove everything make has made
+	rm -rf .venv .venv-* "$(VENV)" node_modules out .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -1,0 +1,1 @@
+"""Pairs privileged configuration changes with the abuse signals that follow them."""

@@ -1,0 +1,57 @@
+"""`demo`: three made-up days, 48 hourly runs, the alerts as an on-call reads them, and what to make of it."""
+
+import tempfile
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from detection.cli.options import AlertFormat
+from detection.cli.output import progress, say, write_alert
+from detection.cli.story import write_logs
+from detection.cli.summary import summary
+from detection.replay import Replayed, compare, moments, replay
+from detection.rule import Rule, default_rule, load_rule
+from detection.sources.files import Files
+
+BEGIN = datetime(2026, 6, 8, tzinfo=UTC)
+HISTORY = timedelta(days=1)
+RUNS = 48
+
+
+def demo(
+    out: Annotated[
+        Path | None, typer.Option("--out", metavar="DIR", help="Keep the made-up logs in this folder.")
+    ] = None,
+) -> None:
+    """See what it detects: made-up logs of three days, read by 48 hourly runs, here in the terminal."""
+    with tempfile.TemporaryDirectory() as folder:
+        logs = out or Path(folder)
+        logs.mkdir(parents=True, exist_ok=True)
+        write_logs(logs, BEGIN)
+        _run(logs)
+    if out:
+        say(f"The logs are in {out}. Try: python -m detection matches --logs {out} --at 2026-06-10T12:00:00Z")
+
+
+def _run(logs: Path) -> None:
+    rule = load_rule(default_rule())
+    source = Files(logs, rule.tables, arrival="stamped")
+    first = BEGIN + HISTORY
+    at = moments(first + timedelta(minutes=5), first + timedelta(hours=RUNS), rule.query_frequency)
+    runs: list[Replayed] = []
+    with progress() as bar:
+        for one in bar.track(replay(rule, source, at), total=len(at), description="48 hourly runs"):
+            runs.append(one)
+            for verdict in one.told:
+                write_alert(verdict, rule, one.record.windows.now, AlertFormat.text)
+        compared = compare(
+            _published(rule), source, bar.track(runs, description="the published rule, same runs")
+        )
+    print(summary(rule, runs, compared))
+
+
+def _published(rule: Rule) -> Rule:
+    published = rule.sequence.published
+    return load_rule(published.rule) if published else rule

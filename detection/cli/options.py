@@ -1,0 +1,44 @@
+"""Options that several commands share."""
+
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from detection.timestamps import duration, moment
+
+
+class Format(StrEnum):
+    """How results are printed."""
+
+    table = "table"
+    csv = "csv"
+    json = "json"
+
+
+class AlertFormat(StrEnum):
+    """How alerts are printed."""
+
+    text = "text"
+    json = "json"
+
+
+Logs = Annotated[
+    Path,
+    typer.Option("--logs", metavar="DIR", help="Folder of exported logs: <table>*.jsonl, .csv or .parquet."),
+]
+RuleName = Annotated[
+    str | None,
+    typer.Option("--rule", metavar="NAME", help="Rule folder, see `rules`; the default rule if not given."),
+]
+
+
+def time_option(name: str, text: str) -> Any:  # noqa: ANN401  # typer has no public type for an option
+    """An option that takes a moment with a zone."""
+    return typer.Option(name, parser=moment, metavar="TIME", help=f"{text} (ISO 8601 with a zone)")
+
+
+def span_option(name: str, text: str) -> Any:  # noqa: ANN401  # as above
+    """An option that takes a duration."""
+    return typer.Option(name, parser=duration, metavar="PT1H", help=f"{text} (ISO 8601 duration)")

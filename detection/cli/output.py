@@ -1,0 +1,107 @@
+"""How results and remarks are written: rows as a table, CSV or JSON lines; remarks on stderr."""
+
+import csv
+import json
+import sys
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict
+from datetime import datetime
+
+from pydantic_core import to_json
+from rich.console import Console
+from rich.progress import Progress
+from rich.table import Table
+from rich.text import Text
+
+from detection.cli.options import AlertFormat, Format
+from detection.events import Rejected
+from detection.incidents.grouping import Verdict
+from detection.messages.text import inert, lines
+from detection.rows import Output
+from detection.rule import Rule
+from detection.sources.files import Files
+from detection.withheld import HeldBack
+
+TABLE_ROWS = 50
+
+
+def say(text: str) -> None:
+    """A remark, on stderr."""
+    print(text, file=sys.stderr)
+
+
+def progress() -> Progress:
+    """A progress bar on stderr; nothing where nobody looks."""
+    return Progress(console=Console(stderr=True), transient=True, disable=not sys.stderr.isatty())
+
+
+def json_line(value: object) -> None:
+    """One JSON value, one line."""
+    print(to_json(value, ensure_ascii=True).decode())
+
+
+def write_rows(rows: Iterable[Mapping[str, object]], columns: Sequence[str], form: Format) -> None:
+    """Rows in the chosen form; a table shows the first of many and says how many there are."""
+    if form is Format.json:
+        for row in rows:
+            json_line(row)
+    elif form is Format.csv:
+        writer = csv.writer(sys.stdout, lineterminator="\n")
+        writer.writerow(columns)
+        writer.writerows([_cell(row[name]) for name in columns] for row in rows)
+    else:
+        _table(list(rows), columns)
+
+
+def say_loaded(source: Files) -> None:
+    """The columns that nobody asks for, named once a table."""
+    for table, loaded in source.loaded.items():
+        if loaded.ignored:
+            say(f"ignored columns of {table}: {', '.join(map(inert, loaded.ignored))}")
+
+
+def say_rejected(rejected: Mapping[str, Rejected]) -> None:
+    """What was left out, a line for each reason, with the place of the first."""
+    for reason, one in rejected.items():
+        say(f"left out: {one.count:,} x {reason} (first: {inert(one.first)})")
+
+
+def say_held_back(held: HeldBack) -> None:
+    """What was read and is not told, and why."""
+    reasons = {
+        "published pair that only a re-stamped row makes": held.restamped,
+        "event older than the window by its own time": held.too_late,
+        "event ahead of now by its own time": held.waiting,
+    }
+    for reason, number in reasons.items():
+        if number:
+            say(f"held back: {number:,} x {reason}")
+
+
+def write_alert(
+    verdict: Verdict, rule: Rule, now: datetime, form: AlertFormat, *, with_pairs: bool = False
+) -> None:
+    """An alert as an on-call reads it, or as one line of JSON, there with its pairs if wanted."""
+    if verdict.alert is None:
+        return
+    if form is AlertFormat.text:
+        print("\n".join(lines(verdict.alert, rule)) + "\n")
+        return
+    output, pairs = Output(rule), (pair for part in verdict.told for pair in part.pairs())
+    rows = {"pairs": [output.row(pair, now) for pair in pairs]} if with_pairs else {}
+    json_line(asdict(verdict.alert) | rows)
+
+
+def _table(rows: Sequence[Mapping[str, object]], columns: Sequence[str]) -> None:
+    table = Table(*columns)
+    for row in rows[:TABLE_ROWS]:
+        table.add_row(*(Text(inert(_cell(row[name]))) for name in columns))
+    Console(width=None if sys.stdout.isatty() else 200).print(table)
+    more = f"; the first {TABLE_ROWS} are shown" if len(rows) > TABLE_ROWS else ""
+    say(f"{len(rows):,} rows{more}")
+
+
+def _cell(value: object) -> str:
+    if value is None:
+        return ""
+    return json.dumps(value) if isinstance(value, list | dict) else str(value)

@@ -1,0 +1,53 @@
+"""`replay`: the alerts that hourly runs over the past would have told."""
+
+from collections.abc import Iterator
+from datetime import datetime, timedelta
+from typing import Annotated
+
+import typer
+
+from detection.cli.options import AlertFormat, Logs, RuleName, span_option, time_option
+from detection.cli.output import progress, say, say_loaded, say_rejected, write_alert
+from detection.replay import Replayed, moments
+from detection.replay import replay as replayed
+from detection.rule import default_rule, load_rule
+from detection.sources.files import Files
+from detection.timestamps import moment
+
+
+def replay(
+    logs: Logs,
+    begin: Annotated[datetime, time_option("--from", "The first run")],
+    end: Annotated[datetime, time_option("--to", "The last run is at or before this")],
+    every: Annotated[
+        timedelta | None, span_option("--every", "Between runs; the rule's queryFrequency if not given")
+    ] = None,
+    skip: Annotated[str, typer.Option(metavar="TIME,…", help="Runs that did not happen.")] = "",
+    rule: RuleName = None,
+    form: Annotated[
+        AlertFormat, typer.Option("--format", help="An alert is a line in json.")
+    ] = AlertFormat.text,
+    pairs: Annotated[
+        bool, typer.Option("--pairs", help="With every pair, as `matches` prints it (json).")
+    ] = False,
+) -> None:
+    """Run the rule over the past on a fresh memory and print the alerts. Never posts anything.
+
+    Each run sees only what had arrived: _ingested, or else the row's time stamp, at or before its moment.
+    """
+    chosen = load_rule(rule or default_rule())
+    source = Files(logs, chosen.tables, arrival="stamped")
+    say_loaded(source)
+    skipped = {moment(text.strip()) for text in skip.split(",") if text.strip()}
+    at = moments(begin, end, every or chosen.query_frequency, skipped)
+    last = None
+    for last in _with_progress(replayed(chosen, source, at), len(at)):
+        for verdict in last.told:
+            write_alert(verdict, chosen, last.record.windows.now, form, with_pairs=pairs)
+    say_rejected(last.record.rejected if last else {})
+    say(f"{len(at):,} runs")
+
+
+def _with_progress(runs: Iterator[Replayed], number: int) -> Iterator[Replayed]:
+    with progress() as bar:
+        yield from bar.track(runs, total=number, description="replaying")

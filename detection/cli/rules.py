@@ -1,0 +1,21 @@
+"""`rules`: the rule folders, valid or what is wrong with them."""
+
+import sys
+from dataclasses import asdict
+from typing import Annotated
+
+import typer
+
+from detection.cli.options import Format
+from detection.cli.output import write_rows
+from detection.rule import RuleStatus, statuses
+
+
+def rules(
+    form: Annotated[Format, typer.Option("--format", help="A JSON object is a line.")] = Format.table,
+) -> None:
+    """List the rules; exit code 2 if one of them is not valid."""
+    found = statuses()
+    write_rows((asdict(one) for one in found), list(RuleStatus.__dataclass_fields__), form)
+    if not all(one.valid for one in found):
+        sys.exit(2)

@@ -1,0 +1,30 @@
+"""What can go wrong, as one small tree.
+
+    DetectionError
+    ├── ConfigurationError   yours to mend: a setting, a rule folder, a missing table
+    ├── DataError            the logs cannot be read as what they claim to be
+    └── ServiceError         a service failed; the next run tries again
+        └── Incomplete       an answer that is not the whole answer
+
+Anything else that escapes is a bug of this project, and is shown with its traceback.
+"""
+
+
+class DetectionError(Exception):
+    """Base of every error this project raises on purpose; its text is one sentence for the user."""
+
+
+class ConfigurationError(DetectionError):
+    """Something the user set or wrote is wrong: a setting, a rule folder, an argument, a missing table."""
+
+
+class DataError(DetectionError):
+    """The logs are there but cannot be read as what they claim to be."""
+
+
+class ServiceError(DetectionError):
+    """A service did not do its part; trying again later is the remedy."""
+
+
+class Incomplete(ServiceError):
+    """An answer that is not the whole answer: it is never correlated, and nothing is marked."""

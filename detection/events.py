@@ -1,0 +1,125 @@
+"""Rows of a query's answer become events; what cannot become one is counted with its reason. Pure."""
+
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from hashlib import sha256
+from typing import Any, NamedTuple
+
+from detection.rule import Side
+from detection.window import Window
+
+# A row of an answer as the query API sends it: dynamic columns are JSON text, datetimes ISO 8601 text in UTC.
+Row = tuple[Any, ...]
+
+
+class Event(NamedTuple):
+    """A change or a signal.
+
+    `id` is its natural key, `time` its own time (UTC), `kind` what happened; `row` holds the columns
+    that rule.yaml declares for its side, in that order.
+    """
+
+    id: str
+    time: datetime
+    actor: str
+    kind: str
+    row: Row
+
+
+@dataclass(frozen=True, slots=True)
+class Rejected:
+    """How many rows were left out for one reason, and where the first of them stands."""
+
+    count: int
+    first: str
+
+
+@dataclass(frozen=True, slots=True)
+class Health:
+    """What one source holds in its window: silence is explained by it.
+
+    `rows` read, `named` of them naming an actor, `newest` the latest time stamp (UTC) or None.
+    """
+
+    rows: int
+    named: int
+    newest: datetime | None
+
+
+@dataclass(frozen=True, slots=True)
+class Events:
+    """The events of one side: those `inside` its window, and what lay outside by their own time."""
+
+    inside: Sequence[Event]
+    too_late: Sequence[Event] = ()
+    waiting: Sequence[Event] = ()
+
+    @property
+    def read(self) -> Sequence[Event]:
+        """Every event that was read."""
+        return [*self.inside, *self.too_late, *self.waiting]
+
+
+@dataclass(frozen=True, slots=True)
+class Logs:
+    """Everything one run read, complete. A source that cannot say so raises Incomplete instead.
+
+    `rejected` is by reason; `health` is by side.
+    """
+
+    changes: Events
+    signals: Events
+    rejected: Mapping[str, Rejected] = field(default_factory=dict)
+    health: Mapping[str, Health] = field(default_factory=dict)
+
+
+def to_events(rows: Iterable[Row], side: Side, window: Window, *, once: bool) -> Events:
+    """The events among the rows of one side, in the order of the rows.
+
+    An event's own time decides: older than the window is too late, ahead of it waits for its time.
+    With `once`, rows of equal id, actor and own time count as one event, the first.
+    """
+    events: Collection[Event] = list(map(_reader(side), rows))
+    if once:
+        events = unique(events)
+    inside: list[Event] = []
+    too_late: list[Event] = []
+    waiting: list[Event] = []
+    after, until = window.after, window.until
+    for event in events:
+        if event.time <= after:
+            too_late.append(event)
+        elif until and event.time > until:
+            waiting.append(event)
+        else:
+            inside.append(event)
+    return Events(inside, too_late, waiting)
+
+
+def unique(events: Collection[Event]) -> Collection[Event]:
+    """The events without duplicates; of equal id, own time and actor the first stays."""
+    if len({event.id for event in events}) == len(events):
+        return events
+    first: dict[tuple[str, datetime, str], Event] = {}
+    for event in events:
+        first.setdefault((event.id, event.time, event.actor), event)
+    return first.values()
+
+
+def _reader(side: Side) -> Callable[[Row], Event]:
+    ident, full, time, actor, kind = (
+        side.at(name) for name in (side.id, side.full_row, side.time, side.actor, side.kind)
+    )
+
+    def read(row: Row) -> Event:
+        if not row[ident]:
+            row = (*row[:ident], _digest(row[full]), *row[ident + 1 :])
+        return Event(row[ident], datetime.fromisoformat(row[time]), row[actor], row[kind], row)
+
+    return read
+
+
+def _digest(full_row: str) -> str:
+    """An id for a row that has none: rows equal in full have the same."""
+    return "row_" + sha256(full_row.encode()).hexdigest()[:32]

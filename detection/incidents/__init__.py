@@ -1,0 +1,1 @@
+"""Incidents: grouped (pure), remembered (the index), kept (the port Table)."""

@@ -1,0 +1,235 @@
+"""The incident index: what a rule has told, kept so that nothing is told twice and nothing is lost.
+
+One partition per rule folder. Rows of a key share a prefix with the key's hash:
+
+    k|<hash>|a|<commit>                      an alert
+    k|<hash>|h                               head: the key, its commit number, the last writer
+    k|<hash>|i|<number>                      an incident
+    k|<hash>|m|<day>|<side>|<commit>|<part>  marks of that side's events of that day
+    p|<day>|<hash>                           the key has marks of that day; they go when the day goes
+    r|<now>                                  the record of a run
+    w                                        the watermark
+
+Every transaction of a key writes its head, whose version is the lock: of two runs that judge one key at
+the same time, one commits and the other judges again. The watermark is the last write of a run.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from hashlib import sha256
+from itertools import islice
+from typing import TypeVar
+
+from pydantic import TypeAdapter
+
+from detection.incidents.alert import Alert
+from detection.incidents.grouping import Incident, Mark, Memory, Verdict
+from detection.incidents.keys import Key
+from detection.incidents.table import (
+    OPERATIONS,
+    Conflict,
+    Delete,
+    Entity,
+    Insert,
+    Operation,
+    Put,
+    Replace,
+    Table,
+    Value,
+)
+from detection.timestamps import iso, moment
+
+Item = TypeVar("Item")
+
+PURGED_PER_RUN = 5_000  # mark rows removed in one run, so that its work stays bounded
+_MARK_BYTES = 8
+_PROPERTY_BYTES = 64_000  # of the 64 KiB that a property may have; a whole number of marks
+_ROW_BYTES = 15 * _PROPERTY_BYTES  # of the 1 MiB that a row may have
+_INCIDENT = TypeAdapter(Incident)
+_ALERT = TypeAdapter(Alert)
+_KEY = TypeAdapter(Key)
+
+
+class Index:
+    """The index of one rule. `token` names the run: by it a commit whose answer was lost is recognised."""
+
+    def __init__(self, table: Table, rule: str, token: str) -> None:
+        self._table = table
+        self._partition = rule
+        self._token = token
+
+    def watermark(self) -> datetime | None:
+        """The frozen moment of the last complete run (UTC), or None before the first."""
+        entity = self._table.get(self._partition, "w")
+        return _watermark(entity) if entity else None
+
+    def recall(self, key: Key) -> Memory:
+        """All that is known of a key, in one scan."""
+        prefix = _prefix(key)
+        memory = Memory(key)
+        marks: dict[str, set[Mark]] = {"changes": set(), "signals": set()}
+        for entity in self._table.scan(self._partition, f"{prefix}h", f"{prefix}n"):
+            kind, *rest = entity.row.removeprefix(prefix).split("|")
+            if kind == "h":
+                memory = replace(memory, commits=int(entity.values["commits"]), version=entity.version)
+            elif kind == "i":  # in the order of their numbers, so the newest stays
+                memory = replace(memory, incident=_INCIDENT.validate_json(_joined(entity.values)))
+            else:
+                marks[rest[1]].update(_marks(entity.values))
+        return replace(memory, changes=frozenset(marks["changes"]), signals=frozenset(marks["signals"]))
+
+    def commit(self, verdict: Verdict) -> None:
+        """Commits a verdict, all of it or nothing.
+
+        Raises Conflict when the key has changed since it was recalled: recall it and judge again.
+        """
+        memory = verdict.memory
+        token = f"{self._token}#{memory.commits}"
+        try:
+            self._table.write(self._partition, _operations(verdict, token))
+        except Conflict:
+            # It may have happened, and only the answer been lost on the way.
+            head = self._table.get(self._partition, _prefix(memory.key) + "h")
+            if head is None or head.values["token"] != token:
+                raise
+
+    def finish(self, now: datetime, record: bytes) -> None:
+        """The last write of a complete run: its record, and the watermark, which only moves forward."""
+        written: list[Operation] = [Put(f"r|{_sortable(now)}", _split(record))]
+        entity = self._table.get(self._partition, "w")
+        values = {"now": iso(now)}
+        if entity is None:
+            written.append(Insert("w", values))
+        elif _watermark(entity) < now:
+            written.append(Replace("w", values, entity.version))
+        try:
+            self._table.write(self._partition, written)
+        except Conflict:  # another run finished in between; look again at how far it came
+            self.finish(now, record)
+
+    def incidents(self) -> Iterator[tuple[Key, Incident]]:
+        """Every incident with its key, key by key."""
+        key: Key = ()
+        for entity in self._table.scan(self._partition, "k|", "k}"):
+            kind = entity.row.split("|")[2]
+            if kind == "h":
+                key = _KEY.validate_json(_joined(entity.values))
+            elif kind == "i":
+                yield key, _INCIDENT.validate_json(_joined(entity.values))
+
+    def alerts(self) -> Iterator[Alert]:
+        """Every alert, key by key in the order of commits."""
+        for entity in self._table.scan(self._partition, "k|", "k}"):
+            if entity.row.split("|")[2] == "a":
+                yield _ALERT.validate_json(_joined(entity.values))
+
+    def close(self, key: Key) -> None:
+        """Closes the key's newest incident: it takes no more alerts. Raises Conflict, as `commit` does."""
+        memory = self.recall(key)
+        if memory.incident is None:
+            return
+        closed = replace(memory.incident, status="closed")
+        memory = replace(memory, commits=memory.commits + 1, incident=closed)
+        head = _head(memory, f"{self._token}#{memory.commits}")
+        self._table.write(self._partition, [head, _incident(memory.key, closed)])
+
+    def purge(self, before: datetime, limit: int = PURGED_PER_RUN) -> int:
+        """Removes the marks of days that end before the moment, at most `limit` rows; returns how many.
+
+        `before` is where the changes window of the *watermark* begins: an outage must not forget.
+        A day is kept on top, for a clock that goes back.
+        """
+        last = f"p|{_day(before - timedelta(days=1))}"
+        removed = 0
+        for entity in self._table.scan(self._partition, "p|", last):
+            _, day, digest = entity.row.split("|")
+            prefix = f"k|{digest}|m|{day}|"
+            rows = [
+                one.row
+                for one in islice(self._table.scan(self._partition, prefix, prefix + "~"), limit - removed)
+            ]
+            for chunk in _chunks(rows, OPERATIONS):
+                self._table.write(self._partition, [Delete(row) for row in chunk])
+            removed += len(rows)
+            if removed >= limit:
+                break
+            self._table.write(self._partition, [Delete(entity.row)])
+        return removed
+
+
+def _operations(verdict: Verdict, token: str) -> list[Operation]:
+    memory = verdict.memory
+    operations = [_head(memory, token)]
+    if verdict.alert and memory.incident:
+        operations.append(_incident(memory.key, memory.incident))
+        row = f"{_prefix(memory.key)}a|{memory.commits:010}"
+        operations.append(Insert(row, _split(_ALERT.dump_json(verdict.alert))))
+    return [*operations, *_mark_operations(verdict)]
+
+
+def _head(memory: Memory, token: str) -> Operation:
+    row = _prefix(memory.key) + "h"
+    values: dict[str, Value] = {
+        "commits": memory.commits,
+        "token": token,
+        **_split(_KEY.dump_json(memory.key)),
+    }
+    return Insert(row, values) if memory.version is None else Replace(row, values, memory.version)
+
+
+def _incident(key: Key, incident: Incident) -> Operation:
+    return Put(f"{_prefix(key)}i|{incident.number:06}", _split(_INCIDENT.dump_json(incident)))
+
+
+def _mark_operations(verdict: Verdict) -> Iterator[Operation]:
+    memory = verdict.memory
+    by_day: dict[tuple[str, str], bytearray] = {}
+    for side, marked in (("changes", verdict.change_marks), ("signals", verdict.signal_marks)):
+        for key, event in marked.items():
+            by_day.setdefault((_day(event.time), side), bytearray()).extend(key)
+    for (day, side), marks in by_day.items():
+        for part, chunk in enumerate(_chunks(marks, _ROW_BYTES)):
+            yield Insert(f"{_prefix(memory.key)}m|{day}|{side}|{memory.commits:010}|{part}", _split(chunk))
+    for day in {day for day, _ in by_day}:
+        yield Put(f"p|{day}|{_digest(memory.key)}", {})
+
+
+def _marks(values: Mapping[str, Value]) -> Iterator[Mark]:
+    joined = _joined(values)
+    return (joined[at : at + _MARK_BYTES] for at in range(0, len(joined), _MARK_BYTES))
+
+
+def _split(content: Sequence[int]) -> dict[str, Value]:
+    """Bytes as properties b0, b1, …: one alone may not hold them."""
+    return {f"b{number}": bytes(chunk) for number, chunk in enumerate(_chunks(content, _PROPERTY_BYTES))}
+
+
+def _joined(values: Mapping[str, Value]) -> bytes:
+    parts = (values.get(f"b{number}") for number in range(len(values)))
+    return b"".join(part for part in parts if isinstance(part, bytes))
+
+
+def _chunks(content: Sequence[Item], size: int) -> Iterator[Sequence[Item]]:
+    return (content[at : at + size] for at in range(0, len(content), size))
+
+
+def _prefix(key: Key) -> str:
+    return f"k|{_digest(key)}|"
+
+
+def _digest(key: Key) -> str:
+    """Keys hold hostile text of any length; their hash can always be a row's name."""
+    return sha256(_KEY.dump_json(key)).hexdigest()[:32]
+
+
+def _day(time: datetime) -> str:
+    return time.astimezone(UTC).date().isoformat()
+
+
+def _sortable(now: datetime) -> str:
+    return now.astimezone(UTC).strftime("%Y%m%dT%H%M%S.%fZ")
+
+
+def _watermark(entity: Entity) -> datetime:
+    return moment(str(entity.values["now"]))

@@ -1,0 +1,66 @@
+"""The grouping key: which alerts belong together, and the ids that follow from it. Pure."""
+
+import json
+from collections.abc import Iterable, Iterator, Sequence
+from hashlib import sha256
+from typing import Literal
+
+from detection.correlate import Chain, chain
+from detection.events import Event
+from detection.rule import EntityMapping, Rule, Side
+
+# The decisive entities with their values, sorted by name, as in (("Account", "alice@example.com"),).
+Key = tuple[tuple[str, str], ...]
+
+
+def by_key(chains: Iterable[Chain], rule: Rule) -> dict[Key, list[Chain]]:
+    """The chains by grouping key: the values of the entities that `matchingMethod` makes decisive."""
+    keys: dict[Key, list[Chain]] = {}
+    for one in chains:
+        for key, part in _split(one, rule):
+            keys.setdefault(key, []).append(part)
+    return keys
+
+
+def identity(kind: Literal["al", "in"], rule: Rule, key: Key, number: int) -> str:
+    """A stable id from committed state alone: the rule's folder, the key, and a number that only commits raise."""
+    text = json.dumps([kind, rule.folder, key, number])
+    return f"{kind}_{sha256(text.encode()).hexdigest()[:20]}"
+
+
+def _split(one: Chain, rule: Rule) -> Iterator[tuple[Key, Chain]]:
+    """A chain by the values of the decisive entities on either side; pairs of equal values stay together."""
+    decisive = _decisive(rule)
+    changes = _by_values(one.changes, decisive, rule.sequence.changes)
+    signals = _by_values(one.signals, decisive, rule.sequence.signals)
+    for left, some in changes.items():
+        for right, others in signals.items():
+            part = chain(one.actor, some, others, rule.sequence.within, once=one.once)
+            if part.spans:
+                yield tuple(sorted(left + right)), part
+
+
+def _decisive(rule: Rule) -> list[tuple[str, str]]:
+    """Name and column of everything that two alerts must share to be of one incident."""
+    method, chosen = rule.grouping.matching_method, rule.grouping.group_by_entities
+    if method == "AnyAlert":
+        return []
+    mappings = [one for one in rule.entity_mappings if method == "AllEntities" or one.entity_type in chosen]
+    return [named for mapping in mappings for named in _named(mapping)]
+
+
+def _named(mapping: EntityMapping) -> list[tuple[str, str]]:
+    """The entity's type is name enough unless it has several identifiers."""
+    if len(mapping.field_mappings) == 1:
+        return [(mapping.entity_type, mapping.field_mappings[0].column_name)]
+    return [(f"{mapping.entity_type}.{one.identifier}", one.column_name) for one in mapping.field_mappings]
+
+
+def _by_values(
+    events: Iterable[Event], decisive: Sequence[tuple[str, str]], side: Side
+) -> dict[Key, list[Event]]:
+    places = [(name, side.at(column)) for name, column in decisive if column in side.columns]
+    parts: dict[Key, list[Event]] = {}
+    for event in events:
+        parts.setdefault(tuple((name, str(event.row[at] or "")) for name, at in places), []).append(event)
+    return parts

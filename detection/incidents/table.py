@@ -1,0 +1,177 @@
+"""The port Table: a key-value table with optimistic locking, as Azure Table Storage has it.
+
+A row lives in a partition and holds plain values. Writes come as one transaction within a partition:
+all of it happens or none. The service's limits are checked here, for every implementation alike,
+because the emulator does not enforce them (docs: learn.microsoft.com, "Understanding the Table
+service data model" and "Performing entity group transactions").
+"""
+
+import base64
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import count
+from typing import Protocol
+
+from detection.errors import ServiceError
+
+Value = str | int | bool | bytes
+
+OPERATIONS = 100
+REQUEST_BYTES = 4 * 2**20
+ENTITY_BYTES = 2**20
+PROPERTY_BYTES = 64 * 2**10
+PROPERTIES = 252
+KEY_CHARACTERS = 512  # 1 KiB as UTF-16
+_FORBIDDEN_IN_KEYS = re.compile(r"[/\\#?\x00-\x1f\x7f-\x9f]")
+_OPERATION_OVERHEAD = 1_024  # headers and framing of one operation in the batch, generously
+
+
+class Conflict(ServiceError):
+    """A transaction was refused because a row is not as the writer knew it; nothing was written."""
+
+
+@dataclass(frozen=True, slots=True)
+class Entity:
+    """A stored row: its key, the store's version token, and its values."""
+
+    row: str
+    version: str
+    values: Mapping[str, Value]
+
+
+@dataclass(frozen=True, slots=True)
+class Insert:
+    """Writes a row that must not exist yet."""
+
+    row: str
+    values: Mapping[str, Value]
+
+
+@dataclass(frozen=True, slots=True)
+class Replace:
+    """Writes over a row that must still have this version."""
+
+    row: str
+    values: Mapping[str, Value]
+    version: str
+
+
+@dataclass(frozen=True, slots=True)
+class Put:
+    """Writes a row whether it exists or not."""
+
+    row: str
+    values: Mapping[str, Value]
+
+
+@dataclass(frozen=True, slots=True)
+class Delete:
+    """Removes a row; a row that is not there is no error."""
+
+    row: str
+
+
+Operation = Insert | Replace | Put | Delete
+
+
+class Table(Protocol):
+    """A table of partitions of rows. Every call may raise ServiceError."""
+
+    def get(self, partition: str, row: str) -> Entity | None:
+        """One row, or None."""
+        ...
+
+    def scan(self, partition: str, first: str, last: str) -> Iterator[Entity]:
+        """The rows with first <= key < last, in the order of their keys."""
+        ...
+
+    def write(self, partition: str, operations: Sequence[Operation]) -> None:
+        """One transaction: all operations or none. Raises Conflict when a row is not as expected."""
+        ...
+
+
+class MemoryTable:
+    """A table in memory: for the demo, for replays, and for a job that keeps nothing."""
+
+    def __init__(self) -> None:
+        self._partitions: dict[str, dict[str, Entity]] = {}
+        self._versions = count(1)
+
+    def get(self, partition: str, row: str) -> Entity | None:
+        return self._partitions.get(partition, {}).get(row)
+
+    def scan(self, partition: str, first: str, last: str) -> Iterator[Entity]:
+        rows = self._partitions.get(partition, {})
+        yield from [rows[row] for row in sorted(rows) if first <= row < last]
+
+    def write(self, partition: str, operations: Sequence[Operation]) -> None:
+        check(partition, operations)
+        rows = dict(self._partitions.get(partition, {}))
+        for operation in operations:
+            self._apply(operation, rows)
+        self._partitions[partition] = rows
+
+    def _apply(self, operation: Operation, rows: dict[str, Entity]) -> None:
+        current = rows.get(operation.row)
+        if isinstance(operation, Delete):
+            rows.pop(operation.row, None)
+            return
+        if isinstance(operation, Insert) and current:
+            raise Conflict(f"row {operation.row} exists already")
+        if isinstance(operation, Replace) and (current is None or current.version != operation.version):
+            raise Conflict(f"row {operation.row} has changed")
+        rows[operation.row] = Entity(operation.row, f"v{next(self._versions)}", dict(operation.values))
+
+
+def check(partition: str, operations: Sequence[Operation]) -> None:
+    """Refuses, as a bug of the caller, what the real service would refuse.
+
+    Raises ValueError naming the limit.
+    """
+    rows = [operation.row for operation in operations]
+    _require(
+        0 < len(rows) <= OPERATIONS, f"{len(rows)} operations in a transaction; 1 to {OPERATIONS} are allowed"
+    )
+    _require(len(set(rows)) == len(rows), "a row stands twice in a transaction")
+    for key in (partition, *rows):
+        _require(
+            len(key) <= KEY_CHARACTERS and not _FORBIDDEN_IN_KEYS.search(key), f"{key[:80]!r} cannot be a key"
+        )
+    sizes = [_size(operation) for operation in operations]
+    _require(sum(sizes) <= REQUEST_BYTES, f"a transaction of {sum(sizes)} bytes; {REQUEST_BYTES} are allowed")
+
+
+def _size(operation: Operation) -> int:
+    """What an operation takes in the request, at most; checks its properties on the way."""
+    if isinstance(operation, Delete):
+        return _OPERATION_OVERHEAD
+    _require(len(operation.values) <= PROPERTIES, f"{operation.row} has {len(operation.values)} properties")
+    stored = 0
+    for name, value in operation.values.items():
+        _require(bool(re.fullmatch(r"[A-Za-z_]\w{0,254}", name, re.ASCII)), f"{name!r} cannot be a property")
+        size = _stored_bytes(value)
+        _require(
+            size <= PROPERTY_BYTES, f"{operation.row}.{name} takes {size} bytes; {PROPERTY_BYTES} are allowed"
+        )
+        stored += size + 2 * len(name) + 8
+    _require(stored <= ENTITY_BYTES, f"{operation.row} takes {stored} bytes; {ENTITY_BYTES} are allowed")
+    return _OPERATION_OVERHEAD + sum(_sent_bytes(name, value) for name, value in operation.values.items())
+
+
+def _stored_bytes(value: Value) -> int:
+    if isinstance(value, str):
+        return len(value.encode("utf-16-le"))
+    return len(value) if isinstance(value, bytes) else 8
+
+
+def _sent_bytes(name: str, value: Value) -> int:
+    framing = 2 * len(name) + 40  # the property and its type, in JSON
+    if isinstance(value, bytes):
+        return framing + len(base64.b64encode(value))
+    return framing + (6 * len(value) if isinstance(value, str) else 24)
+
+
+def _require(condition: bool, what: str) -> None:  # noqa: FBT001  # reads as an assertion
+    if not condition:
+        raise ValueError(what)

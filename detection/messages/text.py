@@ -1,0 +1,85 @@
+"""An alert as an on-call reads it in a terminal. Pure.
+
+Everything that comes from the logs is attacker-written: control and direction characters are made
+visible instead of being obeyed.
+"""
+
+from collections.abc import Iterable, Mapping
+from datetime import datetime, timedelta
+
+from detection.incidents.alert import Alert
+from detection.rows import BEYOND, OutputRow
+from detection.rule import Rule, Side
+
+WIDTH = 200  # characters of one value in a line
+
+
+def title(alert: Alert, rule: Rule) -> str:
+    """Who did what, and then what: "alice created an API key, then hit the content filter 14 times within 3 h"."""
+    changes = _in_words(alert.change_kinds, rule.sequence.changes)
+    signals = _in_words(alert.finish_reasons, rule.sequence.signals)
+    return f"{inert(alert.actor)} {changes}, then {signals} within {_span(alert, rule)}"
+
+
+def lines(alert: Alert, rule: Rule) -> list[str]:
+    """The alert in a few lines: title, incident, the first and the last pair."""
+    counts = alert.counts
+    size = (
+        f"{_many(counts.changes, 'change')}, {_many(counts.signals, 'signal')}, {_many(counts.pairs, 'pair')}"
+    )
+    reasons = sorted({reason for row in (alert.first_pair, alert.last_pair) for reason in _beyond(row)})
+    pairs = {"first": alert.first_pair} | ({"last": alert.last_pair} if counts.pairs > 1 else {})
+    return [
+        f"{alert.severity.upper()}  {title(alert, rule)}",
+        f"  {alert.action} {alert.incident} · {size} · run of {alert.at}",
+        *(f"  {name:<5}  {_pair(row, rule)}" for name, row in pairs.items()),
+        *([f"  beyond the published rule: {', '.join(reasons)}"] if reasons else []),
+    ]
+
+
+def inert(value: object) -> str:
+    """A value from the logs as one short line that no terminal obeys."""
+    text = str(value)
+    shown = "".join(char if char.isprintable() else f"\\u{ord(char):04x}" for char in text[: WIDTH + 1])
+    return shown if len(shown) <= WIDTH else shown[:WIDTH] + "…"
+
+
+def _in_words(kinds: Mapping[str, int], side: Side) -> str:
+    return _listed(inert(side.label(kind)) + _times(number) for kind, number in kinds.items())
+
+
+def _times(number: int) -> str:
+    return {1: "", 2: " twice"}.get(number, f" {number} times")
+
+
+def _listed(phrases: Iterable[str]) -> str:
+    *most, last = phrases
+    return f"{', '.join(most)} and {last}" if most else last
+
+
+def _many(number: int, thing: str) -> str:
+    return f"{number:,} {thing}" + ("" if number == 1 else "s")
+
+
+def _span(alert: Alert, rule: Rule) -> str:
+    """From the first change to the last signal, in the unit that fits."""
+    begin = datetime.fromisoformat(str(alert.first_pair[rule.sequence.changes.time]))
+    end = datetime.fromisoformat(str(alert.last_pair[rule.sequence.signals.time]))
+    for unit, name in ((timedelta(hours=1), "h"), (timedelta(minutes=1), "min")):
+        if end - begin >= unit:
+            return f"{-(-(end - begin) // unit)} {name}"
+    return "a minute"
+
+
+def _pair(row: OutputRow, rule: Rule) -> str:
+    return " → ".join(_side(row, side) for side in (rule.sequence.changes, rule.sequence.signals))
+
+
+def _side(row: OutputRow, side: Side) -> str:
+    shown = (row[name] for name in row if name in side.columns and name not in (side.actor, side.id))
+    return " ".join(inert(value) for value in shown if value not in ("", None))
+
+
+def _beyond(row: OutputRow) -> list[str]:
+    reasons = row.get(BEYOND, [])
+    return [str(reason) for reason in reasons] if isinstance(reasons, list) else []

@@ -1,0 +1,410 @@
+"""A rule folder, loaded and validated: rule.yaml, changes.kql, signals.kql.
+
+rule.yaml keeps the fields of a Sentinel scheduled rule under their own names and adds `sequence`.
+An unknown key is an error, and so is a value this job cannot honour; docs/rules.md says which field
+does what. Field ranges are those of Sentinel's own validator (Azure-Sentinel,
+detectionTemplateSchemaValidation: frequency and period 5 minutes to 14 days, look-back to 7 days).
+"""
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import timedelta
+from functools import cached_property
+from pathlib import Path
+from typing import Annotated, Literal, Self, TypeVar
+from uuid import UUID
+
+import yaml
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
+from pydantic.alias_generators import to_camel
+
+from detection.errors import ConfigurationError
+
+RULES = Path(__file__).parent / "rules"
+CONNECTORS = Path(__file__).parent / "connectors"
+
+Model = TypeVar("Model", bound=BaseModel)
+KqlType = Literal["string", "datetime", "dynamic", "bool", "int", "long", "real"]
+Severity = Literal["Informational", "Low", "Medium", "High"]
+
+# Functions that the local engine (duckdb-kql 1.1.2) is known to answer differently from Kusto: a rule that
+# used one could not be trusted at home. tests/test_local_engine.py shows each of them being wrong.
+REFUSED_FUNCTIONS = {
+    "array_concat": "its text is not always JSON",
+    "array_sort_asc": "numbers are sorted as text",
+    "array_sort_desc": "numbers are sorted as text",
+    "base64_decode_tostring": "bytes that are not UTF-8 come out as text",
+    "coalesce": "a JSON null counts as a value; use iff(isempty(...), ...)",
+    "datetime_diff": "weeks are counted differently",
+    "dcount": "exact here, an estimate in the cloud",
+    "dcountif": "exact here, an estimate in the cloud",
+    "make_list": "its limit is ignored and a JSON null is kept",
+    "make_set": "its limit is ignored and a JSON null is kept",
+    "parse_json": "text that is no JSON becomes null instead of a string",
+    "todatetime": "it reads words and years that Kusto does not",
+    "todynamic": "text that is no JSON becomes null instead of a string",
+    "toupper": "some letters have another upper case; use tolower on both sides",
+}
+
+
+def _iso_duration(value: object) -> object:
+    """In YAML only ISO 8601 text is a duration: a bare number or `1:00` would be read in silence."""
+    if not isinstance(value, timedelta) and not (isinstance(value, str) and value.startswith("P")):
+        msg = "must be an ISO 8601 duration such as PT1H or P1D"
+        raise ValueError(msg)
+    return value
+
+
+def _between(shortest: timedelta, longest: timedelta) -> object:
+    return Field(ge=shortest, le=longest)
+
+
+Duration = Annotated[timedelta, BeforeValidator(_iso_duration)]
+Period = Annotated[Duration, _between(timedelta(minutes=5), timedelta(days=14))]
+Lookback = Annotated[Duration, _between(timedelta(minutes=5), timedelta(days=7))]
+
+
+class _Part(BaseModel):
+    model_config = ConfigDict(
+        extra="forbid",
+        frozen=True,
+        alias_generator=to_camel,
+        validate_by_name=False,
+        hide_input_in_errors=True,
+    )
+
+
+class _Own(_Part):
+    """A part that this project adds: its keys are written as they are here."""
+
+    model_config = ConfigDict(alias_generator=None)
+
+
+class Table(_Own):
+    """A log table of a connector: its columns with their KQL types."""
+
+    stamped: str
+    required: tuple[str, ...] = ()
+    optional: bool = False
+    columns: dict[str, KqlType]
+
+
+class Connector(_Own):
+    """What a data connector provides: tables, and parser functions over them as KQL."""
+
+    parsers: dict[str, str]
+    tables: dict[str, Table]
+
+
+class DataConnector(_Part):
+    """A connector the rule needs: `connectors/<connectorId>.yaml`."""
+
+    connector_id: str
+    data_types: tuple[str, ...]
+
+
+class FieldMapping(_Part):
+    """One identifier of an entity and the result column that fills it."""
+
+    identifier: str
+    column_name: str
+
+
+class EntityMapping(_Part):
+    """A Sentinel entity and its identifiers (at most 3)."""
+
+    entity_type: str
+    field_mappings: Annotated[tuple[FieldMapping, ...], Field(min_length=1, max_length=3)]
+
+
+class EventGrouping(_Part):
+    """One alert per grouping key and run; per-row alerts are not honoured."""
+
+    aggregation_kind: Literal["SingleAlert"] = "SingleAlert"
+
+
+class Grouping(_Part):
+    """How alerts become incidents; a closed incident is never reopened."""
+
+    enabled: Literal[True] = True
+    reopen_closed_incident: Literal[False] = False
+    lookback_duration: Lookback = timedelta(hours=5)
+    matching_method: Literal["AllEntities", "AnyAlert", "Selected"] = "AllEntities"
+    group_by_entities: tuple[str, ...] = ()
+    group_by_alert_details: Annotated[tuple[str, ...], Field(max_length=0)] = ()
+    group_by_custom_details: Annotated[tuple[str, ...], Field(max_length=0)] = ()
+
+    @model_validator(mode="after")
+    def _selected_names_something(self) -> Self:
+        if self.matching_method == "Selected" and not self.group_by_entities:
+            msg = "matchingMethod Selected needs groupByEntities"
+            raise ValueError(msg)
+        return self
+
+
+class IncidentConfiguration(_Part):
+    """Incidents are always created here."""
+
+    create_incident: Literal[True] = True
+    grouping_configuration: Grouping = Grouping()
+
+
+class Side(_Own):
+    """One of the two queries, and which of its result columns mean what."""
+
+    source: str
+    query: str
+    names_actor: str
+    id: str
+    full_row: str
+    time: str
+    stamped: str
+    actor: str
+    kind: str
+    beyond: str | None = None
+    columns: dict[str, KqlType]
+    labels: dict[str, str]
+
+    @cached_property
+    def places(self) -> dict[str, int]:
+        """The position of each result column in a row."""
+        return {name: place for place, name in enumerate(self.columns)}
+
+    def at(self, column: str) -> int:
+        """The position of a result column in a row."""
+        return self.places[column]
+
+    def label(self, kind: str) -> str:
+        """The kind in words for people; the kind itself where the rule has no words for it."""
+        return self.labels.get(kind.lower(), kind)
+
+    @model_validator(mode="after")
+    def _roles_are_columns(self) -> Self:
+        roles = {self.id: "string", self.time: "datetime", self.stamped: "datetime", self.actor: "string"}
+        roles |= {self.kind: "string", self.full_row: "dynamic"} | (
+            {self.beyond: "dynamic"} if self.beyond else {}
+        )
+        for column, kql_type in roles.items():
+            if self.columns.get(column) != kql_type:
+                msg = f"{column} must be one of columns, as {kql_type}"
+                raise ValueError(msg)
+        return self
+
+
+class Published(_Own):
+    """The rule this one derives from, and the reason given where a pair lies outside its windows."""
+
+    rule: str
+    beyond: str
+
+
+class Sequence(_Own):
+    """A signal after a change by the same actor: both sides, and how far apart they may be."""
+
+    within: Duration
+    windows: Literal["watermark", "query-period"]
+    duplicates: Literal["once", "keep"]
+    published: Published | None = None
+    changes: Side
+    signals: Side
+    output: tuple[str, ...]
+
+    @property
+    def sides(self) -> dict[str, Side]:
+        """Both sides by name."""
+        return {"changes": self.changes, "signals": self.signals}
+
+    @model_validator(mode="after")
+    def _columns_are_known_once(self) -> Self:
+        twice = self.changes.columns.keys() & self.signals.columns.keys()
+        if twice:
+            msg = f"columns of changes and signals must differ; both have {', '.join(sorted(twice))}"
+            raise ValueError(msg)
+        unknown = [name for name in self.output if name not in self.columns]
+        if unknown:
+            msg = f"output: {', '.join(unknown)} is no column of changes or signals"
+            raise ValueError(msg)
+        return self
+
+    @cached_property
+    def columns(self) -> dict[str, KqlType]:
+        """The result columns of both sides with their KQL types."""
+        return self.changes.columns | self.signals.columns
+
+
+class RuleFile(_Part):
+    """rule.yaml as written; field names and meaning are Sentinel's."""
+
+    id: UUID
+    name: Annotated[str, Field(min_length=1)]
+    description: str
+    severity: Severity
+    required_data_connectors: Annotated[tuple[DataConnector, ...], Field(min_length=1)]
+    query_frequency: Period
+    query_period: Period
+    trigger_operator: Literal["gt"]
+    trigger_threshold: Literal[0]
+    enabled: bool = True
+    tactics: tuple[str, ...] = ()
+    relevant_techniques: tuple[str, ...] = ()
+    entity_mappings: Annotated[tuple[EntityMapping, ...], Field(max_length=10)] = ()
+    event_grouping_settings: EventGrouping = EventGrouping()
+    incident_configuration: IncidentConfiguration = IncidentConfiguration()
+    suppression_enabled: Literal[False] = False
+    suppression_duration: Duration | None = None
+    version: Annotated[str, Field(pattern=r"^\d+\.\d+\.\d+$", max_length=20)]
+    kind: Literal["Scheduled"]
+    tags: tuple[str, ...] = ()
+    sequence: Sequence
+
+    @model_validator(mode="after")
+    def _parts_agree(self) -> Self:
+        problems = "; ".join(self._disagreements())
+        if problems:
+            raise ValueError(problems)
+        return self
+
+    def _disagreements(self) -> Iterator[str]:
+        if self.query_frequency > self.query_period:
+            yield "queryFrequency must not be longer than queryPeriod"
+        mapped = {mapping.entity_type for mapping in self.entity_mappings}
+        for entity in self.incident_configuration.grouping_configuration.group_by_entities:
+            if entity not in mapped:
+                yield f"groupByEntities: {entity} is not in entityMappings"
+        for mapping in self.entity_mappings:
+            for field in mapping.field_mappings:
+                if self.sequence.columns.get(field.column_name) != "string":
+                    yield f"entityMappings: {field.column_name} is no string column of changes or signals"
+
+
+class Rule(RuleFile):
+    """A rule folder as the job uses it: rule.yaml, the two queries, and the tables they read."""
+
+    model_config = ConfigDict(validate_by_name=True)
+
+    folder: str
+    changes_kql: str
+    signals_kql: str
+    parsers: dict[str, str]
+    tables: dict[str, Table]
+
+    @property
+    def lateness(self) -> timedelta:
+        """How late a row may arrive and still be read: the part of queryPeriod before the last run."""
+        return self.query_period - self.query_frequency
+
+    @property
+    def grouping(self) -> Grouping:
+        """How this rule's alerts become incidents."""
+        return self.incident_configuration.grouping_configuration
+
+
+def rule_names(root: Path = RULES) -> list[str]:
+    """The names of the rule folders, sorted."""
+    return sorted(path.parent.name for path in root.glob("*/rule.yaml"))
+
+
+def default_rule(root: Path = RULES) -> str:
+    """The name of the rule that runs when none is chosen."""
+    return (root / "DEFAULT").read_text(encoding="utf-8").strip()
+
+
+def load_rule(name: str, root: Path = RULES) -> Rule:
+    """The rule in folder `name`.
+
+    Raises ConfigurationError naming file and key when anything about it is wrong.
+    """
+    folder = root / name
+    if name not in rule_names(root):
+        msg = f"unknown rule {name!r}; there are: {', '.join(rule_names(root))}"
+        raise ConfigurationError(msg)
+    written = _parse(folder / "rule.yaml", RuleFile)
+    connectors = [_connector(needed) for needed in written.required_data_connectors]
+    rule = Rule.model_validate(
+        dict(written)
+        | {
+            "folder": name,
+            "changes_kql": _query(folder / written.sequence.changes.query),
+            "signals_kql": _query(folder / written.sequence.signals.query),
+            "parsers": {key: text.strip() for one in connectors for key, text in one.parsers.items()},
+            "tables": {key: table for one in connectors for key, table in one.tables.items()},
+        }
+    )
+    for where, side in rule.sequence.sides.items():
+        if side.source not in rule.parsers:
+            msg = f"{folder / 'rule.yaml'}: sequence.{where}.source: {side.source} is no parser of its connectors"
+            raise ConfigurationError(msg)
+    return rule
+
+
+def _connector(needed: DataConnector) -> Connector:
+    path = CONNECTORS / f"{needed.connector_id}.yaml"
+    if not re.fullmatch(r"\w+", needed.connector_id) or not path.is_file():
+        msg = f"requiredDataConnectors: there is no connectors/{needed.connector_id}.yaml"
+        raise ConfigurationError(msg)
+    connector = _parse(path, Connector)
+    missing = [table for table in needed.data_types if table not in connector.tables]
+    if missing:
+        msg = f"requiredDataConnectors: connectors/{path.name} has no table {', '.join(missing)}"
+        raise ConfigurationError(msg)
+    return connector
+
+
+def _parse(path: Path, model: type[Model]) -> Model:
+    try:
+        return model.model_validate(yaml.safe_load(path.read_text(encoding="utf-8")))
+    except (yaml.YAMLError, OSError, UnicodeDecodeError) as error:
+        msg = f"{path}: cannot be read as YAML: {error}"
+        raise ConfigurationError(msg) from error
+    except ValidationError as error:
+        problems = "; ".join(
+            f"{'.'.join(map(str, one['loc'])) or 'the file'}: {one['msg']}" for one in error.errors()
+        )
+        msg = f"{path}: {problems}"
+        raise ConfigurationError(msg) from error
+
+
+def _query(path: Path) -> str:
+    if not path.is_file():
+        msg = f"{path}: the rule names this query file, but it is not there"
+        raise ConfigurationError(msg)
+    text = path.read_text(encoding="utf-8").strip()
+    refused = [
+        name for name in REFUSED_FUNCTIONS if re.search(rf"\b{re.escape(name)}\s*\(", _without_comments(text))
+    ]
+    if refused:
+        reasons = "; ".join(f"{name}: {REFUSED_FUNCTIONS[name]}" for name in refused)
+        msg = f"{path}: uses what the local engine does not answer as Kusto does: {reasons}"
+        raise ConfigurationError(msg)
+    return text
+
+
+def _without_comments(kql: str) -> str:
+    return re.sub(r"//[^\n]*", "", kql)
+
+
+@dataclass(frozen=True, slots=True)
+class RuleStatus:
+    """A rule folder at a glance; `problem` says what is wrong with one that is not valid."""
+
+    rule: str
+    valid: bool
+    default: bool
+    name: str
+    severity: str
+    problem: str
+
+
+def statuses(root: Path = RULES) -> list[RuleStatus]:
+    """Every rule folder, loaded if it can be."""
+    return [_status(name, root) for name in rule_names(root)]
+
+
+def _status(name: str, root: Path) -> RuleStatus:
+    default = name == default_rule(root)
+    try:
+        rule = load_rule(name, root)
+    except ConfigurationError as error:
+        return RuleStatus(name, valid=False, default=default, name="", severity="", problem=str(error))
+    return RuleStatus(name, valid=True, default=default, name=rule.name, severity=rule.severity, problem="")

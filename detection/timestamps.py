@@ -1,0 +1,45 @@
+"""Moments and durations as text: ISO 8601, always UTC."""
+
+from datetime import UTC, datetime, timedelta
+
+from pydantic import TypeAdapter, ValidationError
+
+from detection.errors import ConfigurationError
+
+_DURATION = TypeAdapter(timedelta)
+MICROSECOND = timedelta(microseconds=1)
+
+
+def iso(moment: datetime) -> str:
+    """The moment as ISO 8601 in UTC with `Z`; a fraction (six digits) only when it is not zero."""
+    return moment.astimezone(UTC).isoformat().replace("+00:00", "Z")
+
+
+def moment(text: str) -> datetime:
+    """The moment that an ISO 8601 text names, in UTC.
+
+    Raises ConfigurationError when the text is not a time or names no zone.
+    """
+    try:
+        parsed = datetime.fromisoformat(text)
+    except ValueError:
+        parsed = None
+    if parsed is None or parsed.tzinfo is None:
+        msg = f"{text!r} is not a time with a zone; write it like 2026-06-08T10:00:00Z"
+        raise ConfigurationError(msg)
+    return parsed.astimezone(UTC)
+
+
+def duration(text: str) -> timedelta:
+    """The span that an ISO 8601 duration such as PT1H or P1D names.
+
+    Raises ConfigurationError when it is none, or is not longer than nothing.
+    """
+    try:
+        parsed = _DURATION.validate_python(text) if text.startswith("P") else timedelta(0)
+    except ValidationError:
+        parsed = timedelta(0)
+    if parsed <= timedelta(0):
+        msg = f"{text!r} is not a duration; write it like PT1H or P1D"
+        raise ConfigurationError(msg)
+    return parsed

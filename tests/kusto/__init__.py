@@ -1,0 +1,1 @@
+"""Microsoft's KQL parser, for the tests."""

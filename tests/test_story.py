@@ -1,0 +1,268 @@
+"""What the made-up logs are there to show, seen through 48 hourly runs of the default rule."""
+
+import json
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+from pydantic import ValidationError
+
+from detection.cli.story import STORY, read_story, write_logs
+from detection.incidents.alert import Alert
+from detection.incidents.grouping import Incident
+from detection.incidents.index import Index
+from detection.incidents.table import MemoryTable
+from detection.rule import Rule, default_rule, load_rule
+from detection.run import Record, run
+from detection.sources.files import Files
+from detection.timestamps import moment
+
+BEGIN = datetime(2026, 3, 2, tzinfo=UTC)
+DAY = timedelta(days=1)
+RUNS = [BEGIN + DAY + timedelta(hours=hour, minutes=5) for hour in range(48)]
+CHANGES, SIGNALS = "OpenAIAuditLogs_CL", "ASimAgentEventLogs"
+ABUSE = {"content_filter", "length", ""}
+PRIVILEGED = {
+    "api_key.created",
+    "invite.sent",
+    "project.created",
+    "role.assignment.created",
+    "service_account.created",
+    "user.updated",
+}
+
+LogRow = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Told:
+    """The logs, and what 48 runs made of them."""
+
+    rule: Rule
+    source: Files
+    rows: Mapping[str, Sequence[LogRow]]
+    records: Sequence[Record]
+    alerts: Sequence[Alert]
+    incidents: Sequence[tuple[str, Incident]]
+
+    def alerts_of(self, who: str) -> list[Alert]:
+        return [alert for alert in self.alerts if alert.actor == f"{who}@example.com"]
+
+    def incidents_of(self, who: str) -> list[Incident]:
+        return [incident for actor, incident in self.incidents if actor == f"{who}@example.com"]
+
+    def changes(self, who: str) -> list[LogRow]:
+        return [row for row in _changes(self.rows) if _change_actor(row) == f"{who}@example.com"]
+
+    def signals(self, who: str) -> list[LogRow]:
+        return [row for row in _signals(self.rows) if _signal_actor(row) == f"{who}@example.com"]
+
+
+@pytest.fixture(scope="module")
+def told(tmp_path_factory: pytest.TempPathFactory) -> Told:
+    folder = tmp_path_factory.mktemp("logs")
+    write_logs(folder, BEGIN)
+    rule, table = load_rule(default_rule()), MemoryTable()
+    source = Files(folder, rule.tables, "stamped")
+    records = [run(rule, now, source, Index(table, rule.folder, now.isoformat()))[0] for now in RUNS]
+    index = Index(table, rule.folder, "reader")
+    incidents = [(dict(key)["Account"], incident) for key, incident in index.incidents()]
+    return Told(rule, source, _read(folder), records, list(index.alerts()), incidents)
+
+
+def test_same_seed_writes_the_same_bytes_and_another_seed_others(tmp_path: Path) -> None:
+    for name, seed in (("first", 7), ("second", 7), ("other", 8)):
+        (tmp_path / name).mkdir()
+        assert write_logs(tmp_path / name, BEGIN, seed) == BEGIN + 3 * DAY
+    first, second, other = (
+        [(tmp_path / name / f"{table}.jsonl").read_bytes() for table in (CHANGES, SIGNALS)]
+        for name in ("first", "second", "other")
+    )
+    assert first == second
+    assert first[0] != other[0]
+    assert first[1] != other[1]
+
+
+def test_story_with_an_unknown_key_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "story.yaml"
+    path.write_text(STORY.read_text(encoding="utf-8") + "\nlast: P3D\n", encoding="utf-8")
+    with pytest.raises(ValidationError, match="last"):
+        read_story(path)
+
+
+def test_rows_are_what_the_connector_writes(told: Told) -> None:
+    for table, rows in told.rows.items():
+        loaded = told.source.loaded[table]
+        assert not loaded.rejected
+        assert set(loaded.ignored) <= {"_ingested"}
+        assert {frozenset(row) for row in rows} == {
+            frozenset([*told.rule.tables[table].columns, "_ingested"])
+        }
+
+
+def test_no_placeholder_is_left_over(told: Told) -> None:
+    names = {name for shape in read_story().shapes.values() for name in shape.values}
+    written = "".join(json.dumps(row) for rows in told.rows.values() for row in rows)
+    assert not [name for name in names | {"letters", "hex", "reason", "event"} if f"{{{name}" in written]
+
+
+def test_files_are_in_the_order_of_arrival(told: Told) -> None:
+    for rows in told.rows.values():
+        arrivals = [row["_ingested"] for row in rows]
+        assert arrivals == sorted(arrivals)
+
+
+def test_rows_arrive_five_to_nine_minutes_late_unless_the_plot_says_otherwise(told: Told) -> None:
+    late = {
+        _signal_actor(row)
+        for row in told.rows[SIGNALS]
+        if not timedelta(minutes=5) <= _arrival(row) - moment(row["EventStartTime"]) <= timedelta(minutes=9)
+    }
+    assert late == {"erin@example.com", "frank@example.com", "grace@example.com"}
+
+
+def test_most_rows_are_ordinary(told: Told) -> None:
+    reasons = Counter(row["EventFinishReasons"][0] for row in told.rows[SIGNALS])
+    assert 4_000 < reasons.total() < 7_000
+    assert reasons["stop"] + reasons["tool_calls"] > 0.9 * reasons.total()
+    kinds = Counter(row["EventType"] for row in told.rows[CHANGES])
+    assert sum(number for kind, number in kinds.items() if kind not in PRIVILEGED) > 0.7 * kinds.total()
+
+
+def test_some_completions_name_a_service_and_some_nobody(told: Told) -> None:
+    actors = Counter(_signal_actor(row) for row in told.rows[SIGNALS])
+    assert actors[""] > 100
+    assert len([actor for actor in actors if actor and "@" not in actor]) == 3
+    assert any(reason.startswith("signals") for reason in told.records[-1].rejected)
+
+
+def test_ordinary_length_without_a_change_is_not_told(told: Told) -> None:
+    for who in ("kenji", "lena", "mateo", "nora"):
+        assert told.signals(who)
+        assert not told.changes(who)
+        assert not told.alerts_of(who)
+
+
+def test_only_those_who_should_be_are_told(told: Told) -> None:
+    expected = {"alice", "bob", "carol", "dave", "erin", "frank", "heidi"}
+    assert {alert.actor for alert in told.alerts} == {f"{who}@example.com" for who in expected}
+
+
+def test_alice_goes_on_in_the_morning_and_it_updates_her_incident(told: Told) -> None:
+    first = told.incidents_of("alice")[0]
+    alerts = [alert for alert in told.alerts_of("alice") if alert.incident == first.id]
+    assert [alert.action for alert in alerts] == ["opened", *["updated"] * (len(alerts) - 1)]
+    assert {moment(alert.at).date() for alert in alerts} == {(BEGIN + DAY).date(), (BEGIN + 2 * DAY).date()}
+    assert first.pairs == 47
+    assert all(not alert.first_pair["Beyond"] for alert in alerts)
+
+
+def test_alice_a_day_after_her_first_alert_opens_a_second_incident(told: Told) -> None:
+    first, second = told.incidents_of("alice")
+    assert second.predecessor == first.id
+    assert second.opened > first.opened + DAY
+
+
+def test_bob_is_told_though_no_run_has_both_his_rows_within_the_past_day(told: Told) -> None:
+    (change,), (signal,) = told.changes("bob"), told.signals("bob")
+    assert _time(signal) - _time(change) == timedelta(hours=23, minutes=40)
+    assert not [now for now in RUNS if _arrival(signal) <= now < _time(change) + DAY]
+    (alert,) = told.alerts_of("bob")
+    assert alert.first_pair["Beyond"] == ["outside_published_window"]
+
+
+def test_carol_is_told_though_she_used_an_api_key(told: Told) -> None:
+    alerts = told.alerts_of("carol")
+    assert all(alert.first_pair["Beyond"] == ["api_key_actor"] for alert in alerts)
+    assert {kind for alert in alerts for kind in alert.finish_reasons} == {"length", "content_filter"}
+
+
+def test_dave_is_told_for_a_role_in_an_update_and_a_missing_reason(told: Told) -> None:
+    (alert,) = told.alerts_of("dave")
+    assert set(alert.first_pair["Beyond"]) == {"role_change_in_update", "finish_reason_missing"}  # type: ignore[call-overload]
+    assert alert.first_pair["EventFinishReasons"] == [""]
+
+
+def test_erin_is_told_as_soon_as_her_late_rows_arrive(told: Told) -> None:
+    (alert,) = told.alerts_of("erin")
+    arrivals = [_arrival(row) for row in told.signals("erin")]
+    assert all(_arrival(row) - _time(row) >= timedelta(hours=5) for row in told.signals("erin"))
+    assert timedelta(0) < moment(alert.at) - max(arrivals) < timedelta(hours=1)
+    assert alert.counts.pairs == 7
+
+
+def test_frank_is_told_once_though_every_row_comes_twice(told: Told) -> None:
+    changes, signals = told.changes("frank"), told.signals("frank")
+    assert (len(changes), len(signals)) == (2, 8)
+    assert (len({row["Id"] for row in changes}), len({row["EventUid"] for row in signals})) == (1, 4)
+    (alert,) = told.alerts_of("frank")
+    assert (alert.counts.changes, alert.counts.signals, alert.counts.pairs) == (1, 4, 4)
+
+
+def test_grace_is_withheld_because_her_row_was_restamped(told: Told) -> None:
+    (change,), (signal,) = told.changes("grace"), told.signals("grace")
+    assert signal["TimeGenerated"] == signal["_ingested"]
+    assert moment(signal["EventStartTime"]) < _time(change) < _time(signal)
+    assert max(record.held_back.restamped for record in told.records) == 1
+    assert not told.alerts_of("grace")
+
+
+def test_heidi_is_told_though_her_address_is_written_in_another_case(told: Told) -> None:
+    assert {row["AdditionalFields"]["input_user"] for row in told.signals("heidi")} == {"Heidi@Example.com"}
+    assert sum(alert.counts.pairs for alert in told.alerts_of("heidi")) == 3
+
+
+def test_ivan_is_not_told_because_his_signal_comes_after_25_hours(told: Told) -> None:
+    (change,), (signal,) = told.changes("ivan"), told.signals("ivan")
+    assert _time(signal) - _time(change) == timedelta(hours=25)
+    assert not told.alerts_of("ivan")
+
+
+def test_judy_is_not_told_because_her_signals_came_first(told: Told) -> None:
+    (change,) = told.changes("judy")
+    assert told.signals("judy")
+    assert all(_time(signal) < _time(change) for signal in told.signals("judy"))
+    assert not told.alerts_of("judy")
+
+
+def test_olga_is_not_told_because_nothing_follows_her_change(told: Told) -> None:
+    assert told.changes("olga")
+    assert not told.signals("olga")
+    assert not told.alerts_of("olga")
+
+
+def _read(folder: Path) -> dict[str, list[LogRow]]:
+    return {
+        table: [
+            json.loads(line) for line in (folder / f"{table}.jsonl").read_text(encoding="utf-8").splitlines()
+        ]
+        for table in (CHANGES, SIGNALS)
+    }
+
+
+def _changes(rows: Mapping[str, Sequence[LogRow]]) -> Iterator[LogRow]:
+    return (row for row in rows[CHANGES] if row["EventType"] in PRIVILEGED)
+
+
+def _signals(rows: Mapping[str, Sequence[LogRow]]) -> Iterator[LogRow]:
+    return (row for row in rows[SIGNALS] if row["EventFinishReasons"][0] in ABUSE)
+
+
+def _change_actor(row: LogRow) -> str:
+    return str(((row["ActorSession"] or row["ActorApiKey"]).get("user") or {}).get("email", ""))
+
+
+def _signal_actor(row: LogRow) -> str:
+    return str(row["AdditionalFields"]["input_user"]).lower()
+
+
+def _time(row: LogRow) -> datetime:
+    return moment(row["TimeGenerated"])
+
+
+def _arrival(row: LogRow) -> datetime:
+    return moment(row["_ingested"])
