@@ -33,7 +33,7 @@ demo: $(VENV)/.ready ## see what it detects, on made-up logs, here in the termin
 	@$(PY) -m detection demo $(ARGS)
 
 test: $(READY) ## run the tests
-	$(PY) -m pytest --durations=10 $(ARGS)
+	$(PY) -m pytest --numprocesses=logical --durations=10 $(ARGS)
 
 soak: $(READY) ## run the long random worlds
 	$(PY) -m pytest -m soak -s $(ARGS)

@@ -32,17 +32,32 @@ class Chain:
     once: bool
 
     def pairs(self) -> Iterator[Pair]:
-        """Every pair, change by change."""
-        every = (
-            (change, self.signals[position])
-            for change, span in zip(self.changes, self.spans, strict=True)
-            for position in span
-        )
-        return _distinct(every) if self._has_repeats() else every
+        """Every pair, change by change; of a pair that stands at several times the latest, with the others' rows."""
+        if not self._has_repeats():
+            return self._every()
+        pairs: dict[tuple[str, str], Pair] = {}
+        for change, signal in self._every():
+            known = pairs.get((change.id, signal.id), (change, signal))
+            pairs[change.id, signal.id] = change.beside(known[0]), signal.beside(known[1])
+        return iter(pairs.values())
+
+    def _every(self) -> Iterator[Pair]:
+        for change, span in zip(self.changes, self.spans, strict=True):
+            for position in span:
+                yield change, self.signals[position]
 
     def count(self) -> int:
         """How many pairs there are."""
         return sum(1 for _ in self.pairs()) if self._has_repeats() else sum(map(len, self.spans))
+
+    def newest(self) -> Iterator[Pair]:
+        """The pairs from the newest signal back, and of one signal from the newest change back."""
+        for position in reversed(range(len(self.signals))):
+            for change, span in zip(reversed(self.changes), reversed(self.spans), strict=True):
+                if span.stop <= position:  # so do the spans of all earlier changes
+                    break
+                if position in span:
+                    yield change, self.signals[position]
 
     @property
     def first(self) -> Pair:
@@ -97,11 +112,3 @@ def chain(
 
 def _repeats(events: Sequence[Event]) -> bool:
     return len({event.id for event in events}) < len(events)
-
-
-def _distinct(pairs: Iterable[Pair]) -> Iterator[Pair]:
-    seen: set[tuple[str, str]] = set()
-    for change, signal in pairs:
-        if (change.id, signal.id) not in seen:
-            seen.add((change.id, signal.id))
-            yield change, signal

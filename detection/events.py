@@ -17,7 +17,8 @@ class Event(NamedTuple):
     """A change or a signal.
 
     `id` is its natural key, `time` its own time (UTC), `kind` what happened; `row` holds the columns
-    that rule.yaml declares for its side, in that order.
+    that rule.yaml declares for its side, in that order. `copies` are rows of the same event that differ
+    from it: it may have been delivered again, and stamped anew.
     """
 
     id: str
@@ -25,6 +26,13 @@ class Event(NamedTuple):
     actor: str
     kind: str
     row: Row
+    copies: tuple[Row, ...] = ()
+
+    def beside(self, other: "Event") -> "Event":
+        """The event with the rows of another of the same id among its copies."""
+        rows = (self.row, *self.copies)
+        more = tuple(row for row in (other.row, *other.copies) if row not in rows)
+        return self._replace(copies=(*self.copies, *more)) if more else self
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,12 +106,13 @@ def to_events(rows: Iterable[Row], side: Side, window: Window, *, once: bool) ->
 
 
 def unique(events: Collection[Event]) -> Collection[Event]:
-    """The events without duplicates; of equal id, own time and actor the first stays."""
+    """The events without duplicates; of equal id, own time and actor the first stays, with its copies."""
     if len({event.id for event in events}) == len(events):
         return events
     first: dict[tuple[str, datetime, str], Event] = {}
     for event in events:
-        first.setdefault((event.id, event.time, event.actor), event)
+        known = first.setdefault((event.id, event.time, event.actor), event)
+        first[event.id, event.time, event.actor] = known.beside(event)
     return first.values()
 
 

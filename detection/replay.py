@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from detection.correlate import Pair
+from detection.errors import ConfigurationError
 from detection.incidents.grouping import Verdict
 from detection.incidents.index import Index
 from detection.incidents.table import MemoryTable
@@ -12,6 +13,7 @@ from detection.matches import matches_at
 from detection.rule import Rule
 from detection.run import Record, run
 from detection.sources import Source
+from detection.timestamps import iso
 
 PairId = tuple[str, str]
 
@@ -41,9 +43,16 @@ class Comparison:
 def moments(
     begin: datetime, end: datetime, every: timedelta, skip: Collection[datetime] = ()
 ) -> list[datetime]:
-    """The moments of the runs: begin, begin + every, … up to and including end, but for those skipped."""
-    number = (end - begin) // every + 1
-    return [at for at in (begin + every * step for step in range(number)) if at not in skip]
+    """The moments of the runs: begin, begin + every, … up to and including end, but for those skipped.
+
+    Raises ConfigurationError when there is none, or a skipped one is none of them.
+    """
+    every_one = [begin + every * step for step in range((end - begin) // every + 1)]
+    if not every_one:
+        raise ConfigurationError("--to lies before --from: there is no run")
+    if unknown := set(skip) - set(every_one):
+        raise ConfigurationError(f"there is no run to skip at {', '.join(map(iso, sorted(unknown)))}")
+    return [at for at in every_one if at not in skip]
 
 
 def replay(rule: Rule, source: Source, at: Iterable[datetime]) -> Iterator[Replayed]:

@@ -60,9 +60,13 @@ class Beyond:
         return reasons if self.in_published_window(pair, now) else [*reasons, self._outside]
 
     def in_published_window(self, pair: Pair, now: datetime) -> bool:
-        """Whether the published query, run at `now`, would see both rows and find them in order."""
-        change, signal = self._changes.of(pair[0]), self._signals.of(pair[1])
-        return now - self._period < change <= signal <= change + self._within
+        """Whether the published query, run at `now`, would see a row of both and find them in order."""
+        since = now - self._period
+        return any(
+            since < change <= signal <= change + self._within
+            for change in self._changes.of(pair[0])
+            for signal in self._signals.of(pair[1])
+        )
 
 
 class Stamps:
@@ -72,14 +76,15 @@ class Stamps:
         self._time, self._stamped = side.at(side.time), side.at(side.stamped)
         self._beyond = side.at(side.beyond) if side.beyond else None
 
-    def of(self, event: Event) -> datetime:
-        """When Log Analytics says the row was generated; the event's own time unless it was re-stamped."""
-        stamped = event.row[self._stamped]
-        return event.time if stamped == event.row[self._time] else datetime.fromisoformat(stamped)
+    def of(self, event: Event) -> list[datetime]:
+        """When Log Analytics says the event's rows were generated; its own time unless one was re-stamped."""
+        if not event.copies and not self.moved(event):
+            return [event.time]
+        return [datetime.fromisoformat(row[self._stamped]) for row in (event.row, *event.copies)]
 
     def moved(self, event: Event) -> bool:
-        """Whether the row was re-stamped."""
-        return bool(event.row[self._stamped] != event.row[self._time])
+        """Whether a row of the event was re-stamped."""
+        return any(row[self._stamped] != row[self._time] for row in (event.row, *event.copies))
 
     def flags(self, event: Event) -> tuple[str, ...]:
         """What the side's query itself says goes beyond the published one."""

@@ -35,6 +35,7 @@ REFUSED_FUNCTIONS = {
     "array_sort_asc": "numbers are sorted as text",
     "array_sort_desc": "numbers are sorted as text",
     "base64_decode_tostring": "bytes that are not UTF-8 come out as text",
+    "base64_decodestring": "bytes that are not UTF-8 come out as text",
     "coalesce": "a JSON null counts as a value; use iff(isempty(...), ...)",
     "datetime_diff": "weeks are counted differently",
     "dcount": "exact here, an estimate in the cloud",
@@ -320,7 +321,7 @@ def load_rule(name: str, root: Path = RULES) -> Rule:
         msg = f"unknown rule {name!r}; there are: {', '.join(rule_names(root))}"
         raise ConfigurationError(msg)
     written = _parse(folder / "rule.yaml", RuleFile)
-    connectors = [_connector(needed) for needed in written.required_data_connectors]
+    connectors = [_connector(needed, folder / "rule.yaml") for needed in written.required_data_connectors]
     rule = Rule.model_validate(
         dict(written)
         | {
@@ -338,15 +339,16 @@ def load_rule(name: str, root: Path = RULES) -> Rule:
     return rule
 
 
-def _connector(needed: DataConnector) -> Connector:
+def _connector(needed: DataConnector, asking: Path) -> Connector:
+    where = f"{asking}: requiredDataConnectors"
     path = CONNECTORS / f"{needed.connector_id}.yaml"
     if not re.fullmatch(r"\w+", needed.connector_id) or not path.is_file():
-        msg = f"requiredDataConnectors: there is no connectors/{needed.connector_id}.yaml"
+        msg = f"{where}: there is no connectors/{needed.connector_id}.yaml"
         raise ConfigurationError(msg)
     connector = _parse(path, Connector)
     missing = [table for table in needed.data_types if table not in connector.tables]
     if missing:
-        msg = f"requiredDataConnectors: connectors/{path.name} has no table {', '.join(missing)}"
+        msg = f"{where}: connectors/{path.name} has no table {', '.join(missing)}"
         raise ConfigurationError(msg)
     return connector
 
@@ -381,7 +383,8 @@ def _query(path: Path) -> str:
 
 
 def _without_comments(kql: str) -> str:
-    return re.sub(r"//[^\n]*", "", kql)
+    """The query without its comments; two slashes inside a text are none."""
+    return re.sub(r"""("(?:\\.|[^"\\])*"|'(?:\\.|[^'\\])*')|//[^\n]*""", lambda found: found[1] or "", kql)
 
 
 @dataclass(frozen=True, slots=True)

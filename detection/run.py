@@ -4,26 +4,32 @@ Everything before a commit can be repeated at will. A crash between two commits 
 nothing: what was committed is marked, the rest is judged again, and the watermark has not moved.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
+from functools import partial
 
 from pydantic import TypeAdapter
 
-from detection.correlate import Chain
 from detection.events import Health, Rejected
-from detection.incidents.grouping import EVENTS_PER_PART, Verdict, group
+from detection.incidents.grouping import EVENTS_PER_PART, Memory, Verdict, group
 from detection.incidents.index import Index
-from detection.incidents.keys import Key, by_key
+from detection.incidents.keys import by_key
+from detection.incidents.outbox import Delivery
 from detection.incidents.table import Conflict
 from detection.matches import Matches, read
 from detection.rule import Rule
 from detection.sources import Source
-from detection.window import Windows, windows
+from detection.window import MAX_CATCH_UP, Windows, windows
 from detection.withheld import HeldBack, held_back
 
-# Losing the race for a key this often in a row means that something else is wrong.
-ATTEMPTS = 20
+# Writes the messages of a verdict, one for each destination.
+Render = Callable[[Verdict, Matches], Sequence[Delivery]]
+
+# Longer than a run can take and clocks can differ: a key judged longer ago was judged before this run read.
+LONGEST_RUN = timedelta(minutes=15)
+# Every new reading means that another run made progress; so many in a row are no coincidence.
+READINGS = 100
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,47 +53,84 @@ class Record:
 _RECORD = TypeAdapter(Record)
 
 
+def _no_messages(_verdict: Verdict, _found: Matches) -> Sequence[Delivery]:
+    return ()
+
+
+@dataclass(frozen=True, slots=True)
+class Terms:
+    """What the settings say of a run: how messages are written, how late rows may be, how far it catches up."""
+
+    render: Render = _no_messages
+    lateness: timedelta | None = None
+    max_catch_up: timedelta = MAX_CATCH_UP
+
+
+DEFAULT_TERMS = Terms()
+
+
 def run(
-    rule: Rule, now: datetime, source: Source, index: Index, limit: int = EVENTS_PER_PART
+    rule: Rule,
+    now: datetime,
+    source: Source,
+    index: Index,
+    limit: int = EVENTS_PER_PART,
+    terms: Terms = DEFAULT_TERMS,
 ) -> tuple[Record, list[Verdict]]:
     """One complete run of a rule at the frozen moment `now`; returns its record and what it told.
 
-    Raises Incomplete or ServiceError when the logs cannot be read whole: then nothing is told or marked.
+    A part of a key marks at most `limit` events. Raises Incomplete or ServiceError when the logs cannot be
+    read whole: then nothing is told or marked.
     """
-    found = read(rule, windows(now, index.watermark(), rule), source)
-    told = [
-        verdict
-        for key, chains in by_key(found.chains, rule).items()
-        for verdict in tell(key, chains, index, rule, found.windows, limit)
-        if verdict.alert
-    ]
+    before = index.watermark()
+    stretch = partial(
+        windows, watermark=before, rule=rule, lateness=terms.lateness, max_catch_up=terms.max_catch_up
+    )
+    found = read(rule, stretch(now), source)
+    told: list[Verdict] = []
+    known = {index.writer}
+    while overtaker := _tell_all(found, index, known, told, limit, terms.render):
+        if len(known) > READINGS:
+            raise Conflict(f"{READINGS} times another run was faster; the next run tries again")
+        known |= {overtaker.writer, index.reread()}
+        now = max(found.windows.now, overtaker.judged or now)
+        found = read(rule, stretch(now), source)
     record = _record(found, told)
-    index.finish(now, _RECORD.dump_json(record))
-    index.purge(windows(now, now, rule).changes.after)
+    index.finish(found.windows.now, _RECORD.dump_json(record))
+    if before:
+        # By the watermark that this run began with: a run that overtook another must not take its memory away.
+        index.purge(stretch(before).changes.after)
     return record, told
 
 
-def tell(
-    key: Key,
-    chains: Sequence[Chain],
-    index: Index,
-    rule: Rule,
-    stretch: Windows,
-    limit: int = EVENTS_PER_PART,
-) -> Iterator[Verdict]:
-    """Commits what is new for a key, part by part; a part lost to another run is judged again."""
-    conflicts = 0
-    while verdict := group(chains, index.recall(key), rule, stretch, limit):
-        try:
-            index.commit(verdict)
-        except Conflict:
-            conflicts += 1
-            if conflicts == ATTEMPTS:
-                raise
-            continue
-        yield verdict
-        if not verdict.more:
-            return
+def _tell_all(
+    found: Matches, index: Index, known: set[str], told: list[Verdict], limit: int, render: Render
+) -> Memory | None:
+    """Tells key by key, adding to `told`; stops at a key that another run has judged since, and returns it.
+
+    That run may have marked events which this one has not seen: their pairs with what this run would mark
+    would never be told. What it saw, a new reading up to its moment sees too.
+    """
+    for key, chains in by_key(found.chains, found.rule).items():
+        while verdict := group(chains, (memory := index.recall(key)), found.rule, found.windows, limit):
+            if memory.writer not in known and _may_have_seen_more(memory, index.run, found.windows.now):
+                return memory
+            try:
+                index.commit(verdict, render(verdict, found))
+            except Conflict:  # another run committed the key in between; recall who
+                continue
+            if verdict.alert:
+                told.append(verdict)
+            if not verdict.more:
+                break
+    return None
+
+
+def _may_have_seen_more(memory: Memory, run: int, now: datetime) -> bool:
+    """Whether the key's last writer may have read the logs after this run did: it began when no more runs were
+    complete, or, by a clock, it could still have been at work when this one began.
+    """
+    return memory.run >= run or (memory.judged is not None and memory.judged > now - LONGEST_RUN)
 
 
 def _record(found: Matches, told: Sequence[Verdict]) -> Record:

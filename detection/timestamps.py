@@ -7,7 +7,7 @@ from pydantic import TypeAdapter, ValidationError
 from detection.errors import ConfigurationError
 
 _DURATION = TypeAdapter(timedelta)
-MICROSECOND = timedelta(microseconds=1)
+FIRST_YEAR, LAST_YEAR = 2000, 2100  # a time outside is an error: a unit mixed up, a field not set
 
 
 def iso(moment: datetime) -> str:
@@ -26,6 +26,9 @@ def moment(text: str) -> datetime:
         parsed = None
     if parsed is None or parsed.tzinfo is None:
         msg = f"{text!r} is not a time with a zone; write it like 2026-06-08T10:00:00Z"
+        raise ConfigurationError(msg)
+    if not FIRST_YEAR <= parsed.year < LAST_YEAR:
+        msg = f"{text!r} is not between the years {FIRST_YEAR} and {LAST_YEAR}"
         raise ConfigurationError(msg)
     return parsed.astimezone(UTC)
 

@@ -48,11 +48,13 @@ def windows(
     It begins where the last complete run ended: what came before was read and told, so reading the
     gap later repeats nothing. Rows of the stretch before it that arrived since are too late.
     """
+    # Where the clock has gone back, the run stands at the watermark: what is marked up to there must be seen
+    # beside what arrived since, and memory has let go what lies before.
+    now = max(now, watermark or now)
     if rule.sequence.windows == "query-period":
         published = Window(now - rule.query_period, None)
         return Windows(now, published, published, None)
-    # A clock that went back must not make the run read what memory has already let go.
-    previous = max(now, watermark or now) - rule.query_frequency
+    previous = now - rule.query_frequency
     reached = min(watermark or previous, previous)
     wanted = reached - max(lateness or rule.lateness, rule.lateness)
     earliest = now - max(max_catch_up, rule.query_period)

@@ -8,10 +8,11 @@ recent change, and the published rule pairs the two; by its own time it does not
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from datetime import datetime
+from typing import NamedTuple
 
-from detection.correlate import Pair, correlate
+from detection.correlate import correlate
 from detection.events import Event, Logs
-from detection.rows import Beyond, Stamps
+from detection.rows import Stamps
 from detection.rule import Rule
 from detection.window import Windows
 
@@ -41,40 +42,46 @@ def held_back(logs: Logs, rule: Rule, windows: Windows) -> HeldBack:
 def count_restamped(logs: Logs, rule: Rule, windows: Windows) -> int:
     """How many pairs the published query would return at this moment that the rows' own times deny.
 
-    Only actors with a re-stamped row are looked at; there, every pair by stamp is.
+    Only actors with a re-stamped row are looked at; there, every pair is.
     """
     if rule.sequence.published is None:
         return 0
     changes, signals = Stamps(rule.sequence.changes), Stamps(rule.sequence.signals)
     moved = {event.actor for event in logs.changes.read if changes.moved(event)}
     moved |= {event.actor for event in logs.signals.read if signals.moved(event)}
-    chains = correlate(
-        _by_stamp(logs.changes.read, changes, moved),
-        _by_stamp(logs.signals.read, signals, moved),
-        rule.sequence.within,
-        once=True,
+    if not moved:
+        return 0
+    seen = _Seen(windows.now - rule.query_period, windows.now)
+    published = _ids(
+        _by_stamp(logs.changes.read, changes, moved, seen),
+        _by_stamp(logs.signals.read, signals, moved, seen),
+        rule,
     )
-    published = Beyond(rule)
-    pairs = (
-        pair for chain in chains for pair in chain.pairs() if published.in_published_window(pair, windows.now)
-    )
-    return sum(1 for pair in pairs if _stamped_by_now(pair, windows) and not _told(pair, rule, windows))
+    told = _ids(_of(logs.changes.inside, moved), _of(logs.signals.inside, moved), rule)
+    return len(published - told)
 
 
-def _by_stamp(events: Iterable[Event], stamps: Stamps, actors: set[str]) -> Iterator[Event]:
-    """What the published query itself would return of these actors, at the time it would give it."""
-    mine = (event for event in events if event.actor in actors and not stamps.flags(event))
-    return (event._replace(time=stamps.of(event)) for event in mine)
+class _Seen(NamedTuple):
+    """The stretch (after, until] of stamps that the published query sees."""
+
+    after: datetime
+    until: datetime
 
 
-def _stamped_by_now(pair: Pair, windows: Windows) -> bool:
-    change, signal = pair
-    return max(change.time, signal.time) <= windows.now
+def _of(events: Iterable[Event], actors: set[str]) -> Iterator[Event]:
+    return (event for event in events if event.actor in actors)
 
 
-def _told(pair: Pair, rule: Rule, windows: Windows) -> bool:
-    """Whether the pair is one by the rows' own times too, and inside the windows."""
-    change = datetime.fromisoformat(pair[0].row[rule.sequence.changes.at(rule.sequence.changes.time)])
-    signal = datetime.fromisoformat(pair[1].row[rule.sequence.signals.at(rule.sequence.signals.time)])
-    inside = windows.changes.after < change and windows.signals.after < signal <= windows.now
-    return inside and change <= signal <= change + rule.sequence.within
+def _by_stamp(events: Iterable[Event], stamps: Stamps, actors: set[str], seen: _Seen) -> Iterator[Event]:
+    """What the published query itself sees of these actors at this moment, at the times it goes by."""
+    for event in _of(events, actors):
+        if not stamps.flags(event):
+            yield from (
+                event._replace(time=time) for time in stamps.of(event) if seen.after < time <= seen.until
+            )
+
+
+def _ids(changes: Iterable[Event], signals: Iterable[Event], rule: Rule) -> set[tuple[str, str]]:
+    """The pairs by their ids."""
+    chains = correlate(changes, signals, rule.sequence.within, once=False)
+    return {(change.id, signal.id) for chain in chains for change, signal in chain.pairs()}

@@ -11,6 +11,7 @@ from detection.cli.options import AlertFormat
 from detection.cli.output import progress, say, write_alert
 from detection.cli.story import write_logs
 from detection.cli.summary import summary
+from detection.errors import ConfigurationError
 from detection.replay import Replayed, compare, moments, replay
 from detection.rule import Rule, default_rule, load_rule
 from detection.sources.files import Files
@@ -28,8 +29,11 @@ def demo(
     """See what it detects: made-up logs of three days, read by 48 hourly runs, here in the terminal."""
     with tempfile.TemporaryDirectory() as folder:
         logs = out or Path(folder)
-        logs.mkdir(parents=True, exist_ok=True)
-        write_logs(logs, BEGIN)
+        try:
+            logs.mkdir(parents=True, exist_ok=True)
+            write_logs(logs, BEGIN)
+        except OSError as error:
+            raise ConfigurationError(f"{logs} cannot be written to: {error.strerror}") from error
         _run(logs)
     if out:
         say(f"The logs are in {out}. Try: python -m detection matches --logs {out} --at 2026-06-10T12:00:00Z")

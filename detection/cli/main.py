@@ -28,5 +28,3 @@ def main() -> None:
     except DetectionError as error:
         say(f"error: {error}")
         sys.exit(2 if isinstance(error, ConfigurationError) else 1)
-    except BrokenPipeError:  # the reader, `head` say, has what it wanted
-        sys.stderr.close()

@@ -8,6 +8,7 @@ import typer
 
 from detection.cli.options import AlertFormat, Logs, RuleName, span_option, time_option
 from detection.cli.output import progress, say, say_loaded, say_rejected, write_alert
+from detection.errors import ConfigurationError
 from detection.replay import Replayed, moments
 from detection.replay import replay as replayed
 from detection.rule import default_rule, load_rule
@@ -35,6 +36,8 @@ def replay(
 
     Each run sees only what had arrived: _ingested, or else the row's time stamp, at or before its moment.
     """
+    if pairs and form is not AlertFormat.json:
+        raise ConfigurationError("--pairs goes with --format json")
     chosen = load_rule(rule or default_rule())
     source = Files(logs, chosen.tables, arrival="stamped")
     say_loaded(source)

@@ -4,7 +4,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from itertools import islice
+from itertools import accumulate, islice
 from typing import Literal
 
 from detection.correlate import Chain, Pair
@@ -15,7 +15,9 @@ from detection.rule import Rule, Side
 from detection.timestamps import iso
 from detection.window import Window, Windows
 
-ENTITIES_PER_ALERT = 500  # Sentinel's limit ("Sentinel service limits", entities per alert)
+# Sentinel's limits of one alert ("Sentinel service limits"): entities, and their size in all.
+ENTITIES_PER_ALERT = 500
+ENTITY_CHARACTERS = 64 * 2**10
 SHOWN = 1_024  # characters shown of one value from the logs; keys and ids rest on the full value
 
 Action = Literal["opened", "updated"]
@@ -97,8 +99,8 @@ def alert(identity: Identity, told: Sequence[Chain], rule: Rule, windows: Window
         key={name: shown(value) for name, value in identity.key},
         actor=shown(told[0].actor),
         severity=rule.severity,
-        first_pair=output.row(min((one.first for one in told), key=_when), windows.now),
-        last_pair=output.row(max((one.last for one in told), key=_when), windows.now),
+        first_pair=shown_row(output.row(min((one.first for one in told), key=_when), windows.now), SHOWN),
+        last_pair=shown_row(output.row(max((one.last for one in told), key=_when), windows.now), SHOWN),
         counts=Counts(len(changes), len(signals), sum(one.count() for one in told)),
         change_kinds=_kinds(changes),
         finish_reasons=_kinds(signals),
@@ -114,6 +116,13 @@ def alert(identity: Identity, told: Sequence[Chain], rule: Rule, windows: Window
 def shown(text: str) -> str:
     """A value from the logs, cut to what anybody reads of it."""
     return text if len(text) <= SHOWN else text[:SHOWN] + "…"
+
+
+def shown_row(row: OutputRow, limit: int) -> OutputRow:
+    """The row with its long values cut: who writes the logs does not decide how long an alert is."""
+    return {
+        name: value if len(str(value)) <= limit else f"{value}"[:limit] + "…" for name, value in row.items()
+    }
 
 
 def _when(pair: Pair) -> tuple[datetime, datetime]:
@@ -138,7 +147,9 @@ def _entities(changes: Iterable[Event], signals: Iterable[Event], rule: Rule) ->
             columns = [(one.identifier, one.column_name) for one in mapping.field_mappings]
             for identifiers in _identifiers(events, columns, side):
                 found[(("type", mapping.entity_type), *identifiers)] = None
-    return [dict(entity) for entity in islice(found, ENTITIES_PER_ALERT)]
+    sizes = accumulate(sum(len(value) for _, value in entity) for entity in found)
+    fitting = (entity for entity, size in zip(found, sizes, strict=True) if size <= ENTITY_CHARACTERS)
+    return [dict(entity) for entity in islice(fitting, ENTITIES_PER_ALERT)]
 
 
 def _identifiers(

@@ -48,11 +48,15 @@ class Incident:
 class Memory:
     """What is known of a key: how often it was committed, its newest incident, and the marked events.
 
-    `version` is the store's token for the key's head; None before the first commit.
+    `version` is the store's token for the key's head; None before the first commit. `writer` names the
+    reading of the logs that it was last committed from; `run` is that run's number, `judged` its moment.
     """
 
     key: Key
     commits: int = 0
+    writer: str = ""
+    run: int = 0
+    judged: datetime | None = None
     incident: Incident | None = None
     changes: frozenset[Mark] = frozenset()
     signals: frozenset[Mark] = frozenset()
@@ -102,6 +106,7 @@ def group(
     after = replace(
         memory,
         commits=memory.commits + 1,
+        judged=windows.now,
         changes=memory.changes | new_changes.keys(),
         signals=memory.signals | new_signals.keys(),
     )
@@ -115,9 +120,9 @@ def next_incident(memory: Memory, pairs: int, rule: Rule, now: datetime) -> tupl
     """The incident that an alert at `now` with so many pairs goes into: the accepting one, else the next."""
     current = memory.incident
     if current and _accepts(current, rule, now):
-        return "updated", replace(
-            current, updated=now, alerts=current.alerts + 1, pairs=current.pairs + pairs
-        )
+        updated = max(current.updated, now)  # two runs may differ in their moments by a little
+        alerts, pairs = current.alerts + 1, current.pairs + pairs
+        return "updated", replace(current, updated=updated, alerts=alerts, pairs=pairs)
     number = current.number + 1 if current else 1
     opened = Incident(
         id=identity("in", rule, memory.key, number),

@@ -3,12 +3,12 @@
 One partition per rule folder. Rows of a key share a prefix with the key's hash:
 
     k|<hash>|a|<commit>                      an alert
-    k|<hash>|h                               head: the key, its commit number, the last writer
+    k|<hash>|h                               head: the key, its commit number, who wrote it from what
     k|<hash>|i|<number>                      an incident
     k|<hash>|m|<day>|<side>|<commit>|<part>  marks of that side's events of that day
     p|<day>|<hash>                           the key has marks of that day; they go when the day goes
     r|<now>                                  the record of a run
-    w                                        the watermark
+    w                                        the watermark, and how many runs were complete
 
 Every transaction of a key writes its head, whose version is the lock: of two runs that judge one key at
 the same time, one commits and the other judges again. The watermark is the last write of a run.
@@ -19,13 +19,15 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from hashlib import sha256
 from itertools import islice
-from typing import TypeVar
 
 from pydantic import TypeAdapter
 
+from detection.errors import ConfigurationError
 from detection.incidents.alert import Alert
 from detection.incidents.grouping import Incident, Mark, Memory, Verdict
 from detection.incidents.keys import Key
+from detection.incidents.outbox import Delivery, queue
+from detection.incidents.packing import ROW_SIZE, chunks, joined, split
 from detection.incidents.table import (
     OPERATIONS,
     Conflict,
@@ -40,29 +42,53 @@ from detection.incidents.table import (
 )
 from detection.timestamps import iso, moment
 
-Item = TypeVar("Item")
-
+SCHEMA = 1  # of the rows below; raised when an older version could misread them
 PURGED_PER_RUN = 5_000  # mark rows removed in one run, so that its work stays bounded
 _MARK_BYTES = 8
-_PROPERTY_BYTES = 64_000  # of the 64 KiB that a property may have; a whole number of marks
-_ROW_BYTES = 15 * _PROPERTY_BYTES  # of the 1 MiB that a row may have
 _INCIDENT = TypeAdapter(Incident)
 _ALERT = TypeAdapter(Alert)
 _KEY = TypeAdapter(Key)
 
 
 class Index:
-    """The index of one rule. `token` names the run: by it a commit whose answer was lost is recognised."""
+    """The index of one rule, for one run.
+
+    `token` names the run, and with a number its reading of the logs: it is left with every commit, and by
+    it one whose answer was lost is recognised.
+    """
 
     def __init__(self, table: Table, rule: str, token: str) -> None:
         self._table = table
         self._partition = rule
         self._token = token
+        self._readings = 1
+        self.run = 1  # one more than the runs that were complete when this one began
+        self._seen: Entity | None = None  # the watermark's row as this run has seen it
+
+    @property
+    def writer(self) -> str:
+        """The name of this run's present reading of the logs."""
+        return f"{self._token}.{self._readings}"
+
+    def reread(self) -> str:
+        """The run has read the logs again: what it commits from now on comes from that reading, which is named."""
+        self._readings += 1
+        return self.writer
 
     def watermark(self) -> datetime | None:
-        """The frozen moment of the last complete run (UTC), or None before the first."""
-        entity = self._table.get(self._partition, "w")
-        return _watermark(entity) if entity else None
+        """The frozen moment of the last complete run (UTC), or None before the first.
+
+        Raises ConfigurationError when the table was written by a newer version of this job.
+        """
+        self._seen = self._table.get(self._partition, "w")
+        if self._seen is None:
+            return None
+        schema = int(self._seen.values["schema"])
+        if schema > SCHEMA:
+            msg = f"the incident table has schema {schema}, this version knows {SCHEMA}: update the job"
+            raise ConfigurationError(msg)
+        self.run = int(self._seen.values["runs"]) + 1
+        return _watermark(self._seen)
 
     def recall(self, key: Key) -> Memory:
         """All that is known of a key, in one scan."""
@@ -72,40 +98,40 @@ class Index:
         for entity in self._table.scan(self._partition, f"{prefix}h", f"{prefix}n"):
             kind, *rest = entity.row.removeprefix(prefix).split("|")
             if kind == "h":
-                memory = replace(memory, commits=int(entity.values["commits"]), version=entity.version)
+                memory = _of_head(entity, key)
             elif kind == "i":  # in the order of their numbers, so the newest stays
-                memory = replace(memory, incident=_INCIDENT.validate_json(_joined(entity.values)))
+                memory = replace(memory, incident=_INCIDENT.validate_json(joined(entity.values)))
             else:
                 marks[rest[1]].update(_marks(entity.values))
         return replace(memory, changes=frozenset(marks["changes"]), signals=frozenset(marks["signals"]))
 
-    def commit(self, verdict: Verdict) -> None:
-        """Commits a verdict, all of it or nothing.
+    def commit(self, verdict: Verdict, deliveries: Sequence[Delivery] = ()) -> None:
+        """Commits a verdict with the messages that tell it, all of it or nothing.
 
         Raises Conflict when the key has changed since it was recalled: recall it and judge again.
         """
         memory = verdict.memory
-        token = f"{self._token}#{memory.commits}"
+        memory = replace(memory, writer=self.writer, run=self.run)
         try:
-            self._table.write(self._partition, _operations(verdict, token))
+            self._table.write(self._partition, [*_operations(verdict, memory), *map(queue, deliveries)])
         except Conflict:
             # It may have happened, and only the answer been lost on the way.
             head = self._table.get(self._partition, _prefix(memory.key) + "h")
-            if head is None or head.values["token"] != token:
+            if head is None or not _same_commit(_of_head(head, memory.key), memory):
                 raise
 
     def finish(self, now: datetime, record: bytes) -> None:
         """The last write of a complete run: its record, and the watermark, which only moves forward."""
-        written: list[Operation] = [Put(f"r|{_sortable(now)}", _split(record))]
-        entity = self._table.get(self._partition, "w")
-        values = {"now": iso(now)}
-        if entity is None:
+        written: list[Operation] = [Put(f"r|{_sortable(now)}", split(record))]
+        values: dict[str, Value] = {"now": iso(now), "runs": self.run, "schema": SCHEMA}
+        if self._seen is None:
             written.append(Insert("w", values))
-        elif _watermark(entity) < now:
-            written.append(Replace("w", values, entity.version))
+        elif _watermark(self._seen) < now:
+            written.append(Replace("w", values, self._seen.version))
         try:
             self._table.write(self._partition, written)
-        except Conflict:  # another run finished in between; look again at how far it came
+        except Conflict:  # another run finished in between; look again how far it came
+            self.watermark()
             self.finish(now, record)
 
     def incidents(self) -> Iterator[tuple[Key, Incident]]:
@@ -114,15 +140,15 @@ class Index:
         for entity in self._table.scan(self._partition, "k|", "k}"):
             kind = entity.row.split("|")[2]
             if kind == "h":
-                key = _KEY.validate_json(_joined(entity.values))
+                key = _KEY.validate_json(joined(entity.values))
             elif kind == "i":
-                yield key, _INCIDENT.validate_json(_joined(entity.values))
+                yield key, _INCIDENT.validate_json(joined(entity.values))
 
     def alerts(self) -> Iterator[Alert]:
         """Every alert, key by key in the order of commits."""
         for entity in self._table.scan(self._partition, "k|", "k}"):
             if entity.row.split("|")[2] == "a":
-                yield _ALERT.validate_json(_joined(entity.values))
+                yield _ALERT.validate_json(joined(entity.values))
 
     def close(self, key: Key) -> None:
         """Closes the key's newest incident: it takes no more alerts. Raises Conflict, as `commit` does."""
@@ -130,9 +156,8 @@ class Index:
         if memory.incident is None:
             return
         closed = replace(memory.incident, status="closed")
-        memory = replace(memory, commits=memory.commits + 1, incident=closed)
-        head = _head(memory, f"{self._token}#{memory.commits}")
-        self._table.write(self._partition, [head, _incident(memory.key, closed)])
+        memory = replace(memory, commits=memory.commits + 1, writer=self.writer, incident=closed)
+        self._table.write(self._partition, [_head(memory), _incident(memory.key, closed)])
 
     def purge(self, before: datetime, limit: int = PURGED_PER_RUN) -> int:
         """Removes the marks of days that end before the moment, at most `limit` rows; returns how many.
@@ -149,7 +174,7 @@ class Index:
                 one.row
                 for one in islice(self._table.scan(self._partition, prefix, prefix + "~"), limit - removed)
             ]
-            for chunk in _chunks(rows, OPERATIONS):
+            for chunk in chunks(rows, OPERATIONS):
                 self._table.write(self._partition, [Delete(row) for row in chunk])
             removed += len(rows)
             if removed >= limit:
@@ -158,28 +183,46 @@ class Index:
         return removed
 
 
-def _operations(verdict: Verdict, token: str) -> list[Operation]:
-    memory = verdict.memory
-    operations = [_head(memory, token)]
+def _operations(verdict: Verdict, memory: Memory) -> list[Operation]:
+    operations = [_head(memory)]
     if verdict.alert and memory.incident:
         operations.append(_incident(memory.key, memory.incident))
         row = f"{_prefix(memory.key)}a|{memory.commits:010}"
-        operations.append(Insert(row, _split(_ALERT.dump_json(verdict.alert))))
+        operations.append(Insert(row, split(_ALERT.dump_json(verdict.alert))))
     return [*operations, *_mark_operations(verdict)]
 
 
-def _head(memory: Memory, token: str) -> Operation:
+def _head(memory: Memory) -> Operation:
     row = _prefix(memory.key) + "h"
     values: dict[str, Value] = {
         "commits": memory.commits,
-        "token": token,
-        **_split(_KEY.dump_json(memory.key)),
+        "writer": memory.writer,
+        "run": memory.run,
+        "judged": iso(memory.judged) if memory.judged else "",
+        **split(_KEY.dump_json(memory.key)),
     }
     return Insert(row, values) if memory.version is None else Replace(row, values, memory.version)
 
 
+def _of_head(head: Entity, key: Key) -> Memory:
+    """What the head alone says of a key."""
+    judged = str(head.values["judged"])
+    return Memory(
+        key,
+        commits=int(head.values["commits"]),
+        writer=str(head.values["writer"]),
+        run=int(head.values["run"]),
+        judged=moment(judged) if judged else None,
+        version=head.version,
+    )
+
+
+def _same_commit(one: Memory, other: Memory) -> bool:
+    return (one.writer, one.commits) == (other.writer, other.commits)
+
+
 def _incident(key: Key, incident: Incident) -> Operation:
-    return Put(f"{_prefix(key)}i|{incident.number:06}", _split(_INCIDENT.dump_json(incident)))
+    return Put(f"{_prefix(key)}i|{incident.number:06}", split(_INCIDENT.dump_json(incident)))
 
 
 def _mark_operations(verdict: Verdict) -> Iterator[Operation]:
@@ -189,29 +232,17 @@ def _mark_operations(verdict: Verdict) -> Iterator[Operation]:
         for key, event in marked.items():
             by_day.setdefault((_day(event.time), side), bytearray()).extend(key)
     for (day, side), marks in by_day.items():
-        for part, chunk in enumerate(_chunks(marks, _ROW_BYTES)):
-            yield Insert(f"{_prefix(memory.key)}m|{day}|{side}|{memory.commits:010}|{part}", _split(chunk))
+        for part, chunk in enumerate(chunks(marks, ROW_SIZE)):
+            yield Insert(
+                f"{_prefix(memory.key)}m|{day}|{side}|{memory.commits:010}|{part}", split(bytes(chunk))
+            )
     for day in {day for day, _ in by_day}:
         yield Put(f"p|{day}|{_digest(memory.key)}", {})
 
 
 def _marks(values: Mapping[str, Value]) -> Iterator[Mark]:
-    joined = _joined(values)
-    return (joined[at : at + _MARK_BYTES] for at in range(0, len(joined), _MARK_BYTES))
-
-
-def _split(content: Sequence[int]) -> dict[str, Value]:
-    """Bytes as properties b0, b1, …: one alone may not hold them."""
-    return {f"b{number}": bytes(chunk) for number, chunk in enumerate(_chunks(content, _PROPERTY_BYTES))}
-
-
-def _joined(values: Mapping[str, Value]) -> bytes:
-    parts = (values.get(f"b{number}") for number in range(len(values)))
-    return b"".join(part for part in parts if isinstance(part, bytes))
-
-
-def _chunks(content: Sequence[Item], size: int) -> Iterator[Sequence[Item]]:
-    return (content[at : at + size] for at in range(0, len(content), size))
+    marks = joined(values)
+    return (marks[at : at + _MARK_BYTES] for at in range(0, len(marks), _MARK_BYTES))
 
 
 def _prefix(key: Key) -> str:

@@ -22,7 +22,8 @@ REQUEST_BYTES = 4 * 2**20
 ENTITY_BYTES = 2**20
 PROPERTY_BYTES = 64 * 2**10
 PROPERTIES = 252
-KEY_CHARACTERS = 512  # 1 KiB as UTF-16
+KEY_BYTES = 2**10
+RESERVED = ("PartitionKey", "RowKey", "Timestamp")
 _FORBIDDEN_IN_KEYS = re.compile(r"[/\\#?\x00-\x1f\x7f-\x9f]")
 _OPERATION_OVERHEAD = 1_024  # headers and framing of one operation in the batch, generously
 
@@ -135,9 +136,8 @@ def check(partition: str, operations: Sequence[Operation]) -> None:
     )
     _require(len(set(rows)) == len(rows), "a row stands twice in a transaction")
     for key in (partition, *rows):
-        _require(
-            len(key) <= KEY_CHARACTERS and not _FORBIDDEN_IN_KEYS.search(key), f"{key[:80]!r} cannot be a key"
-        )
+        fits = _stored_bytes(key) <= KEY_BYTES and not _FORBIDDEN_IN_KEYS.search(key)
+        _require(fits, f"{key[:80]!r} cannot be a key")
     sizes = [_size(operation) for operation in operations]
     _require(sum(sizes) <= REQUEST_BYTES, f"a transaction of {sum(sizes)} bytes; {REQUEST_BYTES} are allowed")
 
@@ -150,6 +150,11 @@ def _size(operation: Operation) -> int:
     stored = 0
     for name, value in operation.values.items():
         _require(bool(re.fullmatch(r"[A-Za-z_]\w{0,254}", name, re.ASCII)), f"{name!r} cannot be a property")
+        _require(name not in RESERVED, f"{name!r} is the service's own property")
+        _require(
+            not isinstance(value, int) or -(2**63) <= value < 2**63,
+            f"{operation.row}.{name} is beyond 64 bits",
+        )
         size = _stored_bytes(value)
         _require(
             size <= PROPERTY_BYTES, f"{operation.row}.{name} takes {size} bytes; {PROPERTY_BYTES} are allowed"

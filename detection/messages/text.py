@@ -16,23 +16,21 @@ WIDTH = 200  # characters of one value in a line
 
 def title(alert: Alert, rule: Rule) -> str:
     """Who did what, and then what: "alice created an API key, then hit the content filter 14 times within 3 h"."""
-    changes = _in_words(alert.change_kinds, rule.sequence.changes)
-    signals = _in_words(alert.finish_reasons, rule.sequence.signals)
+    changes = in_words(alert.change_kinds, rule.sequence.changes)
+    signals = in_words(alert.finish_reasons, rule.sequence.signals)
     return f"{inert(alert.actor)} {changes}, then {signals} within {_span(alert, rule)}"
 
 
 def lines(alert: Alert, rule: Rule) -> list[str]:
     """The alert in a few lines: title, incident, the first and the last pair."""
     counts = alert.counts
-    size = (
-        f"{_many(counts.changes, 'change')}, {_many(counts.signals, 'signal')}, {_many(counts.pairs, 'pair')}"
-    )
+    size = f"{many(counts.changes, 'change')}, {many(counts.signals, 'signal')}, {many(counts.pairs, 'pair')}"
     reasons = sorted({reason for row in (alert.first_pair, alert.last_pair) for reason in _beyond(row)})
     pairs = {"first": alert.first_pair} | ({"last": alert.last_pair} if counts.pairs > 1 else {})
     return [
         f"{alert.severity.upper()}  {title(alert, rule)}",
         f"  {alert.action} {alert.incident} · {size} · run of {alert.at}",
-        *(f"  {name:<5}  {_pair(row, rule)}" for name, row in pairs.items()),
+        *(f"  {name:<5}  {pair_line(row, rule)}" for name, row in pairs.items()),
         *([f"  beyond the published rule: {', '.join(reasons)}"] if reasons else []),
     ]
 
@@ -44,7 +42,8 @@ def inert(value: object) -> str:
     return shown if len(shown) <= WIDTH else shown[:WIDTH] + "…"
 
 
-def _in_words(kinds: Mapping[str, int], side: Side) -> str:
+def in_words(kinds: Mapping[str, int], side: Side) -> str:
+    """What happened on one side, and how often: "created an API key twice and assigned a role"."""
     return _listed(inert(side.label(kind)) + _times(number) for kind, number in kinds.items())
 
 
@@ -57,7 +56,8 @@ def _listed(phrases: Iterable[str]) -> str:
     return f"{', '.join(most)} and {last}" if most else last
 
 
-def _many(number: int, thing: str) -> str:
+def many(number: int, thing: str) -> str:
+    """A number of things, in the plural where it is one."""
     return f"{number:,} {thing}" + ("" if number == 1 else "s")
 
 
@@ -71,13 +71,18 @@ def _span(alert: Alert, rule: Rule) -> str:
     return "a minute"
 
 
-def _pair(row: OutputRow, rule: Rule) -> str:
+def pair_line(row: OutputRow, rule: Rule) -> str:
+    """A pair in one line: the change, an arrow, the signal."""
     return " → ".join(_side(row, side) for side in (rule.sequence.changes, rule.sequence.signals))
 
 
 def _side(row: OutputRow, side: Side) -> str:
     shown = (row[name] for name in row if name in side.columns and name not in (side.actor, side.id))
-    return " ".join(inert(value) for value in shown if value not in ("", None))
+    return " ".join(inert(_flat(value)) for value in shown if value not in ("", None))
+
+
+def _flat(value: object) -> object:
+    return ", ".join(map(str, value)) if isinstance(value, list) else value
 
 
 def _beyond(row: OutputRow) -> list[str]:

@@ -69,7 +69,7 @@ class Files:
             raise ConfigurationError(msg)
         if not files:
             return Loaded((), (), {})
-        loaded = load(self._connection, f"{name}_rows", table, files)
+        loaded = load(self._connection, name, table, files)
         arrived = f"coalesce({ARRIVED}, {table.stamped})" if arrival == "stamped" else ARRIVED
         self._connection.execute(
             f'CREATE VIEW "{name}" AS SELECT * EXCLUDE {ARRIVED} FROM "{name}_rows" '
@@ -117,10 +117,8 @@ class Files:
         }
         for side, source in health.items():
             if source.named < source.rows:
-                first = self._first(
-                    f"{unnamed(rule, side)}\n| sort by _file asc, _line asc\n| take 1", windows
-                )
-                rejected[f"{side}, no actor"] = Rejected(source.rows - source.named, first)
+                missing = source.rows - source.named
+                rejected[f"{side}, no actor"] = Rejected(missing, self._first(unnamed(rule, side), windows))
         return rejected
 
     def _first(self, query: str, windows: Windows) -> str:

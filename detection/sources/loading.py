@@ -12,6 +12,8 @@ JSON lines, CSV and Parquet, one file or many a table. The rules of what a value
 - numbers and bools: as such, or as the text of one.
 """
 
+import csv
+import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -23,12 +25,14 @@ import duckdb
 from detection.errors import ConfigurationError, DataError
 from detection.events import Rejected
 from detection.rule import KqlType, Table
+from detection.timestamps import FIRST_YEAR, LAST_YEAR
 
 FORMATS = ("jsonl", "csv", "parquet")
 ARRIVED = "_ingested"
+LINE_LIMIT = 16 * 2**20  # bytes of one line that are read; Log Analytics keeps a row below 1 MiB
 FIELD_LIMIT = 65_536  # bytes, Log Analytics' limit of one field
 SQL_TYPES: Mapping[KqlType, str] = {
-    "string": "VARCHAR",
+    "string": "VARCHAR DEFAULT ''",
     "datetime": "TIMESTAMP",
     "dynamic": "JSON",
     "bool": "BOOLEAN",
@@ -78,7 +82,7 @@ def files_of(folder: Path, table: str) -> list[Path]:
 
 
 def load(connection: duckdb.DuckDBPyConnection, name: str, table: Table, files: Sequence[Path]) -> Loaded:
-    """Creates the DuckDB table `name` from its files, with the columns of `table` and three of our own.
+    """Creates the DuckDB table `<name>_rows` from its files: the columns of `table` and three of our own.
 
     The three: `_arrived` (TIMESTAMP in UTC, null where the file does not say), `_file` and `_line`.
     Raises ConfigurationError when a required column is in none of the files, DataError when a file
@@ -86,7 +90,7 @@ def load(connection: duckdb.DuckDBPyConnection, name: str, table: Table, files: 
     """
     wanted = _wanted(table)
     definition = ", ".join(f'"{column}" {SQL_TYPES[kind]}' for column, kind in wanted.items())
-    connection.execute(f'CREATE TABLE "{name}" ({definition}, _file VARCHAR, _line BIGINT)')
+    connection.execute(f'CREATE TABLE "{name}_rows" ({definition}, _file VARCHAR, _line BIGINT)')
     seen: set[str] = set()
     rejected: list[tuple[str, int, str]] = []
     for path in files:
@@ -99,7 +103,7 @@ def load(connection: duckdb.DuckDBPyConnection, name: str, table: Table, files: 
             raise DataError(msg) from error
         seen |= columns.keys()
     missing = [column for column in table.required if column not in seen]
-    if missing:
+    if seen and missing:
         msg = f"{name}: no file has the column {', '.join(missing)} (looked in {', '.join(one.name for one in files)})"
         raise ConfigurationError(msg)
     return Loaded(files, sorted(seen - wanted.keys()), _by_reason(rejected))
@@ -134,23 +138,58 @@ def _is_utf8(path: Path) -> bool:
 
 
 def _relation(path: Path, wanted: Mapping[str, KqlType]) -> str:
-    """The file's rows as SQL, with `_line`; for JSON lines `line` is what stands there and `fields` its parts."""
-    name = "'" + str(path).replace("'", "''") + "'"
+    """The file's rows as SQL, with `_line`; for JSON lines `line` is the object and `fields` its parts."""
     if path.suffix == ".jsonl":
-        fields = ", ".join(f'"{column}":"JSON"' for column in wanted)
-        lines = (
-            f"SELECT row_number() OVER () AS _line, text FROM read_csv({name}, columns={{'text': 'VARCHAR'}}, "
-            r"delim='\x01', quote='', escape='', header=false, auto_detect=false, max_line_size=16777216)"
-        )
-        objects = f"SELECT _line, text, CASE json_type(try_cast(text AS JSON)) WHEN 'OBJECT' THEN text END AS line FROM ({lines})"
-        return f"(SELECT _line, text, line, from_json(line, '{{{fields}}}') AS fields FROM ({objects}) WHERE text IS NOT NULL)"
+        return _json_lines(_quoted(path), wanted)
     if path.suffix == ".csv":
-        # The header is line 1; a record is taken for a line.
-        return (
-            f"(SELECT row_number() OVER () + 1 AS _line, * FROM read_csv({name}, all_varchar=true, header=true, "
-            "delim=',', quote='\"', escape='\"', null_padding=true, ignore_errors=true, store_rejects=true))"
-        )
-    return f"(SELECT row_number() OVER () AS _line, * FROM read_parquet({name}))"
+        return _csv(path)
+    return f"(SELECT row_number() OVER () AS _line, * FROM read_parquet({_quoted(path)}))"
+
+
+def _json_lines(name: str, wanted: Mapping[str, KqlType]) -> str:
+    fields = ", ".join(f'"{column}":"JSON"' for column in wanted)
+    lines = (
+        f"SELECT row_number() OVER () AS _line, text FROM read_csv({name}, columns={{'text': 'VARCHAR'}}, "
+        rf"delim='\x01', quote='', escape='', header=false, auto_detect=false, max_line_size={LINE_LIMIT})"
+    )
+    line = "CASE json_type(try_cast(text AS JSON)) WHEN 'OBJECT' THEN text END"
+    objects = f"SELECT _line, {line} AS line FROM ({lines}) WHERE text IS NOT NULL"
+    return f"(SELECT _line, line, from_json(line, '{{{fields}}}') AS fields FROM ({objects}))"
+
+
+def _csv(path: Path) -> str:
+    """The records below the header; a record is taken for a line."""
+    header, lines = _header(path)
+    columns = ", ".join(f"{_text_literal(name)}: 'VARCHAR'" for name in header)
+    return (
+        f"(SELECT row_number() OVER () + {lines} AS _line, * FROM read_csv({_quoted(path)}, columns={{{columns}}}, "
+        f"header=false, skip={lines}, auto_detect=false, parallel=false, delim=',', quote='\"', escape='\"', "
+        f"null_padding=true, max_line_size={LINE_LIMIT}, ignore_errors=true, store_rejects=true))"
+    )
+
+
+def _header(path: Path) -> tuple[list[str], int]:
+    """The names in a CSV file's header, and how many lines it takes.
+
+    Raises DataError when there is none, or a name stands twice.
+    """
+    with path.open(encoding="utf-8-sig", newline="") as text:
+        records = csv.reader(text)
+        header = next((record for record in records if record), [])
+        names = [name.strip() for name in header]
+        if not names or len({name.casefold() for name in names}) < len(names):
+            msg = f"{path}: its first line must name every column once"
+            raise DataError(msg)
+        return names, records.line_num
+
+
+def _quoted(path: Path) -> str:
+    """The file's name as SQL; what DuckDB would take for a pattern stands for itself."""
+    return _text_literal(re.sub(r"([*?\[])", r"[\1]", str(path)))
+
+
+def _text_literal(text: str) -> str:
+    return "'" + text.replace("'", "''") + "'"
 
 
 def _columns(
@@ -200,7 +239,7 @@ def _insert(
     )
     columns = "".join(f'"{column}", ' for column in typed)
     connection.execute(
-        f'INSERT INTO "{name}" ({columns} _file, _line) SELECT {columns} ?, _line FROM staged WHERE problem IS NULL',
+        f'INSERT INTO "{name}_rows" ({columns} _file, _line) SELECT {columns} ?, _line FROM staged WHERE problem IS NULL',
         [shown],
     )
     found = connection.execute(
@@ -208,7 +247,7 @@ def _insert(
     ).fetchall()
     if path.suffix == ".csv":
         found += connection.execute(
-            "SELECT 'not a CSV record', count(*), min(line) FROM reject_errors HAVING count(*) > 0"
+            "SELECT 'not a CSV record', count(DISTINCT line), min(line) FROM reject_errors HAVING count(*) > 0"
         ).fetchall()
         connection.execute("DROP TABLE reject_errors; DROP TABLE reject_scans")
     connection.execute("DROP TABLE staged")
@@ -255,7 +294,7 @@ def _datetime(column: _Column) -> _Typed:
 
 
 def _absurd(value: str) -> str:
-    return f"NOT ({value} BETWEEN TIMESTAMP '2000-01-01' AND TIMESTAMP '2100-01-01')"
+    return f"NOT ({value} BETWEEN TIMESTAMP '{FIRST_YEAR}-01-01' AND TIMESTAMP '{LAST_YEAR}-01-01')"
 
 
 def _dynamic(column: _Column) -> _Typed:

@@ -1,0 +1,98 @@
+"""JSON Schemas of what the commands print as JSON: generated from the rules and types that print it."""
+
+import json
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from pydantic import TypeAdapter
+
+from detection.incidents.alert import Alert
+from detection.kql import queries
+from detection.rows import BEYOND
+from detection.rule import KqlType, Rule, RuleStatus, default_rule, load_rule, rule_names
+
+DIALECT = "https://json-schema.org/draft/2020-12/schema"
+
+Schema = dict[str, Any]
+
+# A time's fraction is printed only when it is not zero. What a dynamic column holds is for the log to say.
+_TYPES: Mapping[KqlType, Schema] = {
+    "string": {"type": "string"},
+    "datetime": {
+        "type": "string",
+        "pattern": r"^\d{4}-\d{2}-\d{2}T\d{2}:\d{2}:\d{2}([.]\d{6})?Z$",
+    },
+    "dynamic": {"description": "a JSON value of any type"},
+    "bool": {"type": ["boolean", "null"]},
+    "int": {"type": ["integer", "null"]},
+    "long": {"type": ["integer", "null"]},
+    "real": {"type": ["number", "null"]},
+}
+
+
+def schemas() -> dict[str, Schema]:
+    """Every schema by the name of its file, without the ending."""
+    rules = [load_rule(name) for name in rule_names()]
+    return {
+        name: {"$schema": DIALECT} | schema | {"title": title} for name, title, schema in _described(rules)
+    }
+
+
+def text(schema: Schema) -> str:
+    """A schema as its file holds it."""
+    return json.dumps(schema, indent=2, ensure_ascii=False) + "\n"
+
+
+def _described(rules: list[Rule]) -> Iterator[tuple[str, str, Schema]]:
+    for rule in rules:
+        yield f"match.{rule.folder}", f"A line of `matches --rule {rule.folder} --format json`", match(rule)
+    yield "alert", "A line of `replay --format json`, with `pairs` where --pairs is given", alert(rules)
+    yield "rule", "A line of `rules --format json`", _closed(TypeAdapter(RuleStatus).json_schema())
+    yield "query", "The object of `query --format json`", _query(load_rule(default_rule()))
+
+
+def match(rule: Rule) -> Schema:
+    """A row as the rule's query returns it."""
+    sequence = rule.sequence
+    properties = {name: _TYPES[sequence.columns[name]] for name in sequence.output}
+    if sequence.published:
+        properties[BEYOND] = {
+            "description": "why the published rule does not return this row; [] if it does",
+            "type": "array",
+            "items": {"type": "string"},
+        }
+    return _object(properties)
+
+
+def alert(rules: list[Rule]) -> Schema:
+    """An alert; its pairs are rows of one of the rules."""
+    schema = _closed(TypeAdapter(Alert).json_schema(mode="serialization"))
+    schema["$defs"]["Pair"] = {"anyOf": [match(rule) for rule in rules]}
+    pair = {"$ref": "#/$defs/Pair"}
+    schema["properties"] |= {
+        "first_pair": pair,
+        "last_pair": pair,
+        "pairs": {"type": "array", "items": pair, "minItems": 1},
+    }
+    return schema
+
+
+def _query(rule: Rule) -> Schema:
+    return _object({name: {"type": "string"} for name in queries(rule)})
+
+
+def _object(properties: Mapping[str, Schema]) -> Schema:
+    return {
+        "type": "object",
+        "properties": dict(properties),
+        "required": list(properties),
+        "additionalProperties": False,
+    }
+
+
+def _closed(schema: Schema) -> Schema:
+    """The schema of a dataclass, and of those inside it, without room for other fields."""
+    for one in (schema, *schema.get("$defs", {}).values()):
+        if "properties" in one:
+            one["additionalProperties"] = False
+    return schema

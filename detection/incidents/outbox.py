@@ -1,0 +1,137 @@
+"""The outbox: messages that are committed with their alert and wait to be sent.
+
+    d|<destination>|<incident>|<commit>      a delivery: the message's bytes, how often it was tried, when it is due
+    x|<destination>|<incident>|<commit>      a dead letter: what was given up, and why
+
+The rows stand in the order in which an incident's messages to one destination must arrive.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from datetime import datetime
+
+from detection.incidents.packing import joined, split
+from detection.incidents.table import Delete, Entity, Insert, Put, Replace, Table
+from detection.timestamps import iso, moment
+
+
+@dataclass(frozen=True, slots=True)
+class Delivery:
+    """One alert to one destination: `id` never changes, nor does `body`, whatever `attempt` it is.
+
+    `due` is when it may be tried (next), UTC; a claim moves it to when the claim ends.
+    """
+
+    id: str
+    destination: str
+    incident: str
+    commit: int
+    body: bytes
+    created: datetime
+    due: datetime
+    attempt: int = 0
+
+    @property
+    def line(self) -> tuple[str, str]:
+        """The messages that keep their order among each other."""
+        return self.destination, self.incident
+
+
+@dataclass(frozen=True, slots=True)
+class Dead:
+    """A delivery that was given up."""
+
+    delivery: Delivery
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Queued:
+    """A delivery as it stands in the table."""
+
+    delivery: Delivery
+    row: str
+    version: str
+
+
+def queue(delivery: Delivery) -> Insert:
+    """The operation that puts a delivery into the outbox, in the transaction of its alert."""
+    return Insert(f"d|{_place(delivery)}", _values(delivery))
+
+
+class Outbox:
+    """The outbox of one rule. Every call may raise ServiceError; the changing ones raise Conflict when
+    somebody else has changed the row in between.
+    """
+
+    def __init__(self, table: Table, rule: str) -> None:
+        self._table = table
+        self._partition = rule
+
+    def waiting(self) -> Iterator[Queued]:
+        """Everything not yet sent, each destination's and incident's messages in their order."""
+        for entity in self._table.scan(self._partition, "d|", "d}"):
+            yield Queued(_delivery(entity), entity.row, entity.version)
+
+    def claim(self, queued: Queued, until: datetime) -> Queued:
+        """Takes a delivery for this process until the moment: nobody else sends it before."""
+        claimed = replace(queued.delivery, due=until, attempt=queued.delivery.attempt + 1)
+        self._table.write(self._partition, [Replace(queued.row, _values(claimed), queued.version)])
+        entity = self._table.get(self._partition, queued.row)
+        return replace(queued, delivery=claimed, version=entity.version if entity else queued.version)
+
+    def sent(self, queued: Queued) -> None:
+        """Settles a delivery: it is out of the outbox."""
+        self._table.write(self._partition, [Delete(queued.row)])
+
+    def later(self, queued: Queued, due: datetime) -> None:
+        """Puts a claimed delivery back until it is due again."""
+        again = replace(queued.delivery, due=due)
+        self._table.write(self._partition, [Replace(queued.row, _values(again), queued.version)])
+
+    def bury(self, queued: Queued, reason: str) -> None:
+        """Gives a delivery up: it leaves the outbox, and the next of its line may go."""
+        dead = {**_values(queued.delivery), "reason": reason[:1_000]}
+        self._table.write(self._partition, [Delete(queued.row), Put("x" + queued.row[1:], dead)])
+
+    def dead(self) -> Iterator[Dead]:
+        """What was given up."""
+        for entity in self._table.scan(self._partition, "x|", "x}"):
+            yield Dead(_delivery(entity), str(entity.values["reason"]))
+
+    def revive(self, dead: Dead, now: datetime) -> None:
+        """Puts a dead letter back into the outbox, as if never tried."""
+        place = _place(dead.delivery)
+        fresh = replace(dead.delivery, attempt=0, due=now)
+        self._table.write(self._partition, [Delete(f"x|{place}"), Put(f"d|{place}", _values(fresh))])
+
+
+def _place(delivery: Delivery) -> str:
+    return f"{delivery.destination}|{delivery.incident}|{delivery.commit:010}"
+
+
+def _values(delivery: Delivery) -> dict[str, str | int | bytes | bool]:
+    return {
+        "id": delivery.id,
+        "destination": delivery.destination,
+        "incident": delivery.incident,
+        "commit": delivery.commit,
+        "created": iso(delivery.created),
+        "due": iso(delivery.due),
+        "attempt": delivery.attempt,
+        **split(delivery.body),
+    }
+
+
+def _delivery(entity: Entity) -> Delivery:
+    values = entity.values
+    return Delivery(
+        id=str(values["id"]),
+        destination=str(values["destination"]),
+        incident=str(values["incident"]),
+        commit=int(values["commit"]),
+        body=joined(values),
+        created=moment(str(values["created"])),
+        due=moment(str(values["due"])),
+        attempt=int(values["attempt"]),
+    )

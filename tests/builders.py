@@ -1,0 +1,125 @@
+"""Small builders of rows, events, logs and rules for tests. Rows have the columns of the real default rule."""
+
+from collections.abc import Iterable, Sequence
+from datetime import UTC, datetime, timedelta
+from typing import Literal
+
+from detection.correlate import Chain, correlate
+from detection.events import Event, Events, Logs, Row, to_events
+from detection.incidents.keys import Key
+from detection.rule import Rule, Side, default_rule, load_rule
+from detection.timestamps import iso
+from detection.window import Windows, windows
+
+RULE = load_rule(default_rule())
+DAY = timedelta(hours=24)
+HOUR = timedelta(hours=1)
+TICK = timedelta(microseconds=1)
+START = datetime(2026, 3, 2, 10, tzinfo=UTC)
+ALICE = "alice@example.com"
+
+Method = Literal["AllEntities", "AnyAlert", "Selected"]
+
+
+def change_row(
+    ident: str,
+    time: datetime,
+    actor: str = ALICE,
+    *,
+    stamped: datetime | None = None,
+    ip: str = "203.0.113.7",
+) -> Row:
+    """A row as the rule's query for changes returns it."""
+    return _row(
+        RULE.sequence.changes,
+        ConfigId=ident,
+        ConfigTime=iso(time),
+        ConfigStamped=iso(stamped or time),
+        ConfigEvent="api_key.created",
+        ActorEmail=actor,
+        ConfigIp=ip,
+        ConfigBeyond='["",""]',
+    )
+
+
+def signal_row(
+    ident: str,
+    time: datetime,
+    actor: str = ALICE,
+    *,
+    stamped: datetime | None = None,
+    model: str = "gpt-4o-2024-08-06",
+) -> Row:
+    """A row as the rule's query for signals returns it."""
+    return _row(
+        RULE.sequence.signals,
+        AbuseId=ident,
+        AbuseTime=iso(time),
+        AbuseStamped=iso(stamped or time),
+        AbuseKind="content_filter",
+        ActorUser=actor,
+        ModelName=model,
+        EventFinishReasons='["content_filter"]',
+        EventRequestId=f"req_{ident}",
+        AbuseBeyond='[""]',
+    )
+
+
+def change(ident: str, time: datetime, actor: str = ALICE, *, ip: str = "203.0.113.7") -> Event:
+    """A change, made from its row as a run would."""
+    return _event(change_row(ident, time, actor, ip=ip), RULE.sequence.changes)
+
+
+def signal(ident: str, time: datetime, actor: str = ALICE, *, model: str = "gpt-4o-2024-08-06") -> Event:
+    """A signal, made from its row as a run would."""
+    return _event(signal_row(ident, time, actor, model=model), RULE.sequence.signals)
+
+
+def logs(changes: Iterable[Row], signals: Iterable[Row], stretch: Windows, rule: Rule = RULE) -> Logs:
+    """Both sides as a source hands them to a run."""
+    sequence = rule.sequence
+    once = sequence.duplicates == "once"
+    return Logs(
+        to_events(changes, sequence.changes, stretch.changes, once=once),
+        to_events(signals, sequence.signals, stretch.signals, once=once),
+    )
+
+
+def chains(changes: Sequence[Event], signals: Sequence[Event]) -> list[Chain]:
+    """The chains of the events, with the default rule's reach."""
+    return correlate(changes, signals, RULE.sequence.within, once=True)
+
+
+def stretch(now: datetime = START) -> Windows:
+    """The windows of a first run."""
+    return windows(now, None, RULE)
+
+
+def grouped_by(method: Method, *entities: str) -> Rule:
+    """The default rule with another way of grouping."""
+    return grouped(matching_method=method, group_by_entities=entities)
+
+
+def grouped(**update: object) -> Rule:
+    """The default rule with another grouping configuration."""
+    grouping = RULE.grouping.model_copy(update=update)
+    configuration = RULE.incident_configuration.model_copy(update={"grouping_configuration": grouping})
+    return RULE.model_copy(update={"incident_configuration": configuration})
+
+
+def account(actor: str = ALICE) -> Key:
+    """The default rule's grouping key of an actor."""
+    return (("Account", actor),)
+
+
+def _row(side: Side, **values: object) -> Row:
+    unknown = values.keys() - side.columns.keys()
+    assert not unknown, f"{side.query} has no column {unknown}"
+    return tuple(values.get(name) for name in side.columns)
+
+
+def _event(row: Row, side: Side) -> Event:
+    always = stretch(datetime(2100, 1, 1, tzinfo=UTC)).signals
+    events: Events = to_events([row], side, always, once=True)
+    (event,) = events.read
+    return event

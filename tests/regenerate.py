@@ -1,0 +1,74 @@
+"""Writes again what is made from code and committed: docs/schemas and the expected outputs in tests/golden.
+
+    python -m tests.regenerate
+
+Look at the difference before committing it: tests/golden/README.md says which pairs there have to be.
+"""
+
+import io
+from collections.abc import Mapping, Sequence
+from contextlib import redirect_stderr, redirect_stdout
+from pathlib import Path
+
+import duckdb
+
+from detection.cli.main import app
+from detection.cli.schemas import schemas, text
+
+ROOT = Path(__file__).parents[1]
+SCHEMAS = ROOT / "docs" / "schemas"
+GOLDEN = ROOT / "tests" / "golden"
+LOGS = GOLDEN / "logs"
+TYPED = LOGS / "ASimAgentEventLogs-typed.parquet"
+TYPED_ROWS = GOLDEN / "typed.sql"
+
+_AT = ("--at", "2026-06-10T12:00:00Z")
+_LOGS = ("--logs", str(LOGS))
+_SENTINEL = ("--rule", "openai-config-to-abuse-sentinel")
+_RUNS = ("--from", "2026-06-09T13:00:00Z", "--to", "2026-06-10T16:00:00Z", "--skip", "2026-06-10T07:00:00Z")
+
+# The expected outputs, and the command that each is the output of.
+COMMANDS: Mapping[str, Sequence[str]] = {
+    "matches.default.jsonl": ("matches", *_LOGS, *_AT, "--format", "json"),
+    "matches.sentinel.jsonl": ("matches", *_LOGS, *_AT, *_SENTINEL, "--format", "json"),
+    "matches.csv": ("matches", *_LOGS, *_AT, "--format", "csv"),
+    "replay.jsonl": ("replay", *_LOGS, *_RUNS, "--pairs", "--format", "json"),
+    "query.default.kql": ("query", *_AT),
+    "query.sentinel.kql": ("query", *_AT, *_SENTINEL),
+}
+
+
+def output(command: Sequence[str]) -> bytes:
+    """What a command writes to stdout."""
+    stdout = io.StringIO(newline="")
+    with redirect_stdout(stdout), redirect_stderr(io.StringIO()):
+        app(list(command), standalone_mode=False)
+    return stdout.getvalue().encode()
+
+
+def schema_files() -> dict[str, bytes]:
+    """The files of docs/schemas by name."""
+    return {f"{name}.json": text(schema).encode() for name, schema in schemas().items()}
+
+
+def write_typed(path: Path) -> None:
+    """The Parquet file from its rows in typed.sql."""
+    rows = TYPED_ROWS.read_text(encoding="utf-8")
+    duckdb.connect().sql(rows).write_parquet(str(path))
+
+
+def main() -> None:
+    """Writes every file anew; a schema that the code no longer knows goes."""
+    SCHEMAS.mkdir(parents=True, exist_ok=True)
+    for old in SCHEMAS.glob("*.json"):
+        old.unlink()
+    for name, content in schema_files().items():
+        (SCHEMAS / name).write_bytes(content)
+    write_typed(TYPED)
+    for name, command in COMMANDS.items():
+        (GOLDEN / name).write_bytes(output(command))
+        print(f"wrote {name}")
+
+
+if __name__ == "__main__":
+    main()

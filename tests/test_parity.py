@@ -1,0 +1,489 @@
+"""Both shipped rules beside the published one, on random logs: row for row, and pair for pair.
+
+The published KQL is executed as it was published. What the default rule adds and withholds is checked
+against an oracle written from the words of the rules, which knows neither their KQL nor their code.
+"""
+
+import json
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Iterator
+from copy import copy
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from functools import cached_property
+from itertools import pairwise
+from pathlib import Path
+
+import pytest
+
+from detection.events import Events, Logs
+from detection.matches import Matches, matches_at, read
+from detection.rule import load_rule
+from detection.sources.files import Files
+from detection.window import windows
+from detection.withheld import count_restamped, held_back
+from tests import truth
+from tests.rule_world import (
+    CONNECTOR,
+    DAY,
+    HOUR,
+    MOMENT,
+    TICK,
+    Answer,
+    LogRow,
+    World,
+    arrived,
+    change,
+    change_key,
+    published_answer,
+    random_world,
+    signal,
+    signal_key,
+    write,
+)
+
+CASES = 10_000
+PUBLISHED = load_rule("openai-config-to-abuse-sentinel")
+DEFAULT = load_rule("openai-config-to-abuse")
+
+Key = tuple[str, str]
+Shown = tuple[object, ...]
+
+
+# ---------------------------------------------------------------------------------------------------------- oracle
+
+
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """A change or a signal as the words of the default rule see it; `beyond` is why the published rule would not."""
+
+    key: str
+    actor: str
+    own: datetime
+    stamp: datetime
+    beyond: frozenset[str]
+    row: LogRow
+
+
+@dataclass(frozen=True, slots=True)
+class Instance:
+    """One way in which a pair stands in the logs: an id may stand there more than once."""
+
+    change: Seen
+    signal: Seen
+
+    @property
+    def published(self) -> bool:
+        """Both rows in the published rule's day, in order, as they were stamped."""
+        change, signal = self.change, self.signal
+        seen = MOMENT - DAY < change.stamp <= signal.stamp <= change.stamp + DAY
+        return seen and not change.beyond | signal.beyond
+
+    def told(self, reach: timedelta) -> bool:
+        """In order by their own times: a signal no older than `reach`, and a change at most a day before it."""
+        change, signal = self.change.own, self.signal.own
+        inside = MOMENT - reach < signal <= MOMENT and MOMENT - reach - DAY < change
+        return inside and change <= signal <= change + DAY
+
+    @property
+    def waits(self) -> bool:
+        """Stamped ahead of now."""
+        return max(self.change.stamp, self.signal.stamp) > MOMENT
+
+    @property
+    def beyond(self) -> list[str]:
+        """Why the published rule would not return it."""
+        change, signal = self.change.stamp, self.signal.stamp
+        reasons = self.change.beyond | self.signal.beyond
+        if not MOMENT - DAY < change <= signal <= change + DAY:
+            reasons |= {"outside_published_window"}
+        return sorted(reasons)
+
+
+def seen_changes(world: World) -> Iterator[Seen]:
+    for row in world.audit:
+        session, key = _email(row.get("ActorSession")), _email(row.get("ActorApiKey"))
+        listed = row["EventType"] in LISTED
+        if arrived(row, MOMENT) and (session or key) and (listed or _updates_a_role(row)):
+            reasons = {"api_key_actor": not session, "role_change_in_update": not listed}
+            yield _seen(row, change_key(row), session or key, "EffectiveAt", reasons)
+
+
+def seen_signals(world: World) -> Iterator[Seen]:
+    for row in world.chat:
+        fields = row.get("AdditionalFields")
+        user = fields.get("input_user") if isinstance(fields, dict) else None
+        reasons = json.dumps(row["EventFinishReasons"]) if "EventFinishReasons" in row else "(absent)"
+        missing = reasons in NO_REASON
+        from_connector = all(row[name] == value for name, value in CONNECTOR.items())
+        if arrived(row, MOMENT) and from_connector and user and (missing or reasons in ABUSE):
+            yield _seen(
+                row, signal_key(row), user.lower(), "EventStartTime", {"finish_reason_missing": missing}
+            )
+
+
+def _seen(row: LogRow, key: str, actor: str, own: str, reasons: dict[str, bool]) -> Seen:
+    stamp = row["TimeGenerated"]
+    time = row.get(own) or stamp
+    assert isinstance(stamp, datetime)
+    assert isinstance(time, datetime)
+    return Seen(key, actor, time, stamp, frozenset(name for name, holds in reasons.items() if holds), row)
+
+
+def _email(actor: object) -> str:
+    user = actor.get("user") if isinstance(actor, dict) else None
+    email = user.get("email") if isinstance(user, dict) else None
+    return (email or "").lower()
+
+
+def _updates_a_role(row: LogRow) -> bool:
+    details = json.dumps(row["EventDetails"]) if "EventDetails" in row else "(absent)"
+    return str(row["EventType"]).lower() in truth.ROLE_UPDATES and details in ROLE_DETAILS
+
+
+def _spelt(lines: Iterable[str]) -> set[str]:
+    """Lines of a truth table, with their JSON spelt as json.dumps does."""
+    return {line if line == "(absent)" else json.dumps(json.loads(line)) for line in lines}
+
+
+def _true(table: dict[str, bool]) -> list[str]:
+    return [line for line, holds in table.items() if holds]
+
+
+LISTED = {*truth.LISTED, *_true(dict(truth.SPELLINGS))}
+ROLE_DETAILS = _spelt(_true(dict(truth.EVENT_DETAILS)))
+ABUSE = _spelt(_true(dict(truth.PUBLISHED_REASONS)))
+NO_REASON = _spelt(truth.NO_REASON)
+
+
+# --------------------------------------------------------------------------------------------------------- answers
+
+
+class Answers:
+    """A world, what the published KQL and the published rule return on it, and what the default rule does.
+
+    An outage is how long before the usual hour the last complete run lies.
+    """
+
+    def __init__(self, world: World, folder: Path, outage: timedelta = timedelta(0)) -> None:
+        self.world = world
+        self.reach = DAY + outage
+        self._source = Files(write(world, folder), DEFAULT.tables)
+        self.published = published_answer(world)
+        self.sentinel: Answer = list(matches_at(PUBLISHED, MOMENT, self._source).rows())
+        self._read()
+
+    def after(self, outage: timedelta) -> "Answers":
+        """The same, but for the outage."""
+        other = copy(self)
+        other.reach = DAY + outage
+        other._read()
+        return other
+
+    def _read(self) -> None:
+        watermark = MOMENT - HOUR - (self.reach - DAY)
+        self.matches: Matches = read(DEFAULT, windows(MOMENT, watermark, DEFAULT), self._source)
+        self.default: Answer = list(self.matches.rows())
+
+    @cached_property
+    def instances(self) -> dict[Key, list[Instance]]:
+        """Every pair that one of the rules may return, as it stands in the logs."""
+        signals: dict[str, list[Seen]] = defaultdict(list)
+        for abuse in seen_signals(self.world):
+            signals[abuse.actor].append(abuse)
+        found: dict[Key, list[Instance]] = defaultdict(list)
+        for config in seen_changes(self.world):
+            for abuse in signals.get(config.actor, ()):
+                one = Instance(config, abuse)
+                if one.told(self.reach) or one.published:
+                    found[config.key, abuse.key].append(one)
+        return found
+
+    @cached_property
+    def told(self) -> dict[Key, list[Instance]]:
+        """The pairs that the default rule has to return. Where one of a pair's instances is published, it is that one."""
+        told = {
+            key: [one for one in several if one.told(self.reach)] for key, several in self.instances.items()
+        }
+        return {key: several for key, several in told.items() if several}
+
+    @cached_property
+    def published_keys(self) -> set[Key]:
+        """The distinct published pairs."""
+        return {(str(row["ConfigKey"]), str(row["AbuseKey"])) for row in self.published}
+
+
+@pytest.fixture(scope="module")
+def first_run(tmp_path_factory: pytest.TempPathFactory) -> Answers:
+    world = random_world(1, CASES)
+    world.audit.extend(SMALL.audit)
+    world.chat.extend(SMALL.chat)
+    return Answers(world, tmp_path_factory.mktemp("world"))
+
+
+@pytest.fixture(scope="module")
+def after_an_outage(first_run: Answers) -> Answers:
+    return first_run.after(4 * DAY)
+
+
+@pytest.fixture(params=["first_run", "after_an_outage"])
+def answers(request: pytest.FixtureRequest) -> Answers:
+    chosen: Answers = request.getfixturevalue(request.param)
+    return chosen
+
+
+# ------------------------------------------------------------------------------------------------------ same rows
+
+
+def test_published_rule_returns_the_published_rows(answers: Answers) -> None:
+    assert_same(map(_text, answers.sentinel), (_text(_without_keys(row)) for row in answers.published))
+
+
+def test_published_rule_returns_the_published_columns(answers: Answers) -> None:
+    assert list(answers.sentinel[0]) == list(_without_keys(answers.published[0]))
+
+
+def test_both_rules_return_the_newest_change_first(answers: Answers) -> None:
+    for rows in (answers.sentinel, answers.default):
+        times = [datetime.fromisoformat(str(row["ConfigTime"])) for row in rows]
+        assert all(one >= after for one, after in pairwise(times))
+
+
+# ---------------------------------------------------------------------------------------------------- same pairs
+
+
+def test_oracle_agrees_with_the_published_kql(answers: Answers) -> None:
+    said = {key for key, several in answers.instances.items() if any(one.published for one in several)}
+    assert_same(said, answers.published_keys)
+
+
+def test_default_rule_tells_every_published_pair_but_waiting_and_counted_restamped_ones(
+    answers: Answers,
+) -> None:
+    untold = answers.published_keys - answers.told.keys()
+    restamped = [
+        key for key in untold if any(one.published and not one.waits for one in answers.instances[key])
+    ]
+    counted = held_back(answers.matches.logs, DEFAULT, answers.matches.windows).restamped
+    assert counted == len(restamped)
+
+
+def test_default_rule_tells_exactly_the_pairs_of_its_words(answers: Answers) -> None:
+    assert_same(map(_ids, answers.default), (_ids_of(several[0]) for several in answers.told.values()))
+
+
+def test_default_rule_shows_each_pair_with_exactly_its_reasons(answers: Answers) -> None:
+    allowed: dict[str, set[str]] = defaultdict(set)
+    for key, several in answers.told.items():
+        # Of a pair that stands at several places any may be shown; it goes beyond only if all of them do.
+        none: dict[str, object] = {"Beyond": []} if key in answers.published_keys else {}
+        allowed[_ids_of(several[0])].update(_text(_expected(one) | none) for one in several)
+    wrong = [row for row in answers.default if _text(_masked(row)) not in allowed[_ids(row)]]
+    assert not wrong, f"{len(wrong)} rows, the first: {wrong[0]}, expected one of {allowed[_ids(wrong[0])]}"
+
+
+def test_default_rule_gives_no_reasons_exactly_for_the_published_pairs(answers: Answers) -> None:
+    expected = Counter(key in answers.published_keys for key in answers.told)
+    assert Counter(row["Beyond"] == [] for row in answers.default) == expected
+
+
+def test_default_rule_tells_a_pair_once(answers: Answers) -> None:
+    pairs = Counter((row["ConfigId"], row["AbuseId"]) for row in answers.default)
+    assert [pair for pair, times in pairs.items() if times > 1] == []
+
+
+def assert_same(found: Iterable[object], expected: Iterable[object]) -> None:
+    """Equal as multisets; says how far they are apart without showing ten thousand rows."""
+    one, other = Counter(found), Counter(expected)
+    extra, missing = one - other, other - one
+    examples = [*list(extra)[:2], *list(missing)[:2]]
+    assert not extra | missing, f"{extra.total()} too many, {missing.total()} missing: {examples}"
+
+
+def _without_keys(row: dict[str, object]) -> dict[str, object]:
+    return {name: value for name, value in row.items() if not name.endswith("Key")}
+
+
+def _text(row: dict[str, object]) -> str:
+    return json.dumps(row)
+
+
+def _mask(ident: object) -> str:
+    """An id as such; a row that has none gets one from its content, which only has to differ."""
+    return "" if str(ident).startswith("row") else str(ident)
+
+
+def _ids(row: dict[str, object]) -> str:
+    return f"{_mask(row['ConfigId'])} {_mask(row['AbuseId'])} {row['ActorEmail']}"
+
+
+def _ids_of(one: Instance) -> str:
+    return f"{_mask(one.change.key)} {_mask(one.signal.key)} {one.change.actor}"
+
+
+def _masked(row: dict[str, object]) -> dict[str, object]:
+    beyond = row["Beyond"]
+    assert isinstance(beyond, list)
+    ids = {"ConfigId": _mask(row["ConfigId"]), "AbuseId": _mask(row["AbuseId"])}
+    return row | ids | {"Beyond": sorted(beyond)}
+
+
+def _expected(one: Instance) -> dict[str, object]:
+    session = one.change.row.get("ActorSession")
+    address = session.get("ip_address") if isinstance(session, dict) else None
+    return {
+        "ConfigTime": one.change.own.isoformat().replace("+00:00", "Z"),
+        "ConfigEvent": one.change.row["EventType"],
+        "ActorEmail": one.change.actor,
+        "ConfigIp": address or "",
+        "AbuseTime": one.signal.own.isoformat().replace("+00:00", "Z"),
+        "ModelName": one.signal.row.get("ModelName") or "",
+        "EventFinishReasons": one.signal.row.get("EventFinishReasons"),
+        "EventRequestId": one.signal.row.get("EventRequestId") or "",
+        "ConfigId": _mask(one.change.key),
+        "AbuseId": _mask(one.signal.key),
+        "Beyond": one.beyond,
+    }
+
+
+# ----------------------------------------------------------------------------------------------------- not empty
+
+
+def test_world_has_plenty_of_every_edge(first_run: Answers) -> None:
+    counted = edges(first_run)
+    assert {edge: number for edge, number in counted.items() if number < 20} == {}
+
+
+def test_first_run_on_its_own_reads_what_a_run_after_an_hour_reads(first_run: Answers) -> None:
+    assert first_run.matches.windows == windows(MOMENT, None, DEFAULT)
+
+
+def edges(answers: Answers) -> dict[str, int]:
+    """How often each kind of edge takes part in a world."""
+    audit, chat = answers.world.audit, answers.world.chat
+    pairs = [one for several in answers.instances.values() for one in several]
+    published = [one for one in pairs if one.published]
+    reasons = Counter(reason for row in answers.default for reason in _reasons(row))
+    held = held_back(answers.matches.logs, DEFAULT, answers.matches.windows)
+    return {
+        "published rows / 100": len(answers.published) // 100,
+        "default rows / 100": len(answers.default) // 100,
+        "published rows that repeat a pair": len(answers.published) - len(answers.published_keys),
+        **{reason: reasons[reason] for reason in (*truth.REASONS, "")},
+        "restamped": held.restamped,
+        "too late": held.too_late,
+        "waiting": held.waiting,
+        "at the same time": sum(one.change.stamp == one.signal.stamp for one in published),
+        "24 h apart": sum(one.signal.stamp - one.change.stamp == DAY for one in published),
+        "a change at the edge of the published day": _at(audit, MOMENT - DAY),
+        "a change right after that edge": sum(one.change.stamp == MOMENT - DAY + TICK for one in published),
+        "a signal at the edge of the published day": _at(chat, MOMENT - DAY),
+        "a signal at the moment of the run": sum(one.signal.own == MOMENT for one in published),
+        "a signal right after that moment": _at(chat, MOMENT + TICK),
+        "a change at the edge of the default window": _at(audit, MOMENT - 2 * DAY),
+        "changes without an id": sum(one.change.key.startswith("row") for one in pairs),
+        "signals without an id": sum(one.signal.key.startswith("row") for one in pairs),
+        "signals with a request id only": sum(one.signal.key.startswith("req") for one in pairs),
+        "pairs at several places": sum(len(several) > 1 for several in answers.told.values()),
+        "audit rows yet to arrive": sum(not arrived(row, MOMENT) for row in audit),
+        "completions yet to arrive": sum(not arrived(row, MOMENT) for row in chat),
+        "rows of other vendors": sum(not CONNECTOR.items() <= row.items() for row in chat),
+        "session and key": sum(
+            bool(_email(row.get("ActorSession")) and row.get("ActorApiKey")) for row in audit
+        ),
+        "actor with a space at its end": sum(one.change.actor.endswith("@example.com ") for one in pairs),
+        "actor that is a space": sum(one.change.actor == " " for one in pairs),
+        "event type in capitals": sum(str(one.change.row["EventType"]).isupper() for one in pairs),
+        "scalar finish reason": sum(
+            isinstance(one.signal.row.get("EventFinishReasons"), str) for one in pairs
+        ),
+        "empty list of finish reasons": sum(
+            one.signal.row.get("EventFinishReasons") == [] for one in published
+        ),
+    }
+
+
+def _at(rows: list[LogRow], time: datetime) -> int:
+    return sum(row["TimeGenerated"] == time for row in rows)
+
+
+def _reasons(row: dict[str, object]) -> list[object]:
+    beyond = row["Beyond"]
+    assert isinstance(beyond, list)
+    return beyond or [""]
+
+
+# ------------------------------------------------------------------------------------------------ small, and named
+
+
+def _small() -> World:
+    late, early = MOMENT - 25 * HOUR, MOMENT - 3 * HOUR
+    restamped = change("later stamp", late, Id="audit_log-1", EffectiveAt=late)
+    twice = [change("two times", at, Id="audit_log-2", EffectiveAt=at) for at in (late, early)]
+    old = signal("old signal", MOMENT - 4 * DAY, EventUid="chatcmpl-3", EventStartTime=MOMENT - 4 * DAY)
+    return World(
+        [
+            restamped,
+            restamped | {"TimeGenerated": early},
+            *twice,
+            change("old signal", early, Id="audit_log-3"),
+        ],
+        [
+            signal("later stamp", MOMENT - 2 * HOUR, EventUid="chatcmpl-1"),
+            signal("two times", MOMENT - 2 * HOUR, EventUid="chatcmpl-2"),
+            old,
+            old | {"TimeGenerated": MOMENT - HOUR},
+        ],
+    )
+
+
+SMALL = _small()
+
+
+def test_change_that_stands_again_with_a_later_stamp_is_in_the_published_window(first_run: Answers) -> None:
+    assert ("audit_log-1", "chatcmpl-1") in first_run.published_keys
+    assert _beyond(first_run, "audit_log-1") == [[]]
+
+
+def test_change_that_stands_at_two_times_is_in_the_published_window_with_the_later_one(
+    first_run: Answers,
+) -> None:
+    assert ("audit_log-2", "chatcmpl-2") in first_run.published_keys
+    assert _beyond(first_run, "audit_log-2") == [[]]
+
+
+def test_restamped_signal_is_counted_also_where_the_original_is_read(after_an_outage: Answers) -> None:
+    assert ("audit_log-3", "chatcmpl-3") in after_an_outage.published_keys
+    assert _beyond(after_an_outage, "audit_log-3") == []
+    found = after_an_outage.matches
+    counted = count_restamped(_of("old signal", found.logs), DEFAULT, found.windows)
+    assert counted == 1
+
+
+def _beyond(answers: Answers, change_id: str) -> list[object]:
+    return [row["Beyond"] for row in answers.default if row["ConfigId"] == change_id]
+
+
+def _of(actor: str, logs: Logs) -> Logs:
+    changes, signals = (
+        Events([event for event in side.read if event.actor == actor])
+        for side in (logs.changes, logs.signals)
+    )
+    return Logs(changes, signals)
+
+
+# ------------------------------------------------------------------------------------------------------------ soak
+
+
+@pytest.mark.soak
+@pytest.mark.parametrize("seed", range(10, 16))
+def test_long_random_worlds(seed: int, tmp_path: Path) -> None:
+    answers = Answers(random_world(seed, 5 * CASES), tmp_path, outage=seed % 3 * 2 * DAY)
+    test_published_rule_returns_the_published_rows(answers)
+    test_both_rules_return_the_newest_change_first(answers)
+    test_oracle_agrees_with_the_published_kql(answers)
+    test_default_rule_tells_every_published_pair_but_waiting_and_counted_restamped_ones(answers)
+    test_default_rule_tells_exactly_the_pairs_of_its_words(answers)
+    test_default_rule_shows_each_pair_with_exactly_its_reasons(answers)
+    test_default_rule_gives_no_reasons_exactly_for_the_published_pairs(answers)
+    test_default_rule_tells_a_pair_once(answers)

@@ -1,0 +1,145 @@
+"""Every query that is composed from a rule folder, in the eyes of Microsoft's KQL parser."""
+
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from unittest.mock import patch
+
+import pytest
+
+from detection.kql import bounds, queries, unnamed, with_bounds
+from detection.matches import matches_at
+from detection.rule import Rule, Table, load_rule, rule_names
+from detection.sources.files import Files
+from detection.window import windows
+from tests.kusto.analyzer import Analysis, analyze, connector_schema
+from tests.rule_world import MOMENT, World, change, signal, write
+
+NOW = datetime(2026, 6, 8, 12, tzinfo=UTC)
+RULES = {name: load_rule(name) for name in rule_names()}
+HEALTH = {"Rows": "long", "Named": "long", "Newest": "datetime", "Side": "string"}
+SIDES = ("changes", "signals")
+
+
+def composed(rule: Rule) -> dict[str, str]:
+    """All texts of a rule as they are sent."""
+    values = bounds(windows(NOW, None, rule))
+    texts = queries(rule) | {f"unnamed {side}": unnamed(rule, side) for side in SIDES}
+    return {name: with_bounds(text, values) for name, text in texts.items()}
+
+
+WRONG = {"changes": ("ActorSession.", "ActorSesion"), "signals": ("AdditionalFields.", "AdditionalField")}
+
+
+def misspelt(rule: Rule, side: str) -> str:
+    """A side's query with a letter missing in one of its columns."""
+    right, wrong = WRONG[side]
+    query = getattr(rule, f"{side}_kql")
+    assert right in query
+    return composed(rule.model_copy(update={f"{side}_kql": query.replace(right, f"{wrong}.")}))[side]
+
+
+TEXTS = {f"{folder}: {name}": text for folder, rule in RULES.items() for name, text in composed(rule).items()}
+MISSPELT = {
+    f"misspelt {folder}: {side}": misspelt(rule, side) for folder, rule in RULES.items() for side in SIDES
+}
+
+
+@pytest.fixture(scope="module")
+def found() -> dict[str, Analysis]:
+    return analyze(TEXTS | MISSPELT, connector_schema())
+
+
+@pytest.mark.parametrize("name", TEXTS)
+def test_query_is_sound_kql(found: dict[str, Analysis], name: str) -> None:
+    assert [str(one) for one in found[name].diagnostics] == []
+
+
+@pytest.mark.parametrize("side", SIDES)
+@pytest.mark.parametrize("folder", RULES)
+def test_query_returns_the_columns_that_the_rule_declares_in_their_order(
+    found: dict[str, Analysis], folder: str, side: str
+) -> None:
+    declared = RULES[folder].sequence.sides[side].columns
+    assert list(found[f"{folder}: {side}"].columns.items()) == list(declared.items())
+
+
+@pytest.mark.parametrize("folder", RULES)
+def test_health_query_returns_what_is_read_from_it(found: dict[str, Analysis], folder: str) -> None:
+    assert found[f"{folder}: health"].columns == HEALTH
+
+
+@pytest.mark.parametrize("side", SIDES)
+@pytest.mark.parametrize("folder", RULES)
+def test_rows_without_an_actor_are_those_of_the_source(
+    found: dict[str, Analysis], folder: str, side: str
+) -> None:
+    table = {"changes": "OpenAIAuditLogs_CL", "signals": "ASimAgentEventLogs"}[side]
+    assert found[f"{folder}: unnamed {side}"].columns == connector_schema()[table]
+
+
+@pytest.mark.parametrize("side", SIDES)
+@pytest.mark.parametrize("folder", RULES)
+def test_misspelt_column_is_found(found: dict[str, Analysis], folder: str, side: str) -> None:
+    errors = [one for one in found[f"misspelt {folder}: {side}"].diagnostics if one.severity == "Error"]
+    assert {one.text for one in errors} == {WRONG[side][1]}
+
+
+# ------------------------------------------------------------------------------------------------------- connector
+
+
+@pytest.mark.parametrize(
+    "name, table", {name: table for rule in RULES.values() for name, table in rule.tables.items()}.items()
+)
+def test_columns_of_the_connector_are_those_of_its_schema(name: str, table: Table) -> None:
+    schema = connector_schema()[name]
+    assert table.columns.items() <= schema.items()
+    assert {table.stamped, *table.required} <= table.columns.keys()
+
+
+# ---------------------------------------------------------------------------------------------------- what is sent
+
+
+def test_bounds_stand_in_front_as_literals() -> None:
+    rule = RULES["openai-config-to-abuse"]
+    assert composed(rule)["changes"].splitlines()[:2] == [
+        "let changes_after = datetime(2026-06-06T12:00:00Z);",
+        "let signals_after = datetime(2026-06-07T12:00:00Z);",
+    ]
+
+
+def test_bound_keeps_its_microseconds() -> None:
+    rule = RULES["openai-config-to-abuse-sentinel"]
+    values = bounds(windows(NOW + timedelta(microseconds=1), None, rule))
+    assert "let signals_after = datetime(2026-06-07T12:00:00.000001Z);" in with_bounds("print 1", values)
+
+
+def test_moment_is_written_only_in_the_bounds() -> None:
+    rule = RULES["openai-config-to-abuse"]
+    now, later = (bounds(windows(at, None, rule)) for at in (NOW, NOW + timedelta(days=3)))
+    assert with_bounds("", now) != with_bounds("", later)
+    assert composed(rule)["signals"].removeprefix(with_bounds("", now)) == queries(rule)["signals"]
+
+
+@pytest.mark.parametrize("side", SIDES)
+@pytest.mark.parametrize("folder", RULES)
+def test_parsers_of_the_connector_are_inlined(folder: str, side: str) -> None:
+    rule = RULES[folder]
+    text = queries(rule)[side]
+    assert all(f"let {name} =\n{body}\n;\n" in text for name, body in rule.parsers.items())
+
+
+@pytest.mark.parametrize("folder", RULES)
+def test_hostile_values_never_enter_a_query(folder: str, tmp_path: Path) -> None:
+    hostile = "x' or 1==1 | union * //\n'); DROP TABLE"
+    world = World(
+        [change(hostile, MOMENT - timedelta(hours=2))], [signal(hostile, MOMENT - timedelta(hours=1))]
+    )
+    rule = RULES[folder]
+    source = Files(write(world, tmp_path), rule.tables)
+    with patch.object(source, "_answer", wraps=source._answer) as asked:
+        (row,) = matches_at(rule, MOMENT, source).rows()
+
+    assert row["ActorEmail"] == hostile.lower()
+    assert [call.args[0] for call in asked.call_args_list] == [
+        queries(rule)[name] for name in ("changes", "signals", "health")
+    ]

@@ -1,0 +1,315 @@
+"""The port Table: one contract for every implementation."""
+
+import pytest
+
+from detection.incidents.table import (
+    Conflict,
+    Delete,
+    Insert,
+    MemoryTable,
+    Operation,
+    Put,
+    Replace,
+    Table,
+    Value,
+)
+
+KIB = 2**10
+MIB = 2**20
+RULE = "rule"
+
+# Azurite counts an entity as it is sent, in base64; the service counts what it stores.
+NOT_ON_AZURITE = pytest.mark.parametrize("table", ["MemoryTable"], indirect=True)
+
+
+@pytest.fixture(params=["MemoryTable", "AzureTable"])
+def table(request: pytest.FixtureRequest) -> Table:
+    if request.param == "MemoryTable":
+        return MemoryTable()
+    on_azurite: Table = request.getfixturevalue("azure_table")
+    return on_azurite
+
+
+def write(table: Table, *operations: Operation) -> None:
+    table.write(RULE, operations)
+
+
+def values(table: Table, row: str) -> dict[str, Value] | None:
+    entity = table.get(RULE, row)
+    return dict(entity.values) if entity else None
+
+
+def version(table: Table, row: str) -> str:
+    entity = table.get(RULE, row)
+    assert entity is not None
+    return entity.version
+
+
+def everything(table: Table) -> dict[str, dict[str, Value]]:
+    return {entity.row: dict(entity.values) for entity in table.scan(RULE, "", "~")}
+
+
+def sized(properties: int, each: int) -> dict[str, Value]:
+    return {f"b{number}": bytes(each) for number in range(properties)}
+
+
+# ----------------------------------------------------------------------------------------------------------- reading
+
+
+def test_a_row_that_is_not_there_is_none(table: Table) -> None:
+    assert table.get(RULE, "a") is None
+
+
+@pytest.mark.parametrize(
+    "value",
+    ["", "ключ 🔑 \x00\n'\"", 0, -(2**31), 2**40, True, False, b"", b"\x00\xff"],
+    ids=lambda value: f"{type(value).__name__} {value!r:.8}",
+)
+def test_a_value_comes_back_as_it_was_written(table: Table, value: Value) -> None:
+    write(table, Insert("a", {"value": value}))
+
+    stored = values(table, "a")
+
+    assert stored == {"value": value}
+    assert type(stored["value"]) is type(value)
+
+
+def test_a_row_may_have_no_values(table: Table) -> None:
+    write(table, Put("a", {}))
+
+    assert values(table, "a") == {}
+
+
+def test_a_scan_returns_its_range_without_the_end_in_the_order_of_the_keys(table: Table) -> None:
+    write(table, *(Insert(row, {}) for row in ("c", "a|2", "b", "a|10", "a", "d")))
+
+    assert [entity.row for entity in table.scan(RULE, "a|", "c")] == ["a|10", "a|2", "b"]
+    assert [entity.row for entity in table.scan(RULE, "b", "d")] == ["b", "c"]
+
+
+def test_a_scan_of_nothing_is_empty(table: Table) -> None:
+    assert list(table.scan(RULE, "a", "b")) == []
+
+
+def test_a_scan_brings_values_and_versions(table: Table) -> None:
+    write(table, Insert("a", {"n": 1}))
+
+    (entity,) = table.scan(RULE, "a", "b")
+
+    assert entity == table.get(RULE, "a")
+
+
+def test_rows_may_be_written_while_a_scan_goes_on(table: Table) -> None:
+    write(table, *(Insert(row, {}) for row in "abc"))
+
+    for entity in table.scan(RULE, "a", "z"):
+        write(table, Delete(entity.row), Put(f"done-{entity.row}", {}))
+
+    assert set(everything(table)) >= {"done-a", "done-b", "done-c"}
+
+
+def test_partitions_do_not_see_each_other(table: Table) -> None:
+    write(table, Insert("a", {"n": 1}))
+    table.write("other", [Insert("a", {"n": 2})])
+
+    assert values(table, "a") == {"n": 1}
+    assert len(list(table.scan("other", "", "~"))) == 1
+
+
+# ----------------------------------------------------------------------------------------------------------- writing
+
+
+def test_insert_refuses_a_row_that_exists(table: Table) -> None:
+    write(table, Insert("a", {"n": 1}))
+
+    with pytest.raises(Conflict):
+        write(table, Insert("a", {"n": 2}))
+
+    assert values(table, "a") == {"n": 1}
+
+
+def test_replace_writes_over_the_version_it_knows(table: Table) -> None:
+    write(table, Insert("a", {"n": 1, "old": True}))
+
+    write(table, Replace("a", {"n": 2}, version(table, "a")))
+
+    assert values(table, "a") == {"n": 2}
+
+
+def test_replace_refuses_a_version_that_is_gone(table: Table) -> None:
+    write(table, Insert("a", {"n": 1}))
+    known = version(table, "a")
+    write(table, Put("a", {"n": 2}))
+
+    with pytest.raises(Conflict):
+        write(table, Replace("a", {"n": 3}, known))
+
+    assert values(table, "a") == {"n": 2}
+
+
+def test_replace_refuses_a_row_that_is_not_there(table: Table) -> None:
+    with pytest.raises(Conflict):
+        write(table, Replace("a", {}, 'W/"1"'))
+
+    assert values(table, "a") is None
+
+
+def test_replace_refuses_a_row_that_was_removed_and_written_again(table: Table) -> None:
+    write(table, Insert("a", {"n": 1}))
+    known = version(table, "a")
+    write(table, Delete("a"))
+    write(table, Insert("a", {"n": 1}))
+
+    with pytest.raises(Conflict):
+        write(table, Replace("a", {"n": 2}, known))
+
+
+def test_every_write_gives_a_row_a_new_version(table: Table) -> None:
+    write(table, Put("a", {"n": 1}))
+    first = version(table, "a")
+
+    write(table, Put("a", {"n": 1}))
+
+    assert version(table, "a") != first
+
+
+def test_put_writes_whether_the_row_exists_or_not(table: Table) -> None:
+    write(table, Put("a", {"n": 1, "old": True}))
+    write(table, Put("a", {"n": 2}))
+
+    assert values(table, "a") == {"n": 2}
+
+
+def test_delete_removes_a_row(table: Table) -> None:
+    write(table, Insert("a", {}), Insert("b", {}))
+
+    write(table, Delete("a"))
+
+    assert everything(table) == {"b": {}}
+
+
+def test_deleting_a_row_that_is_not_there_is_no_error(table: Table) -> None:
+    write(table, Delete("a"))
+    write(table, Delete("a"), Put("b", {"n": 1}))
+
+    assert everything(table) == {"b": {"n": 1}}
+
+
+@pytest.mark.parametrize("at", range(4))
+def test_a_conflict_leaves_nothing_of_its_transaction(table: Table, at: int) -> None:
+    write(table, Insert("a", {"n": 1}), Insert("b", {"n": 1}))
+    before = everything(table)
+    operations: list[Operation] = [Put("a", {"n": 2}), Delete("b"), Insert("c", {"n": 2})]
+    operations.insert(at, Replace("d", {}, 'W/"1"'))
+
+    with pytest.raises(Conflict):
+        write(table, *operations)
+
+    assert everything(table) == before
+
+
+def test_what_was_stored_does_not_change_with_the_writers_dictionary(table: Table) -> None:
+    mine: dict[str, Value] = {"n": 1}
+    write(table, Put("a", mine))
+
+    mine["n"] = 2
+
+    assert values(table, "a") == {"n": 1}
+
+
+# ------------------------------------------------------------------------------------------------- the service's limits
+
+
+def test_a_transaction_may_have_100_operations(table: Table) -> None:
+    write(table, *(Put(f"{number}", {}) for number in range(100)))
+
+    assert len(everything(table)) == 100
+
+
+def test_101_operations_are_refused(table: Table) -> None:
+    with pytest.raises(ValueError, match="101 operations"):
+        write(table, *(Put(f"{number}", {}) for number in range(101)))
+
+
+def test_a_transaction_of_nothing_is_refused(table: Table) -> None:
+    with pytest.raises(ValueError, match="0 operations"):
+        write(table)
+
+
+def test_a_row_that_stands_twice_is_refused(table: Table) -> None:
+    with pytest.raises(ValueError, match="twice"):
+        write(table, Put("a", {}), Delete("a"))
+
+
+@pytest.mark.parametrize("value", [bytes(64 * KIB), "x" * (32 * KIB)], ids=["bytes", "text"])
+def test_a_property_may_take_64_kib(table: Table, value: Value) -> None:
+    write(table, Put("a", {"value": value}))
+
+    assert values(table, "a") == {"value": value}
+
+
+@pytest.mark.parametrize(
+    "value",
+    [bytes(64 * KIB + 1), "x" * (32 * KIB + 1), "🔑" * (16 * KIB + 1)],
+    ids=["bytes", "text", "astral"],
+)
+def test_a_larger_property_is_refused(table: Table, value: Value) -> None:
+    with pytest.raises(ValueError, match=r"a\.value takes .* 65536 are allowed"):
+        write(table, Put("a", {"value": value}))
+
+
+@NOT_ON_AZURITE
+def test_an_entity_of_more_than_1_mib_is_refused(table: Table) -> None:
+    write(table, Put("a", sized(15, 64 * KIB)))
+
+    with pytest.raises(ValueError, match="1048576 are allowed"):
+        write(table, Put("a", sized(17, 62 * KIB)))
+
+
+@NOT_ON_AZURITE
+def test_a_request_of_more_than_4_mib_as_sent_is_refused(table: Table) -> None:
+    # In base64 three bytes are four: 3 MiB would fill the request without any framing.
+    write(table, *(Put(row, sized(15, 60 * KIB)) for row in "abc"))
+
+    with pytest.raises(ValueError, match="4194304 are allowed"):
+        write(table, *(Put(row, sized(15, 60 * KIB)) for row in "abcd"))
+
+
+def test_more_than_252_properties_are_refused(table: Table) -> None:
+    write(table, Put("a", sized(252, 1)))
+
+    with pytest.raises(ValueError, match="253 properties"):
+        write(table, Put("a", sized(253, 1)))
+
+
+@pytest.mark.parametrize("character", ["/", "\\", "#", "?", "\t", "\n", "\x00", "\x1f", "\x7f", "\x9f"])
+def test_a_key_with_a_forbidden_character_is_refused(table: Table, character: str) -> None:
+    with pytest.raises(ValueError, match="cannot be a key"):
+        write(table, Put(f"a{character}b", {}))
+    with pytest.raises(ValueError, match="cannot be a key"):
+        table.write(f"a{character}b", [Put("a", {})])
+
+
+@pytest.mark.parametrize("key", ["x" * 513, "🔑" * 257], ids=["plain", "astral"])
+def test_a_key_of_more_than_1_kib_is_refused(table: Table, key: str) -> None:
+    with pytest.raises(ValueError, match="cannot be a key"):
+        write(table, Put(key, {}))
+
+
+def test_a_key_may_have_1_kib(table: Table) -> None:
+    write(table, Put("x" * 512, {}))
+
+    assert len(everything(table)) == 1
+
+
+@pytest.mark.parametrize("name", ["", "1a", "a-b", "a b", "a.b", "naïve", "x" * 256])
+def test_a_name_that_no_property_can_have_is_refused(table: Table, name: str) -> None:
+    with pytest.raises(ValueError, match="cannot be a property"):
+        write(table, Put("a", {name: 1}))
+
+
+def test_a_refused_transaction_leaves_nothing(table: Table) -> None:
+    with pytest.raises(ValueError, match="cannot be a property"):
+        write(table, Put("a", {}), Put("b", {"no name": 1}))
+
+    assert everything(table) == {}
