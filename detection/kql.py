@@ -22,21 +22,22 @@ def bounds(windows: Windows) -> dict[str, datetime]:
     return {"changes_after": windows.changes.after, "signals_after": windows.signals.after}
 
 
-def queries(rule: Rule) -> dict[str, str]:
-    """What a run asks, by name; `changes_after` and `signals_after` are left for `with_bounds` to say."""
+def queries(rule: Rule, *, inline: bool = True) -> dict[str, str]:
+    """What a run asks, by name; `changes_after` and `signals_after` are left for `with_bounds` to say.
+
+    Without `inline` the connector's parsers are not written into the query: the workspace has its own.
+    """
     sides = rule.sequence.sides
+    parsers = _parsers(rule) if inline else ""
     changes = f"let changes =\n{rule.changes_kql}\n;\n"
     signals = f"let signals =\n{rule.signals_kql}\n;\n"
     named = f"changes | where isnotempty({sides['changes'].actor})"
     actors = f"{named} | distinct {sides['changes'].actor}"
     return {
-        "changes": _parsers(rule) + changes + named,
+        "changes": parsers + changes + named,
         # The semi-join: signals of actors without a change never leave Log Analytics.
-        "signals": _parsers(rule)
-        + changes
-        + signals
-        + f"signals | where {sides['signals'].actor} in (({actors}))",
-        "health": _parsers(rule) + "union\n" + ",\n".join(_health(rule, side) for side in sides),
+        "signals": parsers + changes + signals + f"signals | where {sides['signals'].actor} in (({actors}))",
+        "health": parsers + "union\n" + ",\n".join(_health(rule, side) for side in sides),
     }
 
 

@@ -23,10 +23,17 @@ class Matches:
 
     def rows(self) -> Iterator[OutputRow]:
         """The pairs as the rule's query returns them: the newest change first."""
-        pairs = [pair for chain in self.chains for pair in chain.pairs()]
-        pairs.sort(key=_newest_first, reverse=True)
         output = Output(self.rule)
-        return (output.row(pair, self.windows.now) for pair in pairs)
+        return (output.row(pair, self.windows.now) for pair in self._newest_first())
+
+    def lines(self) -> Iterator[str]:
+        """The same rows, each as a line of JSON."""
+        return Output(self.rule).lines(self._newest_first(), self.windows.now)
+
+    def _newest_first(self) -> list[Pair]:
+        pairs = [pair for chain in self.chains for pair in chain.pairs()]
+        pairs.sort(key=_times, reverse=True)
+        return pairs
 
 
 def matches_at(rule: Rule, now: datetime, source: Source) -> Matches:
@@ -42,6 +49,7 @@ def read(rule: Rule, stretch: Windows, source: Source) -> Matches:
     return Matches(rule, stretch, logs, chains)
 
 
-def _newest_first(pair: Pair) -> tuple[datetime, datetime]:
+def _times(pair: Pair) -> tuple[datetime, datetime, str, str]:
+    """By time; the ids only so that equal times have one order."""
     change, signal = pair
-    return change.time, signal.time
+    return change.time, signal.time, change.id, signal.id

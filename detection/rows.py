@@ -1,13 +1,17 @@
 """A pair as the row that the rule's query returns: the columns of `output`, in their order. Pure."""
 
 import json
+from collections.abc import Iterable, Iterator
 from datetime import datetime
 from functools import lru_cache
-from operator import itemgetter
+from itertools import groupby
+from typing import Any, NamedTuple
+
+from pydantic_core import to_json
 
 from detection.correlate import Pair
 from detection.events import Event
-from detection.rule import Rule, Side
+from detection.rule import KqlType, Rule, Side
 from detection.timestamps import iso
 
 BEYOND = "Beyond"
@@ -24,49 +28,97 @@ class Output:
 
     def __init__(self, rule: Rule) -> None:
         sequence = rule.sequence
-        places = {name: place for place, name in enumerate(sequence.columns)}  # in both rows, end to end
-        self._names = sequence.output
-        self._values = itemgetter(*(places[name] for name in sequence.output))
-        self._times = [name for name in sequence.output if sequence.columns[name] == "datetime"]
-        self._dynamic = [name for name in sequence.output if sequence.columns[name] == "dynamic"]
+        sides = (sequence.changes, sequence.signals)
+        # Neighbouring columns of one side are written together: (side, [(name, place, type)]).
+        self._groups = [
+            (number, [(name, sides[number].at(name), sequence.columns[name]) for name in names])
+            for number, names in groupby(
+                sequence.output, key=lambda name: int(name in sequence.signals.columns)
+            )
+        ]
+        numbers = [number for number, _ in self._groups]
+        self._order = [(number, numbers[:at].count(number)) for at, number in enumerate(numbers)]
         self._beyond = Beyond(rule) if sequence.published else None
+        self._written: dict[int, _Written] = {}
 
     def row(self, pair: Pair, now: datetime) -> OutputRow:
         """The row of a pair at the moment `now`."""
-        change, signal = pair
-        row = dict(zip(self._names, self._values(change.row + signal.row), strict=True))
-        for name in self._times:
-            row[name] = _plain_time(row[name])
-        for name in self._dynamic:
-            row[name] = _parsed(row[name])
-        if self._beyond:
-            row[BEYOND] = self._beyond.reasons(pair, now)
-        return row
+        row = {
+            name: _shown(pair[number].row[place], kind)
+            for number, columns in self._groups
+            for name, place, kind in columns
+        }
+        return row | ({BEYOND: list(self._beyond.reasons(pair, now))} if self._beyond else {})
+
+    def lines(self, pairs: Iterable[Pair], now: datetime) -> Iterator[str]:
+        """The same rows, each as a line of JSON. An event is written once, however many pairs it is in."""
+        written, order = self._written, self._order
+        for change, signal in pairs:
+            left = written.get(id(change)) or self._write(change, 0)
+            right = written.get(id(signal)) or self._write(signal, 1)
+            parts = (left.parts, right.parts)
+            line = ",".join([parts[number][at] for number, at in order])
+            yield f"{{{line}{self._beyond_part(left, right, now)}}}"
+
+    def _beyond_part(self, left: "_Written", right: "_Written", now: datetime) -> str:
+        if self._beyond is None:
+            return ""
+        if left.moved or right.moved:
+            return _beyond_text(self._beyond.reasons((left.event, right.event), now))
+        inside = self._beyond.sees(left.event.time, now)
+        return _beyond_text(left.flags + right.flags + (() if inside else (self._beyond.outside,)))
+
+    def _write(self, event: Event, number: int) -> "_Written":
+        """The event's share of a line, a part for each group of its side's columns."""
+        parts = [
+            to_json({name: _shown(event.row[at], kind) for name, at, kind in columns}, ensure_ascii=True)[
+                1:-1
+            ].decode()
+            for side, columns in self._groups
+            if side == number
+        ]
+        stamps = self._beyond.stamps[number] if self._beyond else None
+        self._written[id(event)] = one = _Written(
+            event, parts, stamps.flags(event) if stamps else (), bool(stamps and stamps.moved(event))
+        )
+        return one
+
+
+class _Written(NamedTuple):
+    """An event as it is written into lines; it is held too, so that its id stays its own."""
+
+    event: Event
+    parts: list[str]
+    flags: tuple[str, ...]
+    moved: bool
 
 
 class Beyond:
     """Says why a pair goes further than the published rule, which goes by stamps and by its own window."""
 
     def __init__(self, rule: Rule) -> None:
-        changes, signals = rule.sequence.changes, rule.sequence.signals
-        self._changes, self._signals = Stamps(changes), Stamps(signals)
-        self._outside = rule.sequence.published.beyond if rule.sequence.published else ""
+        self.stamps = (Stamps(rule.sequence.changes), Stamps(rule.sequence.signals))
+        self.outside = rule.sequence.published.beyond if rule.sequence.published else ""
         self._period, self._within = rule.query_period, rule.sequence.within
 
-    def reasons(self, pair: Pair, now: datetime) -> list[str]:
-        """The reasons; [] for a pair that the published query, run at `now`, returns."""
+    def reasons(self, pair: Pair, now: datetime) -> tuple[str, ...]:
+        """The reasons; none for a pair that the published query, run at `now`, returns."""
         change, signal = pair
-        reasons = [*self._changes.flags(change), *self._signals.flags(signal)]
-        return reasons if self.in_published_window(pair, now) else [*reasons, self._outside]
+        changes, signals = self.stamps
+        reasons = changes.flags(change) + signals.flags(signal)
+        if changes.moved(change) or signals.moved(signal):
+            inside = any(
+                self.sees(changed, now) and changed <= signalled <= changed + self._within
+                for changed in changes.of(change)
+                for signalled in signals.of(signal)
+            )
+        else:  # in order by their own times, and stamped with them
+            inside = self.sees(change.time, now)
+        return reasons if inside else (*reasons, self.outside)
 
-    def in_published_window(self, pair: Pair, now: datetime) -> bool:
-        """Whether the published query, run at `now`, would see a row of both and find them in order."""
-        since = now - self._period
-        return any(
-            since < change <= signal <= change + self._within
-            for change in self._changes.of(pair[0])
-            for signal in self._signals.of(pair[1])
-        )
+    def sees(self, stamp: datetime, now: datetime) -> bool:
+        """Whether a row of this stamp is in the window of the published query, run at `now`."""
+        return now - self._period < stamp
 
 
 class Stamps:
@@ -77,18 +129,24 @@ class Stamps:
         self._beyond = side.at(side.beyond) if side.beyond else None
 
     def of(self, event: Event) -> list[datetime]:
-        """When Log Analytics says the event's rows were generated; its own time unless one was re-stamped."""
-        if not event.copies and not self.moved(event):
-            return [event.time]
+        """When Log Analytics says the event's rows were generated."""
         return [datetime.fromisoformat(row[self._stamped]) for row in (event.row, *event.copies)]
 
     def moved(self, event: Event) -> bool:
-        """Whether a row of the event was re-stamped."""
-        return any(row[self._stamped] != row[self._time] for row in (event.row, *event.copies))
+        """Whether a row of the event was re-stamped: otherwise all are stamped with its own time."""
+        if event.row[self._stamped] != event.row[self._time]:
+            return True
+        return bool(event.copies) and any(row[self._stamped] != row[self._time] for row in event.copies)
 
     def flags(self, event: Event) -> tuple[str, ...]:
         """What the side's query itself says goes beyond the published one."""
         return _reasons(event.row[self._beyond]) if self._beyond is not None else ()
+
+
+def _shown(value: Any, kind: KqlType) -> object:  # noqa: ANN401  # of whatever type the column is
+    if kind == "datetime":
+        return _plain_time(value)
+    return _parsed(value) if kind == "dynamic" else value
 
 
 @lru_cache(maxsize=65_536)  # seconds are shared by many rows
@@ -104,3 +162,8 @@ def _parsed(text: str | None) -> object:
 @lru_cache(maxsize=4096)  # as above
 def _reasons(text: str) -> tuple[str, ...]:
     return tuple(reason for reason in json.loads(text) if reason)
+
+
+@lru_cache(maxsize=4096)  # as above
+def _beyond_text(reasons: tuple[str, ...]) -> str:
+    return "," + to_json({BEYOND: reasons})[1:-1].decode()

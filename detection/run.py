@@ -20,7 +20,7 @@ from detection.incidents.table import Conflict
 from detection.matches import Matches, read
 from detection.rule import Rule
 from detection.sources import Source
-from detection.window import MAX_CATCH_UP, Windows, windows
+from detection.window import MAX_CATCH_UP, Window, Windows, windows
 from detection.withheld import HeldBack, held_back
 
 # Writes the messages of a verdict, one for each destination.
@@ -64,6 +64,7 @@ class Terms:
     render: Render = _no_messages
     lateness: timedelta | None = None
     max_catch_up: timedelta = MAX_CATCH_UP
+    retention: timedelta = timedelta(days=90)
 
 
 DEFAULT_TERMS = Terms()
@@ -97,10 +98,38 @@ def run(
         found = read(rule, stretch(now), source)
     record = _record(found, told)
     index.finish(found.windows.now, _RECORD.dump_json(record))
-    if before:
-        # By the watermark that this run began with: a run that overtook another must not take its memory away.
-        index.purge(stretch(before).changes.after)
+    if before and before.date() < found.windows.now.date():
+        _tidy(index, stretch(before), terms)
     return record, told
+
+
+def run_gap(
+    rule: Rule, gap: Window, now: datetime, source: Source, index: Index, terms: Terms = DEFAULT_TERMS
+) -> Record:
+    """Reads a stretch that no run could read, up to `gap.until`, and tells what is new in it; moves no watermark.
+
+    Memory of events that lie before the windows is gone: a gap that was read once is told again.
+    """
+    stretch = Windows(now, Window(gap.after - rule.sequence.within, gap.until), gap, None)
+    found = read(rule, stretch, source)
+    told: list[Verdict] = []
+    if overtaker := _tell_all(found, index, {index.writer}, told, EVENTS_PER_PART, terms.render):
+        raise Conflict(
+            f"a run by {overtaker.writer} is at work on the same incidents; try again in a quarter of an hour"
+        )
+    record = _record(found, told)
+    index.note(now, _RECORD.dump_json(record))
+    return record
+
+
+def _tidy(index: Index, before: Windows, terms: Terms) -> None:
+    """Once a day: forgets what no run can read again, and what has been kept long enough.
+
+    It goes by the windows of the watermark that this run began with: a run that overtook another must not
+    take its memory away, and an outage must not forget.
+    """
+    index.purge(before.changes.after)
+    index.expire(before.now - terms.retention)
 
 
 def _tell_all(

@@ -1,4 +1,5 @@
-"""Writes again what is made from code and committed: docs/schemas and the expected outputs in tests/golden.
+"""Writes again what is made from code and committed: docs/schemas, docs/settings.md and the expected outputs in
+tests/golden.
 
     python -m tests.regenerate
 
@@ -6,6 +7,7 @@ Look at the difference before committing it: tests/golden/README.md says which p
 """
 
 import io
+import json
 from collections.abc import Mapping, Sequence
 from contextlib import redirect_stderr, redirect_stdout
 from pathlib import Path
@@ -14,11 +16,17 @@ import duckdb
 
 from detection.cli.main import app
 from detection.cli.schemas import schemas, text
+from detection.cli.settings_page import settings_page
+from detection.messages.native import native
+from detection.messages.slack import slack
+from tests.tellings import plain
 
 ROOT = Path(__file__).parents[1]
 SCHEMAS = ROOT / "docs" / "schemas"
+SETTINGS_PAGE = ROOT / "docs" / "settings.md"
 GOLDEN = ROOT / "tests" / "golden"
 LOGS = GOLDEN / "logs"
+MESSAGES = GOLDEN / "messages"
 TYPED = LOGS / "ASimAgentEventLogs-typed.parquet"
 TYPED_ROWS = GOLDEN / "typed.sql"
 
@@ -46,6 +54,15 @@ def output(command: Sequence[str]) -> bytes:
     return stdout.getvalue().encode()
 
 
+def message_files() -> dict[str, bytes]:
+    """The files of tests/golden/messages by name: one alert in every format, indented for people."""
+    made = {"native.json": native(plain()), "slack.json": slack(plain())}
+    return {
+        name: (json.dumps(json.loads(body), indent=2, ensure_ascii=False) + "\n").encode()
+        for name, body in made.items()
+    }
+
+
 def schema_files() -> dict[str, bytes]:
     """The files of docs/schemas by name."""
     return {f"{name}.json": text(schema).encode() for name, schema in schemas().items()}
@@ -64,6 +81,10 @@ def main() -> None:
         old.unlink()
     for name, content in schema_files().items():
         (SCHEMAS / name).write_bytes(content)
+    SETTINGS_PAGE.write_bytes(settings_page().encode())
+    MESSAGES.mkdir(exist_ok=True)
+    for name, content in message_files().items():
+        (MESSAGES / name).write_bytes(content)
     write_typed(TYPED)
     for name, command in COMMANDS.items():
         (GOLDEN / name).write_bytes(output(command))

@@ -2,6 +2,8 @@
 
 import json
 from collections.abc import Callable
+from functools import reduce
+from operator import getitem
 from typing import Any
 
 import pytest
@@ -11,9 +13,9 @@ from detection.cli.output import json_line
 from detection.cli.schemas import DIALECT
 from detection.kql import queries
 from detection.rule import default_rule, load_rule, statuses
-from tests.regenerate import GOLDEN, SCHEMAS, schema_files
+from tests.regenerate import GOLDEN, MESSAGES, SCHEMAS, schema_files
 
-MATCH, ALERT = "match.openai-config-to-abuse", "alert"
+MATCH, ALERT, NATIVE = "match.openai-config-to-abuse", "alert", "native"
 PRINTED = {
     MATCH: "matches.default.jsonl",
     "match.openai-config-to-abuse-sentinel": "matches.sentinel.jsonl",
@@ -64,6 +66,19 @@ def test_query_object_validates() -> None:
     assert _problems("query", dict(queries(load_rule(default_rule())))) == []
 
 
+def test_native_message_validates() -> None:
+    assert _problems(NATIVE, _message()) == []
+
+
+@pytest.mark.parametrize(
+    "place", [(), ("data",), ("data", "rule"), ("data", "incident"), ("data", "last_pair")]
+)
+def test_native_message_has_no_other_keys(place: tuple[str, ...]) -> None:
+    message = _message()
+    reduce(getitem, place, message)["color"] = "red"
+    assert _problems(NATIVE, message)
+
+
 def _without(name: str) -> Callable[[Json], None]:
     def spoil(line: Json) -> None:
         del line[name]
@@ -111,6 +126,11 @@ def _schema(name: str) -> Json:
 
 def _printed(name: str) -> list[Json]:
     return [json.loads(line) for line in (GOLDEN / PRINTED[name]).read_text(encoding="utf-8").splitlines()]
+
+
+def _message() -> Json:
+    message: Json = json.loads((MESSAGES / "native.json").read_text(encoding="utf-8"))
+    return message
 
 
 def _problems(name: str, line: Json) -> list[str]:

@@ -5,7 +5,7 @@ import sys
 
 import typer
 
-from detection.cli import demo, matches, query, replay, rules
+from detection.cli import deliver, demo, incidents, matches, query, replay, rules, run, runs
 from detection.cli.output import say
 from detection.errors import ConfigurationError, DetectionError
 
@@ -15,8 +15,18 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     help="Pairs privileged OpenAI configuration changes with the abuse signals that follow from the same actor.",
 )
-for command in (demo.demo, matches.matches, replay.replay, query.query, rules.rules):
+for command in (
+    demo.demo,
+    matches.matches,
+    replay.replay,
+    query.query,
+    rules.rules,
+    run.run,
+    deliver.deliver,
+    runs.runs,
+):
     app.command()(command)
+app.add_typer(incidents.app, name="incidents")
 
 
 def main() -> None:

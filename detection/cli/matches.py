@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from detection.cli.options import Format, Logs, RuleName, time_option
-from detection.cli.output import say_held_back, say_loaded, say_rejected, write_rows
+from detection.cli.output import say_held_back, say_loaded, say_rejected, write_lines, write_rows
 from detection.matches import matches_at
 from detection.rows import columns
 from detection.rule import default_rule, load_rule
@@ -27,4 +27,7 @@ def matches(
     say_loaded(source)
     say_rejected(found.logs.rejected)
     say_held_back(held_back(found.logs, chosen, found.windows))
-    write_rows(found.rows(), columns(chosen), form)
+    if form is Format.json:
+        write_lines(found.lines())
+    else:
+        write_rows(found.rows(), columns(chosen), form)

@@ -6,6 +6,7 @@ import sys
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict
 from datetime import datetime
+from itertools import islice
 
 from pydantic_core import to_json
 from rich.console import Console
@@ -23,6 +24,7 @@ from detection.sources.files import Files
 from detection.withheld import HeldBack
 
 TABLE_ROWS = 50
+LINES_AT_A_TIME = 10_000
 
 
 def say(text: str) -> None:
@@ -38,6 +40,13 @@ def progress() -> Progress:
 def json_line(value: object) -> None:
     """One JSON value, one line."""
     print(to_json(value, ensure_ascii=True).decode())
+
+
+def write_lines(lines: Iterable[str]) -> None:
+    """Lines of JSON, as they are; many at a time, for stdout may write through."""
+    rest = iter(lines)
+    while some := list(islice(rest, LINES_AT_A_TIME)):
+        sys.stdout.write("\n".join(some) + "\n")
 
 
 def write_rows(rows: Iterable[Mapping[str, object]], columns: Sequence[str], form: Format) -> None:

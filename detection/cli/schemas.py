@@ -1,4 +1,4 @@
-"""JSON Schemas of what the commands print as JSON: generated from the rules and types that print it."""
+"""JSON Schemas of the JSON that goes out, printed or posted: generated from the rules and types that it is made from."""
 
 import json
 from collections.abc import Iterator, Mapping
@@ -8,6 +8,7 @@ from pydantic import TypeAdapter
 
 from detection.incidents.alert import Alert
 from detection.kql import queries
+from detection.messages.native import MESSAGE
 from detection.rows import BEYOND
 from detection.rule import KqlType, Rule, RuleStatus, default_rule, load_rule, rule_names
 
@@ -47,6 +48,7 @@ def _described(rules: list[Rule]) -> Iterator[tuple[str, str, Schema]]:
     for rule in rules:
         yield f"match.{rule.folder}", f"A line of `matches --rule {rule.folder} --format json`", match(rule)
     yield "alert", "A line of `replay --format json`, with `pairs` where --pairs is given", alert(rules)
+    yield "native", "The body that a webhook of the format `native` gets", message(rules)
     yield "rule", "A line of `rules --format json`", _closed(TypeAdapter(RuleStatus).json_schema())
     yield "query", "The object of `query --format json`", _query(load_rule(default_rule()))
 
@@ -73,6 +75,19 @@ def alert(rules: list[Rule]) -> Schema:
         "first_pair": pair,
         "last_pair": pair,
         "pairs": {"type": "array", "items": pair, "minItems": 1},
+    }
+    return schema
+
+
+def message(rules: list[Rule]) -> Schema:
+    """A message to a webhook; its pairs are rows of one of the rules, with long values cut."""
+    schema = _closed(MESSAGE.json_schema(mode="serialization"))
+    schema["$defs"]["Pair"] = {"anyOf": [match(rule) for rule in rules]}
+    pair = {"$ref": "#/$defs/Pair"}
+    schema["$defs"]["AlertTold"]["properties"] |= {
+        "first_pair": pair,
+        "last_pair": pair,
+        "pairs": {"type": "array", "items": pair},
     }
     return schema
 

@@ -28,11 +28,15 @@ ALERTS_PER_INCIDENT = 150  # Sentinel's limit (scheduled-rules-overview.md, "Ale
 EVENTS_PER_PART = 250_000
 
 Mark = bytes
+Classification = Literal["true-positive", "benign", "false-positive", "undetermined"]
 
 
 @dataclass(frozen=True, slots=True)
 class Incident:
-    """Alerts of one key that belong together; `number` counts the key's incidents from 1, times are UTC."""
+    """Alerts of one key that belong together; `number` counts the key's incidents from 1, times are UTC.
+
+    A closed one says how it was judged, and takes no more alerts.
+    """
 
     id: str
     number: int
@@ -42,6 +46,8 @@ class Incident:
     pairs: int
     predecessor: str | None
     status: Literal["new", "closed"] = "new"
+    classification: Classification | None = None
+    note: str = ""
 
 
 @dataclass(frozen=True, slots=True)

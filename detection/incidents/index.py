@@ -7,6 +7,7 @@ One partition per rule folder. Rows of a key share a prefix with the key's hash:
     k|<hash>|i|<number>                      an incident
     k|<hash>|m|<day>|<side>|<commit>|<part>  marks of that side's events of that day
     p|<day>|<hash>                           the key has marks of that day; they go when the day goes
+    e|<day>|<hash>|<commit>|<number>         an alert of that day and its incident; they go when they are old
     r|<now>                                  the record of a run
     w                                        the watermark, and how many runs were complete
 
@@ -24,7 +25,7 @@ from pydantic import TypeAdapter
 
 from detection.errors import ConfigurationError
 from detection.incidents.alert import Alert
-from detection.incidents.grouping import Incident, Mark, Memory, Verdict
+from detection.incidents.grouping import Classification, Incident, Mark, Memory, Verdict
 from detection.incidents.keys import Key
 from detection.incidents.outbox import Delivery, queue
 from detection.incidents.packing import ROW_SIZE, chunks, joined, split
@@ -44,6 +45,7 @@ from detection.timestamps import iso, moment
 
 SCHEMA = 1  # of the rows below; raised when an older version could misread them
 PURGED_PER_RUN = 5_000  # mark rows removed in one run, so that its work stays bounded
+EXPIRED_PER_RUN = 1_000
 _MARK_BYTES = 8
 _INCIDENT = TypeAdapter(Incident)
 _ALERT = TypeAdapter(Alert)
@@ -150,12 +152,20 @@ class Index:
             if entity.row.split("|")[2] == "a":
                 yield _ALERT.validate_json(joined(entity.values))
 
-    def close(self, key: Key) -> None:
+    def records(self) -> list[bytes]:
+        """The records of the runs that are kept, the oldest first."""
+        return [joined(entity.values) for entity in self._table.scan(self._partition, "r|", "r}")]
+
+    def note(self, now: datetime, record: bytes) -> None:
+        """Keeps the record of a run that moves no watermark: one over a gap."""
+        self._table.write(self._partition, [Put(f"r|{_sortable(now)}", split(record))])
+
+    def close(self, key: Key, classification: Classification = "undetermined", note: str = "") -> None:
         """Closes the key's newest incident: it takes no more alerts. Raises Conflict, as `commit` does."""
         memory = self.recall(key)
         if memory.incident is None:
             return
-        closed = replace(memory.incident, status="closed")
+        closed = replace(memory.incident, status="closed", classification=classification, note=note)
         memory = replace(memory, commits=memory.commits + 1, writer=self.writer, incident=closed)
         self._table.write(self._partition, [_head(memory), _incident(memory.key, closed)])
 
@@ -182,6 +192,23 @@ class Index:
             self._table.write(self._partition, [Delete(entity.row)])
         return removed
 
+    def expire(self, before: datetime, limit: int = EXPIRED_PER_RUN) -> int:
+        """Removes run records, alerts and incidents from before the moment, at most `limit` of each; returns how many.
+
+        A key's newest incident stays, for its number makes the next one's id.
+        """
+        records = self._table.scan(self._partition, "r|", f"r|{_sortable(before)}")
+        rows = [entity.row for entity in islice(records, limit)]
+        for pointer in islice(self._table.scan(self._partition, "e|", f"e|{_day(before)}"), limit):
+            _, _, digest, commit, number = pointer.row.split("|")
+            rows += [pointer.row, f"k|{digest}|a|{commit}"]
+            newer = f"k|{digest}|i|{int(number) + 1:06}"
+            if next(self._table.scan(self._partition, newer, f"k|{digest}|j"), None):
+                rows.append(f"k|{digest}|i|{number}")
+        for chunk in chunks(list(dict.fromkeys(rows)), OPERATIONS):
+            self._table.write(self._partition, [Delete(row) for row in chunk])
+        return len(rows)
+
 
 def _operations(verdict: Verdict, memory: Memory) -> list[Operation]:
     operations = [_head(memory)]
@@ -189,6 +216,9 @@ def _operations(verdict: Verdict, memory: Memory) -> list[Operation]:
         operations.append(_incident(memory.key, memory.incident))
         row = f"{_prefix(memory.key)}a|{memory.commits:010}"
         operations.append(Insert(row, split(_ALERT.dump_json(verdict.alert))))
+        day = _day(memory.incident.updated)
+        pointer = f"e|{day}|{_digest(memory.key)}|{memory.commits:010}|{memory.incident.number:06}"
+        operations.append(Put(pointer, {}))
     return [*operations, *_mark_operations(verdict)]
 
 

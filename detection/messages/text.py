@@ -57,7 +57,7 @@ def _listed(phrases: Iterable[str]) -> str:
 
 
 def many(number: int, thing: str) -> str:
-    """A number of things, in the plural where it is one."""
+    """A number of things, in the plural unless it is one."""
     return f"{number:,} {thing}" + ("" if number == 1 else "s")
 
 

@@ -83,8 +83,11 @@ _NEXT_RUN = "the next run tries again"
 class LogAnalytics:
     """One or more Log Analytics workspaces, read as one."""
 
-    def __init__(self, client: LogsQueryClient, workspaces: Sequence[str], *, tls: bool = True) -> None:
-        """Without `tls` the client may send its token over plain http: to an emulator.
+    def __init__(
+        self, client: LogsQueryClient, workspaces: Sequence[str], *, tls: bool = True, inline: bool = True
+    ) -> None:
+        """Without `tls` the client may send its token over plain http: to an emulator. Without `inline` the
+        workspace's own parser functions are used.
 
         Raises ConfigurationError when there is no workspace, or one is not named by its Workspace ID.
         """
@@ -92,6 +95,7 @@ class LogAnalytics:
             msg = "no workspace is given"
             raise ConfigurationError(msg)
         self._client = client
+        self._inline = inline
         self._first, *self._others = dict.fromkeys(map(_workspace_id, workspaces))
         # A query changes nothing, so its POST may be repeated like a GET.
         self._options: Mapping[str, Any] = {"retry_on_methods": ["POST"], "enforce_https": tls}
@@ -99,7 +103,9 @@ class LogAnalytics:
     def read(self, rule: Rule, windows: Windows) -> Logs:
         """Both sides and their health."""
         values = bounds(windows)
-        asked = {name: with_bounds(query, values) for name, query in queries(rule).items()}
+        asked = {
+            name: with_bounds(query, values) for name, query in queries(rule, inline=self._inline).items()
+        }
         with ThreadPoolExecutor(len(asked)) as together:
             answers = dict(zip(asked, together.map(self._ask, asked, asked.values()), strict=True))
         changes, no_changes = _side(rule, "changes", answers["changes"], windows.changes)
@@ -135,7 +141,9 @@ class LogAnalytics:
             raise ServiceError(msg) from error
 
 
-def open_log_analytics(workspaces: Sequence[str], endpoint: str, client_id: str | None) -> LogAnalytics:
+def open_log_analytics(
+    workspaces: Sequence[str], endpoint: str, client_id: str | None, *, inline: bool = True
+) -> LogAnalytics:
     """The workspaces behind a query endpoint, read as the managed identity `client_id`.
 
     Without one, as whoever is signed in here: the function's own identity, or Azure CLI at the keyboard.
@@ -155,7 +163,7 @@ def open_log_analytics(workspaces: Sequence[str], endpoint: str, client_id: str 
         read_timeout=READ_TIMEOUT,
         retry_policy=_Retries(retry_total=RETRIES, timeout=BUDGET),
     )
-    return LogAnalytics(client, workspaces, tls=not emulator)
+    return LogAnalytics(client, workspaces, tls=not emulator, inline=inline)
 
 
 # -------------------------------------------------------------------------------------------------------------- asking

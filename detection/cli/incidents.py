@@ -1,0 +1,62 @@
+"""`incidents`: list, show and close them."""
+
+from enum import StrEnum
+from typing import Annotated
+
+import typer
+
+from detection.cli.environment import job
+from detection.cli.options import AlertFormat, Format
+from detection.cli.output import json_line, write_rows
+from detection.cli.summary import incident_lines
+from detection.job import KnownIncident, plain
+
+app = typer.Typer(no_args_is_help=True, help="List, show and close incidents.")
+COLUMNS = ["id", "status", "key", "opened", "updated", "alerts", "pairs", "predecessor", "rule"]
+
+
+class Judgement(StrEnum):
+    """What an incident turned out to be."""
+
+    true_positive = "true-positive"
+    benign = "benign"
+    false_positive = "false-positive"
+    undetermined = "undetermined"
+
+
+@app.command("list")
+def list_incidents(
+    form: Annotated[Format, typer.Option("--format", help="A JSON object is a line.")] = Format.table,
+) -> None:
+    """List the incidents, those opened last first."""
+    write_rows(map(_row, job().incidents()), COLUMNS, form)
+
+
+@app.command()
+def show(
+    incident: str,
+    form: Annotated[AlertFormat, typer.Option("--format", help="json: one object.")] = AlertFormat.text,
+) -> None:
+    """Show an incident with its alerts."""
+    known = job().incident(incident)
+    if form is AlertFormat.json:
+        json_line(plain(known))
+    else:
+        print("\n".join(incident_lines(known)))
+
+
+@app.command()
+def close(
+    incident: str,
+    judgement: Annotated[Judgement, typer.Option("--as", help="What it turned out to be.")],
+    note: Annotated[str, typer.Option(help="Why.")] = "",
+) -> None:
+    """Close an incident: it takes no more alerts; new evidence opens the next one."""
+    present = job()
+    present.close(present.incident(incident), judgement.value, note)
+    print(f"{incident} is closed as {judgement.value}")
+
+
+def _row(known: KnownIncident) -> dict[str, object]:
+    names = ", ".join(f"{name} {value}" for name, value in known.key)
+    return {**plain(known.incident), "key": names, "rule": known.rule}

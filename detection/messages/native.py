@@ -1,0 +1,155 @@
+"""An alert as this project's own JSON: everything that is known, for machines. Schema: docs/schemas/native.json."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from itertools import islice
+from typing import Literal
+
+from pydantic import TypeAdapter
+
+from detection.incidents.alert import Action, AlertWindows, Counts, shown_row
+from detection.messages.telling import NEWEST, Telling
+from detection.messages.text import WIDTH, in_words, title
+from detection.rows import OutputRow
+from detection.timestamps import iso
+
+
+@dataclass(frozen=True, slots=True)
+class RuleTold:
+    """The rule that fired."""
+
+    rule: str
+    id: str
+    name: str
+    description: str
+    version: str
+    tactics: Sequence[str]
+    techniques: Sequence[str]
+
+
+@dataclass(frozen=True, slots=True)
+class IncidentTold:
+    """The incident that the alert belongs to, as it is after it; times are ISO 8601 in UTC."""
+
+    id: str
+    action: Action
+    number: int
+    opened: str
+    updated: str
+    alerts: int
+    pairs: int
+    predecessor: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class AlertTold:
+    """What was found: in words, counted, and the newest pairs; `more_pairs` are not shown.
+
+    Of entities and kinds too there may be more than are shown.
+    """
+
+    alert: str
+    title: str
+    severity: str
+    at: str
+    rule: RuleTold
+    incident: IncidentTold
+    actor: str
+    key: Mapping[str, str]
+    entities: Sequence[Mapping[str, str]]
+    changes: str
+    signals: str
+    counts: Counts
+    change_kinds: Mapping[str, int]
+    signal_kinds: Mapping[str, int]
+    first_pair: OutputRow
+    last_pair: OutputRow
+    pairs: Sequence[OutputRow]
+    more_pairs: int
+    windows: AlertWindows
+    queries: Mapping[str, str]
+
+
+@dataclass(frozen=True, slots=True)
+class Native:
+    """The message, in the shape that Standard Webhooks recommends."""
+
+    type: Literal["detection.alert.opened", "detection.alert.updated"]
+    timestamp: str
+    data: AlertTold
+
+
+MESSAGE = TypeAdapter(Native)
+MESSAGE_BYTES = 64_000  # it shares a transaction with its alert, and with the messages to other destinations
+WORDS = 500  # characters of the title, and of what happened on one side
+
+
+def native(told: Telling) -> bytes:
+    """The message as JSON bytes, plain ASCII; where values are long, it shows fewer of them."""
+    shown, message = NEWEST, _message(told, NEWEST)
+    while shown and len(message) > MESSAGE_BYTES:
+        shown //= 2
+        message = _message(told, shown)
+    return message
+
+
+def _message(told: Telling, shown: int) -> bytes:
+    """The message with so many pairs, entities and kinds at most."""
+    alert = told.alert
+    kind: Literal["detection.alert.opened", "detection.alert.updated"]
+    kind = "detection.alert.opened" if alert.action == "opened" else "detection.alert.updated"
+    return MESSAGE.dump_json(Native(kind, alert.at, _data(told, shown)), ensure_ascii=True)
+
+
+def _data(told: Telling, shown: int) -> AlertTold:
+    alert, sequence = told.alert, told.rule.sequence
+    pairs = told.pairs[:shown]
+    return AlertTold(
+        alert=alert.alert,
+        title=title(alert, told.rule)[:WORDS],
+        severity=alert.severity,
+        at=alert.at,
+        rule=_rule(told),
+        incident=_incident(told),
+        actor=alert.actor,
+        key=alert.key,
+        entities=alert.entities[:shown],
+        changes=in_words(alert.change_kinds, sequence.changes)[:WORDS],
+        signals=in_words(alert.finish_reasons, sequence.signals)[:WORDS],
+        counts=alert.counts,
+        change_kinds=dict(islice(alert.change_kinds.items(), shown)),
+        signal_kinds=dict(islice(alert.finish_reasons.items(), shown)),
+        first_pair=shown_row(alert.first_pair, WIDTH),
+        last_pair=shown_row(alert.last_pair, WIDTH),
+        pairs=[shown_row(row, WIDTH) for row in pairs],
+        more_pairs=told.more + len(told.pairs) - len(pairs),
+        windows=alert.windows,
+        queries=told.queries,
+    )
+
+
+def _rule(told: Telling) -> RuleTold:
+    rule = told.rule
+    return RuleTold(
+        rule=rule.folder,
+        id=str(rule.id),
+        name=rule.name,
+        description=rule.description,
+        version=rule.version,
+        tactics=rule.tactics,
+        techniques=rule.relevant_techniques,
+    )
+
+
+def _incident(told: Telling) -> IncidentTold:
+    incident = told.incident
+    return IncidentTold(
+        id=incident.id,
+        action=told.alert.action,
+        number=incident.number,
+        opened=iso(incident.opened),
+        updated=iso(incident.updated),
+        alerts=incident.alerts,
+        pairs=incident.pairs,
+        predecessor=incident.predecessor,
+    )

@@ -1,0 +1,232 @@
+"""The job's settings: one frozen object from the environment, or one error that names everything wrong.
+
+Values are never shown: some are secrets, and a mistyped one often is. docs/settings.md is made from
+the descriptions here.
+"""
+
+import base64
+import re
+from collections.abc import Mapping
+from datetime import timedelta
+from pathlib import Path
+from typing import Annotated, Literal, TypeVar
+from urllib.parse import urlsplit
+
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    SecretStr,
+    ValidationError,
+    ValidationInfo,
+    field_validator,
+)
+from pydantic_core import ErrorDetails, from_json
+
+from detection.errors import ConfigurationError
+from detection.rule import Duration, default_rule
+
+MessageFormat = Literal["native", "slack"]
+LOOPBACK = ("127.0.0.1", "::1", "localhost")
+MARKS_DAYS = 28  # the days of marks that one transaction can always carry
+
+
+def is_loopback(url: str) -> bool:
+    """Whether an address is a service on this machine: there, plain http is allowed."""
+    parts = urlsplit(url)
+    return parts.scheme in ("http", "https") and parts.hostname in LOOPBACK
+
+
+def _listed(value: object) -> object:
+    """Comma-separated text as its parts."""
+    return [part.strip() for part in value.split(",") if part.strip()] if isinstance(value, str) else value
+
+
+def _parsed(value: object) -> object:
+    try:
+        return from_json(value) if isinstance(value, str) else value
+    except ValueError:
+        raise ValueError("must be JSON") from None
+
+
+def _address(value: str) -> str:
+    """A URL that may be asked."""
+    if not _is_safe(value):
+        raise ValueError("must be an https:// address")
+    return value
+
+
+def _secret_address(value: SecretStr) -> SecretStr:
+    _address(value.get_secret_value())
+    return value
+
+
+def _is_safe(url: str) -> bool:
+    """Whether a URL is one, and nobody on the way can read what goes there."""
+    try:
+        parts = urlsplit(url)
+        return parts.port != 0 and (is_loopback(url) or (parts.scheme == "https" and bool(parts.hostname)))
+    except ValueError:  # its text would show the host
+        return False
+
+
+def _signing_secret(value: SecretStr) -> SecretStr:
+    """Standard Webhooks: `whsec_` and 24 to 64 random bytes in base64."""
+    text = value.get_secret_value().removeprefix("whsec_")
+    try:
+        size = len(base64.b64decode(text, validate=True))
+    except ValueError:
+        size = 0
+    if not 24 <= size <= 64:
+        raise ValueError("must be whsec_ and 24 to 64 random bytes in base64")
+    return value
+
+
+Listed = Annotated[tuple[str, ...], BeforeValidator(_listed)]
+Address = Annotated[SecretStr, AfterValidator(_secret_address)]
+Secret = Annotated[SecretStr, AfterValidator(_signing_secret)]
+Secrets = Annotated[tuple[Secret, ...], BeforeValidator(_listed), Field(max_length=2)]
+
+
+class Webhook(BaseModel):
+    """A destination of alerts. Its URL is a secret: with Slack and Teams it is all one needs to post."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True)
+
+    name: Annotated[str, Field(pattern=r"^[A-Za-z0-9_-]{1,40}$")] = "webhook"
+    url: Address
+    format: MessageFormat | None = None
+    secret: Secrets = ()
+
+    @property
+    def message_format(self) -> MessageFormat:
+        """The format chosen, or the one that the host speaks."""
+        host = urlsplit(self.url.get_secret_value()).hostname or ""
+        return self.format or ("slack" if host == "hooks.slack.com" else "native")
+
+
+def _names_differ(webhooks: tuple[Webhook, ...]) -> tuple[Webhook, ...]:
+    if len({one.name for one in webhooks}) < len(webhooks):
+        raise ValueError("two have the same name")
+    return webhooks
+
+
+class Settings(BaseModel):
+    """Every setting, under the name it has in the environment."""
+
+    model_config = ConfigDict(
+        extra="ignore", frozen=True, hide_input_in_errors=True, str_strip_whitespace=True
+    )
+
+    LOG_ANALYTICS_WORKSPACE_ID: Listed = Field(
+        (), description="Workspace to read, its id (several: comma-separated)."
+    )
+    LOG_ANALYTICS_ENDPOINT: Annotated[str, AfterValidator(_address)] = Field(
+        "https://api.loganalytics.io",
+        description="Query API; `https://api.loganalytics.us` and `https://api.loganalytics.azure.cn` choose the sovereign "
+        "cloud with its authority. A loopback address is an emulator.",
+    )
+    LOGS_DIR: Path | None = Field(None, description="Folder of exported logs to read instead of a workspace.")
+    PARSERS: Literal["inline", "alias"] = Field(
+        "inline",
+        description="`inline` sends the connector's parser functions with every query; `alias` uses the workspace's own.",
+    )
+    ALLOWED_LATENESS: Duration | None = Field(
+        None,
+        description="How late a row may arrive and still be read, ISO 8601; at least, and by default, 23 hours (PT23H).",
+    )
+    MAX_CATCH_UP: Annotated[Duration, Field(ge=timedelta(days=1), le=timedelta(days=MARKS_DAYS))] = Field(
+        timedelta(days=14),
+        description="How far a run reaches back after an outage, ISO 8601, P1D to P28D; beyond it is a recorded gap.",
+    )
+    INCIDENT_STORAGE: SecretStr = Field(
+        SecretStr("memory"),
+        description="Where incidents are kept: an account URL (`https://<account>.table.core.windows.net`, by identity), "
+        "a connection string, `UseDevelopmentStorage=true`, or `memory`, which forgets when the process ends.",
+    )
+    INCIDENT_TABLE: Annotated[str, Field(pattern=r"^[A-Za-z][A-Za-z0-9]{2,62}$")] = Field(
+        "incidents", description="Name of the table; it is made if it is not there."
+    )
+    RULES: Listed = Field(
+        (),
+        validate_default=True,
+        description="Rule folders to run, comma-separated; the default rule if empty.",
+    )
+    WEBHOOK_URL: Address | None = Field(None, description="Where alerts are posted; a secret. https only.")
+    WEBHOOK_FORMAT: MessageFormat | None = Field(
+        None, description="`native` or `slack`; by the URL's host if empty."
+    )
+    WEBHOOK_SECRET: Secrets = Field(
+        (),
+        description="Signs messages by Standard Webhooks: `whsec_…`; two, comma-separated, while rotating.",
+    )
+    WEBHOOKS: Annotated[tuple[Webhook, ...], BeforeValidator(_parsed), AfterValidator(_names_differ)] = Field(
+        (), description="Several destinations instead: a JSON list of `{name, url, format, secret}`."
+    )
+    HEARTBEAT_URL: Address | None = Field(
+        None, description="Fetched after every fully complete run; a secret."
+    )
+    AZURE_CLIENT_ID: str | None = Field(None, description="Client id of the user-assigned identity.")
+    DETECT_SCHEDULE: str = Field(
+        "0 5 * * * *", description="When the detection runs (NCRONTAB, six fields, UTC)."
+    )
+    DELIVER_SCHEDULE: str = Field(
+        "0 2/5 * * * *", description="When waiting messages are tried again (NCRONTAB)."
+    )
+
+    @property
+    def destinations(self) -> tuple[Webhook, ...]:
+        """All destinations, however they were given."""
+        if self.WEBHOOK_URL is None:
+            return self.WEBHOOKS
+        return (Webhook(url=self.WEBHOOK_URL, format=self.WEBHOOK_FORMAT, secret=self.WEBHOOK_SECRET),)
+
+    @property
+    def rules(self) -> tuple[str, ...]:
+        """The rule folders to run."""
+        return self.RULES or (default_rule(),)
+
+    # Of one field at a time, so that they speak even when another field is wrong.
+    @field_validator("LOGS_DIR")
+    @classmethod
+    def _instead_of_a_workspace(cls, value: Path | None, info: ValidationInfo) -> Path | None:
+        return _alone(value, "LOG_ANALYTICS_WORKSPACE_ID", info)
+
+    @field_validator("WEBHOOKS")
+    @classmethod
+    def _instead_of_one(cls, value: tuple[Webhook, ...], info: ValidationInfo) -> tuple[Webhook, ...]:
+        return _alone(value, "WEBHOOK_URL", info)
+
+
+Given = TypeVar("Given")
+
+
+def _alone(value: Given, other: str, info: ValidationInfo) -> Given:
+    """The value, if only one of the two is set; the other is not in `data` when it is set and wrong."""
+    if value and info.data.get(other, "wrong"):
+        raise ValueError(f"cannot be set together with {other}")
+    return value
+
+
+def settings_from(environment: Mapping[str, str]) -> Settings:
+    """The settings that the environment holds; an empty value counts as not set.
+
+    Raises ConfigurationError naming every wrong variable, and no value.
+    """
+    given = {
+        name: value for name, value in environment.items() if name in Settings.model_fields and value.strip()
+    }
+    try:
+        return Settings.model_validate(given)
+    except ValidationError as error:
+        raise ConfigurationError("settings: " + "; ".join(map(_problem, error.errors()))) from None
+
+
+def _problem(error: ErrorDetails) -> str:
+    """What is wrong where. The name of an unknown key is a part of the value, and not shown."""
+    unknown = error["type"] == "extra_forbidden"
+    where = ".".join(map(str, error["loc"][:-1] if unknown else error["loc"]))
+    what = "has an unknown key" if unknown else error["msg"].removeprefix("Value error, ")
+    return re.sub(r"\.(\d+)", r"[\1]", where) + ": " + what

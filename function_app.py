@@ -1,0 +1,43 @@
+"""The triggers, and nothing else: what they do is in detection/job.py."""
+
+import logging
+import os
+from datetime import UTC, datetime
+from functools import cache
+
+import azure.functions as func
+
+from detection.job import Job, beat, log_attempt, open_job
+from detection.settings import settings_from
+
+app = func.FunctionApp()
+
+# The clients say every request and header at this level; one line for each event of ours is enough.
+logging.getLogger("azure").setLevel(logging.WARNING)
+
+
+def clock() -> datetime:
+    """The one clock of the job."""
+    return datetime.now(UTC)
+
+
+@cache
+def job() -> Job:
+    """The job of this process: its settings are read, and its clients built, at the first trigger."""
+    return open_job(settings_from(os.environ), clock)
+
+
+@app.timer_trigger("timer", "%DETECT_SCHEDULE%", run_on_startup=False, use_monitor=True)
+def detect(timer: func.TimerRequest) -> None:
+    """Every hour: read, correlate, commit, tell. An error fails the invocation; the next run reads what it missed."""
+    if timer.past_due:
+        logging.getLogger("detection").warning("detection.late the run is past due; it reads what it missed")
+    job().detect()
+    beat(job().settings)
+
+
+@app.timer_trigger("timer", "%DELIVER_SCHEDULE%", run_on_startup=False, use_monitor=True)
+def deliver(timer: func.TimerRequest) -> None:
+    """Every few minutes: messages that could not be sent are tried again."""
+    for attempt in job().deliver():
+        log_attempt(attempt)

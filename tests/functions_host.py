@@ -1,0 +1,186 @@
+"""What the Functions host does with the app, as far as it can be had without the host.
+
+From Python 3.13 on, the host's worker hands its gRPC messages to the library azure-functions-runtime. Here
+that library gets look-alikes of the messages; what it then does with the app is what happens in the cloud.
+The host checks schedules itself, so that is written out here.
+"""
+
+import asyncio
+import json
+import re
+import sys
+from collections.abc import Coroutine, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from importlib import import_module
+from pathlib import Path
+from types import ModuleType, SimpleNamespace
+from typing import Any
+
+OLDEST = (3, 13)  # the library wants it; on older Pythons the cloud runs a worker that is not published
+APP = "function_app"
+
+
+class Message(SimpleNamespace):
+    """A look-alike of a protobuf message: its fields are what it was made with."""
+
+
+class TypedData(Message):
+    """A message that is one of several kinds of value."""
+
+    def WhichOneof(self, _group: str) -> str | None:  # noqa: N802  # protobuf's name
+        return next(iter(vars(self)), None)
+
+
+class ParameterBinding(Message):
+    """An argument of an invocation."""
+
+    def WhichOneof(self, _group: str) -> str:  # noqa: N802  # protobuf's name
+        return "data"
+
+
+class StatusResult(Message):
+    """How a request ended."""
+
+    Failure = 0
+    Success = 1
+
+
+class BindingInfo(Message):
+    """A binding of a function; its direction is a number."""
+
+    inout = 2
+    out = 1
+
+
+_PLAIN = (
+    "FunctionMetadataResponse",
+    "InvocationResponse",
+    "RpcException",
+    "RpcFunctionMetadata",
+    "WorkerInitResponse",
+    "WorkerMetadata",
+)
+PROTOS = SimpleNamespace(
+    BindingInfo=BindingInfo,
+    ParameterBinding=ParameterBinding,
+    StatusResult=StatusResult,
+    TypedData=TypedData,
+    **{name: type(name, (Message,), {}) for name in _PLAIN},
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """What the host is told of an invocation that failed, and logs."""
+
+    message: str
+    trace: str
+
+
+@dataclass(frozen=True, slots=True)
+class Worker:
+    """A worker that has indexed an app. `module` is the app as it was imported."""
+
+    runtime: Any
+    module: ModuleType
+    functions: dict[str, Any]
+
+    def bindings(self, name: str) -> list[dict[str, Any]]:
+        """The bindings of a function, as the host reads them."""
+        return [json.loads(binding) for binding in self.functions[name].raw_bindings]
+
+    def invoke(self, name: str, *, past_due: bool = False) -> Failure | None:
+        """Runs a function as its timer does; None if it succeeded."""
+        timer = json.dumps({"Schedule": {}, "ScheduleStatus": {}, "IsPastDue": past_due})
+        (binding,) = self.bindings(name)
+        request = Message(
+            invocation_id="1",
+            function_id=self.functions[name].function_id,
+            input_data=[ParameterBinding(name=binding["name"], data=TypedData(json=timer))],
+            trigger_metadata={},
+            trace_context=Message(trace_parent="", trace_state="", attributes={}),
+            retry_context=Message(retry_count=0, max_retry_count=0, exception=None),
+        )
+        answer = _ask(self.runtime.invocation_request(_wrapped(invocation_request=request)))
+        return _failure(answer.result)
+
+
+@contextmanager
+def running(folder: Path) -> Iterator[Worker]:
+    """A worker that has indexed the app in a folder which is on the path. Needs Python 3.13."""
+    runtime: Any = import_module("azure_functions_runtime")
+    sys.modules.pop(APP, None)  # an app can be indexed once
+    runtime.start_threadpool_executor()
+    try:
+        start = Message(capabilities={}, function_app_directory=str(folder))
+        answer = _ask(runtime.worker_init_request(_wrapped(worker_init_request=start)))
+        if failure := _failure(answer.result):
+            raise RuntimeError(failure.message)
+        found = _ask(runtime.functions_metadata_request(_wrapped())).function_metadata_results
+        yield Worker(runtime, sys.modules[APP], {function.name: function for function in found})
+    finally:
+        runtime.stop_threadpool_executor()
+
+
+def _wrapped(**request: Message) -> Message:
+    return Message(request=Message(**request), properties={"host": "127.0.0.1", "protos": PROTOS})
+
+
+def _ask(answer: Coroutine[Any, Any, Any]) -> Any:  # noqa: ANN401  # a message, and those have any fields
+    return asyncio.run(answer)
+
+
+def _failure(result: StatusResult) -> Failure | None:
+    if result.status == StatusResult.Success:
+        return None
+    return Failure(result.exception.message, result.exception.stack_trace)
+
+
+# ------------------------------------------------------------------------------------------------------- schedules
+
+_MONTHS = ("jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct", "nov", "dec")
+_DAYS = ("sun", "mon", "tue", "wed", "thu", "fri", "sat")
+# Name, lowest and highest value, and the words for them.
+_FIELDS: tuple[tuple[str, int, int, tuple[str, ...]], ...] = (
+    ("second", 0, 59, ()),
+    ("minute", 0, 59, ()),
+    ("hour", 0, 23, ()),
+    ("day", 1, 31, ()),
+    ("month", 1, 12, _MONTHS),
+    ("day of week", 0, 6, _DAYS),
+)
+_PART = re.compile(r"(?P<first>\*|\w+)(-(?P<last>\w+))?(/(?P<step>\d+))?")
+
+
+def ncrontab(schedule: str) -> dict[str, frozenset[int]]:
+    """The values of each of the six fields of an NCRONTAB expression. Raises ValueError."""
+    texts = schedule.split()
+    if len(texts) != len(_FIELDS):
+        raise ValueError(f"{schedule!r} has {len(texts)} fields instead of {len(_FIELDS)}")
+    return {
+        name: frozenset(
+            value for part in text.split(",") for value in _values(name, part, lowest, highest, words)
+        )
+        for text, (name, lowest, highest, words) in zip(texts, _FIELDS, strict=True)
+    }
+
+
+def _values(name: str, part: str, lowest: int, highest: int, words: tuple[str, ...]) -> range:
+    """`*`, a value or a range, and every how many of them; a value with a step goes on to the highest."""
+    found = _PART.fullmatch(part)
+    if found is None or (found["first"] == "*" and found["last"]):
+        raise ValueError(f"{name}: {part!r} is no value")
+
+    def number(text: str) -> int:
+        return lowest + words.index(text.lower()) if text.lower() in words else int(text)
+
+    if found["first"] == "*":
+        first, last = lowest, highest
+    else:
+        first = number(found["first"])
+        last = number(found["last"]) if found["last"] else highest if found["step"] else first
+    step = int(found["step"] or 1)
+    if not lowest <= first <= last <= highest or step == 0:
+        raise ValueError(f"{name}: {part!r} is not within {lowest} to {highest}")
+    return range(first, last + 1, step)

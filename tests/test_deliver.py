@@ -1,0 +1,416 @@
+"""The deliverer: order, schedule, fairness, and two of it at work, by a clock that the tests move."""
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+
+import pytest
+
+from detection.deliver import LEASE, LONGEST_WAIT, SENDING, WAITS, Attempt, Outcome, drain, next_due
+from detection.errors import ServiceError
+from detection.incidents.outbox import Delivery, Outbox, Queued, queue
+from detection.incidents.table import Delete, MemoryTable, Operation
+from tests.builders import HOUR, START
+
+RULE = "some-rule"
+SECOND = timedelta(seconds=1)
+NOW = timedelta(0)
+WEEK = timedelta(days=7)
+
+SENT = Outcome(200, sent=True)
+FAILED = Outcome(500, reason="HTTP 500")
+REFUSED = Outcome(400, dead="HTTP 400")
+SILENT = Outcome(None, reason="no answer within 15 s")
+
+
+@dataclass
+class Clock:
+    """A clock that stands still until somebody sleeps, or for `tick` at every look."""
+
+    now: datetime = START
+    tick: timedelta = NOW
+
+    def __call__(self) -> datetime:
+        self.now += self.tick
+        return self.now
+
+    def sleep(self, seconds: float) -> None:
+        self.now += timedelta(seconds=seconds)
+
+
+@dataclass
+class Receiver:
+    """A destination that takes its time, answers by the list and then by `always`, and remembers what it got."""
+
+    clock: Clock
+    answers: list[Outcome] = field(default_factory=list)
+    always: Outcome = SENT
+    takes: timedelta = NOW
+    meanwhile: Callable[[], object] = lambda: None
+    got: list[tuple[datetime, Delivery]] = field(default_factory=list)
+
+    def send(self, delivery: Delivery, now: datetime) -> Outcome:
+        self.got.append((now, delivery))
+        self.clock.now += self.takes
+        self.meanwhile()
+        return self.answers.pop(0) if self.answers else self.always
+
+    @property
+    def commits(self) -> list[int]:
+        return [delivery.commit for _, delivery in self.got]
+
+    @property
+    def times(self) -> list[timedelta]:
+        return [at - START for at, _ in self.got]
+
+
+@dataclass
+class Post:
+    """An outbox with its receivers and the clock they share."""
+
+    clock: Clock = field(default_factory=Clock)
+    table: MemoryTable = field(default_factory=MemoryTable)
+    receivers: dict[str, Receiver] = field(default_factory=dict)
+
+    @property
+    def outbox(self) -> Outbox:
+        return Outbox(self.table, RULE)
+
+    def receiver(
+        self,
+        name: str = "soc",
+        answers: Sequence[Outcome] = (),
+        always: Outcome = SENT,
+        takes: timedelta = NOW,
+    ) -> Receiver:
+        self.receivers[name] = Receiver(self.clock, list(answers), always, takes)
+        return self.receivers[name]
+
+    def put(self, commit: int = 1, destination: str = "soc", incident: str = "in_1") -> None:
+        body = f"body {commit}".encode()
+        name = f"al_{incident}_{commit}_{destination}"
+        one = Delivery(name, destination, incident, commit, body, created=START, due=START)
+        self.table.write(RULE, [queue(one)])
+
+    def drain(self, patience: timedelta = NOW, outbox: Outbox | None = None) -> list[Attempt]:
+        box = outbox or self.outbox
+        return list(drain(box, self.receivers, self.clock, self.clock.sleep, patience))
+
+    @property
+    def waiting(self) -> list[int]:
+        return [queued.delivery.commit for queued in self.outbox.waiting()]
+
+    @property
+    def dead(self) -> list[str]:
+        return [one.reason for one in self.outbox.dead()]
+
+
+@pytest.fixture
+def post() -> Post:
+    return Post()
+
+
+# -------------------------------------------------------------------------------------------------------- one message
+
+
+def test_sent_message_leaves_the_outbox(post: Post) -> None:
+    receiver = post.receiver()
+    post.put()
+    (attempt,) = post.drain()
+    assert (attempt.outcome, attempt.delivery.attempt, attempt.next_due) == (SENT, 1, None)
+    assert (receiver.commits, post.waiting, post.dead) == ([1], [], [])
+
+
+def test_empty_outbox_is_nothing_to_do(post: Post) -> None:
+    post.receiver()
+    assert post.drain(WEEK) == []
+    assert post.clock.now == START
+
+
+def test_refused_message_is_a_dead_letter_at_once(post: Post) -> None:
+    receiver = post.receiver(always=REFUSED)
+    post.put()
+    (attempt,) = post.drain(WEEK)
+    assert attempt.next_due is None
+    assert (receiver.commits, post.waiting, post.dead) == ([1], [], ["HTTP 400"])
+
+
+def test_failing_message_is_tried_by_the_schedule_and_then_dead(post: Post) -> None:
+    receiver = post.receiver(always=FAILED)
+    post.put()
+    attempts = post.drain(WEEK)
+    assert receiver.times == [sum(WAITS[:tried], NOW) for tried in range(len(WAITS) + 1)]
+    assert [attempt.next_due is None for attempt in attempts] == [False] * len(WAITS) + [True]
+    assert post.dead == [f"given up after {len(WAITS) + 1} attempts: HTTP 500"]
+
+
+def test_schedule_begins_in_seconds_and_ends_after_about_three_days() -> None:
+    assert WAITS[0] <= 5 * SECOND
+    assert timedelta(days=2, hours=12) <= sum(WAITS, NOW) <= timedelta(days=3, hours=12)
+
+
+def test_all_attempts_have_one_id_and_one_body(post: Post) -> None:
+    receiver = post.receiver(always=FAILED)
+    post.put()
+    post.drain(WEEK)
+    assert {(delivery.id, delivery.body) for _, delivery in receiver.got} == {("al_in_1_1_soc", b"body 1")}
+
+
+def test_message_that_fails_first_is_sent_within_the_patience(post: Post) -> None:
+    receiver = post.receiver(answers=[FAILED, SILENT])
+    post.put()
+    post.drain(60 * SECOND)
+    assert receiver.times == [NOW, 2 * SECOND, 10 * SECOND]
+    assert post.waiting == []
+
+
+def test_without_patience_nothing_is_waited_for(post: Post) -> None:
+    receiver = post.receiver(always=FAILED)
+    post.put()
+    (attempt,) = post.drain()
+    assert attempt.next_due == START + 2 * SECOND
+    assert (receiver.times, post.clock.now) == ([NOW], START)
+
+
+def test_next_drain_goes_on_where_the_last_one_stopped(post: Post) -> None:
+    receiver = post.receiver(answers=[FAILED])
+    post.put()
+    post.drain()
+    assert post.drain() == []
+    post.clock.now += 5 * 60 * SECOND
+    (attempt,) = post.drain()
+    assert (attempt.delivery.attempt, receiver.commits) == (2, [1, 1])
+
+
+def test_retry_after_is_obeyed(post: Post) -> None:
+    asked = Outcome(429, reason="HTTP 429", retry_after=40 * SECOND)
+    receiver = post.receiver(answers=[asked])
+    post.put()
+    post.drain(60 * SECOND)
+    assert receiver.times == [NOW, 40 * SECOND]
+
+
+@pytest.mark.parametrize(
+    "tried, asked, wait",
+    [
+        (1, None, 2 * SECOND),
+        (1, NOW, 2 * SECOND),
+        (1, 1 * SECOND, 2 * SECOND),
+        (1, 3 * SECOND, 3 * SECOND),
+        (7, 1 * HOUR, WAITS[6]),
+        (1, WEEK, LONGEST_WAIT),
+    ],
+)
+def test_longer_of_both_waits_counts_up_to_a_day(
+    tried: int, asked: timedelta | None, wait: timedelta
+) -> None:
+    assert next_due(tried, START, asked) == START + wait
+
+
+def test_retry_after_does_not_prolong_the_schedule() -> None:
+    assert next_due(len(WAITS) + 1, START, HOUR) is None
+
+
+# -------------------------------------------------------------------------------------------------------------- order
+
+
+def test_messages_of_an_incident_keep_their_order(post: Post) -> None:
+    receiver = post.receiver(answers=[FAILED, SENT, FAILED])
+    for commit in (3, 1, 2, 10):
+        post.put(commit)
+    post.drain(60 * SECOND)
+    assert receiver.commits == [1, 1, 2, 2, 3, 10]
+
+
+def test_failing_message_holds_back_its_incident_only(post: Post) -> None:
+    receiver = post.receiver(answers=[FAILED])
+    post.put(1, incident="in_1")
+    post.put(2, incident="in_1")
+    post.put(7, incident="in_2")
+    post.drain()
+    assert (receiver.commits, post.waiting) == ([1, 7], [1, 2])
+
+
+def test_dead_message_releases_the_next(post: Post) -> None:
+    receiver = post.receiver(answers=[REFUSED])
+    post.put(1)
+    post.put(2)
+    post.drain()
+    assert (receiver.commits, post.waiting, post.dead) == ([1, 2], [], ["HTTP 400"])
+
+
+def test_claimed_message_holds_back_the_next(post: Post) -> None:
+    receiver = post.receiver()
+    post.put(1)
+    post.put(2)
+    first, _ = post.outbox.waiting()
+    post.outbox.claim(first, START + LEASE)
+    post.drain()
+    assert receiver.commits == []
+
+
+# ----------------------------------------------------------------------------------------------------------- fairness
+
+
+def test_destinations_take_turns(post: Post) -> None:
+    order: list[str] = []
+    for name in ("a", "b", "c"):
+        post.receiver(name).meanwhile = lambda name=name: order.append(name)  # type: ignore[misc]
+        for number in range(3):
+            post.put(1, name, f"in_{number}")
+    post.drain()
+    assert order == ["a", "b", "c"] * 3
+
+
+@pytest.mark.parametrize("hanging", ["a", "z"])
+def test_hanging_destination_delays_the_others_by_one_attempt(post: Post, hanging: str) -> None:
+    post.receiver(hanging, always=SILENT, takes=15 * SECOND)
+    healthy = post.receiver("m")
+    for number in range(40):
+        post.put(1, hanging, f"in_{number}")
+        post.put(1, "m", f"in_{number}")
+        post.put(2, "m", f"in_{number}")
+    post.drain()
+    firsts, seconds = healthy.times[:40], healthy.times[40:]
+    assert len(healthy.got) == 80
+    assert max(firsts) <= 15 * SECOND
+    assert max(seconds) <= 30 * SECOND
+
+
+def test_dead_destination_delays_nobody(post: Post) -> None:
+    post.receiver("a", always=REFUSED)
+    healthy = post.receiver("b")
+    for number in range(40):
+        post.put(1, "a", f"in_{number}")
+    post.put(1, "b")
+    post.drain()
+    assert healthy.times == [NOW]
+
+
+@pytest.mark.parametrize("patience", [NOW, 60 * SECOND])
+def test_drain_ends_even_where_every_attempt_hangs(post: Post, patience: timedelta) -> None:
+    post.receiver(always=SILENT, takes=15 * SECOND)
+    for number in range(100):
+        post.put(1, incident=f"in_{number}")
+    post.drain(patience)
+    assert post.clock.now - START <= SENDING + 15 * SECOND
+
+
+def test_everything_due_is_sent_without_patience_by_a_clock_that_moves(post: Post) -> None:
+    post.clock.tick = timedelta(milliseconds=1)
+    receiver = post.receiver()
+    for commit in range(1, 6):
+        post.put(commit)
+        post.put(1, incident=f"in_1{commit}")
+    post.drain()
+    assert len(receiver.got) == 10
+    assert post.waiting == []
+
+
+# ------------------------------------------------------------------------------------------------- several, and crashes
+
+
+class Interrupted(Outbox):
+    """An outbox whose reader is overtaken between looking and claiming."""
+
+    def __init__(self, post: Post) -> None:
+        super().__init__(post.table, RULE)
+        self._post = post
+
+    def waiting(self) -> Iterator[Queued]:
+        seen = list(super().waiting())
+        self._post.drain()
+        yield from seen
+
+
+def test_two_deliverers_send_a_message_once(post: Post) -> None:
+    receiver = post.receiver()
+    post.put()
+    assert post.drain(outbox=Interrupted(post)) == []
+    assert receiver.commits == [1]
+
+
+def test_second_deliverer_leaves_alone_what_the_first_is_sending(post: Post) -> None:
+    receiver = post.receiver()
+    receiver.meanwhile = post.drain
+    post.put(1)
+    post.put(2)
+    post.drain()
+    assert sorted(receiver.commits) == [1, 2]
+    assert receiver.commits[0] == 1
+
+
+def test_claim_of_a_deliverer_that_died_ends(post: Post) -> None:
+    receiver = post.receiver()
+    post.put()
+    (queued,) = post.outbox.waiting()
+    post.outbox.claim(queued, START + LEASE)
+    post.clock.now = START + LEASE - SECOND
+    assert post.drain() == []
+    post.clock.now = START + LEASE
+    (attempt,) = post.drain()
+    assert (attempt.delivery.attempt, receiver.commits, post.waiting) == (2, [1], [])
+
+
+class DiesBeforeSettling(MemoryTable):
+    """A table that is lost at the first delivery to be settled."""
+
+    died = False
+
+    def write(self, partition: str, operations: Sequence[Operation]) -> None:
+        if not self.died and isinstance(operations[0], Delete):
+            self.died = True
+            raise ServiceError("the table does not answer")
+        super().write(partition, operations)
+
+
+def test_message_posted_before_a_crash_is_sent_again_unchanged() -> None:
+    post = Post(table=DiesBeforeSettling())
+    receiver = post.receiver()
+    post.put()
+    with pytest.raises(ServiceError):
+        post.drain()
+    post.clock.now += LEASE
+    post.drain()
+    (_, first), (_, second) = receiver.got
+    assert (first.id, first.body) == (second.id, second.body)
+    assert (first.attempt, second.attempt, post.waiting) == (1, 2, [])
+
+
+def test_whose_claim_ended_leaves_the_message_to_the_next(post: Post) -> None:
+    """The first sends for longer than its claim, fails, and must not put off what the second has claimed."""
+    receiver = post.receiver(always=FAILED, takes=LEASE)
+    post.put()
+
+    def overtake() -> None:
+        receiver.meanwhile, receiver.takes = lambda: None, NOW
+        (queued,) = post.outbox.waiting()
+        post.outbox.claim(queued, post.clock.now + LEASE)
+
+    receiver.meanwhile = overtake
+    (attempt,) = post.drain()
+    (queued,) = post.outbox.waiting()
+    assert attempt.next_due is None
+    assert (queued.delivery.attempt, queued.delivery.due) == (2, post.clock.now + LEASE)
+
+
+# -------------------------------------------------------------------------------------------------- unknown destination
+
+
+def test_message_to_an_unknown_destination_waits_until_it_is_known(post: Post) -> None:
+    known = post.receiver("known")
+    post.put(1, "gone")
+    post.put(1, "known")
+    attempts = post.drain()
+    assert [attempt.outcome.reason for attempt in attempts] == ["no such destination in the settings", ""]
+    assert (known.commits, post.waiting, post.dead) == ([1], [1], [])
+    gone = post.receiver("gone")
+    post.clock.now += HOUR
+    post.drain()
+    assert (gone.commits, post.waiting) == ([1], [])
+
+
+def test_message_to_a_destination_that_never_comes_back_is_given_up(post: Post) -> None:
+    post.put(1, "gone")
+    post.drain(WEEK)
+    assert post.dead == [f"given up after {len(WAITS) + 1} attempts: no such destination in the settings"]

@@ -1,0 +1,309 @@
+"""The Functions app: what the host indexes, what an invocation does, and the files that belong to it."""
+
+import json
+import logging
+import re
+import subprocess
+import sys
+from collections.abc import Iterator, Mapping
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+import responses
+
+import function_app
+from detection.cli.settings_page import secrets, settings_page
+from detection.run import LONGEST_RUN
+from detection.settings import Settings, settings_from
+from tests.functions_host import OLDEST, Worker, ncrontab, running
+from tests.regenerate import GOLDEN, LOGS, ROOT, SETTINGS_PAGE
+
+NOON = datetime(2026, 6, 10, 12, tzinfo=UTC)
+HEARTBEAT = "https://beat.example/1"
+HOSTS_OWN = {"FUNCTIONS_WORKER_RUNTIME": "python", "AzureWebJobsStorage": "UseDevelopmentStorage=true"}
+SCHEDULES = {"DETECT_SCHEDULE", "DELIVER_SCHEDULE"}
+SAMPLE: Mapping[str, str] = json.loads((ROOT / "local.settings.sample.json").read_text(encoding="utf-8"))[
+    "Values"
+]
+SOURCE = (ROOT / "function_app.py").read_text(encoding="utf-8")
+
+# What an import costs is paid every hour.
+IMPORTED = {
+    "annotated_types",
+    "azure.functions",
+    "certifi",
+    "charset_normalizer",
+    "idna",
+    "markupsafe",  # werkzeug's
+    "pydantic",
+    "pydantic_core",
+    "requests",
+    "typing_extensions",
+    "typing_inspection",
+    "urllib3",
+    "werkzeug",  # azure.functions'
+    "yaml",
+}
+KEYBOARD = {"antlr4", "duckdb", "duckdb_kql", "pandas", "rich", "typer"}
+# A name is a package's if a distribution brings it: extension modules add names of their own.
+LIST_IMPORTS = """
+import json, sys
+from importlib.metadata import packages_distributions
+before = set(sys.modules)
+import function_app
+known = packages_distributions()
+names = {".".join(name.split(".")[:2 if name.startswith("azure.") else 1]) for name in set(sys.modules) - before}
+print(json.dumps([name for name in names if name != "azure" and name.split(".")[0] in known]))
+"""
+
+
+# -------------------------------------------------------------------------------------------------------- the host
+
+
+@pytest.fixture(scope="module")
+def worker() -> Iterator[Worker]:
+    if sys.version_info < OLDEST:
+        pytest.skip("azure-functions-runtime needs Python 3.13")
+    with running(ROOT) as indexed:
+        yield indexed
+
+
+@pytest.fixture(scope="module")
+def bindings(request: pytest.FixtureRequest) -> dict[str, list[dict[str, Any]]]:
+    """The bindings of every function, by the worker where there is one."""
+    if sys.version_info >= OLDEST:
+        indexed: Worker = request.getfixturevalue("worker")
+        return {name: indexed.bindings(name) for name in indexed.functions}
+    return {
+        str(function.get_function_name()): [json.loads(binding) for binding in function.get_raw_bindings()]
+        for function in function_app.app.get_functions()
+    }
+
+
+@pytest.fixture
+def invoked(worker: Worker, monkeypatch: pytest.MonkeyPatch) -> Iterator[Worker]:
+    """The worker in a fresh process: golden logs, nothing kept, June 2026."""
+    for name in Settings.model_fields:
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("LOGS_DIR", str(LOGS))
+    monkeypatch.setenv("INCIDENT_STORAGE", "memory")
+    monkeypatch.setattr(worker.module, "clock", lambda: NOON)
+    worker.module.job.cache_clear()
+    yield worker
+    worker.module.job.cache_clear()
+
+
+def test_the_host_finds_the_two_functions(bindings: Mapping[str, object]) -> None:
+    assert set(bindings) == {"detect", "deliver"}
+
+
+@pytest.mark.parametrize("name", ["detect", "deliver"])
+def test_a_function_has_one_timer(bindings: Mapping[str, list[dict[str, Any]]], name: str) -> None:
+    assert bindings[name] == [
+        {
+            "direction": "IN",
+            "type": "timerTrigger",
+            "name": "timer",
+            "schedule": f"%{name.upper()}_SCHEDULE%",
+            "runOnStartup": False,  # every deployment and every scaling out would be a run
+            "useMonitor": True,  # a run that is past due is made up for
+        }
+    ]
+
+
+def test_detect_finds_what_the_golden_folder_holds(invoked: Worker, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO, "detection")
+    assert invoked.invoke("detect") is None
+    (record,) = _records(caplog)
+    kept = (GOLDEN / "matches.default.jsonl").read_text(encoding="utf-8").splitlines()
+    assert record["pairs"] == len(kept)
+
+
+def test_jobs_memory_lasts_from_run_to_run(invoked: Worker, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO, "detection")
+    assert [invoked.invoke("detect"), invoked.invoke("detect")] == [None, None]
+    first, second = _records(caplog)
+    assert (first["new_pairs"] > 0, second["new_pairs"]) == (True, 0)
+
+
+def test_deliver_succeeds_with_nothing_to_deliver(invoked: Worker) -> None:
+    assert invoked.invoke("deliver") is None
+
+
+def test_late_run_says_so(invoked: Worker, caplog: pytest.LogCaptureFixture) -> None:
+    assert invoked.invoke("detect", past_due=True) is None
+    assert [record.getMessage().split()[0] for record in caplog.records if record.name == "detection"] == [
+        "detection.late"
+    ]
+
+
+def test_heartbeat_follows_a_complete_run(invoked: Worker, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HEARTBEAT_URL", HEARTBEAT)
+    with responses.RequestsMock() as web:
+        web.get(HEARTBEAT)
+        assert invoked.invoke("detect") is None
+
+
+def test_no_heartbeat_follows_a_run_that_failed(
+    invoked: Worker, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("HEARTBEAT_URL", HEARTBEAT)
+    monkeypatch.setenv("LOGS_DIR", str(tmp_path / "none"))
+    with responses.RequestsMock(assert_all_requests_are_fired=False) as web:
+        beat = web.get(HEARTBEAT)
+        assert invoked.invoke("detect") is not None
+        assert beat.call_count == 0
+
+
+@pytest.mark.parametrize("function", ["detect", "deliver"])
+@pytest.mark.parametrize("setting", ["MAX_CATCH_UP", "WEBHOOK_URL", "WEBHOOK_SECRET", "WEBHOOKS"])
+def test_wrong_setting_is_named_and_its_value_not_shown(
+    invoked: Worker, monkeypatch: pytest.MonkeyPatch, function: str, setting: str
+) -> None:
+    monkeypatch.setenv(setting, "hunter2")
+    failure = invoked.invoke(function)
+    assert failure is not None
+    assert failure.message.startswith(f"ConfigurationError: settings: {setting}")
+    assert "hunter2" not in failure.message + failure.trace
+
+
+def test_mended_setting_is_read_by_the_next_run(invoked: Worker, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MAX_CATCH_UP", "P99D")
+    assert invoked.invoke("detect") is not None
+    monkeypatch.setenv("MAX_CATCH_UP", "P9D")
+    assert invoked.invoke("detect") is None
+
+
+def _records(caplog: pytest.LogCaptureFixture) -> list[dict[str, Any]]:
+    """What the runs logged, each a JSON object."""
+    lines = [record.getMessage().partition(" ") for record in caplog.records if record.name == "detection"]
+    return [json.loads(text) for event, _, text in lines if event == "detection.run"]
+
+
+# ------------------------------------------------------------------------------------------------------- schedules
+
+
+@pytest.mark.parametrize("name", sorted(SCHEDULES))
+def test_schedule_of_the_sample_is_the_default(name: str) -> None:
+    assert SAMPLE[name] == Settings.model_fields[name].default
+
+
+def test_detection_runs_every_hour_at_five_past() -> None:
+    times = ncrontab(SAMPLE["DETECT_SCHEDULE"])
+    assert [*map(sorted, times.values())][:3] == [[0], [5], [*range(24)]]
+
+
+def test_delivery_runs_every_five_minutes() -> None:
+    times = ncrontab(SAMPLE["DELIVER_SCHEDULE"])
+    assert [*map(sorted, times.values())][:3] == [[0], [*range(2, 60, 5)], [*range(24)]]
+
+
+@pytest.mark.parametrize("name", sorted(SCHEDULES))
+def test_schedule_leaves_no_day_out(name: str) -> None:
+    times = ncrontab(SAMPLE[name])
+    assert [len(times[field]) for field in ("day", "month", "day of week")] == [31, 12, 7]
+
+
+@pytest.mark.parametrize(
+    "text, field, values",
+    [
+        ("0 0 9-17 * * *", "hour", set(range(9, 18))),
+        ("0 0 0 * * Mon-Fri", "day of week", {1, 2, 3, 4, 5}),
+        ("0 0 0 * jan,JUL *", "month", {1, 7}),
+        ("*/20 * * * * *", "second", {0, 20, 40}),
+        ("0 10-20/5 * * * *", "minute", {10, 15, 20}),
+    ],
+)
+def test_schedule_means(text: str, field: str, values: set[int]) -> None:
+    assert ncrontab(text)[field] == values
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        pytest.param("", id="empty"),
+        pytest.param("5 * * * *", id="five fields"),
+        pytest.param("0 5 * * * * *", id="seven fields"),
+        pytest.param("@hourly", id="a word of other crons"),
+        pytest.param("01:00:00", id="a span of time"),
+        pytest.param("60 5 * * * *", id="second 60"),
+        pytest.param("0 60 * * * *", id="minute 60"),
+        pytest.param("0 5 24 * * *", id="hour 24"),
+        pytest.param("0 5 * 0 * *", id="day 0"),
+        pytest.param("0 5 * * 13 *", id="month 13"),
+        pytest.param("0 5 * * * 7", id="day of week 7"),
+        pytest.param("0 5 * * * someday", id="no day"),
+        pytest.param("0 -5 * * * *", id="negative"),
+        pytest.param("0 */0 * * * *", id="step 0"),
+        pytest.param("0 5, * * * *", id="comma at the end"),
+        pytest.param("0 20-10 * * * *", id="range backwards"),
+        pytest.param("0 *-10 * * * *", id="range from a star"),
+    ],
+)
+def test_wrong_schedule_is_refused(text: str) -> None:
+    with pytest.raises(ValueError):
+        ncrontab(text)
+
+
+# ----------------------------------------------------------------------------------------------------------- files
+
+
+def test_settings_that_the_triggers_name_are_there() -> None:
+    assert set(re.findall(r"%(\w+)%", SOURCE)) == SCHEDULES & set(SAMPLE) & set(Settings.model_fields)
+
+
+def test_sample_holds_every_setting_and_the_hosts_own() -> None:
+    assert set(SAMPLE) == set(Settings.model_fields) | set(HOSTS_OWN)
+
+
+def test_sample_says_to_the_host_what_it_needs() -> None:
+    assert {name: SAMPLE[name] for name in HOSTS_OWN} == HOSTS_OWN
+
+
+def test_sample_is_accepted() -> None:
+    assert settings_from(SAMPLE).INCIDENT_STORAGE.get_secret_value() == "UseDevelopmentStorage=true"
+
+
+def test_sample_holds_no_secret() -> None:
+    assert {SAMPLE[name] for name in secrets()} == {"", "UseDevelopmentStorage=true"}
+
+
+def test_host_ends_a_run_before_another_thinks_it_dead() -> None:
+    host = json.loads((ROOT / "host.json").read_text(encoding="utf-8"))
+    hours, minutes, seconds = map(int, host["functionTimeout"].split(":"))
+    assert timedelta(0) < timedelta(hours=hours, minutes=minutes, seconds=seconds) < LONGEST_RUN
+
+
+def test_app_has_at_most_60_lines() -> None:
+    assert len(SOURCE.splitlines()) <= 60
+
+
+@pytest.fixture(scope="module")
+def imports() -> set[str]:
+    """The packages of others that a fresh interpreter imports for the app."""
+    command = [sys.executable, "-c", LIST_IMPORTS]
+    return set(json.loads(subprocess.run(command, cwd=ROOT, check=True, capture_output=True).stdout))
+
+
+def test_app_imports_nothing_of_the_keyboard(imports: set[str]) -> None:
+    assert imports & KEYBOARD == set()
+
+
+def test_app_imports_what_is_expected_and_nothing_more(imports: set[str]) -> None:
+    assert imports == IMPORTED
+
+
+def test_settings_page_is_what_the_code_generates() -> None:
+    assert SETTINGS_PAGE.read_bytes() == settings_page().encode(), "run `make schemas`"
+
+
+@pytest.mark.parametrize("name", Settings.model_fields)
+def test_settings_page_explains(name: str) -> None:
+    (row,) = [line for line in settings_page().splitlines() if line.startswith(f"| `{name}` |")]
+    assert row.split("|")[-2].strip().endswith(".")
+
+
+def test_settings_with_secrets_are_known() -> None:
+    assert secrets() == {"INCIDENT_STORAGE", "WEBHOOK_URL", "WEBHOOK_SECRET", "WEBHOOKS", "HEARTBEAT_URL"}

@@ -1,0 +1,261 @@
+"""The messages: what they tell, how long they may be, and that nothing from the logs is more than text in them."""
+
+import json
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+
+from detection.incidents.grouping import Memory, Verdict, group
+from detection.incidents.packing import ROW_SIZE
+from detection.messages import native as native_module
+from detection.messages import slack as slack_module
+from detection.messages.native import native
+from detection.messages.slack import slack
+from detection.messages.telling import NEWEST, Telling, telling
+from detection.timestamps import iso
+from tests.builders import ALICE, HOUR, RULE, START, TICK, account, chains, change, signal, stretch
+from tests.regenerate import MESSAGES, message_files
+from tests.tellings import known, plain, told
+
+Json = dict[str, Any]
+
+HOSTILE = {
+    "channel mention": "<!channel>",
+    "everyone": "@everyone",
+    "link": "<http://evil.example|click>",
+    "markup": "*bold* _x_ `code` &amp; <@U123>",
+    "right-to-left": "alice\u202egpj.exe\u2066",
+    "control": "a\x1b[31m\x00\r\nHIGH b\x07",
+    "long": "a" * 60_000,
+    "long escapes": "\x1b" * 60_000,
+    "long emoji": "😀" * 60_000,
+    "long quotes": '"\\' * 30_000,
+}
+hostile = pytest.mark.parametrize("value", HOSTILE.values(), ids=HOSTILE)
+every_format = pytest.mark.parametrize("render", [native, slack])
+
+
+@pytest.mark.parametrize("name", message_files())
+def test_message_is_what_is_kept(name: str) -> None:
+    assert message_files()[name] == (MESSAGES / name).read_bytes(), "run `make schemas`"
+
+
+@every_format
+def test_same_alert_is_the_same_bytes(render: Callable[[Telling], bytes]) -> None:
+    assert render(plain()) == render(plain())
+
+
+def test_verdict_without_an_alert_tells_nothing() -> None:
+    with pytest.raises(ValueError, match="nothing to tell"):
+        telling(Verdict(Memory(account()), {}, {}, [], None, more=False), RULE, stretch())
+
+
+# ---------------------------------------------------------------------------------------------------------- native
+
+
+def test_native_has_the_shape_of_standard_webhooks() -> None:
+    message = json.loads(native(told()))
+    assert list(message) == ["type", "timestamp", "data"]
+    assert message["type"] == "detection.alert.opened"
+    assert message["timestamp"] == iso(START)
+
+
+def test_native_names_the_rule() -> None:
+    rule = _data(told())["rule"]
+    assert (rule["rule"], rule["id"], rule["version"]) == (RULE.folder, str(RULE.id), RULE.version)
+    assert (rule["name"], rule["description"]) == (RULE.name, RULE.description)
+    assert tuple(rule["tactics"]) == RULE.tactics
+    assert tuple(rule["techniques"]) == RULE.relevant_techniques
+
+
+def test_native_tells_an_opened_incident() -> None:
+    incident = _data(told(3))["incident"]
+    assert (incident["action"], incident["number"], incident["predecessor"]) == ("opened", 1, None)
+    assert (incident["opened"], incident["updated"]) == (iso(START), iso(START))
+    assert (incident["alerts"], incident["pairs"]) == (1, 3)
+
+
+def test_native_tells_an_updated_incident() -> None:
+    message = json.loads(native(told(3, incident=known(START - HOUR))))
+    incident = message["data"]["incident"]
+    assert message["type"] == "detection.alert.updated"
+    assert (incident["id"], incident["action"]) == ("in_1", "updated")
+    assert (incident["opened"], incident["updated"]) == (iso(START - HOUR), iso(START))
+    assert (incident["alerts"], incident["pairs"]) == (2, 5)
+
+
+def test_native_names_the_predecessor() -> None:
+    incident = _data(plain())["incident"]
+    assert (incident["number"], incident["predecessor"]) == (2, "in_1")
+
+
+def test_native_names_actor_severity_key_and_entities() -> None:
+    data = _data(told())
+    assert (data["actor"], data["severity"], data["key"]) == (ALICE, "High", {"Account": ALICE})
+    assert data["entities"][:2] == [
+        {"type": "Account", "Name": ALICE},
+        {"type": "IP", "Address": "203.0.113.7"},
+    ]
+
+
+def test_native_says_in_words_what_happened() -> None:
+    data = _data(told(3))
+    assert data["changes"] == "created an API key"
+    assert data["signals"] == "hit the content filter 3 times"
+    assert data["title"] == f"{ALICE} created an API key, then hit the content filter 3 times within 2 h"
+
+
+def test_native_counts_all_and_by_kind() -> None:
+    data = _data(told(3))
+    assert data["counts"] == {"changes": 1, "signals": 3, "pairs": 3}
+    assert (data["change_kinds"], data["signal_kinds"]) == ({"api_key.created": 1}, {"content_filter": 3})
+
+
+def test_native_shows_first_and_last_pair() -> None:
+    data = _data(told(3))
+    assert (data["first_pair"]["AbuseId"], data["last_pair"]["AbuseId"]) == ("chatcmpl-0", "chatcmpl-2")
+
+
+def test_native_shows_the_newest_pairs_and_how_many_more() -> None:
+    data = _data(told(30))
+    assert [row["AbuseId"] for row in data["pairs"]] == [f"chatcmpl-{n}" for n in range(29, 9, -1)]
+    assert data["more_pairs"] == 10
+
+
+def test_native_shows_all_pairs_where_they_are_few() -> None:
+    data = _data(told(NEWEST))
+    assert (len(data["pairs"]), data["more_pairs"]) == (NEWEST, 0)
+
+
+def test_native_shows_the_windows() -> None:
+    windows = _data(told())["windows"]
+    assert windows["signals"] == {"after": iso(stretch().signals.after), "until": iso(START)}
+    assert windows["changes"]["after"] == iso(stretch().changes.after)
+    assert windows["gap"] is None
+
+
+def test_native_shows_the_kql_that_was_sent() -> None:
+    asked = _data(told())["queries"]
+    assert list(asked) == ["changes", "signals"]
+    for text in asked.values():
+        assert f"let changes_after = datetime({iso(stretch().changes.after)});" in text
+        assert RULE.changes_kql in text
+
+
+def test_pair_that_stands_at_several_times_is_shown_once() -> None:
+    again = [signal("s1", START - HOUR), signal("s1", START - HOUR + TICK), signal("s2", START - HOUR / 2)]
+    verdict = group(chains([change("c1", START - 2 * HOUR)], again), Memory(account()), RULE, stretch())
+    assert verdict is not None
+    data = _data(telling(verdict, RULE, stretch()))
+    assert [row["AbuseId"] for row in data["pairs"]] == ["s2", "s1"]
+    assert (data["counts"]["pairs"], data["more_pairs"]) == (2, 0)
+
+
+@hostile
+def test_native_stays_short(value: str) -> None:
+    assert len(native(told(30, value, ip=value, model=value))) <= native_module.MESSAGE_BYTES < ROW_SIZE
+
+
+def test_native_counts_the_pairs_that_its_length_leaves_out() -> None:
+    data = _data(told(30, "😀" * 60_000, model="😀" * 60_000))
+    assert len(data["pairs"]) < NEWEST
+    assert len(data["pairs"]) + data["more_pairs"] == 30
+
+
+@hostile
+def test_native_is_plain_ascii_on_one_line(value: str) -> None:
+    message = native(told(3, value, ip=value, model=value))
+    assert all(0x20 <= byte < 0x7F for byte in message)
+
+
+# ----------------------------------------------------------------------------------------------------------- slack
+
+
+def test_slack_tells_the_alert() -> None:
+    text = "\n".join(element["text"] for element in _elements(json.loads(slack(plain()))))
+    for part in (
+        f"🔴 {ALICE} created an API key, then hit the content filter 3 times within 2 h",
+        "Incident: opened in_",
+        ", after in_1",
+        "So far: 1 alert, 3 pairs",
+        "New: 1 change, 3 signals, 3 pairs",
+        "Severity: High",
+        f"Actor: {ALICE}",
+        "Tactics: Persistence, DefenseEvasion, Execution (T1098, T1556, T1059)",
+        "api_key.created 203.0.113.7 → ",
+        RULE.name,
+        f"signals from {iso(stretch().signals.after)} to {iso(START)}",
+    ):
+        assert part in text
+
+
+def test_slack_shows_the_newest_pairs_first_and_counts_the_rest() -> None:
+    evidence = _evidence(json.loads(slack(told(500))))
+    shown = [line.rpartition(" ")[2] for line in evidence[:-1]]
+    assert shown == [f"req_chatcmpl-{499 - n}" for n in range(len(shown))]
+    assert len(shown) > 5
+    assert evidence[-1] == f"and {500 - len(shown)} pairs more"
+
+
+def test_slack_shows_all_pairs_where_they_are_few() -> None:
+    evidence = _evidence(json.loads(slack(told(3))))
+    assert len(evidence) == 3
+
+
+def test_slack_has_a_fallback_without_markup() -> None:
+    message = json.loads(slack(told(3, "<!channel> & <http://x|click>")))
+    assert "&lt;!channel&gt; &amp; &lt;http://x|click&gt;" in message["text"]
+    assert message["mrkdwn"] is False
+
+
+@hostile
+def test_slack_stays_below_its_limits(value: str) -> None:
+    body = slack(told(30, value, ip=value, model=value))
+    message = json.loads(body)
+    header, facts, evidence, origin = message["blocks"]
+    assert len(body) <= slack_module.MESSAGE_BYTES == 10_000
+    assert len(header["text"]["text"]) <= 150
+    assert len(facts["fields"]) <= 10
+    assert all(0 < len(field["text"]) <= 2_000 for field in facts["fields"])
+    assert 0 < len(evidence["text"]["text"]) <= 3_000
+    assert len(origin["elements"]) <= 10
+
+
+@hostile
+def test_slack_says_how_many_pairs_it_leaves_out(value: str) -> None:
+    evidence = _evidence(json.loads(slack(told(30, value, ip=value, model=value))))
+    assert evidence[-1] == f"and {30 - len(evidence[:-1])} pairs more"
+
+
+@hostile
+def test_slack_has_hostile_values_in_plain_text_only(value: str) -> None:
+    message = json.loads(slack(told(3, value, ip=value, model=value)))
+    assert {element["type"] for element in _elements(message)} == {"plain_text"}
+    assert {block["type"] for block in message["blocks"]} == {"header", "section", "context"}
+    assert "<" not in message["text"]
+    assert ">" not in message["text"]
+
+
+@hostile
+def test_slack_shows_no_control_or_direction_characters(value: str) -> None:
+    message = json.loads(slack(told(3, value, ip=value, model=value)))
+    texts = [message["text"], *(element["text"] for element in _elements(message))]
+    assert all(line.isprintable() for text in texts for line in text.split("\n"))
+    assert len(_evidence(message)) <= 4
+
+
+def _data(of: Telling) -> Json:
+    data: Json = json.loads(native(of))["data"]
+    return data
+
+
+def _elements(message: Json) -> Iterator[Json]:
+    """Every text element of a Slack message."""
+    for block in message["blocks"]:
+        yield from [block["text"]] if "text" in block else block.get("fields") or block["elements"]
+
+
+def _evidence(message: Json) -> list[str]:
+    lines: list[str] = message["blocks"][2]["text"]["text"].split("\n")
+    return lines

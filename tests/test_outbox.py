@@ -1,0 +1,140 @@
+"""The outbox: what a delivery is after every step of its way, and who may take the step."""
+
+from dataclasses import replace
+from datetime import timedelta
+
+import pytest
+
+from detection.incidents.outbox import Delivery, Outbox, queue
+from detection.incidents.packing import ROW_SIZE
+from detection.incidents.table import Conflict, MemoryTable
+from tests.builders import START
+
+RULE = "some-rule"
+MINUTE = timedelta(minutes=1)
+
+
+@pytest.fixture
+def table() -> MemoryTable:
+    return MemoryTable()
+
+
+@pytest.fixture
+def outbox(table: MemoryTable) -> Outbox:
+    return Outbox(table, RULE)
+
+
+def delivery(
+    commit: int = 1, destination: str = "soc", incident: str = "in_1", body: bytes = b'{"a": 1}'
+) -> Delivery:
+    """A message that has just been committed."""
+    name = f"al_{incident}_{commit}_{destination}"
+    return Delivery(name, destination, incident, commit, body, created=START, due=START)
+
+
+def put(table: MemoryTable, *deliveries: Delivery) -> None:
+    """Commits messages as a run does."""
+    table.write(RULE, [queue(one) for one in deliveries])
+
+
+def waiting(outbox: Outbox) -> list[Delivery]:
+    return [queued.delivery for queued in outbox.waiting()]
+
+
+def test_delivery_waits_as_it_was_queued(table: MemoryTable, outbox: Outbox) -> None:
+    put(table, delivery())
+    assert waiting(outbox) == [delivery()]
+
+
+def test_long_body_comes_back_byte_for_byte(table: MemoryTable, outbox: Outbox) -> None:
+    body = bytes(range(256)) * (ROW_SIZE // 256)
+    put(table, delivery(body=body))
+    assert waiting(outbox)[0].body == body
+
+
+def test_messages_of_an_incident_wait_in_the_order_of_their_commits(
+    table: MemoryTable, outbox: Outbox
+) -> None:
+    put(table, *(delivery(commit) for commit in (10, 9, 100, 2)))
+    assert [one.commit for one in waiting(outbox)] == [2, 9, 10, 100]
+
+
+def test_same_message_is_not_queued_twice(table: MemoryTable) -> None:
+    put(table, delivery())
+    with pytest.raises(Conflict):
+        put(table, delivery())
+
+
+def test_rules_have_outboxes_of_their_own(table: MemoryTable) -> None:
+    put(table, delivery())
+    assert waiting(Outbox(table, "another-rule")) == []
+
+
+def test_claim_counts_the_attempt_and_hides_until_it_ends(table: MemoryTable, outbox: Outbox) -> None:
+    put(table, delivery())
+    (queued,) = outbox.waiting()
+    claimed = outbox.claim(queued, START + MINUTE)
+    assert claimed.delivery == replace(delivery(), attempt=1, due=START + MINUTE)
+    assert waiting(outbox) == [claimed.delivery]
+
+
+def test_two_cannot_claim_the_same(table: MemoryTable, outbox: Outbox) -> None:
+    put(table, delivery())
+    (queued,) = outbox.waiting()
+    outbox.claim(queued, START + MINUTE)
+    with pytest.raises(Conflict):
+        Outbox(table, RULE).claim(queued, START + MINUTE)
+
+
+def test_sent_message_is_gone(table: MemoryTable, outbox: Outbox) -> None:
+    put(table, delivery())
+    (queued,) = outbox.waiting()
+    outbox.sent(outbox.claim(queued, START + MINUTE))
+    assert waiting(outbox) == []
+    assert list(outbox.dead()) == []
+
+
+def test_message_put_off_is_due_later(table: MemoryTable, outbox: Outbox) -> None:
+    put(table, delivery())
+    (queued,) = outbox.waiting()
+    outbox.later(outbox.claim(queued, START + MINUTE), START + 5 * MINUTE)
+    assert waiting(outbox) == [replace(delivery(), attempt=1, due=START + 5 * MINUTE)]
+
+
+def test_whose_claim_was_taken_over_cannot_put_it_off(table: MemoryTable, outbox: Outbox) -> None:
+    put(table, delivery())
+    (queued,) = outbox.waiting()
+    mine = outbox.claim(queued, START + MINUTE)
+    (seen,) = outbox.waiting()
+    theirs = outbox.claim(seen, START + 2 * MINUTE)
+    with pytest.raises(Conflict):
+        outbox.later(mine, START)
+    assert waiting(outbox) == [theirs.delivery]
+
+
+def test_buried_message_is_a_dead_letter_with_its_reason(table: MemoryTable, outbox: Outbox) -> None:
+    put(table, delivery(1), delivery(2))
+    queued, _ = outbox.waiting()
+    claimed = outbox.claim(queued, START + MINUTE)
+    outbox.bury(claimed, "HTTP 410")
+    (dead,) = outbox.dead()
+    assert (dead.delivery, dead.reason) == (claimed.delivery, "HTTP 410")
+    assert waiting(outbox) == [delivery(2)]
+
+
+def test_long_reason_is_cut(table: MemoryTable, outbox: Outbox) -> None:
+    put(table, delivery())
+    (queued,) = outbox.waiting()
+    outbox.bury(queued, "x" * 100_000)
+    (dead,) = outbox.dead()
+    assert dead.reason == "x" * 1_000
+
+
+def test_revived_message_waits_as_if_never_tried(table: MemoryTable, outbox: Outbox) -> None:
+    put(table, delivery())
+    (queued,) = outbox.waiting()
+    outbox.bury(outbox.claim(queued, START + MINUTE), "HTTP 410")
+    (dead,) = outbox.dead()
+    outbox.revive(dead, START + 9 * MINUTE)
+    assert waiting(outbox) == [replace(delivery(), due=START + 9 * MINUTE)]
+    assert list(outbox.dead()) == []

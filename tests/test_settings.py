@@ -1,0 +1,232 @@
+"""The settings: what the environment may say, and that a wrong one is named but never shown."""
+
+import base64
+import json
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+
+from detection.errors import ConfigurationError
+from detection.rule import default_rule
+from detection.settings import Settings, settings_from
+
+KEY = "whsec_" + base64.b64encode(bytes(range(32))).decode()
+HIDDEN = "hunter2"  # stands in every wrong value
+
+
+def test_nothing_has_to_be_set() -> None:
+    settings = settings_from({})
+    assert settings.rules == (default_rule(),)
+    assert settings.destinations == ()
+    assert settings.LOG_ANALYTICS_WORKSPACE_ID == ()
+    assert settings.LOG_ANALYTICS_ENDPOINT == "https://api.loganalytics.io"
+    assert settings.INCIDENT_STORAGE.get_secret_value() == "memory"
+    assert settings.ALLOWED_LATENESS is None
+    assert settings.model_dump()["MAX_CATCH_UP"] == timedelta(days=14)
+
+
+@pytest.mark.parametrize("name", Settings.model_fields)
+@pytest.mark.parametrize("empty", ["", "  \n"])
+def test_empty_value_counts_as_not_set(name: str, empty: str) -> None:
+    assert settings_from({name: empty}) == settings_from({})
+
+
+def test_other_variables_are_of_no_interest() -> None:
+    assert settings_from({"PATH": "/bin", "model_config": "x"}) == settings_from({})
+
+
+def test_list_is_comma_separated() -> None:
+    settings = settings_from({"LOG_ANALYTICS_WORKSPACE_ID": " a, b,,c ,", "RULES": "one"})
+    assert settings.LOG_ANALYTICS_WORKSPACE_ID == ("a", "b", "c")
+    assert settings.rules == ("one",)
+
+
+def test_duration_is_iso() -> None:
+    settings = settings_from({"ALLOWED_LATENESS": "PT36H", "MAX_CATCH_UP": "P28D"})
+    found = settings.ALLOWED_LATENESS, settings.MAX_CATCH_UP
+    assert found == (timedelta(hours=36), timedelta(days=28))
+
+
+@pytest.mark.parametrize("value", ["5", "1:00:00", "24h", "-PT1H", "PT", "P1X"])
+def test_other_durations_are_refused(value: str) -> None:
+    assert _problem({"ALLOWED_LATENESS": value}).startswith("settings: ALLOWED_LATENESS: ")
+
+
+@pytest.mark.parametrize("value", ["PT23H", "P29D"])
+def test_catch_up_has_bounds(value: str) -> None:
+    assert "MAX_CATCH_UP: " in _problem({"MAX_CATCH_UP": value})
+
+
+def test_space_around_a_value_is_no_part_of_it() -> None:
+    settings = settings_from({"INCIDENT_STORAGE": " memory\n", "WEBHOOK_URL": " https://a.example/x "})
+    assert settings.INCIDENT_STORAGE.get_secret_value() == "memory"
+    assert settings.destinations[0].url.get_secret_value() == "https://a.example/x"
+
+
+def test_one_destination() -> None:
+    (webhook,) = settings_from(
+        {"WEBHOOK_URL": "https://a.example/x", "WEBHOOK_SECRET": f"{KEY}, {KEY}", "WEBHOOK_FORMAT": "slack"}
+    ).destinations
+    assert (webhook.name, webhook.message_format) == ("webhook", "slack")
+    assert [secret.get_secret_value() for secret in webhook.secret] == [KEY, KEY]
+
+
+def test_several_destinations_are_json() -> None:
+    given = [
+        {"name": "soc", "url": "https://a.example/x", "secret": [KEY]},
+        {"name": "chat", "url": "https://hooks.slack.com/services/T/B/x"},
+        {"name": "both", "url": "https://b.example/x", "secret": f"{KEY},{KEY}", "format": "slack"},
+    ]
+    destinations = settings_from({"WEBHOOKS": json.dumps(given)}).destinations
+    assert [(one.name, one.message_format, len(one.secret)) for one in destinations] == [
+        ("soc", "native", 1),
+        ("chat", "slack", 0),
+        ("both", "slack", 2),
+    ]
+
+
+@pytest.mark.parametrize(
+    "url, chosen, expected",
+    [
+        ("https://hooks.slack.com/services/x", None, "slack"),
+        ("https://HOOKS.Slack.com/services/x", None, "slack"),
+        ("https://hooks.slack.com/services/x", "native", "native"),
+        ("https://hooks.slack.com.evil.example/x", None, "native"),
+        ("https://a.example/hooks.slack.com", None, "native"),
+        ("https://a.example/x", "slack", "slack"),
+    ],
+)
+def test_format_is_chosen_or_goes_by_the_host(url: str, chosen: str | None, expected: str) -> None:
+    (webhook,) = settings_from({"WEBHOOK_URL": url, "WEBHOOK_FORMAT": chosen or ""}).destinations
+    assert webhook.message_format == expected
+
+
+@pytest.mark.parametrize("name", ["WEBHOOK_URL", "HEARTBEAT_URL", "LOG_ANALYTICS_ENDPOINT"])
+@pytest.mark.parametrize("url", ["http://127.0.0.1:8080/x", "http://localhost/x", "http://[::1]:1/x"])
+def test_plain_http_is_for_this_machine(name: str, url: str) -> None:
+    settings_from({name: url})
+
+
+@pytest.mark.parametrize("name", ["WEBHOOK_URL", "HEARTBEAT_URL", "LOG_ANALYTICS_ENDPOINT"])
+@pytest.mark.parametrize(
+    "url",
+    [
+        f"http://a.example/{HIDDEN}",
+        f"http://127.0.0.1.{HIDDEN}.example/",
+        f"http://localhost@{HIDDEN}.example/",
+        f"ftp://a.example/{HIDDEN}",
+        f"https:///{HIDDEN}",
+        f"https://[{HIDDEN}]/",
+        f"https://[{HIDDEN}",
+        f"https://a.example:{HIDDEN}/",
+        f"https://a.example:99999/{HIDDEN}",
+        f"http://127.0.0.1:{HIDDEN}/",
+        f"https://{HIDDEN}\u2100/",
+        HIDDEN,
+    ],
+)
+def test_other_addresses_are_refused_unseen(name: str, url: str) -> None:
+    assert _problem({name: url}) == f"settings: {name}: must be an https:// address"
+
+
+@pytest.mark.parametrize(
+    "secret",
+    [
+        HIDDEN,
+        f"whsec_{HIDDEN}",
+        "whsec_" + "A" * 16,
+        "whsec_" + "A" * 100,
+        f"whsec_é{HIDDEN}",
+        f"{KEY},{HIDDEN}",
+    ],
+)
+def test_secret_that_signs_nothing_is_refused_unseen(secret: str) -> None:
+    problem = _problem({"WEBHOOK_SECRET": secret})
+    assert problem.startswith("settings: WEBHOOK_SECRET[")
+    assert problem.endswith("]: must be whsec_ and 24 to 64 random bytes in base64")
+
+
+def test_more_than_two_secrets_are_refused() -> None:
+    assert "WEBHOOK_SECRET: " in _problem({"WEBHOOK_SECRET": f"{KEY},{KEY},{KEY}"})
+
+
+@pytest.mark.parametrize(
+    "webhooks, where",
+    [
+        (f'[{{"url": "{HIDDEN}', "WEBHOOKS: must be JSON"),
+        ("[" * 100_000, "WEBHOOKS: must be JSON"),
+        (f'{{"url": "https://a.example/{HIDDEN}"}}', "WEBHOOKS: "),
+        ("null", "WEBHOOKS: "),
+        (f'["{HIDDEN}"]', "WEBHOOKS[0]: "),
+        (f'[{{"name": "{HIDDEN}"}}]', "WEBHOOKS[0].url: "),
+        (f'[{{"url": "http://a.example/{HIDDEN}"}}]', "WEBHOOKS[0].url: must be an https:// address"),
+        (f'[{{"url": "https://a.example", "{HIDDEN}": 1}}]', "WEBHOOKS[0]: has an unknown key"),
+        (f'[{{"url": "https://a.example", "name": "{HIDDEN} |"}}]', "WEBHOOKS[0].name: "),
+        (f'[{{"url": "https://a.example", "format": "{HIDDEN}"}}]', "WEBHOOKS[0].format: "),
+        (f'[{{"url": "https://a.example", "secret": ["{HIDDEN}"]}}]', "WEBHOOKS[0].secret[0]: "),
+        ('[{"url": "https://a.example"}, {"url": "https://b.example"}]', "WEBHOOKS: two have the same name"),
+    ],
+)
+def test_wrong_destinations_are_refused_unseen(webhooks: str, where: str) -> None:
+    assert _problem({"WEBHOOKS": webhooks}).startswith(f"settings: {where}")
+
+
+@pytest.mark.parametrize(
+    "one, other, value",
+    [
+        ("LOGS_DIR", "LOG_ANALYTICS_WORKSPACE_ID", HIDDEN),
+        ("WEBHOOKS", "WEBHOOK_URL", f"https://a.example/{HIDDEN}"),
+    ],
+)
+def test_one_of_two_is_enough(one: str, other: str, value: str) -> None:
+    given = {one: '[{"url": "https://b.example"}]', other: value}
+    assert _problem(given) == f"settings: {one}: cannot be set together with {other}"
+
+
+def test_folder_is_a_path() -> None:
+    folder = settings_from({"LOGS_DIR": "logs/june"}).LOGS_DIR
+    assert folder == Path("logs/june")
+
+
+def test_all_errors_are_named_at_once() -> None:
+    wrong = {
+        "LOG_ANALYTICS_WORKSPACE_ID": HIDDEN,
+        "LOGS_DIR": HIDDEN,
+        "LOG_ANALYTICS_ENDPOINT": HIDDEN,
+        "PARSERS": HIDDEN,
+        "ALLOWED_LATENESS": HIDDEN,
+        "MAX_CATCH_UP": HIDDEN,
+        "INCIDENT_TABLE": f"{HIDDEN}-",
+        "WEBHOOK_URL": HIDDEN,
+        "WEBHOOK_FORMAT": HIDDEN,
+        "WEBHOOK_SECRET": HIDDEN,
+        "WEBHOOKS": '[{"url": "https://b.example"}]',
+        "HEARTBEAT_URL": HIDDEN,
+    }
+    named = [part.partition(":")[0] for part in _problem(wrong).removeprefix("settings: ").split("; ")]
+    assert sorted(name.partition("[")[0] for name in named) == sorted([*wrong][1:])
+
+
+def test_secrets_are_in_no_text_of_the_settings() -> None:
+    settings = settings_from(
+        {
+            "INCIDENT_STORAGE": f"AccountKey={HIDDEN}",
+            "HEARTBEAT_URL": f"https://a.example/{HIDDEN}",
+            "WEBHOOKS": json.dumps([{"url": f"https://a.example/{HIDDEN}", "secret": KEY}]),
+        }
+    )
+    shown = f"{settings} {settings!r} {settings.model_dump_json()} {settings.destinations}"
+    assert HIDDEN not in shown
+    assert KEY not in shown
+
+
+def _problem(environment: dict[str, str]) -> str:
+    """The error that the environment gives; it shows nothing of a value."""
+    with pytest.raises(ConfigurationError) as caught:
+        settings_from(environment)
+    text = str(caught.value)
+    assert HIDDEN not in text
+    assert caught.value.__cause__ is None
+    assert caught.value.__suppress_context__
+    return text
