@@ -10,7 +10,7 @@ CODE := $(wildcard detection tests benchmarks function_app.py)
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help setup demo test soak bench lint format schemas lock clean
+.PHONY: help setup demo local test soak bench lint format schemas lock clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' Makefile
@@ -31,6 +31,9 @@ node_modules/.ready: package.json package-lock.json .npmrc | $(VENV)/.ready
 
 demo: $(VENV)/.ready ## see what it detects, on made-up logs, here in the terminal
 	@$(PY) -m detection demo $(ARGS)
+
+local: $(READY) ## run the job here on real parts: Azurite, the query API's double, a webhook receiver
+	@$(PY) -m tests.local
 
 test: $(READY) ## run the tests
 	$(PY) -m pytest --numprocesses=logical --durations=10 $(ARGS)

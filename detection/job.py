@@ -24,8 +24,8 @@ from detection.messages.native import native
 from detection.messages.slack import slack
 from detection.messages.telling import Telling, telling
 from detection.rule import Rule, load_rule
-from detection.run import Record, Terms, run, run_gap
-from detection.settings import MessageFormat, Settings
+from detection.run import Record, Render, Terms, run, run_gap
+from detection.settings import MessageFormat, Settings, Webhook
 from detection.sources import Source
 from detection.webhook import WebhookDestination
 from detection.window import Window
@@ -147,14 +147,17 @@ class Job:
         return record
 
     def _terms(self) -> Terms:
-        return Terms(self._messages, self.settings.ALLOWED_LATENESS, self.settings.MAX_CATCH_UP)
+        settings = self.settings
+        return Terms(render_for(settings.destinations), settings.ALLOWED_LATENESS, settings.MAX_CATCH_UP)
 
-    def _messages(self, verdict: Verdict, found: Matches) -> list[Delivery]:
-        """The messages that tell a verdict, one for each destination."""
-        if verdict.alert is None:
+
+def render_for(webhooks: Sequence[Webhook]) -> Render:
+    """Writes the messages that tell a verdict, one for each destination, in its format."""
+
+    def render(verdict: Verdict, found: Matches) -> list[Delivery]:
+        if verdict.alert is None or not webhooks:
             return []
-        told = telling(verdict, found.rule, found.windows)
-        now = found.windows.now
+        told, now = telling(verdict, found.rule, found.windows), found.windows.now
         return [
             Delivery(
                 id=f"{verdict.alert.alert}_{webhook.name}",
@@ -165,8 +168,10 @@ class Job:
                 created=now,
                 due=now,
             )
-            for webhook in self.settings.destinations
+            for webhook in webhooks
         ]
+
+    return render
 
 
 def plain(value: object) -> Any:  # noqa: ANN401  # JSON has no narrower type

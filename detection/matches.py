@@ -3,9 +3,10 @@
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime
+from operator import attrgetter
 
 from detection.correlate import Chain, Pair, correlate
-from detection.events import Logs
+from detection.events import Event, Logs
 from detection.rows import Output, OutputRow
 from detection.rule import Rule
 from detection.sources import Source
@@ -30,10 +31,14 @@ class Matches:
         """The same rows, each as a line of JSON."""
         return Output(self.rule).lines(self._newest_first(), self.windows.now)
 
-    def _newest_first(self) -> list[Pair]:
-        pairs = [pair for chain in self.chains for pair in chain.pairs()]
-        pairs.sort(key=_times, reverse=True)
-        return pairs
+    def _newest_first(self) -> Iterator[Pair]:
+        """The pairs from the newest change back, and of one change from the newest signal back."""
+        by_change: dict[int, tuple[Event, list[Event]]] = {}
+        for change, signal in (pair for chain in self.chains for pair in chain.pairs()):
+            by_change.setdefault(id(change), (change, []))[1].append(signal)
+        for change, signals in sorted(by_change.values(), key=lambda one: _when(one[0]), reverse=True):
+            for signal in sorted(signals, key=_when, reverse=True):
+                yield change, signal
 
 
 def matches_at(rule: Rule, now: datetime, source: Source) -> Matches:
@@ -49,7 +54,5 @@ def read(rule: Rule, stretch: Windows, source: Source) -> Matches:
     return Matches(rule, stretch, logs, chains)
 
 
-def _times(pair: Pair) -> tuple[datetime, datetime, str, str]:
-    """By time; the ids only so that equal times have one order."""
-    change, signal = pair
-    return change.time, signal.time, change.id, signal.id
+# By time, and by id only so that equal times have one order.
+_when = attrgetter("time", "id")

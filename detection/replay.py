@@ -1,4 +1,4 @@
-"""Runs over the past on a fresh memory: what would have been told, run by run. Never posts."""
+"""Runs over the past: what would have been told, run by run."""
 
 from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass
@@ -8,10 +8,10 @@ from detection.correlate import Pair
 from detection.errors import ConfigurationError
 from detection.incidents.grouping import Verdict
 from detection.incidents.index import Index
-from detection.incidents.table import MemoryTable
+from detection.incidents.table import Table
 from detection.matches import matches_at
 from detection.rule import Rule
-from detection.run import Record, run
+from detection.run import DEFAULT_TERMS, Record, Terms, run
 from detection.sources import Source
 from detection.timestamps import iso
 
@@ -55,11 +55,12 @@ def moments(
     return [at for at in every_one if at not in skip]
 
 
-def replay(rule: Rule, source: Source, at: Iterable[datetime]) -> Iterator[Replayed]:
-    """One run after the other, on one memory that begins empty."""
-    table = MemoryTable()
+def replay(
+    rule: Rule, source: Source, at: Iterable[datetime], table: Table, terms: Terms = DEFAULT_TERMS
+) -> Iterator[Replayed]:
+    """One run after the other, on a table that is the only memory."""
     for now in at:
-        record, told = run(rule, now, source, Index(table, rule.folder, now.isoformat()))
+        record, told = run(rule, now, source, Index(table, rule.folder, now.isoformat()), terms=terms)
         yield Replayed(record, told)
 
 

@@ -36,8 +36,10 @@ class Output:
                 sequence.output, key=lambda name: int(name in sequence.signals.columns)
             )
         ]
+        # A line's parts: the change's and the signal's end to end, put into the order of `output`.
         numbers = [number for number, _ in self._groups]
-        self._order = [(number, numbers[:at].count(number)) for at, number in enumerate(numbers)]
+        firsts = (0, numbers.count(0))
+        self._in_order = [firsts[number] + numbers[:at].count(number) for at, number in enumerate(numbers)]
         self._beyond = Beyond(rule) if sequence.published else None
         self._written: dict[int, _Written] = {}
 
@@ -52,13 +54,13 @@ class Output:
 
     def lines(self, pairs: Iterable[Pair], now: datetime) -> Iterator[str]:
         """The same rows, each as a line of JSON. An event is written once, however many pairs it is in."""
-        written, order = self._written, self._order
+        written, order = self._written, self._in_order
         for change, signal in pairs:
             left = written.get(id(change)) or self._write(change, 0)
             right = written.get(id(signal)) or self._write(signal, 1)
-            parts = (left.parts, right.parts)
-            line = ",".join([parts[number][at] for number, at in order])
-            yield f"{{{line}{self._beyond_part(left, right, now)}}}"
+            beyond = self._beyond_part(left, right, now) if self._beyond else ""
+            parts = left.parts + right.parts
+            yield "{" + ",".join([parts[at] for at in order]) + beyond + "}"
 
     def _beyond_part(self, left: "_Written", right: "_Written", now: datetime) -> str:
         if self._beyond is None:
@@ -66,7 +68,9 @@ class Output:
         if left.moved or right.moved:
             return _beyond_text(self._beyond.reasons((left.event, right.event), now))
         inside = self._beyond.sees(left.event.time, now)
-        return _beyond_text(left.flags + right.flags + (() if inside else (self._beyond.outside,)))
+        return _beyond_text(
+            left.flags + right.flags if inside else (*left.flags, *right.flags, self._beyond.outside)
+        )
 
     def _write(self, event: Event, number: int) -> "_Written":
         """The event's share of a line, a part for each group of its side's columns."""

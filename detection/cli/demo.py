@@ -1,20 +1,30 @@
 """`demo`: three made-up days, 48 hourly runs, the alerts as an on-call reads them, and what to make of it."""
 
 import tempfile
+import time
+from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
+from detection.cli.environment import clock
 from detection.cli.options import AlertFormat
 from detection.cli.output import progress, say, write_alert
 from detection.cli.story import write_logs
 from detection.cli.summary import summary
+from detection.deliver import drain
 from detection.errors import ConfigurationError
+from detection.incidents.outbox import Outbox
+from detection.incidents.table import MemoryTable
+from detection.job import PATIENCE, render_for
 from detection.replay import Replayed, compare, moments, replay
 from detection.rule import Rule, default_rule, load_rule
+from detection.run import Terms
+from detection.settings import Webhook, settings_from
 from detection.sources.files import Files
+from detection.webhook import WebhookDestination
 
 BEGIN = datetime(2026, 6, 8, tzinfo=UTC)
 HISTORY = timedelta(days=1)
@@ -25,6 +35,9 @@ def demo(
     out: Annotated[
         Path | None, typer.Option("--out", metavar="DIR", help="Keep the made-up logs in this folder.")
     ] = None,
+    webhook: Annotated[
+        str | None, typer.Option("--webhook", metavar="URL", help="Really post the alerts to this address.")
+    ] = None,
 ) -> None:
     """See what it detects: made-up logs of three days, read by 48 hourly runs, here in the terminal."""
     with tempfile.TemporaryDirectory() as folder:
@@ -34,26 +47,36 @@ def demo(
             write_logs(logs, BEGIN)
         except OSError as error:
             raise ConfigurationError(f"{logs} cannot be written to: {error.strerror}") from error
-        _run(logs)
+        _run(logs, settings_from({"WEBHOOK_URL": webhook or ""}).destinations)
     if out:
         say(f"The logs are in {out}. Try: python -m detection matches --logs {out} --at 2026-06-10T12:00:00Z")
 
 
-def _run(logs: Path) -> None:
+def _run(logs: Path, webhooks: Sequence[Webhook]) -> None:
     rule = load_rule(default_rule())
     source = Files(logs, rule.tables, arrival="stamped")
     first = BEGIN + HISTORY
     at = moments(first + timedelta(minutes=5), first + timedelta(hours=RUNS), rule.query_frequency)
+    table, terms = MemoryTable(), Terms(render_for(webhooks))
     runs: list[Replayed] = []
     with progress() as bar:
-        for one in bar.track(replay(rule, source, at), total=len(at), description="48 hourly runs"):
+        done = replay(rule, source, at, table, terms)
+        for one in bar.track(done, total=len(at), description="48 hourly runs"):
             runs.append(one)
+            _post(Outbox(table, rule.folder), webhooks)
             for verdict in one.told:
                 write_alert(verdict, rule, one.record.windows.now, AlertFormat.text)
         compared = compare(
             _published(rule), source, bar.track(runs, description="the published rule, same runs")
         )
     print(summary(rule, runs, compared))
+
+
+def _post(outbox: Outbox, webhooks: Sequence[Webhook]) -> None:
+    destinations = {webhook.name: WebhookDestination(webhook) for webhook in webhooks}
+    for attempt in drain(outbox, destinations, clock, time.sleep, PATIENCE):
+        if not attempt.outcome.sent:
+            say(f"not posted: {attempt.outcome.dead or attempt.outcome.reason}")
 
 
 def _published(rule: Rule) -> Rule:

@@ -9,6 +9,7 @@ import typer
 from detection.cli.options import AlertFormat, Logs, RuleName, span_option, time_option
 from detection.cli.output import progress, say, say_loaded, say_rejected, write_alert
 from detection.errors import ConfigurationError
+from detection.incidents.table import MemoryTable
 from detection.replay import Replayed, moments
 from detection.replay import replay as replayed
 from detection.rule import default_rule, load_rule
@@ -44,7 +45,7 @@ def replay(
     skipped = {moment(text.strip()) for text in skip.split(",") if text.strip()}
     at = moments(begin, end, every or chosen.query_frequency, skipped)
     last = None
-    for last in _with_progress(replayed(chosen, source, at), len(at)):
+    for last in _with_progress(replayed(chosen, source, at, MemoryTable()), len(at)):
         for verdict in last.told:
             write_alert(verdict, chosen, last.record.windows.now, form, with_pairs=pairs)
     say_rejected(last.record.rejected if last else {})

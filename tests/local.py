@@ -1,0 +1,53 @@
+"""Everything on this machine: Azurite, the double of the query API, a receiver, and the job between them.
+
+`make local` runs it: two days of hourly runs over the golden logs, behind the real clients, and what the
+receiver was sent. See docs/local.md.
+"""
+
+from datetime import UTC, datetime
+from uuid import uuid4
+
+from rich.progress import track
+
+from detection.job import open_job
+from detection.messages.text import inert
+from detection.rule import load_rule
+from detection.settings import settings_from
+from tests.azurite import connection_string, running
+from tests.query_api import query_api, tables_of
+from tests.receiver import receiving
+from tests.regenerate import LOGS
+from tests.test_whole_line import FIRST, HOUR, LAST, Line
+
+RULE = load_rule("openai-config-to-abuse")
+
+
+def main() -> None:
+    """Runs, and prints every message as it came in."""
+    with (
+        running() as port,
+        tables_of(LOGS, RULE.tables) as tables,
+        query_api(tables) as api,
+        receiving() as receiver,
+    ):
+        settings = settings_from(
+            {
+                "LOG_ANALYTICS_WORKSPACE_ID": str(uuid4()),
+                "LOG_ANALYTICS_ENDPOINT": api.endpoint,
+                "INCIDENT_STORAGE": connection_string(port),
+                "WEBHOOK_URL": receiver.url,
+            }
+        )
+        print(f"Azurite on port {port}, query API at {api.endpoint}, receiver at {receiver.url}\n")
+        line = Line(open_job(settings, lambda: datetime.now(UTC)), api, receiver)
+        for step in track(range((LAST - FIRST) // HOUR + 1), description="hourly runs"):
+            line.runs(FIRST + step * HOUR, FIRST + step * HOUR)
+        for message in receiver.messages:
+            data = message["data"]
+            print(f"{data['at']}  {message['type']}  {inert(data['title'])}")
+        incidents = line.job.incidents()
+    print(f"\n{len(receiver.bodies)} messages arrived, {len(incidents)} incidents are in the table")
+
+
+if __name__ == "__main__":
+    main()

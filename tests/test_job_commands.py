@@ -1,0 +1,196 @@
+"""The commands that act with the environment's settings, on Azurite, the query API's double, and a receiver."""
+
+import json
+from datetime import UTC, datetime, timedelta
+
+import pytest
+from azure.data.tables import TableClient
+from typer.testing import CliRunner, Result
+
+from detection.cli import deliver, demo, environment, incidents, run, runs
+from detection.cli.main import app
+from detection.errors import ConfigurationError
+from detection.incidents.azure_table import AzureTable
+from detection.incidents.index import Index
+from detection.incidents.table import MemoryTable, Put
+from detection.job import Job, open_job
+from detection.settings import settings_from
+from tests.receiver import receiving
+from tests.regenerate import GOLDEN, LOGS
+from tests.test_whole_line import Line, line
+
+__all__ = ["line"]  # a fixture
+FIRST_ALERT = datetime(2026, 6, 9, 14, tzinfo=UTC)
+
+
+class Commands:
+    """The command line over one job, at one moment after another."""
+
+    def __init__(self, line: Line, monkeypatch: pytest.MonkeyPatch) -> None:
+        self._line = line
+        self._patch = monkeypatch
+        self.now = FIRST_ALERT
+
+    def __call__(self, *arguments: str) -> Result:
+        present = self._line.at(self.now)
+        for module in (deliver, incidents, run, runs):
+            self._patch.setattr(module, "job", lambda: present, raising=False)
+            self._patch.setattr(module, "clock", present.clock, raising=False)
+        return CliRunner().invoke(app, list(arguments))
+
+    def lines(self, *arguments: str) -> list[dict[str, object]]:
+        """What a command prints as JSON lines."""
+        return [json.loads(text) for text in self(*arguments, "--format", "json").stdout.splitlines()]
+
+
+@pytest.fixture
+def commands(line: Line, monkeypatch: pytest.MonkeyPatch) -> Commands:
+    return Commands(line, monkeypatch)
+
+
+def test_run_reads_tells_and_prints_its_record(commands: Commands, line: Line) -> None:
+    [record] = commands.lines("run", "--at", "2026-06-09T14:00:00Z")
+
+    assert (record["new_pairs"], record["told_before"]) == (1, 0)
+    assert len(line.receiver.bodies) == 1
+
+
+def test_run_ahead_of_the_clock_is_refused(commands: Commands) -> None:
+    result = commands("run", "--at", "2026-06-09T15:00:00Z")
+
+    assert isinstance(result.exception, ConfigurationError)
+    assert "ahead of the clock" in str(result.exception)
+
+
+def test_run_over_a_gap_tells_it_and_leaves_the_watermark(commands: Commands, line: Line) -> None:
+    commands.now = datetime(2026, 6, 20, tzinfo=UTC)
+    [record] = commands.lines("run", "--from", "2026-06-09T13:00:00Z", "--to", "2026-06-09T16:00:00Z")
+
+    kept = (json.loads(text) for text in (GOLDEN / "replay.jsonl").read_text().splitlines())
+    inside = [
+        pair
+        for alert in kept
+        for pair in alert["pairs"]
+        if "2026-06-09T13:00:00Z" < pair["AbuseTime"] <= "2026-06-09T16:00:00Z"
+    ]
+    assert record["new_pairs"] == len(inside) == 4
+    assert line.job.ages(commands.now) == {"openai-config-to-abuse": None}
+
+
+def test_runs_says_how_long_ago_the_last_complete_run_was(commands: Commands) -> None:
+    assert commands("runs").exit_code == 1
+    commands("run", "--at", "2026-06-09T14:00:00Z")
+    commands.now += timedelta(hours=2)
+
+    result = commands("runs")
+
+    assert result.exit_code == 0
+    assert "the last complete run was 2:00:00" in result.stderr
+    assert [row["at"] for row in commands.lines("runs")] == ["2026-06-09T14:00:00Z"]
+
+
+def test_incident_is_listed_shown_and_closed(commands: Commands) -> None:
+    commands("run", "--at", "2026-06-09T14:00:00Z")
+    [row] = commands.lines("incidents", "list")
+    name = str(row["id"])
+    assert row["key"] == "Account carol@example.com"
+
+    assert "carol@example.com invited a member" in commands("incidents", "show", name).stdout
+    commands("incidents", "close", name, "--as", "benign", "--note", "load test")
+
+    shown = commands("incidents", "show", name).stdout
+    assert "closed as benign load test" in shown
+
+
+def test_unknown_incident_is_a_clear_sentence(commands: Commands) -> None:
+    result = commands("incidents", "show", "in_nothing")
+
+    assert isinstance(result.exception, ConfigurationError)
+    assert "there is no incident in_nothing" in str(result.exception)
+
+
+def test_dead_letter_is_sent_again_when_asked(commands: Commands, line: Line) -> None:
+    line.receiver.statuses = [404]
+    commands("run", "--at", "2026-06-09T14:00:00Z")
+    assert commands("deliver").stdout == "0 sent, 0 failed\n"
+
+    result = commands("deliver", "--retry-dead")
+
+    assert (result.exit_code, result.stdout) == (0, "1 sent, 0 failed\n")
+    assert line.receiver.bodies[0] == line.receiver.bodies[1]
+
+
+def test_demo_posts_where_it_is_told_to(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(demo, "RUNS", 13)  # to noon of the second day
+    with receiving() as receiver:
+        result = CliRunner().invoke(app, ["demo", "--webhook", receiver.url])
+
+    assert result.exit_code == 0, result.exception
+    titles = [message["data"]["title"] for message in receiver.messages]
+    assert titles
+    assert all(title in result.stdout for title in titles)
+
+
+def test_quiet_run_asks_three_queries_and_makes_three_table_requests(line: Line, azurite: str) -> None:
+    answers: list[object] = []
+    client = TableClient.from_connection_string(azurite, "quietrun", raw_response_hook=answers.append)
+    quiet = datetime(2026, 6, 9, 3, tzinfo=UTC)
+    settings = line.job.settings
+    before = Job(settings, line.job.rules, AzureTable(client), lambda: quiet)
+    line.api.moment = quiet
+    before.detect(quiet)
+    answers.clear()
+    line.api.requests.clear()
+
+    after = quiet + timedelta(hours=1)
+    Job(settings, line.job.rules, AzureTable(client), lambda: after).detect(after)
+
+    assert len(line.api.requests) == 3
+    assert len(answers) == 3
+
+
+def test_environment_without_logs_says_what_to_set() -> None:
+    with pytest.raises(ConfigurationError, match="LOG_ANALYTICS_WORKSPACE_ID"):
+        open_job(settings_from({}), environment.clock).detect()
+
+
+def test_logs_on_disk_can_be_read_instead_of_a_workspace() -> None:
+    job = open_job(settings_from({"LOGS_DIR": str(LOGS)}), environment.clock)
+
+    [record] = job.detect(FIRST_ALERT + timedelta(hours=1))
+
+    assert record.new_pairs > 0
+
+
+def test_table_of_a_newer_version_is_refused() -> None:
+    table = MemoryTable()
+    table.write("rule", [Put("w", {"now": "2026-06-09T14:00:00Z", "runs": 1, "schema": 2})])
+
+    with pytest.raises(ConfigurationError, match="schema 2"):
+        Index(table, "rule", "run").watermark()
+
+
+def test_what_is_old_goes_but_the_number_of_incidents_is_kept(line: Line) -> None:
+    table = MemoryTable()
+    job = Job(settings_from({"LOGS_DIR": str(LOGS)}), line.job.rules, table, environment.clock)
+    for at in (FIRST_ALERT, FIRST_ALERT + timedelta(hours=1), FIRST_ALERT + timedelta(days=1, hours=2)):
+        job.detect(at)
+    known = {one.incident.id: one.incident.number for one in job.incidents()}
+    index = Index(table, job.rules[0].folder, "look")
+    assert max(known.values()) == 2
+
+    index.expire(FIRST_ALERT + timedelta(days=90))
+
+    kept = {one.incident.id: one.incident.number for one in job.incidents()}
+    assert kept.items() < known.items()
+    assert max(kept.values()) == 2
+    assert not list(index.alerts())
+    assert not index.records()
+    assert not list(table.scan(job.rules[0].folder, "e|", "e}"))
+
+
+def test_no_secret_is_printed_by_a_run(commands: Commands, line: Line) -> None:
+    line.receiver.statuses = [500]
+    result = commands("run", "--at", "2026-06-09T14:00:00Z")
+
+    assert line.receiver.url not in result.output
