@@ -197,7 +197,17 @@ class Settings(BaseModel):
     @field_validator("WEBHOOKS")
     @classmethod
     def _instead_of_one(cls, value: tuple[Webhook, ...], info: ValidationInfo) -> tuple[Webhook, ...]:
-        return _alone(value, "WEBHOOK_URL", info)
+        # A secret given beside the list would sign nothing; each destination has its own.
+        for other in ("WEBHOOK_FORMAT", "WEBHOOK_SECRET", "WEBHOOK_URL"):
+            _alone(value, other, info)
+        return value
+
+    @field_validator("PARSERS")
+    @classmethod
+    def _aliases_in_one_workspace(cls, value: str, info: ValidationInfo) -> str:
+        if value == "alias" and len(info.data.get("LOG_ANALYTICS_WORKSPACE_ID", ())) > 1:
+            raise ValueError("alias goes with one workspace: saved functions are not found across several")
+        return value
 
 
 Given = TypeVar("Given")

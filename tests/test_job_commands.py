@@ -5,6 +5,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 from azure.data.tables import TableClient
+from jsonschema import Draft202012Validator
 from typer.testing import CliRunner, Result
 
 from detection.cli import deliver, demo, environment, incidents, run, runs
@@ -16,7 +17,7 @@ from detection.incidents.table import MemoryTable, Put
 from detection.job import Job, open_job
 from detection.settings import settings_from
 from tests.receiver import receiving
-from tests.regenerate import GOLDEN, LOGS
+from tests.regenerate import GOLDEN, LOGS, SCHEMAS
 from tests.test_whole_line import Line, line
 
 __all__ = ["line"]  # a fixture
@@ -53,6 +54,15 @@ def test_run_reads_tells_and_prints_its_record(commands: Commands, line: Line) -
 
     assert (record["new_pairs"], record["told_before"]) == (1, 0)
     assert len(line.receiver.bodies) == 1
+
+
+def test_record_and_incident_are_of_the_documented_shapes(commands: Commands) -> None:
+    [record] = commands.lines("run", "--at", "2026-06-09T14:00:00Z")
+    [row] = commands.lines("incidents", "list")
+    [incident] = commands.lines("incidents", "show", str(row["id"]))
+
+    for name, value in (("run", record), ("incident", incident)):
+        Draft202012Validator(json.loads((SCHEMAS / f"{name}.json").read_text())).validate(value)
 
 
 def test_run_ahead_of_the_clock_is_refused(commands: Commands) -> None:

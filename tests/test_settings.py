@@ -230,3 +230,17 @@ def _problem(environment: dict[str, str]) -> str:
     assert caught.value.__cause__ is None
     assert caught.value.__suppress_context__
     return text
+
+
+def test_aliases_are_refused_for_several_workspaces() -> None:
+    with pytest.raises(ConfigurationError, match="PARSERS: alias goes with one workspace"):
+        settings_from({"PARSERS": "alias", "LOG_ANALYTICS_WORKSPACE_ID": "one, two"})
+
+
+@pytest.mark.parametrize(
+    "name, value", [("WEBHOOK_FORMAT", "slack"), ("WEBHOOK_SECRET", "whsec_" + "A" * 32)]
+)
+def test_setting_of_the_one_webhook_is_refused_beside_the_list(name: str, value: str) -> None:
+    several = '[{"name": "a", "url": "https://example.com/hook"}]'
+    with pytest.raises(ConfigurationError, match=f"WEBHOOKS: cannot be set together with {name}"):
+        settings_from({"WEBHOOKS": several, name: value})

@@ -7,10 +7,12 @@ from typing import Any
 from pydantic import TypeAdapter
 
 from detection.incidents.alert import Alert
+from detection.job import KnownIncident
 from detection.kql import queries
 from detection.messages.native import MESSAGE
 from detection.rows import BEYOND
 from detection.rule import KqlType, Rule, RuleStatus, default_rule, load_rule, rule_names
+from detection.run import Record
 
 DIALECT = "https://json-schema.org/draft/2020-12/schema"
 
@@ -50,7 +52,13 @@ def _described(rules: list[Rule]) -> Iterator[tuple[str, str, Schema]]:
     yield "alert", "A line of `replay --format json`, with `pairs` where --pairs is given", alert(rules)
     yield "native", "The body that a webhook of the format `native` gets", message(rules)
     yield "rule", "A line of `rules --format json`", _closed(TypeAdapter(RuleStatus).json_schema())
+    yield "run", "A line of `run --format json`: the record of a run", _closed(_written(Record))
+    yield "incident", "The object of `incidents show ID --format json`", _closed(_written(KnownIncident))
     yield "query", "The object of `query --format json`", _query(load_rule(default_rule()))
+
+
+def _written(shape: type) -> Schema:
+    return TypeAdapter(shape).json_schema(mode="serialization")
 
 
 def match(rule: Rule) -> Schema:

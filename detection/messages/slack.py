@@ -64,8 +64,11 @@ def _facts(told: Telling) -> list[str]:
 
 
 def _origin(told: Telling) -> str:
-    signals = told.alert.windows.signals
-    return f"{told.rule.name} · {told.alert.alert} · signals from {signals.after} to {signals.until or told.alert.at}"
+    alert, signals = told.alert, told.alert.windows.signals
+    stretch = f"signals from {signals.after} to {signals.until or alert.at}"
+    # The KQL itself is longer than a message may be.
+    kql = f"KQL: python -m detection query --rule {told.rule.folder} --at {alert.at}"
+    return f"{told.rule.name} · {alert.alert} · {stretch} · {kql}"
 
 
 def _plain(text: str, limit: int) -> Block:
