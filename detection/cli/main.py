@@ -1,9 +1,7 @@
 """The commands, and what becomes of their errors."""
 
 import gc
-import os
 import sys
-from contextlib import suppress
 
 import typer
 
@@ -35,20 +33,8 @@ def main() -> None:
     """Runs a command; an error that the user can mend is one sentence, a bug keeps its traceback."""
     # Events are millions of small tuples without cycles: collecting among them takes half the time of a read.
     gc.set_threshold(200_000, 50, 50)
-    code = _exit_code()
-    with suppress(BrokenPipeError):  # the reader, `head` say, has what it wanted
-        sys.stdout.flush()
-        sys.stderr.flush()
-    # Everything is closed by now; taking millions of objects apart one by one would only make the user wait.
-    os._exit(code)
-
-
-def _exit_code() -> int:
     try:
         app()
     except DetectionError as error:
         say(f"error: {error}")
-        return 2 if isinstance(error, ConfigurationError) else 1
-    except SystemExit as left:
-        return left.code if isinstance(left.code, int) else int(left.code is not None)
-    return 0
+        sys.exit(2 if isinstance(error, ConfigurationError) else 1)
