@@ -11,7 +11,7 @@ from detection.matches import matches_at
 from detection.rule import Rule, Table, load_rule, rule_names
 from detection.sources.files import Files
 from detection.window import windows
-from tests.kusto.analyzer import Analysis, analyze, connector_schema
+from tests.kusto.analyzer import CONNECTOR_FUNCTIONS, Analysis, analyze, connector_schema
 from tests.rule_world import MOMENT, World, change, signal, write
 
 NOW = datetime(2026, 6, 8, 12, tzinfo=UTC)
@@ -143,3 +143,14 @@ def test_hostile_values_never_enter_a_query(folder: str, tmp_path: Path) -> None
     assert [call.args[0] for call in asked.call_args_list] == [
         queries(rule)[name] for name in ("changes", "signals", "health")
     ]
+
+
+def test_workspace_with_its_own_parsers_is_asked_without_them() -> None:
+    texts = {
+        f"{rule.folder} {name}": with_bounds(text, bounds(windows(NOW, None, rule)))
+        for rule in map(load_rule, rule_names())
+        for name, text in queries(rule, inline=False).items()
+    }
+    analysed = analyze(texts, connector_schema(), CONNECTOR_FUNCTIONS)
+    assert {name: one.diagnostics for name, one in analysed.items() if one.diagnostics} == {}
+    assert not any("union isfuzzy" in text for text in texts.values())
