@@ -58,19 +58,9 @@ class Output:
         for change, signal in pairs:
             left = written.get(id(change)) or self._write(change, 0)
             right = written.get(id(signal)) or self._write(signal, 1)
-            beyond = self._beyond_part(left, right, now) if self._beyond else ""
+            beyond = _beyond_part(self._beyond, left, right, now) if self._beyond else ""
             parts = left.parts + right.parts
             yield "{" + ",".join([parts[at] for at in order]) + beyond + "}"
-
-    def _beyond_part(self, left: "_Written", right: "_Written", now: datetime) -> str:
-        if self._beyond is None:
-            return ""
-        if left.moved or right.moved:
-            return _beyond_text(self._beyond.reasons((left.event, right.event), now))
-        inside = self._beyond.sees(left.event.time, now)
-        return _beyond_text(
-            left.flags + right.flags if inside else (*left.flags, *right.flags, self._beyond.outside)
-        )
 
     def _write(self, event: Event, number: int) -> "_Written":
         """The event's share of a line, a part for each group of its side's columns."""
@@ -95,6 +85,14 @@ class _Written(NamedTuple):
     parts: list[str]
     flags: tuple[str, ...]
     moved: bool
+
+
+def _beyond_part(beyond: "Beyond", left: _Written, right: _Written, now: datetime) -> str:
+    """As Beyond.reasons says it, from what is known of both events already: this runs for every pair."""
+    if left.moved or right.moved:
+        return _beyond_text(beyond.reasons((left.event, right.event), now))
+    flags = left.flags + right.flags
+    return _beyond_text(flags if beyond.sees(left.event.time, now) else (*flags, beyond.outside))
 
 
 class Beyond:
