@@ -7,8 +7,7 @@ from functools import cache
 
 import azure.functions as func
 
-from detection.job import Job, beat, log_attempt, open_job
-from detection.settings import settings_from
+from detection.job import Job, beat, start
 
 app = func.FunctionApp()
 
@@ -24,7 +23,7 @@ def clock() -> datetime:
 @cache
 def job() -> Job:
     """The job of this process: its settings are read, and its clients built, at the first trigger."""
-    return open_job(settings_from(os.environ), clock)
+    return start(os.environ, clock)
 
 
 @app.timer_trigger("timer", "%DETECT_SCHEDULE%", run_on_startup=False, use_monitor=True)
@@ -39,5 +38,4 @@ def detect(timer: func.TimerRequest) -> None:
 @app.timer_trigger("timer", "%DELIVER_SCHEDULE%", run_on_startup=False, use_monitor=True)
 def deliver(timer: func.TimerRequest) -> None:
     """Every few minutes: messages that could not be sent are tried again."""
-    for attempt in job().deliver():
-        log_attempt(attempt)
+    job().deliver()

@@ -2,13 +2,15 @@
 
 At least once, under an id that never changes: a process that dies between posting and settling leaves
 its claim behind, and when that ends the message is sent again. An incident's messages to one
-destination go in their order; a dead letter lets the next one go.
+destination go in their order; a dead letter lets the next one go. Every destination has a lane of its
+own: one that is slow or dead delays no other.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from itertools import zip_longest
+from functools import partial
 from typing import Protocol
 
 from detection.incidents.outbox import Delivery, Outbox, Queued
@@ -24,7 +26,7 @@ LONGEST_WAIT = timedelta(hours=24)  # of what a receiver may ask for with Retry-
 DEADLINE = timedelta(seconds=15)  # of one attempt, from connecting to the answer
 LEASE = 4 * DEADLINE  # of a claim: longer than any attempt takes
 SENDING = timedelta(seconds=60)  # for which what is due is sent, even without patience
-SLOW = timedelta(seconds=2)  # after so long an attempt, the other destinations come first
+LANES = 32  # at once
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,20 +57,49 @@ class Attempt:
     next_due: datetime | None
 
 
-def drain(
+def deliver(
     outbox: Outbox,
     destinations: Mapping[str, Destination],
     clock: Callable[[], datetime],
     sleep: Callable[[float], None],
     patience: timedelta,
+    report: Callable[[Attempt], object],
+) -> list[Attempt]:
+    """Drains every destination's lane, all at once; `report` hears of each attempt as it happens.
+
+    Raises what a lane raised, after all have ended.
+    """
+    names = outbox.destinations()
+    if not names:
+        return []
+
+    def lane(name: str) -> list[Attempt]:
+        attempts = []
+        for attempt in drain(outbox, name, destinations.get(name), clock, sleep, patience):
+            report(attempt)
+            attempts.append(attempt)
+        return attempts
+
+    with ThreadPoolExecutor(min(len(names), LANES)) as lanes:
+        running = [lanes.submit(lane, name) for name in names]
+    return [attempt for one in running for attempt in one.result()]
+
+
+def drain(
+    outbox: Outbox,
+    name: str,
+    destination: Destination | None,
+    clock: Callable[[], datetime],
+    sleep: Callable[[float], None],
+    patience: timedelta,
 ) -> Iterator[Attempt]:
-    """Sends what is due, and what becomes due within the patience; yields every attempt."""
+    """Sends what is due to one destination, and what becomes due within the patience; yields every attempt."""
     begun = clock()
     give_up, stop = begun + patience, begun + max(patience, SENDING)
     while clock() <= stop:
-        waiting = list(first_of_each_line(outbox.waiting()))
+        waiting = list(first_of_each_line(outbox.waiting(name)))
         due = [queued for queued in waiting if queued.delivery.due <= clock()]
-        yield from _round(outbox, due, destinations, clock, stop)
+        yield from _round(due, partial(_attempt, outbox, destination, clock), clock, stop)
         if due:
             continue
         soonest = min((queued.delivery.due for queued in waiting), default=None)
@@ -78,33 +109,17 @@ def drain(
 
 
 def _round(
-    outbox: Outbox,
     due: Iterable[Queued],
-    destinations: Mapping[str, Destination],
+    attempt: Callable[[Queued], Attempt | None],
     clock: Callable[[], datetime],
     stop: datetime,
 ) -> Iterator[Attempt]:
-    """One attempt at each; a destination that was slow has its next only after all others had theirs."""
-    slow: set[str] = set()
-    for queued in in_turns(due):
-        begun = clock()
-        if begun > stop:
-            return
-        if queued.delivery.destination in slow:
-            continue
-        if attempt := _attempt(outbox, queued, destinations, clock):
-            yield attempt
-        if clock() - begun > SLOW:
-            slow.add(queued.delivery.destination)
-
-
-def in_turns(due: Iterable[Queued]) -> Iterator[Queued]:
-    """One of every destination, then the next of every one."""
-    lines: dict[str, list[Queued]] = {}
+    """One attempt at each, while there is time."""
     for queued in due:
-        lines.setdefault(queued.delivery.destination, []).append(queued)
-    for turn in zip_longest(*lines.values()):
-        yield from filter(None, turn)
+        if clock() > stop:
+            return
+        if one := attempt(queued):
+            yield one
 
 
 def first_of_each_line(waiting: Iterable[Queued]) -> Iterator[Queued]:
@@ -125,22 +140,21 @@ def next_due(attempt: int, now: datetime, retry_after: timedelta | None) -> date
 
 
 def _attempt(
-    outbox: Outbox, queued: Queued, destinations: Mapping[str, Destination], clock: Callable[[], datetime]
+    outbox: Outbox, destination: Destination | None, clock: Callable[[], datetime], queued: Queued
 ) -> Attempt | None:
     """Claims, sends, settles; None when another process has the delivery."""
     try:
         claimed = outbox.claim(queued, clock() + LEASE)
     except Conflict:
         return None
-    outcome = _send(claimed.delivery, destinations, clock())
+    outcome = _send(claimed.delivery, destination, clock())
     try:
         return _settle(outbox, claimed, outcome, clock())
     except Conflict:  # the claim had ended, and another process has taken the delivery over
         return Attempt(claimed.delivery, outcome, None)
 
 
-def _send(delivery: Delivery, destinations: Mapping[str, Destination], now: datetime) -> Outcome:
-    destination = destinations.get(delivery.destination)
+def _send(delivery: Delivery, destination: Destination | None, now: datetime) -> Outcome:
     if destination is None:
         return Outcome(None, reason="no such destination in the settings")
     return destination.send(delivery, now)

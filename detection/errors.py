@@ -9,6 +9,10 @@
 Anything else that escapes is a bug of this project, and is shown with its traceback.
 """
 
+from typing import Literal
+
+ErrorKind = Literal["configuration", "data", "service", "bug"]
+
 
 class DetectionError(Exception):
     """Base of every error this project raises on purpose; its text is one sentence for the user."""
@@ -28,3 +32,17 @@ class ServiceError(DetectionError):
 
 class Incomplete(ServiceError):
     """An answer that is not the whole answer: it is never correlated, and nothing is marked."""
+
+
+def kind_of(error: Exception) -> ErrorKind:
+    """Which of the four an error is."""
+    if isinstance(error, ConfigurationError):
+        return "configuration"
+    if isinstance(error, DataError):
+        return "data"
+    return "service" if isinstance(error, ServiceError) else "bug"
+
+
+def sentence(error: Exception) -> str:
+    """An error as one sentence for the user. A bug's own text is not shown: it may hold anything."""
+    return str(error) if isinstance(error, DetectionError) else f"a bug of this job: {type(error).__name__}"

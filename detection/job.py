@@ -1,40 +1,44 @@
 """Settings become parts, and parts a run: the only place that builds clients."""
 
-import logging
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from importlib import import_module
 from typing import Any
+from uuid import uuid4
 
 import requests
 from pydantic import TypeAdapter
 
-from detection.deliver import Attempt, Destination, drain
-from detection.errors import ConfigurationError
+from detection.deliver import Attempt, Destination, deliver
+from detection.errors import ConfigurationError, ServiceError, kind_of, sentence
 from detection.incidents.alert import Alert
+from detection.incidents.batch import RenderDigest, Share
 from detection.incidents.grouping import Classification, Incident, Verdict
 from detection.incidents.index import Index
-from detection.incidents.keys import Key
+from detection.incidents.keys import Key, identity
 from detection.incidents.outbox import Delivery, Outbox
 from detection.incidents.table import MemoryTable, Table
 from detection.matches import Matches
+from detection.messages.digest import Digest, as_native, as_slack, digest
 from detection.messages.native import native
 from detection.messages.slack import slack
 from detection.messages.telling import Telling, telling
+from detection.record import REASON, RECORD, Failure, Record, moment_of
+from detection.report import LOG, log_attempt, log_run
 from detection.rule import Rule, load_rule
-from detection.run import Record, Render, Terms, run, run_gap
-from detection.settings import MessageFormat, Settings, Webhook
+from detection.run import run, run_gap
+from detection.settings import MessageFormat, Settings, Webhook, settings_from
 from detection.sources import Source
+from detection.tell import Render, Terms
 from detection.webhook import WebhookDestination
 from detection.window import Window
 
-LOG = logging.getLogger("detection")
 FORMATS: Mapping[MessageFormat, Callable[[Telling], bytes]] = {"native": native, "slack": slack}
+DIGESTS: Mapping[MessageFormat, Callable[[Digest], bytes]] = {"native": as_native, "slack": as_slack}
 PATIENCE = timedelta(seconds=60)  # for the messages that a run has just written
 HEARTBEAT_DEADLINE = 10  # seconds
-_RECORD = TypeAdapter(Record)
 
 Clock = Callable[[], datetime]
 
@@ -61,39 +65,35 @@ class Job:
     def detect(self, now: datetime | None = None) -> list[Record]:
         """One run of every rule, and the messages that came of it; returns the records.
 
-        Raises ConfigurationError, DataError or ServiceError; rules that ran before are complete.
+        A rule that fails keeps neither the others from running nor messages from being sent. Its failure is
+        recorded and logged, and then raised, the first of several: ConfigurationError, DataError or ServiceError.
         """
-        started = self.clock()
-        records = [self._run(rule, now or started) for rule in self.rules]
-        for attempt in self.deliver(PATIENCE):
-            log_attempt(attempt)
-        return records
+        at = now or self.clock()
+        return self._each(
+            lambda rule, index: run(rule, at, self._source(rule), index, self._terms(rule))[0], at
+        )
 
     def detect_gap(self, gap: Window) -> list[Record]:
-        """Every rule over a stretch that was recorded as a gap; returns the records."""
-        now = self.clock()
-        records = [
-            run_gap(rule, gap, now, open_source(self.settings, rule), self.index(rule, now), self._terms())
-            for rule in self.rules
-        ]
-        for attempt in self.deliver(PATIENCE):
-            log_attempt(attempt)
-        return records
+        """Every rule over a stretch that was recorded as a gap, like `detect`; the watermark stays."""
+        at = self.clock()
+        return self._each(
+            lambda rule, index: run_gap(rule, gap, at, self._source(rule), index, self._terms(rule)), at
+        )
 
-    def deliver(self, patience: timedelta = timedelta(0)) -> Iterator[Attempt]:
+    def deliver(
+        self, patience: timedelta = timedelta(0), report: Callable[[Attempt], object] = log_attempt
+    ) -> list[Attempt]:
         """Sends what is due in every rule's outbox."""
         destinations: dict[str, Destination] = {
             webhook.name: WebhookDestination(webhook) for webhook in self.settings.destinations
         }
-        for rule in self.rules:
-            outbox = Outbox(self.table, rule.folder)
-            yield from drain(outbox, destinations, self.clock, time.sleep, patience)
+        return deliver(self._outbox(), destinations, self.clock, time.sleep, patience, report)
 
     def revive(self) -> int:
         """Puts every dead letter back into its outbox; returns how many."""
-        outboxes = [Outbox(self.table, rule.folder) for rule in self.rules]
-        dead = [(outbox, one) for outbox in outboxes for one in outbox.dead()]
-        for outbox, one in dead:
+        outbox = self._outbox()
+        dead = list(outbox.dead())
+        for one in dead:
             outbox.revive(one, self.clock())
         return len(dead)
 
@@ -124,12 +124,12 @@ class Job:
             )
         index.close(known.key, classification, note)
 
-    def records(self, last: int) -> list[Record]:
-        """The last run records of every rule, the newest first."""
+    def records(self, last: int) -> list[Record | Failure]:
+        """The last run records of every rule, failed runs too, the newest first."""
         found = [
-            _RECORD.validate_json(text) for rule in self.rules for text in self.index(rule).records()[-last:]
+            RECORD.validate_json(text) for rule in self.rules for text in self.index(rule).records()[-last:]
         ]
-        return sorted(found, key=lambda record: record.windows.now, reverse=True)
+        return sorted(found, key=moment_of, reverse=True)
 
     def ages(self, now: datetime) -> dict[str, timedelta | None]:
         """How long ago each rule's last complete run was; None where there was none."""
@@ -137,25 +137,66 @@ class Job:
         return {name: now - mark if mark else None for name, mark in marks.items()}
 
     def index(self, rule: Rule, now: datetime | None = None) -> Index:
-        """The incident index of a rule, for a run at a moment or for a look."""
-        return Index(self.table, rule.folder, now.isoformat() if now else "look")
+        """The incident index of a rule, for a run at a moment or for a look. No two runs have one name."""
+        return Index(self.table, rule.folder, f"{now.isoformat()} {uuid4().hex[:12]}" if now else "look")
 
-    def _run(self, rule: Rule, now: datetime) -> Record:
-        source = open_source(self.settings, rule)
-        record, _ = run(rule, now, source, self.index(rule, now), terms=self._terms())
-        LOG.info("detection.run %s", _RECORD.dump_json(record).decode())
+    def _each(self, run_one: Callable[[Rule, Index], Record], now: datetime) -> list[Record]:
+        records: list[Record] = []
+        failures: list[Exception] = []
+        for rule in self.rules:
+            try:
+                records.append(self._reported(rule, run_one, now))
+            except Exception as error:  # noqa: BLE001  # it is logged by now, and raised below
+                failures.append(error)
+        try:
+            self.deliver(PATIENCE)
+        finally:
+            if failures:
+                raise failures[0]
+        return records
+
+    def _reported(self, rule: Rule, run_one: Callable[[Rule, Index], Record], now: datetime) -> Record:
+        began, index = self.clock(), self.index(rule, now)
+        try:
+            record = run_one(rule, index)
+        except Exception as error:
+            self._failed(error, rule, index, now, began)
+            raise
+        log_run(record)
         return record
 
-    def _terms(self) -> Terms:
+    def _failed(self, error: Exception, rule: Rule, index: Index, now: datetime, began: datetime) -> None:
+        """Logs a failed run, and records it where the table can be reached: it may be what failed."""
+        try:
+            failure = _failure(error, rule.folder, now, index.watermark(), self.clock() - began)
+            index.note(now, RECORD.dump_json(failure), "failed")
+        except (ConfigurationError, ServiceError):
+            failure = _failure(error, rule.folder, now, None, self.clock() - began)
+        log_run(failure)
+
+    def _outbox(self) -> Outbox:
+        return Outbox(self.table, *(rule.folder for rule in self.rules))
+
+    def _source(self, rule: Rule) -> Source:
+        return open_source(self.settings, rule)
+
+    def _terms(self, rule: Rule) -> Terms:
         settings = self.settings
-        return Terms(render_for(settings.destinations), settings.ALLOWED_LATENESS, settings.MAX_CATCH_UP)
+        return Terms(
+            render=render_for(settings.destinations),
+            digest=digest_for(settings.destinations, rule),
+            storm=settings.STORM_ALERTS if settings.destinations else None,
+            lateness=settings.ALLOWED_LATENESS,
+            max_catch_up=settings.MAX_CATCH_UP,
+            clock=self.clock,
+        )
 
 
 def render_for(webhooks: Sequence[Webhook]) -> Render:
     """Writes the messages that tell a verdict, one for each destination, in its format."""
 
     def render(verdict: Verdict, found: Matches) -> list[Delivery]:
-        if verdict.alert is None or not webhooks:
+        if not webhooks or verdict.alert is None:
             return []
         told, now = telling(verdict, found.rule, found.windows), found.windows.now
         return [
@@ -174,6 +215,28 @@ def render_for(webhooks: Sequence[Webhook]) -> Render:
     return render
 
 
+def digest_for(webhooks: Sequence[Webhook], rule: Rule) -> RenderDigest:
+    """Writes the message that tells many alerts of a rule, one for each destination, in its format."""
+
+    def render(batch: str, began: datetime, shares: Sequence[Share]) -> list[Delivery]:
+        name = identity("dg", rule, (), batch)
+        told = digest(name, began, shares, rule)
+        return [
+            Delivery(
+                id=f"{name}_{webhook.name}",
+                destination=webhook.name,
+                incident=name,
+                commit=1,
+                body=DIGESTS[webhook.message_format](told),
+                created=began,
+                due=began,
+            )
+            for webhook in webhooks
+        ]
+
+    return render
+
+
 def plain(value: object) -> Any:  # noqa: ANN401  # JSON has no narrower type
     """A record or an incident as plain JSON values."""
     return TypeAdapter(type(value)).dump_python(value, mode="json")
@@ -183,6 +246,19 @@ def open_job(settings: Settings, clock: Clock) -> Job:
     """The parts that the settings name. Raises ConfigurationError."""
     rules = [rule for name in settings.rules if (rule := load_rule(name)).enabled]
     return Job(settings, rules, open_table(settings), clock)
+
+
+def start(environment: Mapping[str, str], clock: Clock) -> Job:
+    """The job that an environment describes; where it describes none, the log says why no rule ran.
+
+    Raises ConfigurationError.
+    """
+    began = clock()
+    try:
+        return open_job(settings_from(environment), clock)
+    except Exception as error:
+        log_run(_failure(error, "", began, None, clock() - began))
+        raise
 
 
 def open_source(settings: Settings, rule: Rule) -> Source:
@@ -225,16 +301,8 @@ def beat(settings: Settings) -> None:
         LOG.warning("heartbeat failed: %s", type(error).__name__)
 
 
-def log_attempt(attempt: Attempt) -> None:
-    """One line for an attempt that failed; no URL, no body."""
-    outcome, delivery = attempt.outcome, attempt.delivery
-    if not outcome.sent:
-        LOG.log(
-            logging.WARNING if attempt.next_due else logging.ERROR,
-            "detection.delivery %s to %s, attempt %d: %s; %s",
-            delivery.id,
-            delivery.destination,
-            delivery.attempt,
-            outcome.dead or outcome.reason,
-            f"again at {attempt.next_due:%H:%M:%S}" if attempt.next_due else "given up",
-        )
+def _failure(
+    error: Exception, rule: str, now: datetime, last_complete: datetime | None, took: timedelta
+) -> Failure:
+    reason = sentence(error)[:REASON]
+    return Failure(rule, now, kind_of(error), reason, last_complete, took.total_seconds())

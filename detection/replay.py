@@ -10,9 +10,11 @@ from detection.incidents.grouping import Verdict
 from detection.incidents.index import Index
 from detection.incidents.table import Table
 from detection.matches import matches_at
+from detection.record import Record
 from detection.rule import Rule
-from detection.run import DEFAULT_TERMS, Record, Terms, run
+from detection.run import DEFAULT_TERMS, run
 from detection.sources import Source
+from detection.tell import Terms
 from detection.timestamps import iso
 
 PairId = tuple[str, str]

@@ -4,103 +4,61 @@ Everything before a commit can be repeated at will. A crash between two commits 
 nothing: what was committed is marked, the rest is judged again, and the watermark has not moved.
 """
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
-from datetime import datetime, timedelta
+from collections.abc import Callable
+from datetime import datetime
 from functools import partial
 
-from pydantic import TypeAdapter
-
-from detection.events import Health, Rejected
-from detection.incidents.grouping import EVENTS_PER_PART, Memory, Verdict, group
+from detection.incidents.grouping import Verdict
 from detection.incidents.index import Index
-from detection.incidents.keys import by_key
-from detection.incidents.outbox import Delivery
 from detection.incidents.table import Conflict
 from detection.matches import Matches, read
+from detection.record import ALERTS_NAMED, RECORD, Record
 from detection.rule import Rule
 from detection.sources import Source
-from detection.window import MAX_CATCH_UP, Window, Windows, windows
-from detection.withheld import HeldBack, held_back
+from detection.tell import LONGEST_RUN, Overtaken, Teller, Terms
+from detection.window import Window, Windows, windows
+from detection.withheld import held_back
 
-# Writes the messages of a verdict, one for each destination.
-Render = Callable[[Verdict, Matches], Sequence[Delivery]]
-
-# Longer than a run can take and clocks can differ: a key judged longer ago was judged before this run read.
-LONGEST_RUN = timedelta(minutes=15)
+DEFAULT_TERMS = Terms()
 # Every new reading means that another run made progress; so many in a row are no coincidence.
 READINGS = 100
 
 
-@dataclass(frozen=True, slots=True)
-class Record:
-    """What a complete run saw and did: with it, silence is explained."""
-
-    rule: str
-    windows: Windows
-    changes: int
-    signals: int
-    chains: int
-    pairs: int
-    new_pairs: int
-    told_before: int
-    held_back: HeldBack
-    health: Mapping[str, Health]
-    rejected: Mapping[str, Rejected]
-    alerts: Sequence[str]
-
-
-_RECORD = TypeAdapter(Record)
-
-
-def _no_messages(_verdict: Verdict, _found: Matches) -> Sequence[Delivery]:
-    return ()
-
-
-@dataclass(frozen=True, slots=True)
-class Terms:
-    """What the settings say of a run: how messages are written, how late rows may be, how far it catches up."""
-
-    render: Render = _no_messages
-    lateness: timedelta | None = None
-    max_catch_up: timedelta = MAX_CATCH_UP
-    retention: timedelta = timedelta(days=90)
-
-
-DEFAULT_TERMS = Terms()
-
-
 def run(
-    rule: Rule,
-    now: datetime,
-    source: Source,
-    index: Index,
-    limit: int = EVENTS_PER_PART,
-    terms: Terms = DEFAULT_TERMS,
+    rule: Rule, now: datetime, source: Source, index: Index, terms: Terms = DEFAULT_TERMS
 ) -> tuple[Record, list[Verdict]]:
     """One complete run of a rule at the frozen moment `now`; returns its record and what it told.
 
-    A part of a key marks at most `limit` events. Raises Incomplete or ServiceError when the logs cannot be
-    read whole: then nothing is told or marked.
+    Raises Incomplete or ServiceError when the logs cannot be read whole: then nothing is told or marked.
     """
+    seconds = _stopwatch(terms)
     before = index.watermark()
+    index.seal_left_behind(now - LONGEST_RUN, terms.digest)
     stretch = partial(
-        windows, watermark=before, rule=rule, lateness=terms.lateness, max_catch_up=terms.max_catch_up
+        windows,
+        watermark=before,
+        rule=rule,
+        lateness=terms.lateness,
+        max_catch_up=terms.max_catch_up,
+        kept=index.kept,
     )
     found = read(rule, stretch(now), source)
-    told: list[Verdict] = []
-    known = {index.writer}
-    while overtaker := _tell_all(found, index, known, told, limit, terms.render):
-        if len(known) > READINGS:
+    teller = Teller(index, terms)
+    while overtaken := _overtaken(teller, found):
+        if len(teller.known) > READINGS:
             raise Conflict(f"{READINGS} times another run was faster; the next run tries again")
-        known |= {overtaker.writer, index.reread()}
-        now = max(found.windows.now, overtaker.judged or now)
+        teller.known |= {overtaken.by.writer, index.reread()}
+        now = max(found.windows.now, overtaken.by.judged or now)
         found = read(rule, stretch(now), source)
-    record = _record(found, told)
-    index.finish(found.windows.now, _RECORD.dump_json(record))
-    if before and before.date() < found.windows.now.date():
-        _tidy(index, stretch(before), terms)
-    return record, told
+    teller.close()
+    record = _record(found, teller, before, seconds())
+    end_of_day = stretch(before) if before and before.date() < found.windows.now.date() else None
+    index.finish(
+        found.windows.now, RECORD.dump_json(record), end_of_day.changes.after if end_of_day else None
+    )
+    if end_of_day:
+        _tidy(index, end_of_day, terms)
+    return record, teller.told
 
 
 def run_gap(
@@ -110,16 +68,28 @@ def run_gap(
 
     Memory of events that lie before the windows is gone: a gap that was read once is told again.
     """
+    seconds = _stopwatch(terms)
+    before = index.watermark()
     stretch = Windows(now, Window(gap.after - rule.sequence.within, gap.until), gap, None)
     found = read(rule, stretch, source)
-    told: list[Verdict] = []
-    if overtaker := _tell_all(found, index, {index.writer}, told, EVENTS_PER_PART, terms.render):
+    teller = Teller(index, terms)
+    if overtaken := _overtaken(teller, found):
         raise Conflict(
-            f"a run by {overtaker.writer} is at work on the same incidents; try again in a quarter of an hour"
+            f"a run by {overtaken.by.writer} is at work on the same incidents; try again in a quarter of an hour"
         )
-    record = _record(found, told)
-    index.note(now, _RECORD.dump_json(record))
+    teller.close()
+    record = _record(found, teller, before, seconds())
+    index.note(now, RECORD.dump_json(record), "gap")
     return record
+
+
+def _overtaken(teller: Teller, found: Matches) -> Overtaken | None:
+    """Tells what is new; if another run comes between, the logs are to be read again."""
+    try:
+        teller.tell(found)
+    except Overtaken as overtaken:
+        return overtaken
+    return None
 
 
 def _tidy(index: Index, before: Windows, terms: Terms) -> None:
@@ -132,42 +102,25 @@ def _tidy(index: Index, before: Windows, terms: Terms) -> None:
     index.expire(before.now - terms.retention)
 
 
-def _tell_all(
-    found: Matches, index: Index, known: set[str], told: list[Verdict], limit: int, render: Render
-) -> Memory | None:
-    """Tells key by key, adding to `told`; stops at a key that another run has judged since, and returns it.
+def _stopwatch(terms: Terms) -> Callable[[], float]:
+    """Tells the seconds from now on by the clock; 0 without one."""
+    clock = terms.clock
+    began = clock() if clock else None
 
-    That run may have marked events which this one has not seen: their pairs with what this run would mark
-    would never be told. What it saw, a new reading up to its moment sees too.
-    """
-    for key, chains in by_key(found.chains, found.rule).items():
-        while verdict := group(chains, (memory := index.recall(key)), found.rule, found.windows, limit):
-            if memory.writer not in known and _may_have_seen_more(memory, index.run, found.windows.now):
-                return memory
-            try:
-                index.commit(verdict, render(verdict, found))
-            except Conflict:  # another run committed the key in between; recall who
-                continue
-            if verdict.alert:
-                told.append(verdict)
-            if not verdict.more:
-                break
-    return None
+    def seconds() -> float:
+        return (clock() - began).total_seconds() if clock and began else 0.0
+
+    return seconds
 
 
-def _may_have_seen_more(memory: Memory, run: int, now: datetime) -> bool:
-    """Whether the key's last writer may have read the logs after this run did: it began when no more runs were
-    complete, or, by a clock, it could still have been at work when this one began.
-    """
-    return memory.run >= run or (memory.judged is not None and memory.judged > now - LONGEST_RUN)
-
-
-def _record(found: Matches, told: Sequence[Verdict]) -> Record:
+def _record(found: Matches, teller: Teller, before: datetime | None, seconds: float) -> Record:
     logs, pairs = found.logs, sum(chain.count() for chain in found.chains)
-    new_pairs = sum(verdict.pairs for verdict in told)
+    new_pairs = sum(verdict.pairs for verdict in teller.told)
+    alerts = [verdict.alert.alert for verdict in teller.told if verdict.alert]
     return Record(
         rule=found.rule.folder,
         windows=found.windows,
+        previous=before,
         changes=len(logs.changes.inside),
         signals=len(logs.signals.inside),
         chains=len(found.chains),
@@ -177,5 +130,8 @@ def _record(found: Matches, told: Sequence[Verdict]) -> Record:
         held_back=held_back(logs, found.rule, found.windows),
         health=logs.health,
         rejected=logs.rejected,
-        alerts=[verdict.alert.alert for verdict in told if verdict.alert],
+        told=len(alerts),
+        alerts=alerts[:ALERTS_NAMED],
+        storm=teller.batch is not None,
+        seconds=seconds,
     )

@@ -30,6 +30,7 @@ from detection.rule import Duration, default_rule
 
 MessageFormat = Literal["native", "slack"]
 LOOPBACK = ("127.0.0.1", "::1", "localhost")
+DESTINATIONS = 10  # whose messages fit into one transaction with the largest part of marks
 MARKS_DAYS = 28  # the days of marks that one transaction can always carry
 
 
@@ -162,8 +163,18 @@ class Settings(BaseModel):
         (),
         description="Signs messages by Standard Webhooks: `whsec_…`; two, comma-separated, while rotating.",
     )
-    WEBHOOKS: Annotated[tuple[Webhook, ...], BeforeValidator(_parsed), AfterValidator(_names_differ)] = Field(
-        (), description="Several destinations instead: a JSON list of `{name, url, format, secret}`."
+    WEBHOOKS: Annotated[
+        tuple[Webhook, ...],
+        BeforeValidator(_parsed),
+        AfterValidator(_names_differ),
+        Field(max_length=DESTINATIONS),
+    ] = Field(
+        (),
+        description="Several destinations instead, at most 10: a JSON list of `{name, url, format, secret}`.",
+    )
+    STORM_ALERTS: Annotated[int, Field(ge=1, le=1_000)] = Field(
+        20,
+        description="More alerts than this in a run are told in one digest for each destination, 1 to 1000; all incidents are kept.",
     )
     HEARTBEAT_URL: Address | None = Field(
         None, description="Fetched after every fully complete run; a secret."

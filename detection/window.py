@@ -41,12 +41,15 @@ def windows(
     rule: Rule,
     lateness: timedelta | None = None,
     max_catch_up: timedelta = MAX_CATCH_UP,
+    kept: datetime | None = None,
 ) -> Windows:
     """The windows of a run at `now`; `lateness` defaults to, and is at least, the rule's own.
 
     The gap is the stretch of signals that no run has read and that lies too far back for this one.
     It begins where the last complete run ended: what came before was read and told, so reading the
     gap later repeats nothing. Rows of the stretch before it that arrived since are too late.
+    No window reaches behind `kept`, from where on memory is whole: a lateness that was raised takes
+    effect as memory grows, and repeats nothing.
     """
     # Where the clock has gone back, the run stands at the watermark: what is marked up to there must be seen
     # beside what arrived since, and memory has let go what lies before.
@@ -58,6 +61,6 @@ def windows(
     reached = min(watermark or previous, previous)
     wanted = reached - max(lateness or rule.lateness, rule.lateness)
     earliest = now - max(max_catch_up, rule.query_period)
-    after = max(wanted, earliest)
+    after = max(wanted, earliest, *([kept + rule.sequence.within] if kept else []))
     gap = Window(reached, after) if after > reached else None
     return Windows(now, Window(after - rule.sequence.within, now), Window(after, now), gap)

@@ -17,9 +17,10 @@ import duckdb
 from detection.cli.main import app
 from detection.cli.schemas import schemas, text
 from detection.cli.settings_page import settings_page
+from detection.messages.digest import as_native, as_slack
 from detection.messages.native import native
 from detection.messages.slack import slack
-from tests.tellings import plain
+from tests.tellings import plain, storm
 
 ROOT = Path(__file__).parents[1]
 SCHEMAS = ROOT / "docs" / "schemas"
@@ -55,8 +56,13 @@ def output(command: Sequence[str]) -> bytes:
 
 
 def message_files() -> dict[str, bytes]:
-    """The files of tests/golden/messages by name: one alert in every format, indented for people."""
-    made = {"native.json": native(plain()), "slack.json": slack(plain())}
+    """The files of tests/golden/messages by name: an alert and a digest in every format, indented for people."""
+    made = {
+        "native.json": native(plain()),
+        "slack.json": slack(plain()),
+        "digest.native.json": as_native(storm()),
+        "digest.slack.json": as_slack(storm()),
+    }
     return {
         name: (json.dumps(json.loads(body), indent=2, ensure_ascii=False) + "\n").encode()
         for name, body in made.items()

@@ -2,8 +2,11 @@
 
 from datetime import datetime
 
+from detection.incidents.batch import Share
 from detection.incidents.grouping import Incident, Memory, group
+from detection.messages.digest import Digest, digest
 from detection.messages.telling import Telling, telling
+from detection.rule import Severity
 from tests.builders import ALICE, HOUR, RULE, START, TICK, account, chains, change, signal, stretch
 
 
@@ -33,3 +36,19 @@ def known(opened: datetime) -> Incident:
 def plain() -> Telling:
     """The alert of the golden messages: it opens an incident after one that is too old to be updated."""
     return told(3, incident=known(START - 30 * HOUR))
+
+
+def shared(number: int, severity: Severity = "High", pairs: int = 1, title: str = "") -> Share:
+    """What a digest is told of the alert of an incident of that number."""
+    words = (
+        title or f"actor-{number}@example.com created an API key, then hit the content filter within a minute"
+    )
+    return Share(f"al_{number}", f"in_{number:04}", number % 3 > 0, severity, words, 1, pairs, pairs)
+
+
+def storm(shares: int = 23) -> Digest:
+    """The digest of the golden messages: mostly small incidents, one of them with three alerts."""
+    told = [
+        shared(number, "High" if number % 7 == 3 else "Medium", 1 + number % 5) for number in range(shares)
+    ]
+    return digest("dg_1", START, [*told, shared(5, pairs=40), shared(5, pairs=2)], RULE)

@@ -15,8 +15,8 @@ import responses
 
 import function_app
 from detection.cli.settings_page import secrets, settings_page
-from detection.run import LONGEST_RUN
 from detection.settings import Settings, settings_from
+from detection.tell import LONGEST_RUN
 from tests.functions_host import OLDEST, Worker, ncrontab, running
 from tests.regenerate import GOLDEN, LOGS, ROOT, SETTINGS_PAGE
 
@@ -178,8 +178,9 @@ def test_mended_setting_is_read_by_the_next_run(invoked: Worker, monkeypatch: py
 
 def _records(caplog: pytest.LogCaptureFixture) -> list[dict[str, Any]]:
     """What the runs logged, each a JSON object."""
-    lines = [record.getMessage().partition(" ") for record in caplog.records if record.name == "detection"]
-    return [json.loads(text) for event, _, text in lines if event == "detection.run"]
+    lines = [record.getMessage() for record in caplog.records if record.name == "detection"]
+    told = [json.loads(text) for text in lines if text.startswith("{")]
+    return [line for line in told if line["event"] == "detection.run"]
 
 
 # ------------------------------------------------------------------------------------------------------- schedules

@@ -141,7 +141,7 @@ def test_demo_posts_where_it_is_told_to(monkeypatch: pytest.MonkeyPatch) -> None
     assert all(title in result.stdout for title in titles)
 
 
-def test_quiet_run_asks_three_queries_and_makes_three_table_requests(line: Line, azurite: str) -> None:
+def test_quiet_run_asks_three_queries_and_makes_four_table_requests(line: Line, azurite: str) -> None:
     answers: list[object] = []
     client = TableClient.from_connection_string(azurite, "quietrun", raw_response_hook=answers.append)
     quiet = datetime(2026, 6, 9, 3, tzinfo=UTC)
@@ -156,7 +156,7 @@ def test_quiet_run_asks_three_queries_and_makes_three_table_requests(line: Line,
     Job(settings, line.job.rules, AzureTable(client), lambda: after).detect(after)
 
     assert len(line.api.requests) == 3
-    assert len(answers) == 3
+    assert len(answers) == 4
 
 
 def test_environment_without_logs_says_what_to_set() -> None:

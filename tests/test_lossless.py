@@ -13,6 +13,10 @@ from time import monotonic
 
 import pytest
 
+from detection.incidents.index import Index
+from detection.incidents.table import MemoryTable
+from detection.run import run
+from detection.tell import Terms
 from tests.builders import ALICE, DAY, HOUR, RULE, START, TICK
 from tests.world import (
     Arrival,
@@ -20,6 +24,7 @@ from tests.world import (
     History,
     Plan,
     SideName,
+    Store,
     World,
     expected,
     live,
@@ -31,7 +36,7 @@ WORLDS = 250
 SOAK_WORLDS = 10_000
 BOB = "bob@example.com"
 SECOND = timedelta(seconds=1)
-TROUBLES = ("skipped", "incomplete", "crashes", "races", "conflicts", "unheard", "purged", "late")
+TROUBLES = ("skipped", "incomplete", "crashes", "races", "conflicts", "unheard", "purged", "late", "digests")
 
 
 def event(
@@ -246,6 +251,53 @@ def test_runs_whose_readings_interleave_lose_nothing(access: int) -> None:
     raced = Plan(moment, moment, signals_later=2 * minute, race=other, race_at=access)
 
     assert_kept(live(World("interleaved", rows, around(raced))))
+
+
+@pytest.mark.parametrize("dies_at", [None, 1, 2])
+@pytest.mark.parametrize("access", range(1, 25))
+def test_a_run_in_a_storm_that_was_taken_for_dead_tells_nothing_twice(
+    access: int, dies_at: int | None
+) -> None:
+    # It stands still for two hours in the middle of its batch, which the next run then seals over its head,
+    # and dies of it or not.
+    moment = START + HOUR
+    other = Plan(moment + 2 * HOUR, moment + 2 * HOUR, faults=Faults(crash=dies_at, crash_after=True))
+    stopped = Plan(moment, moment, limit=1, race=other, race_at=access)
+    later = quiet_hours(moment + 3 * HOUR, moment + 4 * HOUR)
+
+    history = live(World("stopped", small_story(), [Plan(START, START), stopped, *later], storm=0))
+
+    assert_kept(history)
+
+
+@pytest.mark.parametrize("after", [False, True], ids=["before", "after"])
+@pytest.mark.parametrize("write", range(1, 7))
+def test_a_crash_at_any_write_of_a_storm_loses_and_repeats_no_message(write: int, after: bool) -> None:
+    dying = Plan(START + HOUR, START + HOUR, limit=2, faults=Faults(crash=write, crash_after=after))
+
+    history = live(World("storm", small_story(), hours_around(dying), storm=1))
+
+    assert history.figures["crashes"] == 1
+    assert history.figures["digests"] > 0
+    assert_kept(history)
+
+
+def test_a_lateness_that_is_raised_does_not_repeat_what_memory_has_let_go() -> None:
+    table, rows = MemoryTable(), [(one, one.row()) for one in small_story()]
+    pairs = 0
+    for hours in range(24 * 8):
+        now = START + hours * HOUR
+        lateness = RULE.lateness if hours < 24 * 7 else 7 * DAY
+        record, _ = run(
+            RULE,
+            now,
+            Store(Plan(now, now), rows, lambda: START),
+            Index(table, RULE.folder, f"run {hours}"),
+            Terms(lateness=lateness),
+        )
+        pairs += record.new_pairs
+
+    assert pairs == 8
 
 
 def test_a_clock_that_went_back_does_not_hide_what_is_marked() -> None:

@@ -38,7 +38,7 @@ def put(table: MemoryTable, *deliveries: Delivery) -> None:
 
 
 def waiting(outbox: Outbox) -> list[Delivery]:
-    return [queued.delivery for queued in outbox.waiting()]
+    return [queued.delivery for queued in outbox.waiting("soc")]
 
 
 def test_delivery_waits_as_it_was_queued(table: MemoryTable, outbox: Outbox) -> None:
@@ -72,7 +72,7 @@ def test_rules_have_outboxes_of_their_own(table: MemoryTable) -> None:
 
 def test_claim_counts_the_attempt_and_hides_until_it_ends(table: MemoryTable, outbox: Outbox) -> None:
     put(table, delivery())
-    (queued,) = outbox.waiting()
+    (queued,) = outbox.waiting("soc")
     claimed = outbox.claim(queued, START + MINUTE)
     assert claimed.delivery == replace(delivery(), attempt=1, due=START + MINUTE)
     assert waiting(outbox) == [claimed.delivery]
@@ -80,7 +80,7 @@ def test_claim_counts_the_attempt_and_hides_until_it_ends(table: MemoryTable, ou
 
 def test_two_cannot_claim_the_same(table: MemoryTable, outbox: Outbox) -> None:
     put(table, delivery())
-    (queued,) = outbox.waiting()
+    (queued,) = outbox.waiting("soc")
     outbox.claim(queued, START + MINUTE)
     with pytest.raises(Conflict):
         Outbox(table, RULE).claim(queued, START + MINUTE)
@@ -88,7 +88,7 @@ def test_two_cannot_claim_the_same(table: MemoryTable, outbox: Outbox) -> None:
 
 def test_sent_message_is_gone(table: MemoryTable, outbox: Outbox) -> None:
     put(table, delivery())
-    (queued,) = outbox.waiting()
+    (queued,) = outbox.waiting("soc")
     outbox.sent(outbox.claim(queued, START + MINUTE))
     assert waiting(outbox) == []
     assert list(outbox.dead()) == []
@@ -96,16 +96,16 @@ def test_sent_message_is_gone(table: MemoryTable, outbox: Outbox) -> None:
 
 def test_message_put_off_is_due_later(table: MemoryTable, outbox: Outbox) -> None:
     put(table, delivery())
-    (queued,) = outbox.waiting()
+    (queued,) = outbox.waiting("soc")
     outbox.later(outbox.claim(queued, START + MINUTE), START + 5 * MINUTE)
     assert waiting(outbox) == [replace(delivery(), attempt=1, due=START + 5 * MINUTE)]
 
 
 def test_whose_claim_was_taken_over_cannot_put_it_off(table: MemoryTable, outbox: Outbox) -> None:
     put(table, delivery())
-    (queued,) = outbox.waiting()
+    (queued,) = outbox.waiting("soc")
     mine = outbox.claim(queued, START + MINUTE)
-    (seen,) = outbox.waiting()
+    (seen,) = outbox.waiting("soc")
     theirs = outbox.claim(seen, START + 2 * MINUTE)
     with pytest.raises(Conflict):
         outbox.later(mine, START)
@@ -114,7 +114,7 @@ def test_whose_claim_was_taken_over_cannot_put_it_off(table: MemoryTable, outbox
 
 def test_buried_message_is_a_dead_letter_with_its_reason(table: MemoryTable, outbox: Outbox) -> None:
     put(table, delivery(1), delivery(2))
-    queued, _ = outbox.waiting()
+    queued, _ = outbox.waiting("soc")
     claimed = outbox.claim(queued, START + MINUTE)
     outbox.bury(claimed, "HTTP 410")
     (dead,) = outbox.dead()
@@ -122,9 +122,35 @@ def test_buried_message_is_a_dead_letter_with_its_reason(table: MemoryTable, out
     assert waiting(outbox) == [delivery(2)]
 
 
+def test_whose_claim_was_taken_over_cannot_bury_it(table: MemoryTable, outbox: Outbox) -> None:
+    put(table, delivery())
+    (queued,) = outbox.waiting("soc")
+    mine = outbox.claim(queued, START + MINUTE)
+    (seen,) = outbox.waiting("soc")
+    outbox.sent(outbox.claim(seen, START + 2 * MINUTE))
+    with pytest.raises(Conflict):
+        outbox.bury(mine, "HTTP 410")
+    assert list(outbox.dead()) == []
+
+
+def test_destinations_are_those_that_something_waits_for(table: MemoryTable) -> None:
+    put(table, *(delivery(commit, name) for commit in (1, 2) for name in ("soc", "pager")))
+    table.write("another-rule", [queue(delivery(1, "chat"))])
+    assert Outbox(table, RULE, "another-rule").destinations() == ["chat", "pager", "soc"]
+    assert Outbox(table, RULE).destinations() == ["pager", "soc"]
+
+
+def test_name_that_begins_like_another_is_a_destination_of_its_own(
+    table: MemoryTable, outbox: Outbox
+) -> None:
+    put(table, delivery(1, "soc"), delivery(2, "soc-2"), delivery(3, "soc2"))
+    assert outbox.destinations() == ["soc", "soc-2", "soc2"]
+    assert [one.commit for one in waiting(outbox)] == [1]
+
+
 def test_long_reason_is_cut(table: MemoryTable, outbox: Outbox) -> None:
     put(table, delivery())
-    (queued,) = outbox.waiting()
+    (queued,) = outbox.waiting("soc")
     outbox.bury(queued, "x" * 100_000)
     (dead,) = outbox.dead()
     assert dead.reason == "x" * 1_000
@@ -132,7 +158,7 @@ def test_long_reason_is_cut(table: MemoryTable, outbox: Outbox) -> None:
 
 def test_revived_message_waits_as_if_never_tried(table: MemoryTable, outbox: Outbox) -> None:
     put(table, delivery())
-    (queued,) = outbox.waiting()
+    (queued,) = outbox.waiting("soc")
     outbox.bury(outbox.claim(queued, START + MINUTE), "HTTP 410")
     (dead,) = outbox.dead()
     outbox.revive(dead, START + 9 * MINUTE)

@@ -16,8 +16,9 @@ from detection.incidents.alert import Alert
 from detection.incidents.grouping import Incident
 from detection.incidents.index import Index
 from detection.incidents.table import MemoryTable
+from detection.record import Record
 from detection.rule import Rule, default_rule, load_rule
-from detection.run import Record, run
+from detection.run import run
 from detection.sources.files import Files
 from detection.timestamps import moment
 

@@ -4,9 +4,11 @@ Changes and signals happen, and their rows arrive in a log store up to the laten
 with the real index on the real table in memory, is executed about once an hour, and things go wrong:
 runs are skipped for an hour or for days, get half an answer, die between two writes, race each other,
 do not hear that a write succeeded, wake up on a clock that went back. What was told is what the table
-took; what should have been told is a nested loop over all events by their own time.
+took; what should have been told is a nested loop over all events by their own time. Every alert must be in
+exactly one message, its own or a digest.
 """
 
+import json
 from bisect import bisect_left
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
@@ -18,13 +20,16 @@ from typing import Literal
 
 from detection.errors import Incomplete, ServiceError
 from detection.events import Logs, Row
+from detection.incidents.batch import Share
 from detection.incidents.grouping import ALERTS_PER_INCIDENT, EVENTS_PER_PART, Incident, Verdict
 from detection.incidents.index import Index
 from detection.incidents.keys import Key
-from detection.incidents.outbox import Delivery
+from detection.incidents.outbox import Delivery, Outbox
 from detection.incidents.table import Conflict, Delete, Entity, MemoryTable, Operation, Table
+from detection.matches import Matches
 from detection.rule import Rule
-from detection.run import Terms, run
+from detection.run import run
+from detection.tell import Terms
 from detection.window import Windows
 from tests.builders import DAY, HOUR, RULE, TICK, account, change_row, logs, signal_row
 
@@ -101,7 +106,8 @@ class Plan:
 class World:
     """All that happens: rows, runs, and how often a run was skipped that should have been.
 
-    The first run and the last two are never faulty. No row arrives more than `lateness` late.
+    The first run and the last two are never faulty. No row arrives more than `lateness` late. More than
+    `storm` alerts in a run are told in one digest.
     """
 
     name: str
@@ -109,6 +115,7 @@ class World:
     plans: Sequence[Plan]
     skipped: int = 0
     lateness: timedelta = RULE.lateness
+    storm: int | None = None
 
 
 # ------------------------------------------------------------------------------------- the log store and the table
@@ -241,10 +248,10 @@ class WitnessedIndex(Index):
         self._history = history
         self._store = store
 
-    def commit(self, verdict: Verdict, deliveries: Sequence[Delivery] = ()) -> None:
+    def commit(self, verdict: Verdict, telling: Sequence[Operation] = ()) -> None:
         before = self._witnessed.effects
         try:
-            super().commit(verdict, deliveries)
+            super().commit(verdict, telling)
         finally:
             if self._witnessed.effects > before:
                 self._history.saw(self._store)
@@ -281,11 +288,11 @@ def _execute(history: History, plan: Plan, rows: Sequence[tuple[Arrival, Row]], 
     table = FaultyTable(history.table, plan.faults, race if plan.race else None, plan.race_at)
     store = Store(plan, rows, lambda: history.read)
     index = WitnessedIndex(table, token, history, store)
-    terms = Terms(lateness=history.world.lateness)
+    terms = Terms(_alone, _together, history.world.storm, history.world.lateness, part=plan.limit)
     history.figures["runs"] += 1
     history.peak = max(history.peak, plan.now)
     try:
-        run(RULE, plan.now, store, index, plan.limit, terms)
+        run(RULE, plan.now, store, index, terms)
     except Crash:
         history.figures["crashes"] += 1
     except Incomplete:
@@ -299,6 +306,22 @@ def _execute(history: History, plan: Plan, rows: Sequence[tuple[Arrival, Row]], 
     finally:
         history.figures.update(table.figures)
         history.saw(store)
+
+
+def _alone(verdict: Verdict, found: Matches) -> list[Delivery]:
+    """The message of one alert: in this world, its name."""
+    assert verdict.alert
+    now, alert = found.windows.now, verdict.alert
+    return [_message(alert.incident, verdict.memory.commits, [alert.alert], now)]
+
+
+def _together(batch: str, began: datetime, shares: Sequence[Share]) -> list[Delivery]:
+    """The message of several: their names."""
+    return [_message(f"digest {batch}", 1, [share.alert for share in shares], began)]
+
+
+def _message(line: str, commit: int, alerts: Sequence[str], now: datetime) -> Delivery:
+    return Delivery(f"{line} {commit}", "soc", line, commit, json.dumps(alerts).encode(), now, now)
 
 
 def _close(history: History, actor: str) -> None:
@@ -345,6 +368,23 @@ def published(world: World, complete: Sequence[datetime]) -> Counter[Told]:
 
 def _problems(history: History) -> list[str]:
     """What contradicts the promise, in words; nothing if it was kept."""
+    return [*_pair_problems(history), *_message_problems(history)]
+
+
+def _message_problems(history: History) -> list[str]:
+    """Every alert is in one message, and nothing is left of the batches but their seals."""
+    messages = [one.delivery for one in Outbox(history.table, RULE.folder).waiting("soc")]
+    history.figures["digests"] += sum(one.incident.startswith("digest") for one in messages)
+    told = sorted(name for one in messages for name in json.loads(one.body))
+    rows = history.table.scan(RULE.folder, "s|", "s}")
+    problems = ["a share is left behind"] * any("sealed" not in row.values for row in rows)
+    if told != sorted(alert.alert for alert in history.index.alerts()):
+        problems.append("an alert is in no message, or in two")
+    return problems
+
+
+def _pair_problems(history: History) -> list[str]:
+    """Every pair is told once, and the incidents add up."""
     wanted = expected(history.world)
     alerts = list(history.index.alerts())
     written = sum(alert.counts.pairs for alert in alerts)
@@ -433,7 +473,8 @@ def random_world(seed: int, size: int = 1) -> World:
     ticks = _ticks(start, start + length + lateness, random)
     rows = _rows(ticks, length, lateness, size, random)
     plans, skipped = _plans(ticks, rows, random)
-    return World(f"world {seed}", rows, plans, skipped, lateness)
+    storm = random.choice((None, None, 0, 1, 2))
+    return World(f"world {seed}", rows, plans, skipped, lateness, storm)
 
 
 def _flood(seed: int, start: datetime, random: Random) -> World:

@@ -7,6 +7,7 @@ import typer
 
 from detection.cli.environment import job
 from detection.cli.output import say
+from detection.deliver import Attempt
 
 
 def deliver(
@@ -16,13 +17,14 @@ def deliver(
     present = job()
     if retry_dead:
         say(f"{present.revive()} dead letters are due again")
-    attempts = list(present.deliver())
+    attempts = present.deliver(report=_say)
     failed = [attempt for attempt in attempts if not attempt.outcome.sent]
-    for attempt in failed:
-        reason = attempt.outcome.dead or attempt.outcome.reason
-        say(
-            f"not sent: {attempt.delivery.id} to {attempt.delivery.destination}, attempt {attempt.delivery.attempt}: {reason}"
-        )
     print(f"{len(attempts) - len(failed)} sent, {len(failed)} failed")
     if failed:
         sys.exit(1)
+
+
+def _say(attempt: Attempt) -> None:
+    if not attempt.outcome.sent:
+        one, reason = attempt.delivery, attempt.outcome.dead or attempt.outcome.reason
+        say(f"not sent: {one.id} to {one.destination}, attempt {one.attempt}: {reason}")

@@ -14,16 +14,16 @@ from detection.cli.options import AlertFormat
 from detection.cli.output import progress, say, write_alert
 from detection.cli.story import write_logs
 from detection.cli.summary import summary
-from detection.deliver import drain
+from detection.deliver import Attempt, Destination, deliver
 from detection.errors import ConfigurationError
 from detection.incidents.outbox import Outbox
 from detection.incidents.table import MemoryTable
 from detection.job import PATIENCE, render_for
 from detection.replay import Replayed, compare, moments, replay
 from detection.rule import Rule, default_rule, load_rule
-from detection.run import Terms
 from detection.settings import Webhook, settings_from
 from detection.sources.files import Files
+from detection.tell import Terms
 from detection.webhook import WebhookDestination
 
 BEGIN = datetime(2026, 6, 8, tzinfo=UTC)
@@ -73,10 +73,13 @@ def _run(logs: Path, webhooks: Sequence[Webhook]) -> None:
 
 
 def _post(outbox: Outbox, webhooks: Sequence[Webhook]) -> None:
-    destinations = {webhook.name: WebhookDestination(webhook) for webhook in webhooks}
-    for attempt in drain(outbox, destinations, clock, time.sleep, PATIENCE):
-        if not attempt.outcome.sent:
-            say(f"not posted: {attempt.outcome.dead or attempt.outcome.reason}")
+    destinations: dict[str, Destination] = {webhook.name: WebhookDestination(webhook) for webhook in webhooks}
+    deliver(outbox, destinations, clock, time.sleep, PATIENCE, _say)
+
+
+def _say(attempt: Attempt) -> None:
+    if not attempt.outcome.sent:
+        say(f"not posted: {attempt.outcome.dead or attempt.outcome.reason}")
 
 
 def _published(rule: Rule) -> Rule:

@@ -1,4 +1,4 @@
-"""`runs`: the last runs, and how long ago the last complete one was."""
+"""`runs`: the last runs, how long ago the last complete one was, and why later ones were not."""
 
 import sys
 from typing import Annotated
@@ -8,23 +8,33 @@ import typer
 from detection.cli.environment import clock, job
 from detection.cli.options import Format
 from detection.cli.output import say, write_rows
-from detection.cli.summary import run_row
+from detection.cli.summary import run_row, standing
 
-COLUMNS = ["rule", "at", "changes", "signals", "chains", "pairs", "new_pairs", "alerts", "gap"]
+COLUMNS = [
+    "rule",
+    "at",
+    "outcome",
+    "changes",
+    "signals",
+    "chains",
+    "pairs",
+    "new_pairs",
+    "alerts",
+    "gap",
+    "reason",
+]
 
 
 def runs(
     last: Annotated[int, typer.Option(min=1, help="How many of each rule.")] = 10,
     form: Annotated[Format, typer.Option("--format", help="A JSON object is a line.")] = Format.table,
 ) -> None:
-    """List the last complete runs, the newest first; exit code 1 if a rule has had none."""
+    """List the last runs, the newest first, and why those that failed did; exit code 1 if a rule's last run failed."""
     present = job()
-    write_rows((run_row(record) for record in present.records(last)), COLUMNS, form)
-    ages = present.ages(clock())
-    for rule, age in ages.items():
-        say(
-            f"{rule}: "
-            + (f"the last complete run was {age} ago" if age is not None else "no complete run yet")
-        )
-    if None in ages.values():
+    records, ages = present.records(last), present.ages(clock())
+    write_rows(map(run_row, records), COLUMNS, form)
+    standings = [standing(rule, age, records) for rule, age in ages.items()]
+    for one in standings:
+        say(one.text)
+    if not all(one.good for one in standings):
         sys.exit(1)

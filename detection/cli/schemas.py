@@ -9,10 +9,12 @@ from pydantic import TypeAdapter
 from detection.incidents.alert import Alert
 from detection.job import KnownIncident
 from detection.kql import queries
+from detection.messages import digest
 from detection.messages.native import MESSAGE
+from detection.record import RECORD, Failure, Record
+from detection.report import FailedDelivery
 from detection.rows import BEYOND
 from detection.rule import KqlType, Rule, RuleStatus, default_rule, load_rule, rule_names
-from detection.run import Record
 
 DIALECT = "https://json-schema.org/draft/2020-12/schema"
 
@@ -52,7 +54,14 @@ def _described(rules: list[Rule]) -> Iterator[tuple[str, str, Schema]]:
     yield "alert", "A line of `replay --format json`, with `pairs` where --pairs is given", alert(rules)
     yield "native", "The body that a webhook of the format `native` gets", message(rules)
     yield "rule", "A line of `rules --format json`", _closed(TypeAdapter(RuleStatus).json_schema())
+    yield "digest", "The body that a webhook of the format `native` gets in an alert storm", _digest()
     yield "run", "A line of `run --format json`: the record of a run", _closed(_written(Record))
+    yield "line.run", "The log line of every run, complete or failed", _line("detection.run", _run_lines())
+    yield (
+        "line.delivery",
+        "The log line of every attempt at a message that failed",
+        _line("detection.delivery", _written(FailedDelivery)),
+    )
     yield "incident", "The object of `incidents show ID --format json`", _closed(_written(KnownIncident))
     yield "query", "The object of `query --format json`", _query(load_rule(default_rule()))
 
@@ -98,6 +107,23 @@ def message(rules: list[Rule]) -> Schema:
         "pairs": {"type": "array", "items": pair},
     }
     return schema
+
+
+def _digest() -> Schema:
+    return _closed(digest.MESSAGE.json_schema(mode="serialization"))
+
+
+def _run_lines() -> Schema:
+    return RECORD.json_schema(mode="serialization")
+
+
+def _line(event: str, schema: Schema) -> Schema:
+    """What is logged, with the event's name among its fields."""
+    shapes = [schema["$defs"][one.__name__] for one in (Record, Failure)] if "oneOf" in schema else [schema]
+    for shape in shapes:
+        shape["properties"] = {"event": {"const": event, "type": "string"}, **shape["properties"]}
+        shape["required"] = ["event", *shape["required"], *(["outcome"] if "oneOf" in schema else [])]
+    return _closed(schema)
 
 
 def _query(rule: Rule) -> Schema:

@@ -1,12 +1,14 @@
 """What a series of runs comes to, in a few lines."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import timedelta
 
 from detection.job import KnownIncident
 from detection.messages.text import inert, lines, many
+from detection.record import Failure, Record, moment_of
 from detection.replay import Comparison, Replayed
 from detection.rule import Rule, load_rule
-from detection.run import Record
 from detection.timestamps import iso
 
 
@@ -66,7 +68,7 @@ def _comparison(rule: Rule, compared: Comparison) -> list[str]:
 def record_lines(record: Record) -> list[str]:
     """A run in a few lines: what it read, what it told, what it held back."""
     windows, held = record.windows, record.held_back
-    told = f"{record.new_pairs:,} new, {len(record.alerts):,} alerts"
+    told = f"{record.new_pairs:,} new, {record.told:,} alerts"
     outside = f"{held.too_late:,} too late, {held.waiting:,} ahead of now"
     return [
         f"{record.rule}, run of {iso(windows.now)}",
@@ -81,20 +83,48 @@ def record_lines(record: Record) -> list[str]:
     ]
 
 
-def run_row(record: Record) -> dict[str, object]:
+def run_row(record: Record | Failure) -> dict[str, object]:
     """A run as a row of a table."""
+    row = {"rule": record.rule, "at": iso(moment_of(record)), "outcome": record.outcome}
+    if isinstance(record, Failure):
+        counts = ("changes", "signals", "chains", "pairs", "new_pairs", "alerts")
+        return row | dict.fromkeys(counts) | {"gap": "", "reason": f"{record.error}: {record.reason}"}
     gap = record.windows.gap
-    return {
-        "rule": record.rule,
-        "at": iso(record.windows.now),
+    return row | {
         "changes": record.changes,
         "signals": record.signals,
         "chains": record.chains,
         "pairs": record.pairs,
         "new_pairs": record.new_pairs,
-        "alerts": len(record.alerts),
+        "alerts": record.told,
         "gap": f"{iso(gap.after)} to {iso(gap.until)}" if gap and gap.until else "",
+        "reason": "",
     }
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """How a rule stands, in a line; good if its last run was complete."""
+
+    text: str
+    good: bool
+
+
+def standing(rule: str, age: timedelta | None, records: Sequence[Record | Failure]) -> Standing:
+    """When a rule was last read to the end, and why not since; `records` are the newest first."""
+    text = f"{rule}: " + (
+        f"the last complete run was {age} ago" if age is not None else "no complete run yet"
+    )
+    failures: list[Failure] = []
+    for record in (one for one in records if one.rule == rule):
+        if not isinstance(record, Failure):
+            break
+        failures.append(record)
+    if not failures:
+        return Standing(text, good=age is not None)
+    last = failures[0]
+    why = f"; since then {many(len(failures), 'run')} failed, the last at {iso(last.now)}: {last.error}: {inert(last.reason)}"
+    return Standing(text + why, good=False)
 
 
 def incident_lines(known: KnownIncident) -> list[str]:

@@ -118,10 +118,10 @@ class AzureTable:
 
     def _without_missing(self, partition: str, operations: Sequence[Operation]) -> list[Operation]:
         """The operations without Deletes of no row: for one of them, the service refuses them all."""
-        missing = {operation.row for operation in operations if isinstance(operation, Delete)}
+        missing = {one.row for one in operations if isinstance(one, Delete) and not one.version}
         missing -= self._existing(partition, missing)
         if not missing:
-            raise Conflict("a row that was to be replaced is gone") from None
+            raise Conflict("a row that was to be changed is gone") from None
         return [operation for operation in operations if operation.row not in missing]
 
     def _existing(self, partition: str, rows: set[str]) -> set[str]:
@@ -164,10 +164,13 @@ def _sent(partition: str, operation: Operation) -> Sent:
         case Put(values=values):
             return "upsert", _typed(values) | keys, {"mode": UpdateMode.REPLACE}
         case Replace(values=values, version=version):
-            condition = {"etag": version, "match_condition": MatchConditions.IfNotModified}
-            return "update", _typed(values) | keys, {"mode": UpdateMode.REPLACE, **condition}
-        case Delete():
-            return "delete", keys, {}
+            return "update", _typed(values) | keys, {"mode": UpdateMode.REPLACE, **_unmodified(version)}
+        case Delete(version=version):
+            return "delete", keys, _unmodified(version) if version else {}
+
+
+def _unmodified(version: str) -> Mapping[str, Any]:
+    return {"etag": version, "match_condition": MatchConditions.IfNotModified}
 
 
 def _typed(values: Mapping[str, Value]) -> dict[str, Any]:

@@ -8,8 +8,8 @@ One partition per rule folder. Rows of a key share a prefix with the key's hash:
     k|<hash>|m|<day>|<side>|<commit>|<part>  marks of that side's events of that day
     p|<day>|<hash>                           the key has marks of that day; they go when the day goes
     e|<day>|<hash>|<commit>|<number>         an alert of that day and its incident; they go when they are old
-    r|<now>                                  the record of a run
-    w                                        the watermark, and how many runs were complete
+    r|<now>[|failed]                         the record of a run
+    w                                        the watermark, how many runs were complete, what memory has kept
 
 Every transaction of a key writes its head, whose version is the lock: of two runs that judge one key at
 the same time, one commits and the other judges again. The watermark is the last write of a run.
@@ -20,14 +20,15 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from hashlib import sha256
 from itertools import islice
+from typing import Literal
 
 from pydantic import TypeAdapter
 
 from detection.errors import ConfigurationError
 from detection.incidents.alert import Alert
+from detection.incidents.batch import Batch, RenderDigest, seal_left_behind
 from detection.incidents.grouping import Classification, Incident, Mark, Memory, Verdict
 from detection.incidents.keys import Key
-from detection.incidents.outbox import Delivery, queue
 from detection.incidents.packing import ROW_SIZE, chunks, joined, split
 from detection.incidents.table import (
     OPERATIONS,
@@ -64,6 +65,8 @@ class Index:
         self._partition = rule
         self._token = token
         self._readings = 1
+        self._batches = 0
+        self.kept: datetime | None = None  # memory is whole from here on; None: it has let nothing go
         self.run = 1  # one more than the runs that were complete when this one began
         self._seen: Entity | None = None  # the watermark's row as this run has seen it
 
@@ -90,6 +93,8 @@ class Index:
             msg = f"the incident table has schema {schema}, this version knows {SCHEMA}: update the job"
             raise ConfigurationError(msg)
         self.run = int(self._seen.values["runs"]) + 1
+        kept = self._seen.values.get("kept")
+        self.kept = moment(str(kept)) if kept else None
         return _watermark(self._seen)
 
     def recall(self, key: Key) -> Memory:
@@ -107,25 +112,41 @@ class Index:
                 marks[rest[1]].update(_marks(entity.values))
         return replace(memory, changes=frozenset(marks["changes"]), signals=frozenset(marks["signals"]))
 
-    def commit(self, verdict: Verdict, deliveries: Sequence[Delivery] = ()) -> None:
-        """Commits a verdict with the messages that tell it, all of it or nothing.
+    def commit(self, verdict: Verdict, telling: Sequence[Operation] = ()) -> None:
+        """Commits a verdict with what tells it (deliveries, or a share of a batch), all of it or nothing.
 
         Raises Conflict when the key has changed since it was recalled: recall it and judge again.
         """
         memory = verdict.memory
         memory = replace(memory, writer=self.writer, run=self.run)
         try:
-            self._table.write(self._partition, [*_operations(verdict, memory), *map(queue, deliveries)])
+            self._table.write(self._partition, [*_operations(verdict, memory), *telling])
         except Conflict:
             # It may have happened, and only the answer been lost on the way.
             head = self._table.get(self._partition, _prefix(memory.key) + "h")
             if head is None or not _same_commit(_of_head(head, memory.key), memory):
                 raise
 
-    def finish(self, now: datetime, record: bytes) -> None:
-        """The last write of a complete run: its record, and the watermark, which only moves forward."""
+    def batch(self, now: datetime) -> Batch:
+        """A new batch of this run, for alerts that are told together."""
+        self._batches += 1
+        ours = sha256(self._token.encode()).hexdigest()[:12]
+        return Batch(self._table, self._partition, f"{_sortable(now)}-{ours}-{self._batches}", now)
+
+    def seal_left_behind(self, before: datetime, render: RenderDigest) -> None:
+        """Tells what runs from before a moment left in batches when they died."""
+        seal_left_behind(self._table, self._partition, before, render)
+
+    def finish(self, now: datetime, record: bytes, keep: datetime | None = None) -> None:
+        """The last write of a complete run: its record, and the watermark, which only moves forward.
+
+        `keep` says from which day on memory stays whole: what `purge` of that moment leaves.
+        """
         written: list[Operation] = [Put(f"r|{_sortable(now)}", split(record))]
+        kept = _whole_from(keep) if keep else None
+        kept = max(filter(None, (kept, self.kept)), default=None)
         values: dict[str, Value] = {"now": iso(now), "runs": self.run, "schema": SCHEMA}
+        values |= {"kept": iso(kept)} if kept else {}
         if self._seen is None:
             written.append(Insert("w", values))
         elif _watermark(self._seen) < now:
@@ -134,7 +155,7 @@ class Index:
             self._table.write(self._partition, written)
         except Conflict:  # another run finished in between; look again how far it came
             self.watermark()
-            self.finish(now, record)
+            self.finish(now, record, keep)
 
     def incidents(self) -> Iterator[tuple[Key, Incident]]:
         """Every incident with its key, key by key."""
@@ -156,9 +177,9 @@ class Index:
         """The records of the runs that are kept, the oldest first."""
         return [joined(entity.values) for entity in self._table.scan(self._partition, "r|", "r}")]
 
-    def note(self, now: datetime, record: bytes) -> None:
-        """Keeps the record of a run that moves no watermark: one over a gap."""
-        self._table.write(self._partition, [Put(f"r|{_sortable(now)}", split(record))])
+    def note(self, now: datetime, record: bytes, kind: Literal["gap", "failed"]) -> None:
+        """Keeps the record of a run that moves no watermark: one over a gap, or one that failed."""
+        self._table.write(self._partition, [Put(f"r|{_sortable(now)}|{kind}", split(record))])
 
     def close(self, key: Key, classification: Classification = "undetermined", note: str = "") -> None:
         """Closes the key's newest incident: it takes no more alerts. Raises Conflict, as `commit` does."""
@@ -173,9 +194,10 @@ class Index:
         """Removes the marks of days that end before the moment, at most `limit` rows; returns how many.
 
         `before` is where the changes window of the *watermark* begins: an outage must not forget.
-        A day is kept on top, for a clock that goes back.
+        A day is kept on top, for a clock that goes back. `finish` says beforehand what will be left: no later
+        run reads behind that, even if its settings ask for it.
         """
-        last = f"p|{_day(before - timedelta(days=1))}"
+        last = f"p|{_day(_whole_from(before))}"
         removed = 0
         for entity in self._table.scan(self._partition, "p|", last):
             _, day, digest = entity.row.split("|")
@@ -282,6 +304,11 @@ def _prefix(key: Key) -> str:
 def _digest(key: Key) -> str:
     """Keys hold hostile text of any length; their hash can always be a row's name."""
     return sha256(_KEY.dump_json(key)).hexdigest()[:32]
+
+
+def _whole_from(before: datetime) -> datetime:
+    """The beginning of the first day whose marks a purge leaves."""
+    return (before - timedelta(days=1)).astimezone(UTC).replace(hour=0, minute=0, second=0, microsecond=0)
 
 
 def _day(time: datetime) -> str:

@@ -22,8 +22,11 @@ def by_key(chains: Iterable[Chain], rule: Rule) -> dict[Key, list[Chain]]:
     return keys
 
 
-def identity(kind: Literal["al", "in"], rule: Rule, key: Key, number: int) -> str:
-    """A stable id from committed state alone: the rule's folder, the key, and a number that only commits raise."""
+def identity(kind: Literal["al", "dg", "in"], rule: Rule, key: Key, number: int | str) -> str:
+    """A stable id from committed state alone: the rule's folder, the key, and a number that only commits raise.
+
+    A digest has its batch's name instead of a number.
+    """
     text = json.dumps([kind, rule.folder, key, number])
     return f"{kind}_{sha256(text.encode()).hexdigest()[:20]}"
 

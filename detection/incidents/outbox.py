@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 
 from detection.incidents.packing import joined, split
-from detection.incidents.table import Delete, Entity, Insert, Put, Replace, Table
+from detection.incidents.table import Conflict, Delete, Entity, Insert, Put, Replace, Table
 from detection.timestamps import iso, moment
 
 
@@ -41,6 +41,7 @@ class Delivery:
 class Dead:
     """A delivery that was given up."""
 
+    rule: str
     delivery: Delivery
     reason: str
 
@@ -49,6 +50,7 @@ class Dead:
 class Queued:
     """A delivery as it stands in the table."""
 
+    rule: str
     delivery: Delivery
     row: str
     version: str
@@ -60,50 +62,66 @@ def queue(delivery: Delivery) -> Insert:
 
 
 class Outbox:
-    """The outbox of one rule. Every call may raise ServiceError; the changing ones raise Conflict when
+    """The outbox of some rules. Every call may raise ServiceError; the changing ones raise Conflict when
     somebody else has changed the row in between.
     """
 
-    def __init__(self, table: Table, rule: str) -> None:
+    def __init__(self, table: Table, *rules: str) -> None:
         self._table = table
-        self._partition = rule
+        self._rules = rules
 
-    def waiting(self) -> Iterator[Queued]:
-        """Everything not yet sent, each destination's and incident's messages in their order."""
-        for entity in self._table.scan(self._partition, "d|", "d}"):
-            yield Queued(_delivery(entity), entity.row, entity.version)
+    def destinations(self) -> list[str]:
+        """The names of the destinations for which something waits, also of those that are no longer known."""
+        return sorted({name for rule in self._rules for name in self._destinations(rule)})
+
+    def waiting(self, destination: str) -> Iterator[Queued]:
+        """Everything not yet sent to a destination, each incident's messages in their order."""
+        for rule in self._rules:
+            for entity in self._table.scan(rule, f"d|{destination}|", f"d|{destination}}}"):
+                yield Queued(rule, _delivery(entity), entity.row, entity.version)
 
     def claim(self, queued: Queued, until: datetime) -> Queued:
         """Takes a delivery for this process until the moment: nobody else sends it before."""
         claimed = replace(queued.delivery, due=until, attempt=queued.delivery.attempt + 1)
-        self._table.write(self._partition, [Replace(queued.row, _values(claimed), queued.version)])
-        entity = self._table.get(self._partition, queued.row)
-        return replace(queued, delivery=claimed, version=entity.version if entity else queued.version)
+        self._table.write(queued.rule, [Replace(queued.row, _values(claimed), queued.version)])
+        entity = self._table.get(queued.rule, queued.row)
+        if entity is None or _delivery(entity) != claimed:
+            raise Conflict("the claim ended before it was seen")
+        return replace(queued, delivery=claimed, version=entity.version)
 
     def sent(self, queued: Queued) -> None:
-        """Settles a delivery: it is out of the outbox."""
-        self._table.write(self._partition, [Delete(queued.row)])
+        """Settles a delivery: it is out of the outbox, whoever has claimed it since."""
+        self._table.write(queued.rule, [Delete(queued.row)])
 
     def later(self, queued: Queued, due: datetime) -> None:
         """Puts a claimed delivery back until it is due again."""
         again = replace(queued.delivery, due=due)
-        self._table.write(self._partition, [Replace(queued.row, _values(again), queued.version)])
+        self._table.write(queued.rule, [Replace(queued.row, _values(again), queued.version)])
 
     def bury(self, queued: Queued, reason: str) -> None:
         """Gives a delivery up: it leaves the outbox, and the next of its line may go."""
         dead = {**_values(queued.delivery), "reason": reason[:1_000]}
-        self._table.write(self._partition, [Delete(queued.row), Put("x" + queued.row[1:], dead)])
+        self._table.write(queued.rule, [Delete(queued.row, queued.version), Put("x" + queued.row[1:], dead)])
 
     def dead(self) -> Iterator[Dead]:
         """What was given up."""
-        for entity in self._table.scan(self._partition, "x|", "x}"):
-            yield Dead(_delivery(entity), str(entity.values["reason"]))
+        for rule in self._rules:
+            for entity in self._table.scan(rule, "x|", "x}"):
+                yield Dead(rule, _delivery(entity), str(entity.values["reason"]))
 
     def revive(self, dead: Dead, now: datetime) -> None:
         """Puts a dead letter back into the outbox, as if never tried."""
         place = _place(dead.delivery)
         fresh = replace(dead.delivery, attempt=0, due=now)
-        self._table.write(self._partition, [Delete(f"x|{place}"), Put(f"d|{place}", _values(fresh))])
+        self._table.write(dead.rule, [Delete(f"x|{place}"), Put(f"d|{place}", _values(fresh))])
+
+    def _destinations(self, rule: str) -> Iterator[str]:
+        """One request for each destination, and one more: the first row behind the one before."""
+        behind = "d|"
+        while first := next(self._table.scan(rule, behind, "d}"), None):
+            name = first.row.split("|")[1]
+            yield name
+            behind = f"d|{name}}}"
 
 
 def _place(delivery: Delivery) -> str:

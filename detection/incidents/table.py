@@ -11,6 +11,7 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import count
+from threading import Lock
 from typing import Protocol
 
 from detection.errors import ServiceError
@@ -68,9 +69,10 @@ class Put:
 
 @dataclass(frozen=True, slots=True)
 class Delete:
-    """Removes a row; a row that is not there is no error."""
+    """Removes a row; a row that is not there is no error. With a version, it must still have that one."""
 
     row: str
+    version: str | None = None
 
 
 Operation = Insert | Replace | Put | Delete
@@ -98,6 +100,7 @@ class MemoryTable:
     def __init__(self) -> None:
         self._partitions: dict[str, dict[str, Entity]] = {}
         self._versions = count(1)
+        self._one_at_a_time = Lock()
 
     def get(self, partition: str, row: str) -> Entity | None:
         return self._partitions.get(partition, {}).get(row)
@@ -108,20 +111,22 @@ class MemoryTable:
 
     def write(self, partition: str, operations: Sequence[Operation]) -> None:
         check(partition, operations)
-        rows = dict(self._partitions.get(partition, {}))
-        for operation in operations:
-            self._apply(operation, rows)
-        self._partitions[partition] = rows
+        with self._one_at_a_time:
+            rows = dict(self._partitions.get(partition, {}))
+            for operation in operations:
+                self._apply(operation, rows)
+            self._partitions[partition] = rows
 
     def _apply(self, operation: Operation, rows: dict[str, Entity]) -> None:
         current = rows.get(operation.row)
+        if isinstance(operation, Insert) and current:
+            raise Conflict(f"row {operation.row} exists already")
+        expected = operation.version if isinstance(operation, Replace | Delete) else None
+        if expected and (current is None or current.version != expected):
+            raise Conflict(f"row {operation.row} has changed")
         if isinstance(operation, Delete):
             rows.pop(operation.row, None)
             return
-        if isinstance(operation, Insert) and current:
-            raise Conflict(f"row {operation.row} exists already")
-        if isinstance(operation, Replace) and (current is None or current.version != operation.version):
-            raise Conflict(f"row {operation.row} has changed")
         rows[operation.row] = Entity(operation.row, f"v{next(self._versions)}", dict(operation.values))
 
 

@@ -11,6 +11,7 @@ from detection.incidents.alert import Action, AlertWindows, Counts, shown_row
 from detection.messages.telling import NEWEST, Telling
 from detection.messages.text import WIDTH, in_words, title
 from detection.rows import OutputRow
+from detection.rule import Rule
 from detection.timestamps import iso
 
 
@@ -109,7 +110,7 @@ def _data(told: Telling, shown: int) -> AlertTold:
         title=title(alert, told.rule)[:WORDS],
         severity=alert.severity,
         at=alert.at,
-        rule=_rule(told),
+        rule=rule_told(told.rule),
         incident=_incident(told),
         actor=alert.actor,
         key=alert.key,
@@ -128,8 +129,8 @@ def _data(told: Telling, shown: int) -> AlertTold:
     )
 
 
-def _rule(told: Telling) -> RuleTold:
-    rule = told.rule
+def rule_told(rule: Rule) -> RuleTold:
+    """What a message says of the rule."""
     return RuleTold(
         rule=rule.folder,
         id=str(rule.id),

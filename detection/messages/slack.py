@@ -39,15 +39,26 @@ def _evidence(told: Telling, pairs: list[str]) -> str:
 
 def _message(told: Telling, evidence: str) -> Block:
     headline = f"{ICONS[told.alert.severity]} {title(told.alert, told.rule)}"
-    blocks = [
-        {"type": "header", "text": _plain(headline, HEADER)},
-        {"type": "section", "fields": [_plain(text, FIELD) for text in _facts(told)]},
-        {"type": "section", "text": _plain(evidence, SECTION)},
-        {"type": "context", "elements": [_plain(_origin(told), FIELD)]},
+    blocks: list[Block] = [
+        {"type": "section", "fields": [plain(text, FIELD) for text in _facts(told)]},
+        {"type": "section", "text": plain(evidence, SECTION)},
     ]
+    return message(headline, blocks, _origin(told))
+
+
+def message(headline: str, blocks: list[Block], origin: str) -> Block:
+    """A message between its headline and where it comes from."""
     # Shown where blocks are not, in a notification say.
     fallback = _cut(headline, HEADER).replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
-    return {"text": fallback, "mrkdwn": False, "blocks": blocks}
+    return {
+        "text": fallback,
+        "mrkdwn": False,
+        "blocks": [
+            {"type": "header", "text": plain(headline, HEADER)},
+            *blocks,
+            {"type": "context", "elements": [plain(origin, FIELD)]},
+        ],
+    }
 
 
 def _facts(told: Telling) -> list[str]:
@@ -71,7 +82,8 @@ def _origin(told: Telling) -> str:
     return f"{told.rule.name} · {alert.alert} · {stretch} · {kql}"
 
 
-def _plain(text: str, limit: int) -> Block:
+def plain(text: str, limit: int) -> Block:
+    """A text in which Slack reads neither mentions nor links nor markup, cut to a limit."""
     return {"type": "plain_text", "text": _cut(text, limit), "emoji": False}
 
 

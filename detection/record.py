@@ -1,0 +1,67 @@
+"""The record of a run: what a complete one saw and did, or why one failed. With it, silence is explained. Pure."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Annotated, Literal
+
+from pydantic import Discriminator, TypeAdapter
+
+from detection.errors import ErrorKind
+from detection.events import Health, Rejected
+from detection.window import Windows
+from detection.withheld import HeldBack
+
+ALERTS_NAMED = 100  # of a run; a log line holds 32,768 characters (Application Insights, "Limits summary")
+REASON = 1_000  # characters
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """What a complete run saw and did.
+
+    `previous` is the watermark that it began with: the lag is `windows.now` less it. `told` counts the alerts, of which
+    the first are named; `storm` says that a digest told them. `seconds` passed up to its last write.
+    """
+
+    rule: str
+    windows: Windows
+    previous: datetime | None
+    changes: int
+    signals: int
+    chains: int
+    pairs: int
+    new_pairs: int
+    told_before: int
+    held_back: HeldBack
+    health: Mapping[str, Health]
+    rejected: Mapping[str, Rejected]
+    told: int
+    alerts: Sequence[str]
+    storm: bool
+    seconds: float
+    outcome: Literal["complete"] = "complete"
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """Why a run failed: `reason` is one sentence for the user. Nothing was told by halves, and the next run makes up for it.
+
+    `rule` is empty where the settings did not get so far; `last_complete` is the watermark, where it could be read.
+    """
+
+    rule: str
+    now: datetime
+    error: ErrorKind
+    reason: str
+    last_complete: datetime | None
+    seconds: float
+    outcome: Literal["failed"] = "failed"
+
+
+RECORD: TypeAdapter[Record | Failure] = TypeAdapter(Annotated[Record | Failure, Discriminator("outcome")])
+
+
+def moment_of(record: Record | Failure) -> datetime:
+    """The frozen moment of the run."""
+    return record.windows.now if isinstance(record, Record) else record.now

@@ -1,0 +1,139 @@
+"""What is new is told: judged key by key, and committed key by key with the messages that tell it.
+
+More alerts than anybody can read one by one are told together: each commit then leaves a share in a batch
+instead of its messages, and one digest for each destination is made of the batch.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from functools import partial
+
+from detection.correlate import Chain
+from detection.incidents.batch import Batch, RenderDigest
+from detection.incidents.grouping import EVENTS_PER_PART, Memory, Verdict, group
+from detection.incidents.index import Index
+from detection.incidents.keys import Key, by_key
+from detection.incidents.outbox import Delivery, queue
+from detection.incidents.table import Conflict, Operation
+from detection.matches import Matches
+from detection.messages.digest import share
+from detection.window import MAX_CATCH_UP
+
+# Writes the messages of a verdict, one for each destination.
+Render = Callable[[Verdict, Matches], Sequence[Delivery]]
+
+# Longer than a run can take and clocks can differ: a key judged longer ago was judged before this run read.
+LONGEST_RUN = timedelta(minutes=15)
+
+
+def _no_messages(*_told: object) -> Sequence[Delivery]:
+    return ()
+
+
+@dataclass(frozen=True, slots=True)
+class Terms:
+    """What the settings say of a run: how messages are written, how late rows may be, how far it catches up.
+
+    More than `storm` alerts in a run are told in one digest; None: never. A part of a key marks at most `part`
+    events. `clock` says how long a run took.
+    """
+
+    render: Render = _no_messages
+    digest: RenderDigest = _no_messages
+    storm: int | None = None
+    lateness: timedelta | None = None
+    max_catch_up: timedelta = MAX_CATCH_UP
+    retention: timedelta = timedelta(days=90)
+    part: int = EVENTS_PER_PART
+    clock: Callable[[], datetime] | None = None
+
+
+class Overtaken(Exception):
+    """Another run has judged a key since this one read the logs; `by` is the memory that it left.
+
+    It may have marked events which this run has not seen: their pairs with what this run would mark
+    would never be told. What it saw, a new reading up to its moment sees too.
+    """
+
+    def __init__(self, by: Memory) -> None:
+        super().__init__(by.writer)
+        self.by = by
+
+
+@dataclass(slots=True)
+class Teller:
+    """Tells for one run, and says what it told. `known` are the writers whose commits the run has read behind."""
+
+    index: Index
+    terms: Terms
+    known: set[str] = field(default_factory=set)
+    told: list[Verdict] = field(default_factory=list)
+    batch: Batch | None = None
+
+    def __post_init__(self) -> None:
+        self.known.add(self.index.writer)
+
+    def tell(self, found: Matches) -> None:
+        """Commits all that is new in a reading. Raises Overtaken."""
+        judges = {
+            key: partial(self._judge, key, chains, found)
+            for key, chains in by_key(found.chains, found.rule).items()
+        }
+        new = {key: verdict for key, judge in judges.items() if (verdict := judge())}
+        alerts = len(self.told) + sum(1 for verdict in new.values() if verdict.alert or verdict.more)
+        if self.terms.storm is not None and alerts > self.terms.storm:
+            self.batch = self.batch or self.index.batch(found.windows.now)
+        for key, verdict in new.items():
+            self._commit(verdict, judges[key], found)
+
+    def close(self) -> None:
+        """The last step: what is told together goes into the outbox."""
+        if self.batch:
+            self.batch.seal(self.terms.digest)
+
+    def _judge(self, key: Key, chains: Sequence[Chain], found: Matches) -> Verdict | None:
+        memory = self.index.recall(key)
+        verdict = group(chains, memory, found.rule, found.windows, self.terms.part)
+        if verdict and memory.writer not in self.known and self._may_have_seen_more(memory, found):
+            raise Overtaken(memory)
+        return verdict
+
+    def _commit(self, new: Verdict, judge: Callable[[], Verdict | None], found: Matches) -> None:
+        """Commits what is new for a key, part by part; where another run came before it, judges again."""
+        verdict: Verdict | None = new
+        while verdict:
+            try:
+                self.index.commit(verdict, self._telling(verdict, found))
+            except Conflict:
+                self._renew(found)
+                verdict = judge()
+                continue
+            if verdict.alert:
+                self._took(verdict)
+            verdict = judge() if verdict.more else None
+
+    def _took(self, verdict: Verdict) -> None:
+        self.told.append(verdict)
+        if self.batch:
+            self.batch.took()
+
+    def _telling(self, verdict: Verdict, found: Matches) -> list[Operation]:
+        """What tells a verdict, as it is committed with it; nothing for one without an alert."""
+        if verdict.alert is None:
+            return []
+        if self.batch:
+            return [self.batch.operation(share(verdict.alert, found.rule))]
+        return [queue(delivery) for delivery in self.terms.render(verdict, found)]
+
+    def _renew(self, found: Matches) -> None:
+        """Another run, which took this one for dead, may have told its batch so far."""
+        if self.batch and self.batch.is_sealed():
+            self.batch = self.index.batch(found.windows.now)
+
+    def _may_have_seen_more(self, memory: Memory, found: Matches) -> bool:
+        """Whether the key's last writer may have read the logs after this run did: it began when no more runs
+        were complete, or, by a clock, it could still have been at work when this one began.
+        """
+        late = memory.judged is not None and memory.judged > found.windows.now - LONGEST_RUN
+        return memory.run >= self.index.run or late

@@ -1,0 +1,259 @@
+"""What the job says of itself: a record and a line for every run, complete or failed, and a line for every failed attempt."""
+
+import json
+import logging
+from collections.abc import Iterator
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+from jsonschema import Draft202012Validator
+from typer.testing import CliRunner
+
+from detection.cli import runs
+from detection.cli.main import app
+from detection.deliver import Attempt, Outcome
+from detection.errors import ConfigurationError, Incomplete
+from detection.incidents.outbox import Delivery
+from detection.incidents.table import MemoryTable, Put
+from detection.job import Job, open_job, start
+from detection.record import ALERTS_NAMED, RECORD, Failure, Record
+from detection.report import log_attempt, log_run
+from detection.settings import settings_from
+from tests.builders import START
+from tests.regenerate import LOGS, SCHEMAS
+
+NOW = datetime(2026, 6, 9, 15, tzinfo=UTC)
+HOUR = timedelta(hours=1)
+DEFAULT, PUBLISHED = "openai-config-to-abuse", "openai-config-to-abuse-sentinel"
+DELIVERY = Delivery("al_1_soc", "soc", "in_1", 1, b"{}", created=START, due=START, attempt=3)
+
+
+def job(table: MemoryTable, logs: str = str(LOGS), now: datetime = NOW, **more: str) -> Job:
+    """The job over the golden logs and a table, with both rules."""
+    rules = f"{PUBLISHED},{DEFAULT}"
+    settings = settings_from({"LOGS_DIR": logs, "RULES": rules, **more})
+    return replace(open_job(settings, lambda: now), table=table)
+
+
+@pytest.fixture
+def lines(caplog: pytest.LogCaptureFixture) -> Iterator[list[dict[str, Any]]]:
+    """Every line that the job logs from now on, as it is logged."""
+    logged: list[dict[str, Any]] = []
+
+    class Reader(logging.Handler):
+        def emit(self, record: logging.LogRecord) -> None:
+            line = json.loads(record.getMessage())
+            schema = json.loads(
+                (SCHEMAS / f"line.{line['event'].removeprefix('detection.')}.json").read_text()
+            )
+            Draft202012Validator(schema).validate(line)
+            logged.append(line)
+
+    caplog.set_level(logging.INFO, "detection")
+    handler = Reader()
+    logging.getLogger("detection").addHandler(handler)
+    try:
+        yield logged
+    finally:
+        logging.getLogger("detection").removeHandler(handler)
+
+
+def newer(table: MemoryTable, rule: str) -> MemoryTable:
+    """The table as a newer version of the job has left it for a rule: this one must not touch it."""
+    table.write(rule, [Put("w", {"now": "2026-06-09T14:00:00Z", "runs": 1, "schema": 2})])
+    return table
+
+
+# ---------------------------------------------------------------------------------------------------------------- runs
+
+
+def test_every_complete_run_is_a_line_of_the_documented_shape(lines: list[dict[str, Any]]) -> None:
+    job(MemoryTable()).detect()
+    assert [(line["rule"], line["outcome"]) for line in lines] == [
+        (PUBLISHED, "complete"),
+        (DEFAULT, "complete"),
+    ]
+    assert all(line["health"]["signals"]["rows"] > 0 for line in lines)
+
+
+def test_line_says_how_far_the_run_was_behind(lines: list[dict[str, Any]]) -> None:
+    table = MemoryTable()
+    job(table, now=NOW - 3 * HOUR).detect()
+    job(table).detect()
+    assert [line["previous"] for line in lines] == [None, None, *["2026-06-09T12:00:00Z"] * 2]
+
+
+def test_rule_that_fails_does_not_keep_the_others_from_running(lines: list[dict[str, Any]]) -> None:
+    table = newer(MemoryTable(), PUBLISHED)
+    with pytest.raises(ConfigurationError, match="schema 2"):
+        job(table).detect()
+    assert [(line["rule"], line["outcome"]) for line in lines] == [
+        (PUBLISHED, "failed"),
+        (DEFAULT, "complete"),
+    ]
+    assert lines[0]["error"] == "configuration"
+
+
+def test_failed_run_is_recorded_with_its_reason_and_the_last_complete_one(
+    lines: list[dict[str, Any]], tmp_path: object
+) -> None:
+    table = MemoryTable()
+    job(table).detect()
+    with pytest.raises(ConfigurationError):
+        job(table, logs=f"{tmp_path}/none", now=NOW + HOUR).detect()
+
+    failed = [one for one in job(table).records(5) if isinstance(one, Failure)]
+
+    assert [one.rule for one in failed] == [PUBLISHED, DEFAULT]
+    assert {one.last_complete for one in failed} == {NOW}
+    assert {one.now for one in failed} == {NOW + HOUR}
+    assert all("none" in one.reason for one in failed)
+    assert [line["outcome"] for line in lines] == ["complete", "complete", "failed", "failed"]
+
+
+def test_failed_run_moves_no_watermark(tmp_path: object) -> None:
+    table = MemoryTable()
+    job(table).detect()
+    with pytest.raises(ConfigurationError):
+        job(table, logs=f"{tmp_path}/none", now=NOW + HOUR).detect()
+    assert set(job(table).ages(NOW).values()) == {timedelta(0)}
+
+
+def test_failed_run_does_not_hide_the_complete_one_of_the_same_moment(tmp_path: object) -> None:
+    table = MemoryTable()
+    job(table).detect()
+    with pytest.raises(ConfigurationError):
+        job(table, logs=f"{tmp_path}/none").detect()
+    outcomes = sorted(one.outcome for one in job(table).records(5) if one.rule == DEFAULT)
+    assert outcomes == ["complete", "failed"]
+
+
+def test_bug_is_told_from_other_failures_and_its_text_is_not_shown(lines: list[dict[str, Any]]) -> None:
+    class Bug(MemoryTable):
+        def get(self, partition: str, row: str) -> None:
+            if self.first:
+                self.first = False
+                raise ZeroDivisionError("hunter2")
+
+        first = True
+
+    with pytest.raises(ZeroDivisionError):
+        job(Bug(), RULES=DEFAULT).detect()
+    (line,) = lines
+    assert (line["error"], line["reason"]) == ("bug", "a bug of this job: ZeroDivisionError")
+
+
+def test_run_that_the_table_fails_is_still_a_line(lines: list[dict[str, Any]]) -> None:
+    class Gone(MemoryTable):
+        def get(self, partition: str, row: str) -> None:
+            raise Incomplete("the table service answers nothing")
+
+    with pytest.raises(Incomplete):
+        job(Gone(), RULES=DEFAULT).detect()
+    (line,) = lines
+    assert (line["error"], line["last_complete"]) == ("service", None)
+
+
+def test_settings_that_are_wrong_are_a_line_without_a_rule(lines: list[dict[str, Any]]) -> None:
+    with pytest.raises(ConfigurationError):
+        start({"MAX_CATCH_UP": "hunter2"}, lambda: NOW)
+    (line,) = lines
+    assert (line["rule"], line["error"]) == ("", "configuration")
+    assert "MAX_CATCH_UP" in line["reason"]
+    assert "hunter2" not in line["reason"]
+
+
+def test_line_of_a_run_in_the_worst_storm_fits_where_logs_are_kept(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO, "detection")
+    [record] = job(MemoryTable(), RULES=DEFAULT).detect()
+    log_run(replace(record, told=50_000, alerts=["al_" + "0" * 20] * ALERTS_NAMED))
+    assert len(caplog.messages[-1]) < 32_768
+
+
+@pytest.mark.parametrize("last", [True, False])
+def test_record_comes_back_as_it_was_kept(last: bool) -> None:
+    [record] = job(MemoryTable(), RULES=DEFAULT).detect()
+    one: Record | Failure = record if last else Failure(DEFAULT, NOW, "service", "no answer", None, 1.5)
+    assert RECORD.validate_json(RECORD.dump_json(one)) == one
+
+
+# ------------------------------------------------------------------------------------------------------------ attempts
+
+
+@pytest.mark.parametrize(
+    "outcome, again, told",
+    [
+        (Outcome(500, reason="HTTP 500"), START + HOUR, ("again", 500, "HTTP 500")),
+        (Outcome(410, dead="HTTP 410"), None, ("dead", 410, "HTTP 410")),
+        (Outcome(None, reason="SSLError"), None, ("dead", None, "SSLError")),
+    ],
+)
+def test_failed_attempt_is_a_line(
+    lines: list[dict[str, Any]], outcome: Outcome, again: datetime | None, told: tuple[object, ...]
+) -> None:
+    log_attempt(Attempt(DELIVERY, outcome, again))
+    (line,) = lines
+    assert (line["outcome"], line["status"], line["reason"]) == told
+    assert (line["id"], line["attempt"], line["created"]) == ("al_1_soc", 3, "2026-03-02T10:00:00Z")
+
+
+def test_attempt_that_succeeded_is_no_line(lines: list[dict[str, Any]]) -> None:
+    log_attempt(Attempt(DELIVERY, Outcome(200, sent=True), None))
+    assert lines == []
+
+
+def test_dead_letter_is_an_error_and_a_retry_a_warning(caplog: pytest.LogCaptureFixture) -> None:
+    log_attempt(Attempt(DELIVERY, Outcome(410, dead="HTTP 410"), None))
+    log_attempt(Attempt(DELIVERY, Outcome(500, reason="HTTP 500"), START))
+    assert [record.levelname for record in caplog.records] == ["ERROR", "WARNING"]
+
+
+# ------------------------------------------------------------------------------------------------------------- `runs`
+
+
+def _runs(table: MemoryTable, monkeypatch: pytest.MonkeyPatch, *arguments: str) -> Any:  # noqa: ANN401
+    present = job(table, now=NOW + 3 * HOUR, RULES=DEFAULT)
+    monkeypatch.setattr(runs, "job", lambda: present)
+    monkeypatch.setattr(runs, "clock", present.clock)
+    return CliRunner().invoke(app, ["runs", *arguments])
+
+
+def test_runs_says_why_none_was_complete_since(monkeypatch: pytest.MonkeyPatch, tmp_path: object) -> None:
+    table = MemoryTable()
+    job(table, RULES=DEFAULT).detect()
+    for later in (1, 2):
+        with pytest.raises(ConfigurationError):
+            job(table, logs=f"{tmp_path}/none", now=NOW + later * HOUR, RULES=DEFAULT).detect()
+
+    result = _runs(table, monkeypatch)
+
+    assert result.exit_code == 1
+    assert "the last complete run was 3:00:00 ago" in result.stderr
+    assert "since then 2 runs failed, the last at 2026-06-09T17:00:00Z: configuration: " in result.stderr
+
+
+def test_runs_lists_failed_runs_with_their_reason(monkeypatch: pytest.MonkeyPatch, tmp_path: object) -> None:
+    table = MemoryTable()
+    with pytest.raises(ConfigurationError):
+        job(table, logs=f"{tmp_path}/none", RULES=DEFAULT).detect()
+
+    [row] = [json.loads(line) for line in _runs(table, monkeypatch, "--format", "json").stdout.splitlines()]
+
+    assert (row["outcome"], row["pairs"]) == ("failed", None)
+    assert row["reason"].startswith("configuration: ")
+
+
+def test_runs_is_content_when_the_last_run_was_complete(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: object
+) -> None:
+    table = MemoryTable()
+    with pytest.raises(ConfigurationError):
+        job(table, logs=f"{tmp_path}/none", now=NOW - HOUR, RULES=DEFAULT).detect()
+    job(table, RULES=DEFAULT).detect()
+
+    result = _runs(table, monkeypatch)
+
+    assert result.exit_code == 0
+    assert "failed" not in result.stderr
