@@ -10,7 +10,7 @@ CODE := $(wildcard detection tests benchmarks function_app.py)
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help setup demo local test soak bench lint format schemas lock clean
+.PHONY: help setup demo local test soak chaos bench lint format schemas lock clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' Makefile
@@ -40,6 +40,9 @@ test: $(READY) ## run the tests
 
 soak: $(READY) ## run the long random worlds
 	$(PY) -m pytest -m soak -s $(ARGS)
+
+chaos: $(READY) ## run the job on real parts under every fault, and print what came of it in one table
+	$(PY) -m pytest --numprocesses=logical --dist=load -m "chaos or not chaos" tests/chaos $(ARGS)
 
 bench: $(VENV)/.ready ## measure speed and memory
 	$(PY) -m benchmarks $(ARGS)

@@ -10,6 +10,7 @@ from functools import partial
 
 from detection.incidents.grouping import Verdict
 from detection.incidents.index import Index
+from detection.incidents.keys import grouping_of
 from detection.incidents.table import Conflict
 from detection.matches import Matches, read
 from detection.record import ALERTS_NAMED, RECORD, Record
@@ -54,7 +55,10 @@ def run(
     record = _record(found, teller, before, seconds())
     end_of_day = stretch(before) if before and before.date() < found.windows.now.date() else None
     index.finish(
-        found.windows.now, RECORD.dump_json(record), end_of_day.changes.after if end_of_day else None
+        found.windows.now,
+        RECORD.dump_json(record),
+        grouping_of(rule),
+        keep=end_of_day.changes.after if end_of_day else None,
     )
     if end_of_day:
         _tidy(index, end_of_day, terms)

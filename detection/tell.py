@@ -11,13 +11,15 @@ from functools import partial
 
 from detection.correlate import Chain
 from detection.incidents.batch import Batch, RenderDigest
-from detection.incidents.grouping import EVENTS_PER_PART, Memory, Verdict, group
+from detection.incidents.grouping import EVENTS_PER_PART, Memory, Untold, Verdict, every_pair, group
 from detection.incidents.index import Index
-from detection.incidents.keys import Key, by_key
+from detection.incidents.keys import Key, by_key, grouping_of
 from detection.incidents.outbox import Delivery, queue
+from detection.incidents.regrouped import Regrouped
 from detection.incidents.table import Conflict, Operation
 from detection.matches import Matches
 from detection.messages.digest import share
+from detection.rule import Rule
 from detection.window import MAX_CATCH_UP
 
 # Writes the messages of a verdict, one for each destination.
@@ -70,6 +72,7 @@ class Teller:
     known: set[str] = field(default_factory=set)
     told: list[Verdict] = field(default_factory=list)
     batch: Batch | None = None
+    former: Regrouped | None = None
 
     def __post_init__(self) -> None:
         self.known.add(self.index.writer)
@@ -94,10 +97,19 @@ class Teller:
 
     def _judge(self, key: Key, chains: Sequence[Chain], found: Matches) -> Verdict | None:
         memory = self.index.recall(key)
-        verdict = group(chains, memory, found.rule, found.windows, self.terms.part)
+        untold = self._untold(found.rule)
+        verdict = group(chains, memory, found.rule, found.windows, self.terms.part, untold)
         if verdict and memory.writer not in self.known and self._may_have_seen_more(memory, found):
             raise Overtaken(memory)
         return verdict
+
+    def _untold(self, rule: Rule) -> Untold:
+        """What to make of pairs that were told before the rule's grouping was edited."""
+        former = self.index.grouping
+        if former is None or former == grouping_of(rule):
+            return every_pair
+        self.former = self.former or Regrouped(self.index.recall, former, rule)
+        return self.former.untold
 
     def _commit(self, new: Verdict, judge: Callable[[], Verdict | None], found: Matches) -> None:
         """Commits what is new for a key, part by part; where another run came before it, judges again."""

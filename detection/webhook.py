@@ -22,6 +22,7 @@ from detection.settings import Webhook
 # Worth another try; every other 4xx, and every redirect, will be refused again (Standard Webhooks; RFC 9110).
 TRANSIENT = {408, 425, 429}
 USER_AGENT = "openai-config-to-abuse/0.1"
+THREAD = "webhook"  # the name of the threads that post
 LARGEST_WAIT = 10**6  # seconds that are read of a Retry-After
 # Below this level it logs the path of a request, or with broken headers the whole URL: the secret.
 logging.getLogger("urllib3").setLevel(logging.ERROR)
@@ -38,7 +39,9 @@ class WebhookDestination:
     def send(self, delivery: Delivery, now: datetime) -> Outcome:
         """One attempt, within the deadline as a whole: a receiver that drips its headers gains nothing."""
         answers: SimpleQueue[Outcome] = SimpleQueue()
-        post = threading.Thread(target=lambda: answers.put(self._post(delivery, now)), daemon=True)
+        post = threading.Thread(
+            target=lambda: answers.put(self._post(delivery, now)), name=THREAD, daemon=True
+        )
         post.start()
         try:
             return answers.get(timeout=self._deadline)

@@ -1,6 +1,7 @@
 """Azurite's table service, a real process on a free port of this machine, and tables in it."""
 
 import os
+import signal
 import socket
 import subprocess
 import time
@@ -10,6 +11,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from ipaddress import IPv4Address
 from pathlib import Path
+from typing import Self
 from uuid import uuid4
 
 import pytest
@@ -79,6 +81,44 @@ def free_port() -> int:
         listener.bind(("127.0.0.1", 0))
         port: int = listener.getsockname()[1]
         return port
+
+
+class Azurite:
+    """An Azurite that keeps its tables in a folder, and can be stopped and started again at its port."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._process: subprocess.Popen[bytes] | None = None
+        self.port = free_port()
+
+    def start(self) -> None:
+        """Returns when it answers."""
+        kept = [one for one in OPTIONS if one != "--inMemoryPersistence"]
+        command = [
+            str(NODE),
+            str(MAIN),
+            *kept,
+            "--tablePort",
+            str(self.port),
+            "--location",
+            str(self._folder),
+        ]
+        self._process = subprocess.Popen(command, stdout=subprocess.DEVNULL)
+        _await(self.port, self._process)
+
+    def stop(self) -> None:
+        """Returns when it has written its files and is gone."""
+        if self._process:
+            self._process.send_signal(signal.SIGINT)  # at any other signal it forgets the last seconds
+            self._process.wait(PATIENCE)
+            self._process = None
+
+    def __enter__(self) -> Self:
+        self.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.stop()
 
 
 @contextmanager

@@ -1,5 +1,33 @@
-"""Fixtures that several modules share: one Azurite serves them all."""
+"""Fixtures that several modules share: one Azurite serves them all. And what holds for every test: no secret gets out."""
+
+from collections.abc import Generator
+
+import pytest
 
 from tests.azurite import azure_table, azurite, azurite_over_tls
+from tests.chaos.summary import table
+from tests.secrecy import leaks
 
 __all__ = ["azure_table", "azurite", "azurite_over_tls"]
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(
+    item: pytest.Item, call: pytest.CallInfo[None]
+) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """A test fails whose output, captured by now, holds a secret."""
+    report = yield
+    leaked = leaks(text for _, text in report.sections)
+    if call.when == "teardown" and leaked:
+        report.outcome = "failed"
+        report.longrepr = f"{item.nodeid} printed or logged {', '.join(leaked)}"
+    return report
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """The table that the chaos tests come to."""
+    reports = [one for outcome in ("passed", "failed") for one in terminalreporter.getreports(outcome)]
+    entered = [value for one in reports for name, value in one.user_properties if name == "chaos"]
+    if lines := table(entered):
+        terminalreporter.section("chaos")
+        terminalreporter.write_line("\n".join(lines))

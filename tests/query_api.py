@@ -61,6 +61,19 @@ class Reply:
     headers: Mapping[str, str] = field(default_factory=lambda: {"Content-Type": "application/json"})
 
 
+def no_fault(_request: Request) -> Reply | None:
+    """Answers as it should."""
+    return None
+
+
+def unchanged(body: Body) -> Body:
+    """Says what it has found."""
+    return body
+
+
+DROPPED = Reply(0)  # the connection is closed without an answer
+
+
 class QueryApi:
     """Answers from the tables of a DuckDB connection, as they stand at `moment`; the same question once."""
 
@@ -81,16 +94,17 @@ class QueryApi:
             )
         request = Request(found[1], json.loads(body), headers)
         self.requests.append(request)
-        return self.fault(request) or self._execute(request.query)
+        return self.fault(request) or self.answer(request.query)
 
     def reset(self) -> None:
         """As it was at first; what it has found out about its tables it still knows."""
         self.moment = datetime(2100, 1, 1, tzinfo=UTC)
         self.requests: list[Request] = []
-        self.fault: Callable[[Request], Reply | None] = lambda _: None
-        self.amend: Callable[[Body], Body] = lambda body: body
+        self.fault: Callable[[Request], Reply | None] = no_fault
+        self.amend: Callable[[Body], Body] = unchanged
 
-    def _execute(self, query: str) -> Reply:
+    def answer(self, query: str) -> Reply:
+        """What the tables say, whatever the faults."""
         asked = (query, self.moment)
         if asked not in self._known:
             self._known[asked] = self._find(*asked)
@@ -122,10 +136,14 @@ def query_api(connection: duckdb.DuckDBPyConnection) -> Iterator[QueryApi]:
 
     class Handler(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
+        disable_nagle_algorithm = True  # an answer is written in several pieces
 
         def do_POST(self) -> None:
             sent = self.rfile.read(int(self.headers["Content-Length"]))
             answer = api.reply(self.path, sent, dict(self.headers))
+            if answer is DROPPED:
+                self.close_connection = True
+                return
             self.send_response(answer.status)
             for name, value in answer.headers.items():
                 self.send_header(name, value)

@@ -1,50 +1,131 @@
-"""A webhook receiver on this machine that keeps what it is sent, and answers as it is told."""
+"""A webhook receiver on this machine: it keeps what it is sent, and answers as it is told, or as badly."""
 
 import json
-from collections.abc import Iterator, Mapping
+import threading
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from threading import Thread
 from typing import Any
 
+from detection.webhook import THREAD
 
-@dataclass(slots=True)
-class Receiver:
-    """What arrived, in order; the next answers come from `statuses`, then 204."""
+HIDDEN = "hunter2"  # stands in every URL: nothing that is logged or printed may hold it
 
-    url: str = ""
-    bodies: list[bytes] = field(default_factory=list)
-    headers: list[Mapping[str, str]] = field(default_factory=list)
-    statuses: list[int] = field(default_factory=list)
+
+class Handler(BaseHTTPRequestHandler):
+    """Hands every request to the receiver."""
+
+    server: "Receiver"
+    protocol_version = "HTTP/1.1"
+    disable_nagle_algorithm = True  # an answer is written in several pieces
+
+    def do_POST(self) -> None:
+        body = self.rfile.read(int(self.headers["content-length"]))
+        self.server.got.append(({name.lower(): value for name, value in self.headers.items()}, body))
+        self.close_connection = True
+        try:
+            self.server.answer(self)
+        except OSError:
+            self.server.broken.set()
+
+    do_GET = do_POST  # noqa: N815  # the base's name
+
+    def log_message(self, format: str, *args: object) -> None:  # noqa: A002  # the base's name
+        pass
+
+
+Answer = Callable[[Handler], None]
+
+
+class Receiver(ThreadingHTTPServer):
+    """A receiver: what it `got`, in order. The next answers come from `answers`, then it is `always` the same one."""
+
+    daemon_threads = False  # closing waits for them
+
+    def __init__(self) -> None:
+        super().__init__(("127.0.0.1", 0), Handler)
+        self.got: list[tuple[dict[str, str], bytes]] = []
+        self.answers: list[Answer] = []
+        self.always: Answer = status(204)
+        self.stopped, self.broken = threading.Event(), threading.Event()
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.server_port}/{HIDDEN}"
+
+    @property
+    def headers(self) -> list[Mapping[str, str]]:
+        """The headers of what it got, with lower-case names."""
+        return [headers for headers, _ in self.got]
+
+    @property
+    def bodies(self) -> list[bytes]:
+        return [body for _, body in self.got]
 
     @property
     def messages(self) -> list[dict[str, Any]]:
         """The bodies as JSON."""
         return [json.loads(body) for body in self.bodies]
 
+    def answer(self, handler: Handler) -> None:
+        (self.answers.pop(0) if self.answers else self.always)(handler)
+
+    def handle_error(self, request: object, client_address: object) -> None:
+        """A client that went away is no news."""
+
+
+def status(code: int, **fields: str) -> Answer:
+    """Answers with a status, headers, and two bytes where a body may be."""
+    body = b"" if code == 204 else b"ok"
+
+    def answer(handler: Handler) -> None:
+        handler.send_response(code)
+        for name, value in {"content-length": str(len(body)), **fields}.items():
+            handler.send_header(name.replace("_", "-"), value)
+        handler.end_headers()
+        handler.wfile.write(body)
+
+    return answer
+
+
+def raw(content: bytes) -> Answer:
+    """Answers with these bytes and closes."""
+    return lambda handler: _write(handler, content)
+
+
+def dripping(head: bytes, drop: bytes, every: float = 0.05) -> Answer:
+    """Answers with the head at once, and then without end, bit by bit, one every so many seconds."""
+
+    def answer(handler: Handler) -> None:
+        _write(handler, head)
+        while not handler.server.stopped.wait(every):
+            _write(handler, drop)
+
+    return answer
+
+
+def _write(handler: Handler, content: bytes) -> None:
+    handler.wfile.write(content)
+    handler.wfile.flush()
+
+
+HANGING = dripping(b"", b"")
+DROPPING = raw(b"")
+
 
 @contextmanager
-def receiving() -> Iterator[Receiver]:
-    """A receiver that listens at its `url`."""
-    receiver = Receiver()
-
-    class Handler(BaseHTTPRequestHandler):
-        def do_POST(self) -> None:
-            receiver.bodies.append(self.rfile.read(int(self.headers["Content-Length"])))
-            receiver.headers.append(dict(self.headers))
-            self.send_response(receiver.statuses.pop(0) if receiver.statuses else 204)
-            self.end_headers()
-
-        def log_message(self, *_: object) -> None:
-            pass
-
-    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
-        receiver.url = f"http://127.0.0.1:{server.server_port}/hook"
-        thread = Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
-        thread.start()
-        try:
-            yield receiver
-        finally:
-            server.shutdown()
-            thread.join()
+def receiving(server: Receiver | None = None) -> Iterator[Receiver]:
+    """Runs a receiver, and ends all its threads and those of who asked it."""
+    receiver = server or Receiver()
+    thread = threading.Thread(target=receiver.serve_forever, args=(0.01,))
+    thread.start()
+    try:
+        yield receiver
+    finally:
+        receiver.stopped.set()
+        receiver.shutdown()
+        receiver.server_close()
+        thread.join()
+        for one in threading.enumerate():
+            if one.name == THREAD:
+                one.join(10)

@@ -711,7 +711,7 @@ def test_the_watermark_moves_forward(azure_table: Table) -> None:
     for now in (START, START + HOUR, START - HOUR):
         index = Index(azure_table, "rule", f"run {now}")
         index.watermark()
-        index.finish(now, b"{}")
+        index.finish(now, b"{}", ())
 
     assert Index(azure_table, "rule", "reader").watermark() == START + HOUR
 
@@ -721,19 +721,19 @@ def test_two_runs_that_finish_at_once_both_do(azure_table: Table) -> None:
     first.watermark()
     second.watermark()
 
-    first.finish(START + HOUR, b"{}")
-    second.finish(START, b"{}")
+    first.finish(START + HOUR, b"{}", ())
+    second.finish(START, b"{}", ())
 
     assert Index(azure_table, "rule", "reader").watermark() == START + HOUR
 
 
 def test_a_quiet_run_makes_three_requests(watched: Table, answers: Answers) -> None:
-    Index(watched, "rule", "before").finish(START - HOUR, b"{}")
+    Index(watched, "rule", "before").finish(START - HOUR, b"{}", ())
     answers.clear()
     index = Index(watched, "rule", "run")
 
     index.watermark()
-    index.finish(START, b"{}")
+    index.finish(START, b"{}", ())
     index.purge(START - timedelta(days=2))
 
     assert len(answers) == 3

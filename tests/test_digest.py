@@ -17,6 +17,7 @@ from detection.messages.digest import NAMED, SEVERITIES, as_native, as_slack, di
 from detection.messages.slack import HEADER, MESSAGE_BYTES, SECTION
 from detection.settings import settings_from
 from tests.builders import RULE, START
+from tests.raw_logs import audit, completion, write
 from tests.receiver import Receiver, receiving
 from tests.regenerate import SCHEMAS
 from tests.tellings import shared, storm
@@ -97,36 +98,13 @@ def job(folder: Path, receiver: Receiver, actors: int, table: MemoryTable, limit
 
 
 def write_logs(folder: Path, actors: int) -> None:
-    changes, signals = [], []
-    for number in range(actors):
-        actor, at = f"actor-{number}@example.com", NOW - 30 * MINUTE
-        changes.append(
-            {
-                "TimeGenerated": at.isoformat(),
-                "EffectiveAt": at.isoformat(),
-                "Id": f"audit_{number}",
-                "EventType": "api_key.created",
-                "ActorType": "session",
-                "ActorSession": {"user": {"email": actor}, "ip_address": "203.0.113.7"},
-            }
-        )
-        then = (at + MINUTE).isoformat()
-        signals.append(
-            {
-                "TimeGenerated": then,
-                "EventStartTime": then,
-                "EventVendor": "OpenAI",
-                "EventProduct": "OpenAI API Platform",
-                "EventType": "ChatCompletion",
-                "EventUid": f"chatcmpl-{number}",
-                "EventRequestId": f"req_{number}",
-                "ModelName": "gpt-4o",
-                "EventFinishReasons": ["content_filter"],
-                "AdditionalFields": {"input_user": actor},
-            }
-        )
-    for name, rows in (("OpenAIAuditLogs_CL", changes), ("ASimAgentEventLogs", signals)):
-        (folder / f"{name}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    people = [(number, f"actor-{number}@example.com") for number in range(actors)]
+    changed, signalled = NOW - 30 * MINUTE, NOW - 29 * MINUTE
+    write(
+        folder,
+        [audit(f"audit_{number}", actor, changed, arrived=changed) for number, actor in people],
+        [completion(f"chatcmpl-{number}", actor, signalled, arrived=signalled) for number, actor in people],
+    )
 
 
 def _kinds(receiver: Receiver) -> list[Any]:

@@ -643,17 +643,17 @@ def test_the_watermark_is_where_the_last_complete_run_ended() -> None:
     index = Job().index
     assert index.watermark() is None
 
-    index.finish(START, b"{}")
-    index.finish(START + HOUR, b"{}")
+    index.finish(START, b"{}", ())
+    index.finish(START + HOUR, b"{}", ())
 
     assert index.watermark() == START + HOUR
 
 
 def test_the_watermark_only_moves_forward() -> None:
     index = Job().index
-    index.finish(START, b"{}")
+    index.finish(START, b"{}", ())
 
-    index.finish(START - HOUR, b"{}")
+    index.finish(START - HOUR, b"{}", ())
 
     assert index.watermark() == START
 

@@ -16,7 +16,7 @@ from detection.incidents.index import Index
 from detection.incidents.table import MemoryTable, Put
 from detection.job import Job, open_job
 from detection.settings import settings_from
-from tests.receiver import receiving
+from tests.receiver import receiving, status
 from tests.regenerate import GOLDEN, LOGS, SCHEMAS
 from tests.test_whole_line import Line, line
 
@@ -120,7 +120,7 @@ def test_unknown_incident_is_a_clear_sentence(commands: Commands) -> None:
 
 
 def test_dead_letter_is_sent_again_when_asked(commands: Commands, line: Line) -> None:
-    line.receiver.statuses = [404]
+    line.receiver.answers = [status(404)]
     commands("run", "--at", "2026-06-09T14:00:00Z")
     assert commands("deliver").stdout == "0 sent, 0 failed\n"
 
@@ -200,7 +200,7 @@ def test_what_is_old_goes_but_the_number_of_incidents_is_kept(line: Line) -> Non
 
 
 def test_no_secret_is_printed_by_a_run(commands: Commands, line: Line) -> None:
-    line.receiver.statuses = [500]
+    line.receiver.answers = [status(500)]
     result = commands("run", "--at", "2026-06-09T14:00:00Z")
 
     assert line.receiver.url not in result.output

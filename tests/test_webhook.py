@@ -4,13 +4,11 @@ import base64
 import logging
 import socket
 import ssl
-import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
@@ -25,8 +23,8 @@ from detection.settings import Webhook
 from detection.webhook import WebhookDestination, headers, outcome, retry_after, signature
 from tests.azurite import free_port, self_signed
 from tests.builders import START
+from tests.receiver import HANGING, HIDDEN, Answer, Receiver, dripping, raw, receiving, status
 
-HIDDEN = "hunter2"  # stands in every URL
 KEY, OTHER_KEY = ("whsec_" + base64.b64encode(bytes([number]) * 32).decode() for number in (1, 2))
 BODY = '{"actor": "zoë", "n": 1.0}\n'.encode()
 SHORT = timedelta(seconds=0.4)  # the deadline where there is no answer
@@ -36,102 +34,9 @@ SOON = 8.0  # seconds; more than an attempt takes that does not wait
 DELIVERY = Delivery("al_1_soc", "soc", "in_1", 1, BODY, created=START, due=START, attempt=1)
 
 
-class Handler(BaseHTTPRequestHandler):
-    """Hands every request to the receiver."""
-
-    server: "Receiver"
-    protocol_version = "HTTP/1.1"
-
-    def do_POST(self) -> None:
-        body = self.rfile.read(int(self.headers["content-length"]))
-        self.server.got.append(({name.lower(): value for name, value in self.headers.items()}, body))
-        self.close_connection = True
-        try:
-            self.server.answer(self)
-        except OSError:
-            self.server.broken.set()
-
-    do_GET = do_POST  # noqa: N815  # the base's name
-
-    def log_message(self, format: str, *args: object) -> None:  # noqa: A002  # the base's name
-        pass
-
-
-class Receiver(ThreadingHTTPServer):
-    """A receiver on this machine: what it got, and how it answers."""
-
-    daemon_threads = False  # closing waits for them
-
-    def __init__(self) -> None:
-        super().__init__(("127.0.0.1", 0), Handler)
-        self.got: list[tuple[dict[str, str], bytes]] = []
-        self.answer: Callable[[Handler], None] = status(200)
-        self.stopped, self.broken = threading.Event(), threading.Event()
-
-    @property
-    def url(self) -> str:
-        return f"http://127.0.0.1:{self.server_port}/{HIDDEN}"
-
-    def handle_error(self, request: object, client_address: object) -> None:
-        """A client that went away is no news."""
-
-
-def status(code: int, **fields: str) -> Callable[[Handler], None]:
-    """Answers with a status, headers and two bytes."""
-
-    def answer(handler: Handler) -> None:
-        handler.send_response(code)
-        for name, value in {"content-length": "2", **fields}.items():
-            handler.send_header(name.replace("_", "-"), value)
-        handler.end_headers()
-        handler.wfile.write(b"ok")
-
-    return answer
-
-
-def raw(content: bytes) -> Callable[[Handler], None]:
-    """Answers with these bytes and closes."""
-    return lambda handler: _write(handler, content)
-
-
-def dripping(head: bytes, drop: bytes) -> Callable[[Handler], None]:
-    """Answers with the head at once, and then without end, bit by bit."""
-
-    def answer(handler: Handler) -> None:
-        _write(handler, head)
-        while not handler.server.stopped.wait(0.05):
-            _write(handler, drop)
-
-    return answer
-
-
-def _write(handler: Handler, content: bytes) -> None:
-    handler.wfile.write(content)
-    handler.wfile.flush()
-
-
-HANGING = dripping(b"", b"")
-
-
-@contextmanager
-def serving(server: Receiver) -> Iterator[Receiver]:
-    """Runs a receiver, and ends all its threads and those of who asked it."""
-    before = set(threading.enumerate())
-    thread = threading.Thread(target=server.serve_forever, args=(0.01,))
-    thread.start()
-    try:
-        yield server
-    finally:
-        server.stopped.set()
-        server.shutdown()
-        server.server_close()
-        for one in set(threading.enumerate()) - before:
-            one.join(10)
-
-
 @pytest.fixture
 def receiver() -> Iterator[Receiver]:
-    with serving(Receiver()) as server:
+    with receiving() as server:
         yield server
 
 
@@ -149,7 +54,7 @@ def send(url: str, *secrets: str, deadline: timedelta = LONG) -> Outcome:
 
 
 def test_body_arrives_byte_for_byte_as_json(receiver: Receiver) -> None:
-    assert send(receiver.url) == Outcome(200, sent=True)
+    assert send(receiver.url) == Outcome(204, sent=True)
     ((fields, body),) = receiver.got
     assert body == BODY
     assert fields["content-type"] == "application/json"
@@ -210,25 +115,25 @@ def test_attempts_differ_in_their_time_and_signature_only() -> None:
 
 @pytest.mark.parametrize("code", [200, 201, 202, 299])
 def test_success_is_sent(receiver: Receiver, code: int) -> None:
-    receiver.answer = status(code)
+    receiver.always = status(code)
     assert send(receiver.url) == Outcome(code, sent=True)
 
 
 @pytest.mark.parametrize("code", [400, 401, 403, 404, 405, 409, 410, 413, 422, 499])
 def test_refusal_is_final(receiver: Receiver, code: int) -> None:
-    receiver.answer = status(code, retry_after="5")
+    receiver.always = status(code, retry_after="5")
     assert send(receiver.url) == Outcome(code, dead=f"HTTP {code}")
 
 
 @pytest.mark.parametrize("code", [408, 425, 429, 500, 501, 502, 503, 504, 599])
 def test_what_may_pass_is_tried_again(receiver: Receiver, code: int) -> None:
-    receiver.answer = status(code, retry_after="5")
+    receiver.always = status(code, retry_after="5")
     assert send(receiver.url) == Outcome(code, reason=f"HTTP {code}", retry_after=timedelta(seconds=5))
 
 
 @pytest.mark.parametrize("code", [300, 301, 302, 303, 304, 307, 308])
 def test_redirect_is_not_followed(receiver: Receiver, code: int) -> None:
-    receiver.answer = status(code, location=receiver.url)
+    receiver.always = status(code, location=receiver.url)
     assert send(receiver.url) == Outcome(code, dead=f"HTTP {code}")
     assert len(receiver.got) == 1
 
@@ -266,24 +171,24 @@ def test_retry_after_without_end_is_read_as_long() -> None:
 
 
 def test_receiver_that_never_answers_takes_the_deadline(receiver: Receiver) -> None:
-    receiver.answer = HANGING
+    receiver.always = HANGING
     assert _timed(receiver, SHORT) == Outcome(None, reason="no answer within 0.4 s")
 
 
 def test_receiver_that_drips_its_headers_takes_the_deadline(receiver: Receiver) -> None:
-    receiver.answer = dripping(b"HTTP/1.1 200 OK\r\nx-drip: ", b"x")
+    receiver.always = dripping(b"HTTP/1.1 200 OK\r\nx-drip: ", b"x")
     assert _timed(receiver, SHORT) == Outcome(None, reason="no answer within 0.4 s")
 
 
 def test_receiver_that_drips_its_body_has_answered(receiver: Receiver) -> None:
-    receiver.answer = dripping(b"HTTP/1.1 200 OK\r\ncontent-length: 1000000\r\n\r\n", b"x")
+    receiver.always = dripping(b"HTTP/1.1 200 OK\r\ncontent-length: 1000000\r\n\r\n", b"x")
     assert _timed(receiver) == Outcome(200, sent=True)
 
 
 def test_large_answer_is_not_read(receiver: Receiver) -> None:
     size = 20 * 2**20
     head = f"HTTP/1.1 500 Error\r\ncontent-length: {size}\r\n\r\n".encode()
-    receiver.answer = raw(head + b"x" * size)
+    receiver.always = raw(head + b"x" * size)
     assert _timed(receiver) == Outcome(500, reason="HTTP 500")
     assert receiver.broken.wait(SOON)
 
@@ -318,7 +223,7 @@ def test_certificate_that_nobody_signed_is_tried_again(tmp_path: Path) -> None:
     "answer", [b"", b"SSH-2.0-OpenSSH_9.6\r\n", b"\x00" * 100, b"HTTP/1.1 abc OK\r\n\r\n"]
 )
 def test_answer_that_is_none_is_tried_again(receiver: Receiver, answer: bytes) -> None:
-    receiver.answer = raw(answer)
+    receiver.always = raw(answer)
     found = send(receiver.url)
     assert (found.sent, found.dead, found.reason) == (False, "", "ConnectionError")
 
@@ -346,11 +251,11 @@ def test_whatever_else_is_raised_is_an_outcome() -> None:
 )
 def test_no_secret_is_logged_or_told(
     receiver: Receiver,
-    answer: Callable[[Handler], None],
+    answer: Answer,
     caplog: pytest.LogCaptureFixture,
     capfd: pytest.CaptureFixture[str],
 ) -> None:
-    receiver.answer = answer
+    receiver.always = answer
     _is_hidden(receiver.url, caplog, capfd, SHORT if answer is HANGING else LONG)
 
 
@@ -402,7 +307,7 @@ def _over_tls(folder: Path) -> Iterator[Receiver]:
     context.load_cert_chain(certificate, key)
     server = Receiver()
     server.socket = context.wrap_socket(server.socket, server_side=True)
-    with serving(server):
+    with receiving(server):
         yield server
 
 

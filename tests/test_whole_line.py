@@ -19,7 +19,7 @@ from detection.job import Job, open_job
 from detection.rule import load_rule
 from detection.settings import settings_from
 from tests.query_api import QueryApi, partial, query_api, tables_of
-from tests.receiver import Receiver, receiving
+from tests.receiver import Receiver, receiving, status
 from tests.regenerate import COMMANDS, GOLDEN, LOGS
 
 RULE = load_rule("openai-config-to-abuse")
@@ -98,7 +98,7 @@ def _signatures_are_good(receiver: Receiver) -> None:
 
 
 def test_message_that_is_refused_for_a_while_arrives_with_the_same_id_and_body(line: Line) -> None:
-    line.receiver.statuses = [503]
+    line.receiver.answers = [status(503)]
     moment = datetime(2026, 6, 9, 14, tzinfo=UTC)
     line.at(moment).detect(moment)
 

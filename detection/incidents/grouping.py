@@ -9,7 +9,7 @@ join the key's incident up to `lookbackDuration` after its *first* alert, at mos
 incident is never reopened, and the next one names it.
 """
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from hashlib import blake2b
@@ -95,8 +95,22 @@ def mark(event: Event) -> Mark:
     return blake2b(f"{event.id}\0{event.time.isoformat()}".encode(), digest_size=8).digest()
 
 
+# The pairs of a chain that were not told under other keys, as chains.
+Untold = Callable[[Chain], Iterable[Chain]]
+
+
+def every_pair(one: Chain) -> Iterable[Chain]:
+    """Nothing was told under other keys."""
+    return (one,)
+
+
 def group(
-    chains: Sequence[Chain], memory: Memory, rule: Rule, windows: Windows, limit: int = EVENTS_PER_PART
+    chains: Sequence[Chain],
+    memory: Memory,
+    rule: Rule,
+    windows: Windows,
+    limit: int = EVENTS_PER_PART,
+    untold: Untold = every_pair,
 ) -> Verdict | None:
     """The next part of what is new for a key, or None; call it again on its memory while there is more.
 
@@ -116,7 +130,9 @@ def group(
         changes=memory.changes | new_changes.keys(),
         signals=memory.signals | new_signals.keys(),
     )
-    told = [part for one in chains for part in _newly_marked(one, memory, after, rule)]
+    told = [
+        part for one in chains for marked in newly_marked(one, memory, after, rule) for part in untold(marked)
+    ]
     more = len(new_changes) + len(new_signals) < len(changes) + len(signals)
     verdict = Verdict(after, new_changes, new_signals, told, None, more)
     return _with_alert(verdict, rule, windows) if told else verdict
@@ -154,7 +170,7 @@ def _unmarked(events: Iterable[Event], marked: frozenset[Mark]) -> dict[Mark, Ev
     return {key: event for key, event in marks.items() if key not in marked}
 
 
-def _newly_marked(one: Chain, before: Memory, after: Memory, rule: Rule) -> Iterator[Chain]:
+def newly_marked(one: Chain, before: Memory, after: Memory, rule: Rule) -> Iterator[Chain]:
     """The pairs of a chain that are marked in full after but not before, as up to two chains."""
     changes = [(event, mark(event)) for event in one.changes]
     signals = [(event, mark(event)) for event in one.signals]

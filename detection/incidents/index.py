@@ -28,7 +28,7 @@ from detection.errors import ConfigurationError
 from detection.incidents.alert import Alert
 from detection.incidents.batch import Batch, RenderDigest, seal_left_behind
 from detection.incidents.grouping import Classification, Incident, Mark, Memory, Verdict
-from detection.incidents.keys import Key
+from detection.incidents.keys import Grouping, Key
 from detection.incidents.packing import ROW_SIZE, chunks, joined, split
 from detection.incidents.table import (
     OPERATIONS,
@@ -67,6 +67,7 @@ class Index:
         self._readings = 1
         self._batches = 0
         self.kept: datetime | None = None  # memory is whole from here on; None: it has let nothing go
+        self.grouping: Grouping | None = None  # by which the last complete run grouped
         self.run = 1  # one more than the runs that were complete when this one began
         self._seen: Entity | None = None  # the watermark's row as this run has seen it
 
@@ -95,6 +96,7 @@ class Index:
         self.run = int(self._seen.values["runs"]) + 1
         kept = self._seen.values.get("kept")
         self.kept = moment(str(kept)) if kept else None
+        self.grouping = _KEY.validate_json(str(self._seen.values["grouping"]))
         return _watermark(self._seen)
 
     def recall(self, key: Key) -> Memory:
@@ -137,15 +139,17 @@ class Index:
         """Tells what runs from before a moment left in batches when they died."""
         seal_left_behind(self._table, self._partition, before, render)
 
-    def finish(self, now: datetime, record: bytes, keep: datetime | None = None) -> None:
+    def finish(self, now: datetime, record: bytes, grouping: Grouping, keep: datetime | None = None) -> None:
         """The last write of a complete run: its record, and the watermark, which only moves forward.
 
-        `keep` says from which day on memory stays whole: what `purge` of that moment leaves.
+        `grouping` is how the run grouped. `keep` says from which day on memory stays whole: what `purge` of
+        that moment leaves.
         """
         written: list[Operation] = [Put(f"r|{_sortable(now)}", split(record))]
         kept = _whole_from(keep) if keep else None
         kept = max(filter(None, (kept, self.kept)), default=None)
         values: dict[str, Value] = {"now": iso(now), "runs": self.run, "schema": SCHEMA}
+        values["grouping"] = _KEY.dump_json(grouping).decode()
         values |= {"kept": iso(kept)} if kept else {}
         if self._seen is None:
             written.append(Insert("w", values))
@@ -155,7 +159,7 @@ class Index:
             self._table.write(self._partition, written)
         except Conflict:  # another run finished in between; look again how far it came
             self.watermark()
-            self.finish(now, record, keep)
+            self.finish(now, record, grouping, keep)
 
     def incidents(self) -> Iterator[tuple[Key, Incident]]:
         """Every incident with its key, key by key."""

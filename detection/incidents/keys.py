@@ -1,7 +1,7 @@
 """The grouping key: which alerts belong together, and the ids that follow from it. Pure."""
 
 import json
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from hashlib import sha256
 from typing import Literal
 
@@ -11,13 +11,15 @@ from detection.rule import EntityMapping, Rule, Side
 
 # The decisive entities with their values, sorted by name, as in (("Account", "alice@example.com"),).
 Key = tuple[tuple[str, str], ...]
+# Name and column of everything that two alerts must share to be of one incident, as in (("Account", "ActorEmail"),).
+Grouping = tuple[tuple[str, str], ...]
 
 
 def by_key(chains: Iterable[Chain], rule: Rule) -> dict[Key, list[Chain]]:
     """The chains by grouping key: the values of the entities that `matchingMethod` makes decisive."""
     keys: dict[Key, list[Chain]] = {}
     for one in chains:
-        for key, part in _split(one, rule):
+        for key, part in split_by(one, grouping_of(rule), rule):
             keys.setdefault(key, []).append(part)
     return keys
 
@@ -31,11 +33,10 @@ def identity(kind: Literal["al", "dg", "in"], rule: Rule, key: Key, number: int 
     return f"{kind}_{sha256(text.encode()).hexdigest()[:20]}"
 
 
-def _split(one: Chain, rule: Rule) -> Iterator[tuple[Key, Chain]]:
-    """A chain by the values of the decisive entities on either side; pairs of equal values stay together."""
-    decisive = _decisive(rule)
-    changes = _by_values(one.changes, decisive, rule.sequence.changes)
-    signals = _by_values(one.signals, decisive, rule.sequence.signals)
+def split_by(one: Chain, grouping: Grouping, rule: Rule) -> Iterator[tuple[Key, Chain]]:
+    """A chain by the values of the decisive columns on either side; pairs of equal values stay together."""
+    changes = _by_values(one.changes, grouping, rule.sequence.changes)
+    signals = _by_values(one.signals, grouping, rule.sequence.signals)
     for left, some in changes.items():
         for right, others in signals.items():
             part = chain(one.actor, some, others, rule.sequence.within, once=one.once)
@@ -43,13 +44,13 @@ def _split(one: Chain, rule: Rule) -> Iterator[tuple[Key, Chain]]:
                 yield tuple(sorted(left + right)), part
 
 
-def _decisive(rule: Rule) -> list[tuple[str, str]]:
-    """Name and column of everything that two alerts must share to be of one incident."""
+def grouping_of(rule: Rule) -> Grouping:
+    """What the rule makes decisive."""
     method, chosen = rule.grouping.matching_method, rule.grouping.group_by_entities
     if method == "AnyAlert":
-        return []
+        return ()
     mappings = [one for one in rule.entity_mappings if method == "AllEntities" or one.entity_type in chosen]
-    return [named for mapping in mappings for named in _named(mapping)]
+    return tuple(named for mapping in mappings for named in _named(mapping))
 
 
 def _named(mapping: EntityMapping) -> list[tuple[str, str]]:
@@ -59,10 +60,8 @@ def _named(mapping: EntityMapping) -> list[tuple[str, str]]:
     return [(f"{mapping.entity_type}.{one.identifier}", one.column_name) for one in mapping.field_mappings]
 
 
-def _by_values(
-    events: Iterable[Event], decisive: Sequence[tuple[str, str]], side: Side
-) -> dict[Key, list[Event]]:
-    places = [(name, side.at(column)) for name, column in decisive if column in side.columns]
+def _by_values(events: Iterable[Event], grouping: Grouping, side: Side) -> dict[Key, list[Event]]:
+    places = [(name, side.at(column)) for name, column in grouping if column in side.columns]
     parts: dict[Key, list[Event]] = {}
     for event in events:
         parts.setdefault(tuple((name, str(event.row[at] or "")) for name, at in places), []).append(event)

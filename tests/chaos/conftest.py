@@ -1,0 +1,42 @@
+"""The parts of the stage: made once for all scenarios that a process plays."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.azurite import connection_string, running
+from tests.chaos.stage import RULE, Stage, staged
+from tests.chaos.table_proxy import TableProxy, proxying
+from tests.chaos.world import write_logs
+from tests.query_api import QueryApi, query_api, tables_of
+from tests.receiver import receiving
+
+
+@pytest.fixture(scope="session")
+def azurite_port() -> Iterator[int]:
+    with running() as port:
+        yield port
+
+
+@pytest.fixture(scope="session")
+def proxy(azurite_port: int) -> Iterator[TableProxy]:
+    with proxying(azurite_port) as one:
+        yield one
+
+
+@pytest.fixture(scope="session")
+def api(tmp_path_factory: pytest.TempPathFactory) -> Iterator[QueryApi]:
+    folder = tmp_path_factory.mktemp("logs")
+    write_logs(folder)
+    with tables_of(folder, RULE.tables) as tables, query_api(tables) as one:
+        yield one
+
+
+@pytest.fixture
+def stage(proxy: TableProxy, api: QueryApi, azurite_port: int, tmp_path: Path) -> Iterator[Stage]:
+    with (
+        receiving() as receiver,
+        staged(proxy, api, receiver, tmp_path, connection_string(azurite_port)) as one,
+    ):
+        yield one

@@ -1,0 +1,243 @@
+"""A proxy before Azurite, which lets every request pass, or not: what the real service does and Azurite never.
+
+It checks what it sees against the limits of the real service, which Azurite does not enforce (docs:
+learn.microsoft.com, "Understanding the Table service data model", "Performing entity group transactions").
+"""
+
+import json
+import re
+import time
+from base64 import b64decode
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from http.client import HTTPConnection
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from threading import Lock, Thread
+from urllib.parse import parse_qs, urlsplit
+from uuid import uuid4
+
+OPERATIONS, REQUEST_BYTES, ENTITY_BYTES, PROPERTY_BYTES, PROPERTIES = 100, 4 << 20, 1 << 20, 64 << 10, 252
+_HOP = {"connection", "keep-alive", "transfer-encoding", "content-length"}
+_NEXT = ("x-ms-continuation-NextPartitionKey", "x-ms-continuation-NextRowKey")
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """A request: its number among all, and among the transactions where it is one (else 0), both from 1."""
+
+    number: int
+    write: int
+    method: str
+    path: str
+    headers: Mapping[str, str]
+    body: bytes
+
+    @property
+    def is_query(self) -> bool:
+        """Whether it asks for rows of a range."""
+        return self.method == "GET" and "$filter" in parse_qs(urlsplit(self.path).query)
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """An answer of the table service."""
+
+    status: int
+    headers: Mapping[str, str] = field(default_factory=dict)
+    body: bytes = b""
+
+
+Forward = Callable[[Request], Answer]
+# What becomes of a request: an answer, or None when the connection breaks without one.
+Fault = Callable[[Request, Forward], Answer | None]
+
+
+def passing(request: Request, forward: Forward) -> Answer | None:
+    """No fault."""
+    return forward(request)
+
+
+class TableProxy:
+    """What passed: requests, transactions, bytes, and what the real service would have refused."""
+
+    def __init__(self, port: int) -> None:
+        self._azurite = port
+        self._lock = Lock()
+        self.port = 0
+        self.reset()
+
+    def reset(self) -> None:
+        """Begins to count anew, without a fault."""
+        self.fault: Fault = passing
+        self.requests = self.writes = self.bytes_sent = self.bytes_received = 0
+        self.refused: list[str] = []
+
+    def handle(self, method: str, path: str, headers: Mapping[str, str], body: bytes) -> Answer | None:
+        with self._lock:
+            self.requests += 1
+            self.bytes_sent += len(body)
+            is_write = path.endswith("/$batch")
+            self.writes += is_write
+            request = Request(self.requests, self.writes if is_write else 0, method, path, headers, body)
+            if is_write:
+                self.refused += beyond_limits(body)
+        answer = self.fault(request, self._forward)
+        self.bytes_received += len(answer.body) if answer else 0
+        return answer
+
+    def _forward(self, request: Request) -> Answer:
+        connection = HTTPConnection("127.0.0.1", self._azurite, timeout=60)
+        try:
+            connection.request(request.method, request.path, request.body, dict(request.headers))
+            response = connection.getresponse()
+            content = response.read()
+            kept = {name: value for name, value in response.getheaders() if name.lower() not in _HOP}
+            return Answer(response.status, kept, content)
+        finally:
+            connection.close()
+
+
+@contextmanager
+def proxying(port: int) -> Iterator[TableProxy]:
+    """A proxy before the Azurite at a port."""
+    proxy = TableProxy(port)
+
+    class Handler(BaseHTTPRequestHandler):
+        protocol_version = "HTTP/1.1"
+        disable_nagle_algorithm = True  # an answer is written in several pieces
+
+        def _any(self) -> None:
+            body = self.rfile.read(int(self.headers.get("content-length") or 0))
+            headers = {name: value for name, value in self.headers.items() if name.lower() not in _HOP}
+            try:
+                answer = proxy.handle(self.command, self.path, headers, body)
+            except OSError:  # Azurite is not there
+                answer = None
+            if answer is None:
+                self.close_connection = True
+                return
+            self.send_response(answer.status)
+            for name, value in answer.headers.items():
+                self.send_header(name, value)
+            self.send_header("content-length", str(len(answer.body)))
+            self.end_headers()
+            self.wfile.write(answer.body)
+
+        do_GET = do_POST = do_PUT = do_DELETE = do_PATCH = do_MERGE = _any  # noqa: N815  # the base's names
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    class Server(ThreadingHTTPServer):
+        daemon_threads = True  # a killed process leaves its connections open
+
+        def handle_error(self, *_: object) -> None:
+            """A client that was killed is no news."""
+
+    with Server(("127.0.0.1", 0), Handler) as server:
+        proxy.port = server.server_port
+        thread = Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
+        thread.start()
+        try:
+            yield proxy
+        finally:
+            server.shutdown()
+            thread.join()
+
+
+# -------------------------------------------------------------------------------------------------------------- faults
+
+
+def at_write(number: int, then: Callable[[], object], *, after: bool) -> Fault:
+    """Does something before, or after, the transaction of that number takes effect; it is not answered."""
+
+    def fault(request: Request, forward: Forward) -> Answer | None:
+        if request.write != number:
+            return forward(request)
+        if after:
+            forward(request)
+        then()
+        return None
+
+    return fault
+
+
+def lost(numbers: range) -> Fault:
+    """These requests take effect, and their answers are lost."""
+
+    def fault(request: Request, forward: Forward) -> Answer | None:
+        answer = forward(request)
+        return None if request.number in numbers else answer
+
+    return fault
+
+
+def failing(numbers: range, status: int, code: str) -> Fault:
+    """These requests fail with an error of the service."""
+    error = {"odata.error": {"code": code, "message": {"lang": "en-US", "value": f"{code}."}}}
+    answer = Answer(status, {"content-type": "application/json"}, json.dumps(error).encode())
+    return lambda request, forward: answer if request.number in numbers else forward(request)
+
+
+def slow(seconds: float) -> Fault:
+    """Every answer takes so long."""
+
+    def fault(request: Request, forward: Forward) -> Answer | None:
+        time.sleep(seconds)
+        return forward(request)
+
+    return fault
+
+
+def short_pages() -> Fault:
+    """Every query is answered in pages of two rows, before each an empty one, as the service may do."""
+    held: dict[str, Answer] = {}
+
+    def fault(request: Request, forward: Forward) -> Answer | None:
+        if not request.is_query:
+            return forward(request)
+        ours = parse_qs(urlsplit(request.path).query).get("NextRowKey", [""])[0]
+        if ours in held:
+            return held.pop(ours)
+        name = f"held-{uuid4().hex}"
+        held[name] = forward(replace(request, path=f"{request.path}&$top=2"))
+        empty = {"odata.metadata": "", "value": []}
+        headers = {"content-type": "application/json;odata=minimalmetadata", _NEXT[0]: name, _NEXT[1]: name}
+        return Answer(200, headers, json.dumps(empty).encode())
+
+    return fault
+
+
+# -------------------------------------------------------------------------------------------------------------- limits
+
+
+def beyond_limits(body: bytes) -> list[str]:
+    """What the real service would refuse in a transaction as it goes over the wire."""
+    problems = []
+    if len(body) > REQUEST_BYTES:
+        problems.append(f"a request of {len(body)} bytes")
+    operations = len(re.findall(rb"^(?:POST|PUT|DELETE|PATCH|MERGE) http", body, re.MULTILINE))
+    if not 0 < operations <= OPERATIONS:
+        problems.append(f"a transaction of {operations} operations")
+    for entity in map(json.loads, re.findall(rb"^\{.*\}\r?$", body, re.MULTILINE)):
+        problems += _entity_problems(entity)
+    return problems
+
+
+def _entity_problems(entity: Mapping[str, object]) -> Iterator[str]:
+    named = {name: value for name, value in entity.items() if "@" not in name}
+    own = {name: value for name, value in named.items() if name not in ("PartitionKey", "RowKey")}
+    sizes = {name: _size(value, str(entity.get(f"{name}@odata.type", ""))) for name, value in named.items()}
+    if len(own) > PROPERTIES:
+        yield f"an entity of {len(own)} properties"
+    if sum(sizes.values()) + 2 * sum(map(len, named)) > ENTITY_BYTES:
+        yield f"an entity of {sum(sizes.values())} bytes"
+    if max(sizes.values()) > PROPERTY_BYTES:
+        yield f"a property of {max(sizes.values())} bytes"
+
+
+def _size(value: object, kind: str) -> int:
+    if kind == "Edm.Binary":
+        return len(b64decode(str(value)))
+    return 2 * len(value) if isinstance(value, str) else 8

@@ -1,0 +1,109 @@
+"""What people and machines change between runs: the clock, the rule, the settings."""
+
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from tests.chaos.scenarios import FAULTY, Enter, enter, long
+from tests.chaos.stage import DAY, LAST, RULE, Stage
+from tests.chaos.world import FIRST, HOUR
+
+__all__ = ["enter"]
+ROOT = Path(__file__).parents[2]
+BROKEN = {
+    "a wrong webhook": {"WEBHOOK_URL": "ftp://example.com"},
+    "no workspace": {"LOG_ANALYTICS_WORKSPACE_ID": ""},
+    "a catch-up out of range": {"MAX_CATCH_UP": "P99D"},
+    "an unknown rule": {"RULES": "nothing-of-that-name"},
+    "a table storage that is none": {"INCIDENT_STORAGE": "hunter2"},
+}
+
+
+@pytest.mark.parametrize("hours", [-1, 1, pytest.param(-3, marks=long), pytest.param(3, marks=long)])
+def test_clock_of_one_run_is_hours_off(stage: Stage, enter: Enter, hours: int) -> None:
+    stage.runs(0, 1)
+    assert stage.run(FAULTY, clock=FAULTY + hours) == 0
+    stage.runs(FAULTY + 1)
+    enter("clock: hours back or ahead for a run", stage.judge())
+
+
+@long
+def test_clock_is_set_back_and_forth(stage: Stage, enter: Enter) -> None:
+    for hour, clock in ((0, 0), (1, 2), (2, 1), (3, 4.5), (4, 3), (5, 5), (6, 5)):
+        assert stage.run(hour, clock=clock) == 0
+    stage.runs(LAST + 1, LAST + 2)
+    enter("clock: back and forth at every run", stage.judge())
+
+
+@pytest.mark.parametrize(
+    "name", [name if name == "a wrong webhook" else pytest.param(name, marks=long) for name in BROKEN]
+)
+def test_settings_are_broken_for_a_run(stage: Stage, enter: Enter, name: str) -> None:
+    stage.runs(0, 1)
+    whole = dict(stage.settings)
+    stage.settings |= BROKEN[name]
+    assert stage.run(FAULTY) == 1
+    assert [line["error"] for line in stage.lines if line.get("outcome") == "failed"] == ["configuration"]
+    stage.settings = whole
+    stage.runs(FAULTY + 1)
+    enter("settings: broken for a run", stage.judge())
+
+
+@long
+def test_lateness_is_raised_to_a_week(stage: Stage, enter: Enter) -> None:
+    stage.runs(0, 1)
+    stage.settings["ALLOWED_LATENESS"] = "P7D"
+    stage.runs(FAULTY)
+    enter("settings: lateness raised to a week", stage.judge())
+
+
+# ------------------------------------------------------------------------------------------------------ rule edited
+
+Edit = Callable[[str], str]
+EDITS: dict[str, Edit] = {
+    "severity": lambda text: text.replace("severity: High", "severity: Medium"),
+    "version": lambda text: text.replace("version: 1.0.0", "version: 9.0.0"),
+    "within": lambda text: text.replace("within: PT24H", "within: PT48H"),
+    "lookback": lambda text: text.replace("lookbackDuration: PT24H", "lookbackDuration: PT1H"),
+    "grouping by all": lambda text: text.replace("matchingMethod: Selected", "matchingMethod: AllEntities"),
+    "no grouping": lambda text: text.replace("matchingMethod: Selected", "matchingMethod: AnyAlert"),
+    "another entity": lambda text: text.replace(
+        "groupByEntities:\n      - Account", "groupByEntities:\n      - IP"
+    ),
+}
+
+
+@pytest.mark.parametrize("name", [pytest.param(name, marks=long) for name in EDITS])
+def test_rule_is_edited_between_runs(stage: Stage, enter: Enter, tmp_path: Path, name: str) -> None:
+    """The next runs come from a copy of the job in which the rule is another, as after a deployment."""
+    stage.runs(0, 1)
+    job = _edited(tmp_path, EDITS[name])
+    for hour in range(FAULTY, LAST + 1):
+        _run(job, stage, hour)
+    enter(f"rule edited: {name}", stage.judge(lookback=HOUR if name == "lookback" else DAY))
+
+
+def _edited(folder: Path, edit: Edit) -> Path:
+    shutil.copytree(ROOT / "detection", folder / "detection")
+    rule = folder / "detection" / "rules" / RULE.folder / "rule.yaml"
+    before = rule.read_text()
+    rule.write_text(edit(before))
+    assert rule.read_text() != before
+    return folder
+
+
+def _run(job: Path, stage: Stage, hour: int) -> None:
+    at = FIRST + hour * HOUR
+    stage.api.moment = at
+    subprocess.run(
+        [sys.executable, "-m", "detection", "run", "--at", at.isoformat()],
+        cwd=job,
+        env={**os.environ, **stage.environment},
+        check=True,
+        capture_output=True,
+    )

@@ -1,0 +1,132 @@
+"""The query API: every error, half an answer, no answer. The run fails whole, and the next one makes up for it."""
+
+import json
+import time
+from collections.abc import Callable
+
+import pytest
+
+from tests.chaos.scenarios import FAULTY, Enter, enter, long
+from tests.chaos.stage import Stage
+from tests.query_api import DROPPED, Reply, Request, bad_argument, error, partial, reply
+
+__all__ = ["enter"]
+Which = Callable[[Request], bool]
+
+HTML = {"Content-Type": "text/html"}
+# Facts of the query API's documentation (azure-monitor-docs, logs/api/errors.md and timeouts.md).
+ERRORS = {
+    "400 semantic error": bad_argument(
+        "SemanticError", "A semantic error occurred.", ("SEM0100", "no table")
+    ),
+    "400 syntax error": bad_argument("SyntaxError", "Syntax Error"),
+    "401 no authorization": error(401, "AuthenticationFailed", "Authentication failed."),
+    "403 no access": error(403, "InsufficientAccessError", "insufficient access"),
+    "403 wrong audience": error(403, "InvalidAuthenticationTokenAudience", "wrong audience"),
+    "404 no workspace": error(404, "PathNotFoundError", "The requested path does not exist"),
+    "429 without Retry-After": error(429, "ThrottledError", "throttled"),
+    "429 with Retry-After": Reply(429, b"{}", {"Content-Type": "application/json", "Retry-After": "1"}),
+    "500": error(500, "InternalServerError", "something went wrong"),
+    "503": error(503, "ServiceUnavailable", "not now"),
+    "504": error(504, "GatewayTimeout", "Unable to unzip response"),
+    "502 as HTML": Reply(502, b"<html>Bad gateway</html>", HTML),
+    "504 as HTML": Reply(504, b"<html>Gateway timeout</html>", HTML),
+    "200 without a body": Reply(200),
+    "200 as HTML": Reply(200, b"<html>Welcome</html>", HTML),
+    "200 broken off": Reply(200, b'{"tables": [{"name": "PrimaryResult", "columns": [], "ro'),
+    "200 without a table": reply({"tables": []}),
+    "204": Reply(204),
+    "connection dropped": DROPPED,
+}
+WHICH: dict[str, Which] = {
+    "all": lambda _: True,
+    "changes": lambda request: _asked(request) == "changes",
+    "signals": lambda request: _asked(request) == "signals",
+    "health": lambda request: _asked(request) == "health",
+}
+
+
+def _asked(request: Request) -> str:
+    if "summarize Rows" in request.query:
+        return "health"
+    return "signals" if "let signals =" in request.query else "changes"
+
+
+def _play(stage: Stage, *, hasty: bool = False) -> None:
+    """One run with the fault, which must fail, tell nothing and leave a record, and then those without."""
+    before = len(stage.receiver.got)
+    assert stage.run(FAULTY, hasty=hasty) == 1
+    assert len(stage.receiver.got) == before
+    (failure,) = stage.failures
+    assert (failure.error in ("configuration", "service"), failure.last_complete is not None) == (True, True)
+    assert [line["outcome"] for line in stage.lines if line["event"] == "detection.run"][-1] == "failed"
+    stage.runs(FAULTY + 1)
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        name
+        if name in ("403 no access", "200 without a body", "502 as HTML")
+        else pytest.param(name, marks=long)
+        for name in ERRORS
+    ],
+)
+def test_error(stage: Stage, enter: Enter, name: str) -> None:
+    stage.runs(0, 1)
+    stage.api.fault = lambda _: ERRORS[name]
+    _play(stage)
+    enter("query API: an error or no answer", stage.judge())
+
+
+@pytest.mark.parametrize(
+    "which", ["signals", pytest.param("changes", marks=long), pytest.param("health", marks=long)]
+)
+def test_one_side_is_answered_and_the_other_not(stage: Stage, enter: Enter, which: str) -> None:
+    stage.runs(0, 1)
+    stage.api.fault = lambda request: ERRORS["503"] if WHICH[which](request) else None
+    _play(stage)
+    enter("query API: one side complete, the other not", stage.judge())
+
+
+@pytest.mark.parametrize(
+    "which", ["signals", pytest.param("changes", marks=long), pytest.param("all", marks=long)]
+)
+def test_partial_answer(stage: Stage, enter: Enter, which: str) -> None:
+    """200, with the half of the rows and an error beside them."""
+    stage.runs(0, 1)
+
+    def cut(request: Request) -> Reply | None:
+        if not WHICH[which](request):
+            return None
+        body = json.loads(stage.api.answer(request.query).body)
+        rows = body["tables"][0]["rows"]
+        body["tables"][0]["rows"] = rows[: len(rows) // 2]
+        return reply(partial(body))
+
+    stage.api.fault = cut
+    _play(stage)
+    enter("query API: a partial answer", stage.judge())
+
+
+@long
+def test_no_answer_in_time(stage: Stage, enter: Enter) -> None:
+    stage.runs(0, 1)
+
+    def hang(_request: Request) -> Reply | None:
+        time.sleep(3)
+        return None
+
+    stage.api.fault = hang
+    _play(stage, hasty=True)
+    enter("query API: no answer in time", stage.judge())
+
+
+@long
+def test_failing_for_half_a_day(stage: Stage, enter: Enter) -> None:
+    stage.runs(0, 1)
+    stage.api.fault = lambda _: ERRORS["503"]
+    for hour in range(2, 14):
+        assert stage.run(hour) == 1
+    stage.runs(14, 15)
+    enter("query API: twelve failed runs in a row", stage.judge())

@@ -1,0 +1,196 @@
+"""The receiver: every way to answer badly, or not at all. What can pass is tried again; what cannot is a dead letter."""
+
+import json
+import ssl
+from collections.abc import Callable, Iterator
+from datetime import timedelta
+from email.utils import format_datetime
+from pathlib import Path
+
+import pytest
+
+from detection.job import open_job
+from detection.settings import settings_from
+from tests.azurite import self_signed
+from tests.chaos.scenarios import FAULTY, Enter, enter, long
+from tests.chaos.stage import LAST, Stage, judge_messages
+from tests.chaos.world import FIRST, HOUR
+from tests.receiver import (
+    DROPPING,
+    HANGING,
+    Answer,
+    Receiver,
+    dripping,
+    raw,
+    receiving,
+    status,
+)
+
+__all__ = ["enter"]
+LATER = FIRST + FAULTY * HOUR + timedelta(seconds=30)
+HUGE = b"HTTP/1.1 200 OK\r\ncontent-length: 20971520\r\n\r\n" + b"x" * 20_971_520
+# A moment of each fault: the answers to the first messages, then all is well.
+PASSING: dict[str, list[Answer]] = {
+    "500 three times": [status(500)] * 3,
+    "408, 425": [status(408), status(425)],
+    "429, Retry-After 20 s": [status(429, retry_after="20")],
+    "429, Retry-After a date": [status(429, retry_after=format_datetime(LATER, usegmt=True))],
+    "dropped after reading": [DROPPING],
+    "an answer that is none": [raw(b"SSH-2.0-OpenSSH_9.6\r\n")],
+    "a 20 MB answer": [raw(HUGE)] * 4,
+}
+SLOW: dict[str, Answer] = {
+    "hangs": HANGING,
+    "one byte a second": dripping(b"HTTP/1.1 200 OK\r\nx-drip: ", b"x", every=1),
+}
+PERMANENT = [301, 302, 307, 400, 401, 404, 410, 413]
+
+
+def _revive(stage: Stage) -> None:
+    """What an operator does when the receiver is well again: `deliver --retry-dead`."""
+    settings = settings_from(stage.environment)
+    now = FIRST + LAST * HOUR
+    open_job(settings, lambda: now).revive()
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        name if name in ("dropped after reading", "a 20 MB answer") else pytest.param(name, marks=long)
+        for name in PASSING
+    ],
+)
+def test_passing(stage: Stage, enter: Enter, name: str) -> None:
+    stage.runs(0, 1)
+    stage.receiver.answers = list(PASSING[name])
+    stage.runs(FAULTY, FAULTY)
+    stage.runs(FAULTY + 1)
+    enter(f"webhook: {name}", stage.judge())
+
+
+@pytest.mark.parametrize("wait", ["429, Retry-After 20 s", "429, Retry-After a date"])
+def test_retry_after_is_waited_for(stage: Stage, wait: str) -> None:
+    stage.runs(0, 1)
+    before = len(stage.receiver.got)
+    stage.receiver.answers = list(PASSING[wait])
+    stage.runs(FAULTY, FAULTY)
+    stamps = [int(headers["webhook-timestamp"]) for headers in stage.receiver.headers[before:]]
+    ids = [headers["webhook-id"] for headers in stage.receiver.headers[before:]]
+    again = ids.index(ids[0], 1)
+    assert 18 <= stamps[again] - stamps[0] <= 40
+
+
+@long
+@pytest.mark.parametrize("name", SLOW)
+def test_slow(stage: Stage, enter: Enter, name: str) -> None:
+    stage.runs(0, 1)
+    stage.receiver.answers = [SLOW[name]]
+    stage.runs(FAULTY)
+    enter(f"webhook: {name}", stage.judge())
+
+
+def test_500_forty_times(stage: Stage, enter: Enter) -> None:
+    """For days; what was given up by then is put back by hand."""
+    stage.runs(0, 1)
+    stage.receiver.answers = [status(500)] * 40
+    stage.runs(FAULTY)
+    for hour in (7, 9, 14, 24, 34, 44, 54, 64, 74, 84, 94):
+        assert stage.run(hour, "deliver") == 0
+    figures = stage.judge()
+    assert figures.dead_letters == 0  # fourteen attempts at a message take about three days
+    enter("webhook: 500 forty times", figures)
+
+
+@long
+def test_500_until_all_is_given_up_and_then_revived(stage: Stage, enter: Enter) -> None:
+    stage.runs(0, 1)
+    stage.receiver.always = status(500)
+    stage.runs(FAULTY)
+    for hour in range(7, 120, 3):
+        assert stage.run(hour, "deliver") == 0
+    assert list(stage.outbox.dead())
+    assert any(line["outcome"] == "dead" for line in stage.lines if line["event"] == "detection.delivery")
+    stage.receiver.always = status(204)
+    _revive(stage)
+    for hour in (121, 140):  # what stands behind a dead letter may still wait for its next attempt
+        assert stage.run(hour, "deliver") == 0
+    enter("webhook: 500 for five days, revived", stage.judge())
+
+
+@pytest.mark.parametrize("code", [one if one == 410 else pytest.param(one, marks=long) for one in PERMANENT])
+def test_permanent_refusal_is_a_dead_letter_loudly_and_can_be_revived(
+    stage: Stage, enter: Enter, code: int
+) -> None:
+    stage.runs(0, 1)
+    stage.receiver.always = status(code, location=stage.receiver.url)
+    stage.runs(FAULTY, FAULTY)
+    dead = [line for line in stage.lines if line["event"] == "detection.delivery"]
+    assert {(line["outcome"], line["status"]) for line in dead} == {("dead", code)}
+    assert len(list(stage.outbox.dead())) == len(dead) == 4
+    stage.receiver.always = status(204)
+    _revive(stage)
+    stage.runs(FAULTY + 1)
+    assert not list(stage.outbox.dead())
+    enter("webhook: refused for good, revived", stage.judge())
+
+
+# ------------------------------------------------------------------------------------------------ not to be reached
+
+
+@pytest.fixture
+def untrusted(tmp_path: Path) -> Iterator[Receiver]:
+    """A receiver over TLS whose certificate nobody trusts."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(*self_signed(tmp_path))
+    server = Receiver()
+    server.socket = context.wrap_socket(server.socket, server_side=True)
+    with receiving(server):
+        yield server
+
+
+def test_bad_certificate(stage: Stage, enter: Enter, untrusted: Receiver) -> None:
+    stage.runs(0, 1)
+    stage.settings["WEBHOOK_URL"] = untrusted.url.replace("http:", "https:")
+    stage.runs(FAULTY, FAULTY)
+    assert untrusted.got == []
+    del stage.settings["WEBHOOK_URL"]
+    stage.runs(FAULTY + 1)
+    enter("webhook: bad TLS for an hour", stage.judge())
+
+
+def test_host_without_an_address(stage: Stage, enter: Enter) -> None:
+    stage.runs(0, 1)
+    stage.settings["WEBHOOK_URL"] = "https://nowhere.invalid/hook"
+    stage.runs(FAULTY, FAULTY)
+    assert {line["reason"] for line in stage.lines if line["event"] == "detection.delivery"} == {
+        "ConnectionError"
+    }
+    del stage.settings["WEBHOOK_URL"]
+    stage.runs(FAULTY + 1)
+    enter("webhook: no DNS for an hour", stage.judge())
+
+
+# ----------------------------------------------------------------------------------------------- several destinations
+
+
+def _two(stage: Stage, other: Receiver) -> None:
+    hooks = [{"name": "soc", "url": stage.receiver.url}, {"name": "pager", "url": other.url}]
+    stage.settings |= {"WEBHOOK_URL": "", "WEBHOOK_SECRET": "", "WEBHOOKS": json.dumps(hooks)}
+
+
+@pytest.mark.parametrize("answer", [status(500), pytest.param(HANGING, marks=long)], ids=["dead", "hanging"])
+def test_one_destination_is_ill_and_the_other_does_not_notice(
+    stage: Stage, enter: Enter, answer: Callable[..., None]
+) -> None:
+    with receiving() as other:
+        _two(stage, other)
+        stage.receiver.always = answer
+        for hour in (0, 1, FAULTY):
+            assert stage.run(hour, patient=answer is HANGING) == 0
+            told = judge_messages(other)
+            known = sum(alert.counts.pairs for alert in stage.index.alerts())
+            assert told.pairs - told.lost == known  # the well one has everything that is known by now
+        stage.receiver.always = status(204)
+        stage.runs(FAULTY + 1)
+        assert judge_messages(other).repeats == 0
+        enter("webhook: one of two destinations ill for hours", stage.judge([stage.receiver, other]))

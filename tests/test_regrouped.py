@@ -1,0 +1,67 @@
+"""A rule whose grouping is edited between runs: every pair is told once, under its former key or its new one."""
+
+from collections import Counter
+from itertools import permutations
+
+import pytest
+
+from detection.events import Logs
+from detection.incidents.index import Index
+from detection.incidents.table import MemoryTable
+from detection.rule import Rule
+from detection.run import run
+from detection.tell import Terms
+from detection.window import Windows
+from tests.builders import HOUR, START, change_row, grouped_by, logs, signal_row
+
+GROUPINGS = {
+    "account": grouped_by("Selected", "Account"),
+    "ip": grouped_by("Selected", "IP"),
+    "both": grouped_by("Selected", "Account", "IP"),
+    "all": grouped_by("AllEntities"),
+    "none": grouped_by("AnyAlert"),
+}
+ACTORS, ADDRESSES, MODELS = ("a@example.com", "b@example.com"), ("192.0.2.1", "192.0.2.2"), ("gpt-4o", "o3")
+
+
+class Growing:
+    """Two actors, each with two changes from different addresses and signals of two models; every hour there is more."""
+
+    def read(self, rule: Rule, windows: Windows) -> Logs:
+        hours = int((windows.now - START) / HOUR)
+        changes = [
+            change_row(f"c{hour}{actor}", START + hour * HOUR, actor, ip=ADDRESSES[hour % 2])
+            for hour in range(hours)
+            for actor in ACTORS
+        ]
+        signals = [
+            signal_row(f"s{hour}{actor}{model}", START + hour * HOUR + HOUR / 2, actor, model=model)
+            for hour in range(hours)
+            for actor in ACTORS
+            for model in MODELS
+        ]
+        return logs(changes, signals, windows, rule)
+
+
+def told_by(rules: list[Rule], part: int = 1_000) -> Counter[tuple[str, str]]:
+    """How often each pair was told by hourly runs, each of a rule."""
+    table, told = MemoryTable(), Counter[tuple[str, str]]()
+    for hour, rule in enumerate(rules, 1):
+        index = Index(table, rule.folder, f"run {hour}")
+        _, verdicts = run(rule, START + hour * HOUR, Growing(), index, Terms(part=part))
+        told.update(
+            (change.id, signal.id)
+            for one in verdicts
+            for chain in one.told
+            for change, signal in chain.pairs()
+        )
+    return told
+
+
+@pytest.mark.parametrize("part", [1_000, 1])
+@pytest.mark.parametrize("before, after", list(permutations(GROUPINGS, 2)))
+def test_each_pair_is_told_once_whatever_grouping_follows(before: str, after: str, part: int) -> None:
+    rules = [GROUPINGS[name] for name in (before, before, after, after, before)]
+    told = told_by(rules, part)
+    pairs = sum(range(1, 6)) * len(ACTORS) * len(MODELS)
+    assert (len(told), set(told.values())) == (pairs, {1})
