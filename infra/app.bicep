@@ -89,7 +89,8 @@ resource app 'Microsoft.Web/sites@2025-03-01' = {
     }
   }
 
-  // Packages are deployed with an Entra token; user names and passwords are off.
+  // Packages are deployed with an Entra token; user names and passwords are off. One after the other: the service
+  // refuses to change a site twice at a time.
   resource ftp 'basicPublishingCredentialsPolicies' = {
     name: 'ftp'
     properties: { allow: false }
@@ -97,11 +98,13 @@ resource app 'Microsoft.Web/sites@2025-03-01' = {
 
   resource scm 'basicPublishingCredentialsPolicies' = {
     name: 'scm'
+    dependsOn: [ftp]
     properties: { allow: false }
   }
 
   resource settings 'config' = {
     name: 'appsettings'
+    dependsOn: [scm]
     properties: {
       // the host's storage and log, by identity
       AzureWebJobsStorage__credential: 'managedidentity'
