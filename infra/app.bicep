@@ -27,6 +27,7 @@ param incidentTable string
 param detectSchedule string
 param deliverSchedule string
 param webhookFormat string
+param stormAlerts int
 
 @description('References into the vault; empty where there is no secret.')
 param webhookUrlReference string
@@ -127,6 +128,7 @@ resource app 'Microsoft.Web/sites@2025-03-01' = {
       WEBHOOK_FORMAT: webhookFormat
       WEBHOOK_SECRET: webhookSecretReference
       WEBHOOKS: webhooksReference
+      STORM_ALERTS: string(stormAlerts)
       HEARTBEAT_URL: heartbeatUrlReference
       AZURE_CLIENT_ID: identityClientId
       DETECT_SCHEDULE: detectSchedule

@@ -59,6 +59,11 @@ param webhookSecret string = ''
 @secure()
 param webhooks string = ''
 
+@description('More alerts than this in a run are told in one digest for each destination.')
+@minValue(1)
+@maxValue(1000)
+param stormAlerts int = 20
+
 @description('Fetched after every fully complete run, for a dead man\'s switch outside of Azure. Kept in Key Vault.')
 @secure()
 param heartbeatUrl string = ''
@@ -234,6 +239,7 @@ module app 'app.bicep' = {
     detectSchedule: detectSchedule
     deliverSchedule: deliverSchedule
     webhookFormat: empty(webhooks) ? webhookFormat : ''
+    stormAlerts: stormAlerts
     webhookUrlReference: empty(webhooks) ? vault.outputs.webhookUrlReference : ''
     webhookSecretReference: empty(webhookSecret) || !empty(webhooks) ? '' : vault.outputs.webhookSecretReference
     webhooksReference: empty(webhooks) ? '' : vault.outputs.webhooksReference

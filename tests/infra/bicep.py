@@ -32,6 +32,7 @@ FUNCTIONS = frozenset(
         "replace",
         "resourceGroup",
         "split",
+        "string",
         "subscription",
         "subscriptionResourceId",
         "tenant",

@@ -1,18 +1,26 @@
-"""Lines as the job logs them, for the alarms to be tried on.
-
-They are written out here by hand. This is the one place to change when they are to be the job's real output.
+"""Lines for the alarms to be tried on: a real run's record, changed as a fault would change it, and written by the code that
+writes the job's log.
 """
 
-import copy
-import json
-from collections.abc import Mapping
-from dataclasses import dataclass
+import logging
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
+from functools import cache
 from typing import Any
 
+from detection.deliver import Attempt, Outcome
+from detection.incidents.outbox import Delivery
+from detection.job import open_job
+from detection.record import Failure, Record
+from detection.report import LOG, log_attempt, log_run
+from detection.settings import settings_from
+from detection.window import Window, Windows
+from tests.regenerate import LOGS
+
 NOW = datetime(2026, 6, 9, 14, 20, tzinfo=UTC)
-RULE = "openai-config-to-abuse"
-Json = dict[str, Any]
+MINUTE, HOUR, DAY = timedelta(minutes=1), timedelta(hours=1), timedelta(days=1)
+LAST = NOW.replace(minute=5)  # the last run
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,86 +31,56 @@ class Line:
     message: str
 
 
-def complete(at: datetime, **changes: object) -> Line:
-    """The line of a complete run. `changes` replaces fields, those of a nested object by another mapping."""
-    plain: Json = {
-        "event": "detection.run",
-        "outcome": "complete",
-        "rule": RULE,
-        "windows": {
-            "now": _iso(at),
-            "changes": {"after": _iso(at - timedelta(hours=48)), "until": _iso(at)},
-            "signals": {"after": _iso(at - timedelta(hours=24)), "until": _iso(at)},
-            "gap": None,
-        },
-        "previous": _iso(at - timedelta(hours=1)),
-        "changes": 3,
-        "signals": 12,
-        "chains": 1,
-        "pairs": 9,
-        "new_pairs": 9,
-        "told_before": 0,
-        "held_back": {},
-        "health": {
-            "changes": {"rows": 84, "named": 77, "newest": _iso(at - timedelta(minutes=50))},
-            "signals": {"rows": 1668, "named": 1582, "newest": _iso(at - timedelta(minutes=2))},
-        },
-        "rejected": {},
-        "alerts": ["al_1"],
-        "seconds": 4.2,
-    }
-    return _line(at, _merged(plain, changes))
+@cache
+def real_record() -> Record:
+    """The record of a run over the golden logs."""
+    settings = settings_from({"LOGS_DIR": str(LOGS)})
+    (record,) = open_job(settings, lambda: LAST).detect()
+    return record
 
 
-def failed(at: datetime, **changes: object) -> Line:
-    """The line of a failed run."""
-    plain: Json = {
-        "event": "detection.run",
-        "outcome": "failed",
-        "rule": RULE,
-        "now": _iso(at),
-        "error": "service",
-        "reason": "the query API did not answer",
-        "last_complete": None,
-        "seconds": 1.3,
-    }
-    return _line(at, _merged(plain, changes))
+def complete(at: datetime, *, gap: Window | None = None, **changes: Any) -> Line:  # noqa: ANN401  # any field's
+    """The line of a run that completes. `changes` replaces fields of its record, `health` those of each side."""
+    plain = real_record()
+    windows = Windows(at, Window(at - 2 * DAY, at), Window(at - DAY, at), gap)
+    sides: Mapping[str, Mapping[str, Any]] = changes.pop("health", {})
+    full = {"rows": 1668, "named": 1582, "newest": at - 2 * MINUTE}
+    health = {side: replace(one, **{**full, **sides.get(side, {})}) for side, one in plain.health.items()}
+    fields = {"windows": windows, "previous": at - HOUR, "health": health, **changes}
+    return _written(at, lambda: log_run(replace(plain, **fields)))
 
 
-def delivery(at: datetime, created: datetime, due: datetime | None, **changes: object) -> Line:
+def failed(at: datetime, **changes: Any) -> Line:  # noqa: ANN401  # any field's
+    """The line of a run that fails."""
+    plain = Failure(real_record().rule, at, "service", "the query API did not answer", None, 1.3)
+    return _written(at, lambda: log_run(replace(plain, **changes)))
+
+
+def delivery(at: datetime, created: datetime, due: datetime | None, attempt: int = 3) -> Line:
     """The line of an attempt that failed; given up, if no other is due."""
-    plain: Json = {
-        "event": "detection.delivery",
-        "outcome": "again" if due else "dead",
-        "id": "al_1_soc",
-        "destination": "soc",
-        "incident": "in_1",
-        "attempt": 3,
-        "status": 500,
-        "reason": "HTTP 500",
-        "created": _iso(created),
-        "due": _iso(due) if due else None,
-    }
-    return _line(at, _merged(plain, changes))
+    message = Delivery("al_1_soc", "soc", "in_1", 1, b"{}", created=created, due=created, attempt=attempt)
+    outcome = Outcome(500, dead="" if due else "too old", reason="HTTP 500")
+    return _written(at, lambda: log_attempt(Attempt(message, outcome, due)))
 
 
 def hourly(hours: int, until: datetime = NOW) -> list[Line]:
     """The lines of complete runs at five past every hour, the last ones before a moment."""
     last = until.replace(minute=5)
-    return [complete(last - timedelta(hours=n)) for n in range(hours)]
+    return [complete(last - n * HOUR) for n in range(hours)]
 
 
-def _line(at: datetime, fields: Json) -> Line:
-    return Line(at, json.dumps(fields, separators=(",", ":")))
-
-
-def _merged(plain: Json, changes: Mapping[str, object]) -> Json:
-    merged = copy.deepcopy(plain)
-    for name, value in changes.items():
-        inner = isinstance(value, Mapping) and isinstance(merged.get(name), dict)
-        merged[name] = _merged(merged[name], value) if inner else value  # type: ignore[arg-type]
-    return merged
-
-
-def _iso(moment: datetime) -> str:
-    return f"{moment:%Y-%m-%dT%H:%M:%SZ}"
+def _written(at: datetime, write: Callable[[], None]) -> Line:
+    """What the job's logger is given."""
+    kept: list[str] = []
+    handler = logging.Handler()
+    handler.emit = lambda record: kept.append(record.getMessage())  # type: ignore[method-assign]
+    level = LOG.level
+    LOG.addHandler(handler)
+    LOG.setLevel(logging.INFO)
+    try:
+        write()
+    finally:
+        LOG.removeHandler(handler)
+        LOG.setLevel(level)
+    (message,) = kept
+    return Line(at, message)

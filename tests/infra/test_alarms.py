@@ -5,22 +5,22 @@ lines of its fault and over no others.
 import json
 import re
 from collections.abc import Iterable
-from datetime import timedelta
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import duckdb_kql
 import pytest
 
-from tests.infra.lines import NOW, Line, complete, delivery, failed, hourly
+from detection.window import Window
+from tests.infra.lines import DAY, HOUR, LAST, MINUTE, NOW, Line, complete, delivery, failed, hourly
 from tests.kusto.analyzer import analyze
 
 ALARMS = Path(__file__).parents[2] / "infra" / "alerts"
 NAMES = sorted(path.stem for path in ALARMS.glob("*.kql"))
 # Of the table of an Application Insights resource, the columns that a trace is sure to have.
 SCHEMA = {"traces": {"timestamp": "datetime", "message": "string", "severityLevel": "int"}}
-MINUTE, HOUR, DAY = timedelta(minutes=1), timedelta(hours=1), timedelta(days=1)
-LAST = NOW.replace(minute=5)  # the last run
+GAP = Window(datetime(2026, 5, 20, tzinfo=UTC), datetime(2026, 5, 26, tzinfo=UTC))
 
 
 def query(name: str) -> str:
@@ -78,8 +78,7 @@ def has(line: Line, path: str) -> bool:
 
 @pytest.mark.parametrize("name", NAMES)
 def test_lines_have_every_field_that_is_read_by(name: str) -> None:
-    gap = {"after": "2026-06-01T00:00:00Z", "until": "2026-06-02T00:00:00Z"}
-    known = [complete(NOW, windows={"gap": gap}), failed(NOW), delivery(NOW, NOW, NOW)]
+    known = [complete(NOW, gap=GAP), failed(NOW), delivery(NOW, NOW, NOW)]
     assert [path for path in paths(query(name)) if not any(has(line, path) for line in known)] == []
 
 
@@ -183,18 +182,17 @@ def test_message_that_was_sent_after_long_is_not_told() -> None:
 
 
 def test_gap_is_told_with_its_ends() -> None:
-    gap = {"after": "2026-05-20T00:00:00Z", "until": "2026-05-26T00:00:00Z"}
-    (row,) = rows("gap-or-lag", [*hourly(48)[1:], complete(LAST, windows={"gap": gap})])
+    (row,) = rows("gap-or-lag", [*hourly(48)[1:], complete(LAST, gap=GAP)])
     assert (f"{row['gapAfter']:%d %b}", f"{row['gapUntil']:%d %b}") == ("20 May", "26 May")
 
 
 def test_run_that_began_four_hours_behind_is_told() -> None:
-    (row,) = rows("gap-or-lag", [complete(LAST, previous=f"{LAST - 4 * HOUR:%Y-%m-%dT%H:%M:%SZ}")])
+    (row,) = rows("gap-or-lag", [complete(LAST, previous=LAST - 4 * HOUR)])
     assert row["lag"] == 4 * HOUR
 
 
-@pytest.mark.parametrize("newest", [None, f"{LAST - 25 * HOUR:%Y-%m-%dT%H:%M:%SZ}"])
-def test_two_silent_sources_are_told(newest: str | None) -> None:
+@pytest.mark.parametrize("newest", [None, LAST - 25 * HOUR])
+def test_two_silent_sources_are_told(newest: datetime | None) -> None:
     silent = {"changes": {"newest": newest}, "signals": {"newest": newest}}
     assert len(rows("silent-sources", [*hourly(48)[1:], complete(LAST, health=silent)])) == 1
 
