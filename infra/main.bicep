@@ -263,6 +263,7 @@ module alerts 'alerts.bicep' = {
 // azd keeps these as environment variables; the README and docs/deploy.md use them under the same names.
 output AZURE_RESOURCE_GROUP string = group.name
 output AZURE_FUNCTION_NAME string = app.outputs.name
+output AZURE_IDENTITY_PRINCIPAL_ID string = identity.outputs.principalId
 output AZURE_KEY_VAULT_NAME string = vault.outputs.name
 output APPLICATIONINSIGHTS_NAME string = telemetry.outputs.insightsName
 output INCIDENT_STORAGE string = storage.outputs.tableEndpoint

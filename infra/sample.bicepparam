@@ -1,5 +1,5 @@
 // For the plain way, without azd: copy it, fill it in, and
-//   az deployment sub create --location westeurope --template-file infra/main.bicep --parameters infra/mine.bicepparam
+//   az deployment sub create --name detection --location westeurope --parameters infra/mine.bicepparam
 // Secrets come from the environment, so that the copy holds none. azd does not read this file, it asks.
 using 'main.bicep'
 

@@ -16,6 +16,12 @@ def test_template_is_where_azd_looks() -> None:
     assert (ROOT / AZURE["infra"]["path"] / f"{AZURE['infra']['module']}.bicep").exists()
 
 
+def test_azd_that_would_delete_the_workspaces_group_is_refused() -> None:
+    major, minor = map(int, re.findall(r"\d+", AZURE["requiredVersions"]["azd"])[:2])
+    assert AZURE["requiredVersions"]["azd"].startswith(">=")
+    assert (major, minor) >= (1, 25)
+
+
 def test_app_is_tagged_with_the_name_of_its_service() -> None:
     (app,) = [
         one for one in load(ROOT / "infra" / "app.bicep").resources if one.type == "Microsoft.Web/sites"
@@ -36,7 +42,7 @@ def test_what_is_deployed_is_what_make_package_made_and_is_not_built_again() -> 
     assert SERVICE["hooks"]["prepackage"]["run"] == "make package"
 
 
-@pytest.mark.parametrize("page", ["README.md"])
+@pytest.mark.parametrize("page", ["README.md", "docs/deploy.md", "docs/security.md"])
 def test_pages_name_only_outputs_that_are_there(page: str) -> None:
     known = set(load(ROOT / "infra" / "main.bicep").outputs) | {
         "AZURE_SUBSCRIPTION_ID",
