@@ -10,6 +10,7 @@ from functools import cache
 from typing import Any
 
 from detection.deliver import Attempt, Outcome
+from detection.errors import DetectionError
 from detection.incidents.outbox import Delivery
 from detection.job import open_job
 from detection.record import Failure, Record
@@ -69,8 +70,8 @@ def hourly(hours: int, until: datetime = NOW) -> list[Line]:
     return [complete(last - n * HOUR) for n in range(hours)]
 
 
-def _written(at: datetime, write: Callable[[], None]) -> Line:
-    """What the job's logger is given."""
+def logged(at: datetime, call: Callable[[], object]) -> list[Line]:
+    """What the job's logger is given during a call, whatever becomes of it."""
     kept: list[str] = []
     handler = logging.Handler()
     handler.emit = lambda record: kept.append(record.getMessage())  # type: ignore[method-assign]
@@ -78,9 +79,15 @@ def _written(at: datetime, write: Callable[[], None]) -> Line:
     LOG.addHandler(handler)
     LOG.setLevel(logging.INFO)
     try:
-        write()
+        call()
+    except DetectionError:
+        pass
     finally:
         LOG.removeHandler(handler)
         LOG.setLevel(level)
-    (message,) = kept
-    return Line(at, message)
+    return [Line(at, message) for message in kept]
+
+
+def _written(at: datetime, write: Callable[[], object]) -> Line:
+    (line,) = logged(at, write)
+    return line

@@ -5,16 +5,23 @@ lines of its fault and over no others.
 import json
 import re
 from collections.abc import Iterable
-from datetime import UTC, datetime
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
 import duckdb_kql
 import pytest
+from pydantic import TypeAdapter
 
+from detection.incidents.table import MemoryTable
+from detection.job import start
 from detection.window import Window
-from tests.infra.lines import DAY, HOUR, LAST, MINUTE, NOW, Line, complete, delivery, failed, hourly
+from tests.infra.bicep import load
+from tests.infra.lines import DAY, HOUR, LAST, MINUTE, NOW, Line, complete, delivery, failed, hourly, logged
 from tests.kusto.analyzer import analyze
+from tests.regenerate import LOGS
 
 ALARMS = Path(__file__).parents[2] / "infra" / "alerts"
 NAMES = sorted(path.stem for path in ALARMS.glob("*.kql"))
@@ -23,12 +30,22 @@ SCHEMA = {"traces": {"timestamp": "datetime", "message": "string", "severityLeve
 GAP = Window(datetime(2026, 5, 20, tzinfo=UTC), datetime(2026, 5, 26, tzinfo=UTC))
 
 
+@cache
+def windows() -> dict[str, timedelta]:
+    """How far back the service lets each alarm look."""
+    rules = [one.body["properties"] for one in load(ALARMS.parent / "alerts.bicep").resources]
+    spans = {
+        rule["criteria"]["allOf"][0]["query"]: rule["windowSize"] for rule in rules if "criteria" in rule
+    }
+    return {name: TypeAdapter(timedelta).validate_python(spans[query(name)]) for name in NAMES}
+
+
 def query(name: str) -> str:
     return (ALARMS / f"{name}.kql").read_text(encoding="utf-8")
 
 
 def rows(name: str, lines: Iterable[Line]) -> list[dict[str, Any]]:
-    """What an alarm's query returns at NOW over a log of these lines."""
+    """What an alarm's query returns at NOW over a log of these lines, as far back as the service lets it look."""
     connection = duckdb_kql.connect()
     connection.execute("CREATE TABLE traces (timestamp TIMESTAMP, message VARCHAR)")
     # Lines of others are among them: the host's own, and JSON that is not the job's.
@@ -36,9 +53,9 @@ def rows(name: str, lines: Iterable[Line]) -> list[dict[str, Any]]:
         Line(NOW - HOUR, "Executing 'Functions.detect'"),
         Line(NOW - HOUR, '{"event":"other","rule":7}'),
     ]
-    for line in [*others, *lines]:
-        moment = line.at.replace(tzinfo=None)
-        connection.execute("INSERT INTO traces VALUES (?, ?)", [moment, line.message])
+    oldest = NOW - windows()[name]
+    seen = [(one.at.replace(tzinfo=None), one.message) for one in [*others, *lines] if one.at > oldest]
+    connection.executemany("INSERT INTO traces VALUES (?, ?)", seen)
     answer = duckdb_kql.kql(connection, query(name), query_now=NOW.replace(tzinfo=None))
     return [dict(zip(answer.columns, row, strict=True)) for row in answer.fetchall()]
 
@@ -124,8 +141,9 @@ def test_every_alarm_is_tried_below() -> None:
     assert tried == set(NAMES)
 
 
-def test_no_complete_run_for_two_and_a_half_hours() -> None:
-    assert len(rows("no-complete-run", hourly(48, until=NOW - 3 * HOUR))) == 1
+@pytest.mark.parametrize("minutes, told", [(149, 0), (151, 1), (190, 1)])
+def test_no_complete_run_for_two_and_a_half_hours(minutes: int, told: int) -> None:
+    assert len(rows("no-complete-run", [complete(NOW - minutes * MINUTE)])) == told
 
 
 def test_runs_that_fail_are_not_complete() -> None:
@@ -201,3 +219,45 @@ def test_two_silent_sources_are_told(newest: datetime | None) -> None:
 def test_fallen_coverage_is_told_with_its_side(side: str) -> None:
     fallen = [complete(line.at, health={side: {"rows": 100, "named": 20}}) for line in hourly(12)]
     assert [row["side"] for row in rows("coverage-fallen", [*fallen, *hourly(48)[12:]])] == [side]
+
+
+# ------------------------------------------------------------------------------------------- a real job, with real faults
+
+
+def told(lines: list[Line]) -> list[str]:
+    """The alarms that a log raises."""
+    return [name for name in NAMES if rows(name, lines)]
+
+
+def of_runs(environment: dict[str, str], *moments: datetime) -> list[Line]:
+    """The log of one job at several moments, each a run; where it cannot even start, of that."""
+    table = MemoryTable()
+
+    def run(now: datetime) -> None:
+        replace(start(environment, lambda: now), table=table).detect()
+
+    return [line for moment in moments for line in logged(moment, partial(run, moment))]
+
+
+def test_healthy_job_raises_no_alarm() -> None:
+    assert told(of_runs({"LOGS_DIR": str(LOGS)}, LAST - HOUR, LAST)) == []
+
+
+def test_job_with_wrong_settings_raises_alarms() -> None:
+    log = of_runs({"LOGS_DIR": str(LOGS), "MAX_CATCH_UP": "never"}, LAST - 2 * HOUR, LAST - HOUR, LAST)
+    assert told(log) == ["failed-twice", "no-complete-run"]
+
+
+def test_job_without_its_logs_raises_alarms(tmp_path: Path) -> None:
+    log = of_runs({"LOGS_DIR": str(tmp_path / "none")}, LAST - 2 * HOUR, LAST - HOUR, LAST)
+    assert told(log) == ["failed-twice", "no-complete-run"]
+
+
+def test_job_after_an_outage_of_twenty_days_raises_an_alarm() -> None:
+    log = of_runs({"LOGS_DIR": str(LOGS)}, LAST - 20 * DAY, LAST)
+    assert told(log) == ["gap-or-lag"]
+
+
+def test_job_whose_logs_have_stopped_raises_an_alarm() -> None:
+    late = [replace(line, at=LAST) for line in of_runs({"LOGS_DIR": str(LOGS)}, LAST + 20 * DAY)]
+    assert told(late) == ["silent-sources"]
