@@ -49,14 +49,6 @@ resource network 'Microsoft.Network/virtualNetworks@2024-05-01' = {
       }
     ]
   }
-
-  resource app 'subnets' existing = {
-    name: 'app'
-  }
-
-  resource private 'subnets' existing = {
-    name: 'endpoints'
-  }
 }
 
 resource zones 'Microsoft.Network/privateDnsZones@2024-06-01' = [for endpoint in endpoints: {
@@ -81,7 +73,7 @@ resource privateEndpoints 'Microsoft.Network/privateEndpoints@2024-05-01' = [for
   location: location
   tags: tags
   properties: {
-    subnet: { id: network::private.id }
+    subnet: { id: '${network.id}/subnets/endpoints' }
     privateLinkServiceConnections: [
       {
         name: endpoint.name
@@ -105,4 +97,4 @@ resource records 'Microsoft.Network/privateEndpoints/privateDnsZoneGroups@2024-0
 }]
 
 // Known only when the names resolve to the private addresses: the app must not start earlier.
-output appSubnetId string = network::app.id
+output appSubnetId string = '${network.id}/subnets/app'

@@ -46,6 +46,12 @@ MODELS = {
     "Microsoft.Web/sites/config": "web:StringDictionary",  # of name appsettings
 }
 
+# What the service answers with, where it takes something else.
+ANSWERS = {
+    "Microsoft.KeyVault/vaults": "keyvault:Vault",
+    "Microsoft.Storage/storageAccounts": "storage:StorageAccount",
+}
+
 _SPANS = (
     "PT1M",
     "PT5M",
@@ -83,7 +89,7 @@ class Shape:
     name: str
     fields: dict[str, Any] = field(default_factory=dict)
     required: set[str] = field(default_factory=set)
-    read_only: set[str] = field(default_factory=set)
+    read_only: dict[str, Any] = field(default_factory=dict)
 
 
 def problems(resource: Resource) -> list[str]:
@@ -95,10 +101,24 @@ def problems(resource: Resource) -> list[str]:
     return [f"{resource.where}: {one}" for one in found]
 
 
-@cache
-def model(kind: str) -> type:
+def answers(kind: str, path: str) -> bool:
+    """Whether a resource has a property that can be read, as `properties.vaultUri` of a vault."""
+    at: Any = model(kind, ANSWERS)
+    for name in path.split("."):
+        shapes = [
+            one if isinstance(one, Shape) else shape_of(one) for one in _alternatives(at) if _is_object(one)
+        ]
+        known = [{**shape.fields, **shape.read_only} for shape in shapes]
+        found = next((fields[name] for fields in known if name in fields), None)
+        if found is None:
+            return False
+        at = found
+    return True
+
+
+def model(kind: str, instead: Mapping[str, str] = types.MappingProxyType({})) -> type:
     """The SDK's class for a type of resource."""
-    module, name = MODELS[kind].split(":")
+    module, name = instead.get(kind, MODELS[kind]).split(":")
     found: type = getattr(import_module(f"azure.mgmt.{module}.models"), name)
     return found
 
@@ -149,7 +169,7 @@ def _alternatives(kind: Any) -> list[Any]:  # noqa: ANN401
 
 def _one(value: Any, kind: Any, path: str) -> Iterator[str]:  # noqa: ANN401
     origin, arguments = typing.get_origin(kind), typing.get_args(kind)
-    if isinstance(kind, Shape) or _is_model(kind):
+    if _is_object(kind):
         shape = kind if isinstance(kind, Shape) else shape_of(kind)
         yield from _object(value, shape, path) if isinstance(value, dict) else _wrong(value, shape.name, path)
     elif origin is list:
@@ -189,6 +209,10 @@ def _wrong(value: object, wanted: str, path: str) -> Iterator[str]:
 # ------------------------------------------------------------------------------------------------------- shapes
 
 
+def _is_object(kind: object) -> bool:
+    return isinstance(kind, Shape) or _is_model(kind)
+
+
 def _is_model(kind: object) -> bool:
     return isinstance(kind, type) and (hasattr(kind, "_attribute_map") or hasattr(kind, "_is_model"))
 
@@ -219,7 +243,7 @@ def _newer(kind: type) -> Shape:
         owner = next(base for base in kind.__mro__ if name in getattr(base, "__annotations__", {}))
         hint = _resolved(annotations[name], _names(owner))
         if rest._visibility == ["read"]:
-            shape.read_only.add(rest._rest_name)
+            shape.read_only[rest._rest_name] = hint
         else:
             shape.fields[rest._rest_name] = hint
             if type(None) not in typing.get_args(hint):
@@ -242,7 +266,7 @@ def _older(kind: Any) -> Shape:  # noqa: ANN401  # its maps are no part of a dec
         for step in outer:
             shape = shape.fields.setdefault(step, Shape(f"{kind.__name__}.{step}"))
         if rules.get("readonly") or name not in hints:
-            shape.read_only.add(last)
+            shape.read_only[last] = hints.get(name, Any)
         else:
             shape.fields[last] = hints[name]
             if rules.get("required"):

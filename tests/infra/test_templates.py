@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from tests.infra.bicep import BicepError, Either, Module, Template, Unknown, load, parameters_file, parse
-from tests.infra.models import problems
+from tests.infra.models import answers, problems
 
 INFRA = Path(__file__).parents[2] / "infra"
 FILES = sorted(INFRA.glob("*.bicep"))
@@ -130,6 +130,24 @@ MISTAKES = {
 @pytest.mark.parametrize("name, old, new, said", MISTAKES.values(), ids=MISTAKES)
 def test_mistake_is_found(name: str, old: str, new: str, said: str) -> None:
     assert [said in problem for problem in found(changed(name, old, new))][:1] == [True]
+
+
+def unread(of: Template) -> list[str]:
+    """The properties that are asked of resources and that those do not have."""
+    text = of.path.read_text(encoding="utf-8")
+    kinds = {one.symbol: one.type for one in of.resources}
+    asked = re.findall(r"\b(\w+)\.(properties\.[\w.]+)", text)
+    return [f"{symbol}.{path}" for symbol, path in asked if not answers(kinds[symbol], path)]
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_every_property_that_is_read_is_there(name: str) -> None:
+    assert unread(template(name)) == []
+
+
+@pytest.mark.parametrize("path", ["properties.vaultUrl", "properties.sku.size", "properties.vaultUri.host"])
+def test_property_that_cannot_be_read_is_found(path: str) -> None:
+    assert not answers("Microsoft.KeyVault/vaults", path)
 
 
 # --------------------------------------------------------------------------------------------- what fits what
