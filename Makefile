@@ -6,14 +6,14 @@ ARGS ?=
 
 PY := $(VENV)/bin/python
 READY := $(VENV)/.ready node_modules/.ready
-CODE := $(wildcard detection tests benchmarks function_app.py)
+CODE := $(wildcard detection tests benchmarks function_app.py scripts/package.py)
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help setup demo local test soak chaos bench lint format schemas lock clean
+.PHONY: help setup demo local test soak chaos bench lint lint-infra format schemas lock package clean
 
 help: ## this list
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' Makefile
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' Makefile
 	@echo
 	@echo "  PYTHON=python3.13 chooses the Python, VENV=.venv-3.13 its folder, ARGS=... is handed on."
 
@@ -53,6 +53,12 @@ lint: $(VENV)/.ready ## check style, types and the arrows between modules
 	$(VENV)/bin/mypy $(CODE)
 	$(VENV)/bin/lint-imports --no-logo
 
+lint-infra: $(READY) .venv-infra/.ready ## check the deployment: templates, alarms, workflows, the package (ARGS=-k… for some)
+	$(PY) -m pytest tests/infra -m "infra or not infra" --numprocesses=logical --durations=5 $(ARGS)
+
+.venv-infra/.ready: requirements-infra.txt scripts/venv-infra | $(VENV)/.ready
+	@scripts/venv-infra "$(VENV)" .venv-infra
+
 format: $(VENV)/.ready ## format the code and repair what ruff can
 	$(VENV)/bin/ruff check --fix .
 	$(VENV)/bin/ruff format .
@@ -62,6 +68,10 @@ schemas: $(READY) ## write again the files that are made from code
 
 lock: $(VENV)/.ready ## write the lock files from pyproject.toml and package.json (ARGS=--upgrade for newer versions)
 	scripts/lock "$(VENV)" $(ARGS)
+
+package: ## make out/app.zip, what is deployed (needs a Python 3.13, and nothing else)
+	@python=$$(scripts/python-3.13) && [ -n "$$python" ] || { echo "make package: there is no Python 3.13 here, the one of the cloud" >&2; exit 1; }; \
+	"$$python" scripts/package.py
 
 clean: ## remove everything make has made
 	rm -rf .venv .venv-* "$(VENV)" node_modules out .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache

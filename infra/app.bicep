@@ -1,0 +1,140 @@
+// The function app: Flex Consumption, Python 3.13, every setting of the job.
+param location string
+param tags object
+param token string
+
+param identityId string
+param identityClientId string
+param storageName string
+param packageContainer string
+param insightsName string
+
+@description('Subnet for outgoing traffic; none if empty.')
+param subnetId string
+
+param instanceMemoryMB int
+param maximumInstanceCount int
+
+@description('Workspaces to read, by the ids of the query API.')
+param workspaceCustomerIds array
+
+param queryEndpoint string
+param parsers string
+param rules string
+param allowedLateness string
+param maxCatchUp string
+param incidentTable string
+param detectSchedule string
+param deliverSchedule string
+param webhookFormat string
+param stormAlerts int
+
+@description('References into the vault; empty where there is no secret.')
+param webhookUrlReference string
+param webhookSecretReference string
+param webhooksReference string
+param heartbeatUrlReference string
+
+resource account 'Microsoft.Storage/storageAccounts@2025-06-01' existing = {
+  name: storageName
+}
+
+resource insights 'Microsoft.Insights/components@2020-02-02' existing = {
+  name: insightsName
+}
+
+resource plan 'Microsoft.Web/serverfarms@2025-03-01' = {
+  name: 'plan-detection-${token}'
+  location: location
+  tags: tags
+  kind: 'functionapp'
+  sku: { tier: 'FlexConsumption', name: 'FC1' }
+  properties: { reserved: true } // Linux
+}
+
+resource app 'Microsoft.Web/sites@2025-03-01' = {
+  name: 'func-detection-${token}'
+  location: location
+  tags: union(tags, { 'azd-service-name': 'detection' })
+  kind: 'functionapp,linux'
+  identity: {
+    type: 'UserAssigned'
+    userAssignedIdentities: { '${identityId}': {} }
+  }
+  properties: {
+    serverFarmId: plan.id
+    httpsOnly: true
+    keyVaultReferenceIdentity: identityId
+    virtualNetworkSubnetId: empty(subnetId) ? null : subnetId
+    functionAppConfig: {
+      runtime: { name: 'python', version: '3.13' }
+      scaleAndConcurrency: {
+        instanceMemoryMB: instanceMemoryMB
+        maximumInstanceCount: maximumInstanceCount
+      }
+      deployment: {
+        storage: {
+          type: 'blobContainer'
+          value: '${account.properties.primaryEndpoints.blob}${packageContainer}'
+          authentication: {
+            type: 'UserAssignedIdentity'
+            userAssignedIdentityResourceId: identityId
+          }
+        }
+      }
+    }
+    siteConfig: {
+      minTlsVersion: '1.2'
+      http20Enabled: true
+      ftpsState: 'Disabled'
+    }
+  }
+
+  // Packages are deployed with an Entra token; user names and passwords are off. One after the other: the service
+  // refuses to change a site twice at a time.
+  resource ftp 'basicPublishingCredentialsPolicies' = {
+    name: 'ftp'
+    properties: { allow: false }
+  }
+
+  resource scm 'basicPublishingCredentialsPolicies' = {
+    name: 'scm'
+    dependsOn: [ftp]
+    properties: { allow: false }
+  }
+
+  resource settings 'config' = {
+    name: 'appsettings'
+    dependsOn: [scm]
+    properties: {
+      // the host's storage and log, by identity
+      AzureWebJobsStorage__credential: 'managedidentity'
+      AzureWebJobsStorage__clientId: identityClientId
+      AzureWebJobsStorage__blobServiceUri: account.properties.primaryEndpoints.blob
+      AzureWebJobsStorage__tableServiceUri: account.properties.primaryEndpoints.table
+      APPLICATIONINSIGHTS_CONNECTION_STRING: insights.properties.ConnectionString
+      APPLICATIONINSIGHTS_AUTHENTICATION_STRING: 'ClientId=${identityClientId};Authorization=AAD'
+
+      // the job's own: docs/settings.md
+      LOG_ANALYTICS_WORKSPACE_ID: join(workspaceCustomerIds, ',')
+      LOG_ANALYTICS_ENDPOINT: queryEndpoint
+      PARSERS: parsers
+      ALLOWED_LATENESS: allowedLateness
+      MAX_CATCH_UP: maxCatchUp
+      INCIDENT_STORAGE: account.properties.primaryEndpoints.table
+      INCIDENT_TABLE: incidentTable
+      RULES: rules
+      WEBHOOK_URL: webhookUrlReference
+      WEBHOOK_FORMAT: webhookFormat
+      WEBHOOK_SECRET: webhookSecretReference
+      WEBHOOKS: webhooksReference
+      STORM_ALERTS: string(stormAlerts)
+      HEARTBEAT_URL: heartbeatUrlReference
+      AZURE_CLIENT_ID: identityClientId
+      DETECT_SCHEDULE: detectSchedule
+      DELIVER_SCHEDULE: deliverSchedule
+    }
+  }
+}
+
+output name string = app.name

@@ -1,0 +1,14 @@
+// Who the job is. A user-assigned identity exists before the app does, so that its roles are active by the first run.
+param location string
+param tags object
+param token string
+
+resource identity 'Microsoft.ManagedIdentity/userAssignedIdentities@2024-11-30' = {
+  name: 'id-detection-${token}'
+  location: location
+  tags: tags
+}
+
+output id string = identity.id
+output clientId string = identity.properties.clientId
+output principalId string = identity.properties.principalId

@@ -1,0 +1,53 @@
+// The job's own log: Application Insights in a workspace of its own, apart from the one that the job reads.
+param location string
+param tags object
+param token string
+
+@description('The job\'s identity, which writes here.')
+param principalId string
+
+@description('Days for which the log is kept.')
+param retentionDays int
+
+var roles = {
+  monitoringMetricsPublisher: '3913510d-42f4-4e42-8a64-420c390055eb' // despite its name, all telemetry
+}
+
+resource workspace 'Microsoft.OperationalInsights/workspaces@2025-07-01' = {
+  name: 'log-detection-${token}'
+  location: location
+  tags: tags
+  properties: {
+    sku: { name: 'PerGB2018' }
+    retentionInDays: retentionDays
+    features: {
+      disableLocalAuth: true
+      enableLogAccessUsingOnlyResourcePermissions: true
+    }
+  }
+}
+
+resource insights 'Microsoft.Insights/components@2020-02-02' = {
+  name: 'appi-detection-${token}'
+  location: location
+  tags: tags
+  kind: 'web'
+  properties: {
+    Application_Type: 'web'
+    WorkspaceResourceId: workspace.id
+    DisableLocalAuth: true // the connection string alone lets nobody write
+  }
+}
+
+resource publishes 'Microsoft.Authorization/roleAssignments@2022-04-01' = {
+  name: guid(insights.id, principalId, roles.monitoringMetricsPublisher)
+  scope: insights
+  properties: {
+    roleDefinitionId: subscriptionResourceId('Microsoft.Authorization/roleDefinitions', roles.monitoringMetricsPublisher)
+    principalId: principalId
+    principalType: 'ServicePrincipal'
+  }
+}
+
+output insightsId string = insights.id
+output insightsName string = insights.name

@@ -1,0 +1,89 @@
+// The secrets that the job needs, and the references by which the app reads them. An empty one is not kept.
+param location string
+param tags object
+param token string
+
+@description('The job\'s identity, which reads the secrets.')
+param principalId string
+
+@secure()
+param webhookUrl string
+@secure()
+param webhookSecret string
+@secure()
+param webhooks string
+@secure()
+param heartbeatUrl string
+
+@description('Whether deleted secrets can be purged by nobody for seven days.')
+param purgeProtection bool
+
+@description('Whether only private endpoints lead here.')
+param isPrivate bool
+
+var roles = {
+  keyVaultSecretsUser: '4633458b-17de-408a-b874-0445c86b69e6'
+}
+
+resource vault 'Microsoft.KeyVault/vaults@2024-11-01' = {
+  name: 'kv-${token}'
+  location: location
+  tags: tags
+  properties: {
+    tenantId: tenant().tenantId
+    sku: { family: 'A', name: 'standard' }
+    enableRbacAuthorization: true
+    enableSoftDelete: true
+    softDeleteRetentionInDays: 7
+    enablePurgeProtection: purgeProtection ? true : null // the service refuses false
+    publicNetworkAccess: isPrivate ? 'Disabled' : 'Enabled'
+    networkAcls: {
+      defaultAction: isPrivate ? 'Deny' : 'Allow'
+      bypass: isPrivate ? 'None' : 'AzureServices'
+    }
+  }
+}
+
+resource urlSecret 'Microsoft.KeyVault/vaults/secrets@2024-11-01' = if (!empty(webhookUrl)) {
+  parent: vault
+  name: 'webhook-url'
+  properties: { value: webhookUrl, contentType: 'text/plain' }
+}
+
+resource signingSecret 'Microsoft.KeyVault/vaults/secrets@2024-11-01' = if (!empty(webhookSecret)) {
+  parent: vault
+  name: 'webhook-secret'
+  properties: { value: webhookSecret, contentType: 'text/plain' }
+}
+
+resource listSecret 'Microsoft.KeyVault/vaults/secrets@2024-11-01' = if (!empty(webhooks)) {
+  parent: vault
+  name: 'webhooks'
+  properties: { value: webhooks, contentType: 'application/json' }
+}
+
+resource heartbeatSecret 'Microsoft.KeyVault/vaults/secrets@2024-11-01' = if (!empty(heartbeatUrl)) {
+  parent: vault
+  name: 'heartbeat-url'
+  properties: { value: heartbeatUrl, contentType: 'text/plain' }
+}
+
+resource reads 'Microsoft.Authorization/roleAssignments@2022-04-01' = {
+  name: guid(vault.id, principalId, roles.keyVaultSecretsUser)
+  scope: vault
+  properties: {
+    roleDefinitionId: subscriptionResourceId('Microsoft.Authorization/roleDefinitions', roles.keyVaultSecretsUser)
+    principalId: principalId
+    principalType: 'ServicePrincipal'
+  }
+}
+
+output id string = vault.id
+output name string = vault.name
+
+// How an app setting names each secret. Without a version, so that a new value is read within a day, and at once by a
+// restart.
+output webhookUrlReference string = '@Microsoft.KeyVault(SecretUri=${vault.properties.vaultUri}secrets/${urlSecret.name})'
+output webhookSecretReference string = '@Microsoft.KeyVault(SecretUri=${vault.properties.vaultUri}secrets/${signingSecret.name})'
+output webhooksReference string = '@Microsoft.KeyVault(SecretUri=${vault.properties.vaultUri}secrets/${listSecret.name})'
+output heartbeatUrlReference string = '@Microsoft.KeyVault(SecretUri=${vault.properties.vaultUri}secrets/${heartbeatSecret.name})'

@@ -1,0 +1,263 @@
+"""The alarms' queries: Microsoft's parser accepts them, they name fields that the lines have, and each one fires over the
+lines of its fault and over no others.
+"""
+
+import json
+import re
+from collections.abc import Iterable
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from functools import cache, partial
+from pathlib import Path
+from typing import Any
+
+import duckdb_kql
+import pytest
+from pydantic import TypeAdapter
+
+from detection.incidents.table import MemoryTable
+from detection.job import start
+from detection.window import Window
+from tests.infra.bicep import load
+from tests.infra.lines import DAY, HOUR, LAST, MINUTE, NOW, Line, complete, delivery, failed, hourly, logged
+from tests.kusto.analyzer import analyze
+from tests.regenerate import LOGS
+
+ALARMS = Path(__file__).parents[2] / "infra" / "alerts"
+NAMES = sorted(path.stem for path in ALARMS.glob("*.kql"))
+# Of the table of an Application Insights resource, the columns that a trace is sure to have.
+SCHEMA = {"traces": {"timestamp": "datetime", "message": "string", "severityLevel": "int"}}
+GAP = Window(datetime(2026, 5, 20, tzinfo=UTC), datetime(2026, 5, 26, tzinfo=UTC))
+
+
+@cache
+def windows() -> dict[str, timedelta]:
+    """How far back the service lets each alarm look."""
+    rules = [one.body["properties"] for one in load(ALARMS.parent / "alerts.bicep").resources]
+    spans = {
+        rule["criteria"]["allOf"][0]["query"]: rule["windowSize"] for rule in rules if "criteria" in rule
+    }
+    return {name: TypeAdapter(timedelta).validate_python(spans[query(name)]) for name in NAMES}
+
+
+def query(name: str) -> str:
+    return (ALARMS / f"{name}.kql").read_text(encoding="utf-8")
+
+
+def rows(name: str, lines: Iterable[Line]) -> list[dict[str, Any]]:
+    """What an alarm's query returns at NOW over a log of these lines, as far back as the service lets it look."""
+    connection = duckdb_kql.connect()
+    connection.execute("CREATE TABLE traces (timestamp TIMESTAMP, message VARCHAR)")
+    # Lines of others are among them: the host's own, and JSON that is not the job's.
+    others = [
+        Line(NOW - HOUR, "Executing 'Functions.detect'"),
+        Line(NOW - HOUR, '{"event":"other","rule":7}'),
+    ]
+    oldest = NOW - windows()[name]
+    seen = [(one.at.replace(tzinfo=None), one.message) for one in [*others, *lines] if one.at > oldest]
+    connection.executemany("INSERT INTO traces VALUES (?, ?)", seen)
+    answer = duckdb_kql.kql(connection, query(name), query_now=NOW.replace(tzinfo=None))
+    return [dict(zip(answer.columns, row, strict=True)) for row in answer.fetchall()]
+
+
+# ----------------------------------------------------------------------------------------------------- the texts
+
+
+@pytest.fixture(scope="module")
+def diagnostics() -> dict[str, list[str]]:
+    found = analyze({name: query(name) for name in NAMES}, SCHEMA)
+    return {name: [str(one) for one in analysis.diagnostics] for name, analysis in found.items()}
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_microsofts_parser_has_nothing_to_say_about(diagnostics: dict[str, list[str]], name: str) -> None:
+    assert diagnostics[name] == []
+
+
+def test_microsofts_parser_finds_a_misspelt_column() -> None:
+    (found,) = analyze({"": query("gap-or-lag").replace("message", "mesage")}, SCHEMA).values()
+    assert found.diagnostics
+
+
+def paths(text: str) -> set[str]:
+    """The fields of a line that a query reads."""
+    return set(re.findall(r"\bline((?:\.\w+)+)", text))
+
+
+def has(line: Line, path: str) -> bool:
+    value = json.loads(line.message)
+    for name in path.split(".")[1:]:
+        if not isinstance(value, dict) or name not in value:
+            return False
+        value = value[name]
+    return True
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_lines_have_every_field_that_is_read_by(name: str) -> None:
+    known = [complete(NOW, gap=GAP), failed(NOW), delivery(NOW, NOW, NOW)]
+    assert [path for path in paths(query(name)) if not any(has(line, path) for line in known)] == []
+
+
+def test_misspelt_field_is_found() -> None:
+    assert not has(complete(NOW), ".windows.nwo")
+
+
+# -------------------------------------------------------------------------------------------------------- silence
+
+QUIET = {
+    "two days of complete runs": hourly(48),
+    "a run failed, the next one completed": [*hourly(48)[1:], failed(LAST - 30 * MINUTE), complete(LAST)],
+    "one run failed": [*hourly(48)[1:], failed(LAST)],
+    "one run was missed": hourly(48)[1:],
+    "the first run of all": [complete(LAST, previous=None)],
+    "a message was sent at the second attempt": [
+        *hourly(48),
+        delivery(LAST, LAST, LAST + MINUTE),
+    ],
+    "one source is silent": [complete(line.at, health={"changes": {"newest": None}}) for line in hourly(48)],
+    "few rows, none with an actor": [
+        *[complete(line.at, health={"changes": {"rows": 9, "named": 0}}) for line in hourly(24)],
+        *hourly(48)[24:],
+    ],
+}
+
+
+@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("log", QUIET.values(), ids=QUIET)
+def test_silent(name: str, log: list[Line]) -> None:
+    assert rows(name, log) == []
+
+
+def test_only_a_missing_run_is_an_alarm_in_an_empty_log() -> None:
+    assert [name for name in NAMES if rows(name, [])] == ["no-complete-run"]
+
+
+# --------------------------------------------------------------------------------------------------------- alarms
+
+
+def test_every_alarm_is_tried_below() -> None:
+    tried = set(re.findall(r'rows\("([\w-]+)"', Path(__file__).read_text(encoding="utf-8")))
+    assert tried == set(NAMES)
+
+
+@pytest.mark.parametrize("minutes, told", [(149, 0), (151, 1), (190, 1)])
+def test_no_complete_run_for_two_and_a_half_hours(minutes: int, told: int) -> None:
+    assert len(rows("no-complete-run", [complete(NOW - minutes * MINUTE)])) == told
+
+
+def test_runs_that_fail_are_not_complete() -> None:
+    log = [*hourly(48, until=NOW - 3 * HOUR), *(failed(LAST - n * HOUR) for n in range(3))]
+    assert len(rows("no-complete-run", log)) == 1
+
+
+def test_two_failed_runs_in_a_row_name_the_last_reason() -> None:
+    log = [*hourly(48)[2:], failed(LAST - HOUR), failed(LAST, reason="no access", error="configuration")]
+    (row,) = rows("failed-twice", log)
+    assert (row["rule"], row["failed"], row["error"], row["reason"]) == (
+        "openai-config-to-abuse",
+        2,
+        "configuration",
+        "no access",
+    )
+
+
+def test_two_failed_runs_that_never_completed_are_in_a_row() -> None:
+    assert len(rows("failed-twice", [failed(LAST - HOUR), failed(LAST)])) == 1
+
+
+def test_rule_that_fails_beside_one_that_completes_is_told() -> None:
+    log = [*hourly(48), failed(LAST - HOUR, rule="other"), failed(LAST, rule="other")]
+    assert [row["rule"] for row in rows("failed-twice", log)] == ["other"]
+
+
+def test_wrong_settings_are_told() -> None:
+    log = [*hourly(48)[2:], failed(LAST - HOUR, rule=""), failed(LAST, rule="")]
+    assert [row["rule"] for row in rows("failed-twice", log)] == [""]
+
+
+def test_settings_that_were_mended_are_not_told() -> None:
+    assert (
+        rows("failed-twice", [failed(LAST - 2 * HOUR, rule=""), failed(LAST - HOUR, rule=""), complete(LAST)])
+        == []
+    )
+
+
+def test_dead_letter_is_told() -> None:
+    log = [*hourly(48), delivery(NOW - 5 * HOUR, NOW - 3 * DAY, due=None)]
+    assert [row["outcome"] for row in rows("undelivered", log)] == ["dead"]
+
+
+def test_message_that_waits_for_more_than_half_an_hour_is_told_once() -> None:
+    created = NOW - 2 * HOUR
+    log = [delivery(created + n * MINUTE, created, created + 3 * HOUR, attempt=n) for n in (1, 5, 35)]
+    assert [(row["destination"], row["attempt"]) for row in rows("undelivered", log)] == [("soc", 35)]
+
+
+def test_message_that_was_sent_after_long_is_not_told() -> None:
+    log = [delivery(NOW - 3 * HOUR, NOW - 5 * HOUR, NOW - HOUR)]
+    assert rows("undelivered", log) == []
+
+
+def test_gap_is_told_with_its_ends() -> None:
+    (row,) = rows("gap-or-lag", [*hourly(48)[1:], complete(LAST, gap=GAP)])
+    assert (f"{row['gapAfter']:%d %b}", f"{row['gapUntil']:%d %b}") == ("20 May", "26 May")
+
+
+def test_run_that_began_four_hours_behind_is_told() -> None:
+    (row,) = rows("gap-or-lag", [complete(LAST, previous=LAST - 4 * HOUR)])
+    assert row["lag"] == 4 * HOUR
+
+
+@pytest.mark.parametrize("newest", [None, LAST - 25 * HOUR])
+def test_two_silent_sources_are_told(newest: datetime | None) -> None:
+    silent = {"changes": {"newest": newest}, "signals": {"newest": newest}}
+    assert len(rows("silent-sources", [*hourly(48)[1:], complete(LAST, health=silent)])) == 1
+
+
+@pytest.mark.parametrize("side", ["changes", "signals"])
+def test_fallen_coverage_is_told_with_its_side(side: str) -> None:
+    fallen = [complete(line.at, health={side: {"rows": 100, "named": 20}}) for line in hourly(12)]
+    assert [row["side"] for row in rows("coverage-fallen", [*fallen, *hourly(48)[12:]])] == [side]
+
+
+# ------------------------------------------------------------------------------------------- a real job, with real faults
+
+
+def told(lines: list[Line]) -> list[str]:
+    """The alarms that a log raises."""
+    return [name for name in NAMES if rows(name, lines)]
+
+
+def of_runs(environment: dict[str, str], *moments: datetime) -> list[Line]:
+    """The log of one job at several moments, each a run; where it cannot even start, of that."""
+    table = MemoryTable()
+
+    def run(now: datetime) -> None:
+        replace(start(environment, lambda: now), table=table).detect()
+
+    return [line for moment in moments for line in logged(moment, partial(run, moment))]
+
+
+def test_healthy_job_raises_no_alarm() -> None:
+    assert told(of_runs({"LOGS_DIR": str(LOGS)}, LAST - HOUR, LAST)) == []
+
+
+def test_job_with_wrong_settings_raises_alarms() -> None:
+    log = of_runs({"LOGS_DIR": str(LOGS), "MAX_CATCH_UP": "never"}, LAST - 2 * HOUR, LAST - HOUR, LAST)
+    assert told(log) == ["failed-twice", "no-complete-run"]
+
+
+def test_job_without_its_logs_raises_alarms(tmp_path: Path) -> None:
+    log = of_runs({"LOGS_DIR": str(tmp_path / "none")}, LAST - 2 * HOUR, LAST - HOUR, LAST)
+    assert told(log) == ["failed-twice", "no-complete-run"]
+
+
+def test_job_after_an_outage_of_twenty_days_raises_an_alarm() -> None:
+    log = of_runs({"LOGS_DIR": str(LOGS)}, LAST - 20 * DAY, LAST)
+    assert told(log) == ["gap-or-lag"]
+
+
+def test_job_whose_logs_have_stopped_raises_an_alarm() -> None:
+    late = [replace(line, at=LAST) for line in of_runs({"LOGS_DIR": str(LOGS)}, LAST + 20 * DAY)]
+    assert told(late) == ["silent-sources"]

@@ -1,0 +1,189 @@
+"""The package: unpacked in an empty folder, with nothing beside it, its functions are indexed and run, and the same
+sources give the same bytes. Needs a Python 3.13 and takes the better part of a minute; `make lint-infra` runs it.
+"""
+
+import ast
+import hashlib
+import importlib.util
+import json
+import os
+import subprocess
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+from uuid import uuid4
+from zipfile import ZipFile
+
+import pytest
+from pathspec import GitIgnoreSpec
+
+from detection.rule import load_rule
+from tests.query_api import query_api, tables_of
+from tests.receiver import receiving
+from tests.regenerate import GOLDEN, LOGS, ROOT
+
+NOON = datetime(2026, 6, 10, 12, tzinfo=UTC)  # in the days of the golden logs
+ARCHIVE = ROOT / "out" / "app.zip"
+IGNORED = GitIgnoreSpec.from_lines((ROOT / ".funcignore").read_text(encoding="utf-8").splitlines())
+RUN = ROOT / "tests" / "infra" / "run_package.py"
+RULE = load_rule("openai-config-to-abuse")
+
+
+def python_3_13() -> str:
+    return subprocess.run(
+        ["scripts/python-3.13"], cwd=ROOT, check=True, capture_output=True, text=True
+    ).stdout.strip()
+
+
+# ------------------------------------------------------------------------------------------------ what it leaves out
+
+
+def package_script() -> ModuleType:
+    spec = importlib.util.spec_from_file_location("package", ROOT / "scripts" / "package.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+SCRIPT = package_script()
+
+
+def kept(*paths: str) -> list[str]:
+    return [path for path in paths if not IGNORED.match_file(path)]
+
+
+def test_package_holds_what_funcignore_leaves() -> None:
+    tracked = subprocess.run(
+        ["git", "ls-files"], cwd=ROOT, check=True, capture_output=True, text=True
+    ).stdout.split("\n")
+    taken = {path.as_posix() for path in SCRIPT.files_of_the_app()}
+    assert taken == {path for path in kept(*tracked) if path}
+
+
+def test_funcignore_leaves_libraries_and_no_secrets() -> None:
+    assert kept(
+        ".python_packages/lib/site-packages/yaml/__init__.py", "local.settings.json", ".env", ".azure/x/.env"
+    ) == [".python_packages/lib/site-packages/yaml/__init__.py"]
+
+
+def test_what_is_left_out_is_there() -> None:
+    assert [name for name in SCRIPT.LEFT_OUT if not (ROOT / "detection" / name).exists()] == []
+
+
+def test_app_imports_nothing_at_the_top_that_is_left_out() -> None:
+    left_out = tuple("detection." + name.removesuffix(".py").replace("/", ".") for name in SCRIPT.LEFT_OUT)
+    imported = {
+        f"{path.name}: {name}"
+        for path in SCRIPT.files_of_the_app()
+        if path.suffix == ".py"
+        for node in ast.parse((ROOT / path).read_text(encoding="utf-8")).body
+        if isinstance(node, ast.ImportFrom | ast.Import)
+        for name in (
+            [node.module or ""] if isinstance(node, ast.ImportFrom) else [one.name for one in node.names]
+        )
+        if f"{name}.".startswith(tuple(f"{one}." for one in left_out))
+    }
+    assert imported == set()
+
+
+# ------------------------------------------------------------------------------------------------------- what it is
+
+
+def build() -> str:
+    """Makes the package, as `make package` does; the hash of its bytes."""
+    subprocess.run([python_3_13(), "scripts/package.py"], cwd=ROOT, check=True)
+    return hashlib.sha256(ARCHIVE.read_bytes()).hexdigest()
+
+
+@pytest.fixture(scope="module")
+def built() -> str:
+    if not python_3_13():
+        pytest.skip("there is no Python 3.13 here")
+    return build()
+
+
+@pytest.fixture(scope="module")
+def unpacked(built: str, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("wwwroot")
+    with ZipFile(ARCHIVE) as archive:
+        archive.extractall(folder)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def ran(unpacked: Path, azurite: str) -> Iterator[dict[str, Any]]:
+    """What running every function of the package brought, on real parts around it."""
+    with tables_of(LOGS, RULE.tables) as tables, query_api(tables) as api, receiving() as receiver:
+        api.moment = NOON
+        settings = {
+            "LOG_ANALYTICS_WORKSPACE_ID": str(uuid4()),
+            "LOG_ANALYTICS_ENDPOINT": api.endpoint,
+            "INCIDENT_STORAGE": azurite,
+            "INCIDENT_TABLE": f"t{uuid4().hex[:20]}",
+            "WEBHOOK_URL": receiver.url,
+        }
+        done = subprocess.run(
+            [python_3_13(), "-I", "-S", str(RUN), str(unpacked), NOON.isoformat()],
+            check=True,
+            capture_output=True,
+            text=True,
+            env={"PATH": os.environ["PATH"], **settings},
+        )
+        result = json.loads(done.stdout.splitlines()[-1])
+        print({name: result[name] for name in ("index_seconds", "seconds", "peak_mib")})
+        yield {**result, "posted": receiver.messages}
+
+
+@pytest.mark.infra
+def test_every_function_is_indexed_and_runs(ran: dict[str, Any]) -> None:
+    assert ran["failures"] == {"deliver": None, "detect": None}
+
+
+@pytest.mark.infra
+def test_run_finds_what_the_golden_folder_holds_and_posts_it(ran: dict[str, Any]) -> None:
+    (record,) = [json.loads(line[line.index("{") :]) for line in ran["lines"] if "detection.run" in line]
+    golden = (GOLDEN / "matches.default.jsonl").read_text(encoding="utf-8").splitlines()
+    assert (record["pairs"], len(ran["posted"])) == (len(golden), len(record["alerts"]))
+
+
+@pytest.mark.infra
+def test_nothing_is_imported_from_beside_the_package(ran: dict[str, Any]) -> None:
+    assert ran["foreign"] == []
+
+
+@pytest.mark.infra
+def test_nothing_is_left_to_compile(ran: dict[str, Any]) -> None:
+    assert ran["compiled_here"] == []
+
+
+@pytest.mark.infra
+def test_bytecode_is_never_compared_with_its_source(unpacked: Path) -> None:
+    flags = {path.read_bytes()[4] for path in unpacked.rglob("*.pyc")}
+    assert flags == {1}  # PEP 552: by hash, and unchecked
+
+
+@pytest.mark.infra
+def test_names_no_folder_of_this_machine(unpacked: Path) -> None:
+    names = [str(ROOT).encode(), str(Path(python_3_13()).parent).encode() + b"/"]
+    files = [
+        path for path in unpacked.rglob("*") if path.is_file() and path.suffix != ".so"
+    ]  # others built those
+    assert [
+        path for path in files if any(len(name) > 2 and name in path.read_bytes() for name in names)
+    ] == []
+
+
+@pytest.mark.infra
+def test_extension_modules_are_for_the_cloud(unpacked: Path) -> None:
+    modules = [path.name for path in unpacked.rglob("*.so") if "cpython-" in path.name]
+    assert modules
+    assert [name for name in modules if not name.endswith("cpython-313-x86_64-linux-gnu.so")] == []
+
+
+@pytest.mark.infra
+def test_same_sources_give_the_same_bytes(built: str) -> None:
+    assert build() == built
