@@ -44,8 +44,9 @@ soak: $(READY) ## run the long random worlds
 chaos: $(READY) ## run the job on real parts under every fault, and print what came of it in one table
 	$(PY) -m pytest --numprocesses=logical --dist=load -m "chaos or not chaos" tests/chaos $(ARGS)
 
-bench: $(VENV)/.ready ## measure speed and memory
+bench: $(READY) ## measure speed and memory
 	$(PY) -m benchmarks $(ARGS)
+	$(PY) -m benchmarks.volume
 
 lint: $(VENV)/.ready ## check style, types and the arrows between modules
 	$(VENV)/bin/ruff check .

@@ -16,11 +16,13 @@ from typing import Protocol
 from detection.incidents.outbox import Delivery, Outbox, Queued
 from detection.incidents.table import Conflict
 
-# Waits before the next attempt: quick ones inside a run, then to three days, as Standard Webhooks recommends.
+# Waits before the next attempt: quick ones inside a run, then for three days, as long as Standard Webhooks recommends,
+# but denser: a receiver that was away for an hour must not wait two more for an alert of the night.
 WAITS = (
     *(timedelta(seconds=seconds) for seconds in (2, 8, 30)),
-    *(timedelta(minutes=minutes) for minutes in (5, 30)),
-    *(timedelta(hours=hours) for hours in (2, 5, 10, 10, 10, 10, 10, 10)),
+    *[timedelta(minutes=5)] * 12,
+    *[timedelta(minutes=15)] * 12,
+    *[timedelta(hours=1)] * 68,
 )
 LONGEST_WAIT = timedelta(hours=24)  # of what a receiver may ask for with Retry-After
 DEADLINE = timedelta(seconds=15)  # of one attempt, from connecting to the answer

@@ -1,5 +1,5 @@
-"""Writes again what is made from code and committed: docs/schemas, docs/settings.md and the expected outputs in
-tests/golden.
+"""Writes again what is made from code and committed: docs/schemas, docs/settings.md, tables of docs/reliability.md and the
+expected outputs in tests/golden.
 
     python -m tests.regenerate
 
@@ -20,11 +20,13 @@ from detection.cli.settings_page import settings_page
 from detection.messages.digest import as_native, as_slack
 from detection.messages.native import native
 from detection.messages.slack import slack
+from tests.chaos.page import page
 from tests.tellings import plain, storm
 
 ROOT = Path(__file__).parents[1]
 SCHEMAS = ROOT / "docs" / "schemas"
 SETTINGS_PAGE = ROOT / "docs" / "settings.md"
+RELIABILITY_PAGE = ROOT / "docs" / "reliability.md"
 GOLDEN = ROOT / "tests" / "golden"
 LOGS = GOLDEN / "logs"
 MESSAGES = GOLDEN / "messages"
@@ -88,6 +90,7 @@ def main() -> None:
     for name, content in schema_files().items():
         (SCHEMAS / name).write_bytes(content)
     SETTINGS_PAGE.write_bytes(settings_page().encode())
+    RELIABILITY_PAGE.write_text(page(RELIABILITY_PAGE.read_text(encoding="utf-8")), encoding="utf-8")
     MESSAGES.mkdir(exist_ok=True)
     for name, content in message_files().items():
         (MESSAGES / name).write_bytes(content)

@@ -213,7 +213,8 @@ def test_retry_after_is_obeyed(post: Post) -> None:
         (1, NOW, 2 * SECOND),
         (1, 1 * SECOND, 2 * SECOND),
         (1, 3 * SECOND, 3 * SECOND),
-        (7, 1 * HOUR, WAITS[6]),
+        (7, 1 * SECOND, WAITS[6]),
+        (40, 5 * SECOND, 1 * HOUR),
         (1, WEEK, LONGEST_WAIT),
     ],
 )

@@ -8,6 +8,7 @@ service data model" and "Performing entity group transactions").
 
 import base64
 import re
+from bisect import bisect_left, insort
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import count
@@ -95,39 +96,70 @@ class Table(Protocol):
 
 
 class MemoryTable:
-    """A table in memory: for the demo, for replays, and for a job that keeps nothing."""
+    """A table in memory: for the demo, for replays, and for a job that keeps nothing. May be used by threads."""
 
     def __init__(self) -> None:
-        self._partitions: dict[str, dict[str, Entity]] = {}
+        self._partitions: dict[str, _Partition] = {}
         self._versions = count(1)
         self._one_at_a_time = Lock()
 
     def get(self, partition: str, row: str) -> Entity | None:
-        return self._partitions.get(partition, {}).get(row)
+        return self._of(partition).rows.get(row)
 
     def scan(self, partition: str, first: str, last: str) -> Iterator[Entity]:
-        rows = self._partitions.get(partition, {})
-        yield from [rows[row] for row in sorted(rows) if first <= row < last]
+        with self._one_at_a_time:
+            found = self._of(partition).between(first, last)
+        yield from found
 
     def write(self, partition: str, operations: Sequence[Operation]) -> None:
         check(partition, operations)
         with self._one_at_a_time:
-            rows = dict(self._partitions.get(partition, {}))
+            kept = self._of(partition)
             for operation in operations:
-                self._apply(operation, rows)
-            self._partitions[partition] = rows
+                _expect(operation, kept.rows.get(operation.row))
+            for operation in operations:
+                self._apply(operation, kept)
 
-    def _apply(self, operation: Operation, rows: dict[str, Entity]) -> None:
-        current = rows.get(operation.row)
-        if isinstance(operation, Insert) and current:
-            raise Conflict(f"row {operation.row} exists already")
-        expected = operation.version if isinstance(operation, Replace | Delete) else None
-        if expected and (current is None or current.version != expected):
-            raise Conflict(f"row {operation.row} has changed")
+    def _of(self, partition: str) -> "_Partition":
+        return self._partitions.setdefault(partition, _Partition())
+
+    def _apply(self, operation: Operation, kept: "_Partition") -> None:
         if isinstance(operation, Delete):
-            rows.pop(operation.row, None)
-            return
-        rows[operation.row] = Entity(operation.row, f"v{next(self._versions)}", dict(operation.values))
+            kept.remove(operation.row)
+        else:
+            kept.put(Entity(operation.row, f"v{next(self._versions)}", dict(operation.values)))
+
+
+class _Partition:
+    """Rows by key, and the keys in their order."""
+
+    def __init__(self) -> None:
+        self.rows: dict[str, Entity] = {}
+        self._keys: list[str] = []
+
+    def put(self, entity: Entity) -> None:
+        if entity.row not in self.rows:
+            insort(self._keys, entity.row)
+        self.rows[entity.row] = entity
+
+    def remove(self, row: str) -> None:
+        if self.rows.pop(row, None):
+            del self._keys[bisect_left(self._keys, row)]
+
+    def between(self, first: str, last: str) -> list[Entity]:
+        return [
+            self.rows[key]
+            for key in self._keys[bisect_left(self._keys, first) : bisect_left(self._keys, last)]
+        ]
+
+
+def _expect(operation: Operation, current: Entity | None) -> None:
+    """Raises Conflict when a row is not as the writer knew it."""
+    if isinstance(operation, Insert) and current:
+        raise Conflict(f"row {operation.row} exists already")
+    version = operation.version if isinstance(operation, Replace | Delete) else None
+    if version and (current is None or current.version != version):
+        raise Conflict(f"row {operation.row} has changed")
 
 
 def check(partition: str, operations: Sequence[Operation]) -> None:
