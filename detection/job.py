@@ -21,9 +21,11 @@ from detection.incidents.keys import Key, identity
 from detection.incidents.outbox import Delivery, Outbox
 from detection.incidents.table import MemoryTable, Table
 from detection.matches import Matches
-from detection.messages.digest import Digest, as_native, as_slack, digest
+from detection.messages.digest import Digest, as_native, as_pagerduty, as_slack, as_teams, digest
 from detection.messages.native import native
+from detection.messages.pagerduty import pagerduty, resolve
 from detection.messages.slack import slack
+from detection.messages.teams import teams
 from detection.messages.telling import Telling, telling
 from detection.record import REASON, RECORD, Failure, Record, moment_of
 from detection.report import LOG, log_attempt, log_run
@@ -35,8 +37,18 @@ from detection.tell import Render, Terms
 from detection.webhook import WebhookDestination
 from detection.window import Window
 
-FORMATS: Mapping[MessageFormat, Callable[[Telling], bytes]] = {"native": native, "slack": slack}
-DIGESTS: Mapping[MessageFormat, Callable[[Digest], bytes]] = {"native": as_native, "slack": as_slack}
+FORMATS: Mapping[MessageFormat, Callable[[Telling], bytes]] = {
+    "native": native,
+    "slack": slack,
+    "teams": teams,
+    "pagerduty": pagerduty,
+}
+DIGESTS: Mapping[MessageFormat, Callable[[Digest], bytes]] = {
+    "native": as_native,
+    "slack": as_slack,
+    "teams": as_teams,
+    "pagerduty": as_pagerduty,
+}
 PATIENCE = timedelta(seconds=60)  # for the messages that a run has just written
 HEARTBEAT_DEADLINE = 10  # seconds
 
@@ -122,7 +134,12 @@ class Job:
             raise ConfigurationError(
                 f"{known.incident.id} takes no more alerts: a later incident has followed it"
             )
-        index.close(known.key, classification, note)
+        index.close(
+            known.key,
+            classification,
+            note,
+            lambda incident, commit: resolved_for(self.settings.destinations, incident, commit, self.clock()),
+        )
 
     def records(self, last: int) -> list[Record | Failure]:
         """The last run records of every rule, failed runs too, the newest first."""
@@ -193,11 +210,12 @@ class Job:
 
 
 def render_for(webhooks: Sequence[Webhook]) -> Render:
-    """Writes the messages that tell a verdict, one for each destination, in its format."""
+    """Writes the messages that tell a verdict, one for each destination that takes its severity, in its format."""
 
     def render(verdict: Verdict, found: Matches) -> list[Delivery]:
         if not webhooks or verdict.alert is None:
             return []
+        taking = [webhook for webhook in webhooks if webhook.takes(found.rule.severity)]
         told, now = telling(verdict, found.rule, found.windows), found.windows.now
         return [
             Delivery(
@@ -209,7 +227,7 @@ def render_for(webhooks: Sequence[Webhook]) -> Render:
                 created=now,
                 due=now,
             )
-            for webhook in webhooks
+            for webhook in taking
         ]
 
     return render
@@ -232,9 +250,23 @@ def digest_for(webhooks: Sequence[Webhook], rule: Rule) -> RenderDigest:
                 due=began,
             )
             for webhook in webhooks
+            if webhook.takes(told.severity)
         ]
 
     return render
+
+
+def resolved_for(
+    webhooks: Sequence[Webhook], incident: Incident, commit: int, now: datetime
+) -> list[Delivery]:
+    """Says where pages are answered that an incident was closed here."""
+    return [
+        Delivery(
+            f"{incident.id}_{webhook.name}", webhook.name, incident.id, commit, resolve(incident.id), now, now
+        )
+        for webhook in webhooks
+        if webhook.message_format == "pagerduty"
+    ]
 
 
 def plain(value: object) -> Any:  # noqa: ANN401  # JSON has no narrower type

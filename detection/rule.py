@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 from functools import cached_property
 from pathlib import Path
-from typing import Annotated, Literal, Self, TypeVar
+from typing import Annotated, Literal, Self, TypeVar, get_args
 from uuid import UUID
 
 import yaml
@@ -27,6 +27,7 @@ CONNECTORS = Path(__file__).parent / "connectors"
 Model = TypeVar("Model", bound=BaseModel)
 KqlType = Literal["string", "datetime", "dynamic", "bool", "int", "long", "real"]
 Severity = Literal["Informational", "Low", "Medium", "High"]
+SEVERITIES: tuple[Severity, ...] = get_args(Severity)  # from the mildest
 
 # Functions that the local engine (duckdb-kql 1.1.2) is known to answer differently from Kusto: a rule that
 # used one could not be trusted at home. tests/test_local_engine.py shows each of them being wrong.

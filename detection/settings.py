@@ -9,7 +9,7 @@ import re
 from collections.abc import Mapping
 from datetime import timedelta
 from pathlib import Path
-from typing import Annotated, Literal, TypeVar
+from typing import Annotated, Literal, Self, TypeVar
 from urllib.parse import urlsplit
 
 from pydantic import (
@@ -22,13 +22,19 @@ from pydantic import (
     ValidationError,
     ValidationInfo,
     field_validator,
+    model_validator,
 )
 from pydantic_core import ErrorDetails, from_json
 
 from detection.errors import ConfigurationError
-from detection.rule import Duration, default_rule
+from detection.rule import SEVERITIES, Duration, Severity, default_rule
 
-MessageFormat = Literal["native", "slack"]
+MessageFormat = Literal["native", "slack", "teams", "pagerduty"]
+FORMATS_OF_HOSTS: Mapping[str, MessageFormat] = {
+    "hooks.slack.com": "slack",
+    "events.pagerduty.com": "pagerduty",
+    "events.eu.pagerduty.com": "pagerduty",
+}
 LOOPBACK = ("127.0.0.1", "::1", "localhost")
 DESTINATIONS = 10  # whose messages fit into one transaction with the largest part of marks
 MARKS_DAYS = 28  # the days of marks that one transaction can always carry
@@ -100,12 +106,28 @@ class Webhook(BaseModel):
     url: Address
     format: MessageFormat | None = None
     secret: Secrets = ()
+    routing_key: SecretStr | None = None
+    minimum_severity: Severity = "Informational"
 
     @property
     def message_format(self) -> MessageFormat:
         """The format chosen, or the one that the host speaks."""
-        host = urlsplit(self.url.get_secret_value()).hostname or ""
-        return self.format or ("slack" if host == "hooks.slack.com" else "native")
+        return self.format or _spoken_by(self.url)
+
+    def takes(self, severity: Severity) -> bool:
+        """Whether alerts of a severity go there."""
+        return SEVERITIES.index(severity) >= SEVERITIES.index(self.minimum_severity)
+
+    @model_validator(mode="after")
+    def _routed(self) -> Self:
+        if (self.message_format == "pagerduty") is not (self.routing_key is not None):
+            raise ValueError("routing_key goes with the format pagerduty, and the format with it")
+        return self
+
+
+def _spoken_by(url: SecretStr) -> MessageFormat:
+    """The format that an address wants, as far as its host says so."""
+    return FORMATS_OF_HOSTS.get(urlsplit(url.get_secret_value()).hostname or "", "native")
 
 
 def _names_differ(webhooks: tuple[Webhook, ...]) -> tuple[Webhook, ...]:
@@ -157,7 +179,9 @@ class Settings(BaseModel):
     )
     WEBHOOK_URL: Address | None = Field(None, description="Where alerts are posted; a secret. https only.")
     WEBHOOK_FORMAT: MessageFormat | None = Field(
-        None, description="`native` or `slack`; by the URL's host if empty."
+        None,
+        validate_default=True,
+        description="`native`, `slack` or `teams`; by the URL's host if empty. PagerDuty goes into `WEBHOOKS`.",
     )
     WEBHOOK_SECRET: Secrets = Field(
         (),
@@ -170,7 +194,8 @@ class Settings(BaseModel):
         Field(max_length=DESTINATIONS),
     ] = Field(
         (),
-        description="Several destinations instead, at most 10: a JSON list of `{name, url, format, secret}`.",
+        description="Several destinations instead, at most 10: a JSON list of `{name, url, format, secret, minimum_severity}`; "
+        "of format `pagerduty` with its `routing_key`.",
     )
     STORM_ALERTS: Annotated[int, Field(ge=1, le=1_000)] = Field(
         20,
@@ -204,6 +229,14 @@ class Settings(BaseModel):
     @classmethod
     def _instead_of_a_workspace(cls, value: Path | None, info: ValidationInfo) -> Path | None:
         return _alone(value, "LOG_ANALYTICS_WORKSPACE_ID", info)
+
+    @field_validator("WEBHOOK_FORMAT")
+    @classmethod
+    def _without_routing_key(cls, value: MessageFormat | None, info: ValidationInfo) -> MessageFormat | None:
+        url = info.data.get("WEBHOOK_URL")
+        if (value or (url and _spoken_by(url))) == "pagerduty":
+            raise ValueError("pagerduty goes into WEBHOOKS, with its routing_key")
+        return value
 
     @field_validator("WEBHOOKS")
     @classmethod

@@ -9,6 +9,7 @@ import hmac
 import logging
 import threading
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from email.utils import parsedate_to_datetime
 from queue import Empty, SimpleQueue
@@ -17,6 +18,7 @@ import requests
 
 from detection.deliver import DEADLINE, Outcome
 from detection.incidents.outbox import Delivery
+from detection.messages.pagerduty import routed
 from detection.settings import Webhook
 
 # Worth another try; every other 4xx, and every redirect, will be refused again (Standard Webhooks; RFC 9110).
@@ -35,6 +37,7 @@ class WebhookDestination:
         self._deadline = deadline.total_seconds()
         self._url = webhook.url.get_secret_value()
         self._secrets = [secret.get_secret_value() for secret in webhook.secret]
+        self._routing_key = webhook.routing_key and webhook.routing_key.get_secret_value()
 
     def send(self, delivery: Delivery, now: datetime) -> Outcome:
         """One attempt, within the deadline as a whole: a receiver that drips its headers gains nothing."""
@@ -49,6 +52,8 @@ class WebhookDestination:
             return Outcome(None, reason=f"no answer within {self._deadline:g} s")
 
     def _post(self, delivery: Delivery, now: datetime) -> Outcome:
+        if self._routing_key:
+            delivery = replace(delivery, body=routed(delivery.body, self._routing_key))
         try:
             with requests.post(
                 self._url,

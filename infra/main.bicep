@@ -48,14 +48,14 @@ param maxCatchUp string = 'P14D'
 param webhookUrl string
 
 @description('Format of the messages; chosen by the host of the URL if empty.')
-@allowed(['', 'native', 'slack'])
+@allowed(['', 'native', 'slack', 'teams'])
 param webhookFormat string = ''
 
 @description('Signs messages by Standard Webhooks: whsec_ and 24 to 64 random bytes in base64; two, comma-separated, while rotating. Kept in Key Vault.')
 @secure()
 param webhookSecret string = ''
 
-@description('Several destinations, a JSON list of {name, url, format, secret}; webhookUrl, webhookFormat and webhookSecret are then not used. Kept in Key Vault.')
+@description('Several destinations, a JSON list of {name, url, format, secret, minimum_severity, routing_key}; webhookUrl, webhookFormat and webhookSecret are then not used. Kept in Key Vault.')
 @secure()
 param webhooks string = ''
 

@@ -17,9 +17,7 @@ import duckdb
 from detection.cli.main import app
 from detection.cli.schemas import schemas, text
 from detection.cli.settings_page import settings_page
-from detection.messages.digest import as_native, as_slack
-from detection.messages.native import native
-from detection.messages.slack import slack
+from detection.job import DIGESTS, FORMATS
 from tests.chaos.page import page
 from tests.tellings import plain, storm
 
@@ -59,12 +57,8 @@ def output(command: Sequence[str]) -> bytes:
 
 def message_files() -> dict[str, bytes]:
     """The files of tests/golden/messages by name: an alert and a digest in every format, indented for people."""
-    made = {
-        "native.json": native(plain()),
-        "slack.json": slack(plain()),
-        "digest.native.json": as_native(storm()),
-        "digest.slack.json": as_slack(storm()),
-    }
+    made = {f"{name}.json": render(plain()) for name, render in FORMATS.items()}
+    made |= {f"digest.{name}.json": render(storm()) for name, render in DIGESTS.items()}
     return {
         name: (json.dumps(json.loads(body), indent=2, ensure_ascii=False) + "\n").encode()
         for name, body in made.items()

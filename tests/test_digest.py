@@ -1,7 +1,7 @@
 """Alert storms: one message for each destination, which names the incidents by severity and size."""
 
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from itertools import pairwise
@@ -13,8 +13,18 @@ from jsonschema import Draft202012Validator
 
 from detection.incidents.table import MemoryTable
 from detection.job import Job, open_job
-from detection.messages.digest import NAMED, SEVERITIES, as_native, as_slack, digest
+from detection.messages import pagerduty, teams
+from detection.messages.digest import (
+    NAMED,
+    Digest,
+    as_native,
+    as_pagerduty,
+    as_slack,
+    as_teams,
+    digest,
+)
 from detection.messages.slack import HEADER, MESSAGE_BYTES, SECTION
+from detection.rule import SEVERITIES
 from detection.settings import settings_from
 from tests.builders import RULE, START
 from tests.raw_logs import audit, completion, write
@@ -51,6 +61,18 @@ def test_digest_counts_what_it_does_not_name() -> None:
 def test_native_digest_is_of_the_documented_shape() -> None:
     schema = json.loads((SCHEMAS / "digest.json").read_text(encoding="utf-8"))
     Draft202012Validator(schema).validate(json.loads(as_native(storm(1_000))))
+
+
+@pytest.mark.parametrize("incidents", [1, 50, 5_000])
+@pytest.mark.parametrize(
+    "render, limit",
+    [(as_teams, teams.MESSAGE_BYTES), (as_pagerduty, pagerduty.MESSAGE_BYTES), (as_slack, MESSAGE_BYTES)],
+)
+def test_digest_is_as_short_as_its_receiver_wants_it(
+    render: Callable[[Digest], bytes], limit: int, incidents: int
+) -> None:
+    told = digest("dg_1", START, [shared(n, title="\u202e😀" * 250) for n in range(incidents)], RULE)
+    assert len(render(told)) <= limit
 
 
 @pytest.mark.parametrize("incidents", [1, 21, 49, 50, 51, 5_000])

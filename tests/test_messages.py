@@ -8,10 +8,15 @@ import pytest
 
 from detection.incidents.grouping import Memory, Verdict, group
 from detection.incidents.packing import ROW_SIZE
+from detection.job import FORMATS
 from detection.messages import native as native_module
+from detection.messages import pagerduty as pagerduty_module
 from detection.messages import slack as slack_module
+from detection.messages import teams as teams_module
 from detection.messages.native import native
+from detection.messages.pagerduty import pagerduty, resolve, routed
 from detection.messages.slack import slack
+from detection.messages.teams import teams
 from detection.messages.telling import NEWEST, Telling, telling
 from detection.timestamps import iso
 from tests.builders import ALICE, HOUR, RULE, START, TICK, account, chains, change, signal, stretch
@@ -33,7 +38,7 @@ HOSTILE = {
     "long quotes": '"\\' * 30_000,
 }
 hostile = pytest.mark.parametrize("value", HOSTILE.values(), ids=HOSTILE)
-every_format = pytest.mark.parametrize("render", [native, slack])
+every_format = pytest.mark.parametrize("render", FORMATS.values(), ids=FORMATS)
 
 
 @pytest.mark.parametrize("name", message_files())
@@ -243,6 +248,83 @@ def test_slack_shows_no_control_or_direction_characters(value: str) -> None:
     texts = [message["text"], *(element["text"] for element in _elements(message))]
     assert all(line.isprintable() for text in texts for line in text.split("\n"))
     assert len(_evidence(message)) <= 4
+
+
+# ----------------------------------------------------------------------------------------------------------- teams
+
+
+@hostile
+def test_teams_stays_below_its_limit_and_says_what_it_leaves_out(value: str) -> None:
+    body = teams(told(30, value, ip=value, model=value))
+    assert len(body) <= teams_module.MESSAGE_BYTES < 21_000
+    shown = [text for text in _runs(json.loads(body)) if " → " in text]
+    left = [text for text in _runs(json.loads(body)) if text.startswith("and ")]
+    assert left == ([f"and {30 - len(shown)} pairs more"] if len(shown) < 20 else ["and 10 pairs more"])
+
+
+@hostile
+def test_teams_has_hostile_values_in_text_runs_only(value: str) -> None:
+    message = json.loads(teams(told(3, value, ip=value, model=value)))
+    card = message["attachments"][0]["content"]
+    assert {element["type"] for element in card["body"]} == {"RichTextBlock"}
+    assert {run["type"] for element in card["body"] for run in element["inlines"]} == {"TextRun"}
+    assert card["fallbackText"] == teams_module.FALLBACK
+    assert set(card) == {"$schema", "type", "version", "fallbackText", "msteams", "body"}
+    assert card["msteams"] == {"width": "Full"}  # no entities: nobody is mentioned
+
+
+@hostile
+def test_teams_shows_no_control_or_direction_characters(value: str) -> None:
+    assert all(text.isprintable() for text in _runs(json.loads(teams(told(3, value, ip=value, model=value)))))
+
+
+def test_teams_is_the_envelope_of_a_workflow() -> None:
+    message = json.loads(teams(told()))
+    (attachment,) = message["attachments"]
+    assert message["type"] == "message"
+    assert attachment["contentType"] == "application/vnd.microsoft.card.adaptive"
+    assert attachment["content"]["type"] == "AdaptiveCard"
+
+
+# ------------------------------------------------------------------------------------------------------- pagerduty
+
+
+def test_pagerduty_has_one_key_for_an_incident() -> None:
+    opened, updated = (json.loads(pagerduty(one)) for one in (told(), told(incident=known(START - HOUR))))
+    assert opened["dedup_key"].startswith("in_")
+    assert updated["dedup_key"] == "in_1"
+    assert json.loads(resolve("in_1")) == {"event_action": "resolve", "dedup_key": "in_1"}
+
+
+@hostile
+def test_pagerduty_keeps_its_limits(value: str) -> None:
+    body = pagerduty(told(30, value, ip=value, model=value))
+    event = json.loads(body)
+    assert len(body) <= pagerduty_module.MESSAGE_BYTES
+    assert len(event["payload"]["summary"]) <= 1_024
+    assert len(event["dedup_key"]) <= 255
+    assert event["payload"]["severity"] == "critical"
+    assert event["payload"]["custom_details"]["Pairs"].endswith("pairs more")
+
+
+@hostile
+def test_pagerduty_shows_no_control_or_direction_characters(value: str) -> None:
+    payload = json.loads(pagerduty(told(3, value, ip=value, model=value)))["payload"]
+    texts = [payload["summary"], *payload["custom_details"].values()]
+    assert all(line.isprintable() for text in texts for line in text.split("\n"))
+
+
+def test_pagerduty_event_has_its_routing_key_only_when_it_is_sent() -> None:
+    body = pagerduty(told())
+    assert b"routing_key" not in body
+    sent = json.loads(routed(body, 'k"1'))
+    assert sent == {"routing_key": 'k"1', **json.loads(body)}
+
+
+def _runs(message: Json) -> list[str]:
+    """Every text of a Teams message."""
+    body = message["attachments"][0]["content"]["body"]
+    return [run["text"] for element in body for run in element["inlines"]]
 
 
 def _data(of: Telling) -> Json:

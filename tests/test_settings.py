@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from detection.errors import ConfigurationError
-from detection.rule import default_rule
+from detection.rule import SEVERITIES, default_rule
 from detection.settings import Settings, settings_from
 
 KEY = "whsec_" + base64.b64encode(bytes(range(32))).decode()
@@ -100,6 +100,46 @@ def test_several_destinations_are_json() -> None:
 def test_format_is_chosen_or_goes_by_the_host(url: str, chosen: str | None, expected: str) -> None:
     (webhook,) = settings_from({"WEBHOOK_URL": url, "WEBHOOK_FORMAT": chosen or ""}).destinations
     assert webhook.message_format == expected
+
+
+@pytest.mark.parametrize(
+    "hook",
+    [
+        {"url": "https://events.pagerduty.com/v2/enqueue"},
+        {"url": "https://soc.example/hook", "format": "pagerduty"},
+        {"url": "https://soc.example/hook", "routing_key": "hunter2"},
+    ],
+)
+def test_routing_key_goes_with_pagerduty(hook: dict[str, str]) -> None:
+    with pytest.raises(ConfigurationError, match="routing_key") as raised:
+        settings_from({"WEBHOOKS": json.dumps([hook])})
+    assert "hunter2" not in str(raised.value)
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        {"WEBHOOK_URL": "https://events.pagerduty.com/v2/enqueue"},
+        {"WEBHOOK_URL": "https://soc.example/hook", "WEBHOOK_FORMAT": "pagerduty"},
+    ],
+)
+def test_pagerduty_has_its_place_in_the_list(given: dict[str, str]) -> None:
+    with pytest.raises(ConfigurationError, match="WEBHOOK_FORMAT: pagerduty goes into WEBHOOKS"):
+        settings_from(given)
+
+
+@pytest.mark.parametrize(
+    "minimum, taken",
+    [
+        (None, ["Informational", "Low", "Medium", "High"]),
+        ("Medium", ["Medium", "High"]),
+        ("High", ["High"]),
+    ],
+)
+def test_destination_takes_what_is_severe_enough(minimum: str | None, taken: list[str]) -> None:
+    hook = {"url": "https://soc.example/hook"} | ({"minimum_severity": minimum} if minimum else {})
+    (webhook,) = settings_from({"WEBHOOKS": json.dumps([hook])}).destinations
+    assert [one for one in SEVERITIES if webhook.takes(one)] == taken
 
 
 @pytest.mark.parametrize("name", ["WEBHOOK_URL", "HEARTBEAT_URL", "LOG_ANALYTICS_ENDPOINT"])

@@ -15,7 +15,7 @@ Every transaction of a key writes its head, whose version is the lock: of two ru
 the same time, one commits and the other judges again. The watermark is the last write of a run.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from hashlib import sha256
@@ -29,6 +29,7 @@ from detection.incidents.alert import Alert
 from detection.incidents.batch import Batch, RenderDigest, seal_left_behind
 from detection.incidents.grouping import Classification, Incident, Mark, Memory, Verdict
 from detection.incidents.keys import Grouping, Key
+from detection.incidents.outbox import Delivery, queue
 from detection.incidents.packing import ROW_SIZE, chunks, joined, split
 from detection.incidents.table import (
     OPERATIONS,
@@ -185,14 +186,24 @@ class Index:
         """Keeps the record of a run that moves no watermark: one over a gap, or one that failed."""
         self._table.write(self._partition, [Put(f"r|{_sortable(now)}|{kind}", split(record))])
 
-    def close(self, key: Key, classification: Classification = "undetermined", note: str = "") -> None:
-        """Closes the key's newest incident: it takes no more alerts. Raises Conflict, as `commit` does."""
+    def close(
+        self,
+        key: Key,
+        classification: Classification = "undetermined",
+        note: str = "",
+        telling: Callable[[Incident, int], Sequence[Delivery]] = lambda *_: (),
+    ) -> None:
+        """Closes the key's newest incident, and says so to whom `telling` writes: it takes no more alerts.
+
+        Raises Conflict, as `commit` does.
+        """
         memory = self.recall(key)
         if memory.incident is None:
             return
         closed = replace(memory.incident, status="closed", classification=classification, note=note)
         memory = replace(memory, commits=memory.commits + 1, writer=self.writer, incident=closed)
-        self._table.write(self._partition, [_head(memory), _incident(memory.key, closed)])
+        told = map(queue, telling(closed, memory.commits))
+        self._table.write(self._partition, [_head(memory), _incident(memory.key, closed), *told])
 
     def purge(self, before: datetime, limit: int = PURGED_PER_RUN) -> int:
         """Removes the marks of days that end before the moment, at most `limit` rows; returns how many.

@@ -4,24 +4,23 @@ It is made of the shares that the alerts' commits left. Every incident is in the
 """
 
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from itertools import groupby
 from operator import attrgetter
-from typing import Literal, get_args
+from typing import Literal
 
 from pydantic import TypeAdapter
 from pydantic_core import to_json
 
 from detection.incidents.alert import Alert
 from detection.incidents.batch import Share
-from detection.messages import native, slack
+from detection.messages import native, pagerduty, slack, teams
 from detection.messages.text import many, title
-from detection.rule import Rule, Severity
+from detection.rule import SEVERITIES, Rule, Severity
 from detection.timestamps import iso
 
-SEVERITIES = get_args(Severity)  # from the mildest
 NAMED = 50  # incidents in a digest, at most
 
 
@@ -111,29 +110,55 @@ def as_native(told: Digest) -> bytes:
 
 
 def as_slack(told: Digest) -> bytes:
-    """The digest as a Slack message; where it would be too long, it names fewer incidents."""
+    """The digest as a Slack message."""
+    return _fitting(told, _slack, slack.MESSAGE_BYTES)
+
+
+def as_teams(told: Digest) -> bytes:
+    """The digest as an Adaptive Card."""
+    return _fitting(told, _teams, teams.MESSAGE_BYTES)
+
+
+def as_pagerduty(told: Digest) -> bytes:
+    """The digest as an event of PagerDuty, with an incident of its own there."""
+    return _fitting(told, _pagerduty, pagerduty.MESSAGE_BYTES)
+
+
+def _fitting(told: Digest, render: Callable[[Digest], Mapping[str, object]], limit: int) -> bytes:
+    """The message; where it would be too long, it names fewer incidents."""
     message = b""
     for shown in range(len(told.named), -1, -1):
-        message = to_json(_slack(_shortened(told, shown)), ensure_ascii=True)
-        if len(message) <= slack.MESSAGE_BYTES:
+        fewer = replace(told, named=told.named[:shown], more_incidents=told.incidents - shown)
+        message = to_json(render(fewer), ensure_ascii=True)
+        if len(message) <= limit:
             break
     return message
 
 
-def _shortened(told: Digest, shown: int) -> Digest:
-    return replace(told, named=told.named[:shown], more_incidents=told.incidents - shown)
+def _lines(told: Digest) -> list[str]:
+    lines = [f"{slack.ICONS[one.severity]} {one.title} ({_size(one)}) {one.incident}" for one in told.named]
+    more = told.more_incidents
+    return [*lines, *([f"and {many(more, 'incident')} more: {told.see}"] if more else [])]
+
+
+def _origin(told: Digest) -> str:
+    return f"{told.rule.name} · run of {told.at} · {told.digest}"
 
 
 def _slack(told: Digest) -> slack.Block:
-    lines = [f"{slack.ICONS[one.severity]} {one.title} ({_size(one)}) {one.incident}" for one in told.named]
-    if told.more_incidents:
-        lines.append(f"and {many(told.more_incidents, 'incident')} more: {told.see}")
-    origin = f"{told.rule.name} · run of {told.at} · {told.digest}"
-    return slack.message(
-        f"{slack.ICONS[told.severity]} {told.title}",
-        [{"type": "section", "text": slack.plain(text, slack.SECTION)} for text in _texts(lines)],
-        origin,
-    )
+    blocks: list[slack.Block] = [
+        {"type": "section", "text": slack.plain(text, slack.SECTION)} for text in _texts(_lines(told))
+    ]
+    return slack.message(f"{slack.ICONS[told.severity]} {told.title}", blocks, _origin(told))
+
+
+def _teams(told: Digest) -> teams.Element:
+    return teams.card(told.title, told.severity, [teams.runs(line) for line in _lines(told)], _origin(told))
+
+
+def _pagerduty(told: Digest) -> pagerduty.Event:
+    details = {"Incidents": "\n".join(_lines(told)), "From": _origin(told)}
+    return pagerduty.trigger(told.digest, told.title, told.severity, told.rule.name, told.at, details)
 
 
 def _texts(lines: Sequence[str]) -> Iterator[str]:

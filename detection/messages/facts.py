@@ -1,0 +1,78 @@
+"""What every message for people says of an alert beside its title, as names and values. Pure.
+
+Values from the logs are one line each and inert: no control or direction character is left to obey.
+"""
+
+from collections.abc import Iterable
+
+from detection.messages.telling import Telling
+from detection.messages.text import inert, many, pair_line
+
+NAMED = 5  # addresses, models; more are counted
+LINE = 500  # characters of one pair
+
+
+def facts(told: Telling) -> list[tuple[str, str]]:
+    """The incident, the sizes, who and from where."""
+    alert, incident, counts = told.alert, told.incident, told.alert.counts
+    predecessor = f", after {incident.predecessor}" if incident.predecessor else ""
+    new = ", ".join(
+        many(number, thing)
+        for number, thing in (
+            (counts.changes, "change"),
+            (counts.signals, "signal"),
+            (counts.pairs, "pair"),
+        )
+    )
+    return [
+        ("Incident", f"{alert.action} {incident.id}{predecessor}"),
+        ("So far", f"{many(incident.alerts, 'alert')}, {many(incident.pairs, 'pair')}"),
+        ("New", new),
+        ("Severity", alert.severity),
+        ("Actor", inert(alert.actor)),
+        ("Addresses", _some(_of_type(told, "IP"))),
+        ("Models", _some(_of_type(told, "CloudApplication"))),
+        ("Tactics", f"{', '.join(told.rule.tactics)} ({', '.join(told.rule.relevant_techniques)})"),
+    ]
+
+
+def pair_lines(told: Telling) -> list[str]:
+    """The newest pairs, a line each."""
+    return [cut(pair_line(row, told.rule), LINE) for row in told.pairs]
+
+
+def evidence(told: Telling, pairs: list[str]) -> str:
+    """Some of the pairs, and how many more there are."""
+    hidden = told.alert.counts.pairs - len(pairs)
+    return "\n".join([*pairs, *([f"and {many(hidden, 'pair')} more"] if hidden else [])])
+
+
+def origin(told: Telling) -> str:
+    """Which rule says so, over which stretch, and how to see its KQL, which is longer than a message may be."""
+    alert, signals = told.alert, told.alert.windows.signals
+    stretch = f"signals from {signals.after} to {signals.until or alert.at}"
+    kql = f"KQL: python -m detection query --rule {told.rule.folder} --at {alert.at}"
+    return f"{told.rule.name} · {alert.alert} · {stretch} · {kql}"
+
+
+def cut(text: str, limit: int) -> str:
+    """The text, cut to a number of characters."""
+    return text if len(text) <= limit else text[: limit - 1] + "…"
+
+
+def _of_type(told: Telling, kind: str) -> list[str]:
+    """The values of the entities of a type, each once."""
+    values = (
+        value
+        for entity in told.alert.entities
+        if entity["type"] == kind
+        for name, value in entity.items()
+        if name != "type"
+    )
+    return list(dict.fromkeys(values))
+
+
+def _some(values: Iterable[str]) -> str:
+    shown = [inert(value) for value in values]
+    more = f" and {len(shown) - NAMED} more" if len(shown) > NAMED else ""
+    return ", ".join(shown[:NAMED]) + more if shown else "none given"

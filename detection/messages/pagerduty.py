@@ -1,0 +1,63 @@
+"""An alert as an event of PagerDuty (Events API v2). Pure.
+
+An incident here is one there: its id is the `dedup_key`, so an update joins it and does not page again, and
+closing it here resolves it there. The routing key is a secret, and is added when the event is sent. Limits: summary
+1,024 characters, dedup_key 255, and 512 KB in all, of which a transaction's share is far less.
+"""
+
+from collections.abc import Mapping
+
+from pydantic_core import to_json
+
+from detection.messages.facts import cut, evidence, facts, origin, pair_lines
+from detection.messages.telling import Telling
+from detection.messages.text import title
+
+SUMMARY = 1_024
+MESSAGE_BYTES = 60_000  # it shares a transaction with its alert, and with the messages to other destinations
+SEVERITIES = {"High": "critical", "Medium": "error", "Low": "warning", "Informational": "info"}
+
+Event = dict[str, object]
+
+
+def pagerduty(told: Telling) -> bytes:
+    """The event that opens or updates the incident, as JSON bytes."""
+    pairs = pair_lines(told)
+    body = b""
+    for shown in range(len(pairs), -1, -1):
+        details = {**dict(facts(told)), "Pairs": evidence(told, pairs[:shown]), "From": origin(told)}
+        summary = title(told.alert, told.rule)
+        event = trigger(
+            told.incident.id, summary, told.alert.severity, told.rule.name, told.alert.at, details
+        )
+        body = to_json(event, ensure_ascii=True)
+        if len(body) <= MESSAGE_BYTES:
+            break
+    return body
+
+
+def trigger(
+    dedup_key: str, summary: str, severity: str, source: str, at: str, details: Mapping[str, object]
+) -> Event:
+    """An event that opens an incident there, or joins the one of the same key."""
+    return {
+        "event_action": "trigger",
+        "dedup_key": dedup_key,
+        "payload": {
+            "summary": cut(summary, SUMMARY),
+            "source": source,
+            "severity": SEVERITIES[severity],
+            "timestamp": at,
+            "custom_details": dict(details),
+        },
+    }
+
+
+def resolve(dedup_key: str) -> bytes:
+    """The event that resolves the incident of a key."""
+    return to_json({"event_action": "resolve", "dedup_key": dedup_key})
+
+
+def routed(body: bytes, routing_key: str) -> bytes:
+    """An event with the key of the service that it is for; the same bytes at every attempt."""
+    return b'{"routing_key":' + to_json(routing_key) + b"," + body[1:]

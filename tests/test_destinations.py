@@ -1,0 +1,90 @@
+"""Several destinations of one job: each in its format, with its key, for what is severe enough; and the end of an incident."""
+
+import json
+from collections.abc import Iterator
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from detection.incidents.table import MemoryTable
+from detection.job import Job, open_job
+from detection.settings import settings_from
+from tests.raw_logs import audit, completion, write
+from tests.receiver import Receiver, receiving, status
+
+NOW = datetime(2026, 6, 9, 15, tzinfo=UTC)
+MINUTE = timedelta(minutes=1)
+ROUTING_KEY = "hunter2-routing-key"
+
+
+@pytest.fixture
+def receiver() -> Iterator[Receiver]:
+    with receiving() as one:
+        yield one
+
+
+def job(folder: Path, *hooks: dict[str, str]) -> Job:
+    """A job that has one alert to tell, to these destinations."""
+    at = NOW - 30 * MINUTE
+    write(
+        folder,
+        [audit("audit_1", "alice@example.com", at, arrived=at)],
+        [completion("chatcmpl-1", "alice@example.com", at + MINUTE, arrived=at)],
+    )
+    settings = settings_from({"LOGS_DIR": str(folder), "WEBHOOKS": json.dumps(hooks)})
+    return replace(open_job(settings, lambda: NOW), table=MemoryTable())
+
+
+def pager(receiver: Receiver) -> dict[str, str]:
+    return {"name": "pager", "url": receiver.url, "format": "pagerduty", "routing_key": ROUTING_KEY}
+
+
+def test_each_destination_gets_its_format(tmp_path: Path, receiver: Receiver) -> None:
+    hooks: list[dict[str, Any]] = [
+        {"name": name, "url": receiver.url, "format": name} for name in ("native", "slack", "teams")
+    ]
+    job(tmp_path, *hooks, pager(receiver)).detect()
+    shapes = {headers["webhook-id"].rpartition("_")[2]: json.loads(body) for headers, body in receiver.got}
+    assert {name: next(iter(shape)) for name, shape in shapes.items()} == {
+        "native": "type",
+        "slack": "text",
+        "teams": "type",
+        "pager": "routing_key",
+    }
+
+
+def test_alert_that_is_too_mild_for_a_destination_does_not_go_there(
+    tmp_path: Path, receiver: Receiver
+) -> None:
+    present = job(tmp_path, {"name": "soc", "url": receiver.url, "minimum_severity": "High"}, pager(receiver))
+    mild = [rule.model_copy(update={"severity": "Medium"}) for rule in present.rules]
+    replace(present, rules=mild).detect()
+    assert [headers["webhook-id"].rpartition("_")[2] for headers in receiver.headers] == ["pager"]
+
+
+def test_routing_key_is_sent_and_kept_nowhere(tmp_path: Path, receiver: Receiver) -> None:
+    receiver.always = status(410)
+    present = job(tmp_path, pager(receiver))
+    present.detect()
+    kept = list(present.table.scan(present.rules[0].folder, "", "~"))
+    assert any(entity.row.startswith("x|pager|") for entity in kept)
+    assert ROUTING_KEY not in repr(kept)
+    assert [message["routing_key"] for message in receiver.messages] == [ROUTING_KEY]
+
+
+def test_closing_an_incident_resolves_it_where_people_are_paged(tmp_path: Path, receiver: Receiver) -> None:
+    present = job(tmp_path, {"name": "soc", "url": receiver.url}, pager(receiver))
+    present.detect()
+    (known,) = present.incidents()
+    receiver.got.clear()
+    present.close(known, "benign", "a load test")
+    present.deliver()
+    (message,) = receiver.messages
+    assert message == {
+        "routing_key": ROUTING_KEY,
+        "event_action": "resolve",
+        "dedup_key": known.incident.id,
+    }
