@@ -1,0 +1,42 @@
+"""docs/runbook.md: what it tells an on-call to paste works."""
+
+import re
+
+import pytest
+
+from detection.rule import default_rule, load_rule
+from tests.kusto.analyzer import CONNECTOR_FUNCTIONS, Analysis, analyze, connector_schema
+from tests.regenerate import ROOT
+
+PAGE = (ROOT / "docs" / "runbook.md").read_text(encoding="utf-8")
+QUERIES = {
+    text.partition("\n")[0].strip("/ "): text for text in re.findall(r"```kql\n(.*?)```", PAGE, re.DOTALL)
+}
+
+
+@pytest.fixture(scope="module")
+def found() -> dict[str, Analysis]:
+    return analyze(QUERIES, connector_schema(), CONNECTOR_FUNCTIONS)
+
+
+def test_there_are_queries_to_paste() -> None:
+    assert len(QUERIES) == 4
+
+
+@pytest.mark.parametrize("name", QUERIES)
+def test_query_is_sound_kql(found: dict[str, Analysis], name: str) -> None:
+    assert [str(one) for one in found[name].diagnostics] == []
+
+
+def test_kinds_of_changes_are_those_that_the_rule_names() -> None:
+    labels = load_rule(default_rule()).sequence.changes.labels
+    named = set(re.findall(r"`([a-z_]+\.[a-z_.]+)`", PAGE))
+    assert named & set(labels) >= {
+        "api_key.created",
+        "service_account.created",
+        "invite.sent",
+        "project.created",
+    }
+    assert {name for name in named if name.split(".")[0] in {label.split(".")[0] for label in labels}} <= set(
+        labels
+    )
