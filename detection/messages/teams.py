@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from pydantic_core import to_json
 
 from detection.messages.facts import cut, evidence, facts, origin, pair_lines
+from detection.messages.fitting import fitting
 from detection.messages.telling import Telling
 from detection.messages.text import title
 
@@ -24,12 +25,11 @@ Element = dict[str, object]
 def teams(told: Telling) -> bytes:
     """The message as JSON bytes."""
     pairs = pair_lines(told)
-    body = b""
-    for shown in range(len(pairs), -1, -1):
-        body = to_json(_card(told, evidence(told, pairs[:shown])), ensure_ascii=True)
-        if len(body) <= MESSAGE_BYTES:
-            break
-    return body
+
+    def render(shown: int) -> bytes:
+        return to_json(_card(told, evidence(told, pairs[:shown])), ensure_ascii=True)
+
+    return fitting(len(pairs), render, MESSAGE_BYTES)
 
 
 def card(headline: str, severity: str, blocks: Sequence[Element], source: str) -> Element:
