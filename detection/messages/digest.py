@@ -17,6 +17,7 @@ from pydantic_core import to_json
 from detection.incidents.alert import Alert
 from detection.incidents.batch import Share
 from detection.messages import native, pagerduty, slack, teams
+from detection.messages.fitting import fitting
 from detection.messages.text import many, title
 from detection.rule import SEVERITIES, Rule, Severity
 from detection.timestamps import iso
@@ -126,13 +127,12 @@ def as_pagerduty(told: Digest) -> bytes:
 
 def _fitting(told: Digest, render: Callable[[Digest], Mapping[str, object]], limit: int) -> bytes:
     """The message; where it would be too long, it names fewer incidents."""
-    message = b""
-    for shown in range(len(told.named), -1, -1):
+
+    def shortened(shown: int) -> bytes:
         fewer = replace(told, named=told.named[:shown], more_incidents=told.incidents - shown)
-        message = to_json(render(fewer), ensure_ascii=True)
-        if len(message) <= limit:
-            break
-    return message
+        return to_json(render(fewer), ensure_ascii=True)
+
+    return fitting(len(told.named), shortened, limit)
 
 
 def _lines(told: Digest) -> list[str]:

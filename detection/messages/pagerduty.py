@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from pydantic_core import to_json
 
 from detection.messages.facts import cut, evidence, facts, origin, pair_lines
+from detection.messages.fitting import fitting
 from detection.messages.telling import Telling
 from detection.messages.text import title
 
@@ -22,18 +23,15 @@ Event = dict[str, object]
 
 def pagerduty(told: Telling) -> bytes:
     """The event that opens or updates the incident, as JSON bytes."""
-    pairs = pair_lines(told)
-    body = b""
-    for shown in range(len(pairs), -1, -1):
+    alert, pairs = told.alert, pair_lines(told)
+
+    def render(shown: int) -> bytes:
         details = {**dict(facts(told)), "Pairs": evidence(told, pairs[:shown]), "From": origin(told)}
-        summary = title(told.alert, told.rule)
-        event = trigger(
-            told.incident.id, summary, told.alert.severity, told.rule.name, told.alert.at, details
-        )
-        body = to_json(event, ensure_ascii=True)
-        if len(body) <= MESSAGE_BYTES:
-            break
-    return body
+        summary = title(alert, told.rule)
+        event = trigger(told.incident.id, summary, alert.severity, told.rule.name, alert.at, details)
+        return to_json(event, ensure_ascii=True)
+
+    return fitting(len(pairs), render, MESSAGE_BYTES)
 
 
 def trigger(
