@@ -216,7 +216,8 @@ def render_for(webhooks: Sequence[Webhook]) -> Render:
         if not webhooks or verdict.alert is None:
             return []
         taking = [webhook for webhook in webhooks if webhook.takes(found.rule.severity)]
-        told, now = telling(verdict, found.rule, found.windows), found.windows.now
+        now, changes = found.windows.now, found.logs.changes.inside
+        told = telling(verdict, found.rule, found.windows, changes)
         return [
             Delivery(
                 id=f"{verdict.alert.alert}_{webhook.name}",

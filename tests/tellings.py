@@ -25,7 +25,7 @@ def told(
     )
     verdict = group(found, Memory(account(actor), incident=incident), RULE, stretch())
     assert verdict is not None
-    return telling(verdict, RULE, stretch())
+    return telling(verdict, RULE, stretch(), [])
 
 
 def known(opened: datetime) -> Incident:

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from detection.events import Event
 from detection.incidents.grouping import Memory, Verdict, group
 from detection.incidents.packing import ROW_SIZE
 from detection.job import FORMATS
@@ -13,6 +14,7 @@ from detection.messages import native as native_module
 from detection.messages import pagerduty as pagerduty_module
 from detection.messages import slack as slack_module
 from detection.messages import teams as teams_module
+from detection.messages.facts import facts
 from detection.messages.native import native
 from detection.messages.pagerduty import pagerduty, resolve, routed
 from detection.messages.slack import slack
@@ -53,7 +55,7 @@ def test_same_alert_is_the_same_bytes(render: Callable[[Telling], bytes]) -> Non
 
 def test_verdict_without_an_alert_tells_nothing() -> None:
     with pytest.raises(ValueError, match="nothing to tell"):
-        telling(Verdict(Memory(account()), {}, {}, [], None, more=False), RULE, stretch())
+        telling(Verdict(Memory(account()), {}, {}, [], None, more=False), RULE, stretch(), [])
 
 
 # ---------------------------------------------------------------------------------------------------------- native
@@ -152,7 +154,7 @@ def test_pair_that_stands_at_several_times_is_shown_once() -> None:
     again = [signal("s1", START - HOUR), signal("s1", START - HOUR + TICK), signal("s2", START - HOUR / 2)]
     verdict = group(chains([change("c1", START - 2 * HOUR)], again), Memory(account()), RULE, stretch())
     assert verdict is not None
-    data = _data(telling(verdict, RULE, stretch()))
+    data = _data(telling(verdict, RULE, stretch(), []))
     assert [row["AbuseId"] for row in data["pairs"]] == ["s2", "s1"]
     assert (data["counts"]["pairs"], data["more_pairs"]) == (2, 0)
 
@@ -248,6 +250,38 @@ def test_slack_shows_no_control_or_direction_characters(value: str) -> None:
     texts = [message["text"], *(element["text"] for element in _elements(message))]
     assert all(line.isprintable() for text in texts for line in text.split("\n"))
     assert len(_evidence(message)) <= 4
+
+
+# ------------------------------------------------------------------------------------------------------- addresses
+
+
+def _addresses(*earlier: Event) -> str:
+    """How the address of the alert's change is told, beside changes before it."""
+    found = chains([change("c", START - 2 * HOUR)], [signal("s", START - HOUR)])
+    verdict = group(found, Memory(account()), RULE, stretch())
+    assert verdict is not None
+    return dict(facts(telling(verdict, RULE, stretch(), [*found[0].changes, *earlier])))["Addresses"]
+
+
+def test_address_that_the_actor_had_before_is_not_new() -> None:
+    assert _addresses(change("c0", START - 9 * HOUR)) == "203.0.113.7"
+
+
+def test_address_that_the_actor_never_had_is_new() -> None:
+    before = change("c0", START - 9 * HOUR, ip="198.51.100.1")
+    assert _addresses(before) == "203.0.113.7 (new for this actor)"
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        change("c0", START - 9 * HOUR, "bob@example.com", ip="198.51.100.1"),
+        change("c0", START - HOUR, ip="198.51.100.1"),
+    ],
+    ids=["another actor's", "a later one"],
+)
+def test_address_of_an_actors_first_change_is_not_called_new(other: Event) -> None:
+    assert _addresses(other) == "203.0.113.7"
 
 
 # ----------------------------------------------------------------------------------------------------------- teams

@@ -30,7 +30,7 @@ def facts(told: Telling) -> list[tuple[str, str]]:
         ("New", new),
         ("Severity", alert.severity),
         ("Actor", inert(alert.actor)),
-        ("Addresses", _some(_of_type(told, "IP"))),
+        ("Addresses", _some(_addresses(told))),
         ("Models", _some(_of_type(told, "CloudApplication"))),
         ("Tactics", f"{', '.join(told.rule.tactics)} ({', '.join(told.rule.relevant_techniques)})"),
     ]
@@ -58,6 +58,12 @@ def origin(told: Telling) -> str:
 def cut(text: str, limit: int) -> str:
     """The text, cut to a number of characters."""
     return text if len(text) <= limit else text[: limit - 1] + "…"
+
+
+def _addresses(told: Telling) -> list[str]:
+    """The addresses that the changes came from; one that is new for the actor says so."""
+    known = _of_type(told, "IP")
+    return [f"{one} (new for this actor)" if one in told.new_addresses else one for one in known]
 
 
 def _of_type(told: Telling, kind: str) -> list[str]:

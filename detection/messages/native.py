@@ -58,6 +58,7 @@ class AlertTold:
     actor: str
     key: Mapping[str, str]
     entities: Sequence[Mapping[str, str]]
+    new_addresses: Sequence[str]
     changes: str
     signals: str
     counts: Counts
@@ -115,6 +116,7 @@ def _data(told: Telling, shown: int) -> AlertTold:
         actor=alert.actor,
         key=alert.key,
         entities=alert.entities[:shown],
+        new_addresses=[one[:WIDTH] for one in told.new_addresses[:shown]],
         changes=in_words(alert.change_kinds, sequence.changes)[:WORDS],
         signals=in_words(alert.finish_reasons, sequence.signals)[:WORDS],
         counts=alert.counts,
