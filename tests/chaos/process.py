@@ -25,6 +25,7 @@ from detection.sources import log_analytics
 What = Literal["detect", "deliver"]
 PATIENCE = 120.0  # seconds that a process may take
 
+_sleep = time.sleep  # the real one
 _CONTEXT = get_context("forkserver")
 _CONTEXT.set_forkserver_preload(["tests.chaos.process", "detection.incidents.azure_table"])
 
@@ -33,7 +34,8 @@ _CONTEXT.set_forkserver_preload(["tests.chaos.process", "detection.incidents.azu
 class Order:
     """What a process is to do: `now` is what its clock says at first, and the moment of a run.
 
-    Its log lines are appended to the file. Unless it is `patient`, waiting takes no time: its clock goes on at once.
+    Its log lines are appended to the file. Unless it is `patient`, waiting takes no time, or as many seconds as it
+    `pauses`: its clock goes on at once.
     With `hasty`, the query API has a second to answer instead of some minutes.
     """
 
@@ -42,6 +44,7 @@ class Order:
     now: datetime
     log: Path
     patient: bool = False
+    pauses: float = 0
     hasty: bool = False
 
 
@@ -75,8 +78,9 @@ class JobProcess:
 class _Clock:
     """The process's clock: it begins where it is told to, and jumps over what is waited for."""
 
-    def __init__(self, now: datetime) -> None:
+    def __init__(self, now: datetime, pauses: float) -> None:
         self._now = now
+        self._pauses = pauses
         self._began = time.monotonic()
         self._skipped = 0.0
         self._lock = Lock()
@@ -85,15 +89,16 @@ class _Clock:
         return self._now + timedelta(seconds=time.monotonic() - self._began + self._skipped)
 
     def skip(self, seconds: float) -> None:
+        _sleep(paused := min(self._pauses, seconds))
         with self._lock:
-            self._skipped += seconds
+            self._skipped += seconds - paused
 
 
 def _work(order: Order, go: Event) -> None:
     logging.basicConfig(filename=order.log, level=logging.INFO, format="%(message)s", force=True)
     logging.getLogger("azure").setLevel(logging.WARNING)
     go.wait(PATIENCE)
-    clock = _Clock(order.now)
+    clock = _Clock(order.now, order.pauses)
     if not order.patient:
         time.sleep = clock.skip  # type: ignore[assignment]  # nobody sleeps for more than a float
     if order.hasty:

@@ -104,12 +104,13 @@ class Stage:
         *,
         clock: float | None = None,
         patient: bool = False,
+        pauses: float = 0,
         hasty: bool = False,
     ) -> JobProcess:
         """A process at that hour after the first run, when its clock says that, or another, hour; it waits to be let go."""
         self.api.moment = FIRST + hour * HOUR
         now = FIRST + (hour if clock is None else clock) * HOUR
-        return JobProcess(Order(what, self.environment, now, self.log, patient, hasty))
+        return JobProcess(Order(what, self.environment, now, self.log, patient, pauses, hasty))
 
     def run(self, hour: float, what: What = "detect", **how: Any) -> int:  # noqa: ANN401  # as for `process`
         """A whole process at that hour; how it ended."""
