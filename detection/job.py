@@ -15,7 +15,7 @@ from detection.deliver import Attempt, Destination, deliver
 from detection.errors import ConfigurationError, ServiceError, kind_of, sentence
 from detection.incidents.alert import Alert
 from detection.incidents.batch import RenderDigest, Share
-from detection.incidents.grouping import Classification, Incident, Verdict
+from detection.incidents.grouping import Classification, Incident, Verdict, acknowledged, closed
 from detection.incidents.index import Index
 from detection.incidents.keys import Key, identity
 from detection.incidents.outbox import Delivery, Outbox
@@ -23,7 +23,7 @@ from detection.incidents.table import MemoryTable, Table
 from detection.matches import Matches
 from detection.messages.digest import Digest, as_native, as_pagerduty, as_slack, as_teams, digest
 from detection.messages.native import native
-from detection.messages.pagerduty import pagerduty, resolve
+from detection.messages.pagerduty import acknowledge, pagerduty, resolve
 from detection.messages.slack import slack
 from detection.messages.teams import teams
 from detection.messages.telling import Telling, telling
@@ -126,20 +126,15 @@ class Job:
         index = Index(self.table, known.rule, "")
         return replace(known, alerts=[alert for alert in index.alerts() if alert.incident == name])
 
-    def close(self, known: KnownIncident, classification: Classification, note: str) -> None:
-        """Closes an incident. Raises ConfigurationError when it is not its key's newest, and so closed to alerts."""
-        index = Index(self.table, known.rule, f"close {self.clock().isoformat()}")
-        newest = index.recall(known.key).incident
-        if newest is None or newest.id != known.incident.id:
-            raise ConfigurationError(
-                f"{known.incident.id} takes no more alerts: a later incident has followed it"
-            )
-        index.close(
-            known.key,
-            classification,
-            note,
-            lambda incident, commit: resolved_for(self.settings.destinations, incident, commit, self.clock()),
-        )
+    def acknowledge(self, known: KnownIncident, by: str, note: str = "") -> None:
+        """Takes an incident on. Raises ConfigurationError as `close` does."""
+        now = self.clock()
+        self._amend(known, lambda one: acknowledged(one, by, now, note))
+
+    def close(self, known: KnownIncident, classification: Classification, by: str, note: str = "") -> None:
+        """Closes an incident. Raises ConfigurationError when it is not its key's newest, and so takes no alerts."""
+        now = self.clock()
+        self._amend(known, lambda one: closed(one, classification, by, now, note))
 
     def records(self, last: int) -> list[Record | Failure]:
         """The last run records of every rule, failed runs too, the newest first."""
@@ -190,6 +185,20 @@ class Job:
         except (ConfigurationError, ServiceError):
             failure = _failure(error, rule.folder, now, None, self.clock() - began)
         log_run(failure)
+
+    def _amend(self, known: KnownIncident, amended: Callable[[Incident], Incident]) -> None:
+        now = self.clock()
+        index = Index(self.table, known.rule, f"amended {now.isoformat()} {uuid4().hex[:12]}")
+        newest = index.recall(known.key).incident
+        if newest is None or newest.id != known.incident.id:
+            raise ConfigurationError(
+                f"{known.incident.id} takes no more alerts: a later incident has followed it"
+            )
+        index.amend(
+            known.key,
+            amended,
+            lambda incident, commit: amended_for(self.settings.destinations, incident, commit, now),
+        )
 
     def _outbox(self) -> Outbox:
         return Outbox(self.table, *(rule.folder for rule in self.rules))
@@ -257,14 +266,13 @@ def digest_for(webhooks: Sequence[Webhook], rule: Rule) -> RenderDigest:
     return render
 
 
-def resolved_for(
+def amended_for(
     webhooks: Sequence[Webhook], incident: Incident, commit: int, now: datetime
 ) -> list[Delivery]:
-    """Says where pages are answered that an incident was closed here."""
+    """Says where pages are answered what was done with an incident here."""
+    body = resolve(incident.id) if incident.status == "closed" else acknowledge(incident.id)
     return [
-        Delivery(
-            f"{incident.id}_{webhook.name}", webhook.name, incident.id, commit, resolve(incident.id), now, now
-        )
+        Delivery(f"{incident.id}_{commit}_{webhook.name}", webhook.name, incident.id, commit, body, now, now)
         for webhook in webhooks
         if webhook.message_format == "pagerduty"
     ]

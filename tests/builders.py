@@ -6,6 +6,7 @@ from typing import Literal
 
 from detection.correlate import Chain, correlate
 from detection.events import Event, Events, Logs, Row, to_events
+from detection.incidents.grouping import Incident, closed
 from detection.incidents.keys import Key
 from detection.rule import Rule, Side, default_rule, load_rule
 from detection.timestamps import iso
@@ -105,6 +106,11 @@ def grouped(**update: object) -> Rule:
     grouping = RULE.grouping.model_copy(update=update)
     configuration = RULE.incident_configuration.model_copy(update={"grouping_configuration": grouping})
     return RULE.model_copy(update={"incident_configuration": configuration})
+
+
+def closed_at_start(incident: Incident) -> Incident:
+    """An incident as somebody closes it who cannot say what it was."""
+    return closed(incident, "undetermined", "somebody", START)
 
 
 def account(actor: str = ALICE) -> Key:

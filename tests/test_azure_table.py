@@ -29,7 +29,7 @@ from detection.incidents.grouping import Memory, Verdict, group
 from detection.incidents.index import Index
 from detection.incidents.table import Conflict, Delete, Insert, Operation, Put, Replace, Table, Value
 from tests.azurite import KEY, OverTls, connection_string, free_port, new_name
-from tests.builders import DAY, HOUR, RULE, START, account, chains, change, signal, stretch
+from tests.builders import DAY, HOUR, RULE, START, account, chains, change, closed_at_start, signal, stretch
 
 SERVICE = "https://account.table.core.windows.net"
 IN_THE_CLOUD = (
@@ -690,7 +690,7 @@ def test_of_two_runs_that_judge_a_key_one_commits(azure_table: Table) -> None:
 
 def test_a_closed_incident_is_followed_by_the_next(index: Index) -> None:
     tell(index, "s1")
-    index.close(account())
+    index.amend(account(), closed_at_start)
 
     tell(index, "s2", now=START + HOUR)
 

@@ -75,12 +75,28 @@ def test_routing_key_is_sent_and_kept_nowhere(tmp_path: Path, receiver: Receiver
     assert [message["routing_key"] for message in receiver.messages] == [ROUTING_KEY]
 
 
+def test_acknowledging_an_incident_does_so_where_people_are_paged(tmp_path: Path, receiver: Receiver) -> None:
+    present = job(tmp_path, {"name": "soc", "url": receiver.url}, pager(receiver))
+    present.detect()
+    (known,) = present.incidents()
+    receiver.got.clear()
+    present.acknowledge(known, "carol", "looking into it")
+    present.deliver()
+    (message,) = receiver.messages
+    assert (message["event_action"], message["dedup_key"]) == ("acknowledge", known.incident.id)
+    (after,) = present.incidents()
+    assert after.incident.status == "acknowledged"
+    assert [(act.what, act.by, act.at, act.note) for act in after.incident.history] == [
+        ("acknowledged", "carol", NOW, "looking into it")
+    ]
+
+
 def test_closing_an_incident_resolves_it_where_people_are_paged(tmp_path: Path, receiver: Receiver) -> None:
     present = job(tmp_path, {"name": "soc", "url": receiver.url}, pager(receiver))
     present.detect()
     (known,) = present.incidents()
     receiver.got.clear()
-    present.close(known, "benign", "a load test")
+    present.close(known, "benign", "carol", "a load test")
     present.deliver()
     (message,) = receiver.messages
     assert message == {

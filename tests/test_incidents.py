@@ -17,6 +17,8 @@ from detection.incidents.grouping import (
     Incident,
     Memory,
     Verdict,
+    acknowledged,
+    closed,
     group,
     next_incident,
 )
@@ -34,6 +36,7 @@ from tests.builders import (
     account,
     chains,
     change,
+    closed_at_start,
     grouped,
     grouped_by,
     signal,
@@ -421,7 +424,7 @@ def test_parts_beyond_150_go_into_the_next_incident() -> None:
 def test_new_evidence_opens_the_next_incident_after_a_closed_one() -> None:
     job = Job()
     (first,) = job.signals_at(START)
-    job.index.close(account())
+    job.index.amend(account(), closed_at_start)
 
     (second,) = job.signals_at(START + HOUR)
 
@@ -431,10 +434,22 @@ def test_new_evidence_opens_the_next_incident_after_a_closed_one() -> None:
     ]
 
 
+def test_an_acknowledged_incident_goes_on_taking_alerts_and_keeps_its_history() -> None:
+    job = Job()
+    job.signals_at(START)
+    job.index.amend(account(), lambda incident: acknowledged(incident, "carol", START, "on it"))
+
+    job.signals_at(START + HOUR)
+
+    (incident,) = job.incidents
+    assert (incident.status, incident.alerts) == ("acknowledged", 2)
+    assert [(act.by, act.note) for act in incident.history] == [("carol", "on it")]
+
+
 def test_old_evidence_opens_nothing_after_a_closed_incident() -> None:
     job = Job()
     job.signals_at(START)
-    job.index.close(account())
+    job.index.amend(account(), closed_at_start)
     before = job.incidents
 
     job.signals_at(START)
@@ -442,21 +457,30 @@ def test_old_evidence_opens_nothing_after_a_closed_incident() -> None:
     assert job.incidents == before
 
 
-def test_closing_twice_is_closing_once() -> None:
+def test_closing_again_corrects_the_judgement_and_opens_nothing() -> None:
     job = Job()
     job.signals_at(START)
-    job.index.close(account())
-    before = job.incidents
+    job.index.amend(account(), closed_at_start)
+    job.index.amend(account(), lambda one: closed(one, "true-positive", "carol", START))
 
-    job.index.close(account())
+    (incident,) = job.incidents
+    assert (incident.status, incident.classification) == ("closed", "true-positive")
+    assert len(incident.history) == 2
 
-    assert job.incidents == before
+
+def test_acknowledging_a_closed_incident_does_not_open_it() -> None:
+    job = Job()
+    job.signals_at(START)
+    job.index.amend(account(), closed_at_start)
+    job.index.amend(account(), lambda one: acknowledged(one, "carol", START))
+
+    assert [one.status for one in job.incidents] == ["closed"]
 
 
 def test_closing_where_there_is_no_incident_does_nothing() -> None:
     job = Job()
 
-    job.index.close(account())
+    job.index.amend(account(), closed_at_start)
 
     assert job.incidents == []
 
@@ -486,7 +510,7 @@ def history(job: Job) -> list[tuple[str, str]]:
     """The ids of a history with parts, a closed incident and a day's end."""
     job.tells(START, [change("c", START)], many(5), limit=2)
     job.signals_at(START + HOUR)
-    job.index.close(account())
+    job.index.amend(account(), closed_at_start)
     job.signals_at(START + 2 * HOUR, START + 3 * DAY)
     return [(alert.alert, alert.incident) for alert in job.index.alerts()]
 
@@ -611,7 +635,7 @@ def test_closing_an_incident_makes_a_run_judge_again() -> None:
     verdict = group(found, job.index.recall(account()), RULE, stretch())
     assert verdict is not None
 
-    Index(job.table, RULE.folder, "somebody").close(account())
+    Index(job.table, RULE.folder, "somebody").amend(account(), closed_at_start)
 
     with pytest.raises(Conflict):
         job.index.commit(verdict)

@@ -106,10 +106,13 @@ def test_incident_is_listed_shown_and_closed(commands: Commands) -> None:
     assert row["key"] == "Account carol@example.com"
 
     assert "carol@example.com invited a member" in commands("incidents", "show", name).stdout
-    commands("incidents", "close", name, "--as", "benign", "--note", "load test")
+    commands("incidents", "ack", name, "--by", "carol")
+    commands("incidents", "close", name, "--as", "benign", "--by", "dave", "--note", "load test")
 
     shown = commands("incidents", "show", name).stdout
-    assert "closed as benign load test" in shown
+    assert "closed as benign" in shown
+    assert "acknowledged 2026-06-09T14:00:00" in shown
+    assert "by dave: load test" in shown
 
 
 def test_unknown_incident_is_a_clear_sentence(commands: Commands) -> None:

@@ -31,7 +31,7 @@ from detection.rule import Rule
 from detection.run import run
 from detection.tell import Terms
 from detection.window import Windows
-from tests.builders import DAY, HOUR, RULE, TICK, account, change_row, logs, signal_row
+from tests.builders import DAY, HOUR, RULE, TICK, account, change_row, closed_at_start, logs, signal_row
 
 WITHIN = RULE.sequence.within
 PAGES = 50  # a scan that a race can interrupt hands out at most so many rows at once
@@ -325,7 +325,7 @@ def _message(line: str, commit: int, alerts: Sequence[str], now: datetime) -> De
 
 
 def _close(history: History, actor: str) -> None:
-    history.index.close(account(actor))
+    history.index.amend(account(actor), closed_at_start)
     incident = history.index.recall(account(actor)).incident
     if incident:
         history.closed[incident.id] = incident

@@ -1,6 +1,7 @@
-"""`incidents`: list, show and close them."""
+"""`incidents`: list, show, acknowledge and close them."""
 
 from enum import StrEnum
+from getpass import getuser
 from typing import Annotated
 
 import typer
@@ -11,8 +12,12 @@ from detection.cli.output import json_line, write_rows
 from detection.cli.summary import incident_lines
 from detection.job import KnownIncident, plain
 
-app = typer.Typer(no_args_is_help=True, help="List, show and close incidents.")
+app = typer.Typer(no_args_is_help=True, help="List, show, acknowledge and close incidents.")
 COLUMNS = ["id", "status", "key", "opened", "updated", "alerts", "pairs", "predecessor", "rule"]
+
+
+By = Annotated[str, typer.Option(metavar="NAME", help="Who; the name you are signed in with if not given.")]
+Note = Annotated[str, typer.Option(help="Why.")]
 
 
 class Judgement(StrEnum):
@@ -46,14 +51,23 @@ def show(
 
 
 @app.command()
+def ack(incident: str, by: By = "", note: Note = "") -> None:
+    """Acknowledge an incident: somebody is on it. It goes on taking alerts."""
+    present = job()
+    present.acknowledge(present.incident(incident), by or getuser(), note)
+    print(f"{incident} is acknowledged")
+
+
+@app.command()
 def close(
     incident: str,
     judgement: Annotated[Judgement, typer.Option("--as", help="What it turned out to be.")],
-    note: Annotated[str, typer.Option(help="Why.")] = "",
+    by: By = "",
+    note: Note = "",
 ) -> None:
     """Close an incident: it takes no more alerts; new evidence opens the next one."""
     present = job()
-    present.close(present.incident(incident), judgement.value, note)
+    present.close(present.incident(incident), judgement.value, by or getuser(), note)
     print(f"{incident} is closed as {judgement.value}")
 
 

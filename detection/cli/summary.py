@@ -130,14 +130,16 @@ def standing(rule: str, age: timedelta | None, records: Sequence[Record | Failur
 def incident_lines(known: KnownIncident) -> list[str]:
     """An incident with its alerts, as an on-call reads it."""
     incident, rule = known.incident, load_rule(known.rule)
-    judged = (
-        f", closed as {incident.classification} {inert(incident.note)}" if incident.status == "closed" else ""
-    )
+    judged = f" as {incident.classification}" if incident.classification else ""
     size = f"{many(incident.alerts, 'alert')}, {many(incident.pairs, 'pair')}"
     return [
         f"{incident.id} of {', '.join(inert(value) for _, value in known.key)}: {incident.status}{judged}",
         f"  opened {iso(incident.opened)}, updated {iso(incident.updated)}; {size}",
         *([f"  after {incident.predecessor}"] if incident.predecessor else []),
+        *(
+            f"  {act.what} {iso(act.at)} by {inert(act.by)}{': ' if act.note else ''}{inert(act.note)}"
+            for act in incident.history
+        ),
         "",
         *(line for alert in known.alerts for line in (*lines(alert, rule), "")),
     ]

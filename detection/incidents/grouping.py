@@ -27,15 +27,27 @@ ALERTS_PER_INCIDENT = 150  # Sentinel's limit (scheduled-rules-overview.md, "Ale
 # Events that one commit marks: 8 bytes each, in base64 2.7 MB of the 4 MiB that a transaction may have.
 EVENTS_PER_PART = 250_000
 
+ACTS = 100  # of an incident's history that are kept
+
 Mark = bytes
 Classification = Literal["true-positive", "benign", "false-positive", "undetermined"]
+
+
+@dataclass(frozen=True, slots=True)
+class Act:
+    """What somebody did with an incident: who, as they said themselves, when (UTC), and why."""
+
+    what: Literal["acknowledged", "closed"]
+    by: str
+    at: datetime
+    note: str = ""
 
 
 @dataclass(frozen=True, slots=True)
 class Incident:
     """Alerts of one key that belong together; `number` counts the key's incidents from 1, times are UTC.
 
-    A closed one says how it was judged, and takes no more alerts.
+    A closed one says how it was judged, and takes no more alerts. `history` is what people did with it, in order.
     """
 
     id: str
@@ -45,9 +57,9 @@ class Incident:
     alerts: int
     pairs: int
     predecessor: str | None
-    status: Literal["new", "closed"] = "new"
+    status: Literal["new", "acknowledged", "closed"] = "new"
     classification: Classification | None = None
-    note: str = ""
+    history: tuple[Act, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,6 +150,23 @@ def group(
     return _with_alert(verdict, rule, windows) if told else verdict
 
 
+def acknowledged(incident: Incident, by: str, at: datetime, note: str = "") -> Incident:
+    """The incident after somebody has taken it on; it goes on taking alerts. A closed one stays closed."""
+    act = Act("acknowledged", by, at, note)
+    status = incident.status if incident.status == "closed" else "acknowledged"
+    return replace(incident, status=status, history=(*incident.history, act)[-ACTS:])
+
+
+def closed(
+    incident: Incident, classification: Classification, by: str, at: datetime, note: str = ""
+) -> Incident:
+    """The incident after somebody has judged it; it takes no more alerts."""
+    act = Act("closed", by, at, note)
+    return replace(
+        incident, status="closed", classification=classification, history=(*incident.history, act)[-ACTS:]
+    )
+
+
 def next_incident(memory: Memory, pairs: int, rule: Rule, now: datetime) -> tuple[Action, Incident]:
     """The incident that an alert at `now` with so many pairs goes into: the accepting one, else the next."""
     current = memory.incident
@@ -161,7 +190,7 @@ def next_incident(memory: Memory, pairs: int, rule: Rule, now: datetime) -> tupl
 def _accepts(incident: Incident, rule: Rule, now: datetime) -> bool:
     """Sentinel says "up to" the look-back after the first alert; exactly that is taken to be inside."""
     in_time = now <= incident.opened + rule.grouping.lookback_duration
-    return incident.status == "new" and in_time and incident.alerts < ALERTS_PER_INCIDENT
+    return incident.status != "closed" and in_time and incident.alerts < ALERTS_PER_INCIDENT
 
 
 def _unmarked(events: Iterable[Event], marked: frozenset[Mark]) -> dict[Mark, Event]:

@@ -27,7 +27,7 @@ from pydantic import TypeAdapter
 from detection.errors import ConfigurationError
 from detection.incidents.alert import Alert
 from detection.incidents.batch import Batch, RenderDigest, seal_left_behind
-from detection.incidents.grouping import Classification, Incident, Mark, Memory, Verdict
+from detection.incidents.grouping import Incident, Mark, Memory, Verdict
 from detection.incidents.keys import Grouping, Key
 from detection.incidents.outbox import Delivery, queue
 from detection.incidents.packing import ROW_SIZE, chunks, joined, split
@@ -186,24 +186,23 @@ class Index:
         """Keeps the record of a run that moves no watermark: one over a gap, or one that failed."""
         self._table.write(self._partition, [Put(f"r|{_sortable(now)}|{kind}", split(record))])
 
-    def close(
+    def amend(
         self,
         key: Key,
-        classification: Classification = "undetermined",
-        note: str = "",
+        amended: Callable[[Incident], Incident],
         telling: Callable[[Incident, int], Sequence[Delivery]] = lambda *_: (),
     ) -> None:
-        """Closes the key's newest incident, and says so to whom `telling` writes: it takes no more alerts.
+        """Writes the key's newest incident as somebody has amended it, with the messages that say so.
 
         Raises Conflict, as `commit` does.
         """
         memory = self.recall(key)
         if memory.incident is None:
             return
-        closed = replace(memory.incident, status="closed", classification=classification, note=note)
-        memory = replace(memory, commits=memory.commits + 1, writer=self.writer, incident=closed)
-        told = map(queue, telling(closed, memory.commits))
-        self._table.write(self._partition, [_head(memory), _incident(memory.key, closed), *told])
+        incident = amended(memory.incident)
+        memory = replace(memory, commits=memory.commits + 1, writer=self.writer, incident=incident)
+        told = map(queue, telling(incident, memory.commits))
+        self._table.write(self._partition, [_head(memory), _incident(memory.key, incident), *told])
 
     def purge(self, before: datetime, limit: int = PURGED_PER_RUN) -> int:
         """Removes the marks of days that end before the moment, at most `limit` rows; returns how many.

@@ -25,7 +25,7 @@ def facts(told: Telling) -> list[tuple[str, str]]:
         )
     )
     return [
-        ("Incident", f"{alert.action} {incident.id}{predecessor}"),
+        ("Incident", f"{alert.action} {incident.id}{predecessor}{_taken_on(told)}"),
         ("So far", f"{many(incident.alerts, 'alert')}, {many(incident.pairs, 'pair')}"),
         ("New", new),
         ("Severity", alert.severity),
@@ -58,6 +58,12 @@ def origin(told: Telling) -> str:
 def cut(text: str, limit: int) -> str:
     """The text, cut to a number of characters."""
     return text if len(text) <= limit else text[: limit - 1] + "…"
+
+
+def _taken_on(told: Telling) -> str:
+    """Who has acknowledged the incident, if somebody has."""
+    by = [act.by for act in told.incident.history if act.what == "acknowledged"]
+    return f", acknowledged by {inert(by[-1])}" if by else ""
 
 
 def _addresses(told: Telling) -> list[str]:

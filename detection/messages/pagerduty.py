@@ -1,7 +1,7 @@
 """An alert as an event of PagerDuty (Events API v2). Pure.
 
 An incident here is one there: its id is the `dedup_key`, so an update joins it and does not page again, and
-closing it here resolves it there. The routing key is a secret, and is added when the event is sent. Limits: summary
+acknowledging or closing it here does so there. The routing key is a secret, and is added when the event is sent. Limits: summary
 1,024 characters, dedup_key 255, and 512 KB in all, of which a transaction's share is far less.
 """
 
@@ -49,6 +49,11 @@ def trigger(
             "custom_details": dict(details),
         },
     }
+
+
+def acknowledge(dedup_key: str) -> bytes:
+    """The event that acknowledges the incident of a key."""
+    return to_json({"event_action": "acknowledge", "dedup_key": dedup_key})
 
 
 def resolve(dedup_key: str) -> bytes:
