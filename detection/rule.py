@@ -226,6 +226,10 @@ class Sequence(_Own):
         if unknown:
             msg = f"output: {', '.join(unknown)} is no column of changes or signals"
             raise ValueError(msg)
+        untimed = [side.time for side in self.sides.values() if side.time not in self.output]
+        if untimed:
+            msg = f"output: {', '.join(untimed)} must be in it, for an alert says how long it took"
+            raise ValueError(msg)
         return self
 
     @cached_property
@@ -321,7 +325,7 @@ def load_rule(name: str, root: Path = RULES) -> Rule:
         msg = f"unknown rule {name!r}; there are: {', '.join(rule_names(root))}"
         raise ConfigurationError(msg)
     written = _parse(folder / "rule.yaml", RuleFile)
-    connectors = [_connector(needed, folder / "rule.yaml") for needed in written.required_data_connectors]
+    connectors = [_connector(needed, folder) for needed in written.required_data_connectors]
     rule = Rule.model_validate(
         dict(written)
         | {
@@ -333,17 +337,22 @@ def load_rule(name: str, root: Path = RULES) -> Rule:
         }
     )
     for where, side in rule.sequence.sides.items():
-        if side.source not in rule.parsers:
-            msg = f"{folder / 'rule.yaml'}: sequence.{where}.source: {side.source} is no parser of its connectors"
+        if side.source not in rule.parsers.keys() | rule.tables.keys():
+            msg = f"{folder / 'rule.yaml'}: sequence.{where}.source: {side.source} is no parser or table of its connectors"
             raise ConfigurationError(msg)
     return rule
 
 
-def _connector(needed: DataConnector, asking: Path) -> Connector:
-    where = f"{asking}: requiredDataConnectors"
-    path = CONNECTORS / f"{needed.connector_id}.yaml"
-    if not re.fullmatch(r"\w+", needed.connector_id) or not path.is_file():
-        msg = f"{where}: there is no connectors/{needed.connector_id}.yaml"
+def _connector(needed: DataConnector, folder: Path) -> Connector:
+    """The connector's file: beside the folder of rules that asks for it, or else a shipped one."""
+    where = f"{folder / 'rule.yaml'}: requiredDataConnectors"
+    name = f"{needed.connector_id}.yaml"
+    path = next(
+        (one / name for one in (folder.parent.parent / "connectors", CONNECTORS) if (one / name).is_file()),
+        None,
+    )
+    if not re.fullmatch(r"\w+", needed.connector_id) or path is None:
+        msg = f"{where}: there is no connectors/{name}"
         raise ConfigurationError(msg)
     connector = _parse(path, Connector)
     missing = [table for table in needed.data_types if table not in connector.tables]

@@ -45,7 +45,7 @@ ALERT = [
     "last_pair",
     "counts",
     "change_kinds",
-    "finish_reasons",
+    "signal_kinds",
     "entities",
     "windows",
 ]
@@ -301,7 +301,7 @@ def test_alert_is_written_as_promised(told: Ran) -> None:
     assert first["severity"] == "High"
     assert first["counts"] == {"changes": 2, "signals": 1, "pairs": 2}
     assert first["change_kinds"] == {"api_key.created": 1, "role.assignment.created": 1}
-    assert first["finish_reasons"] == {"content_filter": 1}
+    assert first["signal_kinds"] == {"content_filter": 1}
     assert first["windows"] == {
         "changes": {"after": "2026-06-06T11:00:00Z", "until": "2026-06-08T11:00:00Z"},
         "signals": {"after": "2026-06-07T11:00:00Z", "until": "2026-06-08T11:00:00Z"},

@@ -480,7 +480,9 @@ def test_workspace_without_the_connector_is_a_configuration_error(tmp_path: Path
     with (
         tables_of(folder, RULE.tables) as connection,
         query_api(connection) as api,
-        pytest.raises(ConfigurationError, match="'ASimAgentEventLogs'; is the OpenAI connector installed"),
+        pytest.raises(
+            ConfigurationError, match="'ASimAgentEventLogs'; is the rule's data connector installed"
+        ),
     ):
         read(opened(api.endpoint))
 

@@ -11,7 +11,8 @@ import pytest
 import yaml
 
 from detection.errors import ConfigurationError
-from detection.rule import RULES, default_rule, load_rule, rule_names, statuses
+from detection.kql import queries
+from detection.rule import CONNECTORS, RULES, default_rule, load_rule, rule_names, statuses
 
 PUBLISHED = Path(__file__).parent / "data" / "published_rule.yaml"
 SENTINEL, DEFAULT = "openai-config-to-abuse-sentinel", "openai-config-to-abuse"
@@ -113,11 +114,15 @@ def folder(tmp_path: Path) -> Path:
 
 def broken(folder: Path, edit: Edit) -> str:
     """What is said about the rule after an edit of its rule.yaml."""
+    edited(folder, edit)
+    return refusal(folder)
+
+
+def edited(folder: Path, edit: Edit) -> None:
     path = folder / "rule.yaml"
     written = document(path)
     edit(written)
-    path.write_text(yaml.safe_dump(written), encoding="utf-8")
-    return refusal(folder)
+    path.write_text(yaml.safe_dump(written, sort_keys=False), encoding="utf-8")
 
 
 def refusal(folder: Path) -> str:
@@ -232,6 +237,10 @@ REFUSED: Mapping[str, tuple[Edit, str]] = {
         put("sequence", "output", value=["ConfigTime", "Tme"]),
         "output: Tme",
     ),
+    "output without the time of a signal": (
+        put("sequence", "output", value=["ConfigTime"]),
+        "sequence: Value error, output: AbuseTime",
+    ),
     "time that is no column": (put(*SIDE, "time", value="When"), "sequence.signals: Value error, When"),
     "time that is no datetime": (
         put(*SIDE, "time", value="ModelName"),
@@ -344,6 +353,20 @@ def test_status_of_a_broken_rule_says_what_is_wrong(folder: Path) -> None:
 # ------------------------------------------------------------------------------------------------- what is allowed
 
 
+def test_connector_may_stand_beside_the_folder_of_rules(folder: Path) -> None:
+    connectors = folder.parent.parent / "connectors"
+    shutil.copytree(CONNECTORS, connectors)
+    (connectors / "OpenAI.yaml").rename(connectors / "Own.yaml")
+    edited(folder, put("requiredDataConnectors", 0, "connectorId", value="Own"))
+    assert load_rule(folder.name, folder.parent).tables == load_rule(DEFAULT).tables
+
+
+def test_query_may_start_from_a_table_itself(folder: Path) -> None:
+    edited(folder, put(*SIDE, "source", value="ASimAgentEventLogs"))
+    rule = load_rule(folder.name, folder.parent)
+    assert "(\nASimAgentEventLogs\n| where TimeGenerated > signals_after" in queries(rule)["health"]
+
+
 @pytest.mark.parametrize(
     "edit",
     [
@@ -370,8 +393,5 @@ def test_status_of_a_broken_rule_says_what_is_wrong(folder: Path) -> None:
     ],
 )
 def test_other_rules_of_this_kind_load(folder: Path, edit: Edit) -> None:
-    path = folder / "rule.yaml"
-    written = document(path)
-    edit(written)
-    path.write_text(yaml.safe_dump(written, sort_keys=False), encoding="utf-8")
+    edited(folder, edit)
     assert load_rule(folder.name, folder.parent).folder == DEFAULT
