@@ -324,7 +324,7 @@ def load_rule(name: str, root: Path = RULES) -> Rule:
     if name not in rule_names(root):
         msg = f"unknown rule {name!r}; there are: {', '.join(rule_names(root))}"
         raise ConfigurationError(msg)
-    written = _parse(folder / "rule.yaml", RuleFile)
+    written = read_yaml(folder / "rule.yaml", RuleFile)
     connectors = [_connector(needed, folder) for needed in written.required_data_connectors]
     rule = Rule.model_validate(
         dict(written)
@@ -343,18 +343,20 @@ def load_rule(name: str, root: Path = RULES) -> Rule:
     return rule
 
 
+def connector_file(folder: Path, name: str) -> Path | None:
+    """A connector's file for a rule folder: in `connectors` beside the folder of rules, or else a shipped one."""
+    places = [root / name for root in (folder.parent.parent / "connectors", CONNECTORS)]
+    return next((path for path in places if path.is_file()), None)
+
+
 def _connector(needed: DataConnector, folder: Path) -> Connector:
-    """The connector's file: beside the folder of rules that asks for it, or else a shipped one."""
     where = f"{folder / 'rule.yaml'}: requiredDataConnectors"
     name = f"{needed.connector_id}.yaml"
-    path = next(
-        (one / name for one in (folder.parent.parent / "connectors", CONNECTORS) if (one / name).is_file()),
-        None,
-    )
+    path = connector_file(folder, name)
     if not re.fullmatch(r"\w+", needed.connector_id) or path is None:
         msg = f"{where}: there is no connectors/{name}"
         raise ConfigurationError(msg)
-    connector = _parse(path, Connector)
+    connector = read_yaml(path, Connector)
     missing = [table for table in needed.data_types if table not in connector.tables]
     if missing:
         msg = f"{where}: connectors/{path.name} has no table {', '.join(missing)}"
@@ -362,18 +364,23 @@ def _connector(needed: DataConnector, folder: Path) -> Connector:
     return connector
 
 
-def _parse(path: Path, model: type[Model]) -> Model:
+def read_yaml(path: Path, model: type[Model]) -> Model:
+    """A YAML file as a model. Raises ConfigurationError naming file and key."""
     try:
         return model.model_validate(yaml.safe_load(path.read_text(encoding="utf-8")))
     except (yaml.YAMLError, OSError, UnicodeDecodeError) as error:
         msg = f"{path}: cannot be read as YAML: {error}"
         raise ConfigurationError(msg) from error
     except ValidationError as error:
-        problems = "; ".join(
-            f"{'.'.join(map(str, one['loc'])) or 'the file'}: {one['msg']}" for one in error.errors()
-        )
-        msg = f"{path}: {problems}"
+        msg = f"{path}: {problems_of(error)}"
         raise ConfigurationError(msg) from error
+
+
+def problems_of(error: ValidationError) -> str:
+    """All that is wrong with a document, by key, without showing its values."""
+    return "; ".join(
+        f"{'.'.join(map(str, one['loc'])) or 'the file'}: {one['msg']}" for one in error.errors()
+    )
 
 
 def _query(path: Path) -> str:

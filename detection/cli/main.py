@@ -5,7 +5,7 @@ import sys
 
 import typer
 
-from detection.cli import deliver, demo, incidents, matches, query, replay, rules, run, runs
+from detection.cli import deliver, demo, incidents, matches, query, replay, rule_tests, rules, run, runs
 from detection.cli.output import say
 from detection.errors import ConfigurationError, DetectionError
 
@@ -26,6 +26,7 @@ for command in (
     runs.runs,
 ):
     app.command()(command)
+app.command("test-rules")(rule_tests.rule_tests)
 app.add_typer(incidents.app, name="incidents")
 
 
