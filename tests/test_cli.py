@@ -391,6 +391,7 @@ def test_rules_lists_every_rule_and_marks_the_default() -> None:
         ["rule", "valid", "default", "name", "severity", "problem"]
     ] * len(ran.objects)
     assert {one["rule"]: one["default"] for one in ran.objects} == {
+        "copilot-config-to-abuse": False,
         "openai-config-to-abuse": True,
         SENTINEL: False,
     }
@@ -475,7 +476,7 @@ WRONG_USAGE: dict[str, tuple[tuple[str, ...], str]] = {
     "time after all calendars": (_at("9999-12-31T23:59:59-05:00"), "9999-12-31T23:59:59-05:00"),
     "unknown rule": (
         (*_at("2026-06-08T12:00:00Z"), "--rule", "nope"),
-        "unknown rule 'nope'; there are: openai-",
+        "unknown rule 'nope'; there are: copilot-",
     ),
     "rule that climbs out": (("query", "--rule", "../rules/openai-config-to-abuse"), "unknown rule"),
     "unknown rule of query": (("query", "--rule", "nope"), "unknown rule 'nope'"),

@@ -16,6 +16,7 @@ from detection.rule import CONNECTORS, RULES, default_rule, load_rule, rule_name
 
 PUBLISHED = Path(__file__).parent / "data" / "published_rule.yaml"
 SENTINEL, DEFAULT = "openai-config-to-abuse-sentinel", "openai-config-to-abuse"
+COPILOT = "copilot-config-to-abuse"
 
 Document = dict[str, Any]
 Edit = Callable[[Document], None]
@@ -33,8 +34,8 @@ OWN_FIELDS = ("id", "name", "description")  # of the default rule
 # ---------------------------------------------------------------------------------------------------- what ships
 
 
-def test_two_rules_ship() -> None:
-    assert rule_names() == [DEFAULT, SENTINEL]
+def test_three_rules_ship() -> None:
+    assert rule_names() == [COPILOT, DEFAULT, SENTINEL]
 
 
 def test_default_rule_is_the_one_that_tells_every_pair_once() -> None:
@@ -43,6 +44,7 @@ def test_default_rule_is_the_one_that_tells_every_pair_once() -> None:
 
 def test_all_shipped_rules_are_valid() -> None:
     assert [(one.rule, one.valid, one.default, one.problem) for one in statuses()] == [
+        (COPILOT, True, False, ""),
         (DEFAULT, True, True, ""),
         (SENTINEL, True, False, ""),
     ]
@@ -332,7 +334,7 @@ def test_missing_query_is_refused_by_its_file(folder: Path, query: str) -> None:
 
 
 def test_unknown_rule_is_refused_with_the_known_ones() -> None:
-    with pytest.raises(ConfigurationError, match=rf"'openai'; there are: {DEFAULT}, {SENTINEL}"):
+    with pytest.raises(ConfigurationError, match=rf"'openai'; there are: {COPILOT}, {DEFAULT}, {SENTINEL}"):
         load_rule("openai")
 
 
