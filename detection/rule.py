@@ -83,9 +83,10 @@ class _Own(_Part):
 
 
 class Table(_Own):
-    """A log table of a connector: its columns with their KQL types."""
+    """A log table of a connector: its columns with their KQL types. The first of `key` that is not empty names an event."""
 
     stamped: str
+    key: tuple[str, ...] = ()
     required: tuple[str, ...] = ()
     optional: bool = False
     columns: dict[str, KqlType]
@@ -421,7 +422,7 @@ def statuses(root: Path = RULES) -> list[RuleStatus]:
 
 
 def _status(name: str, root: Path) -> RuleStatus:
-    default = name == default_rule(root)
+    default = (root / "DEFAULT").is_file() and name == default_rule(root)
     try:
         rule = load_rule(name, root)
     except ConfigurationError as error:

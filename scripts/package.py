@@ -23,6 +23,7 @@ LEFT_OUT = (
     "__main__.py",
     "cli",
     "connectors/*.objects.yaml",
+    "drafting",
     "replay.py",
     "rules/*/tests",
     "ruletests",
