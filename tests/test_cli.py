@@ -531,9 +531,7 @@ def test_invalid_rule_folder_makes_rules_end_with_2(tmp_path: Path) -> None:
     (tmp_path / "DEFAULT").write_text("broken\n")
     (tmp_path / "broken").mkdir()
     (tmp_path / "broken" / "rule.yaml").write_text("id: 1\n")
-    # The folder is a default argument, bound when the module was loaded.
-    with patch("detection.rule.statuses.__defaults__", (tmp_path,)):
-        ran = run("rules", "--format", "json")
+    ran = run("rules", tmp_path, "--format", "json")
     assert ran.code == 2
     (status,) = ran.objects
     assert (status["rule"], status["valid"], status["default"]) == ("broken", False, True)

@@ -108,7 +108,8 @@ def _connector(published: Document, query: Query) -> tuple[Connector, list[str],
         parsers={name: kql for one in known for name, kql in one.parsers.items()},
         tables={name: table for one in known for name, table in one.tables.items()},
     )
-    missing = [one for one in (query.changes, query.signals) if one.source not in both.parsers | both.tables]
+    sides = ((query.changes, query.change_actor), (query.signals, query.signal_actor))
+    missing = [one for one in sides if one[0].source not in both.parsers | both.tables]
     if not missing:
         return both, [], {}
     tables = {

@@ -251,17 +251,20 @@ def _written(source: str, operators: Sequence[Piece]) -> str:
     return "\n| ".join([source, *(one.text for one in operators)])
 
 
-def guessed(pipelines: Sequence[Pipeline]) -> dict[str, dict[str, KqlType]]:
-    """Tables that no connector describes, with the columns that the queries seem to read, and types by their names."""
+def guessed(sides: Sequence[tuple[Pipeline, str]]) -> dict[str, dict[str, KqlType]]:
+    """Tables that no connector describes, with the columns that the sides, each with its actor, seem to read, and types
+    by their names.
+    """
     tables: dict[str, dict[str, KqlType]] = {}
-    for one in pipelines:
-        tables.setdefault(one.source, {"TimeGenerated": "datetime"}).update(_read_columns(one))
+    for pipeline, actor in sides:
+        read = _read_columns([*pipeline.operators, Piece(f"project {actor}", 0)])
+        tables.setdefault(pipeline.source, {"TimeGenerated": "datetime"}).update(read)
     return tables
 
 
-def _read_columns(pipeline: Pipeline) -> Iterator[tuple[str, KqlType]]:
+def _read_columns(operators: Sequence[Piece]) -> Iterator[tuple[str, KqlType]]:
     own: set[str] = set()
-    for piece in pipeline.operators:
+    for piece in operators:
         for found in re.finditer(
             rf"(?<![\w.$])({_PATH})\b(?!\s*\()(\s*=(?![=~]))?([.\[])?", without_texts(piece.rest)
         ):
