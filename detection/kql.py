@@ -4,6 +4,7 @@ Every query is the same: the window's bounds, the connector's parsers and the ru
 a `let`, and one last line that says what is wanted. Values from log rows never enter a query.
 """
 
+import re
 from collections.abc import Mapping
 from datetime import datetime
 
@@ -79,6 +80,7 @@ def _health(rule: Rule, side: str) -> str:
 
 
 def _stamped(rule: Rule, side: str) -> str:
-    """The column that the side's tables are stamped by: the tables whose names its parser speaks."""
-    parser = rule.parsers[rule.sequence.sides[side].source]
-    return next(table.stamped for name, table in rule.tables.items() if name in parser)
+    """The column that the side's tables are stamped by: its source, or those whose names its parser speaks."""
+    source = rule.sequence.sides[side].source
+    spoken = re.findall(r"\w+", rule.parsers.get(source, source))
+    return next(table.stamped for name, table in rule.tables.items() if name in spoken)

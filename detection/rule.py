@@ -84,9 +84,10 @@ class _Own(_Part):
 
 
 class Table(_Own):
-    """A log table of a connector: its columns with their KQL types."""
+    """A log table of a connector: its columns with their KQL types. The first of `key` that is not empty names an event."""
 
     stamped: str
+    key: tuple[str, ...] = ()
     required: tuple[str, ...] = ()
     optional: bool = False
     columns: dict[str, KqlType]
@@ -227,6 +228,10 @@ class Sequence(_Own):
         if unknown:
             msg = f"output: {', '.join(unknown)} is no column of changes or signals"
             raise ValueError(msg)
+        untimed = [side.time for side in self.sides.values() if side.time not in self.output]
+        if untimed:
+            msg = f"output: {', '.join(untimed)} must be in it, for an alert says how long it took"
+            raise ValueError(msg)
         return self
 
     @cached_property
@@ -321,8 +326,8 @@ def load_rule(name: str, root: Path = RULES) -> Rule:
     if name not in rule_names(root):
         msg = f"unknown rule {name!r}; there are: {', '.join(rule_names(root))}"
         raise ConfigurationError(msg)
-    written = _parse(folder / "rule.yaml", RuleFile)
-    connectors = [_connector(needed, folder / "rule.yaml") for needed in written.required_data_connectors]
+    written = read_yaml(folder / "rule.yaml", RuleFile)
+    connectors = [_connector(needed, folder) for needed in written.required_data_connectors]
     rule = Rule.model_validate(
         dict(written)
         | {
@@ -334,19 +339,26 @@ def load_rule(name: str, root: Path = RULES) -> Rule:
         }
     )
     for where, side in rule.sequence.sides.items():
-        if side.source not in rule.parsers:
-            msg = f"{folder / 'rule.yaml'}: sequence.{where}.source: {side.source} is no parser of its connectors"
+        if side.source not in rule.parsers.keys() | rule.tables.keys():
+            msg = f"{folder / 'rule.yaml'}: sequence.{where}.source: {side.source} is no parser or table of its connectors"
             raise ConfigurationError(msg)
     return rule
 
 
-def _connector(needed: DataConnector, asking: Path) -> Connector:
-    where = f"{asking}: requiredDataConnectors"
-    path = CONNECTORS / f"{needed.connector_id}.yaml"
-    if not re.fullmatch(r"\w+", needed.connector_id) or not path.is_file():
-        msg = f"{where}: there is no connectors/{needed.connector_id}.yaml"
+def connector_file(folder: Path, name: str) -> Path | None:
+    """A connector's file for a rule folder: in `connectors` beside the folder of rules, or else a shipped one."""
+    places = [root / name for root in (folder.parent.parent / "connectors", CONNECTORS)]
+    return next((path for path in places if path.is_file()), None)
+
+
+def _connector(needed: DataConnector, folder: Path) -> Connector:
+    where = f"{folder / 'rule.yaml'}: requiredDataConnectors"
+    name = f"{needed.connector_id}.yaml"
+    path = connector_file(folder, name)
+    if not re.fullmatch(r"\w+", needed.connector_id) or path is None:
+        msg = f"{where}: there is no connectors/{name}"
         raise ConfigurationError(msg)
-    connector = _parse(path, Connector)
+    connector = read_yaml(path, Connector)
     missing = [table for table in needed.data_types if table not in connector.tables]
     if missing:
         msg = f"{where}: connectors/{path.name} has no table {', '.join(missing)}"
@@ -354,18 +366,23 @@ def _connector(needed: DataConnector, asking: Path) -> Connector:
     return connector
 
 
-def _parse(path: Path, model: type[Model]) -> Model:
+def read_yaml(path: Path, model: type[Model]) -> Model:
+    """A YAML file as a model. Raises ConfigurationError naming file and key."""
     try:
         return model.model_validate(yaml.safe_load(path.read_text(encoding="utf-8")))
     except (yaml.YAMLError, OSError, UnicodeDecodeError) as error:
         msg = f"{path}: cannot be read as YAML: {error}"
         raise ConfigurationError(msg) from error
     except ValidationError as error:
-        problems = "; ".join(
-            f"{'.'.join(map(str, one['loc'])) or 'the file'}: {one['msg']}" for one in error.errors()
-        )
-        msg = f"{path}: {problems}"
+        msg = f"{path}: {problems_of(error)}"
         raise ConfigurationError(msg) from error
+
+
+def problems_of(error: ValidationError) -> str:
+    """All that is wrong with a document, by key, without showing its values."""
+    return "; ".join(
+        f"{'.'.join(map(str, one['loc'])) or 'the file'}: {one['msg']}" for one in error.errors()
+    )
 
 
 def _query(path: Path) -> str:
@@ -406,7 +423,7 @@ def statuses(root: Path = RULES) -> list[RuleStatus]:
 
 
 def _status(name: str, root: Path) -> RuleStatus:
-    default = name == default_rule(root)
+    default = (root / "DEFAULT").is_file() and name == default_rule(root)
     try:
         rule = load_rule(name, root)
     except ConfigurationError as error:

@@ -18,8 +18,19 @@ ROOT = Path(__file__).parents[1]
 PACKAGE = ROOT / "out" / "package"
 ARCHIVE = ROOT / "out" / "app.zip"
 APP = ("function_app.py", "host.json", "requirements.txt", "detection")
-# The command line, and what only it reads with. .funcignore says the same to other tools.
-LEFT_OUT = ("__main__.py", "cli", "replay.py", "sources/files.py", "sources/loading.py")
+# The command line, and what only it reads or reads with, as patterns. .funcignore says the same to other tools.
+LEFT_OUT = (
+    "__main__.py",
+    "cli",
+    "connectors/*.objects.yaml",
+    "drafting",
+    "replay.py",
+    "rules/*/tests",
+    "ruletests",
+    "sources/engine.py",
+    "sources/files.py",
+    "sources/loading.py",
+)
 LIBRARIES = ".python_packages/lib/site-packages"  # where the Functions host puts them on the path
 HOME = "/home/site/wwwroot"  # where the host unpacks the app; tracebacks name it
 # Flex Consumption runs 64-bit Intel Linux; wheels of any of these kinds fit its C library.
@@ -29,7 +40,7 @@ LONG_AGO = (1980, 1, 1, 0, 0, 0)  # the oldest time that a zip can hold
 
 def files_of_the_app() -> list[Path]:
     """What belongs to the app, relative to the checkout. Bytecode that lies about is of other Pythons."""
-    left_out = [ROOT / "detection" / name for name in LEFT_OUT]
+    left_out = [path for name in LEFT_OUT for path in (ROOT / "detection").glob(name)]
     named = [ROOT / name for name in APP]
     found = [path for one in named for path in ([one] if one.is_file() else sorted(one.rglob("*")))]
     return [

@@ -45,7 +45,7 @@ ALERT = [
     "last_pair",
     "counts",
     "change_kinds",
-    "finish_reasons",
+    "signal_kinds",
     "entities",
     "windows",
 ]
@@ -301,7 +301,7 @@ def test_alert_is_written_as_promised(told: Ran) -> None:
     assert first["severity"] == "High"
     assert first["counts"] == {"changes": 2, "signals": 1, "pairs": 2}
     assert first["change_kinds"] == {"api_key.created": 1, "role.assignment.created": 1}
-    assert first["finish_reasons"] == {"content_filter": 1}
+    assert first["signal_kinds"] == {"content_filter": 1}
     assert first["windows"] == {
         "changes": {"after": "2026-06-06T11:00:00Z", "until": "2026-06-08T11:00:00Z"},
         "signals": {"after": "2026-06-07T11:00:00Z", "until": "2026-06-08T11:00:00Z"},
@@ -391,6 +391,7 @@ def test_rules_lists_every_rule_and_marks_the_default() -> None:
         ["rule", "valid", "default", "name", "severity", "problem"]
     ] * len(ran.objects)
     assert {one["rule"]: one["default"] for one in ran.objects} == {
+        "copilot-config-to-abuse": False,
         "openai-config-to-abuse": True,
         SENTINEL: False,
     }
@@ -475,7 +476,7 @@ WRONG_USAGE: dict[str, tuple[tuple[str, ...], str]] = {
     "time after all calendars": (_at("9999-12-31T23:59:59-05:00"), "9999-12-31T23:59:59-05:00"),
     "unknown rule": (
         (*_at("2026-06-08T12:00:00Z"), "--rule", "nope"),
-        "unknown rule 'nope'; there are: openai-",
+        "unknown rule 'nope'; there are: copilot-",
     ),
     "rule that climbs out": (("query", "--rule", "../rules/openai-config-to-abuse"), "unknown rule"),
     "unknown rule of query": (("query", "--rule", "nope"), "unknown rule 'nope'"),
@@ -530,9 +531,7 @@ def test_invalid_rule_folder_makes_rules_end_with_2(tmp_path: Path) -> None:
     (tmp_path / "DEFAULT").write_text("broken\n")
     (tmp_path / "broken").mkdir()
     (tmp_path / "broken" / "rule.yaml").write_text("id: 1\n")
-    # The folder is a default argument, bound when the module was loaded.
-    with patch("detection.rule.statuses.__defaults__", (tmp_path,)):
-        ran = run("rules", "--format", "json")
+    ran = run("rules", tmp_path, "--format", "json")
     assert ran.code == 2
     (status,) = ran.objects
     assert (status["rule"], status["valid"], status["default"]) == ("broken", False, True)

@@ -11,10 +11,12 @@ import pytest
 import yaml
 
 from detection.errors import ConfigurationError
-from detection.rule import RULES, default_rule, load_rule, rule_names, statuses
+from detection.kql import queries
+from detection.rule import CONNECTORS, RULES, default_rule, load_rule, rule_names, statuses
 
 PUBLISHED = Path(__file__).parent / "data" / "published_rule.yaml"
 SENTINEL, DEFAULT = "openai-config-to-abuse-sentinel", "openai-config-to-abuse"
+COPILOT = "copilot-config-to-abuse"
 
 Document = dict[str, Any]
 Edit = Callable[[Document], None]
@@ -32,8 +34,8 @@ OWN_FIELDS = ("id", "name", "description")  # of the default rule
 # ---------------------------------------------------------------------------------------------------- what ships
 
 
-def test_two_rules_ship() -> None:
-    assert rule_names() == [DEFAULT, SENTINEL]
+def test_three_rules_ship() -> None:
+    assert rule_names() == [COPILOT, DEFAULT, SENTINEL]
 
 
 def test_default_rule_is_the_one_that_tells_every_pair_once() -> None:
@@ -42,6 +44,7 @@ def test_default_rule_is_the_one_that_tells_every_pair_once() -> None:
 
 def test_all_shipped_rules_are_valid() -> None:
     assert [(one.rule, one.valid, one.default, one.problem) for one in statuses()] == [
+        (COPILOT, True, False, ""),
         (DEFAULT, True, True, ""),
         (SENTINEL, True, False, ""),
     ]
@@ -113,11 +116,15 @@ def folder(tmp_path: Path) -> Path:
 
 def broken(folder: Path, edit: Edit) -> str:
     """What is said about the rule after an edit of its rule.yaml."""
+    edited(folder, edit)
+    return refusal(folder)
+
+
+def edited(folder: Path, edit: Edit) -> None:
     path = folder / "rule.yaml"
     written = document(path)
     edit(written)
-    path.write_text(yaml.safe_dump(written), encoding="utf-8")
-    return refusal(folder)
+    path.write_text(yaml.safe_dump(written, sort_keys=False), encoding="utf-8")
 
 
 def refusal(folder: Path) -> str:
@@ -232,6 +239,10 @@ REFUSED: Mapping[str, tuple[Edit, str]] = {
         put("sequence", "output", value=["ConfigTime", "Tme"]),
         "output: Tme",
     ),
+    "output without the time of a signal": (
+        put("sequence", "output", value=["ConfigTime"]),
+        "sequence: Value error, output: AbuseTime",
+    ),
     "time that is no column": (put(*SIDE, "time", value="When"), "sequence.signals: Value error, When"),
     "time that is no datetime": (
         put(*SIDE, "time", value="ModelName"),
@@ -323,7 +334,7 @@ def test_missing_query_is_refused_by_its_file(folder: Path, query: str) -> None:
 
 
 def test_unknown_rule_is_refused_with_the_known_ones() -> None:
-    with pytest.raises(ConfigurationError, match=rf"'openai'; there are: {DEFAULT}, {SENTINEL}"):
+    with pytest.raises(ConfigurationError, match=rf"'openai'; there are: {COPILOT}, {DEFAULT}, {SENTINEL}"):
         load_rule("openai")
 
 
@@ -342,6 +353,20 @@ def test_status_of_a_broken_rule_says_what_is_wrong(folder: Path) -> None:
 
 
 # ------------------------------------------------------------------------------------------------- what is allowed
+
+
+def test_connector_may_stand_beside_the_folder_of_rules(folder: Path) -> None:
+    connectors = folder.parent.parent / "connectors"
+    shutil.copytree(CONNECTORS, connectors)
+    (connectors / "OpenAI.yaml").rename(connectors / "Own.yaml")
+    edited(folder, put("requiredDataConnectors", 0, "connectorId", value="Own"))
+    assert load_rule(folder.name, folder.parent).tables == load_rule(DEFAULT).tables
+
+
+def test_query_may_start_from_a_table_itself(folder: Path) -> None:
+    edited(folder, put(*SIDE, "source", value="ASimAgentEventLogs"))
+    rule = load_rule(folder.name, folder.parent)
+    assert "(\nASimAgentEventLogs\n| where TimeGenerated > signals_after" in queries(rule)["health"]
 
 
 @pytest.mark.parametrize(
@@ -370,8 +395,5 @@ def test_status_of_a_broken_rule_says_what_is_wrong(folder: Path) -> None:
     ],
 )
 def test_other_rules_of_this_kind_load(folder: Path, edit: Edit) -> None:
-    path = folder / "rule.yaml"
-    written = document(path)
-    edit(written)
-    path.write_text(yaml.safe_dump(written, sort_keys=False), encoding="utf-8")
+    edited(folder, edit)
     assert load_rule(folder.name, folder.parent).folder == DEFAULT

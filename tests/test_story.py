@@ -179,7 +179,7 @@ def test_bob_is_told_though_no_run_has_both_his_rows_within_the_past_day(told: T
 def test_carol_is_told_though_she_used_an_api_key(told: Told) -> None:
     alerts = told.alerts_of("carol")
     assert all(alert.first_pair["Beyond"] == ["api_key_actor"] for alert in alerts)
-    assert {kind for alert in alerts for kind in alert.finish_reasons} == {"length", "content_filter"}
+    assert {kind for alert in alerts for kind in alert.signal_kinds} == {"length", "content_filter"}
 
 
 def test_dave_is_told_for_a_role_in_an_update_and_a_missing_reason(told: Told) -> None:

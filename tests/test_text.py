@@ -72,7 +72,7 @@ def alert(
         last_pair=pair(minutes, actor),
         counts=Counts(*number, number[0] * number[1]),
         change_kinds=changes,
-        finish_reasons=signals,
+        signal_kinds=signals,
         entities=[{"type": "Account", "Name": actor}],
         windows=AlertWindows(SEEN, SEEN, None),
     )

@@ -5,7 +5,19 @@ import sys
 
 import typer
 
-from detection.cli import deliver, demo, incidents, matches, query, replay, rules, run, runs
+from detection.cli import (
+    deliver,
+    demo,
+    incidents,
+    matches,
+    new_rule,
+    query,
+    replay,
+    rule_tests,
+    rules,
+    run,
+    runs,
+)
 from detection.cli.output import say
 from detection.errors import ConfigurationError, DetectionError
 
@@ -21,11 +33,13 @@ for command in (
     replay.replay,
     query.query,
     rules.rules,
+    new_rule.new_rule,
     run.run,
     deliver.deliver,
     runs.runs,
 ):
     app.command()(command)
+app.command("test-rules")(rule_tests.rule_tests)
 app.add_typer(incidents.app, name="incidents")
 
 

@@ -55,7 +55,7 @@ class Alert:
 
     `alert` and `incident` are stable ids; `action` says what became of the incident; `at` is the run's
     frozen moment. `first_pair` and `last_pair` are rows as the rule's query returns them, by the time of
-    the signal. `change_kinds` and `finish_reasons` count the changes and signals by kind.
+    the signal. `change_kinds` and `signal_kinds` count the changes and signals by kind.
     """
 
     alert: str
@@ -70,7 +70,7 @@ class Alert:
     last_pair: OutputRow
     counts: Counts
     change_kinds: Mapping[str, int]
-    finish_reasons: Mapping[str, int]
+    signal_kinds: Mapping[str, int]
     entities: Sequence[Mapping[str, str]]
     windows: AlertWindows
 
@@ -103,7 +103,7 @@ def alert(identity: Identity, told: Sequence[Chain], rule: Rule, windows: Window
         last_pair=shown_row(output.row(max((one.last for one in told), key=_when), windows.now), SHOWN),
         counts=Counts(len(changes), len(signals), sum(one.count() for one in told)),
         change_kinds=_kinds(changes),
-        finish_reasons=_kinds(signals),
+        signal_kinds=_kinds(signals),
         entities=_entities(changes, signals, rule),
         windows=AlertWindows(
             _stretch(windows.changes),

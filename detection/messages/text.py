@@ -17,7 +17,7 @@ WIDTH = 200  # characters of one value in a line
 def title(alert: Alert, rule: Rule) -> str:
     """Who did what, and then what: "alice created an API key, then hit the content filter 14 times within 3 h"."""
     changes = in_words(alert.change_kinds, rule.sequence.changes)
-    signals = in_words(alert.finish_reasons, rule.sequence.signals)
+    signals = in_words(alert.signal_kinds, rule.sequence.signals)
     return f"{inert(alert.actor)} {changes}, then {signals} within {_span(alert, rule)}"
 
 

@@ -9,10 +9,11 @@ import duckdb
 import duckdb_kql
 from duckdb_kql import engine
 
-from detection.errors import ConfigurationError, DataError
+from detection.errors import ConfigurationError
 from detection.events import Health, Logs, Rejected, Row, to_events
 from detection.kql import HEALTH_COLUMNS, bounds, queries, unnamed, with_parameters
-from detection.rule import KqlType, Rule, Side, Table
+from detection.rule import Rule, Side, Table
+from detection.sources.engine import cell, explained
 from detection.sources.loading import ARRIVED, Loaded, files_of, load
 from detection.window import Windows
 
@@ -80,7 +81,7 @@ class Files:
     def _answer(self, query: str, windows: Windows, wanted: Sequence[str]) -> duckdb.DuckDBPyConnection:
         """Runs KQL and selects columns of its answer; a text is translated once, only its bounds differ by run."""
         values = {name: value.replace(tzinfo=None) for name, value in bounds(windows).items()}
-        try:
+        with explained():
             if query not in self._translated:
                 text = with_parameters(query, values)
                 schema = engine.schema(self._connection)
@@ -88,19 +89,10 @@ class Files:
             sql = self._translated[query]
             slots = {one.slot: values[one.name] for one in sql.declarations if one.slot in sql.slots}
             return self._connection.execute(f"SELECT {', '.join(wanted)} FROM ({sql})", slots)
-        except duckdb_kql.KqlError as error:
-            msg = f"the local engine cannot run the rule's query: {error}"
-            raise ConfigurationError(msg) from error
-        except duckdb.BinderException as error:
-            msg = f"the rule's query asks for a column that is not there: {str(error).splitlines()[0]}"
-            raise ConfigurationError(msg) from error
-        except duckdb.Error as error:
-            msg = f"the rule's query failed on these logs: {str(error).splitlines()[0]}"
-            raise DataError(msg) from error
 
     def _rows(self, query: str, windows: Windows, side: Side) -> Iterator[Row]:
         """The answer's rows with the declared columns."""
-        answer = self._answer(query, windows, [_cell(name, kind) for name, kind in side.columns.items()])
+        answer = self._answer(query, windows, [cell(name, kind) for name, kind in side.columns.items()])
         while chunk := answer.fetchmany(CHUNK):
             yield from chunk
 
@@ -126,11 +118,6 @@ class Files:
             f"{query}\n| sort by _file asc, _line asc\n| take 1", windows, ["_file", "_line"]
         )
         return ":".join(map(str, found.fetchone() or ()))
-
-
-def _cell(name: str, kind: KqlType) -> str:
-    """SQL for a column as the query API sends it."""
-    return f"""strftime("{name}", '%Y-%m-%dT%H:%M:%S.%fZ')""" if kind == "datetime" else f'"{name}"'
 
 
 def _utc(value: datetime | None) -> datetime | None:

@@ -69,7 +69,7 @@ _WRONG_CLOUD = (
     + ", ".join(AUTHORITIES)
 )
 _HINTS = {
-    "SEM0100": "is the OpenAI connector installed in the workspace, and has it delivered its first rows?",
+    "SEM0100": "is the rule's data connector installed in the workspace, and has it delivered its first rows?",
     "SyntaxError": "mend the rule's query, changes.kql or signals.kql",
     "PathNotFoundError": _NO_WORKSPACE,
     "InsufficientAccessError": _NO_ACCESS,

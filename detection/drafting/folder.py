@@ -1,0 +1,30 @@
+"""A draft on disk: written where nothing is yet, and checked as every rule folder is."""
+
+from pathlib import Path
+
+from detection.drafting.draft import Draft
+from detection.errors import ConfigurationError
+from detection.rule import load_rule
+
+
+def write(draft: Draft, out: Path) -> Path:
+    """Writes the files; returns the rule's folder. Raises ConfigurationError where one is there already."""
+    there = [out / name for name in draft.files if (out / name).exists()]
+    if there:
+        raise ConfigurationError(f"{there[0]} is there already; nothing was written")
+    try:
+        for name, text in draft.files.items():
+            (out / name).parent.mkdir(parents=True, exist_ok=True)
+            (out / name).write_text(text, encoding="utf-8")
+    except OSError as error:
+        raise ConfigurationError(f"{out} cannot be written to: {error.strerror}") from error
+    return out / "rules" / draft.name
+
+
+def problem_of(folder: Path) -> str:
+    """What is wrong with a rule folder; empty if it is valid."""
+    try:
+        load_rule(folder.name, folder.parent)
+    except ConfigurationError as error:
+        return str(error)
+    return ""

@@ -1,0 +1,9 @@
+"""Rule tests as data: the cases in a rule folder's `tests/`, run through the rule's own KQL. For the keyboard, not deployed.
+
+objects.py   objects of a vendor's API → the rows that its connector writes
+cases.py     a test file → cases
+lanes.py     what many runs of many cases read, in a few queries
+judge.py     what came of a case, beside what was expected
+suite.py     the line: files → cases → rows → readings → outcomes
+junit.py     outcomes → the XML that build servers read
+"""

@@ -1,0 +1,111 @@
+"""A rule is data: another one, over other tables, runs the whole line for being named in RULES, and no Python knows it."""
+
+import io
+import json
+import re
+import tokenize
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+import yaml
+
+from detection.job import open_job
+from detection.rule import CONNECTORS, RULES, load_rule, rule_names
+from detection.ruletests.objects import Seen, completed, objects_of, rows_of
+from detection.settings import settings_from
+from tests.receiver import receiving
+from tests.test_cli import run
+
+RULE = load_rule("copilot-config-to-abuse")
+NOON = datetime(2026, 6, 8, 12, tzinfo=UTC)
+DETECTION = Path(__file__).parents[1] / "detection"
+
+
+@pytest.fixture(scope="module")
+def logs(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A setting changed, and a jailbreak an hour later."""
+    folder = tmp_path_factory.mktemp("logs")
+    kinds = objects_of(RULE, RULES / RULE.folder)
+    seen = []
+    for number, (kind, ago) in enumerate((("setting", 3), ("interaction", 2))):
+        at = NOON - timedelta(hours=ago)
+        seen.append(Seen(kind, completed(kinds[kind], {}, number, at, NOON), {}, at))
+    lines = "".join(json.dumps(row) + "\n" for row in rows_of(seen, kinds, RULE))
+    (folder / "CopilotActivity.jsonl").write_text(lines, encoding="utf-8")
+    return folder
+
+
+@pytest.mark.parametrize(
+    "form, words",
+    [
+        ("native", ["changed Copilot's settings, then tried a jailbreak within 1 h"]),
+        ("slack", ["tried a jailbreak"]),
+    ],
+)
+def test_rule_named_in_the_settings_is_told(logs: Path, form: str, words: list[str]) -> None:
+    with receiving() as receiver:
+        environment = {
+            "RULES": RULE.folder,
+            "LOGS_DIR": str(logs),
+            "INCIDENT_STORAGE": "memory",
+            "WEBHOOK_URL": receiver.url,
+            "WEBHOOK_FORMAT": form,
+        }
+        job = open_job(settings_from(environment), lambda: NOON)
+        (record,) = job.detect(NOON)
+        (body,) = [body.decode() for _, body in receiver.got]
+    assert (record.rule, record.new_pairs, record.told) == (RULE.folder, 1, 1)
+    assert [word for word in words if word not in body] == []
+
+
+def test_matches_prints_its_own_columns(logs: Path) -> None:
+    ran = run(
+        "matches", "--logs", logs, "--at", "2026-06-08T12:00:00Z", "--rule", RULE.folder, "--format", "json"
+    )
+    (row,) = ran.objects
+    assert tuple(row) == RULE.sequence.output
+    assert (row["ConfigKind"], row["AbuseKind"]) == ("UpdateCopilotSettings", "jailbreak")
+
+
+def test_rule_says_what_is_ours() -> None:
+    text = (RULES / RULE.folder / "rule.yaml").read_text(encoding="utf-8")
+    assert "CopilotConfigToAbuseChain.yaml" in text
+    assert "Ours is the rest:" in text
+
+
+# -------------------------------------------------------------------------------------------- what no Python may name
+
+
+def names() -> set[str]:
+    """Every table, column, parser, kind and rule that the data names."""
+    found = {*rule_names()}
+    for path in CONNECTORS.glob("*.yaml"):
+        written = yaml.safe_load(path.read_text(encoding="utf-8"))
+        found |= {*written.get("tables", {}), *written.get("parsers", {}), *written.get("objects", {})}
+        for table in written.get("tables", {}).values():
+            found |= {*table["columns"]}
+    for rule in map(load_rule, rule_names()):
+        for side in rule.sequence.sides.values():
+            found |= {*side.columns, *side.labels}
+    return found - WORDS
+
+
+# Words of the language, too: every table is stamped so, and the product is called as its first rule.
+WORDS = {"TimeGenerated", "Type", "Version", "length", "none", "policy", "setting", "openai-config-to-abuse"}
+
+
+def spoken(path: Path) -> Iterator[str]:
+    """The words in a module's names and texts, docstrings apart."""
+    for token in tokenize.generate_tokens(io.StringIO(path.read_text(encoding="utf-8")).readline):
+        if token.type in {tokenize.NAME, tokenize.STRING} and not token.string.startswith('"""'):
+            yield from re.findall(r"[\w.-]+", token.string)
+
+
+def test_no_python_names_a_table_a_column_a_kind_or_a_rule() -> None:
+    known = names()
+    found = {
+        path.relative_to(DETECTION).as_posix(): {*spoken(path)} & known for path in DETECTION.rglob("*.py")
+    }
+    assert {path: words for path, words in found.items() if words} == {}
