@@ -48,6 +48,7 @@ ALERT = [
     "finish_reasons",
     "entities",
     "windows",
+    "flood",
 ]
 
 Json = dict[str, Any]

@@ -8,7 +8,7 @@ links nor markup. Limits: header 150, a section 3,000, its field 2,000 character
 from pydantic_core import to_json
 
 from detection.messages.telling import Telling
-from detection.messages.text import inert, many, pair_line, title
+from detection.messages.text import flood, inert, many, pair_line, title
 
 HEADER = 150
 FIELD = 2_000
@@ -69,6 +69,7 @@ def _facts(told: Telling) -> list[str]:
         f"So far: {many(incident.alerts, 'alert')}, {many(incident.pairs, 'pair')}",
         f"New: {many(counts.changes, 'change')}, {many(counts.signals, 'signal')}, {many(counts.pairs, 'pair')}",
         f"Severity: {alert.severity}",
+        *([flood(alert)] if alert.flood else []),
         f"Actor: {inert(alert.actor)}",
         f"Tactics: {', '.join(told.rule.tactics)} ({', '.join(told.rule.relevant_techniques)})",
     ]
