@@ -44,7 +44,7 @@ soak: $(READY) ## run the long random worlds
 chaos: $(READY) ## run the job on real parts under every fault, and print what came of it in one table
 	$(PY) -m pytest --numprocesses=logical --dist=load -m "chaos or not chaos" tests/chaos $(ARGS)
 
-bench: $(VENV)/.ready ## measure speed and memory
+bench: $(READY) ## measure speed, memory and costs (ARGS="wire cold" for some of it)
 	$(PY) -m benchmarks $(ARGS)
 
 lint: $(VENV)/.ready ## check style, types and the arrows between modules
