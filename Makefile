@@ -44,7 +44,7 @@ soak: $(READY) ## run the long random worlds
 chaos: $(READY) ## run the job on real parts under every fault, and print what came of it in one table
 	$(PY) -m pytest --numprocesses=logical --dist=load -m "chaos or not chaos" tests/chaos $(ARGS)
 
-bench: $(READY) ## measure speed and memory
+bench: $(READY) ## measure speed, memory and costs (ARGS="wire cold" for some of it)
 	$(PY) -m benchmarks $(ARGS)
 	$(PY) -m benchmarks.volume
 

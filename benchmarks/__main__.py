@@ -1,125 +1,56 @@
-"""Measures and prints one table: `python -m benchmarks`. Every line is a process of its own."""
+"""Measures and prints: all of it, or the parts that are named. `make bench ARGS="wire cold"`.
 
-import argparse
+Every figure is of a process of its own. Seconds are CPU seconds where nothing else is said; compare the lines of
+one run with each other, not with another machine's.
+"""
+
 import os
-import subprocess
 import sys
-import tempfile
-import time
-from dataclasses import dataclass
-from pathlib import Path
+from argparse import ArgumentParser, Namespace, RawDescriptionHelpFormatter
+from collections.abc import Callable
 
 from rich.console import Console
 from rich.table import Table
 
-from benchmarks import tenant
-from detection.rule import rule_names
+from benchmarks import cold, correlation, cost, hours, large, matches, semi_join, wire
 
-SIGNALS = (10_000, 100_000, 500_000, 1_000_000)
-
-
-@dataclass(frozen=True, slots=True)
-class Measured:
-    """A process: what it printed, its wall and CPU time in seconds, its peak memory in MiB."""
-
-    printed: str
-    wall: float
-    cpu: float
-    peak: float
+PARTS: dict[str, Callable[[Namespace], list[Table]]] = {
+    "wire": lambda _: [wire.table()],
+    "semi-join": lambda _: [semi_join.table()],
+    "correlation": lambda _: [correlation.table(), correlation.flat()],
+    "matches": lambda _: [matches.table()],
+    "cold": lambda _: [cold.table()],
+    "hours": lambda _: [hours.table()],
+    "large": lambda chosen: [large.table(chosen.largest)],
+    "cost": lambda chosen: [cost.table(cost.Prices(chosen.gb_second, chosen.table_10k, chosen.log_gb))],
+}
 
 
 def main() -> None:
-    """Both tables, smallest size first."""
-    parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
+    """The tables of the chosen parts, as they are done."""
+    chosen = _chosen()
+    console = Console(width=130)
+    console.print(f"{os.cpu_count()} cores, Python {sys.version.split()[0]}, load {os.getloadavg()[0]:.1f}\n")
+    for name in chosen.parts or PARTS:
+        for table in PARTS[name](chosen):
+            console.print(table)
+
+
+def _chosen() -> Namespace:
+    parser = ArgumentParser(
+        prog="python -m benchmarks", description=__doc__, formatter_class=RawDescriptionHelpFormatter
+    )
     parser.add_argument(
-        "--largest", type=int, default=SIGNALS[-1], help="leave out sizes above this (signals)"
+        "parts", nargs="*", metavar="part", help=f"of {', '.join(PARTS)}; all if none is named"
     )
-    largest = parser.parse_args().largest
-    sizes = [size for size in SIGNALS if size <= largest]
-    console = Console(width=110)
-    console.print(
-        f"{os.cpu_count()} cores, Python {sys.version.split()[0]}; every figure is of a process of its own\n"
+    parser.add_argument(
+        "--largest", type=int, default=10_000_000, help="leave out runs over more signals than this"
     )
-    console.print(_correlation(sizes))
-    console.print(_matches(sizes))
-
-
-def _correlation(sizes: list[int]) -> Table:
-    table = Table(
-        "signals",
-        "changes",
-        "pairs",
-        "seconds",
-        "µs/signal",
-        title="correlation: events to chains",
-        title_justify="left",
-    )
-    for signals in sizes:
-        changes = signals // 100
-        seconds, pairs = measured(
-            ["-m", "benchmarks.correlation", str(signals), str(changes)]
-        ).printed.split()
-        per_signal = float(seconds) / signals * 1e6
-        table.add_row(f"{signals:,}", f"{changes:,}", f"{int(pairs):,}", seconds, f"{per_signal:.2f}")
-    return table
-
-
-def _matches(sizes: list[int]) -> Table:
-    table = Table(
-        "rule",
-        "signals",
-        "changes",
-        "rows",
-        "wall s",
-        "CPU s",
-        "peak MiB",
-        title="matches: Parquet to JSON, whole process",
-        title_justify="left",
-    )
-    for signals in sizes:
-        with tempfile.TemporaryDirectory() as folder:
-            tenant.write(Path(folder), signals, signals // 100, 5_000)
-            for rule in rule_names():
-                command = [
-                    "-m",
-                    "detection",
-                    "matches",
-                    "--logs",
-                    folder,
-                    "--at",
-                    tenant.AT,
-                    "--format",
-                    "json",
-                    "--rule",
-                    rule,
-                ]
-                one = measured(command)
-                rows = one.printed.count("\n")
-                table.add_row(
-                    rule,
-                    f"{signals:,}",
-                    f"{signals // 100:,}",
-                    f"{rows:,}",
-                    f"{one.wall:.2f}",
-                    f"{one.cpu:.2f}",
-                    f"{one.peak:.0f}",
-                )
-    return table
-
-
-def measured(command: list[str]) -> Measured:
-    """Runs Python with these arguments to its end."""
-    began = time.perf_counter()
-    with tempfile.TemporaryFile("w+") as output:
-        process = subprocess.Popen([sys.executable, *command], stdout=output, stderr=subprocess.DEVNULL)
-        _, status, usage = os.wait4(process.pid, 0)
-        process.returncode = os.waitstatus_to_exitcode(status)
-        wall = time.perf_counter() - began
-        output.seek(0)
-        printed = output.read()
-    if process.returncode:
-        raise SystemExit(f"{' '.join(command)} ended with {process.returncode}")
-    return Measured(printed, wall, usage.ru_utime + usage.ru_stime, usage.ru_maxrss / 1024)
+    cost.arguments(parser)
+    chosen = parser.parse_args()
+    if unknown := set(chosen.parts) - PARTS.keys():
+        parser.error(f"unknown part: {', '.join(sorted(unknown))}")
+    return chosen
 
 
 main()

@@ -1,45 +1,154 @@
-"""Correlation alone: from events to chains, in plain Python. The events come in random order."""
+"""From Python rows to chains: plain Python beside DuckDB, Polars, pandas and a nested loop, conversion included.
 
-import gc
+All count the same pairs of the same rows, (id, time, actor), which come in no order. Plain Python also says
+which signals each change reaches; the others only how many there are.
+"""
+
 import random
 import sys
-import time
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
+from rich.table import Table
+
+from benchmarks.processes import measured, seconds_of
 from detection.correlate import correlate
 from detection.events import Event
 
 BEGIN = datetime(2026, 6, 8, tzinfo=UTC)
 ACTORS = 5_000
 WITHIN = timedelta(hours=24)
+SIZES = (10_000, 100_000, 1_000_000)
+LOOPED = 10_000  # signals that a nested loop is given; it takes a hundred times as long for ten times as many
+CROWD = 500_000
+
+Row = tuple[str, datetime, str]
 
 
-def events(number: int, prefix: str, seed: int) -> list[Event]:
-    """So many events of one day, spread over the actors."""
-    chance = random.Random(seed)
+def table() -> Table:
+    """Every engine at every size; a change for a hundred signals."""
+    table = Table(
+        "signals",
+        "changes",
+        "pairs",
+        *WAYS,
+        title="correlation: CPU seconds from rows to chains",
+        title_justify="left",
+    )
+    for signals in SIZES:
+        changes = signals // 100
+        found = {
+            name: _measured(name, signals, changes, ACTORS)
+            for name in WAYS
+            if name != "nested loop" or signals <= LOOPED
+        }
+        (pairs,) = {one["pairs"] for one in found.values()}
+        shown = [f"{found[name]['seconds']:.3f}" if name in found else "" for name in WAYS]
+        table.add_row(f"{signals:,}", f"{changes:,}", f"{pairs:,}", *shown)
+    return table
+
+
+def flat() -> Table:
+    """One actor's signals, and more and more changes: the pairs grow, the time does not."""
+    table = Table(
+        "changes",
+        "signals",
+        "pairs",
+        "CPU seconds",
+        title="correlation: one actor, plain Python",
+        title_justify="left",
+    )
+    for changes in (1, 10, 100, 1_000):
+        one = _measured("plain Python", CROWD, changes, 1)
+        table.add_row(f"{changes:,}", f"{CROWD:,}", f"{one['pairs']:,}", f"{one['seconds']:.3f}")
+    return table
+
+
+def _measured(name: str, signals: int, changes: int, actors: int) -> Any:  # noqa: ANN401  # JSON
+    return measured(["-m", "benchmarks.correlation", name, str(signals), str(changes), str(actors)]).last
+
+
+def rows(number: int, prefix: str, actors: int) -> list[Row]:
+    """So many of one day, spread over the actors; changes from half a day before."""
+    chance, early = random.Random(prefix), timedelta(hours=12 if prefix == "change" else 0)
     return [
-        Event(
+        (
             f"{prefix}{at}",
-            BEGIN + timedelta(seconds=chance.randrange(86_400)),
-            f"user{chance.randrange(ACTORS)}@example.com",
-            prefix,
-            (),
+            BEGIN - early + timedelta(seconds=chance.randrange(86_400)),
+            f"user{chance.randrange(actors)}@example.com",
         )
         for at in range(number)
     ]
 
 
+# -------------------------------------------------------------------------------------------------------------- ways
+
+
+def _python(changes: Sequence[Row], signals: Sequence[Row]) -> int:
+    left = [Event(ident, time, actor, "", ()) for ident, time, actor in changes]
+    right = [Event(ident, time, actor, "", ()) for ident, time, actor in signals]
+    return sum(len(span) for chain in correlate(left, right, WITHIN, once=True) for span in chain.spans)
+
+
+def _loop(changes: Sequence[Row], signals: Sequence[Row]) -> int:
+    return sum(
+        actor == other and changed <= signalled <= changed + WITHIN
+        for _, changed, actor in changes
+        for _, signalled, other in signals
+    )
+
+
+def _pandas(changes: Sequence[Row], signals: Sequence[Row]) -> int:
+    import pandas as pd
+
+    left = pd.DataFrame(changes, columns=["change", "changed", "actor"])
+    right = pd.DataFrame(signals, columns=["signal", "signalled", "actor"])
+    pairs = left.merge(right, on="actor")
+    return int(((pairs.changed <= pairs.signalled) & (pairs.signalled <= pairs.changed + WITHIN)).sum())
+
+
+def _polars(changes: Sequence[Row], signals: Sequence[Row]) -> int:
+    import polars as pl
+
+    left = pl.LazyFrame(changes, schema=["change", "changed", "actor"], orient="row")
+    right = pl.LazyFrame(signals, schema=["signal", "signalled", "actor"], orient="row")
+    inside = (pl.col("changed") <= pl.col("signalled")) & (pl.col("signalled") <= pl.col("changed") + WITHIN)
+    return int(left.join(right, on="actor").filter(inside).select(pl.len()).collect().item())
+
+
+def _duckdb(changes: Sequence[Row], signals: Sequence[Row]) -> int:
+    import duckdb
+    import pyarrow as pa
+
+    connection = duckdb.connect()
+    for name, some in (("changes", changes), ("signals", signals)):
+        columns = dict(zip(("id", "time", "actor"), map(list, zip(*some, strict=True)), strict=True))
+        connection.register(name, pa.table(columns))
+    found = connection.execute(
+        "SELECT count(*) FROM changes c JOIN signals s ON c.actor = s.actor "
+        "AND s.time BETWEEN c.time AND c.time + INTERVAL 24 HOUR"
+    ).fetchone()
+    assert found
+    return int(found[0])
+
+
+WAYS: dict[str, Callable[[Sequence[Row], Sequence[Row]], int]] = {
+    "plain Python": _python,
+    "DuckDB": _duckdb,
+    "Polars": _polars,
+    "pandas": _pandas,
+    "nested loop": _loop,
+}
+
+
 def main() -> None:
-    """Prints seconds (the best of three) and pairs for so many signals and changes."""
-    signals, changes = events(int(sys.argv[1]), "signal", 1), events(int(sys.argv[2]), "change", 2)
-    best, pairs = float("inf"), 0
-    for _ in range(3):
-        gc.collect()
-        began = time.perf_counter()
-        chains = correlate(changes, signals, WITHIN, once=True)
-        best = min(best, time.perf_counter() - began)
-        pairs = sum(len(span) for chain in chains for span in chain.spans)
-    print(f"{best:.3f} {pairs}")
+    """Prints seconds (the best of three) and pairs of a way at a size."""
+    name, signals, changes, actors = sys.argv[1], *map(int, sys.argv[2:])
+    left, right = rows(changes, "change", actors), rows(signals, "signal", actors)
+    pairs = WAYS[name](left, right)  # once to load what it needs
+    print(f'{{"seconds": {seconds_of(lambda: WAYS[name](left, right))}, "pairs": {pairs}}}')
 
 
-main()
+if __name__ == "__main__":
+    main()

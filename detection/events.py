@@ -73,13 +73,17 @@ class Events:
 class Logs:
     """Everything one run read, complete. A source that cannot say so raises Incomplete instead.
 
-    `rejected` is by reason; `health` is by side.
+    `rejected` is by reason; `health` is by side. What is too much for memory comes in slices: the signals are in
+    `rest` then, each slice with all the signals of some actors and all their changes. A `piece` has only some
+    signals of one actor, who has more of them than anybody can keep apart; more of his follow.
     """
 
     changes: Events
     signals: Events
     rejected: Mapping[str, Rejected] = field(default_factory=dict)
     health: Mapping[str, Health] = field(default_factory=dict)
+    rest: Iterable["Logs"] = ()
+    piece: bool = False
 
 
 def to_events(rows: Iterable[Row], side: Side, window: Window, *, once: bool) -> Events:

@@ -214,6 +214,7 @@ class Job:
             storm=settings.STORM_ALERTS if settings.destinations else None,
             lateness=settings.ALLOWED_LATENESS,
             max_catch_up=settings.MAX_CATCH_UP,
+            flood=settings.FLOOD_SIGNALS,
             clock=self.clock,
         )
 
@@ -319,6 +320,7 @@ def open_source(settings: Settings, rule: Rule) -> Source:
         settings.LOG_ANALYTICS_ENDPOINT,
         settings.AZURE_CLIENT_ID,
         inline=settings.PARSERS == "inline",
+        crowd=settings.FLOOD_SIGNALS,
     )
 
 

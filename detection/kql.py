@@ -6,25 +6,36 @@ a `let`, and one last line that says what is wanted. Values from log rows never 
 
 import re
 from collections.abc import Mapping
-from datetime import datetime
+from datetime import UTC, datetime
 
 from detection.rule import Rule
-from detection.timestamps import iso
-from detection.window import Windows
+from detection.timestamps import LAST_YEAR, iso
+from detection.window import Window, Windows
 
 Bounds = Mapping[str, datetime]
+BOUNDS = ("changes_after", "changes_until", "signals_after", "signals_until")  # as `bounds` has them
 HEALTH_COLUMNS = ("Side", "Rows", "Named", "Newest")  # of the health query, a row for each side
+# No row is stamped so late. A run sets no other upper bound: what is stamped ahead of its moment waits, and is counted.
+NEVER = datetime(LAST_YEAR, 1, 1, tzinfo=UTC)
 
 
 def bounds(windows: Windows) -> dict[str, datetime]:
-    """The lower bounds that the rule's queries refer to. Log Analytics never stamps a row before its
-    own time, so a lower bound on the stamp loses nothing; the own time decides afterwards.
+    """The bounds that the rule's queries refer to, of the stamp: after the one, up to and including the other.
+
+    Log Analytics never stamps a row before its own time, so a lower bound on the stamp loses nothing; the own
+    time decides afterwards. A row that is stamped later than a window ends may have happened within it.
     """
-    return {"changes_after": windows.changes.after, "signals_after": windows.signals.after}
+    changes, signals = Window(windows.changes.after, None), Window(windows.signals.after, None)
+    return narrowed(narrowed({}, "changes", changes), "signals", signals)
+
+
+def narrowed(values: Bounds, side: str, stamped: Window) -> dict[str, datetime]:
+    """The same bounds, but of one side only a slice of the stamps."""
+    return {**values, f"{side}_after": stamped.after, f"{side}_until": stamped.until or NEVER}
 
 
 def queries(rule: Rule, *, inline: bool = True) -> dict[str, str]:
-    """What a run asks, by name; `changes_after` and `signals_after` are left for `with_bounds` to say.
+    """What a run asks, by name; the bounds of both sides are left for `with_bounds` to say.
 
     Without `inline` the connector's parsers are not written into the query: the workspace has its own.
     """
@@ -60,7 +71,7 @@ def unnamed(rule: Rule, side: str) -> str:
     stamped = _stamped(rule, side)
     return (
         _parsers(rule)
-        + f"{chosen.source}\n| where {stamped} > {side}_after\n| where not({chosen.names_actor})"
+        + f"{chosen.source}\n| where {_within(stamped, side)}\n| where not({chosen.names_actor})"
     )
 
 
@@ -73,10 +84,14 @@ def _health(rule: Rule, side: str) -> str:
     stamped = _stamped(rule, side)
     return f"""(
 {chosen.source}
-| where {stamped} > {side}_after
+| where {_within(stamped, side)}
 | summarize Rows = count(), Named = countif({chosen.names_actor}), Newest = max({stamped})
 | extend Side = "{side}"
 )"""
+
+
+def _within(stamped: str, side: str) -> str:
+    return f"{stamped} > {side}_after and {stamped} <= {side}_until"
 
 
 def _stamped(rule: Rule, side: str) -> str:

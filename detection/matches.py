@@ -1,8 +1,9 @@
 """What a rule's query returns at a moment: the first half of a run, without any memory."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
+from itertools import chain as joined
 from operator import attrgetter
 
 from detection.correlate import Chain, Pair, correlate
@@ -15,12 +16,13 @@ from detection.window import Windows, windows
 
 @dataclass(frozen=True, slots=True)
 class Matches:
-    """What was read at one moment, and the chains in it."""
+    """What was read at one moment, and the chains in it; not `whole` where it is a slice of a reading."""
 
     rule: Rule
     windows: Windows
     logs: Logs
     chains: list[Chain]
+    whole: bool = True
 
     def rows(self) -> Iterator[OutputRow]:
         """The pairs as the rule's query returns them: the newest change first."""
@@ -47,11 +49,32 @@ def matches_at(rule: Rule, now: datetime, source: Source) -> Matches:
 
 
 def read(rule: Rule, stretch: Windows, source: Source) -> Matches:
-    """The chains of a rule in a stretch of the logs. Raises what Source.read raises."""
-    logs = source.read(rule, stretch)
+    """The chains of a rule in a stretch of the logs, all at once. Raises what Source.read raises."""
+    first, *others = slices(rule, stretch, source)
+    return replace(
+        first, chains=list(joined.from_iterable(one.chains for one in (first, *others))), whole=True
+    )
+
+
+def slices(rule: Rule, stretch: Windows, source: Source) -> Iterator[Matches]:
+    """The same, a slice at a time: no chain reaches from one into another, and the first has what is said of all.
+
+    Everything has been read before the first comes. Raises what Source.read raises.
+    """
+    first = source.read(rule, stretch)
+    whole, rest = not first.rest, iter(first.rest)
+    logs: Logs | None = first
+    del first
+    while logs:
+        yield _matches(rule, stretch, logs, whole=whole)
+        del logs  # before the next slice is made: memory follows the slice
+        logs = next(rest, None)
+
+
+def _matches(rule: Rule, stretch: Windows, logs: Logs, *, whole: bool) -> Matches:
     once = rule.sequence.duplicates == "once"
     chains = correlate(logs.changes.inside, logs.signals.inside, rule.sequence.within, once=once)
-    return Matches(rule, stretch, logs, chains)
+    return Matches(rule, stretch, logs, chains, whole)
 
 
 # By time, and by id only so that equal times have one order.

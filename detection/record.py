@@ -1,16 +1,18 @@
 """The record of a run: what a complete one saw and did, or why one failed. With it, silence is explained. Pure."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Annotated, Literal
 
 from pydantic import Discriminator, TypeAdapter
 
+from detection.correlate import Chain
 from detection.errors import ErrorKind
-from detection.events import Health, Rejected
+from detection.events import Health, Logs, Rejected
+from detection.rule import Rule
 from detection.window import Windows
-from detection.withheld import HeldBack
+from detection.withheld import HeldBack, count_restamped
 
 ALERTS_NAMED = 100  # of a run; a log line holds 32,768 characters (Application Insights, "Limits summary")
 REASON = 1_000  # characters
@@ -57,6 +59,43 @@ class Failure:
     last_complete: datetime | None
     seconds: float
     outcome: Literal["failed"] = "failed"
+
+
+@dataclass(slots=True)
+class Seen:
+    """What one reading held, counted slice by slice."""
+
+    rule: Rule
+    windows: Windows
+    slices: int = 0
+    changes: int = 0
+    signals: int = 0
+    chains: int = 0
+    pairs: int = 0
+    restamped: int = 0
+    too_late: int = 0
+    waiting: int = 0
+    health: Mapping[str, Health] = field(default_factory=dict)
+    rejected: Mapping[str, Rejected] = field(default_factory=dict)
+
+    def add(self, logs: Logs, chains: Sequence[Chain]) -> None:
+        """Counts the next slice. The first has all changes and what is said of the whole; its followers have changes again."""
+        first = not self.slices
+        self.slices += 1
+        sides = (logs.changes, logs.signals) if first else (logs.signals,)
+        self.too_late += sum(len(side.too_late) for side in sides)
+        self.waiting += sum(len(side.waiting) for side in sides)
+        if first:
+            self.changes, self.health, self.rejected = len(logs.changes.inside), logs.health, logs.rejected
+        self.signals += len(logs.signals.inside)
+        self.chains += len(chains)
+        self.pairs += sum(chain.count() for chain in chains)
+        self.restamped += count_restamped(logs, self.rule, self.windows)
+
+    @property
+    def held_back(self) -> HeldBack:
+        """What is not told, and why."""
+        return HeldBack(self.restamped, self.too_late, self.waiting)
 
 
 RECORD: TypeAdapter[Record | Failure] = TypeAdapter(Annotated[Record | Failure, Discriminator("outcome")])

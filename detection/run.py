@@ -4,7 +4,7 @@ Everything before a commit can be repeated at will. A crash between two commits 
 nothing: what was committed is marked, the rest is judged again, and the watermark has not moved.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from datetime import datetime
 from functools import partial
 
@@ -12,13 +12,12 @@ from detection.incidents.grouping import Verdict
 from detection.incidents.index import Index
 from detection.incidents.keys import grouping_of
 from detection.incidents.table import Conflict
-from detection.matches import Matches, read
-from detection.record import ALERTS_NAMED, RECORD, Record
+from detection.matches import Matches, slices
+from detection.record import ALERTS_NAMED, RECORD, Record, Seen
 from detection.rule import Rule
 from detection.sources import Source
 from detection.tell import LONGEST_RUN, Overtaken, Teller, Terms
 from detection.window import Window, Windows, windows
-from detection.withheld import held_back
 
 DEFAULT_TERMS = Terms()
 # Every new reading means that another run made progress; so many in a row are no coincidence.
@@ -43,19 +42,17 @@ def run(
         max_catch_up=terms.max_catch_up,
         kept=index.kept,
     )
-    found = read(rule, stretch(now), source)
-    teller = Teller(index, terms)
-    while overtaken := _overtaken(teller, found):
+    seen, teller = Seen(rule, stretch(now)), Teller(index, terms)
+    while overtaken := _overtaken(teller, slices(rule, seen.windows, source), seen):
         if len(teller.known) > READINGS:
             raise Conflict(f"{READINGS} times another run was faster; the next run tries again")
         teller.known |= {overtaken.by.writer, index.reread()}
-        now = max(found.windows.now, overtaken.by.judged or now)
-        found = read(rule, stretch(now), source)
+        seen = Seen(rule, stretch(max(seen.windows.now, overtaken.by.judged or now)))
     teller.close()
-    record = _record(found, teller, before, seconds())
-    end_of_day = stretch(before) if before and before.date() < found.windows.now.date() else None
+    record = _record(seen, teller, before, seconds())
+    end_of_day = stretch(before) if before and before.date() < seen.windows.now.date() else None
     index.finish(
-        found.windows.now,
+        seen.windows.now,
         RECORD.dump_json(record),
         grouping_of(rule),
         keep=end_of_day.changes.after if end_of_day else None,
@@ -75,22 +72,24 @@ def run_gap(
     seconds = _stopwatch(terms)
     before = index.watermark()
     stretch = Windows(now, Window(gap.after - rule.sequence.within, gap.until), gap, None)
-    found = read(rule, stretch, source)
-    teller = Teller(index, terms)
-    if overtaken := _overtaken(teller, found):
+    seen, teller = Seen(rule, stretch), Teller(index, terms)
+    if overtaken := _overtaken(teller, slices(rule, stretch, source), seen):
         raise Conflict(
             f"a run by {overtaken.by.writer} is at work on the same incidents; try again in a quarter of an hour"
         )
     teller.close()
-    record = _record(found, teller, before, seconds())
+    record = _record(seen, teller, before, seconds())
     index.note(now, RECORD.dump_json(record), "gap")
     return record
 
 
-def _overtaken(teller: Teller, found: Matches) -> Overtaken | None:
-    """Tells what is new; if another run comes between, the logs are to be read again."""
+def _overtaken(teller: Teller, reading: Iterator[Matches], seen: Seen) -> Overtaken | None:
+    """Tells what is new, slice by slice; if another run comes between, the logs are to be read again."""
     try:
-        teller.tell(found)
+        while found := next(reading, None):
+            seen.add(found.logs, found.chains)
+            teller.tell(found)
+            del found  # before the next slice is made
     except Overtaken as overtaken:
         return overtaken
     return None
@@ -117,23 +116,22 @@ def _stopwatch(terms: Terms) -> Callable[[], float]:
     return seconds
 
 
-def _record(found: Matches, teller: Teller, before: datetime | None, seconds: float) -> Record:
-    logs, pairs = found.logs, sum(chain.count() for chain in found.chains)
+def _record(seen: Seen, teller: Teller, before: datetime | None, seconds: float) -> Record:
     new_pairs = sum(verdict.pairs for verdict in teller.told)
     alerts = [verdict.alert.alert for verdict in teller.told if verdict.alert]
     return Record(
-        rule=found.rule.folder,
-        windows=found.windows,
+        rule=seen.rule.folder,
+        windows=seen.windows,
         previous=before,
-        changes=len(logs.changes.inside),
-        signals=len(logs.signals.inside),
-        chains=len(found.chains),
-        pairs=pairs,
+        changes=seen.changes,
+        signals=seen.signals,
+        chains=seen.chains,
+        pairs=seen.pairs,
         new_pairs=new_pairs,
-        told_before=pairs - new_pairs,
-        held_back=held_back(logs, found.rule, found.windows),
-        health=logs.health,
-        rejected=logs.rejected,
+        told_before=seen.pairs - new_pairs,
+        held_back=seen.held_back,
+        health=seen.health,
+        rejected=seen.rejected,
         told=len(alerts),
         alerts=alerts[:ALERTS_NAMED],
         storm=teller.batch is not None,

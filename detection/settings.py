@@ -201,6 +201,11 @@ class Settings(BaseModel):
         20,
         description="More alerts than this in a run are told in one digest for each destination, 1 to 1000; all incidents are kept.",
     )
+    FLOOD_SIGNALS: Annotated[int, Field(ge=1_000, le=1_000_000)] = Field(
+        500_000,
+        description="Signals of one key that are remembered one by one, 1000 to 1000000; beyond, everything of it up to the "
+        "latest counts as told, and the alert says so.",
+    )
     HEARTBEAT_URL: Address | None = Field(
         None, description="Fetched after every fully complete run; a secret."
     )

@@ -11,6 +11,7 @@ from functools import partial
 
 from detection.correlate import Chain
 from detection.incidents.batch import Batch, RenderDigest
+from detection.incidents.flood import FLOOD, after_flood, flooded, is_flood
 from detection.incidents.grouping import EVENTS_PER_PART, Memory, Untold, Verdict, every_pair, group
 from detection.incidents.index import Index
 from detection.incidents.keys import Key, by_key, grouping_of
@@ -38,7 +39,7 @@ class Terms:
     """What the settings say of a run: how messages are written, how late rows may be, how far it catches up.
 
     More than `storm` alerts in a run are told in one digest; None: never. A part of a key marks at most `part`
-    events. `clock` says how long a run took.
+    events, and a key keeps at most `flood` marks of signals. `clock` says how long a run took.
     """
 
     render: Render = _no_messages
@@ -48,6 +49,7 @@ class Terms:
     max_catch_up: timedelta = MAX_CATCH_UP
     retention: timedelta = timedelta(days=90)
     part: int = EVENTS_PER_PART
+    flood: int = FLOOD
     clock: Callable[[], datetime] | None = None
 
 
@@ -96,9 +98,12 @@ class Teller:
             self.batch.seal(self.terms.digest)
 
     def _judge(self, key: Key, chains: Sequence[Chain], found: Matches) -> Verdict | None:
-        memory = self.index.recall(key)
-        untold = self._untold(found.rule)
-        verdict = group(chains, memory, found.rule, found.windows, self.terms.part, untold)
+        memory, untold = self.index.recall(key), self._untold(found.rule)
+        chains = after_flood(chains, memory.flood, found.rule)
+        if found.logs.piece or is_flood(chains, memory, self.terms.flood):
+            verdict = flooded(chains, memory, found.rule, found.windows, untold)
+        else:
+            verdict = group(chains, memory, found.rule, found.windows, self.terms.part, untold)
         if verdict and memory.writer not in self.known and self._may_have_seen_more(memory, found):
             raise Overtaken(memory)
         return verdict
@@ -122,7 +127,7 @@ class Teller:
                 verdict = judge()
                 continue
             if verdict.alert:
-                self._took(verdict)
+                self._took(verdict if found.whole else verdict.without_events())
             verdict = judge() if verdict.more else None
 
     def _took(self, verdict: Verdict) -> None:

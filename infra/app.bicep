@@ -28,6 +28,7 @@ param detectSchedule string
 param deliverSchedule string
 param webhookFormat string
 param stormAlerts int
+param floodSignals int
 
 @description('References into the vault; empty where there is no secret.')
 param webhookUrlReference string
@@ -129,6 +130,7 @@ resource app 'Microsoft.Web/sites@2025-03-01' = {
       WEBHOOK_SECRET: webhookSecretReference
       WEBHOOKS: webhooksReference
       STORM_ALERTS: string(stormAlerts)
+      FLOOD_SIGNALS: string(floodSignals)
       HEARTBEAT_URL: heartbeatUrlReference
       AZURE_CLIENT_ID: identityClientId
       DETECT_SCHEDULE: detectSchedule

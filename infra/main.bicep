@@ -64,6 +64,11 @@ param webhooks string = ''
 @maxValue(1000)
 param stormAlerts int = 20
 
+@description('Signals of one key that are remembered one by one; beyond, everything of it up to the latest counts as told.')
+@minValue(1000)
+@maxValue(1000000)
+param floodSignals int = 500000
+
 @description('Fetched after every fully complete run, for a dead man\'s switch outside of Azure. Kept in Key Vault.')
 @secure()
 param heartbeatUrl string = ''
@@ -240,6 +245,7 @@ module app 'app.bicep' = {
     deliverSchedule: deliverSchedule
     webhookFormat: empty(webhooks) ? webhookFormat : ''
     stormAlerts: stormAlerts
+    floodSignals: floodSignals
     webhookUrlReference: empty(webhooks) ? vault.outputs.webhookUrlReference : ''
     webhookSecretReference: empty(webhookSecret) || !empty(webhooks) ? '' : vault.outputs.webhookSecretReference
     webhooksReference: empty(webhooks) ? '' : vault.outputs.webhooksReference

@@ -1,6 +1,7 @@
 """Small builders of rows, events, logs and rules for tests. Rows have the columns of the real default rule."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Literal
 
@@ -84,6 +85,35 @@ def logs(changes: Iterable[Row], signals: Iterable[Row], stretch: Windows, rule:
         to_events(changes, sequence.changes, stretch.changes, once=once),
         to_events(signals, sequence.signals, stretch.signals, once=once),
     )
+
+
+def sliced(whole: Logs, crowd: int = 1_000) -> Logs:
+    """The same, as a source hands over what is too much for memory: a slice for every actor; of more than `crowd`
+    signals, pieces in order of time.
+    """
+    actors = sorted({event.actor for event in whole.signals.read})
+    rest = (
+        Logs(_of(actor, whole.changes), some, piece=piece)
+        for actor in actors
+        for some, piece in _pieces(_of(actor, whole.signals), crowd)
+    )
+    return replace(whole, signals=Events(()), rest=rest)
+
+
+def _pieces(events: Events, crowd: int) -> Iterator[tuple[Events, bool]]:
+    moments = sorted({event.time for event in events.inside})
+    inside: list[Event] = []
+    for number, moment in enumerate(moments, 1):
+        inside += [event for event in events.inside if event.time == moment]
+        if len(inside) >= crowd and number < len(moments):
+            yield Events(inside), True
+            inside = []
+    yield replace(events, inside=inside), False
+
+
+def _of(actor: str, events: Events) -> Events:
+    parts = (events.inside, events.too_late, events.waiting)
+    return Events(*([event for event in part if event.actor == actor] for part in parts))
 
 
 def chains(changes: Sequence[Event], signals: Sequence[Event]) -> list[Chain]:

@@ -48,6 +48,7 @@ ALERT = [
     "signal_kinds",
     "entities",
     "windows",
+    "flood",
 ]
 
 Json = dict[str, Any]

@@ -141,9 +141,12 @@ def test_change_is_the_side_that_comes_first_wherever_it_stands(made: Draft) -> 
 def test_lets_are_written_out_and_the_window_is_the_jobs(made: Draft) -> None:
     changes, signals = (made.files[f"rules/{made.name}/{side}.kql"] for side in ("changes", "signals"))
     assert changes.startswith(
-        'Changes\n| where TimeGenerated > changes_after\n| where Kind in (dynamic(["a|b", "c;d"]))\n'
+        'Changes\n| where TimeGenerated > changes_after and TimeGenerated <= changes_until\n| where Kind in (dynamic(["a|b", "c;d"]))\n'
     )
-    assert '| where TimeGenerated > signals_after and Level == "high"\n' in signals
+    assert (
+        '| where TimeGenerated > signals_after and TimeGenerated <= signals_until and Level == "high"\n'
+        in signals
+    )
 
 
 def test_lines_that_are_not_understood_are_named(made: Draft) -> None:

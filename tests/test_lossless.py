@@ -33,6 +33,7 @@ from tests.world import (
 )
 
 WORLDS = 250
+FLOODED_WORLDS = 100
 SOAK_WORLDS = 10_000
 BOB = "bob@example.com"
 SECOND = timedelta(seconds=1)
@@ -113,6 +114,16 @@ def test_the_published_rule_loses_and_repeats_pairs_in_the_same_worlds(lived: Se
     total = sum((_figures(one) for one in lived), Counter[str]())
     assert total["published lost"] > 0
     assert total["published again"] > 0
+
+
+def test_a_flood_tells_every_pair_that_was_there_once_in_random_worlds() -> None:
+    worlds = [replace(random_world(seed), flood=2 + seed % 7) for seed in range(FLOODED_WORLDS)]
+    histories = [live(world) for world in worlds]
+    broken = [f"{one.world.name}: {'; '.join(one.problems[:3])}" for one in histories if one.problems]
+    assert not broken, f"{len(broken)} of {FLOODED_WORLDS} worlds; {broken[:5]}"
+    total = sum((one.figures for one in histories), Counter[str]())
+    assert total["floods"] > FLOODED_WORLDS
+    assert total["covered"] < total["pairs"] / 4, total
 
 
 @pytest.mark.soak

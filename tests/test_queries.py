@@ -106,9 +106,11 @@ def test_columns_of_the_connector_are_those_of_its_schema(name: str, table: Tabl
 
 def test_bounds_stand_in_front_as_literals() -> None:
     rule = RULES["openai-config-to-abuse"]
-    assert composed(rule)["changes"].splitlines()[:2] == [
+    assert composed(rule)["changes"].splitlines()[:4] == [
         "let changes_after = datetime(2026-06-06T12:00:00Z);",
+        "let changes_until = datetime(2100-01-01T00:00:00Z);",
         "let signals_after = datetime(2026-06-07T12:00:00Z);",
+        "let signals_until = datetime(2100-01-01T00:00:00Z);",
     ]
 
 

@@ -140,7 +140,7 @@ def test_failing_case_says_why_an_event_was_left_out(folder: Folder, events: obj
     "query, old, new, tests",
     [
         ("signals.kql", '"length"', '"lenght"', "finish_reasons"),
-        ("changes.kql", "> changes_after", "> changes_after + 1h", "times"),
+        ("changes.kql", "> changes_after and", "> changes_after + 1h and", "times"),
         ("changes.kql", "KeyEmail)", "SessionEmail)", "actors"),
         ("signals.kql", "isnull(EventStartTime)", "true", "times"),
     ],

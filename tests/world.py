@@ -16,11 +16,12 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from itertools import islice, pairwise
 from random import Random
-from typing import Literal
+from typing import Literal, NamedTuple
 
 from detection.errors import Incomplete, ServiceError
 from detection.events import Logs, Row
 from detection.incidents.batch import Share
+from detection.incidents.flood import FLOOD
 from detection.incidents.grouping import ALERTS_PER_INCIDENT, EVENTS_PER_PART, Incident, Verdict
 from detection.incidents.index import Index
 from detection.incidents.keys import Key
@@ -31,9 +32,21 @@ from detection.rule import Rule
 from detection.run import run
 from detection.tell import Terms
 from detection.window import Windows
-from tests.builders import DAY, HOUR, RULE, TICK, account, change_row, closed_at_start, logs, signal_row
+from tests.builders import (
+    DAY,
+    HOUR,
+    RULE,
+    TICK,
+    account,
+    change_row,
+    closed_at_start,
+    logs,
+    signal_row,
+    sliced,
+)
 
 WITHIN = RULE.sequence.within
+SLICED = 0.3  # of the readings come in slices
 PAGES = 50  # a scan that a race can interrupt hands out at most so many rows at once
 
 SideName = Literal["changes", "signals"]
@@ -107,7 +120,7 @@ class World:
     """All that happens: rows, runs, and how often a run was skipped that should have been.
 
     The first run and the last two are never faulty. No row arrives more than `lateness` late. More than
-    `storm` alerts in a run are told in one digest.
+    `storm` alerts in a run are told in one digest; `flood` signals of a key are remembered one by one.
     """
 
     name: str
@@ -116,6 +129,7 @@ class World:
     skipped: int = 0
     lateness: timedelta = RULE.lateness
     storm: int | None = None
+    flood: int = FLOOD
 
 
 # ------------------------------------------------------------------------------------- the log store and the table
@@ -124,13 +138,21 @@ class World:
 class Store:
     """The log store, as a Source: it holds what has arrived by the moment of reading."""
 
-    def __init__(self, plan: Plan, rows: Sequence[tuple[Arrival, Row]], seen: Callable[[], datetime]) -> None:
+    def __init__(
+        self,
+        plan: Plan,
+        rows: Sequence[tuple[Arrival, Row]],
+        seen: Callable[[], datetime],
+        crowd: int = FLOOD,
+    ) -> None:
         """Time does not run backwards: what was `seen` before a write can be read after it."""
+        self._crowd = crowd
         self._plan = plan
         self._rows = rows
         self._seen = seen
         self._order = Random(f"{plan.moment}")
         self.read_at: datetime | None = None
+        self.read_from: datetime | None = None
 
     def read(self, rule: Rule, windows: Windows) -> Logs:
         if self._plan.incomplete:
@@ -138,12 +160,14 @@ class Store:
         changes_at = max(self._plan.moment + self._plan.changes_later, self._seen())
         signals_at = max(self._plan.moment + self._plan.signals_later, self._seen())
         self.read_at = max(changes_at, signals_at)
-        return logs(
+        self.read_from = min(changes_at, signals_at)
+        whole = logs(
             self._answer("changes", windows.changes.after, changes_at),
             self._answer("signals", windows.signals.after, signals_at),
             windows,
             rule,
         )
+        return sliced(whole, self._crowd) if self._order.random() < SLICED else whole
 
     def _answer(self, side: SideName, after: datetime, at: datetime) -> list[Row]:
         rows = [
@@ -213,6 +237,14 @@ class FaultyTable:
             self._race()
 
 
+class Flood(NamedTuple):
+    """From a commit on, everything of a key up to `until` counts as told; it had read what was there `at` a moment."""
+
+    key: Key
+    until: datetime
+    at: datetime
+
+
 @dataclass(slots=True)
 class History:
     """What came of a world. `complete` are the moments of its complete runs, `peak` the latest clock, `read`
@@ -227,6 +259,7 @@ class History:
     read: datetime = datetime(2000, 1, 1, tzinfo=UTC)
     figures: Counter[str] = field(default_factory=Counter)
     closed: dict[str, Incident] = field(default_factory=dict)
+    floods: list[Flood] = field(default_factory=list)
     problems: list[str] = field(default_factory=list)
 
     def saw(self, store: Store) -> None:
@@ -257,6 +290,10 @@ class WitnessedIndex(Index):
                 self._history.saw(self._store)
                 pairs = (pair for chain in verdict.told for pair in chain.pairs())
                 self._history.told.update((change.id, signal.id) for change, signal in pairs)
+                memory = verdict.memory
+                if memory.flood and not verdict.signal_marks and self._store.read_from:
+                    flood = Flood(memory.key, memory.flood, self._store.read_from)
+                    self._history.floods.append(flood)
 
 
 # --------------------------------------------------------------------------------------------------------- living it
@@ -286,9 +323,16 @@ def _execute(history: History, plan: Plan, rows: Sequence[tuple[Arrival, Row]], 
         _execute(history, plan.race, rows, f"{token} race")
 
     table = FaultyTable(history.table, plan.faults, race if plan.race else None, plan.race_at)
-    store = Store(plan, rows, lambda: history.read)
+    store = Store(plan, rows, lambda: history.read, history.world.flood)
     index = WitnessedIndex(table, token, history, store)
-    terms = Terms(_alone, _together, history.world.storm, history.world.lateness, part=plan.limit)
+    terms = Terms(
+        _alone,
+        _together,
+        history.world.storm,
+        history.world.lateness,
+        part=plan.limit,
+        flood=history.world.flood,
+    )
     history.figures["runs"] += 1
     history.peak = max(history.peak, plan.now)
     try:
@@ -386,11 +430,14 @@ def _message_problems(history: History) -> list[str]:
 def _pair_problems(history: History) -> list[str]:
     """Every pair is told once, and the incidents add up."""
     wanted = expected(history.world)
+    wanted -= {pair for pair in wanted - history.told.keys() if _came_after_a_flood(history, pair)}
     alerts = list(history.index.alerts())
     written = sum(alert.counts.pairs for alert in alerts)
     incidents = {incident.id: (key, incident) for key, incident in history.index.incidents()}
     history.figures.update(
         worlds=1,
+        floods=len(history.floods),
+        covered=len(expected(history.world)) - len(wanted),
         late=sum(one.arrived - one.time > HOUR for one in history.world.rows),
         pairs=len(wanted),
         alerts=len(alerts),
@@ -414,6 +461,19 @@ def _pair_problems(history: History) -> list[str]:
         if name in history.closed and incident != history.closed[name]:
             problems.append(f"{name} changed after it was closed")
     return problems
+
+
+def _came_after_a_flood(history: History, pair: Told) -> bool:
+    """Whether a flood had come over a pair before both its events could be read."""
+    change, signal = (
+        [one for one in history.world.rows if (one.side, one.id) == (side, ident)]
+        for side, ident in zip(("changes", "signals"), pair, strict=True)
+    )
+    there = max(min(one.arrived for one in rows) for rows in (change, signal))
+    return any(
+        flood.key == account(signal[0].actor) and flood.until >= signal[0].time and flood.at < there
+        for flood in history.floods
+    )
 
 
 def _incident_problems(history: History) -> list[str]:

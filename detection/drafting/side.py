@@ -10,6 +10,7 @@ import duckdb_kql
 from detection.drafting.pieces import Piece, without_texts
 from detection.drafting.query import Pipeline, items
 from detection.errors import DetectionError
+from detection.kql import BOUNDS
 from detection.rule import Connector, KqlType, Table
 from detection.sources.engine import explained
 from detection.sources.loading import SQL_TYPES
@@ -105,17 +106,15 @@ class _Side:
 
     def _bounded(self) -> list[Piece]:
         """The operators with the job's bound in place of their own."""
-        stamped, bound = self._table().stamped, f"{self.asked.name}_after"
+        stamped, side = self._table().stamped, self.asked.name
+        within = f"{stamped} > {side}_after and {stamped} <= {side}_until"
         past = re.compile(rf"\b{stamped}\s*>=?\s*ago\([^()]*\)")
-        operators = [
-            Piece(past.sub(f"{stamped} > {bound}", one.text), one.line)
-            for one in self.asked.pipeline.operators
-        ]
+        operators = [Piece(past.sub(within, one.text), one.line) for one in self.asked.pipeline.operators]
         if operators == self.asked.pipeline.operators:
             self.remarks.append(
                 f"{self.asked.name}: no `where {stamped} > ago(…)`; the job's bound stands first"
             )
-            operators.insert(0, Piece(f"where {stamped} > {bound}", 0))
+            operators.insert(0, Piece(f"where {within}", 0))
         if any("ago(" in one.text or "now(" in one.text for one in operators):
             self.remarks.append(
                 f"{self.asked.name}: ago() or now() is left in it; a run goes by its own moment"
@@ -227,7 +226,7 @@ class _Side:
             defined = ", ".join(f'"{column}" {SQL_TYPES[kind]}' for column, kind in table.columns.items())
             connection.execute(f'CREATE TABLE "{name}" ({defined})')
         lets = "".join(f"let {name} =\n{body}\n;\n" for name, body in self.connector.parsers.items())
-        lets += "let changes_after = datetime(2026-01-01);\nlet signals_after = datetime(2026-01-01);\n"
+        lets += "".join(f"let {name} = datetime(2026-01-01);\n" for name in BOUNDS)
         try:
             with explained("the drafted query"):
                 answer = duckdb_kql.query(connection, lets + _written(self.asked.pipeline.source, operators))

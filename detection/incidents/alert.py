@@ -55,7 +55,8 @@ class Alert:
 
     `alert` and `incident` are stable ids; `action` says what became of the incident; `at` is the run's
     frozen moment. `first_pair` and `last_pair` are rows as the rule's query returns them, by the time of
-    the signal. `change_kinds` and `signal_kinds` count the changes and signals by kind.
+    the signal. `change_kinds` and `signal_kinds` count the changes and signals by kind. There were too many
+    signals to remember where `flood` says up to when (ISO 8601) everything of the key counts as told.
     """
 
     alert: str
@@ -73,6 +74,7 @@ class Alert:
     signal_kinds: Mapping[str, int]
     entities: Sequence[Mapping[str, str]]
     windows: AlertWindows
+    flood: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

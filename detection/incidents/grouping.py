@@ -68,6 +68,8 @@ class Memory:
 
     `version` is the store's token for the key's head; None before the first commit. `writer` names the
     reading of the logs that it was last committed from; `run` is that run's number, `judged` its moment.
+    `latest` is the latest time of a marked signal. Everything of the key up to `flood` counts as told, marked or
+    not; the marks of signals up to commit `flooded` are of no more use. Times are UTC.
     """
 
     key: Key
@@ -78,6 +80,9 @@ class Memory:
     incident: Incident | None = None
     changes: frozenset[Mark] = frozenset()
     signals: frozenset[Mark] = frozenset()
+    latest: datetime | None = None
+    flood: datetime | None = None
+    flooded: int = 0
     version: str | None = None
 
 
@@ -100,6 +105,11 @@ class Verdict:
     def pairs(self) -> int:
         """How many pairs are told."""
         return self.alert.counts.pairs if self.alert else 0
+
+    def without_events(self) -> "Verdict":
+        """What is left to be said of it once it is told: so that memory need not hold all events of a long reading."""
+        memory = replace(self.memory, changes=frozenset(), signals=frozenset())
+        return replace(self, memory=memory, change_marks={}, signal_marks={}, told=())
 
 
 def mark(event: Event) -> Mark:
@@ -129,8 +139,7 @@ def group(
     The marked events grow from (C, S) to (C', S'), and what is told is exactly the pairs of C' x S' that
     are not of C x S: so every pair is told once, wherever a crash comes between two parts.
     """
-    changes = _unmarked((event for one in chains for event in one.changes), memory.changes)
-    signals = _unmarked((event for one in chains for event in one.signals), memory.signals)
+    changes, signals = new_events(chains, memory)
     if not changes and not signals:
         return None
     new_changes = dict(islice(changes.items(), limit))
@@ -141,13 +150,25 @@ def group(
         judged=windows.now,
         changes=memory.changes | new_changes.keys(),
         signals=memory.signals | new_signals.keys(),
+        latest=_latest(new_signals.values(), memory),
     )
     told = [
         part for one in chains for marked in newly_marked(one, memory, after, rule) for part in untold(marked)
     ]
     more = len(new_changes) + len(new_signals) < len(changes) + len(signals)
     verdict = Verdict(after, new_changes, new_signals, told, None, more)
-    return _with_alert(verdict, rule, windows) if told else verdict
+    return with_alert(verdict, rule, windows) if told else verdict
+
+
+def new_events(chains: Sequence[Chain], memory: Memory) -> tuple[dict[Mark, Event], dict[Mark, Event]]:
+    """The changes and the signals without a mark, in time order."""
+    changes = _unmarked((event for one in chains for event in one.changes), memory.changes)
+    return changes, _unmarked((event for one in chains for event in one.signals), memory.signals)
+
+
+def _latest(signals: Iterable[Event], memory: Memory) -> datetime | None:
+    """The latest time of these signals and of those that are marked."""
+    return max((*(signal.time for signal in signals), *filter(None, [memory.latest])), default=None)
 
 
 def acknowledged(incident: Incident, by: str, at: datetime, note: str = "") -> Incident:
@@ -194,7 +215,6 @@ def _accepts(incident: Incident, rule: Rule, now: datetime) -> bool:
 
 
 def _unmarked(events: Iterable[Event], marked: frozenset[Mark]) -> dict[Mark, Event]:
-    """The events without a mark, in time order."""
     marks = {mark(event): event for event in sorted(events, key=lambda event: event.time)}
     return {key: event for key, event in marks.items() if key not in marked}
 
@@ -213,7 +233,8 @@ def newly_marked(one: Chain, before: Memory, after: Memory, rule: Rule) -> Itera
             yield part
 
 
-def _with_alert(verdict: Verdict, rule: Rule, windows: Windows) -> Verdict:
+def with_alert(verdict: Verdict, rule: Rule, windows: Windows) -> Verdict:
+    """The verdict with the alert that tells its pairs, in the incident where it belongs."""
     memory = verdict.memory
     pairs = sum(one.count() for one in verdict.told)
     action, incident = next_incident(memory, pairs, rule, windows.now)

@@ -3,7 +3,7 @@
 One partition per rule folder. Rows of a key share a prefix with the key's hash:
 
     k|<hash>|a|<commit>                      an alert
-    k|<hash>|h                               head: the key, its commit number, who wrote it from what
+    k|<hash>|h                               head: the key, its commit number, who wrote it from what, its last flood
     k|<hash>|i|<number>                      an incident
     k|<hash>|m|<day>|<side>|<commit>|<part>  marks of that side's events of that day
     p|<day>|<hash>                           the key has marks of that day; they go when the day goes
@@ -111,7 +111,7 @@ class Index:
                 memory = _of_head(entity, key)
             elif kind == "i":  # in the order of their numbers, so the newest stays
                 memory = replace(memory, incident=_INCIDENT.validate_json(joined(entity.values)))
-            else:
+            elif int(rest[2]) > memory.flooded or rest[1] == "changes":
                 marks[rest[1]].update(_marks(entity.values))
         return replace(memory, changes=frozenset(marks["changes"]), signals=frozenset(marks["signals"]))
 
@@ -265,6 +265,9 @@ def _head(memory: Memory) -> Operation:
         "writer": memory.writer,
         "run": memory.run,
         "judged": iso(memory.judged) if memory.judged else "",
+        "latest": iso(memory.latest) if memory.latest else "",
+        "flood": iso(memory.flood) if memory.flood else "",
+        "flooded": memory.flooded,
         **split(_KEY.dump_json(memory.key)),
     }
     return Insert(row, values) if memory.version is None else Replace(row, values, memory.version)
@@ -272,13 +275,16 @@ def _head(memory: Memory) -> Operation:
 
 def _of_head(head: Entity, key: Key) -> Memory:
     """What the head alone says of a key."""
-    judged = str(head.values["judged"])
+    judged, latest, flood = (str(head.values.get(name, "")) for name in ("judged", "latest", "flood"))
     return Memory(
         key,
         commits=int(head.values["commits"]),
         writer=str(head.values["writer"]),
         run=int(head.values["run"]),
         judged=moment(judged) if judged else None,
+        latest=moment(latest) if latest else None,
+        flood=moment(flood) if flood else None,
+        flooded=int(head.values.get("flooded", 0)),
         version=head.version,
     )
 

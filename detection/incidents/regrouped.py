@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator
 from functools import cache
 
 from detection.correlate import Chain
+from detection.incidents.flood import after_flood
 from detection.incidents.grouping import Memory, mark, newly_marked
 from detection.incidents.keys import Grouping, Key, split_by
 from detection.rule import Rule
@@ -25,7 +26,9 @@ class Regrouped:
     def untold(self, one: Chain) -> Iterator[Chain]:
         """The pairs of a chain that were not told under their former keys, as chains."""
         for key, part in split_by(one, self._former, self._rule):
-            yield from newly_marked(part, self._recall(key), _all_of(part, key), self._rule)
+            memory = self._recall(key)
+            for left in after_flood([part], memory.flood, self._rule):
+                yield from newly_marked(left, memory, _all_of(left, key), self._rule)
 
 
 def _all_of(one: Chain, key: Key) -> Memory:

@@ -18,7 +18,7 @@ from detection.incidents.alert import Alert
 from detection.incidents.batch import Share
 from detection.messages import native, pagerduty, slack, teams
 from detection.messages.fitting import fitting
-from detection.messages.text import many, title
+from detection.messages.text import flood, many, title
 from detection.rule import SEVERITIES, Rule, Severity
 from detection.timestamps import iso
 
@@ -77,7 +77,7 @@ def share(alert: Alert, rule: Rule) -> Share:
         incident=alert.incident,
         opened=alert.action == "opened",
         severity=rule.severity,
-        title=title(alert, rule)[: native.WORDS],
+        title=". ".join(filter(None, (title(alert, rule)[: native.WORDS], flood(alert)))),
         changes=counts.changes,
         signals=counts.signals,
         pairs=counts.pairs,

@@ -29,6 +29,7 @@ def facts(told: Telling) -> list[tuple[str, str]]:
         ("So far", f"{many(incident.alerts, 'alert')}, {many(incident.pairs, 'pair')}"),
         ("New", new),
         ("Severity", alert.severity),
+        *([("Flood", f"everything of this actor up to {alert.flood} counts as told")] if alert.flood else []),
         ("Actor", inert(alert.actor)),
         ("Addresses", _some(_addresses(told))),
         ("Models", _some(_of_type(told, "CloudApplication"))),

@@ -46,7 +46,8 @@ class IncidentTold:
 class AlertTold:
     """What was found: in words, counted, and the newest pairs; `more_pairs` are not shown.
 
-    Of entities and kinds too there may be more than are shown.
+    Of entities and kinds too there may be more than are shown. `flood` says up to when (ISO 8601) everything of
+    the key counts as told, where there were too many signals to remember each.
     """
 
     alert: str
@@ -70,6 +71,7 @@ class AlertTold:
     more_pairs: int
     windows: AlertWindows
     queries: Mapping[str, str]
+    flood: str | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,6 +130,7 @@ def _data(told: Telling, shown: int) -> AlertTold:
         more_pairs=told.more + len(told.pairs) - len(pairs),
         windows=alert.windows,
         queries=told.queries,
+        flood=alert.flood,
     )
 
 

@@ -32,7 +32,13 @@ def lines(alert: Alert, rule: Rule) -> list[str]:
         f"  {alert.action} {alert.incident} · {size} · run of {alert.at}",
         *(f"  {name:<5}  {pair_line(row, rule)}" for name, row in pairs.items()),
         *([f"  beyond the published rule: {', '.join(reasons)}"] if reasons else []),
+        *([f"  {flood(alert)}"] if alert.flood else []),
     ]
+
+
+def flood(alert: Alert) -> str:
+    """What is to be known of an alert with too many signals to remember; nothing of any other."""
+    return f"Flood: everything of this actor up to {alert.flood} counts as told" if alert.flood else ""
 
 
 def inert(value: object) -> str:

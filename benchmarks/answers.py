@@ -1,0 +1,37 @@
+"""Made-up answers of the query API for the default rule, of any size: as bytes, as they come over the wire."""
+
+import random
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from string import ascii_letters, digits
+
+from pydantic_core import to_json
+
+from detection.rule import default_rule, load_rule
+from detection.timestamps import iso
+
+RULE = load_rule(default_rule())
+BEGIN = datetime(2026, 6, 8, tzinfo=UTC)
+DAY = timedelta(days=1)
+NOW = BEGIN + DAY
+ACTORS = 5_000
+MODELS = ("gpt-4o-2024-08-06", "gpt-4.1-2025-04-14", "gpt-5-2025-08-07")
+KINDS = ("content_filter", "length")
+
+
+def signal_rows(number: int, actors: int = ACTORS, seed: int = 1) -> Iterator[list[object]]:
+    """Rows as the rule's query returns them, one day of them in order of time; ids as long as OpenAI's."""
+    chance = random.Random(seed)
+    for at in range(number):
+        time, kind = iso((BEGIN + DAY * (at + 1) / number).replace(microsecond=0)), chance.choice(KINDS)
+        ident = "chatcmpl-" + "".join(chance.choices(ascii_letters + digits, k=29))
+        actor = f"user{chance.randrange(actors)}@example.com"
+        request = f"req_{chance.getrandbits(128):032x}"
+        reasons = f'["{kind}"]'
+        yield [ident, time, time, kind, actor, chance.choice(MODELS), reasons, request, '[""]', None]
+
+
+def body(side: str, rows: list[list[object]]) -> bytes:
+    """The rows of a side as the body of an answer."""
+    columns = [{"name": name, "type": kind} for name, kind in RULE.sequence.sides[side].columns.items()]
+    return to_json({"tables": [{"name": "PrimaryResult", "columns": columns, "rows": rows}]})

@@ -1,0 +1,182 @@
+"""Whole runs of the job on real parts: clients, the query API's double, Azurite, a webhook. Every run is a cold start.
+
+Each kind of hour is run on a tenant of its own, after one run an hour before, which has the day behind it.
+"""
+
+import json
+import sys
+import tempfile
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from uuid import UUID
+
+from rich.table import Table
+
+from benchmarks.answers import RULE
+from benchmarks.processes import Measured, measured, peak
+from detection.timestamps import iso
+from tests import azurite
+from tests.query_api import QueryApi, query_api, tables_of
+from tests.receiver import receiving
+
+NOW = datetime(2026, 6, 9, 12, tzinfo=UTC)
+HOUR = timedelta(hours=1)
+BACKGROUND = 2_000  # completions of the day before that are signals, by people who changed nothing
+
+
+@dataclass(frozen=True, slots=True)
+class Hour:
+    """What is new in an hour: so many people, each with so many changes and then signals."""
+
+    name: str
+    actors: int
+    changes: int
+    signals: int
+
+
+HOURS = (
+    Hour("quiet", 0, 0, 0),
+    Hour("100 pairs", 1, 1, 100),
+    Hour("100,000 pairs", 10, 10, 1_000),
+    Hour("500 actors", 500, 1, 4),
+)
+
+
+def table() -> Table:
+    """The four kinds of hours."""
+    columns = ("hour", "pairs", "alerts", "wall s", "CPU s", "peak MiB", "query API", "table", "webhook")
+    table = Table(
+        *columns, title="one whole run, cold start included; requests per service", title_justify="left"
+    )
+    for hour in HOURS:
+        one = run(hour)
+        last, requests = one.last, one.last["requests"]
+        figures = (
+            f"{last['new_pairs']:,}",
+            f"{last['told']:,}",
+            f"{one.wall:.1f}",
+            f"{one.cpu:.1f}",
+            f"{last['peak']:.0f}",
+        )
+        table.add_row(
+            hour.name, *figures, *(f"{requests.get(name, 0):,}" for name in ("query API", "table", "webhook"))
+        )
+    return table
+
+
+def run(hour: Hour) -> Measured:
+    """The run over an hour, after the one before it."""
+    with tempfile.TemporaryDirectory() as name, azurite.running() as port, receiving() as receiver:
+        folder = write(hour, Path(name))
+        with tables_of(folder, RULE.tables) as tables, query_api(tables) as api:
+            settings = {
+                "LOG_ANALYTICS_WORKSPACE_ID": str(UUID(int=1)),
+                "LOG_ANALYTICS_ENDPOINT": api.endpoint,
+                "INCIDENT_STORAGE": azurite.connection_string(port),
+                "WEBHOOK_URL": receiver.url,
+            }
+            ports = [str(port), api.endpoint.rpartition(":")[2], str(receiver.server_port)]
+            _at(NOW - HOUR, api, ports, settings)
+            return _at(NOW, api, ports, settings)
+
+
+def _at(moment: datetime, api: QueryApi, ports: list[str], settings: dict[str, str]) -> Measured:
+    api.moment = moment
+    return measured(["-m", "benchmarks.hours", iso(moment), *ports], settings)
+
+
+# -------------------------------------------------------------------------------------------------------------- logs
+
+
+def write(hour: Hour, folder: Path) -> Path:
+    """The logs of a tenant: a day of background, and in its last hour what the hour brings."""
+    actors = [f"user{at}@example.com" for at in range(hour.actors)]
+    begin, second = NOW - HOUR + timedelta(minutes=1), timedelta(seconds=1)
+    changes = [
+        _change(actor, begin + at * second, f"{actor} {at}") for actor in actors for at in range(hour.changes)
+    ]
+    signals = [
+        _signal(actor, begin + timedelta(minutes=5) + at * second, f"{actor} {at}")
+        for actor in actors
+        for at in range(hour.signals)
+    ]
+    minute = timedelta(minutes=1)
+    signals += [
+        _signal(f"other{at % 50}@example.com", NOW - HOUR - at % 1_300 * minute, f"other {at}")
+        for at in range(BACKGROUND)
+    ]
+    changes += [_change("admin@example.com", NOW - (at + 2) * HOUR, f"admin {at}") for at in range(20)]
+    _lines(folder / "OpenAIAuditLogs_CL.jsonl", changes)
+    _lines(folder / "ASimAgentEventLogs.jsonl", signals)
+    return folder
+
+
+def _lines(path: Path, rows: Sequence[dict[str, object]]) -> None:
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+
+
+def _change(actor: str, time: datetime, ident: str) -> dict[str, object]:
+    session = {"user": {"email": actor}, "ip_address": "203.0.113.9"}
+    return {
+        "TimeGenerated": iso(time),
+        "_ingested": iso(time),
+        "Id": f"audit_log-{ident}",
+        "EventType": "api_key.created",
+        "ActorSession": session,
+    }
+
+
+def _signal(actor: str, time: datetime, ident: str) -> dict[str, object]:
+    return {
+        "TimeGenerated": iso(time),
+        "_ingested": iso(time),
+        "EventVendor": "OpenAI",
+        "EventProduct": "OpenAI API Platform",
+        "EventType": "ChatCompletion",
+        "EventUid": f"chatcmpl-{ident}",
+        "EventRequestId": f"req_{ident}",
+        "ModelName": "gpt-4o-2024-08-06",
+        "EventFinishReasons": ["content_filter"],
+        "AdditionalFields": {"input_user": actor},
+    }
+
+
+# --------------------------------------------------------------------------------------------------------------- job
+
+
+def main() -> None:
+    """The app as the host starts it, one run at a moment; prints the record and the requests of each service."""
+    import os
+    import time
+
+    import requests
+    from pydantic_core import to_json
+
+    import function_app  # noqa: F401  # what the host loads
+    from detection.job import plain, start
+
+    moment, ports = (
+        datetime.fromisoformat(sys.argv[1]),
+        dict(zip(sys.argv[2:], ("table", "query API", "webhook"), strict=True)),
+    )
+    asked = Counter[str]()
+    send = requests.Session.send
+
+    def counting(
+        self: requests.Session, request: requests.PreparedRequest, **options: object
+    ) -> requests.Response:
+        asked[ports[str(request.url).split("/")[2].rpartition(":")[2]]] += 1
+        return send(self, request, **options)  # type: ignore[arg-type]
+
+    requests.Session.send = counting  # type: ignore[method-assign]
+    began = time.monotonic()
+    job = start(os.environ, lambda: moment + timedelta(seconds=time.monotonic() - began))
+    (record,) = job.detect(moment)
+    print(to_json({**plain(record), "requests": asked, "peak": peak()}).decode())
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,168 @@
+"""What the query API sends over the wire becomes a table, or the reason why there is none.
+
+Half a million rows are read by `pydantic_core.from_json`: it keeps each of the short texts that stand in many
+rows once, and so takes half the memory of the standard library (benchmarks/wire.py has the figures).
+"""
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from operator import itemgetter
+from typing import Any, NamedTuple
+
+from pydantic import BaseModel, ConfigDict
+from pydantic_core import from_json
+
+from detection.errors import ConfigurationError, Incomplete, ServiceError
+from detection.sources.halving import Unfinished
+
+ROW_LIMIT = 500_000  # of one answer; the API cuts off what is more
+CHUNK = 10_000  # rows that are in two forms at once
+NEXT_RUN = "the next run tries again"
+
+# The sign-in authority of each cloud by its query endpoint, which is the audience of its tokens too.
+AUTHORITIES = {
+    "https://api.loganalytics.io": "login.microsoftonline.com",
+    "https://api.loganalytics.azure.com": "login.microsoftonline.com",
+    "https://api.loganalytics.us": "login.microsoftonline.us",
+    "https://api.loganalytics.azure.cn": "login.chinacloudapi.cn",
+}
+NO_WORKSPACE = "check the Workspace ID, a GUID on the workspace's overview page"
+_NO_ACCESS = (
+    "give this identity the role Log Analytics Data Reader on every workspace; "
+    "a new role takes up to an hour to work"
+)
+_WRONG_CLOUD = (
+    "the endpoint does not take this identity's token; it must be the endpoint of the identity's own cloud: "
+    + ", ".join(AUTHORITIES)
+)
+_HINTS = {
+    "SEM0100": "is the rule's data connector installed in the workspace, and has it delivered its first rows?",
+    "SyntaxError": "mend the rule's query, changes.kql or signals.kql",
+    "PathNotFoundError": NO_WORKSPACE,
+    "InsufficientAccessError": _NO_ACCESS,
+    "InvalidAuthenticationToken": _WRONG_CLOUD,
+    "InvalidAuthenticationTokenAudience": _WRONG_CLOUD,
+}
+_HINTS_BY_STATUS = {401: _WRONG_CLOUD, 403: _NO_ACCESS, 404: NO_WORKSPACE}
+
+
+class Sent(NamedTuple):
+    """A response: its status and its body."""
+
+    status: int
+    content: bytes
+
+
+@dataclass(slots=True)
+class Table:
+    """Rows as the API sends them; each is taken out once."""
+
+    columns: Sequence[str]
+    rows: list[list[Any]]
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def take(self, wanted: Iterable[str]) -> Iterator[Sequence[tuple[Any, ...]]]:
+        """The wanted columns of some rows at a time, column by column; what was taken is gone from the table.
+
+        Raises ConfigurationError when a column is not there.
+        """
+        places = {name: place for place, name in enumerate(self.columns)}
+        missing = [name for name in wanted if name not in places]
+        if missing:
+            msg = f"the rule's query returns no column {', '.join(missing)}, which rule.yaml declares"
+            raise ConfigurationError(msg)
+        getters = [itemgetter(places[name]) for name in wanted]
+        self.rows.reverse()  # the end of a list is what can be taken off it
+        while self.rows:
+            some = self.rows[: -CHUNK - 1 : -1]
+            del self.rows[-CHUNK:]
+            yield [tuple(map(get, some)) for get in getters]
+
+
+def table_in(name: str, sent: Sent) -> Table:
+    """The whole answer to the query `name`.
+
+    Raises Unfinished when a smaller question may be answered, Incomplete when there is no whole answer
+    either way, ServiceError when the service failed, ConfigurationError when the question is at fault.
+    """
+    if sent.status not in (200, 204):
+        raise _failure(name, sent)
+    body = _parsed(sent.content)
+    if body.error:
+        raise Unfinished(Incomplete(f"{name}: the query API answered in part: {body.error}"))
+    table = next((one for one in body.tables if one.name == "PrimaryResult"), None)
+    if table is None:
+        msg = f"{name}: the query API answered {sent.status} without a table of rows; {NEXT_RUN}"
+        raise Incomplete(msg)
+    if set(map(type, table.rows)) - {list} or set(map(len, table.rows)) - {len(table.columns)}:
+        msg = f"{name}: the query API's rows break off; {NEXT_RUN}"
+        raise Unfinished(Incomplete(msg))
+    if len(table.rows) >= ROW_LIMIT:
+        msg = f"{name}: the query API cuts answers at {ROW_LIMIT:,} rows, and this one has as many"
+        raise Unfinished(Incomplete(msg))
+    return Table([column.name for column in table.columns], table.rows)
+
+
+class _Error(BaseModel):
+    """An error of the API; the inner ones say more precisely what the outer one says."""
+
+    model_config = ConfigDict(coerce_numbers_to_str=True)
+
+    code: str | None = None
+    message: str | None = None
+    innererror: "_Error | None" = None
+    details: list["_Error"] | None = None
+
+    def chain(self) -> Iterator["_Error"]:
+        """From the outside in."""
+        yield self
+        inner = self.innererror or next(iter(self.details or ()), None)
+        if inner:
+            yield from inner.chain()
+
+    def codes(self) -> list[str]:
+        """The codes from the outside in."""
+        return [one.code for one in self.chain() if one.code]
+
+    def __str__(self) -> str:
+        """The codes and the innermost message, on one line of bearable length."""
+        messages = [" ".join(one.message.split()) for one in self.chain() if one.message]
+        return f"{' > '.join(self.codes())}: {messages[-1] if messages else ''}"[:400]
+
+
+class _Column(BaseModel):
+    name: str
+
+
+class _Table(BaseModel):
+    name: str
+    columns: list[_Column]
+    rows: list[Any]  # not looked into: that would copy them
+
+
+class _Body(BaseModel):
+    tables: list[_Table] = []
+    error: _Error | None = None
+
+
+def _parsed(content: bytes) -> _Body:
+    """The body of an answer; of what is none, one without anything in it."""
+    try:
+        return _Body.model_validate(from_json(content))
+    except ValueError:
+        return _Body()
+
+
+def _failure(name: str, sent: Sent) -> Exception:
+    status = sent.status
+    error = _parsed(sent.content).error or _Error()
+    said = f"{name}: the query API answered {status} {error}".rstrip(": ")
+    if status == 504:
+        return Unfinished(ServiceError(f"{said}; {NEXT_RUN}"))
+    if status in (408, 429) or not 400 <= status < 500:
+        return ServiceError(f"{said}; {NEXT_RUN}")
+    hints = [_HINTS[code] for code in error.codes() if code in _HINTS]
+    hint = hints[-1] if hints else _HINTS_BY_STATUS.get(status, "")
+    return ConfigurationError(f"{said}; {hint}" if hint else said)

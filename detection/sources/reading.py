@@ -1,0 +1,131 @@
+"""One reading of the logs: three questions side by side, each asked in halves where its answer is not whole.
+
+Slices are of the stamp, by which Log Analytics finds rows: every row is in exactly one of them. Rows of one
+event that were stamped differently meet again before events are made of them.
+"""
+
+from collections.abc import Callable, Collection, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from datetime import datetime
+from itertools import chain, count
+from time import monotonic
+
+from detection.errors import Incomplete
+from detection.events import Events, Health, Logs, Rejected, Row, to_events
+from detection.kql import HEALTH_COLUMNS, Bounds, bounds, narrowed, with_bounds
+from detection.rule import Rule
+from detection.sources.answer import ROW_LIMIT, Table
+from detection.sources.cells import Rows
+from detection.sources.halving import in_halves
+from detection.sources.hoard import Hoard, gathered
+from detection.window import Window, Windows
+
+BUDGET = 300  # seconds from the beginning of a reading, in which a question may be asked
+# Of one reading. The API takes 200 in 30 seconds and 5 at a time from a caller (azure-monitor-docs,
+# service-limits.md): three at a time and so few in all can never be too many.
+REQUESTS = 200
+
+# Asks a query, which may be sent again for so many seconds. Raises Unfinished where a smaller one may be answered.
+Ask = Callable[[str, str, float], Table]
+
+
+@dataclass(slots=True)
+class Reading:
+    """Asks a rule's queries. An actor with more than `crowd` signals comes in pieces."""
+
+    ask: Ask
+    rule: Rule
+    windows: Windows
+    queries: Mapping[str, str]
+    crowd: int
+    _ends: float = field(default_factory=lambda: monotonic() + BUDGET)
+    _asked: Iterator[int] = field(default_factory=lambda: count(1))
+    _rejected: dict[str, Rejected] = field(default_factory=dict)
+
+    def logs(self) -> Logs:
+        """Both sides and their health, complete; many signals come in slices."""
+        with ThreadPoolExecutor(3) as together:
+            health_asked = together.submit(self._health)
+            changes_asked = together.submit(lambda: list(chain.from_iterable(self._answers("changes"))))
+            signals_asked = together.submit(self._signals)
+        changes = self._events("changes", changes_asked.result())
+        signals, health = signals_asked.result(), health_asked.result()
+        rejected = {**self._rejected, **_unnamed(health)}
+        if isinstance(signals, Hoard):
+            return Logs(changes, Events(()), rejected, health, rest=self._slices(signals, changes))
+        return Logs(changes, self._events("signals", signals), rejected, health)
+
+    def _signals(self) -> list[Row] | Hoard:
+        return gathered(self._answers("signals"), self.rule.sequence.signals, self.crowd)
+
+    def _answers(self, name: str) -> Iterator[list[Row]]:
+        """The sound rows of a side, answer by answer; the others are counted."""
+        rows = Rows(self.rule.sequence.sides[name])
+        whole = Window(bounds(self.windows)[f"{name}_after"], None)
+
+        def ask(stamped: Window) -> Table:
+            return self._ask(name, narrowed(bounds(self.windows), name, stamped))
+
+        yield from map(list, map(rows.of, in_halves(ask, whole, self.windows.now, ROW_LIMIT // 4)))
+        self._rejected.update({f"{name}, {why}": one for why, one in rows.rejected.items()})
+
+    def _health(self) -> dict[str, Health]:
+        lower = {side: bounds(self.windows)[f"{side}_after"] for side in self.rule.sequence.sides}
+
+        def ask(stamped: Window) -> Table:
+            values: Bounds = {}
+            for side, after in lower.items():
+                values = narrowed(values, side, Window(max(after, stamped.after), stamped.until))
+            return self._ask("health", values)
+
+        whole = Window(min(lower.values()), None)
+        return _health(in_halves(ask, whole, self.windows.now, ROW_LIMIT))
+
+    def _ask(self, name: str, values: Bounds) -> Table:
+        left = self._ends - monotonic()
+        if left <= 0 or next(self._asked) > REQUESTS:
+            msg = f"{name}: not all could be read in {BUDGET} seconds and {REQUESTS} requests; see docs/scale.md"
+            raise Incomplete(msg)
+        return self.ask(name, with_bounds(self.queries[name], values), left)
+
+    def _events(self, name: str, rows: list[Row]) -> Events:
+        window = self.windows.changes if name == "changes" else self.windows.signals
+        once = self.rule.sequence.duplicates == "once"
+        return to_events(rows, self.rule.sequence.sides[name], window, once=once)
+
+    def _slices(self, hoard: Hoard, changes: Events) -> Iterator[Logs]:
+        for one in hoard.slices():
+            signals = self._events("signals", one.rows)
+            yield Logs(_of(changes, {event.actor for event in signals.read}), signals, piece=one.piece)
+            del one, signals  # before the next are made
+
+
+def _of(events: Events, actors: Collection[str]) -> Events:
+    """The events of some actors."""
+    parts = (events.inside, events.too_late, events.waiting)
+    return Events(*([event for event in part if event.actor in actors] for part in parts))
+
+
+def _health(answers: Iterator[Table]) -> dict[str, Health]:
+    """What the slices say, put together."""
+    found: dict[str, Health] = {}
+    for columns in chain.from_iterable(answer.take(HEALTH_COLUMNS) for answer in answers):
+        for side, rows, named, newest in zip(*columns, strict=True):
+            here = Health(rows, named, datetime.fromisoformat(newest) if newest else None)
+            found[side] = _together(found[side], here) if side in found else here
+    return found
+
+
+def _together(one: Health, other: Health) -> Health:
+    newest = max(filter(None, (one.newest, other.newest)), default=None)
+    return Health(one.rows + other.rows, one.named + other.named, newest)
+
+
+def _unnamed(health: Mapping[str, Health]) -> dict[str, Rejected]:
+    """The rows in the windows that name no actor."""
+    return {
+        f"{side}, no actor": Rejected(one.rows - one.named, "in the workspace")
+        for side, one in health.items()
+        if one.named < one.rows
+    }
