@@ -210,6 +210,32 @@ def test_nothing_is_overwritten(tmp_path: Path) -> None:
     assert "is there already; nothing was written" in second.err
 
 
+def test_connector_that_was_drafted_before_is_known(tmp_path: Path) -> None:
+    first = run("new-rule", "--from", published(tmp_path), "--out", tmp_path / "out")
+    second = run("new-rule", "--from", published(tmp_path, name="Another"), "--out", tmp_path / "out")
+    assert (first.code, second.code) == (0, 0)
+    assert "guessed" not in second.out
+
+
+def test_column_that_only_the_join_reads_is_guessed_too(tmp_path: Path) -> None:
+    query = QUERY.replace("| project SignalTime = TimeGenerated, Who, Level, Agent\n", "")
+    tables = yaml.safe_load(draft(published(tmp_path, query=query)).files["connectors/MadeUp.yaml"])["tables"]
+    assert "Who" in tables["Signals"]["columns"]
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"name": "../../x"},
+        {"requiredDataConnectors": [{"connectorId": "../../x", "dataTypes": []}]},
+        {"name": "…"},
+    ],
+)
+def test_names_of_the_published_rule_lead_nowhere_else(tmp_path: Path, fields: dict[str, object]) -> None:
+    files = draft(published(tmp_path, **fields)).files
+    assert [name for name in files if ".." in name or "//" in name] == []
+
+
 REFUSED: dict[str, tuple[dict[str, object], str]] = {
     "no query": ({"query": None}, "query: "),
     "no join": ({"query": "T | take 1"}, "the query has 0 joins at its top"),

@@ -29,10 +29,8 @@ class _Strict(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True)
 
 
-class TestFile(_Strict):
+class CaseFile(_Strict):
     """A test file as written; `shapes` are events that its cases refer to by name."""
-
-    __test__ = False  # no test of pytest's
 
     about: str = ""
     now: AwareDatetime = NOON
@@ -114,7 +112,7 @@ class Case:
 
 def read_cases(path: Path, rule: Rule, kinds: Mapping[str, ApiObject]) -> list[Case]:
     """The cases of a test file. Raises ConfigurationError naming file, case and key."""
-    file = read_yaml(path, TestFile)
+    file = read_yaml(path, CaseFile)
     reader = _Reader(path, rule, kinds, file.shapes)
     cases = [reader.case({"now": file.now} | each) for one in file.cases for each in expanded(one)]
     names = [one.name for one in cases]
