@@ -190,6 +190,27 @@ def test_guessed_draft_is_valid_beside_its_connector(made: Draft, tmp_path: Path
     assert run("test-rules", folder).code == 0
 
 
+def test_rule_of_a_connector_without_objects_is_tested_by_rows(made: Draft, tmp_path: Path) -> None:
+    folder = write(made, tmp_path / "out")
+    change: dict[str, Any] = {"Changes": {"Who": "ann", "Kind": "a|b"}, "at": "-PT3H"}
+    signal: dict[str, Any] = {"Signals": {"Who": "ann", "Level": "high"}, "at": "-PT2H"}
+    cases = [
+        {
+            "name": "a pair",
+            "events": [change, signal],
+            "rows": [{"Who": "ann", "Kind": "a|b", "Level": "high"}],
+        },
+        {"name": "too late", "events": [change, signal | {"at": "-PT59M"}], "rows": 0},
+        {
+            "name": "low",
+            "events": [change, {"Signals": {"Who": "ann", "Level": "low"}, "at": "-PT2H"}],
+            "rows": 0,
+        },
+    ]
+    (folder / "tests" / "own.yaml").write_text(yaml.safe_dump({"cases": cases}), encoding="utf-8")
+    assert run("test-rules", folder).code == 0
+
+
 def test_command_ends_with_1_where_the_draft_is_not_valid_yet(tmp_path: Path) -> None:
     path = published(
         tmp_path,
