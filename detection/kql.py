@@ -6,11 +6,11 @@ a `let`, and one last line that says what is wanted. Values from log rows never 
 
 import re
 from collections.abc import Mapping
-from datetime import datetime
+from datetime import UTC, datetime
 
 from detection.rule import Rule
 from detection.timestamps import iso
-from detection.window import Windows
+from detection.window import Window, Windows
 
 Bounds = Mapping[str, datetime]
 HEALTH_COLUMNS = ("Side", "Rows", "Named", "Newest")  # of the health query, a row for each side
@@ -21,6 +21,10 @@ def bounds(windows: Windows) -> dict[str, datetime]:
     own time, so a lower bound on the stamp loses nothing; the own time decides afterwards.
     """
     return {"changes_after": windows.changes.after, "signals_after": windows.signals.after}
+
+
+_ANY = Window(datetime.min.replace(tzinfo=UTC), None)
+BOUNDS = (*bounds(Windows(_ANY.after, _ANY, _ANY, None)),)  # by name, in the order in which they are said
 
 
 def queries(rule: Rule, *, inline: bool = True) -> dict[str, str]:

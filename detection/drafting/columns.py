@@ -2,6 +2,7 @@
 
 import duckdb_kql
 
+from detection.kql import BOUNDS
 from detection.rule import Connector, KqlType
 from detection.sources.engine import explained
 from detection.sources.loading import SQL_TYPES
@@ -16,7 +17,7 @@ def columns_of(kql: str, connector: Connector) -> dict[str, KqlType]:
         defined = ", ".join(f'"{column}" {SQL_TYPES[kind]}' for column, kind in table.columns.items())
         connection.execute(f'CREATE TABLE "{name}" ({defined})')
     lets = [f"let {name} =\n{body}\n;\n" for name, body in connector.parsers.items()]
-    lets += [f"let {side}_after = datetime(2026-01-01);\n" for side in ("changes", "signals")]
+    lets += [f"let {bound} = datetime(2026-01-01);\n" for bound in BOUNDS]
     with explained("the drafted query"):
         answer = duckdb_kql.query(connection, "".join(lets) + kql)
         found = [*zip(answer.columns, answer.types, strict=True)]

@@ -19,7 +19,7 @@ from duckdb_kql import engine
 
 from detection.errors import ConfigurationError
 from detection.events import Logs, Row, to_events
-from detection.kql import bounds, queries
+from detection.kql import BOUNDS, bounds, queries
 from detection.rule import Rule, Side, Table
 from detection.ruletests.objects import Values
 from detection.sources.engine import cell, explained
@@ -30,8 +30,6 @@ from detection.window import Windows
 CYCLE = 400  # years, after which the Gregorian calendar repeats itself
 SHORT_CYCLE = 28  # years, after which it does where no century ends between: from 2000 to 2099
 LAST_DATETIME = 9999  # the last year of one
-
-_BOUNDS = ("changes_after", "signals_after")  # as detection.kql.bounds has them, in this order
 
 
 class Arrival(NamedTuple):
@@ -126,7 +124,7 @@ class Lanes:
             case = rows[int(rejected.first.rpartition(":")[2]) - 1].case
             raise ConfigurationError(f"{case}: its row of {name} is no such row: {reason}")
         columns = [f'"{column}" {SQL_TYPES[kind]}' for column, kind in table.columns.items()]
-        columns += [f"{bound} TIMESTAMP" for bound in _BOUNDS]
+        columns += [f"{bound} TIMESTAMP" for bound in BOUNDS]
         self._connection.execute(f'CREATE TABLE "{name}" ({", ".join(columns)})')
         self._connection.execute(f'ALTER TABLE "{name}_rows" ADD COLUMN "case" VARCHAR')
         self._connection.execute(f'UPDATE "{name}_rows" SET "case" = $1[_line]', [[one.case for one in rows]])
@@ -152,7 +150,7 @@ class Lanes:
                 _shifted(f'"{column}"') if kind == "datetime" else f'"{column}"'
                 for column, kind in table.columns.items()
             ]
-            columns += [_shifted(f"bounds[{place}]") for place, _ in enumerate(_BOUNDS, 1)]
+            columns += [_shifted(f"bounds[{place}]") for place, _ in enumerate(BOUNDS, 1)]
             self._connection.execute(
                 f'DELETE FROM "{name}"; INSERT INTO "{name}" SELECT {", ".join(columns)} '
                 f'FROM "{name}_rows" JOIN lanes USING ("case") WHERE {ARRIVED} <= now ORDER BY lane, _line'
