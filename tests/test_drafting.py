@@ -193,6 +193,27 @@ def test_guessed_draft_is_valid_beside_its_connector(made: Draft, tmp_path: Path
     assert run("test-rules", folder).code == 0
 
 
+def test_rule_of_a_connector_without_objects_is_tested_by_rows(made: Draft, tmp_path: Path) -> None:
+    folder = write(made, tmp_path / "out")
+    change: dict[str, Any] = {"Changes": {"Who": "ann", "Kind": "a|b"}, "at": "-PT3H"}
+    signal: dict[str, Any] = {"Signals": {"Who": "ann", "Level": "high"}, "at": "-PT2H"}
+    cases = [
+        {
+            "name": "a pair",
+            "events": [change, signal],
+            "rows": [{"Who": "ann", "Kind": "a|b", "Level": "high"}],
+        },
+        {"name": "too late", "events": [change, signal | {"at": "-PT59M"}], "rows": 0},
+        {
+            "name": "low",
+            "events": [change, {"Signals": {"Who": "ann", "Level": "low"}, "at": "-PT2H"}],
+            "rows": 0,
+        },
+    ]
+    (folder / "tests" / "own.yaml").write_text(yaml.safe_dump({"cases": cases}), encoding="utf-8")
+    assert run("test-rules", folder).code == 0
+
+
 def test_command_ends_with_1_where_the_draft_is_not_valid_yet(tmp_path: Path) -> None:
     path = published(
         tmp_path,
@@ -211,6 +232,32 @@ def test_nothing_is_overwritten(tmp_path: Path) -> None:
     )
     assert (first.code, second.code) == (0, 2)
     assert "is there already; nothing was written" in second.err
+
+
+def test_connector_that_was_drafted_before_is_known(tmp_path: Path) -> None:
+    first = run("new-rule", "--from", published(tmp_path), "--out", tmp_path / "out")
+    second = run("new-rule", "--from", published(tmp_path, name="Another"), "--out", tmp_path / "out")
+    assert (first.code, second.code) == (0, 0)
+    assert "guessed" not in second.out
+
+
+def test_column_that_only_the_join_reads_is_guessed_too(tmp_path: Path) -> None:
+    query = QUERY.replace("| project SignalTime = TimeGenerated, Who, Level, Agent\n", "")
+    tables = yaml.safe_load(draft(published(tmp_path, query=query)).files["connectors/MadeUp.yaml"])["tables"]
+    assert "Who" in tables["Signals"]["columns"]
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"name": "../../x"},
+        {"requiredDataConnectors": [{"connectorId": "../../x", "dataTypes": []}]},
+        {"name": "…"},
+    ],
+)
+def test_names_of_the_published_rule_lead_nowhere_else(tmp_path: Path, fields: dict[str, object]) -> None:
+    files = draft(published(tmp_path, **fields)).files
+    assert [name for name in files if ".." in name or "//" in name] == []
 
 
 REFUSED: dict[str, tuple[dict[str, object], str]] = {

@@ -229,6 +229,15 @@ def test_cases_do_not_see_each_other(folder: Folder) -> None:
     assert run("test-rules", folder(*cases)).code == 0
 
 
+def test_signal_of_one_case_is_not_returned_for_the_change_of_another(folder: Folder) -> None:
+    change, signal = PAIR
+    cases = [
+        {"name": "the change only", "events": [change], "rows": 0},
+        {"name": "the signal only", "events": [signal], "rows": 1},
+    ]
+    assert "  nothing" in run("test-rules", folder(*cases)).out.splitlines()
+
+
 # -------------------------------------------------------------------------------------- objects of the API become rows
 
 
@@ -357,6 +366,16 @@ WRONG: dict[str, tuple[dict[str, Any], str]] = {
     "unknown key of an incident": ({"incidents": [{"id": "x"}]}, "incidents.0.id: "),
     "unknown key of runs": ({"runs": {"from": "-PT1H", "until": "PT0S"}}, "runs.until: "),
     "runs that end before they begin": ({"runs": {"from": "PT1H"}}, "there is no run"),
+    "yes as a number": ({"rows": True}, "rows: "),
+    "number below zero": ({"alerts": -1}, "alerts: "),
+    "object that is a word": (
+        {"events": [{"audit_log": "x"}]},
+        "events.0.audit_log: must be values by their names",
+    ),
+    "row that is a list": (
+        {"events": [{"audit_log": {}, "row": []}]},
+        "events.0.audit_log: must be values by their names",
+    ),
     "each that is none": ({"each": "x"}, "each: Extra inputs"),
     "value of another type in a row": (
         {"events": [{"completion": {}, "row": {"EventCount": "many"}}]},
@@ -414,6 +433,18 @@ def test_shape_is_completed_by_its_event(folder: Folder) -> None:
         "rows": [{"AbuseTime": "-PT1H", "ModelName": "gpt-5", "EventFinishReasons": ["length"]}],
     }
     assert run("test-rules", folder(case, shapes=shapes)).code == 0
+
+
+def test_shape_may_have_the_name_of_its_object(folder: Folder) -> None:
+    shapes = {"completion": {"completion": {"model": "gpt-5"}}}
+    case = {"name": "a pair", "events": PAIR, "rows": [{"ModelName": "gpt-5"}]}
+    assert run("test-rules", folder(case, shapes=shapes)).code == 0
+
+
+def test_shape_of_a_shape_is_refused(folder: Folder) -> None:
+    shapes: dict[str, Any] = {"one": {"two": {}}, "two": {"one": {}}}
+    ran = run("test-rules", folder({"name": "a pair", "events": [{"one": {}}], "rows": 0}, shapes=shapes))
+    assert (ran.code, "shapes.one.two: an event is one of " in ran.err) == (2, True)
 
 
 # --------------------------------------------------------------------------------------------------------- the command

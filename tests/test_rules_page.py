@@ -8,7 +8,7 @@ import pytest
 
 from detection.cli.main import app
 from detection.rule import RuleFile, Sequence, Side
-from detection.ruletests.cases import OF_AN_EVENT, CaseText, ExpectedAlert, ExpectedIncident, TestFile
+from detection.ruletests.cases import OF_AN_EVENT, CaseFile, CaseText, ExpectedAlert, ExpectedIncident
 from tests.test_cli import run
 
 PAGE = (Path(__file__).parents[1] / "docs" / "rules.md").read_text(encoding="utf-8")
@@ -57,7 +57,7 @@ def test_failure_looks_as_the_tutorial_says(folder: Path) -> None:
 
 
 def test_every_key_of_a_test_is_in_the_reference() -> None:
-    models = (TestFile, CaseText, ExpectedAlert, ExpectedIncident)
+    models = (CaseFile, CaseText, ExpectedAlert, ExpectedIncident)
     keys = {name for model in models for name in model.model_fields} | {
         *OF_AN_EVENT,
         "each",

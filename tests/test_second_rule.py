@@ -92,8 +92,18 @@ def names() -> set[str]:
     return found - WORDS
 
 
-# Words of the language, too: every table is stamped so, and the product is called as its first rule.
-WORDS = {"TimeGenerated", "Type", "Version", "length", "none", "policy", "setting", "openai-config-to-abuse"}
+# Words of the language, too: every table is stamped so, ids end so, and the product is called as its first rule.
+WORDS = {
+    "Id",
+    "TimeGenerated",
+    "Type",
+    "Version",
+    "length",
+    "none",
+    "policy",
+    "setting",
+    "openai-config-to-abuse",
+}
 
 
 def spoken(path: Path) -> Iterator[str]:

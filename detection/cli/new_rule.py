@@ -28,7 +28,7 @@ def new_rule(
     ] = RULES.parent,
 ) -> None:
     """Draft a rule folder from a published rule, and say what could not be drafted; exit code 1 if it is not valid yet."""
-    made = draft(published)
+    made = draft(published, out)
     folder = write(made, out)
     print(f"{folder}: {', '.join(sorted(path.rpartition('/')[2] for path in made.files))}")
     for remark in made.remarks:

@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -11,10 +11,11 @@ import yaml
 from pydantic import BaseModel, ConfigDict
 
 from detection.drafting.fields import drafted_fields, iso_duration
+from detection.drafting.guess import guessed, with_tables
 from detection.drafting.query import Query, understood
-from detection.drafting.side import Asked, Drafted, drafted, guessed
+from detection.drafting.side import Asked, Drafted, drafted
 from detection.errors import ConfigurationError
-from detection.rule import CONNECTORS, Connector, DataConnector, EntityMapping, read_yaml
+from detection.rule import RULES, Connector, DataConnector, EntityMapping, connector_file, read_yaml
 
 Document = dict[str, Any]
 
@@ -28,46 +29,25 @@ class Draft:
     remarks: Sequence[str]
 
 
-def draft(path: Path) -> Draft:
-    """The draft of a published rule's YAML. Raises ConfigurationError, saying why, where there can be none."""
+def draft(path: Path, out: Path = RULES.parent) -> Draft:
+    """The draft of a published rule's YAML; connectors in `out` are known. Raises ConfigurationError where there can be none."""
     published = _document(path)
     query = _query(path, published["query"])
-    connector, remarks, files = _connector(published, query)
-    changes, in_changes = drafted(
-        Asked("changes", "Change", query.changes, query.change_actor, query.change_time, query.output, {}),
-        connector,
-    )
-    signals, in_signals = drafted(
-        Asked(
-            "signals",
-            "Signal",
-            query.signals,
-            query.signal_actor,
-            query.signal_time,
-            query.output,
-            changes.columns,
-        ),
-        connector,
-    )
-    fields, about_fields = drafted_fields(published, _texts(changes) | _texts(signals))
-    remarks = [*query.remarks, *changes.remarks, *signals.remarks, *about_fields, *remarks]
-    name = re.sub(r"[^a-z0-9]+", "-", str(published.get("name", "draft")).lower()).strip("-")
-    sequence = {
-        "within": iso_duration(query.within or timedelta(days=1)),
-        "windows": "watermark",
-        "duplicates": "once",
-        "changes": in_changes,
-        "signals": in_signals,
-        "output": _output(query, changes, signals),
+    sources = _sources(published, query, out)
+    changes, signals = _sides(query, sources.connector)
+    fields, about_fields = drafted_fields(published | sources.needed, _texts(changes) | _texts(signals))
+    remarks = [*query.remarks, *changes.remarks, *signals.remarks, *about_fields, *sources.remarks]
+    remarks = list(dict.fromkeys(remarks))
+    name = re.sub(r"[^a-z0-9]+", "-", str(published.get("name", "draft")).lower()).strip("-") or "draft"
+    files = {
+        "rule.yaml": _head(path, remarks) + _yaml(fields | {"sequence": _sequence(query, changes, signals)}),
+        "changes.kql": f"{changes.kql}\n",
+        "signals.kql": f"{signals.kql}\n",
+        "tests/first.yaml": _FIRST_TEST,
     }
-    folder = f"rules/{name}"
-    files |= {
-        f"{folder}/rule.yaml": _head(path, remarks) + _yaml(fields | {"sequence": sequence}),
-        f"{folder}/changes.kql": f"{changes.kql}\n",
-        f"{folder}/signals.kql": f"{signals.kql}\n",
-        f"{folder}/tests/first.yaml": _FIRST_TEST,
-    }
-    return Draft(name, files, list(dict.fromkeys(remarks)))
+    return Draft(
+        name, sources.files | {f"rules/{name}/{file}": text for file, text in files.items()}, remarks
+    )
 
 
 def _query(path: Path, text: str) -> Query:
@@ -100,41 +80,64 @@ def _document(path: Path) -> Document:
     return document
 
 
-def _connector(published: Document, query: Query) -> tuple[Connector, list[str], dict[str, str]]:
-    """What the sides' sources are: known connectors, or a guess, which then is a file of the draft."""
-    asked = [one["connectorId"] for one in published.get("requiredDataConnectors") or []]
-    known = [read_yaml(path, Connector) for name in asked if (path := CONNECTORS / f"{name}.yaml").is_file()]
-    both = Connector(
-        parsers={name: kql for one in known for name, kql in one.parsers.items()},
-        tables={name: table for one in known for name, table in one.tables.items()},
-    )
-    sides = ((query.changes, query.change_actor), (query.signals, query.signal_actor))
-    missing = [one for one in sides if one[0].source not in both.parsers | both.tables]
-    if not missing:
-        return both, [], {}
-    tables = {
-        name: {"stamped": "TimeGenerated", "columns": columns} for name, columns in guessed(missing).items()
+@dataclass(frozen=True, slots=True)
+class _Sources:
+    """What the sides start from; a guess comes with its file, the rule's connectors with it among them, and a remark."""
+
+    connector: Connector
+    files: dict[str, str] = field(default_factory=dict)
+    needed: Document = field(default_factory=dict)
+    remarks: Sequence[str] = ()
+
+
+def _sources(published: Document, query: Query, out: Path) -> _Sources:
+    asked = {
+        one["connectorId"]: one
+        for one in published.get("requiredDataConnectors", [])
+        if re.fullmatch(r"\w+", one["connectorId"])  # it becomes a file's name
     }
-    own = {"parsers": {}, "tables": tables}
-    name = next((one for one in asked if not (CONNECTORS / f"{one}.yaml").is_file()), "Draft")
-    published["requiredDataConnectors"] = [
-        *(one for one in published.get("requiredDataConnectors") or [] if one["connectorId"] != name),
-        {"connectorId": name, "dataTypes": list(tables)},
+    paths = {name: connector_file(out / "rules" / "draft", f"{name}.yaml") for name in asked}
+    known = [read_yaml(path, Connector) for path in paths.values() if path]
+    sources = {name for one in known for name in (*one.parsers, *one.tables)}
+    sides = ((query.changes, query.change_actor), (query.signals, query.signal_actor))
+    tables = guessed([side for side in sides if side[0].source not in sources])
+    connector = with_tables(known, tables)
+    if not tables:
+        return _Sources(connector)
+    name = next((name for name, path in paths.items() if path is None), "Draft")
+    needed = [
+        *(one for other, one in asked.items() if paths[other]),
+        {"connectorId": name, "dataTypes": [*tables]},
     ]
+    written = {table: one.model_dump(include={"stamped", "columns"}) for table, one in tables.items()}
+    text = f"# A guess from the query: see the reference of the tables.\n{_yaml({'parsers': {}, 'tables': written})}"
     remark = f"connectors/{name}.yaml: columns and types of {', '.join(tables)} are guessed from the query; see the table's reference"
-    guess = Connector.model_validate(
-        {
-            "parsers": both.parsers,
-            "tables": {key: one.model_dump() for key, one in both.tables.items()} | tables,
-        }
+    return _Sources(
+        connector, {f"connectors/{name}.yaml": text}, {"requiredDataConnectors": needed}, [remark]
     )
-    return (
-        guess,
-        [remark],
-        {
-            f"connectors/{name}.yaml": f"# A guess from the query: see the reference of the tables.\n{_yaml(own)}"
-        },
+
+
+def _sides(query: Query, connector: Connector) -> tuple[Drafted, Drafted]:
+    """The changes, and the signals beside them."""
+    changes = Asked(
+        "changes", "Change", query.changes, query.change_actor, query.change_time, query.output, {}
     )
+    first = drafted(changes, connector)
+    signals = Asked(
+        "signals", "Signal", query.signals, query.signal_actor, query.signal_time, query.output, first.columns
+    )
+    return first, drafted(signals, connector)
+
+
+def _sequence(query: Query, changes: Drafted, signals: Drafted) -> Document:
+    return {
+        "within": iso_duration(query.within or timedelta(days=1)),
+        "windows": "watermark",
+        "duplicates": "once",
+        "changes": changes.text,
+        "signals": signals.text,
+        "output": _output(query, changes, signals),
+    }
 
 
 def _output(query: Query, changes: Drafted, signals: Drafted) -> list[str]:
@@ -142,7 +145,7 @@ def _output(query: Query, changes: Drafted, signals: Drafted) -> list[str]:
     columns = changes.columns | signals.columns
     named = signals.renamed | {name: name for name in columns}
     published = [named[one] for one in query.output if one in named]
-    own = [side.roles[role] for side in (changes, signals) for role in ("time", "kind", "id")]
+    own = [side.text[role] for side in (changes, signals) for role in ("time", "kind", "id")]
     return list(dict.fromkeys([*published, *(one for one in own if one in columns)]))
 
 

@@ -1,24 +1,17 @@
 """One side of a published query becomes a query of a rule folder: its KQL, its columns, and what they mean."""
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-import duckdb_kql
-
-from detection.drafting.pieces import Piece, without_texts
+from detection.drafting.columns import columns_of
+from detection.drafting.pieces import Piece
 from detection.drafting.query import Pipeline, items
 from detection.errors import DetectionError
-from detection.kql import BOUNDS
 from detection.rule import Connector, KqlType, Table
-from detection.sources.engine import explained
-from detection.sources.loading import SQL_TYPES
 
-_KQL_TYPES: Mapping[str, KqlType] = {
-    kind.removesuffix(" DEFAULT ''"): name for name, kind in SQL_TYPES.items()
-}
-_PATH = r"[A-Za-z_]\w*"
+_COMPARED = re.compile(r"([A-Za-z_]\w*)\s+(?:has|has_any|in|in~|contains|==|=~)[\s(]")
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,33 +27,20 @@ class Asked:
     taken: Mapping[str, KqlType]
 
 
-@dataclass(slots=True)
+@dataclass(frozen=True, slots=True)
 class Drafted:
-    """A side of a rule folder; `renamed` are columns that had to be called otherwise."""
+    """A side of a rule folder: its query, its part of rule.yaml, and the columns that had to be called otherwise."""
 
     kql: str
     columns: dict[str, KqlType]
-    roles: dict[str, str]
+    text: dict[str, Any]
     renamed: dict[str, str]
-    remarks: list[str] = field(default_factory=list)
-
-    def text(self, source: str, query: str, names_actor: str) -> dict[str, Any]:
-        """The side as rule.yaml has it."""
-        return {
-            "source": source,
-            "query": query,
-            "names_actor": names_actor,
-            **self.roles,
-            "columns": self.columns,
-            "labels": {},
-        }
+    remarks: Sequence[str]
 
 
-def drafted(asked: Asked, connector: Connector) -> tuple[Drafted, dict[str, Any]]:
-    """A side, and its part of rule.yaml."""
-    side = _Side(asked, connector)
-    made = side.drafted()
-    return made, made.text(asked.pipeline.source, f"{asked.name}.kql", side.names_actor())
+def drafted(asked: Asked, connector: Connector) -> Drafted:
+    """A side of a published query as a rule folder has it."""
+    return _Side(asked, connector).drafted()
 
 
 @dataclass(slots=True)
@@ -81,13 +61,21 @@ class _Side:
         )
         columns, renamed = self._apart(wanted)
         roles = self._roles(columns, renamed, available, body)
-        kql = _written(self.asked.pipeline.source, [*body, _project(columns)])
-        types = {
-            name: one for name, one in self._columns([*body, _project(columns)]).items() if name in columns
+        operators = [*body, _project(columns)]
+        returned = self._columns(operators)
+        types: dict[str, KqlType] = {name: returned.get(name, "string") for name in columns}
+        text = {
+            "source": self.asked.pipeline.source,
+            "query": f"{self.asked.name}.kql",
+            "names_actor": self._names_actor(),
+            **roles,
+            "columns": types,
+            "labels": {},
         }
-        return Drafted(kql, types or dict.fromkeys(columns, "string"), roles, renamed, self.remarks)
+        kql = _written(self.asked.pipeline.source, operators)
+        return Drafted(kql, types, text, renamed, self.remarks)
 
-    def names_actor(self) -> str:
+    def _names_actor(self) -> str:
         """The predicate over the source that says: this row names an actor."""
         expression = self.asked.actor
         assigned = {
@@ -148,43 +136,45 @@ class _Side:
         body: Sequence[Piece],
     ) -> dict[str, str]:
         """Which column means what; those that are missing are added."""
-        table, prefix = self._table(), self.asked.prefix
+        table = self._table()
         shown = {expression: name for name, expression in columns.items()}
         own = renamed.get(self.asked.actor, self.asked.actor)
         actor = own if own in columns else shown.get(self.asked.actor)
         if actor is None:
-            actor = f"{prefix}Actor"
-            columns[actor] = self.asked.actor
+            actor = self._new(columns, "Actor", self.asked.actor)
         time = next((name for name in (self.asked.time, shown.get(table.stamped)) if name in columns), None)
         if time is None:
-            time = f"{prefix}Time"
-            columns[time] = table.stamped
+            time = self._new(columns, "Time", table.stamped)
+        ident = self._id(available)
         return {
-            "id": self._id(columns, available),
-            "full_row": self._full_row(columns, available),
+            "id": self._new(columns, "Id", ident),
+            "full_row": self._new(columns, "Row", _full_row(ident, available)),
             "time": time,
             "stamped": time,
             "actor": actor,
             "kind": self._kind(columns, shown, available, body),
         }
 
-    def _id(self, columns: dict[str, str], available: Mapping[str, KqlType]) -> str:
-        name, keys = f"{self.asked.prefix}Id", [one for one in self._table().key if one in available]
+    def _new(self, columns: dict[str, str], what: str, kql: str) -> str:
+        """Adds a column under a name that neither side has."""
+        name = f"{self.asked.prefix}{what}"
+        while name in columns or name in self.asked.taken:
+            name = f"{name}_"
+        columns[name] = kql
+        return name
+
+    def _id(self, available: Mapping[str, KqlType]) -> str:
+        """KQL for what names an event; empty where nothing does."""
+        keys = [one for one in self._table().key if one in available]
         if not keys:
             lost = f"{', '.join(self._table().key)} does not reach the end of the query"
             why = lost if self._table().key else "no column is known to name an event"
             self.remarks.append(f"{self.asked.name}: {why}; rows equal in full are one")
-        expression = keys[-1] if keys else '""'
-        for key in reversed(keys[:-1]):
-            expression = f"iff(isnotempty({key}), {key}, {expression})"
-        columns[name] = expression
-        return name
-
-    def _full_row(self, columns: dict[str, str], available: Mapping[str, KqlType]) -> str:
-        name, ident = f"{self.asked.prefix}Row", columns[f"{self.asked.prefix}Id"]
-        row = f"pack_array({', '.join(available)})"
-        columns[name] = row if ident == '""' else f"iff(isnotempty({ident}), dynamic(null), {row})"
-        return name
+            return '""'
+        *first, kql = keys
+        for key in reversed(first):
+            kql = f"iff(isnotempty({key}), {key}, {kql})"
+        return kql
 
     def _kind(
         self,
@@ -194,49 +184,34 @@ class _Side:
         body: Sequence[Piece],
     ) -> str:
         """What happened: the first column whose values the query filters by."""
-        tests = (
-            re.findall(rf"({_PATH})\s+(?:has|has_any|in|in~|contains|==|=~)[\s(]", one.text)
-            for one in body
-            if one.word == "where"
-        )
-        aliases = {
-            kql: name
-            for one in self.asked.pipeline.operators
-            if one.word == "project"
-            for name, kql in items(one)
-        }
-        filtered = [name for found in tests for name in found]
-        column = next(
-            (one for name in filtered for one in (name, aliases.get(name)) if one in available), None
-        )
+        column = next((one for one in self._filtered(body) if one in available), None)
         if column and column in shown and available[column] == "string":
             return shown[column]
-        name = f"{self.asked.prefix}Kind"
-        columns[name] = f"tostring({column})" if column else f'"{self.asked.pipeline.source}"'
-        if column is None:
-            self.remarks.append(
-                f"{self.asked.name}: nothing says which kinds there are; {name} is one word for all"
-            )
-        return name
+        if column:
+            return self._new(columns, "Kind", f"tostring({column})")
+        self.remarks.append(f"{self.asked.name}: nothing says which kinds there are; one word stands for all")
+        return self._new(columns, "Kind", f'"{self.asked.pipeline.source}"')
+
+    def _filtered(self, body: Sequence[Piece]) -> Iterator[str]:
+        """The columns that a `where` compares with values, also under the names that a `project` gives them."""
+        aliases = {kql: name for one in body if one.word == "project" for name, kql in items(one)}
+        for one in (one for one in body if one.word == "where"):
+            for name in _COMPARED.findall(one.text):
+                yield from (name, aliases.get(name, name))
 
     def _columns(self, operators: Sequence[Piece]) -> dict[str, KqlType]:
-        """The columns that operators return, as the local engine has them; none where it cannot run them."""
-        connection = duckdb_kql.connect()
-        for name, table in self.connector.tables.items():
-            defined = ", ".join(f'"{column}" {SQL_TYPES[kind]}' for column, kind in table.columns.items())
-            connection.execute(f'CREATE TABLE "{name}" ({defined})')
-        lets = "".join(f"let {name} =\n{body}\n;\n" for name, body in self.connector.parsers.items())
-        lets += "".join(f"let {name} = datetime(2026-01-01);\n" for name in BOUNDS)
+        """The columns that operators return; none where the local engine cannot run them."""
         try:
-            with explained("the drafted query"):
-                answer = duckdb_kql.query(connection, lets + _written(self.asked.pipeline.source, operators))
-                return {
-                    name: _KQL_TYPES.get(str(kind), "string")
-                    for name, kind in zip(answer.columns, answer.types, strict=True)
-                }
+            return columns_of(_written(self.asked.pipeline.source, operators), self.connector)
         except DetectionError as error:
             self.remarks.append(f"{self.asked.name}: {error}")
             return {}
+
+
+def _full_row(ident: str, available: Iterable[str]) -> str:
+    """KQL for the whole row where nothing names the event."""
+    row = f"pack_array({', '.join(available)})"
+    return row if ident == '""' else f"iff(isnotempty({ident}), dynamic(null), {row})"
 
 
 def _project(columns: Mapping[str, str]) -> Piece:
@@ -248,63 +223,3 @@ def _project(columns: Mapping[str, str]) -> Piece:
 
 def _written(source: str, operators: Sequence[Piece]) -> str:
     return "\n| ".join([source, *(one.text for one in operators)])
-
-
-def guessed(sides: Sequence[tuple[Pipeline, str]]) -> dict[str, dict[str, KqlType]]:
-    """Tables that no connector describes, with the columns that the sides, each with its actor, seem to read, and types
-    by their names.
-    """
-    tables: dict[str, dict[str, KqlType]] = {}
-    for pipeline, actor in sides:
-        read = _read_columns([*pipeline.operators, Piece(f"project {actor}", 0)])
-        tables.setdefault(pipeline.source, {"TimeGenerated": "datetime"}).update(read)
-    return tables
-
-
-def _read_columns(operators: Sequence[Piece]) -> Iterator[tuple[str, KqlType]]:
-    own: set[str] = set()
-    for piece in operators:
-        for found in re.finditer(
-            rf"(?<![\w.$])({_PATH})\b(?!\s*\()(\s*=(?![=~]))?([.\[])?", without_texts(piece.rest)
-        ):
-            name, assigned, path = found.groups()
-            if assigned:
-                own.add(name)
-            elif name not in own and name not in _WORDS:
-                yield (
-                    name,
-                    "dynamic" if path else "datetime" if re.search(r"Time(?![a-z])", name) else "string",
-                )
-
-
-_WORDS = {
-    *(
-        "and",
-        "or",
-        "by",
-        "in",
-        "has",
-        "has_any",
-        "has_all",
-        "contains",
-        "startswith",
-        "endswith",
-        "between",
-        "asc",
-    ),
-    *(
-        "desc",
-        "true",
-        "false",
-        "null",
-        "dynamic",
-        "datetime",
-        "kind",
-        "to",
-        "typeof",
-        "matches",
-        "regex",
-        "d",
-        "h",
-    ),
-}

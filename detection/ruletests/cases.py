@@ -29,10 +29,8 @@ class _Strict(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True)
 
 
-class TestFile(_Strict):
+class CaseFile(_Strict):
     """A test file as written; `shapes` are events that its cases refer to by name."""
-
-    __test__ = False  # no test of pytest's
 
     about: str = ""
     now: AwareDatetime = NOON
@@ -78,7 +76,9 @@ class ExpectedIncident(_Strict):
 
 def _so_many(value: object) -> object:
     """A number stands for so many of which nothing is said."""
-    return [{}] * value if isinstance(value, int) else value
+    if isinstance(value, int) and not isinstance(value, bool) and value >= 0:
+        return [{}] * value
+    return value
 
 
 class CaseText(_Strict):
@@ -114,7 +114,7 @@ class Case:
 
 def read_cases(path: Path, rule: Rule, kinds: Mapping[str, ApiObject]) -> list[Case]:
     """The cases of a test file. Raises ConfigurationError naming file, case and key."""
-    file = read_yaml(path, TestFile)
+    file = read_yaml(path, CaseFile)
     reader = _Reader(path, rule, kinds, file.shapes)
     cases = [reader.case({"now": file.now} | each) for one in file.cases for each in expanded(one)]
     names = [one.name for one in cases]
@@ -218,12 +218,12 @@ class _Reader:
         table = self.rule.tables[one.table]
         try:
             at = when(said["at"], now) if "at" in said else now + one.at
-            fields = completed(one, said[kind] or {}, number, at, now)
+            fields = completed(one, _values(said[kind]), number, at, now)
             times = {name for name, column in table.columns.items() if column == "datetime"}
-            row = _with_moments(said.get("row", {}), times, now)
+            row = _with_moments(_values(said.get("row")), times, now)
             arrivals = said.get("arrives", at)
             received = [when(each, now) for each in (arrivals if isinstance(arrivals, list) else [arrivals])]
-        except (ValueError, TypeError, AttributeError) as error:
+        except ValueError as error:
             raise ValueError(f"events.{number - 1}.{kind}: {error}") from error
         if unknown := row.keys() - table.columns.keys():
             raise ValueError(f"events.{number - 1}.row.{min(unknown)}: {one.table} has no such column")
@@ -231,19 +231,34 @@ class _Reader:
 
     def _object(self, event: Values, where: str) -> tuple[str, dict[str, Any]]:
         """The kind of object that an event is of, and the event, completed by the shape that it names."""
-        names = [name for name in event if name not in OF_AN_EVENT]
-        known = [*self.shapes, *self.kinds]
-        if len(names) != 1 or names[0] not in known:
-            wrong = [name for name in names if name not in known] or names
-            raise ValueError(
-                f"{where}.{', '.join(map(str, wrong))}: an event is one of {', '.join(known)}, "
-                f"and beside it {', '.join(OF_AN_EVENT)}"
-            )
-        if names[0] not in self.shapes:
-            return names[0], dict(event)
-        kind, shape = self._object(self.shapes[names[0]], f"shapes.{names[0]}")
-        rest = {name: value for name, value in event.items() if name in OF_AN_EVENT}
-        return kind, merged(shape, {kind: event[names[0]] or {}} | rest)
+        name = _named(event, [*self.shapes, *self.kinds], where)
+        if name not in self.shapes:
+            return name, dict(event)
+        shape = self.shapes[name]
+        kind = _named(shape, [*self.kinds], f"shapes.{name}")
+        rest = {key: value for key, value in event.items() if key in OF_AN_EVENT}
+        return kind, merged(shape, {kind: merged(_values(shape[kind]), _values(event[name]))} | rest)
+
+
+def _named(event: Values, known: Sequence[str], where: str) -> str:
+    """The one name in an event that is not of every event's."""
+    names = [name for name in event if name not in OF_AN_EVENT]
+    if len(names) == 1 and names[0] in known:
+        return names[0]
+    wrong = [name for name in names if name not in known] or names
+    raise ValueError(
+        f"{where}.{', '.join(map(str, wrong))}: an event is one of {', '.join(known)}, "
+        f"and beside it {', '.join(OF_AN_EVENT)}"
+    )
+
+
+def _values(written: object) -> Values:
+    """The values of an object or a row; nothing written is none."""
+    if written is None:
+        return {}
+    if not isinstance(written, Mapping):
+        raise ValueError("must be values by their names")  # noqa: TRY004  # caught with the others
+    return written
 
 
 def _with_moments(row: Values, times: set[str], now: datetime) -> dict[str, Any]:
