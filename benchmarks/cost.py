@@ -51,7 +51,9 @@ def table(prices: Prices) -> Table:
     for hour in (QUIET, BUSY):
         for what, amount, paid, price in _sums(run(hour), prices):
             usd = "no price given" if price is None else f"{paid * price:.2f}"
-            table.add_row(hour.name, what, f"{amount:,.2f}", f"{paid:,.2f}", f"{price or 0:.6f}", usd)
+            table.add_row(
+                hour.name, what, f"{amount:,.3f}", f"{paid:,.3f}", "" if price is None else f"{price:g}", usd
+            )
     return table
 
 

@@ -14,6 +14,7 @@ from pydantic_core import from_json
 
 from detection.errors import ConfigurationError, Incomplete, ServiceError
 from detection.sources.halving import Unfinished
+from detection.uncollected import uncollected
 
 ROW_LIMIT = 500_000  # of one answer; the API cuts off what is more
 CHUNK = 10_000  # rows that are in two forms at once
@@ -81,6 +82,7 @@ class Table:
             yield [tuple(map(get, some)) for get in getters]
 
 
+@uncollected()
 def table_in(name: str, sent: Sent) -> Table:
     """The whole answer to the query `name`.
 

@@ -4,7 +4,6 @@ import json
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from functools import lru_cache
 from typing import Any
 
 from pydantic_core import from_json
@@ -14,6 +13,7 @@ from detection.events import Rejected, Row
 from detection.rule import KqlType, Side
 from detection.sources.answer import Table
 from detection.timestamps import FIRST_YEAR, LAST_YEAR
+from detection.uncollected import uncollected
 
 Cells = Sequence[Any]
 _FIRST, _LAST = (datetime(year, 1, 1, tzinfo=UTC) for year in (FIRST_YEAR, LAST_YEAR))
@@ -37,6 +37,11 @@ class Rows:
             times = [columns[self.side.at(name)] for name in (self.side.time, self.side.stamped)]
             yield from rows if _are_times(times) else self._sound(rows)
 
+    @uncollected()
+    def list_of(self, table: Table) -> list[Row]:
+        """All of them."""
+        return list(self.of(table))
+
     def _sound(self, rows: Iterable[Row]) -> Iterator[Row]:
         times = {column: self.side.at(column) for column in (self.side.time, self.side.stamped)}
         for row in rows:
@@ -53,8 +58,16 @@ class Rows:
 
 def _cells(name: str, kind: KqlType, sent: Cells) -> Cells:
     if kind == "dynamic":
-        return [_json_text(cell) if isinstance(cell, str) else _dynamic(cell) for cell in sent]
+        return _dynamics(sent)
     return _strings(name, sent) if kind == "string" else sent
+
+
+def _dynamics(sent: Cells) -> Cells:
+    """JSON texts. Few different ones stand in very many rows, so each is looked at once."""
+    if set(map(type, sent)) <= {str, type(None)}:
+        known = {value: None if value is None else _json_text(value) for value in set(sent)}
+        return list(map(known.__getitem__, sent))
+    return [_json_text(cell) if isinstance(cell, str) else _dynamic(cell) for cell in sent]
 
 
 def _strings(name: str, sent: Cells) -> Cells:
@@ -68,7 +81,6 @@ def _strings(name: str, sent: Cells) -> Cells:
     raise DataError(msg)
 
 
-@lru_cache(maxsize=4096)  # few different values stand in very many rows
 def _json_text(text: str) -> str | None:
     """JSON text as the API sends it; text that is none becomes a JSON string."""
     if not text:

@@ -67,7 +67,7 @@ class Reading:
         def ask(stamped: Window) -> Table:
             return self._ask(name, narrowed(bounds(self.windows), name, stamped))
 
-        yield from map(list, map(rows.of, in_halves(ask, whole, self.windows.now, ROW_LIMIT // 4)))
+        yield from map(rows.list_of, in_halves(ask, whole, self.windows.now, ROW_LIMIT // 4))
         self._rejected.update({f"{name}, {why}": one for why, one in rows.rejected.items()})
 
     def _health(self) -> dict[str, Health]:
