@@ -110,14 +110,17 @@ def test_message_that_is_refused_for_a_while_arrives_with_the_same_id_and_body(l
 def test_closed_incident_is_followed_by_one_that_names_it(line: Line) -> None:
     line.runs(FIRST, datetime(2026, 6, 9, 16, tzinfo=UTC))
     alice = next(one for one in line.job.incidents() if one.key == (("Account", "alice@example.com"),))
-    line.job.close(alice, "benign", "a known load test")
+    line.job.close(alice, "benign", "carol", "a known load test")
 
     line.runs(datetime(2026, 6, 9, 17, tzinfo=UTC), datetime(2026, 6, 10, 10, tzinfo=UTC))
 
     newest = next(one for one in line.job.incidents() if one.key == alice.key)
     assert newest.incident.predecessor == alice.incident.id
     closed = line.job.incident(alice.incident.id).incident
-    assert (closed.status, closed.classification, closed.note) == ("closed", "benign", "a known load test")
+    assert (closed.status, closed.classification) == ("closed", "benign")
+    assert [(act.what, act.by, act.note) for act in closed.history] == [
+        ("closed", "carol", "a known load test")
+    ]
 
 
 def test_partial_answer_tells_and_marks_nothing(line: Line) -> None:
