@@ -12,7 +12,7 @@ from collections.abc import Callable
 from rich.console import Console
 from rich.table import Table
 
-from benchmarks import cold, correlation, cost, hours, large, matches, semi_join, wire
+from benchmarks import beyond, cold, correlation, cost, hours, large, matches, semi_join, wire
 
 PARTS: dict[str, Callable[[Namespace], list[Table]]] = {
     "wire": lambda _: [wire.table()],
@@ -22,6 +22,7 @@ PARTS: dict[str, Callable[[Namespace], list[Table]]] = {
     "cold": lambda _: [cold.table()],
     "hours": lambda _: [hours.table()],
     "large": lambda chosen: [large.table(chosen.largest)],
+    "beyond": lambda _: [beyond.table()],
     "cost": lambda chosen: [cost.table(cost.Prices(chosen.gb_second, chosen.table_10k, chosen.log_gb))],
 }
 

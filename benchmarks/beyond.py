@@ -1,0 +1,102 @@
+"""Beyond one instance, simulated: how long the slowest instance takes when the work is cut in the ways there are.
+
+Signals are laid to people by Zipf's law: a few have most of them. What a signal takes is what `large` measured. What the
+services take is assumed, for neither can be measured outside of Azure: 8 s for an answer of 250,000 rows, of which
+this job asks three at a time, and 6 ms for a table request.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from random import Random
+
+from rich.table import Table
+
+CPU = 20e-6  # seconds for a signal that is new (large)
+KEY = 2 * 0.006  # seconds for a person who is told of: two requests to a table in the same region
+ANSWER = 250_000  # rows that are asked for at once
+TOGETHER = 3  # questions at a time
+LATENCY = 8.0  # seconds for an answer of so many rows, from the workspace to rows in memory
+ALLOWED = 600.0  # functionTimeout in host.json
+PEOPLE = 20_000
+SIGNALS = (1_000_000, 10_000_000, 50_000_000)
+
+
+@dataclass(frozen=True, slots=True)
+class Load:
+    """What one instance has to do in a run: signals, and people to tell of."""
+
+    signals: float
+    people: int
+
+    @property
+    def seconds(self) -> float:
+        """How long it takes, the reading beside nothing."""
+        rounds = -(-max(self.signals, 1) // ANSWER) / TOGETHER
+        return rounds * LATENCY + self.signals * CPU + self.people * KEY
+
+
+def people(signals: int, random: Random) -> list[float]:
+    """Signals of each person, in no order."""
+    weights = [1 / rank for rank in range(1, PEOPLE + 1)]
+    random.shuffle(weights)
+    total = sum(weights)
+    return [signals * weight / total for weight in weights]
+
+
+def one(sizes: Sequence[float], _random: Random) -> list[Load]:
+    """One app reads everything."""
+    return [Load(sum(sizes), len(sizes))]
+
+
+def workspaces(number: int) -> Callable[[Sequence[float], Random], list[Load]]:
+    """An app for each of so many workspaces; a person's rows are in one of them, by chance."""
+
+    def cut(sizes: Sequence[float], random: Random) -> list[Load]:
+        parts: list[list[float]] = [[] for _ in range(number)]
+        for size in sizes:
+            random.choice(parts).append(size)
+        return [Load(sum(part), len(part)) for part in parts]
+
+    return cut
+
+
+def rules(number: int, apps: int) -> Callable[[Sequence[float], Random], list[Load]]:
+    """So many rules that each read a share of the signals, by chance, on one app or on one each."""
+
+    def cut(sizes: Sequence[float], random: Random) -> list[Load]:
+        shares = [random.uniform(0.1, 0.5) for _ in range(number)]
+        loads = [Load(sum(sizes) * share, round(len(sizes) * share)) for share in shares]
+        if apps == 1:
+            return [Load(sum(load.signals for load in loads), sum(load.people for load in loads))]
+        return loads
+
+    return cut
+
+
+WAYS: Mapping[str, Callable[[Sequence[float], Random], list[Load]]] = {
+    "one app, one rule": one,
+    "4 workspaces, an app each": workspaces(4),
+    "16 workspaces, an app each": workspaces(16),
+    "6 rules on one app": rules(6, 1),
+    "6 rules, an app each": rules(6, 6),
+}
+
+
+def table(draws: int = 20) -> Table:
+    """The slowest instance of each way, the mean of some draws; more than a run may take is marked."""
+    title = f"beyond one instance, simulated: seconds of the slowest, mean of {draws} draws; ! beyond {ALLOWED:.0f} s"
+    heads = [f"{size:,} signals" for size in SIGNALS]
+    result = Table("way", *heads, title=title, title_justify="left")
+    for name, cut in WAYS.items():
+        result.add_row(name, *(_shown(_slowest(cut, size, draws)) for size in SIGNALS))
+    return result
+
+
+def _slowest(cut: Callable[[Sequence[float], Random], list[Load]], signals: int, draws: int) -> float:
+    random = Random(signals)
+    found = [max(load.seconds for load in cut(people(signals, random), random)) for _ in range(draws)]
+    return sum(found) / draws
+
+
+def _shown(seconds: float) -> str:
+    return f"{seconds:,.0f}{' !' if seconds > ALLOWED else ''}"
