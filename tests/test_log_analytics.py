@@ -565,13 +565,13 @@ def test_two_failures_are_overcome(
     for _ in range(2):
         cloud.post(url(), **fault)
     cloud.post(url(), json=nothing())
-    assert opened(PUBLIC)._ask("changes", "print 1").rows == []
+    assert opened(PUBLIC).ask("changes", "print 1").rows == []
 
 
 def test_third_failure_is_the_last(cloud: responses.RequestsMock, opened: Open) -> None:
     cloud.post(url(), status=503)
     with pytest.raises(ServiceError, match="503"):
-        opened(PUBLIC)._ask("changes", "print 1")
+        opened(PUBLIC).ask("changes", "print 1")
     assert len(cloud.calls) == 3
 
 
@@ -579,7 +579,7 @@ def test_client_waits_a_little_longer_than_the_service_may_take(
     cloud: responses.RequestsMock, opened: Open
 ) -> None:
     cloud.post(url(), json=nothing())
-    opened(PUBLIC)._ask("changes", "print 1")
+    opened(PUBLIC).ask("changes", "print 1")
     assert vars(cloud.calls[0].request)["req_kwargs"]["timeout"] == (10, 140)
 
 
@@ -588,7 +588,7 @@ def test_pause_is_as_long_as_the_service_asks(
 ) -> None:
     cloud.post(url(), status=429, headers={"Retry-After": "7"})
     with pytest.raises(ServiceError):
-        opened(PUBLIC)._ask("changes", "print 1")
+        opened(PUBLIC).ask("changes", "print 1")
     assert slept == [7, 7]
 
 
@@ -597,7 +597,7 @@ def test_pause_is_never_longer_than_a_minute(
 ) -> None:
     cloud.post(url(), status=429, headers={"Retry-After": "3600"})
     with pytest.raises(ServiceError):
-        opened(PUBLIC)._ask("changes", "print 1")
+        opened(PUBLIC).ask("changes", "print 1")
     assert slept == [60, 60]
 
 
