@@ -23,7 +23,7 @@ from detection.incidents.standing import Standing, standing
 from detection.incidents.table import Conflict, MemoryTable, Table
 from detection.matches import Matches
 from detection.messages.digest import Digest, as_native, as_pagerduty, as_slack, as_teams, digest
-from detection.messages.links import Links, portal_link
+from detection.messages.leads import Leads, portal_link
 from detection.messages.native import native
 from detection.messages.pagerduty import acknowledge, pagerduty, resolve
 from detection.messages.slack import slack
@@ -247,7 +247,7 @@ class Job:
             lambda incident, commit: amended_for(self.settings.destinations, incident, commit, now),
         )
 
-    def _links(self, verdict: Verdict, found: Matches) -> Links:  # noqa: ARG002  # the page's link is the incident's
+    def _links(self, verdict: Verdict, found: Matches) -> Leads:  # noqa: ARG002  # the page's link is the incident's
         settings = self.settings
         workspace = settings.LOG_ANALYTICS_RESOURCE_ID
         portal = workspace and portal_link(
@@ -257,7 +257,7 @@ class Job:
             found.windows,
             inline=settings.PARSERS == "inline",
         )
-        return Links(portal=portal or None)
+        return Leads(portal=portal or None)
 
     def _outbox(self) -> Outbox:
         return Outbox(self.table, *(rule.folder for rule in self.rules))
@@ -286,9 +286,9 @@ def standings(known: Sequence[KnownIncident]) -> list[Standing]:
     return [standing(rule, [one.incident for one in known if one.rule == rule]) for rule in rules]
 
 
-def nowhere(*_told: object) -> Links:
+def nowhere(*_told: object) -> Leads:
     """No links."""
-    return Links()
+    return Leads()
 
 
 def of_incident(known: KnownIncident, until: datetime, by: str, reason: str, now: datetime) -> Silence:
@@ -310,7 +310,7 @@ def of_incident(known: KnownIncident, until: datetime, by: str, reason: str, now
     )
 
 
-def render_for(webhooks: Sequence[Webhook], links: Callable[[Verdict, Matches], Links] = nowhere) -> Render:
+def render_for(webhooks: Sequence[Webhook], links: Callable[[Verdict, Matches], Leads] = nowhere) -> Render:
     """Writes the messages that tell a verdict, one for each destination that takes its severity, in its format."""
 
     def render(verdict: Verdict, found: Matches) -> list[Delivery]:

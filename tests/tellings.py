@@ -6,13 +6,13 @@ from uuid import UUID
 from detection.incidents.batch import Share
 from detection.incidents.grouping import Incident, Memory, group
 from detection.messages.digest import Digest, digest
-from detection.messages.links import Links, portal_link
+from detection.messages.leads import Leads, portal_link
 from detection.messages.telling import Telling, telling
 from detection.rule import Rule, Severity
 from tests.builders import ALICE, HOUR, RULE, START, TICK, account, chains, change, signal, stretch
 
 # As a run in the cloud has them.
-LINKS = Links(
+LINKS = Leads(
     page="https://func.example/api/look/in_1?until=1&signature=2",
     portal=portal_link(
         f"/subscriptions/{UUID(int=0)}/resourceGroups/logs/providers/Microsoft.OperationalInsights/workspaces/security",
@@ -31,7 +31,7 @@ def told(
     ip: str = "203.0.113.7",
     model: str = "gpt-4o-2024-08-06",
     incident: Incident | None = None,
-    links: Links = LINKS,
+    links: Leads = LINKS,
     rule: Rule = RULE,
 ) -> Telling:
     """An alert of one change and so many signals after it, told of an actor who may have an incident already."""

@@ -8,7 +8,7 @@ from typing import Literal
 from pydantic import TypeAdapter
 
 from detection.incidents.alert import Action, AlertWindows, Counts, shown_row
-from detection.messages.links import Links
+from detection.messages.leads import Leads
 from detection.messages.steps import Step
 from detection.messages.telling import NEWEST, Telling
 from detection.messages.text import WIDTH, in_words, title
@@ -77,7 +77,7 @@ class AlertTold:
     more_pairs: int
     windows: AlertWindows
     queries: Mapping[str, str]
-    links: Links
+    links: Leads
     runbook: Sequence[str]
     flood: str | None
 

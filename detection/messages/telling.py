@@ -9,14 +9,14 @@ from detection.correlate import Chain, Pair
 from detection.incidents.alert import Alert
 from detection.incidents.grouping import Incident, Verdict
 from detection.kql import bounds, queries, with_bounds
-from detection.messages.links import Links
+from detection.messages.leads import Leads
 from detection.messages.steps import Step, steps
 from detection.rows import Output, OutputRow
 from detection.rule import Rule
 from detection.window import Windows
 
 NEWEST = 20  # pairs that a message shows
-NOWHERE = Links()
+NOWHERE = Leads()
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,10 +33,10 @@ class Telling:
     more: int
     steps: Sequence[Step]
     queries: dict[str, str]
-    links: Links
+    links: Leads
 
 
-def telling(verdict: Verdict, rule: Rule, windows: Windows, links: Links = NOWHERE) -> Telling:
+def telling(verdict: Verdict, rule: Rule, windows: Windows, links: Leads = NOWHERE) -> Telling:
     """What is to be told of a verdict. Raises ValueError for one that tells nothing."""
     if verdict.alert is None or verdict.memory.incident is None:
         raise ValueError("a verdict without an alert has nothing to tell")

@@ -19,7 +19,7 @@ PORTALS = {
 
 
 @dataclass(frozen=True, slots=True)
-class Links:
+class Leads:
     """The addresses that a message leads to, as far as there are any."""
 
     page: str | None = None
