@@ -12,11 +12,13 @@ import pytest
 from azure.core.credentials import AccessToken
 from azure.identity import CredentialUnavailableError
 from jsonschema import Draft202012Validator
+from pydantic import SecretStr
 from standardwebhooks import Webhook as Verifier
 from typer.testing import CliRunner
 
 from detection.check import health as health_module
 from detection.check.bench import PARTITION, Bench
+from detection.check.canary import Walk
 from detection.check.checks import Sending, checks
 from detection.check.finding import Finding, Level
 from detection.check.health import health
@@ -25,10 +27,11 @@ from detection.cli import check as command
 from detection.cli.main import app
 from detection.incidents.azure_table import open_table
 from detection.incidents.outbox import Delivery, queue
-from detection.incidents.table import Table
+from detection.incidents.table import MemoryTable, Table
 from detection.job import open_job
-from detection.rule import load_rule
-from detection.settings import settings_from
+from detection.rule import OnCall, Raise, load_rule, rule_names
+from detection.settings import Webhook, settings_from
+from detection.silences import silence_from
 from tests.query_api import (
     DROPPED,
     Body,
@@ -497,6 +500,30 @@ def test_what_a_canary_left_that_was_cut_short_is_swept_away(
     found(environment, "canary")
     assert [headers["webhook-id"] for headers in receiver.headers if headers["webhook-id"] == left.id] == []
     assert list(table.scan(PARTITION, "!", "~")) == []
+
+
+def test_nothing_that_keeps_alerts_back_or_makes_more_of_them_changes_the_test(receiver: Receiver) -> None:
+    first = next(iter(RULE.sequence.signals.labels))
+    rule = RULE.model_copy(
+        update={
+            "exclusions": (
+                silence_from({"name": "all", "owner": "carol", "reason": "a move", "actor": "*"}),
+            ),
+            "on_call": OnCall(mode="observe", severity=(Raise(to="High", signals=(first,)),)),
+            "sequence": RULE.sequence.model_copy(update={"minimum": {first: 5}}),
+        }
+    )
+    webhook = Webhook(url=SecretStr(receiver.url))
+    attempts = Walk(MemoryTable(), [webhook], lambda: NOW).test(rule)
+    assert attempts["webhook"].outcome.sent
+    assert receiver.messages[0]["data"]["severity"] == "Informational"
+
+
+@pytest.mark.parametrize("folder", rule_names())
+def test_every_rule_can_be_tested(receiver: Receiver, folder: str) -> None:
+    webhook = Webhook(url=SecretStr(receiver.url))
+    Walk(MemoryTable(), [webhook], lambda: NOW).test(load_rule(folder))
+    assert title_of(receiver.messages[0]).startswith("TEST, nothing happened")
 
 
 @pytest.mark.parametrize(

@@ -155,6 +155,11 @@ def test_lateness_is_what_the_windows_really_reach_back(
     assert usable_lateness(RULE, lateness, catch_up) == usable
 
 
+def test_rule_that_reads_its_query_period_allows_no_more_than_that() -> None:
+    published = load_rule("openai-config-to-abuse-sentinel")
+    assert usable_lateness(published, 40 * HOUR, 14 * DAY) == 23 * HOUR
+
+
 # ----------------------------------------------------------------------------------------------- operators and clock
 
 

@@ -22,5 +22,6 @@ def rules(bench: Bench) -> Iterator[Finding]:
     if not bench.rules:
         yield red("rules", "every rule is off", "set `enabled: true` in one, or RULES to another")
     else:
-        names = ", ".join(rule.folder for rule in bench.rules)
+        observes = {"page": "", "observe": " (only observes: pages nobody)"}
+        names = ", ".join(rule.folder + observes[rule.on_call.mode] for rule in bench.rules)
         yield green("rules", f"{many(len(bench.rules), 'rule')}: {names}")

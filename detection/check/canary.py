@@ -114,10 +114,17 @@ class Walk:
 
 
 def _labelled(rule: Rule, now: datetime) -> Rule:
-    """The rule under a name that nobody takes for it; by its folder all ids differ from those of real alerts."""
-    test = {
-        "folder": f"TEST {iso(now)} {rule.folder}",
-        "name": f"TEST of {rule.name}",
-        "severity": "Informational",
-    }
-    return rule.model_copy(update=test)
+    """The rule under a name that nobody takes for it, with nothing that could keep the test back or make more of it.
+
+    By its folder all ids differ from those of real alerts.
+    """
+    return rule.model_copy(
+        update={
+            "folder": f"TEST {iso(now)} {rule.folder}",
+            "name": f"TEST of {rule.name}",
+            "severity": "Informational",
+            "on_call": rule.on_call.model_copy(update={"severity": ()}),
+            "exclusions": (),
+            "sequence": rule.sequence.model_copy(update={"minimum": {}}),
+        }
+    )

@@ -122,6 +122,8 @@ def usable_lateness(
     rule: Rule, lateness: timedelta | None, max_catch_up: timedelta = MAX_CATCH_UP
 ) -> timedelta:
     """How late a row may arrive and still be read by an ordinary run: what the windows really reach back."""
+    if rule.sequence.windows == "query-period":
+        return rule.lateness
     wanted = max(lateness or rule.lateness, rule.lateness)
     return min(wanted, max(max_catch_up, rule.query_period) - rule.query_frequency)
 
@@ -138,7 +140,7 @@ def judge_delay(name: str, longest: timedelta | None, most: timedelta | None, us
         return red(
             name,
             what,
-            f"rows later than that are missed: set ALLOWED_LATENESS=PT{hours}H (and MAX_CATCH_UP above it)",
+            f"rows later than that are missed: set ALLOWED_LATENESS=PT{hours}H (and MAX_CATCH_UP above it); a rule with windows: query-period cannot see them",
         )
     if 2 * longest > usable:
         return yellow(name, what, "more than half of it is used up: think of a higher ALLOWED_LATENESS")
