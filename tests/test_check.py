@@ -10,6 +10,7 @@ from uuid import uuid4
 import azure.identity
 import pytest
 from azure.core.credentials import AccessToken
+from azure.data.tables import TableClient
 from azure.identity import CredentialUnavailableError
 from jsonschema import Draft202012Validator
 from pydantic import SecretStr
@@ -23,9 +24,10 @@ from detection.check.checks import Sending, checks
 from detection.check.finding import Finding, Level
 from detection.check.health import health
 from detection.check.order import run
+from detection.check.questions import truth_lines
 from detection.cli import check as command
 from detection.cli.main import app
-from detection.incidents.azure_table import open_table
+from detection.incidents.azure_table import AzureTable, open_table
 from detection.incidents.outbox import Delivery, queue
 from detection.incidents.table import MemoryTable, Table
 from detection.job import open_job
@@ -46,8 +48,9 @@ from tests.query_api import (
 )
 from tests.raw_logs import audit, completion, write
 from tests.receiver import HIDDEN, Receiver, receiving, status
-from tests.regenerate import SCHEMAS
+from tests.regenerate import ROOT, SCHEMAS
 
+PAGE = ROOT / "docs" / "check.md"
 RULE = load_rule("openai-config-to-abuse")
 SOURCES = ("OpenAIAuditLogs", "OpenAIChatCompletions")
 NOW = datetime(2026, 6, 10, 12, tzinfo=UTC)
@@ -165,6 +168,11 @@ def test_nothing_is_sent_and_nothing_stays_in_the_table(
     assert receiver.bodies == []
     assert list(table.scan(PARTITION, "!", "~")) == []
     assert list(table.scan(RULE.folder, "!", "~")) == []
+
+
+def test_one_workspace_and_the_default_rule_take_ten_queries(environment: Environment, api: QueryApi) -> None:
+    found(environment)
+    assert len(api.requests) == 10
 
 
 # ------------------------------------------------------------------------------------------------------------ settings
@@ -651,6 +659,18 @@ def test_health_asks_one_query_for_each_source_and_sends_nothing(
     assert list(table.scan(PARTITION, "!", "~")) == []
 
 
+def test_health_makes_three_table_requests(environment: Environment, azurite: str) -> None:
+    answers: list[object] = []
+    client = TableClient.from_connection_string(
+        azurite, environment["INCIDENT_TABLE"], raw_response_hook=answers.append
+    )
+    open_job(settings_from(environment), lambda: NOW).detect(NOW)
+    bench = Bench(environment, lambda: NOW)
+    bench.table = AzureTable(client)
+    assert {one.level for one in health_module.looked_at(bench)} == {"green"}
+    assert len(answers) == 3
+
+
 def test_health_asks_several_workspaces_as_one(environment: Environment, api: QueryApi) -> None:
     answered(environment | {"LOG_ANALYTICS_WORKSPACE_ID": f"{WORKSPACE},{OTHER}"})
     assert [request.body["workspaces"] for request in api.requests] == [[OTHER], [OTHER]]
@@ -688,3 +708,18 @@ def test_bug_is_named_and_its_text_is_not_shown(
     assert {one["what"] for one in answer["findings"] if one["level"] == "red"} == {
         "a bug of this job: RuntimeError"
     }
+
+
+# ---------------------------------------------------------------------------------------------------------------- page
+
+
+@pytest.mark.parametrize("sending", ["nothing", "canary"])
+def test_page_explains_every_finding(environment: Environment, sending: Sending) -> None:
+    rows = [line for line in PAGE.read_text(encoding="utf-8").splitlines() if line.startswith("| `")]
+    explained = [re.escape(name).replace("…", ".+") for row in rows for name in re.findall("`([^`]+)`", row)]
+    names = found(environment, sending)
+    assert [name for name in names if not any(re.fullmatch(one, name) for one in explained)] == []
+
+
+def test_page_says_how_many_lines_the_truth_table_has() -> None:
+    assert f"all {len(truth_lines())} lines" in PAGE.read_text(encoding="utf-8")

@@ -98,7 +98,7 @@ def test_token_says_whose_it_is(token: str, text: str) -> None:
 def test_table_is_judged_by_the_columns_that_are_needed(
     found: dict[str, str], optional: bool, level: Level, text: str
 ) -> None:
-    judged = judge_table("table T", COLUMNS, found, optional)
+    judged = judge_table("table T", COLUMNS, found, optional=optional)
     assert (judged.level, text in judged.what) == (level, True)
 
 

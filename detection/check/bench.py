@@ -2,7 +2,6 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import datetime
 from functools import cached_property
 
 from detection.incidents.table import Table
@@ -62,7 +61,3 @@ class Bench:
     def inline(self) -> bool:
         """Whether the connector's parsers are written into the queries."""
         return self.settings.PARSERS == "inline"
-
-    def now(self) -> datetime:
-        """The moment."""
-        return self.clock()

@@ -12,7 +12,7 @@ from detection.window import windows
 
 def folder(bench: Bench) -> Iterator[Finding]:
     """Whether the folder's files can be read by the rules, and what a run would see of them now."""
-    now = bench.now()
+    now = bench.clock()
     for rule in bench.rules:
         health = open_source(bench.settings, rule).read(rule, windows(now, None, rule)).health
         for side, found in health.items():

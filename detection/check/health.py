@@ -37,10 +37,14 @@ HEALTH = TypeAdapter(Health)
 
 def health(environment: Mapping[str, str], clock: Clock) -> tuple[int, bytes]:
     """The HTTP status and the JSON body: 200 unless something is red, then 503. No secret and no setting's value is in it."""
-    bench = Bench(environment, clock)
-    findings = list(run(_quick(bench)))
+    findings = looked_at(Bench(environment, clock))
     answer = Health(worst(findings), iso(clock()), findings)
     return 503 if answer.status == "red" else 200, HEALTH.dump_json(answer)
+
+
+def looked_at(bench: Bench) -> list[Finding]:
+    """The findings of the quick checks."""
+    return list(run(_quick(bench)))
 
 
 def worst(findings: Sequence[Finding]) -> Level:
@@ -68,6 +72,6 @@ def _logs(bench: Bench) -> Iterator[Finding]:
 
 
 def _newest(bench: Bench, source: SourceOf, name: str) -> Iterator[Finding]:
-    now = bench.now()
+    now = bench.clock()
     query = newest_query(source.rule, source.side, now - 2 * SILENT, inline=bench.inline)
     yield judge_age(name, arrivals_in(bench.logs.ask(name, query, PATIENCE)), now, 2 * SILENT)

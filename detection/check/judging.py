@@ -63,7 +63,8 @@ def judge_table(
     name: str,
     needed: Mapping[str, KqlType],
     found: Mapping[str, str],
-    optional: bool,  # noqa: FBT001  # as rule.yaml says
+    *,
+    optional: bool,
 ) -> Finding:
     """A table that the query API answers, so one on the Analytics plan, beside the columns that the rules' KQL names."""
     missing = [column for column in needed if column not in found]

@@ -21,7 +21,7 @@ _SET_STORAGE = "set INCIDENT_STORAGE"
 
 def storage(bench: Bench) -> Iterator[Finding]:
     """Writes a marked row into a partition of its own, reads it and deletes it."""
-    name, now = "incident table", bench.now()
+    name, now = "incident table", bench.clock()
     bench.table.write(PARTITION, [Put(ROW, {"written": iso(now), "by": "python -m detection check"})])
     kept = bench.table.get(PARTITION, ROW)
     bench.table.write(PARTITION, [Delete(ROW)])
@@ -34,7 +34,7 @@ def storage(bench: Bench) -> Iterator[Finding]:
     elif _in_memory(bench):
         yield yellow(name, "in memory: all is forgotten when the process ends", _SET_STORAGE)
     else:
-        milliseconds = (bench.now() - now).total_seconds() * 1000
+        milliseconds = (bench.clock() - now).total_seconds() * 1000
         yield green(name, f"a row was written, read and deleted in {milliseconds:.0f} ms")
 
 
@@ -50,14 +50,14 @@ def last_runs(bench: Bench) -> Iterator[Finding]:
 
 def _last_run(bench: Bench, rule: Rule, name: str) -> Iterator[Finding]:
     mark = bench.job.index(rule).watermark()
-    yield judge_last_run(name, bench.now() - mark if mark else None, rule)
+    yield judge_last_run(name, bench.clock() - mark if mark else None, rule)
 
 
 def outbox(bench: Bench) -> Iterator[Finding]:
     """Messages that were given up or wait."""
     kept = Outbox(bench.table, *(rule.folder for rule in bench.rules))
     waiting = [one for name in kept.destinations() for one in islice(kept.waiting(name), LETTERS)]
-    yield judge_outbox("outbox", list(islice(kept.dead(), LETTERS)), waiting, bench.now())
+    yield judge_outbox("outbox", list(islice(kept.dead(), LETTERS)), waiting, bench.clock())
 
 
 def _in_memory(bench: Bench) -> bool:

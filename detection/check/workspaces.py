@@ -105,7 +105,7 @@ class Workspaces:
                 elsewhere = any(table == other for _, other in self.schemas)
                 yield judge_missing_table(name, optional=wanted.optional, elsewhere=elsewhere)
             else:
-                yield judge_table(name, wanted.columns, answer, wanted.optional)
+                yield judge_table(name, wanted.columns, answer, optional=wanted.optional)
 
     def sources(self) -> Iterator[Finding]:
         """How old the newest rows are, and how long rows take to arrive."""
@@ -119,7 +119,7 @@ class Workspaces:
         newest, arrival = (
             self._named(f"{what} {source.name}", workspace) for what in ("newest row of", "arrival of")
         )
-        now = self.bench.now()
+        now = self.bench.clock()
         query = arrival_query(source.rule, source.side, now - LOOKED_BACK, inline=self.bench.inline)
         found = arrivals_in(asked.ask(newest, query, PATIENCE))
         yield judge_age(newest, found, now, LOOKED_BACK)
@@ -132,7 +132,7 @@ class Workspaces:
             yield from tried(name, partial(self._queries, rule, name))
 
     def _queries(self, rule: Rule, name: str) -> Iterator[Finding]:
-        texts = trial_queries(rule, self.bench.now(), inline=self.bench.inline)
+        texts = trial_queries(rule, self.bench.clock(), inline=self.bench.inline)
         for what, query in texts.items():
             self.bench.logs.ask(f"{rule.folder}, {what}", query, PATIENCE)
         yield green(name, f"{', '.join(texts)}: as a run sends them, taken by all workspaces")
@@ -140,9 +140,9 @@ class Workspaces:
     def operators(self) -> Iterator[Finding]:
         """Whether the operators mean what the rules take them to mean, and whether our clock is right."""
         lines, asked = truth_lines(), next(iter(self.reached.values()))
-        before = self.bench.now()
+        before = self.bench.clock()
         answer = asked.ask("operators", truth_query(lines), PATIENCE)
-        after = self.bench.now()
+        after = self.bench.clock()
         said = rows_of(answer, answer.columns)[0]
         yield judge_operators("operators", said_of(lines, said), len(lines))
         yield judge_clock("clock", before + (after - before) / 2 - datetime.fromisoformat(str(said[NOW])))
