@@ -41,9 +41,11 @@ from tests.query_api import (
     Reply,
     Request,
     basic_plan,
+    error,
     no_role,
     no_table,
     query_api,
+    reply,
     tables_of,
 )
 from tests.raw_logs import audit, completion, write
@@ -349,6 +351,22 @@ def amended(body: Body, **values: object) -> Body:
     names = [column["name"] for column in table["columns"]]
     rows = [[values.get(name, cell) for name, cell in zip(names, row, strict=True)] for row in table["rows"]]
     return {"tables": [{**table, "rows": rows}]}
+
+
+def test_query_that_takes_too_long_is_red_and_the_rest_is_tried(
+    environment: Environment, api: QueryApi
+) -> None:
+    api.fault = to("percentile(Delay", error(504, "GatewayTimeout", "Gateway timeout"))
+    findings = found(environment)
+    assert levels(findings, "red") == [f"newest row of {source}" for source in SOURCES]
+    assert "504 GatewayTimeout" in findings[f"newest row of {SOURCES[0]}"].what
+    assert findings["queries of openai-config-to-abuse"].level == "green"
+
+
+def test_answer_without_a_row_is_red(environment: Environment, api: QueryApi) -> None:
+    api.fault = to("getschema", reply({"tables": [{"name": "PrimaryResult", "columns": [], "rows": []}]}))
+    finding = found(environment)["table ASimAgentEventLogs"]
+    assert (finding.level, finding.what) == ("red", "the query API's answer has no ColumnName, ColumnType")
 
 
 # ------------------------------------------------------------------------------------------------- operators and clock

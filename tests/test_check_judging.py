@@ -2,11 +2,12 @@
 
 import base64
 import json
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from detection.check.finding import Finding, Level, not_tried
+from detection.check.finding import Finding, Level
 from detection.check.health import worst
 from detection.check.judging import (
     Arrivals,
@@ -22,6 +23,8 @@ from detection.check.judging import (
     span,
     usable_lateness,
 )
+from detection.check.order import Check, run
+from detection.errors import ServiceError
 from detection.incidents.outbox import Dead, Delivery, Queued
 from detection.rule import KqlType, load_rule
 
@@ -130,13 +133,18 @@ def test_newest_row_is_judged_by_its_age(newest: datetime | None, level: Level) 
     ],
 )
 def test_arrival_is_judged_by_the_lateness_that_is_allowed(longest: timedelta | None, level: Level) -> None:
-    assert judge_delay("arrival", longest, longest, 23 * HOUR).level == level
+    assert judge_delay("arrival", Arrivals(1, NOW, longest, longest), 23 * HOUR).level == level
 
 
 def test_lateness_that_would_do_is_named() -> None:
-    judged = judge_delay("arrival", 30 * HOUR + MINUTE, MINUTE, 23 * HOUR)
+    judged = judge_delay("arrival", Arrivals(1, NOW, 30 * HOUR + MINUTE, MINUTE), 23 * HOUR)
     assert "ALLOWED_LATENESS=PT32H" in judged.do
     assert "99 of 100 rows arrive within 60 s, all within 31 h; 23 h are allowed" in judged.what
+
+
+@pytest.mark.parametrize("rows, text", [(0, "no rows"), (5, "does not say when rows arrived")])
+def test_arrival_that_cannot_be_measured_says_why(rows: int, text: str) -> None:
+    assert text in judge_delay("arrival", Arrivals(rows, None), 23 * HOUR).what
 
 
 @pytest.mark.parametrize(
@@ -230,5 +238,51 @@ def test_worst_counts(levels: list[Level], level: Level) -> None:
     assert worst([Finding("one", each, "") for each in levels]) == level
 
 
-def test_what_is_not_tried_says_because_of_what() -> None:
-    assert not_tried("tables", "token").what == "not tried, because token failed"
+# --------------------------------------------------------------------------------------------------------------- order
+
+
+def finding(name: str, *levels: Level) -> Callable[[], Iterator[Finding]]:
+    return lambda: (Finding(f"{name} {level}", level, "") for level in levels)
+
+
+def broken() -> Iterator[Finding]:
+    raise ServiceError("the service is away")
+
+
+def test_check_that_fails_stops_only_those_that_need_it() -> None:
+    planned = [
+        Check("token", broken),
+        Check("tables", finding("tables", "green"), ("token",)),
+        Check("sources", finding("sources", "green"), ("tables",)),
+        Check("outbox", finding("outbox", "green")),
+    ]
+    assert [(one.name, one.level, one.what) for one in run(planned)] == [
+        ("token", "red", "the service is away"),
+        ("tables", "yellow", "not tried, because token failed"),
+        ("sources", "yellow", "not tried, because tables failed"),
+        ("outbox green", "green", ""),
+    ]
+
+
+def test_check_has_not_failed_where_something_of_it_is_well() -> None:
+    planned = [
+        Check("workspace", finding("workspace", "red", "green")),
+        Check("tables", finding("tables", "green"), ("workspace",)),
+    ]
+    assert [one.level for one in run(planned)] == ["red", "green", "green"]
+
+
+def test_what_was_found_before_a_check_broke_off_is_kept() -> None:
+    def half() -> Iterator[Finding]:
+        yield Finding("one", "green", "")
+        raise ServiceError("the service is away")
+
+    assert [one.name for one in run([Check("both", half)])] == ["one", "both"]
+
+
+def test_each_check_is_announced_before_it_is_tried_and_none_that_is_not() -> None:
+    heard: list[str] = []
+    planned = [Check("token", broken), Check("tables", broken, ("token",)), Check("outbox", broken)]
+    for one in run(planned, heard.append):
+        assert one.name == "tables" or heard[-1] == one.name
+    assert heard == ["token", "outbox"]

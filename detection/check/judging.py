@@ -129,10 +129,16 @@ def usable_lateness(
     return min(wanted, max(max_catch_up, rule.query_period) - rule.query_frequency)
 
 
-def judge_delay(name: str, longest: timedelta | None, most: timedelta | None, usable: timedelta) -> Finding:
+def judge_delay(name: str, found: Arrivals, usable: timedelta) -> Finding:
     """How long rows take to arrive, beside how late they may be."""
+    longest, most = found.longest, found.most
     if longest is None or most is None:
-        return yellow(name, "there are no rows to measure it by", "ask again when there are")
+        what = (
+            "the service does not say when rows arrived"
+            if found.rows
+            else "there are no rows to measure it by"
+        )
+        return yellow(name, what, "ask again later")
     what = (
         f"99 of 100 rows arrive within {span(most)}, all within {span(longest)}; {span(usable)} are allowed"
     )

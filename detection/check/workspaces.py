@@ -123,7 +123,7 @@ class Workspaces:
         query = arrival_query(source.rule, source.side, now - LOOKED_BACK, inline=self.bench.inline)
         found = arrivals_in(asked.ask(newest, query, PATIENCE))
         yield judge_age(newest, found, now, LOOKED_BACK)
-        yield judge_delay(arrival, found.longest, found.most, source.usable)
+        yield judge_delay(arrival, found, source.usable)
 
     def queries(self) -> Iterator[Finding]:
         """Whether what a run asks is taken, by all workspaces as one."""
