@@ -106,6 +106,13 @@ def judge_missing_table(name: str, *, optional: bool, elsewhere: bool) -> Findin
     )
 
 
+def judge_plan(name: str) -> Finding:
+    """A table that the query API refuses for its plan."""
+    what = "is on the Basic or Auxiliary plan, which the query API does not answer"
+    put = "`az monitor log-analytics workspace table update --plan Analytics …`"
+    return red(name, what, f"put it on the Analytics plan: {put}")
+
+
 def judge_age(name: str, found: Arrivals, now: datetime, looked_back: timedelta) -> Finding:
     """How old the newest row of a source is."""
     if found.newest is None:
@@ -133,22 +140,16 @@ def judge_delay(name: str, found: Arrivals, usable: timedelta) -> Finding:
     """How long rows take to arrive, beside how late they may be."""
     longest, most = found.longest, found.most
     if longest is None or most is None:
-        what = (
-            "the service does not say when rows arrived"
-            if found.rows
-            else "there are no rows to measure it by"
-        )
-        return yellow(name, what, "ask again later")
+        unsaid = "the service does not say when rows arrived"
+        return yellow(name, unsaid if found.rows else "there are no rows to measure it by", "ask again later")
     what = (
         f"99 of 100 rows arrive within {span(most)}, all within {span(longest)}; {span(usable)} are allowed"
     )
     if longest >= usable:
         hours = -(-longest // timedelta(hours=1)) + 1
-        return red(
-            name,
-            what,
-            f"rows later than that are missed: set ALLOWED_LATENESS=PT{hours}H (and MAX_CATCH_UP above it); a rule with windows: query-period cannot see them",
-        )
+        enough = f"ALLOWED_LATENESS=PT{hours}H, and MAX_CATCH_UP above it"
+        never = "(a rule with `windows: query-period` never sees them)"
+        return red(name, what, f"rows later than that are missed: set {enough} {never}")
     if 2 * longest > usable:
         return yellow(name, what, "more than half of it is used up: think of a higher ALLOWED_LATENESS")
     return green(name, what)
@@ -194,7 +195,7 @@ def judge_last_run(name: str, age: timedelta | None, rule: Rule) -> Finding:
         return yellow(name, "no complete run yet", f"after the first hour: {see}")
     what = f"last complete run {span(age)} ago"
     if age > RUN_RED * every:
-        return red(name, what, f"{see}; nothing is lost, the next complete run reads what was missed")
+        return red(name, what, f"{see}; the next complete run reads what was missed, back to MAX_CATCH_UP")
     if age > RUN_YELLOW * every:
         return yellow(name, what, see)
     return green(name, what)

@@ -18,6 +18,7 @@ from detection.check.judging import (
     judge_delay,
     judge_missing_table,
     judge_operators,
+    judge_plan,
     judge_table,
     usable_lateness,
 )
@@ -149,24 +150,15 @@ class Workspaces:
 
     def _schema(self, workspace: str, table: str) -> Schema | Finding | None:
         """A table's schema; None where there is no such table, a finding where there is no answer."""
-        name = self._named(f"table {table}", workspace)
+        name, (column, kind) = self._named(f"table {table}", workspace), SCHEMA_COLUMNS
         try:
             answer = self.reached[workspace].ask(name, schema_query(table), PATIENCE)
-        except Refused as refused:
-            if UNKNOWN_NAME in refused.codes:
-                return None
-            if WRONG_PLAN in refused.codes:
-                what = "is on the Basic or Auxiliary plan, which the query API does not answer"
-                return red(
-                    name,
-                    what,
-                    "put it on the Analytics plan: `az monitor log-analytics workspace table update --plan Analytics …`",
-                )
-            return failed(name, refused)
+            schema = {str(row[column]): str(row[kind]) for row in rows_of(answer, SCHEMA_COLUMNS)}
         except Exception as error:  # noqa: BLE001  # the next table has to be tried
-            return failed(name, error)
-        column, kind = SCHEMA_COLUMNS
-        schema = {str(row[column]): str(row[kind]) for row in rows_of(answer, SCHEMA_COLUMNS)}
+            codes = error.codes if isinstance(error, Refused) else ()
+            if UNKNOWN_NAME in codes:
+                return None
+            return judge_plan(name) if WRONG_PLAN in codes else failed(name, error)
         self.schemas[workspace, table] = schema
         return schema
 
