@@ -259,7 +259,11 @@ def test_check_that_fails_stops_only_those_that_need_it() -> None:
     assert [(one.name, one.level, one.what) for one in run(planned)] == [
         ("token", "red", "the service is away"),
         ("tables", "yellow", "not tried, because token failed"),
-        ("sources", "yellow", "not tried, because tables failed"),
+        (
+            "sources",
+            "yellow",
+            "not tried, because token failed",
+        ),  # the cause, not what it kept from being tried
         ("outbox green", "green", ""),
     ]
 

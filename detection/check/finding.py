@@ -8,7 +8,7 @@ Level = Literal["green", "yellow", "red"]
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """One thing that was looked at: green is well, yellow works but wants a look, red does not work; `do` where not green."""
+    """One thing that was looked at: green is well, yellow works but wants a look, red does not work; `do` says what helps."""
 
     name: str
     level: Level
@@ -33,4 +33,4 @@ def red(name: str, what: str, do: str) -> Finding:
 
 def not_tried(name: str, failed: str) -> Finding:
     """What depends on something that failed says nothing by itself."""
-    return Finding(name, "yellow", f"not tried, because {failed} failed", f"mend {failed} first")
+    return Finding(name, "yellow", f"not tried, because {failed} failed")

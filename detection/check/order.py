@@ -18,11 +18,11 @@ class Check:
 
 def run(planned: Iterable[Check], began: Callable[[str], object] = lambda _: None) -> Iterator[Finding]:
     """The findings, one after the other; `began` hears of each check before it is tried."""
-    failed: set[str] = set()
+    failed: dict[str, str] = {}  # and what failed first of all, for its sake
     for check in planned:
-        because = next((name for name in check.needs if name in failed), None)
+        because = next((failed[name] for name in check.needs if name in failed), None)
         if because:
-            failed.add(check.name)
+            failed[check.name] = because
             yield not_tried(check.name, because)
             continue
         began(check.name)
@@ -31,4 +31,4 @@ def run(planned: Iterable[Check], began: Callable[[str], object] = lambda _: Non
             levels.append(finding.level)
             yield finding
         if levels and set(levels) == {"red"}:
-            failed.add(check.name)
+            failed[check.name] = check.name
