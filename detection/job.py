@@ -20,6 +20,7 @@ from detection.incidents.index import Index
 from detection.incidents.keys import Key, identity
 from detection.incidents.outbox import Delivery, Outbox
 from detection.incidents.table import MemoryTable, Table
+from detection.links import Links
 from detection.matches import Matches
 from detection.messages.digest import Digest, as_native, as_pagerduty, as_slack, as_teams, digest
 from detection.messages.native import native
@@ -135,6 +136,10 @@ class Job:
         """Closes an incident. Raises ConfigurationError when it is not its key's newest, and so takes no alerts."""
         now = self.clock()
         self._amend(known, lambda one: closed(one, classification, by, now, note))
+
+    def links(self) -> Links:
+        """What makes and opens the links in messages: `links().to(incident, now)` is the link, or None."""
+        return Links(self.table, self.settings.PAGE_URL)
 
     def records(self, last: int) -> list[Record | Failure]:
         """The last run records of every rule, failed runs too, the newest first."""
