@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from importlib import import_module
 from typing import Any
@@ -18,7 +18,7 @@ from detection.incidents.batch import RenderDigest, Share
 from detection.incidents.grouping import Classification, Incident, Verdict, acknowledged, closed
 from detection.incidents.index import Index
 from detection.incidents.keys import Key, identity
-from detection.incidents.outbox import Delivery, Outbox
+from detection.incidents.outbox import Dead, Delivery, Outbox, Queued
 from detection.incidents.table import MemoryTable, Table
 from detection.links import Links
 from detection.matches import Matches
@@ -119,23 +119,47 @@ class Job:
         ]
         return sorted(known, key=lambda one: one.incident.opened, reverse=True)
 
+    def listed(self) -> list[KnownIncident]:
+        """Every rule's incidents, those opened last first, without history and with long keys cut: for lists."""
+        known = [
+            KnownIncident(rule.folder, one.key, one.incident)
+            for rule in self.rules
+            for one in self.index(rule).listed()
+        ]
+        return sorted(known, key=lambda one: one.incident.opened, reverse=True)
+
     def incident(self, name: str) -> KnownIncident:
         """An incident by its id, with its alerts. Raises ConfigurationError when there is none of that id."""
-        known = next((one for one in self.incidents() if one.incident.id == name), None)
-        if known is None:
-            raise ConfigurationError(f"there is no incident {name}; see `incidents list`")
-        index = Index(self.table, known.rule, "")
-        return replace(known, alerts=[alert for alert in index.alerts() if alert.incident == name])
+        for rule in self.rules:
+            if found := self.index(rule).incident(name):
+                return KnownIncident(rule.folder, *found)
+        raise ConfigurationError(f"there is no incident {name}; see `incidents list`")
 
-    def acknowledge(self, known: KnownIncident, by: str, note: str = "") -> None:
+    def deliveries(self, name: str) -> list[Queued | Dead]:
+        """The messages of an incident that wait to be sent or were given up."""
+        return self._outbox().of(name)
+
+    def acknowledge(
+        self, known: KnownIncident, by: str, note: str = "", *, self_declared: bool = True
+    ) -> None:
         """Takes an incident on. Raises ConfigurationError as `close` does."""
         now = self.clock()
-        self._amend(known, lambda one: acknowledged(one, by, now, note))
+        self._amend(known, lambda one: acknowledged(one, by, now, note, self_declared=self_declared))
 
-    def close(self, known: KnownIncident, classification: Classification, by: str, note: str = "") -> None:
+    def close(
+        self,
+        known: KnownIncident,
+        classification: Classification,
+        by: str,
+        note: str = "",
+        *,
+        self_declared: bool = True,
+    ) -> None:
         """Closes an incident. Raises ConfigurationError when it is not its key's newest, and so takes no alerts."""
         now = self.clock()
-        self._amend(known, lambda one: closed(one, classification, by, now, note))
+        self._amend(
+            known, lambda one: closed(one, classification, by, now, note, self_declared=self_declared)
+        )
 
     def links(self) -> Links:
         """What makes and opens the links in messages: `links().to(incident, now)` is the link, or None."""

@@ -5,12 +5,13 @@ instead of its messages, and one digest for each destination is made of the batc
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from functools import partial
 
 from detection.correlate import Chain
 from detection.incidents.batch import Batch, RenderDigest
+from detection.incidents.evidence import evidence
 from detection.incidents.flood import FLOOD, after_flood, flooded, is_flood
 from detection.incidents.grouping import EVENTS_PER_PART, Memory, Untold, Verdict, every_pair, group
 from detection.incidents.index import Index
@@ -120,6 +121,7 @@ class Teller:
         """Commits what is new for a key, part by part; where another run came before it, judges again."""
         verdict: Verdict | None = new
         while verdict:
+            verdict = _with_evidence(verdict, found)
             try:
                 self.index.commit(verdict, self._telling(verdict, found))
             except Conflict:
@@ -154,3 +156,11 @@ class Teller:
         """
         late = memory.judged is not None and memory.judged > found.windows.now - LONGEST_RUN
         return memory.run >= self.index.run or late
+
+
+def _with_evidence(verdict: Verdict, found: Matches) -> Verdict:
+    """The verdict, its alert with what is kept for the incident's page."""
+    if verdict.alert is None:
+        return verdict
+    kept = evidence(verdict.told, found.rule, found.windows, found.logs.changes.inside)
+    return replace(verdict, alert=replace(verdict.alert, evidence=kept))

@@ -84,8 +84,9 @@ def match(rule: Rule) -> Schema:
 
 
 def alert(rules: list[Rule]) -> Schema:
-    """An alert; its pairs are rows of one of the rules."""
+    """An alert; its pairs are rows of one of the rules, and all of its evidence."""
     schema = _closed(TypeAdapter(Alert).json_schema(mode="serialization"))
+    del schema["properties"]["evidence"], schema["$defs"]["Evidence"], schema["$defs"]["Histogram"]
     schema["$defs"]["Pair"] = {"anyOf": [match(rule) for rule in rules]}
     pair = {"$ref": "#/$defs/Pair"}
     schema["properties"] |= {

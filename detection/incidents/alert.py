@@ -9,16 +9,16 @@ from typing import Literal
 
 from detection.correlate import Chain, Pair
 from detection.events import Event, unique
+from detection.incidents.evidence import Evidence
 from detection.incidents.keys import Key
-from detection.rows import Output, OutputRow
-from detection.rule import Rule, Side
+from detection.rows import SHOWN, Output, OutputRow, shown, shown_row
+from detection.rule import Rule, Severity, Side
 from detection.timestamps import iso
 from detection.window import Window, Windows
 
 # Sentinel's limits of one alert ("Sentinel service limits"): entities, and their size in all.
 ENTITIES_PER_ALERT = 500
 ENTITY_CHARACTERS = 64 * 2**10
-SHOWN = 1_024  # characters shown of one value from the logs; keys and ids rest on the full value
 
 Action = Literal["opened", "updated"]
 
@@ -57,6 +57,7 @@ class Alert:
     frozen moment. `first_pair` and `last_pair` are rows as the rule's query returns them, by the time of
     the signal. `change_kinds` and `signal_kinds` count the changes and signals by kind. There were too many
     signals to remember where `flood` says up to when (ISO 8601) everything of the key counts as told.
+    `evidence` is kept for the incident's page; no message has it.
     """
 
     alert: str
@@ -66,7 +67,7 @@ class Alert:
     at: str
     key: Mapping[str, str]
     actor: str
-    severity: str
+    severity: Severity
     first_pair: OutputRow
     last_pair: OutputRow
     counts: Counts
@@ -75,6 +76,7 @@ class Alert:
     entities: Sequence[Mapping[str, str]]
     windows: AlertWindows
     flood: str | None = None
+    evidence: Evidence | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,18 +115,6 @@ def alert(identity: Identity, told: Sequence[Chain], rule: Rule, windows: Window
             _stretch(windows.gap) if windows.gap else None,
         ),
     )
-
-
-def shown(text: str) -> str:
-    """A value from the logs, cut to what anybody reads of it."""
-    return text if len(text) <= SHOWN else text[:SHOWN] + "…"
-
-
-def shown_row(row: OutputRow, limit: int) -> OutputRow:
-    """The row with its long values cut: who writes the logs does not decide how long an alert is."""
-    return {
-        name: value if len(str(value)) <= limit else f"{value}"[:limit] + "…" for name, value in row.items()
-    }
 
 
 def _when(pair: Pair) -> tuple[datetime, datetime]:
