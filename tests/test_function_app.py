@@ -276,8 +276,8 @@ def test_host_ends_a_run_before_another_thinks_it_dead() -> None:
     assert timedelta(0) < timedelta(hours=hours, minutes=minutes, seconds=seconds) < LONGEST_RUN
 
 
-def test_app_has_at_most_60_lines() -> None:
-    assert len(SOURCE.splitlines()) <= 60
+def test_app_has_at_most_70_lines() -> None:
+    assert len(SOURCE.splitlines()) <= 70
 
 
 @pytest.fixture(scope="module")

@@ -1,4 +1,4 @@
-"""`incidents`: list, show, acknowledge and close them."""
+"""`incidents`: list, show, acknowledge and close them, and serve them as pages."""
 
 from enum import StrEnum
 from getpass import getuser
@@ -6,9 +6,10 @@ from typing import Annotated
 
 import typer
 
-from detection.cli.environment import job
+from detection.cli.environment import clock, job
 from detection.cli.options import AlertFormat, Format
 from detection.cli.output import json_line, write_rows
+from detection.cli.serve import Server, wait
 from detection.cli.summary import incident_lines
 from detection.job import KnownIncident, plain
 
@@ -69,6 +70,15 @@ def close(
     present = job()
     present.close(present.incident(incident), judgement.value, by or getuser(), note)
     print(f"{incident} is closed as {judgement.value}")
+
+
+@app.command()
+def serve(
+    port: Annotated[int, typer.Option(help="0: any that is free.")] = 0,
+) -> None:
+    """Show the incidents as pages, here on this machine; Ctrl-C ends it."""
+    with Server(job(), clock, port) as server:
+        wait(server)
 
 
 def _row(known: KnownIncident) -> dict[str, object]:

@@ -41,11 +41,11 @@ def flood(alert: Alert) -> str:
     return f"Flood: everything of this actor up to {alert.flood} counts as told" if alert.flood else ""
 
 
-def inert(value: object) -> str:
+def inert(value: object, width: int = WIDTH) -> str:
     """A value from the logs as one short line that no terminal obeys."""
     text = str(value)
-    shown = "".join(char if char.isprintable() else f"\\u{ord(char):04x}" for char in text[: WIDTH + 1])
-    return shown if len(shown) <= WIDTH else shown[:WIDTH] + "…"
+    shown = "".join(char if char.isprintable() else f"\\u{ord(char):04x}" for char in text[: width + 1])
+    return shown if len(shown) <= width else shown[:width] + "…"
 
 
 def in_words(kinds: Mapping[str, int], side: Side) -> str:
