@@ -15,6 +15,7 @@ from detection.record import RECORD, Failure, Record
 from detection.report import FailedDelivery
 from detection.rows import BEYOND
 from detection.rule import KqlType, Rule, RuleStatus, default_rule, load_rule, rule_names
+from detection.web.listing import Listing
 
 DIALECT = "https://json-schema.org/draft/2020-12/schema"
 
@@ -62,7 +63,9 @@ def _described(rules: list[Rule]) -> Iterator[tuple[str, str, Schema]]:
         "The log line of every attempt at a message that failed",
         _line("detection.delivery", _written(FailedDelivery)),
     )
-    yield "incident", "The object of `incidents show ID --format json`", _closed(_written(KnownIncident))
+    shown = "The object of `incidents show ID --format json`, and of `GET /api/incidents/ID`"
+    yield "incident", shown, _closed(_written(KnownIncident))
+    yield "incidents", "The object of `GET /api/incidents`", _closed(_written(Listing))
     yield "query", "The object of `query --format json`", _query(load_rule(default_rule()))
 
 
