@@ -20,12 +20,12 @@ from detection.incidents.evidence import (
     evidence,
     histogram,
 )
-from detection.incidents.grouping import EVENTS_PER_PART
+from detection.incidents.grouping import EVENTS_PER_PART, Verdict
 from detection.incidents.index import Index
+from detection.incidents.outbox import Delivery
 from detection.incidents.table import MemoryTable
 from detection.job import render_for
 from detection.matches import Matches
-from detection.messages.telling import telling
 from detection.settings import DESTINATIONS, MARKS_DAYS, Webhook
 from detection.tell import Teller, Terms
 from detection.window import Windows, windows
@@ -36,7 +36,7 @@ MINUTE = timedelta(minutes=1)
 
 
 def kept(changes: Sequence[Event], signals: Sequence[Event]) -> Evidence:
-    return evidence(chains(changes, signals), RULE, stretch(), changes)
+    return evidence(chains(changes, signals), RULE, stretch())
 
 
 def test_events_are_counted_by_kind_and_quarter_of_an_hour() -> None:
@@ -76,19 +76,12 @@ def test_pair_beyond_the_published_rule_says_why() -> None:
     assert [one.pairs[0]["Beyond"] for one in (late, usual)] == [["outside_published_window"], []]
 
 
-def test_new_address_is_kept() -> None:
-    before = change("b", START - 5 * HOUR, ip="198.51.100.1")
-    after = change("c", START - HOUR, ip="203.0.113.7")
-    found = evidence(chains([after], [signal("s", START)]), RULE, stretch(), [before, after])
-    assert found.new_addresses == ["203.0.113.7"]
-
-
 @pytest.mark.parametrize("value", HOSTILE)
 def test_values_are_cut_and_pairs_left_out_until_they_fit(value: str) -> None:
     changes = [change(f"c{n}", START, value, ip=value) for n in range(10)]
     signals = [signal(f"s{n}{value}", START, value, model=value) for n in range(10)]
 
-    found = evidence(chains(changes, signals), RULE, stretch(), changes)
+    found = evidence(chains(changes, signals), RULE, stretch())
 
     assert found.pairs
     assert len(to_json(found.pairs)) <= PAIRS_BYTES
@@ -116,19 +109,20 @@ def test_alert_in_the_table_has_its_evidence() -> None:
 
 
 def test_no_message_has_the_evidence() -> None:
-    found = matches([change("c", START - HOUR)], [signal("s", START - MINUTE)], stretch())
-    messages: list[set[bytes]] = []
+    rendered: list[tuple[Verdict, Matches]] = []
 
-    def listen(verdict: object, _found: Matches) -> list[object]:
-        for one in (verdict, replace(verdict, alert=replace(verdict.alert, evidence=None))):  # type: ignore[type-var, attr-defined]
-            telling(one, RULE, found.windows, [])  # type: ignore[arg-type]
-            messages.append({delivery.body for delivery in render(one, found)})  # type: ignore[arg-type]
+    def listen(verdict: Verdict, found: Matches) -> list[Delivery]:
+        rendered.append((verdict, found))
         return []
 
+    told(matches([change("c", START - HOUR)], [signal("s", START - MINUTE)], stretch()), Terms(listen))
+
+    ((verdict, found),) = rendered
+    assert verdict.alert
+    assert verdict.alert.evidence
+    without = replace(verdict, alert=replace(verdict.alert, evidence=None))
     render = render_for(_webhooks())
-    told(found, Terms(listen))  # type: ignore[arg-type]
-    with_evidence, without = messages
-    assert with_evidence == without
+    assert [one.body for one in render(verdict, found)] == [one.body for one in render(without, found)]
 
 
 def _webhooks() -> list[Webhook]:

@@ -357,8 +357,6 @@ def test_the_first_alert_opens_an_incident() -> None:
             alerts=1,
             pairs=2,
             predecessor=None,
-            title=f"{ALICE} created an API key, then hit the content filter twice within a minute",
-            severity="High",
         )
     ]
 

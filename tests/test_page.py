@@ -646,3 +646,59 @@ def test_hostile_values_are_text_and_nothing_else(world: World, value: str) -> N
             r"[\x00-\x09\x0b-\x1f\x7f-\x9f\u200b-\u200f\u202a-\u202e\u2066-\u2069]", answer.body.decode()
         )
         assert len(answer.body) < 150_000
+
+
+# ------------------------------------------------------------------------------------------------------------ silences
+
+
+@BOTH_DOORS
+def test_silence_of_an_incidents_actor_is_kept_with_who_and_why(world: World, door: Door) -> None:
+    name = world.incident()
+    headers = ENTRA if door == "entra" else {"sec-fetch-site": "same-origin"}
+    answer = world.post(
+        f"incidents/{name}/silence", {"by": "eve", "note": "load test", "for": "PT4H"}, door, headers
+    )
+    assert answer.status == 303
+    (one,) = [one for _, one in world.job.silences()]
+    who = {"key": ("eve", True), "entra": ("carol@example.com", False)}[door]
+    assert (one.actor, one.owner, one.reason, one.expires) == (
+        ALICE,
+        who[0],
+        "load test",
+        world.now + 4 * HOUR,
+    )
+    (act,) = history(world, name)
+    assert (act["what"], act["by"], act["self_declared"]) == ("silenced", *who)
+
+
+def test_page_counts_what_was_silenced(world: World) -> None:
+    name = world.incident()
+    world.post(f"incidents/{name}/silence", {"by": "eve", "note": "load test", "for": "P1D"})
+    world.tell(
+        [change(f"audit-{ALICE}", START - 3 * HOUR)],
+        [signal(f"later {n}", START + HOUR) for n in range(2)],
+        world.now,
+    )
+    assert "2 more silenced" in read(world.get(f"incidents/{name}")).text
+
+
+@pytest.mark.parametrize(
+    "fields, says",
+    [
+        ({"note": "", "for": "P1D"}, "Say why"),
+        ({"note": "x" * 501, "for": "P1D"}, "at most 500"),
+        ({"note": "why", "for": ""}, "for how long"),
+        ({"note": "why", "for": "a while"}, "for how long"),
+        ({"note": "why", "for": "-P1D"}, "for how long"),
+        ({"note": "why", "for": "P31D"}, "at most 30 days"),
+    ],
+)
+def test_silence_that_says_too_little_or_too_much_is_not_made(
+    world: World, fields: dict[str, str], says: str
+) -> None:
+    name = world.incident()
+    answer = world.post(f"incidents/{name}/silence", {"by": "eve", **fields})
+    assert answer.status == 422
+    assert says in read(answer).text
+    assert world.job.silences() == []
+    assert history(world, name) == []

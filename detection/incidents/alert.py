@@ -2,7 +2,7 @@
 
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from itertools import accumulate, islice
 from typing import Literal
@@ -57,6 +57,8 @@ class Alert:
     frozen moment. `first_pair` and `last_pair` are rows as the rule's query returns them, by the time of
     the signal. `change_kinds` and `signal_kinds` count the changes and signals by kind. There were too many
     signals to remember where `flood` says up to when (ISO 8601) everything of the key counts as told.
+    `new_addresses` are those from which its changes came and no earlier change of the same actor that was read, where
+    there is one. The severity is `raised` where the evidence makes it worse than the rule's.
     `evidence` is kept for the incident's page; no message has it.
     """
 
@@ -76,6 +78,8 @@ class Alert:
     entities: Sequence[Mapping[str, str]]
     windows: AlertWindows
     flood: str | None = None
+    new_addresses: Sequence[str] = field(default_factory=list)
+    raised: bool = False
     evidence: Evidence | None = None
 
 

@@ -26,7 +26,6 @@ KIND = 100  # characters of a kind
 PAIRS = 50
 VALUE = 300  # characters of one value in a pair
 PAIRS_BYTES = 64 * 2**10  # as JSON; of the 1 MiB that a row may have
-ADDRESSES = 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,26 +38,21 @@ class Histogram:
 
 @dataclass(frozen=True, slots=True)
 class Evidence:
-    """The changes and signals of an alert in time, its newest pairs as rows with long values cut, the latest first.
-
-    `new_addresses` are those from which its changes came and no earlier change of the same actor that was read.
-    """
+    """The changes and signals of an alert in time, its newest pairs as rows with long values cut, the latest first."""
 
     changes: Histogram
     signals: Histogram
     pairs: Sequence[OutputRow]
-    new_addresses: Sequence[str]
 
 
-def evidence(told: Sequence[Chain], rule: Rule, windows: Windows, changes: Iterable[Event]) -> Evidence:
-    """What is kept of the pairs of some chains, at least one, beside all changes that were read."""
+def evidence(told: Sequence[Chain], rule: Rule, windows: Windows) -> Evidence:
+    """What is kept of the pairs of some chains, at least one."""
     output = Output(rule)
     rows = (shown_row(output.row(pair, windows.now), VALUE) for pair in newest_pairs(told, PAIRS))
     return Evidence(
         changes=histogram(unique([event for one in told for event in one.changes])),
         signals=histogram(unique([event for one in told for event in one.signals])),
         pairs=list(_fitting(rows)),
-        new_addresses=[one[:VALUE] for one in new_addresses(told, changes, rule)[:ADDRESSES]],
     )
 
 
@@ -79,32 +73,6 @@ def histogram(events: Collection[Event]) -> Histogram:
 def newest_pairs(told: Sequence[Chain], most: int) -> list[Pair]:
     """The newest pairs of some chains, the latest signal first."""
     return nlargest(most, chain.from_iterable(islice(_newest(one), most) for one in told), key=_when)
-
-
-def new_addresses(told: Sequence[Chain], changes: Iterable[Event], rule: Rule) -> list[str]:
-    """The addresses of the changes told from which no earlier change of their actor came; none where there is no earlier."""
-    actors = {one.actor for one in told}
-    theirs = [event for event in changes if event.actor in actors]
-    new: dict[str, None] = {}
-    for change in chain.from_iterable(one.changes for one in told):
-        earlier = [one for one in theirs if one.actor == change.actor and one.time < change.time]
-        known = {address for one in earlier for address in _addresses(one, rule)}
-        new |= {address: None for address in _addresses(change, rule) if earlier and address not in known}
-    return list(new)
-
-
-def _addresses(change: Event, rule: Rule) -> list[str]:
-    """The IP addresses that a change came from, by the rule's entities."""
-    side = rule.sequence.changes
-    columns = [
-        field.column_name
-        for mapping in rule.entity_mappings
-        if mapping.entity_type == "IP"
-        for field in mapping.field_mappings
-    ]
-    return [
-        change.row[side.at(name)] for name in columns if name in side.columns and change.row[side.at(name)]
-    ]
 
 
 def _newest(one: Chain) -> Iterator[Pair]:

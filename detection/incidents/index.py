@@ -10,6 +10,7 @@ One partition per rule folder. Rows of a key share a prefix with the key's hash:
     l|<opened>|<hash>|<number>               an incident as lists have it, those opened last first
     e|<day>|<hash>|<commit>|<number>         an alert of that day and its incident; they go when they are old
     r|<now>[|failed]                         the record of a run
+    q|<name>                                 a silence; it goes when its end is old
     w                                        the watermark, how many runs were complete, what memory has kept
 
 Every transaction of a key writes its head, whose version is the lock: of two runs that judge one key at
@@ -46,6 +47,7 @@ from detection.incidents.table import (
     Value,
 )
 from detection.rows import shown
+from detection.silences import Silence
 from detection.timestamps import LAST_YEAR, iso, moment
 
 SCHEMA = 1  # of the rows below; raised when an older version could misread them
@@ -239,6 +241,20 @@ class Index:
         """Keeps the record of a run that moves no watermark: one over a gap, or one that failed."""
         self._table.write(self._partition, [Put(f"r|{_sortable(now)}|{kind}", split(record))])
 
+    def silences(self) -> list[Silence]:
+        """Every silence that is kept, those that ended too."""
+        rows = self._table.scan(self._partition, "q|", "q}")
+        return [Silence.model_validate_json(joined(row.values)) for row in rows]
+
+    def silence(self, one: Silence) -> None:
+        """Keeps a new silence. Raises Conflict when there is one of its name."""
+        self._table.write(self._partition, [Insert(f"q|{one.name}", split(_silence(one)))])
+
+    def lift(self, one: Silence, by: str, now: datetime) -> None:
+        """Ends a silence now; it is kept a while, for what it took."""
+        ended = one.model_copy(update={"expires": now, "lifted_by": by})
+        self._table.write(self._partition, [Put(f"q|{one.name}", split(_silence(ended)))])
+
     def amend(
         self,
         key: Key,
@@ -282,7 +298,7 @@ class Index:
         return removed
 
     def expire(self, before: datetime, limit: int = EXPIRED_PER_RUN) -> int:
-        """Removes run records, alerts and incidents from before the moment, at most `limit` of each; returns how many.
+        """Removes run records, alerts, incidents and ended silences from before the moment, at most `limit` of each; returns how many.
 
         A key's newest incident stays, for its number makes the next one's id.
         """
@@ -296,6 +312,7 @@ class Index:
             if old and next(self._table.scan(self._partition, newer, f"k|{digest}|j"), None):
                 incident = _INCIDENT.validate_json(joined(old.values))
                 rows += [old.row, _place_in_list(digest, incident)]
+        rows += [f"q|{one.name}" for one in self.silences() if one.expires and one.expires < before]
         for chunk in chunks(list(dict.fromkeys(rows)), OPERATIONS):
             self._table.write(self._partition, [Delete(row) for row in chunk])
         return len(rows)
@@ -303,8 +320,9 @@ class Index:
 
 def _operations(verdict: Verdict, memory: Memory) -> list[Operation]:
     operations = [_head(memory)]
-    if verdict.alert and memory.incident:
+    if memory.incident and (verdict.alert or verdict.silenced):
         operations += _incident(memory.key, memory.incident)
+    if memory.incident and verdict.alert:
         row = f"{_prefix(memory.key)}a|{memory.commits:010}"
         operations.append(Insert(row, split(_ALERT.dump_json(verdict.alert))))
         day = _day(memory.incident.updated)
@@ -364,6 +382,10 @@ def _place_in_list(digest: str, incident: Incident) -> str:
     """Where an incident stands in the list, for ever: when it was opened does not change."""
     left = (_END_OF_TIME - incident.opened) // timedelta(microseconds=1)
     return f"l|{left:016}|{digest}|{incident.number:06}"
+
+
+def _silence(one: Silence) -> bytes:
+    return one.model_dump_json(exclude_defaults=True).encode()
 
 
 def _mark_operations(verdict: Verdict) -> Iterator[Operation]:

@@ -1,26 +1,27 @@
 """What every format tells of an alert, gathered once: the alert, its incident, and the newest pairs. Pure."""
 
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 
-from detection.events import Event
 from detection.incidents.alert import Alert
-from detection.incidents.evidence import new_addresses, newest_pairs
+from detection.incidents.evidence import newest_pairs
 from detection.incidents.grouping import Incident, Verdict
 from detection.kql import bounds, queries, with_bounds
+from detection.messages.leads import Leads
+from detection.messages.steps import Step, steps
 from detection.rows import Output, OutputRow
 from detection.rule import Rule
 from detection.window import Windows
 
 NEWEST = 20  # pairs that a message shows
+NOWHERE = Leads()
 
 
 @dataclass(frozen=True, slots=True)
 class Telling:
     """An alert with what a reader needs beside it: `pairs` are the newest, `more` says how many there are beyond.
 
-    `new_addresses` are those from which its changes came and no earlier change of the same actor that was read, where
-    there is one. `queries` are the KQL texts that the run sent, by side.
+    `steps` are what happened, in order. `queries` are the KQL texts that the run sent, by side.
     """
 
     alert: Alert
@@ -28,12 +29,13 @@ class Telling:
     rule: Rule
     pairs: Sequence[OutputRow]
     more: int
-    new_addresses: Sequence[str]
+    steps: Sequence[Step]
     queries: dict[str, str]
+    links: Leads
 
 
-def telling(verdict: Verdict, rule: Rule, windows: Windows, changes: Iterable[Event]) -> Telling:
-    """What is to be told of a verdict, beside all changes that were read. Raises ValueError for one that tells nothing."""
+def telling(verdict: Verdict, rule: Rule, windows: Windows, links: Leads = NOWHERE) -> Telling:
+    """What is to be told of a verdict. Raises ValueError for one that tells nothing."""
     if verdict.alert is None or verdict.memory.incident is None:
         raise ValueError("a verdict without an alert has nothing to tell")
     newest = newest_pairs(verdict.told, NEWEST)
@@ -44,6 +46,7 @@ def telling(verdict: Verdict, rule: Rule, windows: Windows, changes: Iterable[Ev
         rule=rule,
         pairs=[output.row(pair, windows.now) for pair in newest],
         more=verdict.pairs - len(newest),
-        new_addresses=new_addresses(verdict.told, changes, rule),
+        steps=steps(verdict.told, rule),
         queries={side: with_bounds(texts[side], bounds(windows)) for side in rule.sequence.sides},
+        links=replace(links, runbook=rule.on_call.runbook_url),
     )

@@ -15,6 +15,7 @@ from markupsafe import Markup
 
 from detection.incidents.outbox import Dead
 from detection.job import Job, KnownIncident
+from detection.messages.facts import FIRST_STEPS
 from detection.messages.text import inert, many
 from detection.timestamps import iso
 from detection.web.access import Visitor
@@ -31,6 +32,7 @@ POLICY = (
     f"style-src 'sha256-{base64.b64encode(sha256(STYLE.encode()).digest()).decode()}'"
 )
 SHOWN = 500  # characters of one value
+SILENCES = {"PT4H": "4 hours", "P1D": "a day", "P7D": "a week", "P30D": "30 days"}
 JUDGEMENTS = {
     "true-positive": "it happened, and was not allowed",
     "benign": "it happened, and was allowed",
@@ -86,7 +88,9 @@ def incident_page(job: Job, known: KnownIncident, who: Visitor, form: str, now: 
         slots=slots,
         earlier=earlier,
         told=deliveries(job, known, told),
-        steps=(),
+        steps=rule.on_call.runbook[:FIRST_STEPS],
+        runbook=rule.on_call.runbook_url,
+        silences=SILENCES,
         judgements=JUDGEMENTS,
         form=form,
         act=lambda verb: with_query(f"{known.incident.id}/{verb}", code=who.code),

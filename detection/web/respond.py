@@ -2,7 +2,7 @@
 
     GET  incidents                               the list
     GET  incidents/ID                            an incident
-    POST incidents/ID/acknowledge|close          what somebody did with it, a form or JSON
+    POST incidents/ID/acknowledge|silence|close  what somebody did with it, a form or JSON
     GET  look/ID?until=…&signature=…             an incident, for whoever has the link
 
 GET changes nothing, whoever asks: programs follow links in messages too.
@@ -11,19 +11,22 @@ GET changes nothing, whoever asks: programs follow links in messages too.
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import replace
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import get_args
 
 from detection.errors import ConfigurationError, ServiceError
 from detection.incidents.grouping import Classification
 from detection.incidents.table import Conflict
 from detection.job import Job, KnownIncident, plain
+from detection.timestamps import duration
 from detection.web.access import NAME, Visitor, check_source, is_form, visitor
 from detection.web.exchange import ALWAYS, Refused, Request, Response, as_json, with_query
 from detection.web.html import failure_page, incident_page, list_page
 from detection.web.listing import listing
 
 NOTE = 2_000  # characters
+REASON = 500  # characters of why something is silenced
+SILENCE = timedelta(days=30)
 ID = re.compile(r"[A-Za-z0-9_-]{1,64}")
 LOOKING = ("GET", "HEAD")
 
@@ -112,9 +115,24 @@ def _close(job: Job, known: KnownIncident, given: Mapping[str, str], who: Visito
     job.close(known, chosen, by, _note(given), self_declared=declared)
 
 
+def _silence(job: Job, known: KnownIncident, given: Mapping[str, str], who: Visitor) -> None:
+    by, declared = _name(given, who)
+    reason = _note(given)
+    if not 0 < len(reason) <= REASON:
+        raise Refused(422, f"Say why it is silenced, in at most {REASON} characters.")
+    try:
+        length = duration(given.get("for", ""))
+    except ConfigurationError as error:
+        raise Refused(422, f"Say for how long: {error}.") from None
+    if length > SILENCE:
+        raise Refused(422, f"It can be silenced for at most {SILENCE.days} days.")
+    job.silence_incident(known, job.clock() + length, by, reason, self_declared=declared)
+
+
 CLASSIFICATIONS: tuple[Classification, ...] = get_args(Classification)
 ACTS: Mapping[str, Callable[[Job, KnownIncident, Mapping[str, str], Visitor], None]] = {
     "acknowledge": _acknowledge,
+    "silence": _silence,
     "close": _close,
 }
 

@@ -15,6 +15,7 @@ from detection.incidents.evidence import PAIRS, QUARTER, Histogram
 from detection.job import KnownIncident
 from detection.kql import bounds, queries, with_bounds
 from detection.messages.facts import facts
+from detection.messages.leads import Leads
 from detection.messages.telling import Telling
 from detection.messages.text import title
 from detection.rows import BEYOND, OutputRow
@@ -76,7 +77,7 @@ def story(known: KnownIncident, rule: Rule) -> Story:
         return Story(name, severity, [], changes, signals, [], incident.pairs, 0, None, None, {})
     whole = _as_one(known.alerts, changes, signals)
     rows = _newest(known.alerts, sequence.signals, sequence.changes)
-    told = Telling(whole, incident, rule, rows, incident.pairs - len(rows), _new_addresses(known.alerts), {})
+    told = Telling(whole, incident, rule, rows, incident.pairs - len(rows), [], {}, Leads())
     pairs = [_pair(row, rule) for row in rows]
     return Story(
         title=title(whole, rule),
@@ -121,6 +122,7 @@ def _as_one(alerts: Sequence[Alert], changes: Quarters, signals: Quarters) -> Al
         signal_kinds=_counted(signals) or _kinds([one.signal_kinds for one in alerts], add),
         first_pair=alerts[0].first_pair,
         entities=list(entities.values()),
+        new_addresses=list(dict.fromkeys(one for alert in alerts for one in alert.new_addresses)),
     )
 
 
@@ -146,12 +148,6 @@ def _newest(alerts: Sequence[Alert], later: Side, earlier: Side) -> list[OutputR
         for one in alerts
     )
     return sorted(rows, key=lambda row: (str(row[later.time]), str(row[earlier.time])), reverse=True)[:PAIRS]
-
-
-def _new_addresses(alerts: Iterable[Alert]) -> list[str]:
-    return list(
-        dict.fromkeys(one for alert in alerts if alert.evidence for one in alert.evidence.new_addresses)
-    )
 
 
 def _pair(row: OutputRow, rule: Rule) -> PairTold:
