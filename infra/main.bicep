@@ -72,6 +72,9 @@ param floodSignals int = 500000
 @description('Where the incident page is reached, up to /incidents, for links in messages; the address of the app if empty.')
 param pageUrl string = ''
 
+@description('Client id of an Entra app registration that signs people in to the incident page; the function key lets them in if empty.')
+param pageClientId string = ''
+
 @description('Fetched after every fully complete run, for a dead man\'s switch outside of Azure. Kept in Key Vault.')
 @secure()
 param heartbeatUrl string = ''
@@ -251,6 +254,7 @@ module app 'app.bicep' = {
     stormAlerts: stormAlerts
     floodSignals: floodSignals
     pageUrl: pageUrl
+    pageClientId: pageClientId
     webhookUrlReference: empty(webhooks) ? vault.outputs.webhookUrlReference : ''
     webhookSecretReference: empty(webhookSecret) || !empty(webhooks) ? '' : vault.outputs.webhookSecretReference
     webhooksReference: empty(webhooks) ? '' : vault.outputs.webhooksReference

@@ -16,6 +16,7 @@ from importlib import import_module
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
 from typing import Any
+from urllib.parse import parse_qsl, urlsplit
 
 OLDEST = (3, 13)  # the library wants it; on older Pythons the cloud runs a worker that is not published
 APP = "function_app"
@@ -55,6 +56,7 @@ class BindingInfo(Message):
 
 _PLAIN = (
     "FunctionMetadataResponse",
+    "RpcHttp",
     "InvocationResponse",
     "RpcException",
     "RpcFunctionMetadata",
@@ -79,6 +81,15 @@ class Failure:
 
 
 @dataclass(frozen=True, slots=True)
+class Answered:
+    """What the host is told to answer to a request."""
+
+    status: int
+    headers: dict[str, str]
+    body: bytes
+
+
+@dataclass(frozen=True, slots=True)
 class Worker:
     """A worker that has indexed an app. `module` is the app as it was imported."""
 
@@ -93,17 +104,36 @@ class Worker:
     def invoke(self, name: str, *, past_due: bool = False) -> Failure | None:
         """Runs a function as its timer does; None if it succeeded."""
         timer = json.dumps({"Schedule": {}, "ScheduleStatus": {}, "IsPastDue": past_due})
-        (binding,) = self.bindings(name)
+        return _failure(self._run(name, TypedData(json=timer)).result)
+
+    def ask(self, name: str, method: str, url: str, headers: dict[str, str], body: bytes = b"") -> Answered:
+        """Runs a function as a request does. Raises RuntimeError if it failed."""
+        parts = urlsplit(url)
+        http = Message(
+            method=method,
+            url=url,
+            headers=headers,
+            params={},
+            query=dict(parse_qsl(parts.query)),
+            body=TypedData(bytes=body),
+        )
+        answer = self._run(name, TypedData(http=http))
+        if failure := _failure(answer.result):
+            raise RuntimeError(f"{failure.message}\n{failure.trace}")
+        given = answer.return_value.http
+        return Answered(int(given.status_code), dict(given.headers), given.body.bytes)
+
+    def _run(self, name: str, data: TypedData) -> Any:  # noqa: ANN401  # a message, and those have any fields
+        binding = self.bindings(name)[0]
         request = Message(
             invocation_id="1",
             function_id=self.functions[name].function_id,
-            input_data=[ParameterBinding(name=binding["name"], data=TypedData(json=timer))],
+            input_data=[ParameterBinding(name=binding["name"], data=data)],
             trigger_metadata={},
             trace_context=Message(trace_parent="", trace_state="", attributes={}),
             retry_context=Message(retry_count=0, max_retry_count=0, exception=None),
         )
-        answer = _ask(self.runtime.invocation_request(_wrapped(invocation_request=request)))
-        return _failure(answer.result)
+        return _ask(self.runtime.invocation_request(_wrapped(invocation_request=request)))
 
 
 @contextmanager

@@ -58,7 +58,10 @@ def main(package: Path, now: datetime) -> None:
     with functions_host().running(package) as worker:
         indexed = time.perf_counter() - began
         worker.module.clock = lambda: now
-        failures = {name: worker.invoke(name) for name in sorted(worker.functions)}
+        timers = [name for name in sorted(worker.functions) if worker.bindings(name)[0]["name"] == "timer"]
+        failures = {name: worker.invoke(name) for name in timers}
+        loaded = "jinja2" in sys.modules
+        page = worker.ask("incidents", "GET", "https://app.example/api/incidents", {"accept": "text/html"})
     own = [str(package), sys.base_prefix, str(ROOT / "tests" / "functions_host.py"), str(Path(__file__))]
     files = {
         name: module.__file__ for name, module in sys.modules.items() if getattr(module, "__file__", None)
@@ -68,6 +71,8 @@ def main(package: Path, now: datetime) -> None:
             name: failure and f"{failure.message}\n{failure.trace}" for name, failure in failures.items()
         },
         "lines": lines.messages,
+        "page": [page.status, page.body.decode()],
+        "jinja_before_a_page": loaded,
         "foreign": sorted(name for name, file in files.items() if not str(file).startswith(tuple(own))),
         "compiled_here": sorted(
             name

@@ -144,6 +144,13 @@ def test_every_function_is_indexed_and_runs(ran: dict[str, Any]) -> None:
 
 
 @pytest.mark.infra
+def test_incident_page_is_in_it_and_no_timer_loads_it(ran: dict[str, Any]) -> None:
+    status, page = ran["page"]
+    assert (status, ran["jinja_before_a_page"]) == (200, False)
+    assert "then hit the content filter" in page
+
+
+@pytest.mark.infra
 def test_run_finds_what_the_golden_folder_holds_and_posts_it(ran: dict[str, Any]) -> None:
     (record,) = [json.loads(line[line.index("{") :]) for line in ran["lines"] if "detection.run" in line]
     golden = (GOLDEN / "matches.default.jsonl").read_text(encoding="utf-8").splitlines()
