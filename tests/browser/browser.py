@@ -12,7 +12,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-from tests.azurite import NODE
+from tests.node import NODE
 
 DRIVER = Path(__file__).with_name("drive.mjs")
 

@@ -26,6 +26,10 @@ async function open({ width, height, dark, scripts }) {
         dialog.dismiss();
     });
     page.on("request", (request) => seen.requests.push(`${request.method()} ${request.url()}`));
+    // What the policy refuses is not sent, and not counted.
+    page.on("requestfailed", (request) => {
+        if (request.failure().errorText === "csp") seen.requests = seen.requests.filter((one) => !one.endsWith(request.url()));
+    });
     await page.setJavaScriptEnabled(scripts);
     await page.setViewport({ width, height, deviceScaleFactor: 1, isMobile: width < 600, hasTouch: width < 600 });
     await page.emulateMediaFeatures([
