@@ -147,7 +147,7 @@ class Job:
     def acknowledge(
         self, known: KnownIncident, by: str, note: str = "", *, self_declared: bool = True
     ) -> None:
-        """Takes an incident on. Raises ConfigurationError as `close` does."""
+        """Takes an incident on. Raises Conflict when a run, or somebody else, came between."""
         now = self.clock()
         self._amend(known, lambda one: acknowledged(one, by, now, note, self_declared=self_declared))
 
@@ -160,7 +160,7 @@ class Job:
         *,
         self_declared: bool = True,
     ) -> None:
-        """Closes an incident. Raises ConfigurationError when it is not its key's newest, and so takes no alerts."""
+        """Closes an incident, also one that another has followed. Raises Conflict as `acknowledge` does."""
         now = self.clock()
         self._amend(
             known, lambda one: closed(one, classification, by, now, note, self_declared=self_declared)
@@ -269,15 +269,11 @@ class Job:
     def _amend(self, known: KnownIncident, amended: Callable[[Incident], Incident]) -> None:
         now = self.clock()
         index = Index(self.table, known.rule, f"amended {now.isoformat()} {uuid4().hex[:12]}")
-        newest = index.recall(known.key).incident
-        if newest is None or newest.id != known.incident.id:
-            raise ConfigurationError(
-                f"{known.incident.id} takes no more alerts: a later incident has followed it"
-            )
         index.amend(
             known.key,
             amended,
             lambda incident, commit: amended_for(self.settings.destinations, incident, commit, now),
+            known.incident.number,
         )
 
     def _leads(self, links: Links, verdict: Verdict, found: Matches) -> Leads:

@@ -260,18 +260,25 @@ class Index:
         key: Key,
         amended: Callable[[Incident], Incident],
         telling: Callable[[Incident, int], Sequence[Delivery]] = lambda *_: (),
+        number: int | None = None,
     ) -> None:
-        """Writes the key's newest incident as somebody has amended it, with the messages that say so.
+        """Writes an incident of a key as somebody has amended it, with the messages that say so: the newest, or the one
+        of that number.
 
         Raises Conflict, as `commit` does.
         """
-        memory = self.recall(key)
-        if memory.incident is None:
+        memory = self.recall(key)  # before the incident is read, for its head is the lock of them all
+        kept = memory.incident if number is None else self._numbered(key, number)
+        if kept is None:
             return
-        incident = amended(memory.incident)
-        memory = replace(memory, commits=memory.commits + 1, writer=self.writer, incident=incident)
+        incident = amended(kept)
+        memory = replace(memory, commits=memory.commits + 1, writer=self.writer)
         told = map(queue, telling(incident, memory.commits))
         self._table.write(self._partition, [_head(memory), *_incident(memory.key, incident), *told])
+
+    def _numbered(self, key: Key, number: int) -> Incident | None:
+        entity = self._table.get(self._partition, f"{_prefix(key)}i|{number:06}")
+        return _INCIDENT.validate_json(joined(entity.values)) if entity else None
 
     def purge(self, before: datetime, limit: int = PURGED_PER_RUN) -> int:
         """Removes the marks of days that end before the moment, at most `limit` rows; returns how many.
