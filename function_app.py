@@ -71,6 +71,6 @@ def _answered(req: func.HttpRequest, door: Literal["entra", "key", "link"]) -> f
     from detection.web.exchange import request  # noqa: PLC0415  # not for the timers: every hour is a cold start
     from detection.web.respond import respond  # noqa: PLC0415  # as above
 
-    asked = request(req.method, req.url, req.headers, req.get_body(), door)
+    asked = request(req.method, req.url, req.headers, req.get_body(), door, signs_in=SIGNED_IN)
     answer = respond(asked, job(), clock())
     return func.HttpResponse(answer.body, status_code=answer.status, headers=dict(answer.headers))

@@ -13,6 +13,7 @@ from detection.incidents.index import Index
 from detection.incidents.table import MemoryTable, Table
 from detection.job import Job, render_for
 from detection.matches import Matches
+from detection.rule import Rule
 from detection.settings import settings_from
 from detection.tell import Overtaken, Teller, Terms
 from detection.web.exchange import Door, Response, request
@@ -35,19 +36,19 @@ class World:
     environment: Mapping[str, str] = field(default_factory=dict)
     table: Table = field(default_factory=MemoryTable)
     now: datetime = START + HOUR
+    rule: Rule = RULE
 
     @property
     def job(self) -> Job:
         settings = settings_from({"PAGE_URL": API, **self.environment})
-        return Job(settings, [RULE], self.table, lambda: self.now)
+        return Job(settings, [self.rule], self.table, lambda: self.now)
 
     def tell(self, changes: Sequence[Event], signals: Sequence[Event], now: datetime = START) -> str:
         """Tells what is new in these events at a moment; returns the id of the incident that was opened last."""
         windows = stretch(now)
+        destinations = self.job.settings.destinations if self.rule.on_call.mode == "page" else ()
         found = Matches(RULE, windows, Logs(Events(changes), Events(signals)), chains(changes, signals))
-        teller = Teller(
-            Index(self.table, RULE.folder, "run"), Terms(render_for(self.job.settings.destinations))
-        )
+        teller = Teller(Index(self.table, RULE.folder, "run"), Terms(render_for(destinations)))
         try:
             teller.tell(found)
         except Overtaken as overtaken:  # by somebody who has amended an incident; what was read is read again

@@ -199,6 +199,20 @@ def test_deliveries_say_what_waits_what_was_given_up_and_what_was_sent() -> None
     assert "sent picky nothing waits" in text
 
 
+def test_rule_that_only_observes_is_said_to_page_nobody() -> None:
+    world = World({"WEBHOOKS": '[{"name": "calm", "url": "https://calm.example/"}]'})
+    world.rule = RULE.model_copy(update={"on_call": RULE.on_call.model_copy(update={"mode": "observe"})})
+    name = world.incident()
+    assert "it pages nobody" in read(world.get(f"incidents/{name}")).text
+
+
+def test_page_leads_to_the_portal_where_the_workspace_is_known() -> None:
+    workspace = "/subscriptions/s/resourceGroups/g/providers/Microsoft.OperationalInsights/workspaces/w"
+    world = World({"LOG_ANALYTICS_RESOURCE_ID": workspace})
+    page = read(world.get(f"incidents/{world.incident()}"))
+    assert len([one for one in page.all("a") if one["href"].startswith("https://portal.azure.com/")]) == 1
+
+
 # ------------------------------------------------------------------------------------------------------------ the list
 
 
@@ -272,6 +286,14 @@ def test_link_shows_its_incident_and_nothing_to_act_with(world: World) -> None:
     assert "created an API key" in page.text
     assert [tag for tag, _ in page.elements if tag in {"form", "button", "input", "textarea"}] == []
     assert [one["href"] for one in page.all("a")] == ["#main"]
+
+
+@pytest.mark.parametrize("signs_in", [True, False])
+def test_link_leads_on_to_act_where_people_can_sign_in(world: World, signs_in: bool) -> None:
+    name = world.incident()
+    asked = request("GET", look(world, name), HTML, b"", "link", signs_in=signs_in)
+    page = read(respond(asked, world.job, world.now))
+    assert (f"../incidents/{name}" in [one["href"] for one in page.all("a")]) is signs_in
 
 
 def test_link_shows_it_as_json_too(world: World) -> None:

@@ -17,17 +17,21 @@ PRINCIPAL = ("x-ms-client-principal-name", "x-ms-client-principal-id")
 
 @dataclass(frozen=True, slots=True)
 class Visitor:
-    """Who asks: the name that App Service gives, or none; and the key that they have in the address, if any."""
+    """Who asks: the name that App Service gives, or none; the key that they have in the address, if any.
+
+    One who only looks may sign in to act, where App Service signs people in.
+    """
 
     name: str = ""
     code: str = ""
     acts: bool = True
+    signs_in: bool = False
 
 
 def visitor(request: Request) -> Visitor:
     """Who asks. Raises Refused."""
     if request.door == "link":
-        return Visitor(acts=False)
+        return Visitor(acts=False, signs_in=request.signs_in)
     if request.door == "key":
         return Visitor(code=request.query.get("code", ""))
     name = next(filter(None, (request.headers.get(one, "").strip() for one in PRINCIPAL)), "")

@@ -39,13 +39,14 @@ class Refused(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """What was asked. Names of headers are in lower case."""
+    """What was asked. Names of headers are in lower case. `signs_in` says that App Service does, where somebody asks it to."""
 
     method: str
     url: str
     headers: Mapping[str, str]
     body: bytes
     door: Door
+    signs_in: bool = False
 
     @property
     def path(self) -> str:
@@ -93,9 +94,12 @@ class Response:
     headers: Mapping[str, str] = field(default_factory=dict)
 
 
-def request(method: str, url: str, headers: Mapping[str, str], body: bytes, door: Door) -> Request:
+def request(  # a server has as many things to say
+    method: str, url: str, headers: Mapping[str, str], body: bytes, door: Door, *, signs_in: bool = False
+) -> Request:
     """What was asked, from what a server has."""
-    return Request(method.upper(), url, {name.lower(): value for name, value in headers.items()}, body, door)
+    lower = {name.lower(): value for name, value in headers.items()}
+    return Request(method.upper(), url, lower, body, door, signs_in)
 
 
 def origin_of(url: str) -> str:

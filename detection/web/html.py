@@ -16,12 +16,14 @@ from markupsafe import Markup
 from detection.incidents.outbox import Dead
 from detection.job import Job, KnownIncident
 from detection.messages.facts import FIRST_STEPS
+from detection.messages.leads import portal_link
 from detection.messages.text import inert, many
+from detection.rule import Rule
 from detection.timestamps import iso
 from detection.web.access import Visitor
 from detection.web.exchange import Door, Response, with_query
 from detection.web.listing import SEVERITIES_SHOWN, STATUSES, Listing
-from detection.web.story import Story, span, story
+from detection.web.story import Story, span, story, windows_of
 from detection.web.timeline import HEIGHT, LINE, series, timeline
 
 PAGES = Path(__file__).with_name("pages")
@@ -87,10 +89,11 @@ def incident_page(job: Job, known: KnownIncident, who: Visitor, form: str, now: 
         drawings={name: timeline(told, rule, width) for name, width in WIDTHS.items()},
         slots=slots,
         earlier=earlier,
-        told=deliveries(job, known, told),
+        told=deliveries(job, known, rule, told),
         steps=rule.on_call.runbook[:FIRST_STEPS],
         runbook=rule.on_call.runbook_url,
         silences=SILENCES,
+        portal=_portal(job, known, rule),
         judgements=JUDGEMENTS,
         form=form,
         act=lambda verb: with_query(f"{known.incident.id}/{verb}", code=who.code),
@@ -105,7 +108,7 @@ def failure_page(status: int, reason: str, door: Door) -> Response:
     return _page("failure.html", None, status, reason=reason, who=Visitor(acts=door != "link"))
 
 
-def deliveries(job: Job, known: KnownIncident, told: Story) -> list[Told]:
+def deliveries(job: Job, known: KnownIncident, rule: Rule, told: Story) -> list[Told]:
     """What is known of the messages: those that wait, those that were given up, and that of the others nothing waits."""
     found = job.deliveries(known.incident.id)
     rows: list[Told] = []
@@ -115,10 +118,25 @@ def deliveries(job: Job, known: KnownIncident, told: Story) -> list[Told]:
         else:
             tried = f"tried {many(one.delivery.attempt, 'time')}, next" if one.delivery.attempt else "due"
             rows.append(Told(one.delivery.destination, "waiting", f"{tried} {iso(one.delivery.due)}"))
-    quiet = {one.name for one in job.settings.destinations if one.takes(told.severity)}
+    paged = job.settings.destinations if rule.on_call.mode == "page" else ()
+    quiet = {one.name for one in paged if one.takes(told.severity)}
     quiet -= {row.destination for row in rows}
     rows += [Told(name, "sent", "nothing waits: sent, by itself or in a digest") for name in sorted(quiet)]
     return sorted(rows, key=lambda row: (row.state != "dead", row.state != "waiting", row.destination))
+
+
+def _portal(job: Job, known: KnownIncident, rule: Rule) -> str | None:
+    """The portal, with the query of the newest alert, where the settings name the workspace."""
+    settings = job.settings
+    if not known.alerts or not settings.LOG_ANALYTICS_RESOURCE_ID:
+        return None
+    return portal_link(
+        settings.LOG_ANALYTICS_RESOURCE_ID,
+        settings.LOG_ANALYTICS_ENDPOINT,
+        rule,
+        windows_of(known.alerts[-1]),
+        inline=settings.PARSERS == "inline",
+    )
 
 
 def _page(name: str, now: datetime | None, status: int = 200, **values: object) -> Response:

@@ -10,7 +10,7 @@ from datetime import datetime, timedelta
 from itertools import chain
 from operator import add
 
-from detection.incidents.alert import Alert, AlertWindows, Stretch
+from detection.incidents.alert import Alert, Stretch
 from detection.incidents.evidence import PAIRS, QUARTER, Histogram
 from detection.job import KnownIncident
 from detection.kql import bounds, queries, with_bounds
@@ -109,7 +109,7 @@ def quarters(histograms: Iterable[Histogram], joined: Callable[[int, int], int])
 
 def kql(alert: Alert, rule: Rule) -> dict[str, str]:
     """The queries that found an alert, to paste into the portal."""
-    texts, stretch = queries(rule), bounds(_windows(alert.windows, moment(alert.at)))
+    texts, stretch = queries(rule), bounds(windows_of(alert))
     return {side: with_bounds(texts[side], stretch) for side in rule.sequence.sides}
 
 
@@ -178,8 +178,11 @@ def _flat(value: object) -> str:
     return "" if value is None else str(value)
 
 
-def _windows(read: AlertWindows, now: datetime) -> Windows:
-    return Windows(now, _window(read.changes), _window(read.signals), _window(read.gap) if read.gap else None)
+def windows_of(alert: Alert) -> Windows:
+    """What the run read that made an alert."""
+    read = alert.windows
+    gap = _window(read.gap) if read.gap else None
+    return Windows(moment(alert.at), _window(read.changes), _window(read.signals), gap)
 
 
 def _window(stretch: Stretch) -> Window:
