@@ -23,7 +23,9 @@ class Record:
     """What a complete run saw and did.
 
     `previous` is the watermark that it began with: the lag is `windows.now` less it. `told` counts the alerts, of which
-    the first are named; `storm` says that a digest told them. `seconds` passed up to its last write.
+    the first are named; `storm` says that a digest told them. `silenced` counts the new pairs that page nobody by the
+    silence or exclusion that took them; `told_before` those that were told or silenced earlier. In the mode `observe`
+    incidents are kept, and nobody is paged. `seconds` passed up to its last write.
     """
 
     rule: str
@@ -42,6 +44,8 @@ class Record:
     alerts: Sequence[str]
     storm: bool
     seconds: float
+    silenced: Mapping[str, int] = field(default_factory=dict)
+    mode: Literal["page", "observe"] = "page"
     outcome: Literal["complete"] = "complete"
 
 
@@ -75,10 +79,11 @@ class Seen:
     restamped: int = 0
     too_late: int = 0
     waiting: int = 0
+    below_minimum: int = 0
     health: Mapping[str, Health] = field(default_factory=dict)
     rejected: Mapping[str, Rejected] = field(default_factory=dict)
 
-    def add(self, logs: Logs, chains: Sequence[Chain]) -> None:
+    def add(self, logs: Logs, chains: Sequence[Chain], undecided: int = 0) -> None:
         """Counts the next slice. The first has all changes and what is said of the whole; its followers have changes again."""
         first = not self.slices
         self.slices += 1
@@ -89,13 +94,14 @@ class Seen:
             self.changes, self.health, self.rejected = len(logs.changes.inside), logs.health, logs.rejected
         self.signals += len(logs.signals.inside)
         self.chains += len(chains)
+        self.below_minimum += undecided
         self.pairs += sum(chain.count() for chain in chains)
         self.restamped += count_restamped(logs, self.rule, self.windows)
 
     @property
     def held_back(self) -> HeldBack:
         """What is not told, and why."""
-        return HeldBack(self.restamped, self.too_late, self.waiting)
+        return HeldBack(self.restamped, self.too_late, self.waiting, self.below_minimum)
 
 
 RECORD: TypeAdapter[Record | Failure] = TypeAdapter(Annotated[Record | Failure, Discriminator("outcome")])

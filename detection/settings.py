@@ -146,6 +146,10 @@ class Settings(BaseModel):
     LOG_ANALYTICS_WORKSPACE_ID: Listed = Field(
         (), description="Workspace to read, its id (several: comma-separated)."
     )
+    LOG_ANALYTICS_RESOURCE_ID: Annotated[str, Field(pattern=r"^(/subscriptions/[\w.()/-]+)?$")] = Field(
+        "",
+        description="Resource id of the workspace, for links from messages into the portal; no links if empty.",
+    )
     LOG_ANALYTICS_ENDPOINT: Annotated[str, AfterValidator(_address)] = Field(
         "https://api.loganalytics.io",
         description="Query API; `https://api.loganalytics.us` and `https://api.loganalytics.azure.cn` choose the sovereign "

@@ -15,6 +15,9 @@ param subnetId string
 param instanceMemoryMB int
 param maximumInstanceCount int
 
+@description('Workspace that messages link to.')
+param workspaceResourceId string
+
 @description('Workspaces to read, by the ids of the query API.')
 param workspaceCustomerIds array
 
@@ -118,6 +121,7 @@ resource app 'Microsoft.Web/sites@2025-03-01' = {
 
       // the job's own: docs/settings.md
       LOG_ANALYTICS_WORKSPACE_ID: join(workspaceCustomerIds, ',')
+      LOG_ANALYTICS_RESOURCE_ID: workspaceResourceId
       LOG_ANALYTICS_ENDPOINT: queryEndpoint
       PARSERS: parsers
       ALLOWED_LATENESS: allowedLateness

@@ -234,6 +234,7 @@ module app 'app.bicep' = {
     subnetId: privateNetwork ? network!.outputs.appSubnetId : ''
     instanceMemoryMB: instanceMemoryMB
     maximumInstanceCount: maximumInstanceCount
+    workspaceResourceId: workspaceResourceId
     workspaceCustomerIds: [for (id, i) in workspaceIds: readers[i].outputs.customerId]
     queryEndpoint: queryEndpoints[environment().name]
     parsers: parsers

@@ -1,13 +1,27 @@
 """What there is to tell of made-up alerts, for the tests of messages."""
 
 from datetime import datetime
+from uuid import UUID
 
 from detection.incidents.batch import Share
 from detection.incidents.grouping import Incident, Memory, group
 from detection.messages.digest import Digest, digest
+from detection.messages.leads import Leads, portal_link
 from detection.messages.telling import Telling, telling
-from detection.rule import Severity
+from detection.rule import Rule, Severity
 from tests.builders import ALICE, HOUR, RULE, START, TICK, account, chains, change, signal, stretch
+
+# As a run in the cloud has them.
+LINKS = Leads(
+    page="https://func.example/api/look/in_1?until=1&signature=2",
+    portal=portal_link(
+        f"/subscriptions/{UUID(int=0)}/resourceGroups/logs/providers/Microsoft.OperationalInsights/workspaces/security",
+        "https://api.loganalytics.io",
+        RULE,
+        stretch(),
+        inline=True,
+    ),
+)
 
 
 def told(
@@ -17,6 +31,8 @@ def told(
     ip: str = "203.0.113.7",
     model: str = "gpt-4o-2024-08-06",
     incident: Incident | None = None,
+    links: Leads = LINKS,
+    rule: Rule = RULE,
 ) -> Telling:
     """An alert of one change and so many signals after it, told of an actor who may have an incident already."""
     found = chains(
@@ -25,7 +41,7 @@ def told(
     )
     verdict = group(found, Memory(account(actor), incident=incident), RULE, stretch())
     assert verdict is not None
-    return telling(verdict, RULE, stretch(), [])
+    return telling(verdict, rule, stretch(), links)
 
 
 def known(opened: datetime) -> Incident:
