@@ -14,6 +14,7 @@ from detection.events import Health, Rejected
 from detection.replay import Beside, Comparison, moments
 from detection.rule import Rule, load_rule
 from detection.settings import Settings, settings_from
+from detection.silences import Silence
 from detection.sources.past import Archive, Range
 from detection.tell import Terms
 from detection.window import windows
@@ -30,7 +31,7 @@ class Plan:
     published: Rule | None
     settings: Settings
     at: Sequence[datetime]
-    overridden: Sequence[str]
+    overridden: Mapping[str, str]
 
     @property
     def terms(self) -> Terms:
@@ -63,7 +64,7 @@ class Backtest:
     first: datetime
     last: datetime
     settings: Mapping[str, str]
-    overridden: Sequence[str]
+    overridden: Mapping[str, str]
     read: Mapping[str, int]
     health: Mapping[str, Health]
     rejected: Mapping[str, Rejected]
@@ -87,21 +88,21 @@ def planned(
         load_rule(published.rule) if published else None,
         settings,
         moments(begin, end, chosen.query_frequency),
-        [*given.settings, *(".".join(path) for path in given.rule)],
+        {**given.settings, **{".".join(path): str(value) for path, value in given.rule.items()}},
     )
 
 
-def backtested(plan: Plan, archive: Archive, watch: Watch) -> Backtest:
-    """The result of a plan over logs of the past. Raises what Source.read raises."""
+def backtested(plan: Plan, archive: Archive, silences: Sequence[Silence], watch: Watch) -> Backtest:
+    """The result of a plan over logs of the past, and what each silence would remove. Raises what Source.read raises."""
     past = archive.read(plan.rule, plan.runs(plan.rule))
     beside = None
     if plan.published:
         beside = Beside(plan.published, archive.read(plan.published, plan.runs(plan.published)))
     figures = Simulation(plan.rule, past, plan.at, plan.terms, watch).figures("the runs", beside)
-    without = {
-        one.without: Simulation(one.rule, past, plan.at, one.terms, watch).figures(f"without {one.without}")
-        for one in what_ifs(plan.rule, plan.terms, figures)
-    }
+    tried = [
+        (one, Simulation(one.rule, past, plan.at, one.terms, watch).figures(one.what))
+        for one in what_ifs(plan.rule, plan.terms, figures, silences)
+    ]
     return Backtest(
         rule=plan.rule.folder,
         name=plan.rule.name,
@@ -115,7 +116,7 @@ def backtested(plan: Plan, archive: Archive, watch: Watch) -> Backtest:
         figures=figures,
         published_rule=plan.published.folder if plan.published else None,
         published=beside.comparison() if beside else None,
-        removed=[removed(name, one, figures) for name, one in without.items()],
+        removed=[removed(one, told, figures) for one, told in tried],
     )
 
 
@@ -127,7 +128,9 @@ def _settings(plan: Plan) -> dict[str, str]:
         "within": rule.sequence.within,
         "queryFrequency": rule.query_frequency,
         "groupingConfiguration.lookbackDuration": rule.grouping.lookback_duration,
-        "severity": rule.severity,
+        "minimum": ", ".join(f"{kind}: {least}" for kind, least in rule.sequence.minimum.items()) or "none",
+        "exclusions": ", ".join(one.name for one in rule.exclusions) or "none",
+        "on_call.mode": rule.on_call.mode,
         "ALLOWED_LATENESS": lateness,
         "MAX_CATCH_UP": settings.MAX_CATCH_UP,
         "STORM_ALERTS": settings.STORM_ALERTS,

@@ -2,7 +2,7 @@
 
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import astuple, dataclass, field
 from datetime import date
 from itertools import accumulate
 from typing import Literal
@@ -46,7 +46,10 @@ class Day:
 
 @dataclass(frozen=True, slots=True)
 class Figures:
-    """What a series of runs told. `held_back` is the most that any one of them held back: many see the same row."""
+    """What a series of runs told. `silenced` counts the pairs that each exclusion took, by its name.
+
+    `held_back` is the most that any one of them held back: many see the same row.
+    """
 
     runs: int
     alerts: int
@@ -55,7 +58,9 @@ class Figures:
     messages: int
     digests: int
     held_back: HeldBack
+    silenced: Mapping[str, int]
     days: Sequence[Day]
+    severities: Shares
     actors: Shares
     changes: Shares
     signals: Shares
@@ -77,19 +82,18 @@ class Tally:
     actors: defaultdict[str, Counter[str]] = field(default_factory=lambda: defaultdict(Counter))
     changes: defaultdict[str, Counter[str]] = field(default_factory=lambda: defaultdict(Counter))
     signals: defaultdict[str, Counter[str]] = field(default_factory=lambda: defaultdict(Counter))
+    severities: defaultdict[str, Counter[str]] = field(default_factory=lambda: defaultdict(Counter))
+    silenced: Counter[str] = field(default_factory=Counter)
     held_back: HeldBack = field(default_factory=lambda: HeldBack(0, 0, 0))
 
     def add(self, one: Replayed, messages: int, digests: int) -> None:
         """The next run, and how many messages came of it, digests among them."""
         day = self.days[one.record.windows.now.date()]
-        held, most = one.record.held_back, self.held_back
         self.runs += 1
         self.digests += digests
-        self.held_back = HeldBack(
-            max(most.restamped, held.restamped),
-            max(most.too_late, held.too_late),
-            max(most.waiting, held.waiting),
-        )
+        self.silenced.update(one.record.silenced)
+        held, most = astuple(one.record.held_back), astuple(self.held_back)
+        self.held_back = HeldBack(*map(max, held, most))
         day.update(runs=1, messages=messages)
         for verdict in one.told:
             if verdict.alert:
@@ -109,7 +113,9 @@ class Tally:
             messages=sum(day.messages for day in days),
             digests=self.digests,
             held_back=self.held_back,
+            silenced=dict(self.silenced),
             days=days,
+            severities=_shares(self.severities),
             actors=_shares(self.actors),
             changes=_shares(self.changes),
             signals=_shares(self.signals),
@@ -119,6 +125,7 @@ class Tally:
         pairs = alert.counts.pairs
         day.update(alerts=1, pairs=pairs, opened=int(alert.action == "opened"))
         self.actors[alert.actor].update(alerts=1, pairs=pairs)
+        self.severities[alert.severity].update(alerts=1, pairs=pairs)
         for kinds, counts, by_kind in (
             (alert.change_kinds, self.changes, _pairs_by(told, "change")),
             (alert.signal_kinds, self.signals, _pairs_by(told, "signal")),

@@ -57,7 +57,9 @@ class Simulation:
     def figures(self, what: str, beside: Beside | None = None) -> Figures:
         """What the runs tell. Raises what Source.read raises."""
         tally, oncall = Tally(), OnCall()
-        terms = replace(self.terms, render=oncall.alert, digest=oncall.digest)
+        terms = replace(self.terms, storm=None)  # as a rule has them that only observes
+        if self.rule.on_call.mode == "page":
+            terms = replace(self.terms, render=oncall.alert, digest=oncall.digest)
         runs = replay(self.rule, self.source, self.at, MemoryTable(), terms)
         for one in self.watch(runs, len(self.at), what):
             tally.add(one, *oncall.told())

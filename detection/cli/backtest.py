@@ -12,6 +12,7 @@ import typer
 from detection.backtest.backtest import Plan, backtested, planned
 from detection.backtest.page import page
 from detection.cli.backtest_tables import tables
+from detection.cli.environment import job
 from detection.cli.options import ReportFormat, RuleName, time_option
 from detection.cli.output import json_line, progress, say, say_loaded, say_rejected
 from detection.errors import ConfigurationError
@@ -46,6 +47,10 @@ def backtest(
             "--set", metavar="KEY=VALUE", help="A setting or a key of rule.yaml otherwise; may be repeated."
         ),
     ] = None,
+    silences: Annotated[
+        bool,
+        typer.Option("--silences", help="Say what each silence of INCIDENT_STORAGE would remove, too."),
+    ] = False,
     report: Annotated[
         Path | None,
         typer.Option("--report", metavar="FILE.html", help="Write the report with pictures there."),
@@ -54,6 +59,7 @@ def backtest(
 ) -> None:
     """Try a rule on the past: hourly runs over logs that are read once. Never posts anything, keeps nothing."""
     plan = planned(rule or default_rule(), begin, end, sets or [], os.environ)
+    known = list(job().index(plan.rule).silences()) if silences else []
     with _archive(plan, logs, workspace) as archive, progress() as bar:
         reading = bar.add_task("reading the logs", total=None)
 
@@ -61,7 +67,7 @@ def backtest(
             bar.update(reading, visible=False)
             return bar.track(runs, total=number, description=what)
 
-        result = backtested(plan, archive, watch)
+        result = backtested(plan, archive, known, watch)
     say_rejected(result.rejected)
     if report:
         _write(report, page(result, plan.rule))

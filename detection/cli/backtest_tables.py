@@ -45,7 +45,16 @@ def _facts(result: Backtest) -> list[str]:
     busiest = [f"{many(day.messages, 'message')} on {day.day:%d %b}" for day in figures.busiest]
     facts = [
         ("rule", f"{inert(result.rule)}, {iso(result.first)} to {iso(result.last)}"),
-        *([("set otherwise", ", ".join(map(inert, result.overridden)))] if result.overridden else []),
+        *(
+            [
+                (
+                    "set otherwise",
+                    ", ".join(inert(f"{key}={value}") for key, value in result.overridden.items()),
+                )
+            ]
+            if result.overridden
+            else []
+        ),
         *(
             (f"read, {side}", f"{one.rows:,} rows, {one.named:,} naming an actor; {result.read[side]:,} held")
             for side, one in result.health.items()

@@ -67,20 +67,18 @@ class Past:
         rejected: Mapping[str, Rejected],
     ) -> None:
         self.health, self.rejected = health, rejected
-        self._changes, self._signals = (
-            _by_actor(arrivals[name], rule.sequence.sides[name]) for name in ("changes", "signals")
-        )
+        sides = rule.sequence.sides
+        self._changes = _Stamped.of(_ordered(arrivals["changes"], sides["changes"]))
+        self._signals = _by_actor(_ordered(arrivals["signals"], sides["signals"]))
 
     def read(self, rule: Rule, windows: Windows) -> Logs:
         """Both sides at `windows.now`."""
         after, now = bounds(windows), windows.now
         once = rule.sequence.duplicates == "once"
-        changes, signals = list[Event](), list[Event]()
-        for actor, his in self._changes.items():
-            found = list(his.seen(after["changes_after"], now))
-            changes += found
-            if found and actor in self._signals:  # the semi-join
-                signals += self._signals[actor].seen(after["signals_after"], now)
+        changes = list(self._changes.seen(after["changes_after"], now))
+        actors = dict.fromkeys(event.actor for event in changes)
+        theirs = [self._signals[actor] for actor in actors if actor in self._signals]  # the semi-join
+        signals = [event for one in theirs for event in one.seen(after["signals_after"], now)]
         return Logs(
             placed(changes, windows.changes, once=once),
             placed(signals, windows.signals, once=once),
@@ -88,8 +86,16 @@ class Past:
 
     def size(self) -> Mapping[str, int]:
         """How many rows of each side are held."""
-        sides = {"changes": self._changes, "signals": self._signals}
-        return {name: sum(len(one.events) for one in side.values()) for name, side in sides.items()}
+        signals = sum(len(one.events) for one in self._signals.values())
+        return {"changes": len(self._changes.events), "signals": signals}
+
+
+class _Arrived(NamedTuple):
+    """An event, when it was stamped, and from when on it could be read."""
+
+    stamp: datetime
+    arrived: datetime
+    event: Event
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,11 +108,11 @@ class _Stamped:
     soonest: Sequence[datetime]
 
     @classmethod
-    def of(cls, stamped: Iterable[tuple[datetime, datetime, Event]]) -> "_Stamped":
-        """Events with their stamps and arrivals, in order."""
-        stamps, arrived, events = zip(*stamped, strict=True)
+    def of(cls, ordered: Sequence[_Arrived]) -> "_Stamped":
+        """Events in that order."""
+        arrived = [one.arrived for one in ordered]
         soonest = list(accumulate(reversed(arrived), min))[::-1]
-        return cls(events, stamps, arrived, soonest)
+        return cls([one.event for one in ordered], [one.stamp for one in ordered], arrived, soonest)
 
     def seen(self, after: datetime, now: datetime) -> Iterator[Event]:
         """What is stamped after the one moment and had arrived by the other."""
@@ -114,9 +120,16 @@ class _Stamped:
         return (self.events[at] for at in range(first, last) if self.arrived[at] <= now)
 
 
+def _by_actor(ordered: Sequence[_Arrived]) -> dict[str, _Stamped]:
+    by_actor: dict[str, list[_Arrived]] = defaultdict(list)
+    for one in ordered:
+        by_actor[one.event.actor].append(one)
+    return {actor: _Stamped.of(some) for actor, some in by_actor.items()}
+
+
 @uncollected()
-def _by_actor(arrivals: Iterable[Arrival], side: Side) -> dict[str, _Stamped]:
-    """The rows as events, actor by actor."""
+def _ordered(arrivals: Iterable[Arrival], side: Side) -> list[_Arrived]:
+    """The rows as events, in the order of their stamps; an engine promises none."""
     shared = _Shared()
     arrived: list[datetime] = []
     rows: list[Row] = []
@@ -124,14 +137,8 @@ def _by_actor(arrivals: Iterable[Arrival], side: Side) -> dict[str, _Stamped]:
         arrived.append(at)
         rows.append(shared.row(row))
     stamps = map(datetime.fromisoformat, map(itemgetter(side.at(side.stamped)), rows))
-    ordered = sorted(
-        zip(stamps, arrived, events_of(rows, side), strict=True),
-        key=lambda one: (one[0], one[1], one[2].id),  # an engine promises no order
-    )
-    by_actor: dict[str, list[tuple[datetime, datetime, Event]]] = defaultdict(list)
-    for one in ordered:
-        by_actor[one[2].actor].append(one)
-    return {actor: _Stamped.of(some) for actor, some in by_actor.items()}
+    found = map(_Arrived, stamps, arrived, events_of(rows, side))
+    return sorted(found, key=lambda one: (one.stamp, one.arrived, one.event.id))
 
 
 @dataclass(slots=True)
