@@ -6,6 +6,7 @@ from dataclasses import dataclass
 WIDTH, HEIGHT = 440, 150  # of a chart by day, in its own units
 LEFT, BOTTOM, TOP = 44, 18, 8  # room for the numbers at the lines, for the days, and above the highest bar
 LABELS = 6  # days that are named
+EDGE = 18  # half of what a day's name takes
 LINES = 4  # at most, above the ground line
 
 
@@ -42,8 +43,9 @@ class Chart:
 
 def by_day(values: Sequence[tuple[str, int]], unit: str) -> Chart:
     """A bar for each day; `unit` is what is counted, in the plural."""
-    step = _step(max((value for _, value in values), default=0))
-    top = max(step, *(-(-value // step) * step for _, value in values)) if values else step
+    most = max((value for _, value in values), default=0)
+    step = _step(most)
+    top = max(1, -(-most // step)) * step
     room, scale = (WIDTH - LEFT) / max(1, len(values)), (HEIGHT - TOP - BOTTOM) / top
     ground = HEIGHT - BOTTOM
     bars = [
@@ -56,11 +58,11 @@ def by_day(values: Sequence[tuple[str, int]], unit: str) -> Chart:
         )
         for at, (day, value) in enumerate(values)
     ]
-    every = -(-len(values) // LABELS)
+    every = max(1, -(-len(values) // LABELS))
     labels = [
         Mark(round(LEFT + (at + 0.5) * room, 2), day[5:])
         for at, (day, _) in enumerate(values)
-        if at % max(1, every) == 0
+        if at % every == 0 and LEFT + (at + 0.5) * room < WIDTH - EDGE
     ]
     lines = [Mark(round(ground - value * scale, 2), _short(value)) for value in range(0, top + 1, step)]
     return Chart(bars, lines, labels)

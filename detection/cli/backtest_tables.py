@@ -35,9 +35,10 @@ def tables(result: Backtest, rule: Rule) -> None:
             console.print(_shares(name, shares, side))
     if result.removed:
         removed = [
-            (one.by, f"{one.messages:+,}", f"{one.alerts:+,}", f"{one.pairs:+,}") for one in result.removed
+            (one.by if one.stands else f"{one.by} (if it stood)", one.messages, one.alerts, one.pairs)
+            for one in result.removed
         ]
-        console.print(_table("without", ("messages", "alerts", "pairs"), removed))
+        console.print(_table("removed by", ("messages", "alerts", "pairs"), removed))
 
 
 def _facts(result: Backtest) -> list[str]:

@@ -6,6 +6,7 @@ from typing import Any
 
 from pydantic import TypeAdapter
 
+from detection.backtest.backtest import Backtest
 from detection.incidents.alert import Alert
 from detection.job import KnownIncident
 from detection.kql import queries
@@ -63,6 +64,7 @@ def _described(rules: list[Rule]) -> Iterator[tuple[str, str, Schema]]:
         _line("detection.delivery", _written(FailedDelivery)),
     )
     yield "incident", "The object of `incidents show ID --format json`", _closed(_written(KnownIncident))
+    yield "backtest", "The object of `backtest --format json`", _closed(_written(Backtest))
     yield "query", "The object of `query --format json`", _query(load_rule(default_rule()))
 
 
