@@ -4,6 +4,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
+from functools import partial
 from importlib import import_module
 from typing import Any
 from uuid import uuid4
@@ -21,6 +22,7 @@ from detection.incidents.keys import Key, identity
 from detection.incidents.outbox import Delivery, Outbox
 from detection.incidents.standing import Standing, standing
 from detection.incidents.table import Conflict, MemoryTable, Table
+from detection.links import Links
 from detection.matches import Matches
 from detection.messages.digest import Digest, as_native, as_pagerduty, as_slack, as_teams, digest
 from detection.messages.leads import Leads, portal_link
@@ -176,6 +178,10 @@ class Job:
         for rule, one in ending:
             self.index(rule).lift(one, by, now)
 
+    def links(self) -> Links:
+        """What makes and opens the links in messages: `links().to(incident, now)` is the link, or None."""
+        return Links(self.table, self.settings.PAGE_URL)
+
     def records(self, last: int) -> list[Record | Failure]:
         """The last run records of every rule, failed runs too, the newest first."""
         found = [
@@ -247,17 +253,18 @@ class Job:
             lambda incident, commit: amended_for(self.settings.destinations, incident, commit, now),
         )
 
-    def _links(self, verdict: Verdict, found: Matches) -> Leads:  # noqa: ARG002  # the page's link is the incident's
-        settings = self.settings
-        workspace = settings.LOG_ANALYTICS_RESOURCE_ID
-        portal = workspace and portal_link(
-            workspace,
-            settings.LOG_ANALYTICS_ENDPOINT,
-            found.rule,
-            found.windows,
-            inline=settings.PARSERS == "inline",
+    def _leads(self, links: Links, verdict: Verdict, found: Matches) -> Leads:
+        """Where a message leads."""
+        settings, incident = self.settings, verdict.memory.incident
+        workspace, inline = settings.LOG_ANALYTICS_RESOURCE_ID, settings.PARSERS == "inline"
+        return Leads(
+            page=links.to(incident.id, found.windows.now) if incident else None,
+            portal=portal_link(
+                workspace, settings.LOG_ANALYTICS_ENDPOINT, found.rule, found.windows, inline=inline
+            )
+            if workspace
+            else None,
         )
-        return Leads(portal=portal or None)
 
     def _outbox(self) -> Outbox:
         return Outbox(self.table, *(rule.folder for rule in self.rules))
@@ -270,7 +277,7 @@ class Job:
         # A rule that only observes keeps its incidents, and pages nobody.
         destinations = settings.destinations if rule.on_call.mode == "page" else ()
         return Terms(
-            render=render_for(destinations, self._links),
+            render=render_for(destinations, partial(self._leads, self.links())),
             digest=digest_for(destinations, rule),
             storm=settings.STORM_ALERTS if destinations else None,
             lateness=settings.ALLOWED_LATENESS,
@@ -287,7 +294,7 @@ def standings(known: Sequence[KnownIncident]) -> list[Standing]:
 
 
 def nowhere(*_told: object) -> Leads:
-    """No links."""
+    """It leads nowhere."""
     return Leads()
 
 
@@ -310,7 +317,7 @@ def of_incident(known: KnownIncident, until: datetime, by: str, reason: str, now
     )
 
 
-def render_for(webhooks: Sequence[Webhook], links: Callable[[Verdict, Matches], Leads] = nowhere) -> Render:
+def render_for(webhooks: Sequence[Webhook], leads: Callable[[Verdict, Matches], Leads] = nowhere) -> Render:
     """Writes the messages that tell a verdict, one for each destination that takes its severity, in its format."""
 
     def render(verdict: Verdict, found: Matches) -> list[Delivery]:
@@ -318,7 +325,7 @@ def render_for(webhooks: Sequence[Webhook], links: Callable[[Verdict, Matches], 
             return []
         taking = [webhook for webhook in webhooks if webhook.takes(verdict.alert.severity)]
         now = found.windows.now
-        told = telling(verdict, found.rule, found.windows, links(verdict, found))
+        told = telling(verdict, found.rule, found.windows, leads(verdict, found))
         return [
             Delivery(
                 id=f"{verdict.alert.alert}_{webhook.name}",

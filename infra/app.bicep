@@ -32,6 +32,7 @@ param deliverSchedule string
 param webhookFormat string
 param stormAlerts int
 param floodSignals int
+param pageUrl string
 
 @description('References into the vault; empty where there is no secret.')
 param webhookUrlReference string
@@ -135,6 +136,7 @@ resource app 'Microsoft.Web/sites@2025-03-01' = {
       WEBHOOKS: webhooksReference
       STORM_ALERTS: string(stormAlerts)
       FLOOD_SIGNALS: string(floodSignals)
+      PAGE_URL: pageUrl
       HEARTBEAT_URL: heartbeatUrlReference
       AZURE_CLIENT_ID: identityClientId
       DETECT_SCHEDULE: detectSchedule

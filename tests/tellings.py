@@ -1,12 +1,11 @@
 """What there is to tell of made-up alerts, for the tests of messages."""
 
 from datetime import datetime
-from uuid import UUID
 
 from detection.incidents.batch import Share
 from detection.incidents.grouping import Incident, Memory, group
 from detection.messages.digest import Digest, digest
-from detection.messages.leads import Leads, portal_link
+from detection.messages.leads import Leads
 from detection.messages.telling import Telling, telling
 from detection.rule import Rule, Severity
 from tests.builders import ALICE, HOUR, RULE, START, TICK, account, chains, change, signal, stretch
@@ -14,13 +13,7 @@ from tests.builders import ALICE, HOUR, RULE, START, TICK, account, chains, chan
 # As a run in the cloud has them.
 LINKS = Leads(
     page="https://func.example/api/look/in_1?until=1&signature=2",
-    portal=portal_link(
-        f"/subscriptions/{UUID(int=0)}/resourceGroups/logs/providers/Microsoft.OperationalInsights/workspaces/security",
-        "https://api.loganalytics.io",
-        RULE,
-        stretch(),
-        inline=True,
-    ),
+    portal="https://portal.azure.com/#blade/Microsoft_Azure_Monitoring_Logs/LogsBlade/and/so/on",
 )
 
 

@@ -140,7 +140,7 @@ def test_every_delay_has_a_lane_and_the_first_is_for_rows_in_time_or_for_nobody(
     assert [lanes.get(0) for lanes in turns] == ([0] if most >= len(delays) else [None] * len(turns))
 
 
-BROKEN = {
+BROKEN: dict[str, list[str | None]] = {
     "TimeGenerated": ["2026-06-08T10:00:00Z", "2026-06-08T10:00:00", None, "2026-06-08T11:00:00Z"],
     "EventType": ["api_key.created"] * 4,
     "ActorSession": ['{"user": {"email": "a@example.com"}}', "{}", "{}", "null"],
