@@ -3,6 +3,7 @@
 import json
 import re
 from base64 import b64encode
+from collections.abc import Iterator
 from datetime import UTC, datetime
 from hashlib import sha256
 from html.parser import HTMLParser
@@ -20,7 +21,7 @@ from detection.silences import Silence
 from detection.sources.past_files import past_files
 from tests import raw_logs
 from tests.builders import HOUR, RULE
-from tests.query_api import query_api, tables_of
+from tests.query_api import QueryApi, error, partial, query_api, tables_of
 from tests.test_cli import Ran, run
 
 BEGIN = datetime(2026, 6, 8, tzinfo=UTC)
@@ -114,27 +115,61 @@ def test_settings_are_those_of_the_environment(logs: Path, monkeypatch: pytest.M
     assert figures(ran)["digests"] > 0
 
 
-def test_a_workspace_gives_the_same_as_an_export_of_it(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+@pytest.fixture
+def stamped(tmp_path: Path) -> Path:
+    """Two days of an export that does not say when rows arrived."""
     times = [BEGIN + number * HOUR / 3 for number in range(150)]
-    rows = [
+    sides = [
         [
             build(f"{name}{at}", f"user{at % 5}@example.com", time, arrived=time)
             for at, time in enumerate(times)
         ]
         for name, build in (("c", raw_logs.audit), ("s", raw_logs.completion))
     ]
-    raw_logs.write(tmp_path, *([{**row, "_ingested": None} for row in side] for side in rows))
-    here = backtest(tmp_path, "--format", "json").objects[0]
+    raw_logs.write(tmp_path, *([{**row, "_ingested": None} for row in side] for side in sides))
+    return tmp_path
 
-    with tables_of(tmp_path, RULE.tables) as tables, query_api(tables) as api:
+
+@pytest.fixture
+def workspace(stamped: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[QueryApi]:
+    """The same rows in a workspace."""
+    with tables_of(stamped, RULE.tables) as tables, query_api(tables) as api:
         monkeypatch.setenv("LOG_ANALYTICS_ENDPOINT", api.endpoint)
-        asked = run("backtest", "--workspace", UUID(int=1), *RUNS, "--format", "json")
+        yield api
 
-    assert asked.objects[0] == {**here, "rejected": asked.objects[0]["rejected"]}
+
+def of_workspace(*options: object) -> Ran:
+    return run("backtest", "--workspace", UUID(int=1), *RUNS, *options)
+
+
+def test_a_workspace_gives_the_same_as_an_export_of_it(stamped: Path, workspace: QueryApi) -> None:
+    here = backtest(stamped, "--format", "json").objects[0]
+    asked = of_workspace("--format", "json").objects[0]
+
+    assert asked == {**here, "rejected": asked["rejected"]}
     assert here["figures"]["pairs"] > 0
-    assert len(api.requests) <= 6  # three questions for each of two rules, and no more for 48 runs
+    assert len(workspace.requests) == 6  # three questions for each of two rules, for 48 runs
+
+
+def test_what_one_answer_of_a_workspace_cannot_hold_is_asked_for_in_halves(
+    stamped: Path, workspace: QueryApi
+) -> None:
+    workspace.amend = lambda body: partial(body) if len(body["tables"][0]["rows"]) > 40 else body
+
+    asked = of_workspace("--format", "json")
+
+    assert figures(asked) == figures(backtest(stamped, "--format", "json"))
+    assert len(workspace.requests) > 6
+
+
+def test_a_workspace_that_fails_is_told_in_a_sentence(workspace: QueryApi) -> None:
+    workspace.fault = lambda _: error(403, "InsufficientAccessError", "no access")
+
+    ran = of_workspace()
+
+    assert ran.code == 2
+    assert "Log Analytics Data Reader" in ran.err
+    assert "Traceback" not in ran.err
 
 
 # -------------------------------------------------------------------------------------- what keeps the noise down

@@ -49,7 +49,7 @@ class Folder:
     def rows(self, query: str, values: Bounds, side: Side) -> Iterator[Row]:
         """The rows that KQL returns, with the declared columns."""
         answer = self._answer(query, values, [cell(name, kind) for name, kind in side.columns.items()])
-        while chunk := answer.fetchmany(CHUNK):
+        while chunk := _fetched(answer):
             yield from chunk
 
     def health(self, query: str, values: Bounds) -> dict[str, Health]:
@@ -99,6 +99,12 @@ class Folder:
     def _first(self, query: str, values: Bounds) -> str:
         found = self._answer(f"{query}\n| sort by _file asc, _line asc\n| take 1", values, ["_file", "_line"])
         return ":".join(map(str, found.fetchone() or ()))
+
+
+def _fetched(answer: duckdb.DuckDBPyConnection) -> list[Row]:
+    """The next rows of an answer, which is found while it is fetched."""
+    with explained():
+        return answer.fetchmany(CHUNK)
 
 
 def _utc(value: datetime | None) -> datetime | None:

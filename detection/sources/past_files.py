@@ -19,6 +19,7 @@ from detection.events import Row
 from detection.kql import Bounds, bounds, queries
 from detection.rule import KqlType, Rule, Side, Table
 from detection.sources.cycles import Calendar, years_earlier
+from detection.sources.engine import explained
 from detection.sources.folder import Folder
 from detection.sources.loading import ARRIVED, Loaded, look_at
 from detection.sources.past import Arrival, Past, Range
@@ -82,15 +83,12 @@ class PastFiles:
 
     def _delays(self, runs: Range) -> list[int]:
         """By how many runs rows came late, or early."""
-        delays: set[int] = set()
-        for name in self._folder.present:
-            delays.update(
-                delay
-                for (delay,) in self._folder.connection.execute(
-                    f"SELECT DISTINCT delay FROM ({self._in_range(name, runs)})"
-                ).fetchall()
+        asked = (f"SELECT delay FROM ({self._in_range(name, runs)})" for name in self._folder.present)
+        with explained("looking for late rows"):
+            found = self._folder.connection.execute(
+                f"SELECT DISTINCT delay FROM ({' UNION ALL '.join(asked)})"
             )
-        return sorted(delays)
+            return sorted(delay for (delay,) in found.fetchall())
 
     def _see(self, runs: Range, lanes: Lanes, years: Mapping[int, int]) -> None:
         """Shows the tables' rows of the range, each in its lane; what is in none stays in the first."""
