@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from pydantic_core import to_jsonable_python
 
@@ -136,4 +136,11 @@ def _settings(plan: Plan) -> dict[str, str]:
         "STORM_ALERTS": settings.STORM_ALERTS,
         "FLOOD_SIGNALS": settings.FLOOD_SIGNALS,
     }
-    return {name: str(to_jsonable_python(value)) for name, value in chosen.items()}
+    return {name: _written(value) for name, value in chosen.items()}
+
+
+def _written(value: object) -> str:
+    """A value as the settings and rules here have it: a day is 24 hours in them."""
+    if isinstance(value, timedelta) and value <= timedelta(days=1) and not value % timedelta(hours=1):
+        return f"PT{value // timedelta(hours=1)}H"
+    return str(to_jsonable_python(value))

@@ -58,9 +58,10 @@ def backtest(
     form: Annotated[ReportFormat, typer.Option("--format", help="json: one object.")] = ReportFormat.table,
 ) -> None:
     """Try a rule on the past: hourly runs over logs that are read once. Never posts anything, keeps nothing."""
-    plan = planned(rule or default_rule(), begin, end, sets or [], os.environ)
+    environment = {**os.environ, "LOG_ANALYTICS_WORKSPACE_ID": workspace or ""}
+    plan = planned(rule or default_rule(), begin, end, sets or [], environment)
     known = list(job().index(plan.rule).silences()) if silences else []
-    with _archive(plan, logs, workspace) as archive, progress() as bar:
+    with _archive(plan, logs) as archive, progress() as bar:
         reading = bar.add_task("reading the logs", total=None)
 
         def watch(runs: Iterable[Replayed], number: int, what: str) -> Iterable[Replayed]:
@@ -78,9 +79,10 @@ def backtest(
 
 
 @contextmanager
-def _archive(plan: Plan, logs: Path | None, workspace: str | None) -> Iterator[Archive]:
+def _archive(plan: Plan, logs: Path | None) -> Iterator[Archive]:
     """Where the logs of the past come from."""
-    if (logs is None) is (workspace is None):
+    settings = plan.settings
+    if bool(logs) is bool(settings.LOG_ANALYTICS_WORKSPACE_ID):
         raise ConfigurationError("give --logs or --workspace, and not both")
     if logs:
         tables = plan.rule.tables | (plan.published.tables if plan.published else {})
@@ -88,9 +90,8 @@ def _archive(plan: Plan, logs: Path | None, workspace: str | None) -> Iterator[A
             say_loaded(files.loaded)
             yield files
         return
-    settings = plan.settings
     opened = open_log_analytics(
-        [one.strip() for one in (workspace or "").split(",")],
+        settings.LOG_ANALYTICS_WORKSPACE_ID,
         settings.LOG_ANALYTICS_ENDPOINT,
         settings.AZURE_CLIENT_ID,
         inline=settings.PARSERS == "inline",
