@@ -39,3 +39,12 @@ def detect(timer: func.TimerRequest) -> None:
 def deliver(timer: func.TimerRequest) -> None:
     """Every few minutes: messages that could not be sent are tried again."""
     job().deliver()
+
+
+@app.route("health", methods=["GET"], auth_level=func.AuthLevel.FUNCTION)
+def health(req: func.HttpRequest) -> func.HttpResponse:
+    """Whether the job can do its work: 200, or 503 when something is red. docs/check.md says what it asks, each time anew."""
+    from detection.check.health import health as answer  # noqa: PLC0415  # not for the timers
+
+    status, body = answer(os.environ, clock)
+    return func.HttpResponse(body, status_code=status, mimetype="application/json")

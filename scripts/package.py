@@ -22,6 +22,11 @@ APP = ("function_app.py", "host.json", "requirements.txt", "detection")
 LEFT_OUT = (
     "__main__.py",
     "backtest",
+    "check/canary.py",
+    "check/checks.py",
+    "check/destinations.py",
+    "check/folder.py",
+    "check/truth.yaml",
     "cli",
     "connectors/*.objects.yaml",
     "drafting",

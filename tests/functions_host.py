@@ -57,6 +57,7 @@ _PLAIN = (
     "FunctionMetadataResponse",
     "InvocationResponse",
     "RpcException",
+    "RpcHttp",
     "RpcFunctionMetadata",
     "WorkerInitResponse",
     "WorkerMetadata",
@@ -79,6 +80,15 @@ class Failure:
 
 
 @dataclass(frozen=True, slots=True)
+class Answered:
+    """What whoever asked over HTTP gets: the status, the headers, and the body."""
+
+    status: int
+    headers: dict[str, str]
+    body: bytes
+
+
+@dataclass(frozen=True, slots=True)
 class Worker:
     """A worker that has indexed an app. `module` is the app as it was imported."""
 
@@ -93,17 +103,30 @@ class Worker:
     def invoke(self, name: str, *, past_due: bool = False) -> Failure | None:
         """Runs a function as its timer does; None if it succeeded."""
         timer = json.dumps({"Schedule": {}, "ScheduleStatus": {}, "IsPastDue": past_due})
-        (binding,) = self.bindings(name)
+        return _failure(self._invoked(name, TypedData(json=timer)).result)
+
+    def get(self, name: str) -> Answered | Failure:
+        """Runs a function as a GET of its route does."""
+        (trigger, _) = self.bindings(name)
+        url = f"https://app.example/api/{trigger['route']}"
+        http = Message(method="GET", url=url, headers={}, params={}, query={}, body=TypedData(bytes=b""))
+        answer = self._invoked(name, TypedData(http=http))
+        if failure := _failure(answer.result):
+            return failure
+        sent = answer.return_value.http
+        return Answered(int(sent.status_code), sent.headers, sent.body.bytes)
+
+    def _invoked(self, name: str, data: TypedData) -> Any:  # noqa: ANN401  # a message
+        """What comes back of an invocation whose first binding gets some data."""
         request = Message(
             invocation_id="1",
             function_id=self.functions[name].function_id,
-            input_data=[ParameterBinding(name=binding["name"], data=TypedData(json=timer))],
+            input_data=[ParameterBinding(name=self.bindings(name)[0]["name"], data=data)],
             trigger_metadata={},
             trace_context=Message(trace_parent="", trace_state="", attributes={}),
             retry_context=Message(retry_count=0, max_retry_count=0, exception=None),
         )
-        answer = _ask(self.runtime.invocation_request(_wrapped(invocation_request=request)))
-        return _failure(answer.result)
+        return _ask(self.runtime.invocation_request(_wrapped(invocation_request=request)))
 
 
 @contextmanager

@@ -7,6 +7,7 @@ import typer
 
 from detection.cli import (
     backtest,
+    check,
     deliver,
     demo,
     incidents,
@@ -37,6 +38,7 @@ for command in (
     query.query,
     rules.rules,
     new_rule.new_rule,
+    check.check,
     run.run,
     deliver.deliver,
     runs.runs,

@@ -7,6 +7,8 @@ from typing import Any
 from pydantic import TypeAdapter
 
 from detection.backtest.backtest import Backtest
+from detection.check.finding import Finding
+from detection.check.health import Health
 from detection.incidents.alert import Alert
 from detection.job import KnownIncident
 from detection.kql import queries
@@ -65,6 +67,8 @@ def _described(rules: list[Rule]) -> Iterator[tuple[str, str, Schema]]:
     )
     yield "incident", "The object of `incidents show ID --format json`", _closed(_written(KnownIncident))
     yield "backtest", "The object of `backtest --format json`", _closed(_written(Backtest))
+    yield "check", "A line of `check --format json`", _closed(_written(Finding))
+    yield "health", "The body of the function `health`", _closed(_written(Health))
     yield "query", "The object of `query --format json`", _query(load_rule(default_rule()))
 
 

@@ -29,10 +29,8 @@ def add(
     reason: Annotated[str, typer.Option(help="Why.")],
     actor: Annotated[str | None, _pattern("actor", "Of this actor")] = None,
     address: Annotated[str | None, _pattern("address", "Changes from this address or network")] = None,
-    change: Annotated[str | None, _pattern("change", "Changes of this kind, as api_key.created")] = None,
-    signal: Annotated[
-        str | None, _pattern("signal", "Signals of this kind (finish reason), as length")
-    ] = None,
+    change: Annotated[str | None, _pattern("change", "Changes of this kind")] = None,
+    signal: Annotated[str | None, _pattern("signal", "Signals of this kind, its finish reason")] = None,
     model: Annotated[str | None, _pattern("model", "Signals of this model")] = None,
     by: Annotated[
         str, typer.Option(metavar="NAME", help="Who; the name you are signed in with if not given.")

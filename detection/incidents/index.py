@@ -8,8 +8,8 @@ One partition per rule folder. Rows of a key share a prefix with the key's hash:
     k|<hash>|m|<day>|<side>|<commit>|<part>  marks of that side's events of that day
     p|<day>|<hash>                           the key has marks of that day; they go when the day goes
     e|<day>|<hash>|<commit>|<number>         an alert of that day and its incident; they go when they are old
+    q|<name>                                 a silence; it goes when its end is old
     r|<now>[|failed]                         the record of a run
-    x|<name>                                 a silence; it goes when its end is old
     w                                        the watermark, how many runs were complete, what memory has kept
 
 Every transaction of a key writes its head, whose version is the lock: of two runs that judge one key at
@@ -190,17 +190,17 @@ class Index:
 
     def silences(self) -> list[Silence]:
         """Every silence that is kept, those that ended too."""
-        rows = self._table.scan(self._partition, "x|", "x}")
+        rows = self._table.scan(self._partition, "q|", "q}")
         return [Silence.model_validate_json(joined(row.values)) for row in rows]
 
     def silence(self, one: Silence) -> None:
         """Keeps a new silence. Raises Conflict when there is one of its name."""
-        self._table.write(self._partition, [Insert(f"x|{one.name}", split(_silence(one)))])
+        self._table.write(self._partition, [Insert(f"q|{one.name}", split(_silence(one)))])
 
     def lift(self, one: Silence, by: str, now: datetime) -> None:
         """Ends a silence now; it is kept a while, for what it took."""
         ended = one.model_copy(update={"expires": now, "lifted_by": by})
-        self._table.write(self._partition, [Put(f"x|{one.name}", split(_silence(ended)))])
+        self._table.write(self._partition, [Put(f"q|{one.name}", split(_silence(ended)))])
 
     def amend(
         self,
@@ -257,7 +257,7 @@ class Index:
             newer = f"k|{digest}|i|{int(number) + 1:06}"
             if next(self._table.scan(self._partition, newer, f"k|{digest}|j"), None):
                 rows.append(f"k|{digest}|i|{number}")
-        rows += [f"x|{one.name}" for one in self.silences() if one.expires and one.expires < before]
+        rows += [f"q|{one.name}" for one in self.silences() if one.expires and one.expires < before]
         for chunk in chunks(list(dict.fromkeys(rows)), OPERATIONS):
             self._table.write(self._partition, [Delete(row) for row in chunk])
         return len(rows)

@@ -58,7 +58,9 @@ def main(package: Path, now: datetime) -> None:
     with functions_host().running(package) as worker:
         indexed = time.perf_counter() - began
         worker.module.clock = lambda: now
-        failures = {name: worker.invoke(name) for name in sorted(worker.functions)}
+        timed = {name for name in worker.functions if len(worker.bindings(name)) == 1}
+        failures = {name: worker.invoke(name) for name in sorted(timed)}
+        answers = {name: worker.get(name) for name in sorted(set(worker.functions) - timed)}
     own = [str(package), sys.base_prefix, str(ROOT / "tests" / "functions_host.py"), str(Path(__file__))]
     files = {
         name: module.__file__ for name, module in sys.modules.items() if getattr(module, "__file__", None)
@@ -66,6 +68,10 @@ def main(package: Path, now: datetime) -> None:
     result = {
         "failures": {
             name: failure and f"{failure.message}\n{failure.trace}" for name, failure in failures.items()
+        },
+        "answers": {
+            name: [answer.status, answer.body.decode()] if hasattr(answer, "body") else answer.message
+            for name, answer in answers.items()
         },
         "lines": lines.messages,
         "foreign": sorted(name for name, file in files.items() if not str(file).startswith(tuple(own))),
