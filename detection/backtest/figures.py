@@ -10,6 +10,7 @@ from typing import Literal
 from detection.correlate import Chain
 from detection.incidents.alert import Alert
 from detection.replay import Replayed
+from detection.rows import shown
 from detection.withheld import HeldBack
 
 TOP = 20  # names of one kind that are listed
