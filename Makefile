@@ -10,7 +10,7 @@ CODE := $(wildcard detection tests benchmarks function_app.py scripts/package.py
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help setup demo local test soak chaos bench lint lint-infra format schemas lock package clean
+.PHONY: help setup demo local test soak chaos bench lint lint-infra format schemas screenshots lock package clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' Makefile
@@ -66,6 +66,9 @@ format: $(VENV)/.ready ## format the code and repair what ruff can
 
 schemas: $(READY) ## write again the files that are made from code
 	$(PY) -m tests.regenerate $(ARGS)
+
+screenshots: $(READY) ## take the pictures of the incident page anew
+	$(PY) -m tests.pictures
 
 lock: $(VENV)/.ready ## write the lock files from pyproject.toml and package.json (ARGS=--upgrade for newer versions)
 	scripts/lock "$(VENV)" $(ARGS)

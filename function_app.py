@@ -4,12 +4,17 @@ import logging
 import os
 from datetime import UTC, datetime
 from functools import cache
+from typing import Literal
 
 import azure.functions as func
 
 from detection.job import Job, beat, start
 
 app = func.FunctionApp()
+
+# Set where App Service signs people in: it says then who they are, in headers that it takes from nobody outside.
+SIGNED_IN = os.environ.get("WEBSITE_AUTH_ENABLED", "").lower() == "true"
+LEVEL = func.AuthLevel.ANONYMOUS if SIGNED_IN else func.AuthLevel.FUNCTION
 
 # The clients say every request and header at this level; one line for each event of ours is enough.
 logging.getLogger("azure").setLevel(logging.WARNING)
@@ -48,3 +53,24 @@ def health(req: func.HttpRequest) -> func.HttpResponse:
 
     status, body = answer(os.environ, clock)
     return func.HttpResponse(body, status_code=status, mimetype="application/json")
+
+
+@app.route("incidents/{*rest}", auth_level=LEVEL)
+def incidents(req: func.HttpRequest) -> func.HttpResponse:
+    """The incident page, for whoever is signed in or has the function's key."""
+    return _answered(req, "entra" if SIGNED_IN else "key")
+
+
+@app.route("look/{id}", methods=["GET", "HEAD"], auth_level=func.AuthLevel.ANONYMOUS)
+def look(req: func.HttpRequest) -> func.HttpResponse:
+    """One incident, to look at, for whoever has the link from a message."""
+    return _answered(req, "link")
+
+
+def _answered(req: func.HttpRequest, door: Literal["entra", "key", "link"]) -> func.HttpResponse:
+    from detection.web.exchange import request  # noqa: PLC0415  # not for the timers: every hour is a cold start
+    from detection.web.respond import respond  # noqa: PLC0415  # as above
+
+    asked = request(req.method, req.url, req.headers, req.get_body(), door, signs_in=SIGNED_IN)
+    answer = respond(asked, job(), clock())
+    return func.HttpResponse(answer.body, status_code=answer.status, headers=dict(answer.headers))

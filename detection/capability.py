@@ -1,7 +1,7 @@
-"""A link as a capability: whoever has it may look at one incident, until a moment, and do nothing else. Pure.
+"""Signatures that stand for a right: to look at one incident until a moment, or to act on it from a page of ours. Pure.
 
-The signature covers the incident's id and the moment (HMAC-SHA256, RFC 2104): neither can be changed, and no link
-leads to another incident.
+A signature covers what it is for, the incident's id and the moment (HMAC-SHA256, RFC 2104): none of them can be
+changed, and no link leads to another incident, or is good for anything but looking.
 """
 
 import base64
@@ -12,24 +12,48 @@ from datetime import UTC, datetime
 from urllib.parse import urlencode
 
 KEY_BYTES = 32  # as long as the digest: more adds nothing (RFC 2104, 3)
-_PURPOSE = b"look at one incident"  # so that a signature made for anything else is of no use here
-_MOMENT = re.compile(r"[0-9]{1,12}")  # seconds since 1970, as `signed` writes them
+_MOMENT = re.compile(r"[0-9]{1,12}")  # seconds since 1970
 
 
 def signed(base_url: str, incident: str, expires: datetime, key: bytes) -> str:
-    """The link to an incident that is good up to a moment, in whole seconds."""
-    until = str(int(expires.timestamp()))
-    query = urlencode({"until": until, "signature": _signature(incident, until, key)})
+    """The link to an incident that is good up to a moment, in whole seconds. It only shows, to whoever has it."""
+    until = _seconds(expires)
+    query = urlencode({"until": until, "signature": _signature(key, "look", incident, until)})
     return f"{base_url}/look/{incident}?{query}"
 
 
 def verify(incident: str, until: str, signature: str, now: datetime, key: bytes) -> bool:
     """Whether what a link says was signed with the key, and is still good."""
-    if not _MOMENT.fullmatch(until) or now > datetime.fromtimestamp(int(until), UTC):
-        return False
-    return hmac.compare_digest(_signature(incident, until, key).encode(), signature.encode())
+    return _is_to_come(until, now) and _same(signature, _signature(key, "look", incident, until))
 
 
-def _signature(incident: str, until: str, key: bytes) -> str:
-    content = b"\0".join([_PURPOSE, incident.encode(), until.encode()])
+def token(incident: str, who: str, expires: datetime, key: bytes) -> str:
+    """What a form on our page carries: that somebody was shown it, and may act on the incident up to a moment."""
+    until = _seconds(expires)
+    return f"{until}.{_signature(key, 'act', incident, who, until)}"
+
+
+def takes(given: str, incident: str, who: str, now: datetime, key: bytes) -> bool:
+    """Whether a form's token was made for this incident and person, and is still good."""
+    until, _, signature = given.partition(".")
+    return _is_to_come(until, now) and _same(signature, _signature(key, "act", incident, who, until))
+
+
+def _seconds(moment: datetime) -> str:
+    return str(int(moment.timestamp()))
+
+
+def _is_to_come(until: str, now: datetime) -> bool:
+    return bool(_MOMENT.fullmatch(until)) and now <= datetime.fromtimestamp(int(until), UTC)
+
+
+def _same(given: str, signature: str) -> bool:
+    return hmac.compare_digest(given.encode(errors="replace"), signature.encode())
+
+
+def _signature(key: bytes, *parts: str) -> str:
+    """Over the parts, each with its length, so that none can pass for a piece of another."""
+    content = b"".join(
+        b"%d:%b" % (len(part), part) for part in (text.encode(errors="replace") for text in parts)
+    )
     return base64.urlsafe_b64encode(hmac.new(key, content, hashlib.sha256).digest()).decode().rstrip("=")

@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from functools import partial
 from importlib import import_module
@@ -19,7 +19,7 @@ from detection.incidents.batch import RenderDigest, Share
 from detection.incidents.grouping import Classification, Incident, Verdict, acknowledged, closed, silenced
 from detection.incidents.index import Index
 from detection.incidents.keys import Key, identity
-from detection.incidents.outbox import Delivery, Outbox
+from detection.incidents.outbox import Dead, Delivery, Outbox, Queued
 from detection.incidents.standing import Standing, standing
 from detection.incidents.table import Conflict, MemoryTable, Table
 from detection.links import Links
@@ -124,23 +124,51 @@ class Job:
         ]
         return sorted(known, key=lambda one: one.incident.opened, reverse=True)
 
+    def listed(self) -> list[KnownIncident]:
+        """Every rule's incidents, those opened last first, without history and with long keys cut: for lists."""
+        known = [
+            KnownIncident(rule.folder, one.key, one.incident)
+            for rule in self.rules
+            for one in self.index(rule).listed()
+        ]
+        return sorted(known, key=lambda one: one.incident.opened, reverse=True)
+
     def incident(self, name: str) -> KnownIncident:
         """An incident by its id, with its alerts. Raises ConfigurationError when there is none of that id."""
-        known = next((one for one in self.incidents() if one.incident.id == name), None)
-        if known is None:
-            raise ConfigurationError(f"there is no incident {name}; see `incidents list`")
-        index = Index(self.table, known.rule, "")
-        return replace(known, alerts=[alert for alert in index.alerts() if alert.incident == name])
+        for rule in self.rules:
+            if found := self.index(rule).incident(name):
+                return KnownIncident(rule.folder, *found)
+        raise ConfigurationError(f"there is no incident {name}; see `incidents list`")
 
-    def acknowledge(self, known: KnownIncident, by: str, note: str = "") -> None:
-        """Takes an incident on. Raises ConfigurationError as `close` does."""
-        now = self.clock()
-        self._amend(known, lambda one: acknowledged(one, by, now, note))
+    def deliveries(self, name: str) -> list[Queued | Dead]:
+        """The messages of an incident that wait to be sent or were given up."""
+        return self._outbox().of(name)
 
-    def close(self, known: KnownIncident, classification: Classification, by: str, note: str = "") -> None:
-        """Closes an incident. Raises ConfigurationError when it is not its key's newest, and so takes no alerts."""
+    def acknowledge(
+        self, known: KnownIncident, by: str, note: str = "", *, self_declared: bool = True
+    ) -> None:
+        """Takes an incident on. Raises Conflict when a run, or somebody else, came between."""
         now = self.clock()
-        self._amend(known, lambda one: closed(one, classification, by, now, note))
+        self._amend(known, lambda one: acknowledged(one, by, now, note, self_declared=self_declared))
+
+    def close(
+        self,
+        known: KnownIncident,
+        classification: Classification,
+        by: str,
+        note: str = "",
+        *,
+        self_declared: bool = True,
+    ) -> None:
+        """Closes an incident, also one that another has followed. Raises Conflict as `acknowledge` does."""
+        now = self.clock()
+        self._amend(
+            known, lambda one: closed(one, classification, by, now, note, self_declared=self_declared)
+        )
+
+    def links(self) -> Links:
+        """What makes and opens the links in messages: `links().to(incident, now)` is the link, or None."""
+        return Links(self.table, self.settings.PAGE_URL)
 
     def silence(self, rule: Rule, one: Silence) -> None:
         """Keeps a silence of a rule. Raises ConfigurationError when the rule cannot honour it, or has one of its name."""
@@ -151,7 +179,9 @@ class Job:
         except Conflict:
             raise ConfigurationError(f"there is a silence {one.name} already; see `silences list`") from None
 
-    def silence_incident(self, known: KnownIncident, until: datetime, by: str, reason: str) -> Silence:
+    def silence_incident(
+        self, known: KnownIncident, until: datetime, by: str, reason: str, *, self_declared: bool = True
+    ) -> Silence:
         """Silences what an incident tells of, its actor, until a moment; its history says so.
 
         Raises ConfigurationError when it has several actors, or as `silence` does.
@@ -159,7 +189,8 @@ class Job:
         now = self.clock()
         one = of_incident(known, until, by, reason, now)
         self.silence(self.rule(known.rule), one)
-        self._amend(known, lambda incident: silenced(incident, by, now, f"until {iso(until)}: {reason}"))
+        note = f"until {iso(until)}: {reason}"
+        self._amend(known, lambda incident: silenced(incident, by, now, note, self_declared=self_declared))
         return one
 
     def silences(self) -> list[tuple[Rule, Silence]]:
@@ -177,10 +208,6 @@ class Job:
             raise ConfigurationError(f"no silence {name} is in force; see `silences list`")
         for rule, one in ending:
             self.index(rule).lift(one, by, now)
-
-    def links(self) -> Links:
-        """What makes and opens the links in messages: `links().to(incident, now)` is the link, or None."""
-        return Links(self.table, self.settings.PAGE_URL)
 
     def records(self, last: int) -> list[Record | Failure]:
         """The last run records of every rule, failed runs too, the newest first."""
@@ -242,15 +269,11 @@ class Job:
     def _amend(self, known: KnownIncident, amended: Callable[[Incident], Incident]) -> None:
         now = self.clock()
         index = Index(self.table, known.rule, f"amended {now.isoformat()} {uuid4().hex[:12]}")
-        newest = index.recall(known.key).incident
-        if newest is None or newest.id != known.incident.id:
-            raise ConfigurationError(
-                f"{known.incident.id} takes no more alerts: a later incident has followed it"
-            )
         index.amend(
             known.key,
             amended,
             lambda incident, commit: amended_for(self.settings.destinations, incident, commit, now),
+            known.incident.number,
         )
 
     def _leads(self, links: Links, verdict: Verdict, found: Matches) -> Leads:

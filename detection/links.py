@@ -1,5 +1,7 @@
 """Links to incidents for those who got a message: read-only, for one incident, as long as its messages are tried.
 
+Forms of the incident page are signed with the same key, for another purpose.
+
     ~links  key      what they are signed with
 
 The key is made when the first link is, and lies beside the incidents: whoever can read it there can read them
@@ -8,17 +10,18 @@ anyway. Without that row no link opens; the next message makes a new one.
 
 import secrets
 from contextlib import suppress
-from datetime import datetime
+from datetime import datetime, timedelta
 
-from detection.capability import KEY_BYTES, signed, verify
+from detection.capability import KEY_BYTES, signed, takes, token, verify
 from detection.deliver import SCHEDULE
 from detection.incidents.table import Conflict, Insert, Table
 
+FORM = timedelta(hours=12)  # for which a page's form can be sent
 PARTITION, ROW = "~links", "key"  # no rule's partition: those are named like their folders
 
 
 class Links:
-    """Links to the incidents of a table, under the page's address; without an address there are none.
+    """Links to the incidents of a table, under the page's address (without an address there are none), and its forms.
 
     Every call may raise ServiceError.
     """
@@ -32,13 +35,25 @@ class Links:
         """The link to an incident, good for as long as a message made now may be on its way."""
         if self._base_url is None:
             return None
-        self._key = self._key or self._made()
-        return signed(self._base_url, incident, now + SCHEDULE, self._key)
+        return signed(self._base_url, incident, now + SCHEDULE, self._own())
 
     def opens(self, incident: str, until: str, signature: str, now: datetime) -> bool:
         """Whether a link is one of ours and still good. The key is read anew: a new one ends all former links."""
         key = self._kept()
         return key is not None and verify(incident, until, signature, now, key)
+
+    def form(self, incident: str, who: str, now: datetime) -> str:
+        """What a form carries that is shown to somebody: no other site can have it."""
+        return token(incident, who, now + FORM, self._own())
+
+    def takes(self, given: str, incident: str, who: str, now: datetime) -> bool:
+        """Whether a form was shown to this person by us, for this incident."""
+        key = self._kept()
+        return key is not None and takes(given, incident, who, now, key)
+
+    def _own(self) -> bytes:
+        self._key = self._key or self._made()
+        return self._key
 
     def _made(self) -> bytes:
         """The key; the first to need one makes it, and of two at the same time the faster."""

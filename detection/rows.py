@@ -15,6 +15,7 @@ from detection.rule import KqlType, Rule, Side
 from detection.timestamps import iso
 
 BEYOND = "Beyond"
+SHOWN = 1_024  # characters shown of one value from the logs; keys and ids rest on the full value
 OutputRow = dict[str, object]
 
 
@@ -143,6 +144,18 @@ class Stamps:
     def flags(self, event: Event) -> tuple[str, ...]:
         """What the side's query itself says goes beyond the published one."""
         return _reasons(event.row[self._beyond]) if self._beyond is not None else ()
+
+
+def shown(text: str) -> str:
+    """A value from the logs, cut to what anybody reads of it."""
+    return text if len(text) <= SHOWN else text[:SHOWN] + "…"
+
+
+def shown_row(row: OutputRow, limit: int) -> OutputRow:
+    """The row with its long values cut: who writes the logs does not decide how long an alert is."""
+    return {
+        name: value if len(str(value)) <= limit else f"{value}"[:limit] + "…" for name, value in row.items()
+    }
 
 
 def _shown(value: Any, kind: KqlType) -> object:  # noqa: ANN401  # of whatever type the column is

@@ -37,7 +37,7 @@ FORMATS_OF_HOSTS: Mapping[str, MessageFormat] = {
 }
 LOOPBACK = ("127.0.0.1", "::1", "localhost")
 DESTINATIONS = 10  # whose messages fit into one transaction with the largest part of marks
-MARKS_DAYS = 28  # the days of marks that one transaction can always carry
+MARKS_DAYS = 26  # the days of marks that one transaction can always carry, with messages to all of them
 
 
 def is_loopback(url: str) -> bool:
@@ -173,7 +173,7 @@ class Settings(BaseModel):
     )
     MAX_CATCH_UP: Annotated[Duration, Field(ge=timedelta(days=1), le=timedelta(days=MARKS_DAYS))] = Field(
         timedelta(days=14),
-        description="How far a run reaches back after an outage, ISO 8601, P1D to P28D; beyond it is a recorded gap.",
+        description="How far a run reaches back after an outage, ISO 8601, P1D to P26D; beyond it is a recorded gap.",
     )
     INCIDENT_STORAGE: SecretStr = Field(
         SecretStr("memory"),

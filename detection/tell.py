@@ -6,12 +6,13 @@ instead of its messages, and one digest for each destination is made of the batc
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from functools import partial
 
 from detection.correlate import Chain
 from detection.incidents.batch import Batch, RenderDigest
+from detection.incidents.evidence import evidence
 from detection.incidents.flood import FLOOD, after_flood, flooded, is_flood
 from detection.incidents.grouping import EVENTS_PER_PART, Memory, Sift, Verdict, group
 from detection.incidents.index import Index
@@ -23,7 +24,8 @@ from detection.incidents.silencing import sifted
 from detection.incidents.table import Conflict, Operation
 from detection.matches import Matches
 from detection.messages.digest import share
-from detection.rule import Rule
+from detection.messages.text import title
+from detection.rule import SEVERITIES, Rule
 from detection.silences import Silence
 from detection.window import MAX_CATCH_UP
 
@@ -32,6 +34,7 @@ Render = Callable[[Verdict, Matches], Sequence[Delivery]]
 
 # Longer than a run can take and clocks can differ: a key judged longer ago was judged before this run read.
 LONGEST_RUN = timedelta(minutes=15)
+TITLE = 500  # characters of an incident's
 
 
 def _no_messages(*_told: object) -> Sequence[Delivery]:
@@ -142,6 +145,7 @@ class Teller:
         """Commits what is new for a key, part by part; where another run came before it, judges again."""
         verdict: Verdict | None = new
         while verdict:
+            verdict = _for_the_page(verdict, found)
             try:
                 self.index.commit(verdict, self._telling(verdict, found))
             except Conflict:
@@ -177,3 +181,14 @@ class Teller:
         """
         late = memory.judged is not None and memory.judged > found.windows.now - LONGEST_RUN
         return memory.run >= self.index.run or late
+
+
+def _for_the_page(verdict: Verdict, found: Matches) -> Verdict:
+    """The verdict, its alert with evidence, its incident with a title and as severe as its worst alert."""
+    alert, incident, rule = verdict.alert, verdict.memory.incident, found.rule
+    if alert is None or incident is None:
+        return verdict
+    worst = max(alert.severity, incident.severity or alert.severity, key=SEVERITIES.index)
+    incident = replace(incident, title=title(alert, rule)[:TITLE], severity=worst)
+    alert = replace(alert, evidence=evidence(verdict.told, rule, found.windows))
+    return replace(verdict, memory=replace(verdict.memory, incident=incident), alert=alert)

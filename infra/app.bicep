@@ -34,6 +34,9 @@ param stormAlerts int
 param floodSignals int
 param pageUrl string
 
+@description('Registration in Entra that signs people in; the function key lets them in if empty.')
+param pageClientId string
+
 @description('References into the vault; empty where there is no secret.')
 param webhookUrlReference string
 param webhookSecretReference string
@@ -141,6 +144,34 @@ resource app 'Microsoft.Web/sites@2025-03-01' = {
       AZURE_CLIENT_ID: identityClientId
       DETECT_SCHEDULE: detectSchedule
       DELIVER_SCHEDULE: deliverSchedule
+    }
+  }
+
+  // Who reads incidents and acts on them: whoever Entra lets in, or without it whoever has the function's key. Links in
+  // messages are let through: the app looks at their signature itself, and only shows one incident.
+  resource auth 'config' = {
+    name: 'authsettingsV2'
+    dependsOn: [settings]
+    properties: {
+      platform: { enabled: !empty(pageClientId) }
+      globalValidation: {
+        requireAuthentication: !empty(pageClientId)
+        unauthenticatedClientAction: 'RedirectToLoginPage'
+        redirectToProvider: 'azureactivedirectory'
+        excludedPaths: ['/api/look/*', '/api/health'] // signed links; the function's key
+      }
+      httpSettings: { requireHttps: true }
+      identityProviders: {
+        azureActiveDirectory: {
+          enabled: !empty(pageClientId)
+          registration: {
+            clientId: pageClientId
+            openIdIssuer: '${environment().authentication.loginEndpoint}${tenant().tenantId}/v2.0'
+          }
+          validation: { allowedAudiences: [pageClientId, 'api://${pageClientId}'] }
+        }
+      }
+      login: { tokenStore: { enabled: false } } // nothing is asked for in their name
     }
   }
 }

@@ -37,7 +37,7 @@ param rules string = ''
 @description('How late a row may arrive and still be read, ISO 8601, at least PT23H; 23 hours if empty.')
 param allowedLateness string = ''
 
-@description('How far a run reaches back after an outage, ISO 8601, P1D to P28D.')
+@description('How far a run reaches back after an outage, ISO 8601, P1D to P26D.')
 @minLength(3)
 param maxCatchUp string = 'P14D'
 
@@ -71,6 +71,9 @@ param floodSignals int = 500000
 
 @description('Where the incident page is reached, up to /incidents, for links in messages; the address of the app if empty.')
 param pageUrl string = ''
+
+@description('Client id of an Entra app registration that signs people in to the incident page; the function key lets them in if empty.')
+param pageClientId string = ''
 
 @description('Fetched after every fully complete run, for a dead man\'s switch outside of Azure. Kept in Key Vault.')
 @secure()
@@ -251,6 +254,7 @@ module app 'app.bicep' = {
     stormAlerts: stormAlerts
     floodSignals: floodSignals
     pageUrl: pageUrl
+    pageClientId: pageClientId
     webhookUrlReference: empty(webhooks) ? vault.outputs.webhookUrlReference : ''
     webhookSecretReference: empty(webhookSecret) || !empty(webhooks) ? '' : vault.outputs.webhookSecretReference
     webhooksReference: empty(webhooks) ? '' : vault.outputs.webhooksReference

@@ -16,6 +16,7 @@ from importlib import import_module
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
 from typing import Any
+from urllib.parse import parse_qsl, urlsplit
 
 OLDEST = (3, 13)  # the library wants it; on older Pythons the cloud runs a worker that is not published
 APP = "function_app"
@@ -81,7 +82,7 @@ class Failure:
 
 @dataclass(frozen=True, slots=True)
 class Answered:
-    """What whoever asked over HTTP gets: the status, the headers, and the body."""
+    """What the host is told to answer to a request."""
 
     status: int
     headers: dict[str, str]
@@ -103,25 +104,31 @@ class Worker:
     def invoke(self, name: str, *, past_due: bool = False) -> Failure | None:
         """Runs a function as its timer does; None if it succeeded."""
         timer = json.dumps({"Schedule": {}, "ScheduleStatus": {}, "IsPastDue": past_due})
-        return _failure(self._invoked(name, TypedData(json=timer)).result)
+        return _failure(self._run(name, TypedData(json=timer)).result)
 
-    def get(self, name: str) -> Answered | Failure:
-        """Runs a function as a GET of its route does."""
-        (trigger, _) = self.bindings(name)
-        url = f"https://app.example/api/{trigger['route']}"
-        http = Message(method="GET", url=url, headers={}, params={}, query={}, body=TypedData(bytes=b""))
-        answer = self._invoked(name, TypedData(http=http))
+    def ask(self, name: str, method: str, url: str, headers: dict[str, str], body: bytes = b"") -> Answered:
+        """Runs a function as a request does. Raises RuntimeError if it failed."""
+        parts = urlsplit(url)
+        http = Message(
+            method=method,
+            url=url,
+            headers=headers,
+            params={},
+            query=dict(parse_qsl(parts.query)),
+            body=TypedData(bytes=body),
+        )
+        answer = self._run(name, TypedData(http=http))
         if failure := _failure(answer.result):
-            return failure
-        sent = answer.return_value.http
-        return Answered(int(sent.status_code), sent.headers, sent.body.bytes)
+            raise RuntimeError(f"{failure.message}\n{failure.trace}")
+        given = answer.return_value.http
+        return Answered(int(given.status_code), dict(given.headers), given.body.bytes)
 
-    def _invoked(self, name: str, data: TypedData) -> Any:  # noqa: ANN401  # a message
-        """What comes back of an invocation whose first binding gets some data."""
+    def _run(self, name: str, data: TypedData) -> Any:  # noqa: ANN401  # a message, and those have any fields
+        binding = self.bindings(name)[0]
         request = Message(
             invocation_id="1",
             function_id=self.functions[name].function_id,
-            input_data=[ParameterBinding(name=self.bindings(name)[0]["name"], data=data)],
+            input_data=[ParameterBinding(name=binding["name"], data=data)],
             trigger_metadata={},
             trace_context=Message(trace_parent="", trace_state="", attributes={}),
             retry_context=Message(retry_count=0, max_retry_count=0, exception=None),

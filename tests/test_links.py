@@ -10,7 +10,7 @@ import pytest
 from detection.capability import signed, verify
 from detection.deliver import SCHEDULE, next_due
 from detection.incidents.table import Delete, MemoryTable, Table
-from detection.links import PARTITION, ROW, Links
+from detection.links import FORM, PARTITION, ROW, Links
 from tests.builders import START, TICK
 
 BASE = "https://app.example/api"
@@ -129,3 +129,30 @@ def test_without_an_address_there_are_no_links_and_no_key() -> None:
     table = MemoryTable()
     assert Links(table, None).to("in_1", START) is None
     assert table.get(PARTITION, ROW) is None
+
+
+# ------------------------------------------------------------------------------------------------------------- forms
+
+
+def test_form_is_taken_from_whom_it_was_shown_to_for_its_incident_until_its_end() -> None:
+    links = Links(MemoryTable(), None)
+    form = links.form("in_1", "alice", START)
+    assert links.takes(form, "in_1", "alice", START + FORM)
+    assert not links.takes(form, "in_1", "alice", START + FORM + SECOND)
+    assert not links.takes(form, "in_2", "alice", START)
+    assert not links.takes(form, "in_1", "bob", START)
+
+
+def test_link_is_no_form_and_form_is_no_link() -> None:
+    links = Links(MemoryTable(), BASE)
+    incident, until, signature = _asked(links.to("in_1", START) or "")
+    assert not links.takes(f"{until}.{signature}", incident, "", START)
+    until, _, signature = links.form("in_1", "", START).partition(".")
+    assert not links.opens("in_1", until, signature, START)
+
+
+@pytest.mark.parametrize("given", ["", ".", "1.2.3", "\ud800.\ud800", "99999999999." + "x" * 43])
+def test_form_of_somebody_else_is_not_taken(given: str) -> None:
+    links = Links(MemoryTable(), None)
+    links.form("in_1", "", START)
+    assert not links.takes(given, "in_1", "", START)

@@ -9,9 +9,9 @@ import pytest
 from detection.cli.options import Format
 from detection.cli.output import say_rejected, write_rows
 from detection.events import Rejected
-from detection.incidents.alert import SHOWN, Alert, AlertWindows, Counts, Stretch
+from detection.incidents.alert import Alert, AlertWindows, Counts, Stretch
 from detection.messages.text import WIDTH, inert, lines, title
-from detection.rows import columns
+from detection.rows import SHOWN, columns
 from detection.rule import default_rule, load_rule
 
 RULE = load_rule(default_rule())

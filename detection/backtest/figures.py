@@ -8,8 +8,9 @@ from itertools import accumulate
 from typing import Literal
 
 from detection.correlate import Chain
-from detection.incidents.alert import Alert, shown
+from detection.incidents.alert import Alert
 from detection.replay import Replayed
+from detection.rows import shown
 from detection.withheld import HeldBack
 
 TOP = 20  # names of one kind that are listed

@@ -12,16 +12,17 @@ import typer
 from detection.cli.environment import clock
 from detection.cli.options import AlertFormat
 from detection.cli.output import progress, say, write_alert
+from detection.cli.serve import Server, wait
 from detection.cli.story import write_logs
 from detection.cli.summary import summary
 from detection.deliver import Attempt, Destination, deliver
 from detection.errors import ConfigurationError
 from detection.incidents.outbox import Outbox
 from detection.incidents.table import MemoryTable
-from detection.job import PATIENCE, render_for
+from detection.job import PATIENCE, Job, render_for
 from detection.replay import Replayed, compare, moments, replay
 from detection.rule import Rule, default_rule, load_rule
-from detection.settings import Webhook, settings_from
+from detection.settings import Settings, Webhook, settings_from
 from detection.sources.files import Files
 from detection.tell import Terms
 from detection.webhook import WebhookDestination
@@ -38,6 +39,9 @@ def demo(
     webhook: Annotated[
         str | None, typer.Option("--webhook", metavar="URL", help="Really post the alerts to this address.")
     ] = None,
+    serve: Annotated[
+        bool, typer.Option("--serve", help="Show the incidents as pages afterwards, on this machine.")
+    ] = False,
 ) -> None:
     """See what it detects: made-up logs of three days, read by 48 hourly runs, here in the terminal."""
     with tempfile.TemporaryDirectory() as folder:
@@ -47,13 +51,19 @@ def demo(
             write_logs(logs, BEGIN)
         except OSError as error:
             raise ConfigurationError(f"{logs} cannot be written to: {error.strerror}") from error
-        _run(logs, settings_from({"WEBHOOK_URL": webhook or ""}).destinations)
+        job = _run(logs, settings_from({"WEBHOOK_URL": webhook or ""}))
     if out:
         say(f"The logs are in {out}. Try: python -m detection matches --logs {out} --at 2026-06-10T12:00:00Z")
+    if serve:
+        with Server(job, job.clock) as server:
+            wait(server)
+    else:
+        say("The same incidents as pages: python -m detection demo --serve")
 
 
-def _run(logs: Path, webhooks: Sequence[Webhook]) -> None:
-    rule = load_rule(default_rule())
+def _run(logs: Path, settings: Settings) -> Job:
+    """All runs, and what they come to; returns the job with what is in its table then."""
+    rule, webhooks = load_rule(default_rule()), settings.destinations
     source = Files(logs, rule.tables, arrival="stamped")
     first = BEGIN + HISTORY
     at = moments(first + timedelta(minutes=5), first + timedelta(hours=RUNS), rule.query_frequency)
@@ -70,6 +80,7 @@ def _run(logs: Path, webhooks: Sequence[Webhook]) -> None:
             _published(rule), source, bar.track(runs, description="the published rule, same runs")
         )
     print(summary(rule, runs, compared))
+    return Job(settings, [rule], table, lambda: at[-1] + timedelta(minutes=10))
 
 
 def _post(outbox: Outbox, webhooks: Sequence[Webhook]) -> None:

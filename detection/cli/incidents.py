@@ -1,4 +1,4 @@
-"""`incidents`: list, show, acknowledge, silence and close them, and count what they turned out to be."""
+"""`incidents`: list, show, acknowledge, silence and close them, count what they turned out to be, serve them as pages."""
 
 from dataclasses import asdict
 from datetime import timedelta
@@ -11,6 +11,7 @@ import typer
 from detection.cli.environment import clock, job
 from detection.cli.options import AlertFormat, Format, span_option
 from detection.cli.output import json_line, write_rows
+from detection.cli.serve import Server, wait
 from detection.cli.summary import incident_lines
 from detection.job import KnownIncident, plain, standings
 
@@ -81,6 +82,15 @@ def close(
     present = job()
     present.close(present.incident(incident), judgement.value, by or getuser(), note)
     print(f"{incident} is closed as {judgement.value}")
+
+
+@app.command()
+def serve(
+    port: Annotated[int, typer.Option(help="0: any that is free.")] = 0,
+) -> None:
+    """Show the incidents as pages, here on this machine; Ctrl-C ends it."""
+    with Server(job(), clock, port) as server:
+        wait(server)
 
 
 @app.command()

@@ -100,7 +100,9 @@ def write_alert(
         return
     output, pairs = Output(rule), (pair for part in verdict.told for pair in part.pairs())
     rows = {"pairs": [output.row(pair, now) for pair in pairs]} if with_pairs else {}
-    json_line(asdict(verdict.alert) | rows)
+    told = asdict(verdict.alert)
+    del told["evidence"]  # of which the pairs are all
+    json_line(told | rows)
 
 
 def write_findings(findings: Sequence[Finding]) -> None:

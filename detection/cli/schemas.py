@@ -18,6 +18,7 @@ from detection.record import RECORD, Failure, Record
 from detection.report import FailedDelivery
 from detection.rows import BEYOND
 from detection.rule import KqlType, Rule, RuleStatus, default_rule, load_rule, rule_names
+from detection.web.listing import Listing
 
 DIALECT = "https://json-schema.org/draft/2020-12/schema"
 
@@ -65,7 +66,9 @@ def _described(rules: list[Rule]) -> Iterator[tuple[str, str, Schema]]:
         "The log line of every attempt at a message that failed",
         _line("detection.delivery", _written(FailedDelivery)),
     )
-    yield "incident", "The object of `incidents show ID --format json`", _closed(_written(KnownIncident))
+    shown = "The object of `incidents show ID --format json`, and of `GET /api/incidents/ID`"
+    yield "incident", shown, _closed(_written(KnownIncident))
+    yield "incidents", "The object of `GET /api/incidents`", _closed(_written(Listing))
     yield "backtest", "The object of `backtest --format json`", _closed(_written(Backtest))
     yield "check", "A line of `check --format json`", _closed(_written(Finding))
     yield "health", "The body of the function `health`", _closed(_written(Health))
@@ -90,8 +93,9 @@ def match(rule: Rule) -> Schema:
 
 
 def alert(rules: list[Rule]) -> Schema:
-    """An alert; its pairs are rows of one of the rules."""
+    """An alert; its pairs are rows of one of the rules, and all of its evidence."""
     schema = _closed(TypeAdapter(Alert).json_schema(mode="serialization"))
+    del schema["properties"]["evidence"], schema["$defs"]["Evidence"], schema["$defs"]["Histogram"]
     schema["$defs"]["Pair"] = {"anyOf": [match(rule) for rule in rules]}
     pair = {"$ref": "#/$defs/Pair"}
     schema["properties"] |= {

@@ -9,8 +9,9 @@ from typing import Literal
 
 from detection.correlate import Chain, Pair
 from detection.events import Event, unique
+from detection.incidents.evidence import Evidence
 from detection.incidents.keys import Key
-from detection.rows import Output, OutputRow
+from detection.rows import SHOWN, Output, OutputRow, shown, shown_row
 from detection.rule import Rule, Severity, Side
 from detection.timestamps import iso
 from detection.window import Window, Windows
@@ -18,7 +19,6 @@ from detection.window import Window, Windows
 # Sentinel's limits of one alert ("Sentinel service limits"): entities, and their size in all.
 ENTITIES_PER_ALERT = 500
 ENTITY_CHARACTERS = 64 * 2**10
-SHOWN = 1_024  # characters shown of one value from the logs; keys and ids rest on the full value
 
 Action = Literal["opened", "updated"]
 
@@ -59,6 +59,7 @@ class Alert:
     signals to remember where `flood` says up to when (ISO 8601) everything of the key counts as told.
     `new_addresses` are those from which its changes came and no earlier change of the same actor that was read, where
     there is one. The severity is `raised` where the evidence makes it worse than the rule's.
+    `evidence` is kept for the incident's page; no message has it.
     """
 
     alert: str
@@ -79,6 +80,7 @@ class Alert:
     flood: str | None = None
     new_addresses: Sequence[str] = field(default_factory=list)
     raised: bool = False
+    evidence: Evidence | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,18 +119,6 @@ def alert(identity: Identity, told: Sequence[Chain], rule: Rule, windows: Window
             _stretch(windows.gap) if windows.gap else None,
         ),
     )
-
-
-def shown(text: str) -> str:
-    """A value from the logs, cut to what anybody reads of it."""
-    return text if len(text) <= SHOWN else text[:SHOWN] + "…"
-
-
-def shown_row(row: OutputRow, limit: int) -> OutputRow:
-    """The row with its long values cut: who writes the logs does not decide how long an alert is."""
-    return {
-        name: value if len(str(value)) <= limit else f"{value}"[:limit] + "…" for name, value in row.items()
-    }
 
 
 def _when(pair: Pair) -> tuple[datetime, datetime]:

@@ -20,7 +20,7 @@ from detection.correlate import Chain, chain
 from detection.events import Event
 from detection.incidents.alert import Action, Alert, Identity, alert
 from detection.incidents.keys import Key, identity
-from detection.rule import Rule
+from detection.rule import Rule, Severity
 from detection.window import Windows
 
 ALERTS_PER_INCIDENT = 150  # Sentinel's limit (scheduled-rules-overview.md, "Alert grouping")
@@ -35,12 +35,16 @@ Classification = Literal["true-positive", "benign", "false-positive", "undetermi
 
 @dataclass(frozen=True, slots=True)
 class Act:
-    """What somebody did with an incident: who, as they said themselves, when (UTC), and why."""
+    """What somebody did with an incident: who, when (UTC), and why.
+
+    The name is as they said themselves, unless whoever let them in knows it.
+    """
 
     what: Literal["acknowledged", "silenced", "closed"]
     by: str
     at: datetime
     note: str = ""
+    self_declared: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +53,7 @@ class Incident:
 
     A closed one says how it was judged, and takes no more alerts. `history` is what people did with it, in order.
     `silenced` pairs of its key paged nobody while it was the newest.
+    `title` is that of its newest alert, `severity` that of its worst.
     """
 
     id: str
@@ -62,6 +67,8 @@ class Incident:
     classification: Classification | None = None
     history: tuple[Act, ...] = ()
     silenced: int = 0
+    title: str = ""
+    severity: Severity | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,7 +119,8 @@ class Verdict:
     def without_events(self) -> "Verdict":
         """What is left to be said of it once it is told: so that memory need not hold all events of a long reading."""
         memory = replace(self.memory, changes=frozenset(), signals=frozenset())
-        return replace(self, memory=memory, change_marks={}, signal_marks={}, told=())
+        alert = replace(self.alert, evidence=None) if self.alert else None
+        return replace(self, memory=memory, change_marks={}, signal_marks={}, told=(), alert=alert)
 
 
 def mark(event: Event) -> Mark:
@@ -172,23 +180,34 @@ def _latest(signals: Iterable[Event], memory: Memory) -> datetime | None:
     return max((*(signal.time for signal in signals), *filter(None, [memory.latest])), default=None)
 
 
-def acknowledged(incident: Incident, by: str, at: datetime, note: str = "") -> Incident:
+def acknowledged(
+    incident: Incident, by: str, at: datetime, note: str = "", *, self_declared: bool = True
+) -> Incident:
     """The incident after somebody has taken it on; it goes on taking alerts. A closed one stays closed."""
-    act = Act("acknowledged", by, at, note)
+    act = Act("acknowledged", by, at, note, self_declared)
     status = incident.status if incident.status == "closed" else "acknowledged"
     return replace(incident, status=status, history=(*incident.history, act)[-ACTS:])
 
 
-def silenced(incident: Incident, by: str, at: datetime, note: str = "") -> Incident:
+def silenced(
+    incident: Incident, by: str, at: datetime, note: str = "", *, self_declared: bool = True
+) -> Incident:
     """The incident after somebody has silenced what it tells of."""
-    return replace(incident, history=(*incident.history, Act("silenced", by, at, note))[-ACTS:])
+    act = Act("silenced", by, at, note, self_declared)
+    return replace(incident, history=(*incident.history, act)[-ACTS:])
 
 
 def closed(
-    incident: Incident, classification: Classification, by: str, at: datetime, note: str = ""
+    incident: Incident,
+    classification: Classification,
+    by: str,
+    at: datetime,
+    note: str = "",
+    *,
+    self_declared: bool = True,
 ) -> Incident:
     """The incident after somebody has judged it; it takes no more alerts."""
-    act = Act("closed", by, at, note)
+    act = Act("closed", by, at, note, self_declared)
     return replace(
         incident, status="closed", classification=classification, history=(*incident.history, act)[-ACTS:]
     )
@@ -255,8 +274,5 @@ def _with_alert(verdict: Verdict, rule: Rule, windows: Windows) -> Verdict:
     pairs = sum(one.count() for one in verdict.told)
     action, incident = next_incident(memory, pairs, rule, windows.now)
     name = Identity(identity("al", rule, memory.key, memory.commits), incident.id, action, memory.key)
-    return replace(
-        verdict,
-        memory=replace(memory, incident=incident),
-        alert=alert(name, verdict.told, rule, windows),
-    )
+    new = alert(name, verdict.told, rule, windows)
+    return replace(verdict, memory=replace(memory, incident=incident), alert=new)

@@ -7,6 +7,7 @@ One partition per rule folder. Rows of a key share a prefix with the key's hash:
     k|<hash>|i|<number>                      an incident
     k|<hash>|m|<day>|<side>|<commit>|<part>  marks of that side's events of that day
     p|<day>|<hash>                           the key has marks of that day; they go when the day goes
+    l|<opened>|<hash>|<number>               an incident as lists have it, those opened last first
     e|<day>|<hash>|<commit>|<number>         an alert of that day and its incident; they go when they are old
     q|<name>                                 a silence; it goes when its end is old
     r|<now>[|failed]                         the record of a run
@@ -17,7 +18,8 @@ the same time, one commits and the other judges again. The watermark is the last
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import replace
+from contextlib import suppress
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from hashlib import sha256
 from itertools import islice
@@ -44,16 +46,29 @@ from detection.incidents.table import (
     Table,
     Value,
 )
+from detection.rows import shown
 from detection.silences import Silence
-from detection.timestamps import iso, moment
+from detection.timestamps import LAST_YEAR, iso, moment
 
 SCHEMA = 1  # of the rows below; raised when an older version could misread them
 PURGED_PER_RUN = 5_000  # mark rows removed in one run, so that its work stays bounded
 EXPIRED_PER_RUN = 1_000
 _MARK_BYTES = 8
+_END_OF_TIME = datetime(LAST_YEAR, 1, 1, tzinfo=UTC)  # so that a later moment makes a smaller number
 _INCIDENT = TypeAdapter(Incident)
 _ALERT = TypeAdapter(Alert)
 _KEY = TypeAdapter(Key)
+
+
+@dataclass(frozen=True, slots=True)
+class Listed:
+    """An incident as lists have it: with the values of its key cut, and without its history."""
+
+    key: Key
+    incident: Incident
+
+
+_LISTED = TypeAdapter(Listed)
 
 
 class Index:
@@ -154,6 +169,9 @@ class Index:
         values: dict[str, Value] = {"now": iso(now), "runs": self.run, "schema": SCHEMA}
         values["grouping"] = _KEY.dump_json(grouping).decode()
         values |= {"kept": iso(kept)} if kept else {}
+        values["listed"] = True
+        if self._seen and "listed" not in self._seen.values:
+            self._list_former()
         if self._seen is None:
             written.append(Insert("w", values))
         elif _watermark(self._seen) < now:
@@ -174,6 +192,34 @@ class Index:
             elif kind == "i":
                 yield key, _INCIDENT.validate_json(joined(entity.values))
 
+    def listed(self) -> Iterator[Listed]:
+        """Every incident, those opened last first; of a version that kept no list, from the next run on."""
+        for entity in self._table.scan(self._partition, "l|", "l}"):
+            yield _LISTED.validate_json(joined(entity.values))
+
+    def incident(self, name: str) -> tuple[Key, Incident, list[Alert]] | None:
+        """An incident by its id, with its key and its alerts in the order of commits."""
+        digest = self._digest_of(name)
+        key: Key = ()
+        incident: Incident | None = None
+        alerts: list[Alert] = []
+        for entity in self._table.scan(self._partition, f"k|{digest}|a", f"k|{digest}|j") if digest else ():
+            kind, content = entity.row.split("|")[2], joined(entity.values)
+            if kind == "h":
+                key = _KEY.validate_json(content)
+            elif kind == "a":
+                alerts.append(_ALERT.validate_json(content))
+            elif (one := _INCIDENT.validate_json(content)).id == name:
+                incident = one
+        return (key, incident, [one for one in alerts if one.incident == name]) if incident else None
+
+    def _digest_of(self, name: str) -> str | None:
+        """The hash of an incident's key: by the list, or among all incidents where no run has listed them yet."""
+        for entity in self._table.scan(self._partition, "l|", "l}"):
+            if _LISTED.validate_json(joined(entity.values)).incident.id == name:
+                return entity.row.split("|")[2]
+        return next((_digest(key) for key, one in self.incidents() if one.id == name), None)
+
     def alerts(self) -> Iterator[Alert]:
         """Every alert, key by key in the order of commits."""
         for entity in self._table.scan(self._partition, "k|", "k}"):
@@ -183,6 +229,13 @@ class Index:
     def records(self) -> list[bytes]:
         """The records of the runs that are kept, the oldest first."""
         return [joined(entity.values) for entity in self._table.scan(self._partition, "r|", "r}")]
+
+    def _list_former(self) -> None:
+        """Lists the incidents of a version that kept no list. What is listed by now is newer than what was read."""
+        for key, incident in self.incidents():
+            row, values = _listed(key, incident)
+            with suppress(Conflict):
+                self._table.write(self._partition, [Insert(row, values)])
 
     def note(self, now: datetime, record: bytes, kind: Literal["gap", "failed"]) -> None:
         """Keeps the record of a run that moves no watermark: one over a gap, or one that failed."""
@@ -207,18 +260,25 @@ class Index:
         key: Key,
         amended: Callable[[Incident], Incident],
         telling: Callable[[Incident, int], Sequence[Delivery]] = lambda *_: (),
+        number: int | None = None,
     ) -> None:
-        """Writes the key's newest incident as somebody has amended it, with the messages that say so.
+        """Writes an incident of a key as somebody has amended it, with the messages that say so: the newest, or the one
+        of that number.
 
         Raises Conflict, as `commit` does.
         """
-        memory = self.recall(key)
-        if memory.incident is None:
+        memory = self.recall(key)  # before the incident is read, for its head is the lock of them all
+        kept = memory.incident if number is None else self._numbered(key, number)
+        if kept is None:
             return
-        incident = amended(memory.incident)
-        memory = replace(memory, commits=memory.commits + 1, writer=self.writer, incident=incident)
+        incident = amended(kept)
+        memory = replace(memory, commits=memory.commits + 1, writer=self.writer)
         told = map(queue, telling(incident, memory.commits))
-        self._table.write(self._partition, [_head(memory), _incident(memory.key, incident), *told])
+        self._table.write(self._partition, [_head(memory), *_incident(memory.key, incident), *told])
+
+    def _numbered(self, key: Key, number: int) -> Incident | None:
+        entity = self._table.get(self._partition, f"{_prefix(key)}i|{number:06}")
+        return _INCIDENT.validate_json(joined(entity.values)) if entity else None
 
     def purge(self, before: datetime, limit: int = PURGED_PER_RUN) -> int:
         """Removes the marks of days that end before the moment, at most `limit` rows; returns how many.
@@ -255,8 +315,10 @@ class Index:
             _, _, digest, commit, number = pointer.row.split("|")
             rows += [pointer.row, f"k|{digest}|a|{commit}"]
             newer = f"k|{digest}|i|{int(number) + 1:06}"
-            if next(self._table.scan(self._partition, newer, f"k|{digest}|j"), None):
-                rows.append(f"k|{digest}|i|{number}")
+            old = self._table.get(self._partition, f"k|{digest}|i|{number}")
+            if old and next(self._table.scan(self._partition, newer, f"k|{digest}|j"), None):
+                incident = _INCIDENT.validate_json(joined(old.values))
+                rows += [old.row, _place_in_list(digest, incident)]
         rows += [f"q|{one.name}" for one in self.silences() if one.expires and one.expires < before]
         for chunk in chunks(list(dict.fromkeys(rows)), OPERATIONS):
             self._table.write(self._partition, [Delete(row) for row in chunk])
@@ -266,7 +328,7 @@ class Index:
 def _operations(verdict: Verdict, memory: Memory) -> list[Operation]:
     operations = [_head(memory)]
     if memory.incident and (verdict.alert or verdict.silenced):
-        operations.append(_incident(memory.key, memory.incident))
+        operations += _incident(memory.key, memory.incident)
     if memory.incident and verdict.alert:
         row = f"{_prefix(memory.key)}a|{memory.commits:010}"
         operations.append(Insert(row, split(_ALERT.dump_json(verdict.alert))))
@@ -311,8 +373,22 @@ def _same_commit(one: Memory, other: Memory) -> bool:
     return (one.writer, one.commits) == (other.writer, other.commits)
 
 
-def _incident(key: Key, incident: Incident) -> Operation:
-    return Put(f"{_prefix(key)}i|{incident.number:06}", split(_INCIDENT.dump_json(incident)))
+def _incident(key: Key, incident: Incident) -> list[Operation]:
+    """What writes an incident, among the rows of its key and in the list."""
+    row = f"{_prefix(key)}i|{incident.number:06}"
+    return [Put(row, split(_INCIDENT.dump_json(incident))), Put(*_listed(key, incident))]
+
+
+def _listed(key: Key, incident: Incident) -> tuple[str, Mapping[str, Value]]:
+    """An incident's row in the list."""
+    listed = Listed(tuple((name, shown(value)) for name, value in key), replace(incident, history=()))
+    return _place_in_list(_digest(key), incident), split(_LISTED.dump_json(listed))
+
+
+def _place_in_list(digest: str, incident: Incident) -> str:
+    """Where an incident stands in the list, for ever: when it was opened does not change."""
+    left = (_END_OF_TIME - incident.opened) // timedelta(microseconds=1)
+    return f"l|{left:016}|{digest}|{incident.number:06}"
 
 
 def _silence(one: Silence) -> bytes:

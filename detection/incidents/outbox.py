@@ -9,6 +9,7 @@ The rows stand in the order in which an incident's messages to one destination m
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from datetime import datetime
+from typing import Literal
 
 from detection.incidents.packing import joined, split
 from detection.incidents.table import Conflict, Delete, Entity, Insert, Put, Replace, Table
@@ -72,7 +73,7 @@ class Outbox:
 
     def destinations(self) -> list[str]:
         """The names of the destinations for which something waits, also of those that are no longer known."""
-        return sorted({name for rule in self._rules for name in self._destinations(rule)})
+        return sorted({name for rule in self._rules for name in self._destinations(rule, "d")})
 
     def waiting(self, destination: str) -> Iterator[Queued]:
         """Everything not yet sent to a destination, each incident's messages in their order."""
@@ -107,7 +108,20 @@ class Outbox:
         """What was given up."""
         for rule in self._rules:
             for entity in self._table.scan(rule, "x|", "x}"):
-                yield Dead(rule, _delivery(entity), str(entity.values["reason"]))
+                yield _dead(rule, entity)
+
+    def of(self, incident: str) -> list[Queued | Dead]:
+        """What waits of one incident's messages, and what was given up."""
+        found: list[Queued | Dead] = []
+        for rule in self._rules:
+            for name in self._destinations(rule, "d"):
+                place = f"d|{name}|{incident}|"
+                waiting = self._table.scan(rule, place, place[:-1] + "}")
+                found += [Queued(rule, _delivery(one), one.row, one.version) for one in waiting]
+            for name in self._destinations(rule, "x"):
+                place = f"x|{name}|{incident}|"
+                found += [_dead(rule, one) for one in self._table.scan(rule, place, place[:-1] + "}")]
+        return found
 
     def revive(self, dead: Dead, now: datetime) -> None:
         """Puts a dead letter back into the outbox, as if never tried."""
@@ -115,13 +129,17 @@ class Outbox:
         fresh = replace(dead.delivery, attempt=0, due=now)
         self._table.write(dead.rule, [Delete(f"x|{place}"), Put(f"d|{place}", _values(fresh))])
 
-    def _destinations(self, rule: str) -> Iterator[str]:
+    def _destinations(self, rule: str, kind: Literal["d", "x"]) -> Iterator[str]:
         """One request for each destination, and one more: the first row behind the one before."""
-        behind = "d|"
-        while first := next(self._table.scan(rule, behind, "d}"), None):
+        behind = f"{kind}|"
+        while first := next(self._table.scan(rule, behind, f"{kind}}}"), None):
             name = first.row.split("|")[1]
             yield name
-            behind = f"d|{name}}}"
+            behind = f"{kind}|{name}}}"
+
+
+def _dead(rule: str, entity: Entity) -> Dead:
+    return Dead(rule, _delivery(entity), str(entity.values["reason"]))
 
 
 def _place(delivery: Delivery) -> str:

@@ -7,12 +7,12 @@ from typing import Literal
 
 from pydantic import TypeAdapter
 
-from detection.incidents.alert import Action, AlertWindows, Counts, shown_row
+from detection.incidents.alert import Action, AlertWindows, Counts
 from detection.messages.leads import Leads
 from detection.messages.steps import Step
 from detection.messages.telling import NEWEST, Telling
 from detection.messages.text import WIDTH, in_words, title
-from detection.rows import OutputRow
+from detection.rows import OutputRow, shown_row
 from detection.rule import Rule
 from detection.timestamps import iso
 

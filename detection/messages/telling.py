@@ -1,12 +1,10 @@
 """What every format tells of an alert, gathered once: the alert, its incident, and the newest pairs. Pure."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from heapq import nlargest
-from itertools import chain, islice
 
-from detection.correlate import Chain, Pair
 from detection.incidents.alert import Alert
+from detection.incidents.evidence import newest_pairs
 from detection.incidents.grouping import Incident, Verdict
 from detection.kql import bounds, queries, with_bounds
 from detection.messages.leads import Leads
@@ -40,7 +38,7 @@ def telling(verdict: Verdict, rule: Rule, windows: Windows, links: Leads = NOWHE
     """What is to be told of a verdict. Raises ValueError for one that tells nothing."""
     if verdict.alert is None or verdict.memory.incident is None:
         raise ValueError("a verdict without an alert has nothing to tell")
-    newest = nlargest(NEWEST, chain.from_iterable(map(_newest, verdict.told)), key=_when)
+    newest = newest_pairs(verdict.told, NEWEST)
     output, texts = Output(rule), queries(rule)
     return Telling(
         alert=verdict.alert,
@@ -52,21 +50,3 @@ def telling(verdict: Verdict, rule: Rule, windows: Windows, links: Leads = NOWHE
         queries={side: with_bounds(texts[side], bounds(windows)) for side in rule.sequence.sides},
         links=replace(links, runbook=rule.on_call.runbook_url),
     )
-
-
-def _newest(one: Chain) -> Iterator[Pair]:
-    """A chain's newest pairs; where a pair of ids is one pair, it stands there once, as the latest."""
-    return islice(_distinct(one.newest()) if one.once else one.newest(), NEWEST)
-
-
-def _distinct(pairs: Iterator[Pair]) -> Iterator[Pair]:
-    seen: set[tuple[str, str]] = set()
-    for change, signal in pairs:
-        if (change.id, signal.id) not in seen:
-            seen.add((change.id, signal.id))
-            yield change, signal
-
-
-def _when(pair: Pair) -> tuple[object, object]:
-    change, signal = pair
-    return signal.time, change.time

@@ -41,10 +41,10 @@ def flood(alert: Alert) -> str:
     return f"Flood: everything of this actor up to {alert.flood} counts as told" if alert.flood else ""
 
 
-def inert(value: object) -> str:
+def inert(value: object, width: int = WIDTH) -> str:
     """A value from the logs as one short line that no terminal obeys."""
-    shown = visible(str(value)[: WIDTH + 1])
-    return shown if len(shown) <= WIDTH else shown[:WIDTH] + "…"
+    shown = visible(str(value)[: width + 1])
+    return shown if len(shown) <= width else shown[:width] + "…"
 
 
 def visible(text: str) -> str:

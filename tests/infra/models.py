@@ -43,7 +43,8 @@ MODELS = {
     "Microsoft.Web/serverfarms": "web:AppServicePlan",
     "Microsoft.Web/sites": "web:Site",
     "Microsoft.Web/sites/basicPublishingCredentialsPolicies": "web:CsmPublishingCredentialsPoliciesEntity",
-    "Microsoft.Web/sites/config": "web:StringDictionary",  # of name appsettings
+    "Microsoft.Web/sites/config": "web:StringDictionary",  # of the name appsettings
+    "Microsoft.Web/sites/config/authsettingsV2": "web:SiteAuthSettingsV2",  # of that name
 }
 
 # What the service answers with, where it takes something else.
@@ -97,7 +98,9 @@ def problems(resource: Resource) -> list[str]:
     if resource.type not in MODELS:
         return [f"{resource.where}: {resource.type}: no model is known"]
     body = {name: value for name, value in resource.body.items() if name not in _OF_BICEP}
-    found = [*_object(body, shape_of(model(resource.type)), ""), *_limits(resource.type, body)]
+    named = f"{resource.type}/{resource.body.get('name')}"  # a few have a model for one name
+    shape = shape_of(model(named if named in MODELS else resource.type))
+    found = [*_object(body, shape, ""), *_limits(resource.type, body)]
     return [f"{resource.where}: {one}" for one in found]
 
 

@@ -31,7 +31,7 @@ REFUSED = {
     "WEBSITE_CONTENTAZUREFILECONNECTIONSTRING",
     "WEBSITE_RUN_FROM_PACKAGE",
 }
-(SETTINGS,) = (one.body["properties"] for one in APP.resources if one.type == "Microsoft.Web/sites/config")
+(SETTINGS,) = (one.body["properties"] for one in APP.resources if one.body.get("name") == "appsettings")
 (HANDED,) = (one.params for one in MAIN.modules if one.symbol == "app")
 
 

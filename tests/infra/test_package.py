@@ -141,8 +141,15 @@ def ran(unpacked: Path, azurite: str) -> Iterator[dict[str, Any]]:
 @pytest.mark.infra
 def test_every_function_is_indexed_and_runs(ran: dict[str, Any]) -> None:
     assert ran["failures"] == {"deliver": None, "detect": None}
-    status, body = ran["answers"]["health"]
+    status, body = ran["health"]
     assert (status, {one["level"] for one in json.loads(body)["findings"]}) == (200, {"green"})
+
+
+@pytest.mark.infra
+def test_incident_page_is_in_it_and_no_timer_loads_it(ran: dict[str, Any]) -> None:
+    status, page = ran["page"]
+    assert (status, ran["jinja_before_a_page"]) == (200, False)
+    assert "then hit the content filter" in page
 
 
 @pytest.mark.infra

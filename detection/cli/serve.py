@@ -1,0 +1,89 @@
+"""`incidents serve`: the incident page on this machine, over whatever table the settings name."""
+
+import hmac
+import secrets
+from collections.abc import Callable
+from contextlib import suppress
+from datetime import datetime
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from urllib.parse import parse_qs, urlsplit
+
+from detection.cli.output import say
+from detection.job import Job
+from detection.web.exchange import BODY, Door, Request, Response, request
+from detection.web.respond import respond
+
+HOST = "127.0.0.1"  # nobody else's business
+PREFIX = "/api"  # as in the cloud
+
+
+class Server(ThreadingHTTPServer):
+    """Answers on loopback whoever has its key, which is made anew at each start, as the Functions host does with its own."""
+
+    daemon_threads = True
+
+    def __init__(self, job: Job, clock: Callable[[], datetime], port: int = 0) -> None:
+        super().__init__((HOST, port), _Handler)
+        self.job = job
+        self.clock = clock
+        self.key = secrets.token_urlsafe(24)
+
+    @property
+    def origin(self) -> str:
+        """Where it listens."""
+        return f"http://{HOST}:{self.server_port}"
+
+    @property
+    def url(self) -> str:
+        """Where to begin."""
+        return f"{self.origin}{PREFIX}/incidents?code={self.key}"
+
+    def answer(self, asked: Request) -> Response:
+        """The page's answer, if the key is right or the way in is a link; only our own name counts as ours."""
+        given = parse_qs(urlsplit(asked.url).query).get("code", [asked.headers.get("x-functions-key", "")])[
+            -1
+        ]
+        right = hmac.compare_digest(given.encode(errors="replace"), self.key.encode())
+        if asked.headers.get("host") != self.origin.removeprefix("http://") or not (
+            right or asked.door == "link"
+        ):
+            said = b"Open the address that `incidents serve` has printed.\n"
+            return Response(401, said, {"content-type": "text/plain"})
+        return respond(asked, self.job, self.clock())
+
+
+def wait(server: Server) -> None:
+    """Says where it is to be seen, and serves until somebody has seen enough."""
+    say(f"The incidents are at {server.url}  (Ctrl-C ends it)")
+    with suppress(KeyboardInterrupt):
+        server.serve_forever()
+
+
+class _Handler(BaseHTTPRequestHandler):
+    """Hands every request on, whatever its method."""
+
+    server: Server
+    timeout = 10  # seconds
+    server_version, sys_version = "detection", ""
+
+    def _answer(self) -> None:
+        answer = self.server.answer(self._asked())
+        self.send_response(answer.status)
+        for name, value in answer.headers.items():
+            self.send_header(name, value)
+        self.send_header("content-length", str(len(answer.body)))
+        self.send_header("connection", "close")
+        self.end_headers()
+        self.wfile.write(answer.body)
+
+    do_GET = do_HEAD = do_POST = do_PUT = do_PATCH = do_DELETE = do_OPTIONS = _answer  # noqa: N815
+
+    def _asked(self) -> Request:
+        length = self.headers.get("content-length", "0")
+        size = int(length) if length.isascii() and length.isdecimal() else BODY + 1
+        body = self.rfile.read(min(size, BODY + 1))
+        door: Door = "link" if self.path.startswith(f"{PREFIX}/look/") else "key"
+        return request(self.command, self.server.origin + self.path, dict(self.headers.items()), body, door)
+
+    def log_message(self, format: str, *args: object) -> None:  # noqa: A002  # its name there
+        """Nothing is logged: addresses hold the key."""

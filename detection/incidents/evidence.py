@@ -1,0 +1,103 @@
+"""What is kept of an alert for the page of its incident: how its events lie in time, and its newest pairs. Pure.
+
+It is bounded, however many events there are and whatever stands in them: the alert's transaction must take it.
+"""
+
+from collections import Counter
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from heapq import nlargest
+from itertools import chain, islice
+
+from pydantic_core import to_json
+
+from detection.correlate import Chain, Pair
+from detection.events import Event, unique
+from detection.rows import Output, OutputRow, shown_row
+from detection.rule import Rule
+from detection.timestamps import iso
+from detection.window import Windows
+
+QUARTER = 15 * 60  # seconds
+KINDS = 12  # of a side that are told apart; the rest is counted together
+OTHER = "other"
+KIND = 100  # characters of a kind
+PAIRS = 50
+VALUE = 300  # characters of one value in a pair
+PAIRS_BYTES = 64 * 2**10  # as JSON; of the 1 MiB that a row may have
+
+
+@dataclass(frozen=True, slots=True)
+class Histogram:
+    """Events by kind and quarter of an hour: `kinds[kind][n]` of them in the n-th quarter after `begin` (ISO 8601)."""
+
+    begin: str
+    kinds: Mapping[str, Mapping[int, int]]
+
+
+@dataclass(frozen=True, slots=True)
+class Evidence:
+    """The changes and signals of an alert in time, its newest pairs as rows with long values cut, the latest first."""
+
+    changes: Histogram
+    signals: Histogram
+    pairs: Sequence[OutputRow]
+
+
+def evidence(told: Sequence[Chain], rule: Rule, windows: Windows) -> Evidence:
+    """What is kept of the pairs of some chains, at least one."""
+    output = Output(rule)
+    rows = (shown_row(output.row(pair, windows.now), VALUE) for pair in newest_pairs(told, PAIRS))
+    return Evidence(
+        changes=histogram(unique([event for one in told for event in one.changes])),
+        signals=histogram(unique([event for one in told for event in one.signals])),
+        pairs=list(_fitting(rows)),
+    )
+
+
+def histogram(events: Collection[Event]) -> Histogram:
+    """The events by kind and quarter of an hour; there is at least one."""
+    common = Counter(event.kind for event in events).most_common(KINDS)
+    names = {kind: kind[:KIND] for kind, _ in common}
+    quarters = Counter(
+        (names.get(event.kind, OTHER), int(event.time.timestamp()) // QUARTER) for event in events
+    )
+    begin = min(quarter for _, quarter in quarters)
+    kinds: dict[str, dict[int, int]] = {}
+    for (kind, quarter), number in sorted(quarters.items()):
+        kinds.setdefault(kind, {})[quarter - begin] = number
+    return Histogram(iso(datetime.fromtimestamp(begin * QUARTER, UTC)), kinds)
+
+
+def newest_pairs(told: Sequence[Chain], most: int) -> list[Pair]:
+    """The newest pairs of some chains, the latest signal first."""
+    return nlargest(most, chain.from_iterable(islice(_newest(one), most) for one in told), key=_when)
+
+
+def _newest(one: Chain) -> Iterator[Pair]:
+    """A chain's pairs from the newest back; where a pair of ids is one pair, it stands there once, as the latest."""
+    return _distinct(one.newest()) if one.once else one.newest()
+
+
+def _distinct(pairs: Iterator[Pair]) -> Iterator[Pair]:
+    seen: set[tuple[str, str]] = set()
+    for change, signal in pairs:
+        if (change.id, signal.id) not in seen:
+            seen.add((change.id, signal.id))
+            yield change, signal
+
+
+def _when(pair: Pair) -> tuple[object, object]:
+    change, signal = pair
+    return signal.time, change.time
+
+
+def _fitting(rows: Iterable[OutputRow]) -> Iterator[OutputRow]:
+    """As many of the rows as fit."""
+    size = 0
+    for row in rows:
+        size += len(to_json(row))
+        if size > PAIRS_BYTES:
+            return
+        yield row

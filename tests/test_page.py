@@ -1,0 +1,734 @@
+"""The incident page: what it answers to whom, and that only what is meant is done."""
+
+import json
+import re
+from collections.abc import Iterator
+from dataclasses import replace
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from jsonschema import Draft202012Validator
+
+from detection.deliver import SCHEDULE
+from detection.incidents.azure_table import open_table
+from detection.incidents.index import Index
+from detection.incidents.outbox import Outbox
+from detection.incidents.packing import joined, split
+from detection.incidents.table import MemoryTable, Put
+from detection.links import FORM as FORM_LIFE
+from detection.web.exchange import BODY, Door, request
+from detection.web.html import POLICY
+from detection.web.listing import PER_PAGE
+from detection.web.respond import respond
+from tests.azurite import connection_string, free_port
+from tests.builders import ALICE, DAY, HOUR, RULE, START, account, change, closed_at_start, signal
+from tests.page_world import API, FORM, HTML, JSON, ORIGIN, SIGNED_IN, World, read
+from tests.regenerate import SCHEMAS
+from tests.test_incidents import HOSTILE
+from tests.world import Faults, FaultyTable
+
+ENTRA = {**SIGNED_IN, "sec-fetch-site": "same-origin"}
+BOTH_DOORS = pytest.mark.parametrize("door", ["key", "entra"])
+
+
+@pytest.fixture
+def world() -> World:
+    return World()
+
+
+def history(world: World, name: str) -> list[dict[str, Any]]:
+    acts: list[dict[str, Any]] = world.json(f"incidents/{name}")["incident"]["history"]
+    return acts
+
+
+def valid(name: str, value: object) -> None:
+    Draft202012Validator(json.loads((SCHEMAS / f"{name}.json").read_text(encoding="utf-8"))).validate(value)
+
+
+# --------------------------------------------------------------------------------------------------------- an incident
+
+
+def test_page_says_who_did_what_and_how_bad(world: World) -> None:
+    page = read(world.get(f"incidents/{world.incident()}"))
+    title = f"{ALICE} created an API key, then hit the content filter 3 times within 2 h"
+    assert title in page.text
+    assert "High" in page.text
+    assert {"203.0.113.7", "gpt-4o-2024-08-06"} <= set(re.split(r"\s+", page.text))
+
+
+def test_page_tells_all_alerts_as_one(world: World) -> None:
+    name = world.incident(signals=2)
+    world.tell(
+        [change(f"audit-{ALICE}", START - 3 * HOUR)],
+        [signal("later", START)],
+        START + 20 * timedelta(minutes=1),
+    )
+    text = read(world.get(f"incidents/{name}")).text
+    assert "created an API key, then hit the content filter 3 times within 3 h" in text
+    assert "3 pairs" in text
+    assert "in 2 alerts" in text
+
+
+def test_change_told_by_two_alerts_is_one_change(world: World) -> None:
+    name = world.incident(signals=1)
+    world.tell([change(f"audit-{ALICE}", START - 3 * HOUR)], [signal("later", START - HOUR)])
+    assert "1 changes between" in read(world.get(f"incidents/{name}")).text
+
+
+def test_pair_beyond_the_published_rule_is_marked(world: World) -> None:
+    name = world.tell([change("c", START - 30 * HOUR)], [signal("s", START - 7 * HOUR)])
+    assert "beyond: outside_published_window" in read(world.get(f"incidents/{name}")).text
+
+
+def test_page_shows_the_newest_pairs_and_says_how_many_more(world: World) -> None:
+    name = world.incident(signals=70)
+    page = read(world.get(f"incidents/{name}"))
+    assert "The newest 50 of 70 pairs" in page.text
+    assert page.text.count(f"audit-{ALICE}") == 50
+
+
+def test_thousands_of_signals_are_drawn_as_few_bars(world: World) -> None:
+    name = world.tell(
+        [change("c", START - 20 * HOUR)],
+        [signal(f"s{n}", START - 19 * HOUR + n * timedelta(seconds=10)) for n in range(5_000)],
+    )
+    answer = world.get(f"incidents/{name}")
+    bars = [one for one in read(answer).all("rect") if "signal" in one["class"]]
+    assert len(bars) == 2 * 56  # quarters of an hour, for a wide and for a narrow window
+    assert len(answer.body) < 200_000
+
+
+def test_timeline_is_there_as_a_table_too(world: World) -> None:
+    text = read(world.get(f"incidents/{world.incident()}")).text
+    assert "2 Mar 08:00" in text
+    assert "hit the content filter 3 times" in text
+
+
+def test_page_shows_the_kql_that_found_it(world: World) -> None:
+    text = read(world.get(f"incidents/{world.incident()}")).text
+    assert "let signals_after = datetime(2026-03-01T10:00:00Z);" in text
+
+
+def test_incident_whose_alerts_have_expired_is_still_shown(world: World) -> None:
+    name = world.incident()
+    Index(world.table, RULE.folder, "look").expire(START + DAY)
+    answer = world.get(f"incidents/{name}")
+    assert answer.status == 200
+    assert "older than the table keeps them" in read(answer).text
+
+
+def test_alerts_from_before_there_was_evidence_are_still_shown(world: World) -> None:
+    name = world.incident()
+    world.table = _without_evidence(world.table)
+    answer = world.get(f"incidents/{name}")
+    assert answer.status == 200
+    assert "hit the content filter 3 times" in read(answer).text
+
+
+def _without_evidence(table: Any) -> MemoryTable:  # noqa: ANN401  # a table
+    """The same rows as a version before this one wrote them: no list, and fewer fields."""
+    former = MemoryTable()
+    for one in table.scan(RULE.folder, " ", "~"):
+        values = dict(one.values)
+        for kind, newer in (("|a|", {"evidence"}), ("|i|", {"title", "severity"})):
+            if kind in one.row:
+                kept = {
+                    name: value for name, value in json.loads(joined(values)).items() if name not in newer
+                }
+                values = split(json.dumps(kept).encode())
+        if not one.row.startswith("l|"):
+            former.write(RULE.folder, [Put(one.row, values)])
+    return former
+
+
+def test_json_is_what_show_prints(world: World) -> None:
+    shown = world.json(f"incidents/{world.incident()}")
+    valid("incident", shown)
+    assert shown["incident"]["severity"] == "High"
+
+
+@pytest.mark.parametrize(
+    "accept, kind",
+    [
+        ("", "text/html; charset=utf-8"),
+        ("*/*", "text/html; charset=utf-8"),
+        ("text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8", "text/html; charset=utf-8"),
+        ("application/json", "application/json"),
+        ("application/json, text/plain, */*", "application/json"),
+        ("application/json;q=0.5, text/html", "text/html; charset=utf-8"),
+        ("text/html;q=0.2, Application/JSON;q=0.7", "application/json"),
+        ("application/json;q=0", "text/html; charset=utf-8"),
+        ("application/json;q=much", "text/html; charset=utf-8"),
+    ],
+)
+def test_accept_decides_between_html_and_json(world: World, accept: str, kind: str) -> None:
+    assert world.get("incidents", accept=accept).headers["content-type"] == kind
+
+
+def test_history_says_whose_name_is_only_what_they_said(world: World) -> None:
+    name = world.incident()
+    world.post(f"incidents/{name}/acknowledge", {"by": "mallory", "note": "on  it\r\nnow"})
+    world.post(f"incidents/{name}/acknowledge", {}, "entra", ENTRA)
+    text = " ".join(read(world.get(f"incidents/{name}")).text.split())
+    assert "acknowledged by mallory self-declared on it now" in text
+    assert "acknowledged by carol@example.com" in text
+    assert text.count("self-declared") == 2  # the other is the form's
+
+
+# --------------------------------------------------------------------------------------------------------- deliveries
+
+
+def test_deliveries_say_what_waits_what_was_given_up_and_what_was_sent() -> None:
+    webhooks = [{"name": name, "url": f"https://{name}.example/"} for name in ("calm", "dead", "slow")]
+    webhooks.append({"name": "picky", "url": "https://p.example/", "minimum_severity": "High"})
+    world = World({"WEBHOOKS": json.dumps(webhooks)})
+    name = world.incident()
+    outbox = Outbox(world.table, RULE.folder)
+    for calm in (one for lane in ("calm", "picky") for one in outbox.waiting(lane)):
+        outbox.sent(calm)
+    (dead,), (slow,) = list(outbox.waiting("dead")), list(outbox.waiting("slow"))
+    outbox.bury(dead, "HTTP 410 <b>")
+    outbox.later(outbox.claim(slow, START + HOUR), START + 2 * HOUR)
+
+    text = " ".join(read(world.get(f"incidents/{name}")).text.split())
+
+    assert "dead dead given up: HTTP 410 <b>" in text
+    assert "waiting slow tried 1 time, next 2026-03-02T12:00:00Z" in text
+    assert "sent calm nothing waits" in text
+    assert "sent picky nothing waits" in text
+
+
+def test_rule_that_only_observes_is_said_to_page_nobody() -> None:
+    world = World({"WEBHOOKS": '[{"name": "calm", "url": "https://calm.example/"}]'})
+    world.rule = RULE.model_copy(update={"on_call": RULE.on_call.model_copy(update={"mode": "observe"})})
+    name = world.incident()
+    assert "it pages nobody" in read(world.get(f"incidents/{name}")).text
+
+
+def test_page_leads_to_the_portal_where_the_workspace_is_known() -> None:
+    workspace = "/subscriptions/s/resourceGroups/g/providers/Microsoft.OperationalInsights/workspaces/w"
+    world = World({"LOG_ANALYTICS_RESOURCE_ID": workspace})
+    page = read(world.get(f"incidents/{world.incident()}"))
+    assert len([one for one in page.all("a") if one["href"].startswith("https://portal.azure.com/")]) == 1
+
+
+# ------------------------------------------------------------------------------------------------------------ the list
+
+
+def test_list_shows_open_incidents_first_opened_last(world: World) -> None:
+    first, second, third = (world.incident(f"{n}@example.com", now=START + n * HOUR) for n in range(3))
+    world.post(f"incidents/{second}/close", {"by": "eve", "classification": "benign"})
+    assert [one["id"] for one in world.json("incidents")["incidents"]] == [third, first]
+    assert [one["id"] for one in world.json("incidents?status=all")["incidents"]] == [third, first, second]
+    assert [one["id"] for one in world.json("incidents?status=closed")["incidents"]] == [second]
+
+
+def test_list_counts_by_status_and_severity(world: World) -> None:
+    first, second, _ = (world.incident(f"{n}@example.com") for n in range(3))
+    world.post(f"incidents/{first}/acknowledge", {"by": "eve"})
+    world.post(f"incidents/{second}/close", {"by": "eve", "classification": "benign"})
+    shown = world.json("incidents")
+    valid("incidents", shown)
+    assert shown["statuses"] == {"open": 2, "new": 1, "acknowledged": 1, "closed": 1, "all": 3}
+    assert shown["severities"] == {"High": 2, "Medium": 0, "Low": 0, "Informational": 0}
+    assert world.json("incidents?severity=Low")["found"] == 0
+
+
+def test_list_comes_in_pages(world: World) -> None:
+    names = [
+        world.incident(f"{n}@example.com", 1, START + n * timedelta(minutes=1)) for n in range(PER_PAGE + 7)
+    ]
+    world.now = START + DAY
+    shown = world.json("incidents?page=2")
+    assert (shown["pages"], shown["first"], shown["found"]) == (2, PER_PAGE + 1, PER_PAGE + 7)
+    assert [one["id"] for one in shown["incidents"]] == list(reversed(names[:7]))
+    (newer,) = [
+        one["href"] for one in read(world.get("incidents?page=2&status=all")).all("a") if one.get("rel")
+    ]
+    assert newer == "incidents?status=all&page=1"
+
+
+@pytest.mark.parametrize(
+    "asked", ["page=0", "page=99", "page=x", "page=%D9%A3", "status=lost", "severity=x&page=-1"]
+)
+def test_what_is_asked_wrongly_counts_as_not_asked(world: World, asked: str) -> None:
+    world.incident()
+    assert world.json(f"incidents?{asked}") == world.json("incidents")
+
+
+def test_list_without_incidents_says_so(world: World) -> None:
+    assert "There are no incidents." in read(world.get("incidents")).text
+
+
+def test_key_of_the_address_is_in_every_address_of_the_page(world: World) -> None:
+    name = world.incident()
+    for path in ("incidents", f"incidents/{name}"):
+        page = read(world.get(f"{path}?code=k%26y"))
+        addresses = [one["href"] for one in page.all("a")] + [one["action"] for one in page.all("form")]
+        addresses += [one["formaction"] for one in page.all("button") if "formaction" in one]
+        assert [one for one in addresses if "code=k%26y" not in one and not one.startswith("#")] == []
+        assert [one for one in addresses if not one.startswith("#")] != []
+
+
+# --------------------------------------------------------------------------------------------------------------- links
+
+
+def look(world: World, name: str, at: timedelta = timedelta(0)) -> str:
+    return world.job.links().to(name, world.now - at) or ""
+
+
+def test_link_shows_its_incident_and_nothing_to_act_with(world: World) -> None:
+    name = world.incident()
+    answer = world.get(look(world, name), "link")
+    page = read(answer)
+    assert answer.status == 200
+    assert "created an API key" in page.text
+    assert [tag for tag, _ in page.elements if tag in {"form", "button", "input", "textarea"}] == []
+    assert [one["href"] for one in page.all("a")] == ["#main"]
+
+
+@pytest.mark.parametrize("signs_in", [True, False])
+def test_link_leads_on_to_act_where_people_can_sign_in(world: World, signs_in: bool) -> None:
+    name = world.incident()
+    asked = request("GET", look(world, name), HTML, b"", "link", signs_in=signs_in)
+    page = read(respond(asked, world.job, world.now))
+    assert (f"../incidents/{name}" in [one["href"] for one in page.all("a")]) is signs_in
+
+
+def test_link_shows_it_as_json_too(world: World) -> None:
+    name = world.incident()
+    assert world.json(look(world, name), "link")["incident"]["id"] == name
+
+
+@pytest.mark.parametrize("late, status", [(SCHEDULE, 200), (SCHEDULE + timedelta(seconds=1), 403)])
+def test_link_is_good_for_a_while(world: World, late: timedelta, status: int) -> None:
+    assert world.get(look(world, world.incident(), late), "link").status == status
+
+
+@pytest.mark.parametrize(
+    "query", ["", "?until=99999999999", "?until=99999999999&signature=x", "?signature=x"]
+)
+def test_look_without_a_signature_is_refused(world: World, query: str) -> None:
+    answer = world.get(f"look/{world.incident()}{query}", "link")
+    assert answer.status == 403
+    assert ALICE not in read(answer).text
+
+
+def test_link_of_one_incident_opens_no_other(world: World) -> None:
+    one, other = world.incident(), world.incident("bob@example.com")
+    assert world.get(look(world, one).replace(one, other), "link").status == 403
+
+
+@pytest.mark.parametrize("path", ["incidents", "incidents/in_1", "incidents/in_1/close"])
+def test_door_of_links_leads_nowhere_else(world: World, path: str) -> None:
+    assert world.get(path, "link").status == 404
+
+
+@pytest.mark.parametrize("method", ["POST", "PUT", "DELETE"])
+def test_link_only_looks(world: World, method: str) -> None:
+    answer = world.get(look(world, world.incident()), "link", method)
+    assert (answer.status, answer.headers["allow"]) == (405, "GET, HEAD")
+
+
+# ---------------------------------------------------------------------------------------------------------------- acts
+
+
+@BOTH_DOORS
+def test_acknowledging_is_kept_and_leads_back_to_the_page(world: World, door: Door) -> None:
+    name = world.incident()
+    headers = ENTRA if door == "entra" else {"sec-fetch-site": "same-origin"}
+    answer = world.post(f"incidents/{name}/acknowledge", {"by": "eve", "note": "mine"}, door, headers)
+    assert (answer.status, answer.headers["location"]) == (303, f"../{name}")
+    (act,) = history(world, name)
+    who = {"key": ("eve", True), "entra": ("carol@example.com", False)}[door]
+    assert (act["what"], act["by"], act["self_declared"], act["note"]) == ("acknowledged", *who, "mine")
+
+
+def test_closing_keeps_the_judgement(world: World) -> None:
+    name = world.incident()
+    assert world.post(f"incidents/{name}/close", {"by": "eve", "classification": "benign"}).status == 303
+    incident = world.json(f"incidents/{name}")["incident"]
+    assert (incident["status"], incident["classification"]) == ("closed", "benign")
+
+
+def test_key_goes_along_when_an_act_leads_back(world: World) -> None:
+    name = world.incident()
+    body = world.form(name) | {"by": "eve"}
+    url = f"{API}/incidents/{name}/acknowledge?code=k%26y"
+    content = "&".join(f"{key}={value}" for key, value in body.items()).encode()
+    answer = respond(request("POST", url, {**HTML, **FORM}, content, "key"), world.job, world.now)
+    assert answer.headers["location"] == f"../{name}?code=k%26y"
+
+
+def test_json_acts_without_a_form(world: World) -> None:
+    name = world.incident()
+    headers = {**JSON, "content-type": "application/json; charset=utf-8"}
+    body = b'{"by": "runbook bot", "note": null}'
+    answer = world.post(f"incidents/{name}/acknowledge", {}, headers=headers, content=body)
+    valid("incident", json.loads(answer.body))
+    assert (answer.status, history(world, name)[0]["by"]) == (200, "runbook bot")
+
+
+def test_name_is_what_app_service_says_and_not_the_form(world: World) -> None:
+    name = world.incident()
+    world.post(f"incidents/{name}/acknowledge", {"by": "the boss"}, "entra", ENTRA)
+    assert history(world, name)[0]["by"] == "carol@example.com"
+
+
+def test_principal_without_a_name_is_known_by_its_id(world: World) -> None:
+    name = world.incident()
+    headers = {**JSON, "x-ms-client-principal-id": "0b1c", "content-type": "application/json"}
+    world.post(f"incidents/{name}/acknowledge", {}, "entra", headers, b"{}")
+    assert history(world, name)[0]["by"] == "0b1c"
+
+
+def test_headers_of_app_service_are_not_believed_where_it_signs_nobody_in(world: World) -> None:
+    name = world.incident()
+    world.post(f"incidents/{name}/acknowledge", {"by": "mallory"}, "key", ENTRA)
+    assert (history(world, name)[0]["by"], history(world, name)[0]["self_declared"]) == ("mallory", True)
+
+
+@pytest.mark.parametrize("path", ["incidents", "incidents/in_1"])
+def test_nobody_gets_in_whom_app_service_does_not_name(world: World, path: str) -> None:
+    assert world.get(path, "entra").status == 401
+
+
+@pytest.mark.parametrize(
+    "fields, says",
+    [
+        ({"classification": "benign"}, "Say who you are"),
+        ({"by": " ", "classification": "benign"}, "Say who you are"),
+        ({"by": "x" * 201, "classification": "benign"}, "at most 200"),
+        ({"by": "eve"}, "Say what it turned out to be"),
+        ({"by": "eve", "classification": "fine"}, "Say what it turned out to be"),
+        ({"by": "eve", "classification": "benign", "note": "x" * 2_001}, "at most 2,000"),
+    ],
+)
+def test_act_that_says_too_little_or_too_much_is_not_done(
+    world: World, fields: dict[str, str], says: str
+) -> None:
+    name = world.incident()
+    answer = world.post(f"incidents/{name}/close", fields)
+    assert answer.status == 422
+    assert says in read(answer).text
+    assert history(world, name) == []
+
+
+def test_what_came_after_the_page_was_shown_is_not_judged_unseen(world: World) -> None:
+    name = world.incident()
+    shown = world.form(name)
+    world.tell([change(f"audit-{ALICE}", START - 3 * HOUR)], [signal("later", START)])
+    answer = world.post(f"incidents/{name}/close", {**shown, "by": "eve", "classification": "benign"})
+    assert answer.status == 409
+    assert "there are 2 now" in read(answer).text
+    assert history(world, name) == []
+
+
+def test_incident_that_another_has_followed_can_still_be_closed(world: World) -> None:
+    first = world.incident()
+    second = world.tell([change("d", START + 2 * DAY)], [signal("t", START + 2 * DAY)], START + 2 * DAY)
+    assert world.post(f"incidents/{first}/close", {"by": "eve", "classification": "benign"}).status == 303
+    assert [one["id"] for one in world.json("incidents")["incidents"]] == [second]
+    assert [one["id"] for one in world.json("incidents?status=closed")["incidents"]] == [first]
+
+
+def test_closing_an_earlier_incident_leaves_the_newest_accepting(world: World) -> None:
+    first = world.incident()
+    second = world.tell([change("d", START + 2 * DAY)], [signal("t", START + 2 * DAY)], START + 2 * DAY)
+    world.post(f"incidents/{first}/close", {"by": "eve", "classification": "benign"})
+    again = world.tell([change("e", START + 2 * DAY)], [signal("u", START + 2 * DAY)], START + 2 * DAY + HOUR)
+    assert again == second
+
+
+@pytest.mark.parametrize("race_at", range(1, 25))
+def test_of_two_acts_at_once_none_is_lost_in_silence(world: World, race_at: int) -> None:
+    name, table = world.incident(), world.table
+    body = "&".join(f"{key}={value}" for key, value in (world.form(name) | {"by": "eve"}).items()).encode()
+
+    def another() -> None:
+        Index(table, RULE.folder, "somebody").amend(account(), closed_at_start)
+
+    world.table = FaultyTable(table, Faults(), another, race_at)
+    answer = world.post(f"incidents/{name}/acknowledge", {}, content=body)
+
+    world.table = table
+    done = tuple(sorted(act["by"] for act in history(world, name)))
+    assert (answer.status, done) in {
+        (303, ("eve", "somebody")),
+        (303, ("eve",)),  # the other was not so fast
+        (409, ("somebody",)),
+    }
+
+
+# --------------------------------------------------------------------------------------------- acts that nobody meant
+
+
+@BOTH_DOORS
+@pytest.mark.parametrize(
+    "headers, status",
+    [
+        ({"sec-fetch-site": "cross-site"}, 403),
+        ({"sec-fetch-site": "same-site"}, 403),
+        ({"sec-fetch-site": "none"}, 403),
+        ({"sec-fetch-site": "cross-site", "origin": ORIGIN}, 403),
+        ({"origin": "https://evil.example"}, 403),
+        ({"origin": "https://app.example.evil.example"}, 403),
+        ({"origin": "http://app.example"}, 403),
+        ({"origin": ORIGIN}, 303),
+        ({"origin": "null"}, 303),  # a browser that knows no Sec-Fetch-Site, under our Referrer-Policy
+        ({"sec-fetch-site": "same-origin", "origin": "null"}, 303),
+        ({}, 303),
+    ],
+)
+def test_what_another_site_sends_is_refused(
+    world: World, door: Door, headers: dict[str, str], status: int
+) -> None:
+    name = world.incident()
+    given = {**SIGNED_IN, **headers} if door == "entra" else headers
+    answer = world.post(f"incidents/{name}/acknowledge", {"by": "eve"}, door, given)
+    assert answer.status == status
+    assert len(history(world, name)) == (status == 303)
+
+
+def test_page_behind_another_address_is_no_other_site() -> None:
+    world = World({"PAGE_URL": "https://soc.example/openai"})
+    name = world.incident()
+    answer = world.post(
+        f"incidents/{name}/acknowledge", {"by": "eve"}, headers={"origin": "https://soc.example"}
+    )
+    assert answer.status == 303
+
+
+@BOTH_DOORS
+@pytest.mark.parametrize("form", ["", "x", "99999999999.x", None])
+def test_form_that_we_did_not_show_is_refused(world: World, door: Door, form: str | None) -> None:
+    name, other = world.incident(), world.incident("bob@example.com")
+    who = SIGNED_IN if door == "entra" else {}
+    given = world.form(other, door, **who)["form"] if form is None else form
+    answer = world.post(f"incidents/{name}/acknowledge", {"by": "eve", "form": given}, door, ENTRA)
+    assert answer.status == 403
+    assert history(world, name) == []
+
+
+def test_form_shown_to_somebody_else_is_refused(world: World) -> None:
+    name = world.incident()
+    theirs = world.form(name, "entra", x_ms_client_principal_name="mallory@example.com")["form"]
+    assert world.post(f"incidents/{name}/acknowledge", {"form": theirs}, "entra", ENTRA).status == 403
+
+
+def test_form_that_lay_about_too_long_is_refused(world: World) -> None:
+    name = world.incident()
+    shown = world.form(name)
+    world.now += FORM_LIFE + timedelta(seconds=1)
+    assert world.post(f"incidents/{name}/acknowledge", {**shown, "by": "eve"}).status == 403
+
+
+def test_json_from_another_site_is_refused(world: World) -> None:
+    name = world.incident()
+    headers = {**SIGNED_IN, "content-type": "application/json", "sec-fetch-site": "cross-site"}
+    assert world.post(f"incidents/{name}/acknowledge", {}, "entra", headers, b"{}").status == 403
+
+
+@pytest.mark.parametrize("kind", ["", "text/plain", "multipart/form-data", "application/jsonx", "text/json"])
+def test_other_bodies_are_refused(world: World, kind: str) -> None:
+    name = world.incident()
+    answer = world.post(f"incidents/{name}/acknowledge", {}, headers={"content-type": kind}, content=b"{}")
+    assert answer.status == 415
+
+
+@pytest.mark.parametrize("kind", ["application/json", "application/x-www-form-urlencoded"])
+def test_body_has_a_largest_size(world: World, kind: str) -> None:
+    name = world.incident()
+    answer = world.post(
+        f"incidents/{name}/acknowledge", {}, headers={"content-type": kind}, content=b"x" * (BODY + 1)
+    )
+    assert answer.status == 413
+
+
+@pytest.mark.parametrize("body", [b"", b"[]", b"{", b"1", b"\xff", b"[" * 9_000])
+def test_json_that_is_no_object_is_refused(world: World, body: bytes) -> None:
+    name = world.incident()
+    headers = {"content-type": "application/json"}
+    assert world.post(f"incidents/{name}/close", {}, headers=headers, content=body).status == 400
+
+
+@pytest.mark.parametrize(
+    "path",
+    ["incidents", "incidents?page=2", "incidents/{}", "incidents/{}/acknowledge", "incidents/{}/close"],
+)
+@pytest.mark.parametrize("method", ["GET", "HEAD", "OPTIONS", "PUT", "DELETE", "TRACE", "BREW"])
+def test_only_post_changes_anything(world: World, path: str, method: str) -> None:
+    name = world.incident()
+    before = world.rows()
+    query = "" if "?" in path else "?by=eve&classification=benign"
+    world.get(path.format(name) + query, "key", method)
+    world.get(look(world, name), "link", method)
+    assert world.rows() == before
+
+
+# ------------------------------------------------------------------------------------------------------- every answer
+
+
+def answers(world: World) -> Iterator[Any]:
+    name = world.incident()
+    yield world.get("incidents")
+    yield world.get("incidents", accept="application/json")
+    yield world.get(f"incidents/{name}")
+    yield world.get(f"incidents/{name}", accept="application/json")
+    yield world.get(look(world, name), "link")
+    yield world.get("look/x", "link")
+    yield world.get("nowhere")
+    yield world.get("incidents", "entra")
+    yield world.get("incidents", "key", "DELETE")
+    yield world.post(f"incidents/{name}/acknowledge", {"by": "eve"})
+    yield world.post(f"incidents/{name}/acknowledge", {}, headers=JSON)
+
+
+def test_every_answer_lets_nothing_be_loaded_framed_stored_or_guessed(world: World) -> None:
+    for answer in answers(world):
+        headers = answer.headers
+        assert headers["cache-control"] == "no-store"
+        assert headers["referrer-policy"] == "no-referrer"
+        assert headers["x-content-type-options"] == "nosniff"
+        if answer.body:
+            assert headers["content-security-policy"].startswith("default-src 'none'; ")
+            assert "frame-ancestors 'none'" in headers["content-security-policy"]
+        assert "unsafe" not in headers.get("content-security-policy", "")
+        assert "access-control-allow-origin" not in headers
+
+
+def test_pages_allow_their_own_style_and_forms_and_nothing_else() -> None:
+    allowed = dict(part.split(" ", 1) for part in POLICY.split("; "))
+    assert allowed.pop("style-src").startswith("'sha256-")
+    assert allowed == {
+        "default-src": "'none'",
+        "img-src": "data:",
+        "base-uri": "'none'",
+        "form-action": "'self'",
+        "frame-ancestors": "'none'",
+    }
+
+
+def test_head_is_get_without_a_body(world: World) -> None:
+    get, head = (world.get("incidents", "key", method) for method in ("GET", "HEAD"))
+    assert head == replace(get, body=b"")
+
+
+@pytest.mark.parametrize(
+    "path, method, status, allow",
+    [
+        ("incidents", "POST", 405, "GET, HEAD"),
+        ("incidents/in_1", "POST", 405, "GET, HEAD"),
+        ("incidents/in_1/close", "GET", 405, "POST"),
+        ("incidents", "OPTIONS", 405, "GET, HEAD"),
+        ("incidents/in_1", "GET", 404, None),
+        ("incidents/in_1/reopen", "POST", 404, None),
+        ("incidents/", "GET", 404, None),
+        ("incidents/in_1/close/now", "POST", 404, None),
+        ("incidents/..%2f", "GET", 404, None),
+        ("look/in_1", "GET", 404, None),
+        ("other", "GET", 404, None),
+    ],
+)
+def test_what_is_not_there_is_said(
+    world: World, path: str, method: str, status: int, allow: str | None
+) -> None:
+    answer = world.get(path, "key", method)
+    assert (answer.status, answer.headers.get("allow")) == (status, allow)
+
+
+def test_query_of_too_many_fields_is_refused(world: World) -> None:
+    assert world.get("incidents?" + "&".join(f"f{n}=1" for n in range(99))).status == 400
+
+
+def test_address_that_is_none_is_refused(world: World) -> None:
+    assert world.get("https://[/incidents").status == 400
+
+
+def test_refusal_is_json_for_who_wants_json(world: World) -> None:
+    answer = world.get("incidents/in_none", accept="application/json")
+    assert (answer.status, json.loads(answer.body)) == (404, {"error": "There is no incident in_none."})
+
+
+def test_table_that_does_not_answer_is_said_without_its_address(world: World) -> None:
+    world.table = open_table(connection_string(free_port()), "incidents", None)
+    answer = world.get("incidents")
+    assert (answer.status, answer.headers["retry-after"]) == (503, "5")
+    assert "AccountKey" not in read(answer).text
+
+
+@pytest.mark.parametrize("value", HOSTILE.values(), ids=HOSTILE)
+def test_hostile_values_are_text_and_nothing_else(world: World, value: str) -> None:
+    actor = f"eve{value}"
+    name = world.tell(
+        [change("c", START - HOUR, actor, ip=value)],
+        [signal(f"s{value}", START - HOUR / 2, actor, model=value)],
+    )
+    world.post(f"incidents/{name}/acknowledge", {"by": f"eve{value}"[:200], "note": value[:2_000]})
+    for path in ("incidents", f"incidents/{name}"):
+        answer = world.get(path)
+        page = read(answer)
+        assert answer.status == 200
+        assert [tag for tag, _ in page.elements if tag in {"script", "iframe", "object", "img", "base"}] == []
+        assert [one for _, one in page.elements if any(name.startswith("on") for name in one)] == []
+        assert not re.search(
+            r"[\x00-\x09\x0b-\x1f\x7f-\x9f\u200b-\u200f\u202a-\u202e\u2066-\u2069]", answer.body.decode()
+        )
+        assert len(answer.body) < 150_000
+
+
+# ------------------------------------------------------------------------------------------------------------ silences
+
+
+@BOTH_DOORS
+def test_silence_of_an_incidents_actor_is_kept_with_who_and_why(world: World, door: Door) -> None:
+    name = world.incident()
+    headers = ENTRA if door == "entra" else {"sec-fetch-site": "same-origin"}
+    answer = world.post(
+        f"incidents/{name}/silence", {"by": "eve", "note": "load test", "for": "PT4H"}, door, headers
+    )
+    assert answer.status == 303
+    (one,) = [one for _, one in world.job.silences()]
+    who = {"key": ("eve", True), "entra": ("carol@example.com", False)}[door]
+    assert (one.actor, one.owner, one.reason, one.expires) == (
+        ALICE,
+        who[0],
+        "load test",
+        world.now + 4 * HOUR,
+    )
+    (act,) = history(world, name)
+    assert (act["what"], act["by"], act["self_declared"]) == ("silenced", *who)
+
+
+def test_page_counts_what_was_silenced(world: World) -> None:
+    name = world.incident()
+    world.post(f"incidents/{name}/silence", {"by": "eve", "note": "load test", "for": "P1D"})
+    world.tell(
+        [change(f"audit-{ALICE}", START - 3 * HOUR)],
+        [signal(f"later {n}", START + HOUR) for n in range(2)],
+        world.now,
+    )
+    assert "2 more silenced" in read(world.get(f"incidents/{name}")).text
+
+
+@pytest.mark.parametrize(
+    "fields, says",
+    [
+        ({"note": "", "for": "P1D"}, "Say why"),
+        ({"note": "x" * 501, "for": "P1D"}, "at most 500"),
+        ({"note": "why", "for": ""}, "for how long"),
+        ({"note": "why", "for": "a while"}, "for how long"),
+        ({"note": "why", "for": "-P1D"}, "for how long"),
+        ({"note": "why", "for": "P31D"}, "at most 30 days"),
+    ],
+)
+def test_silence_that_says_too_little_or_too_much_is_not_made(
+    world: World, fields: dict[str, str], says: str
+) -> None:
+    name = world.incident()
+    answer = world.post(f"incidents/{name}/silence", {"by": "eve", **fields})
+    assert answer.status == 422
+    assert says in read(answer).text
+    assert world.job.silences() == []
+    assert history(world, name) == []

@@ -1,0 +1,99 @@
+"""`incidents serve`: only on this machine, only with its key, whatever a browser is made to send."""
+
+import socket
+from collections.abc import Iterator
+from urllib.parse import urlsplit
+
+import pytest
+import requests
+
+from detection.cli.serve import Server
+from detection.web.exchange import BODY
+from tests.page_world import World
+from tests.pages import serving
+
+
+@pytest.fixture
+def world() -> World:
+    return World()
+
+
+@pytest.fixture
+def server(world: World) -> Iterator[Server]:
+    with serving(world.job) as running:
+        yield running
+
+
+def test_address_that_is_printed_shows_the_incidents(world: World, server: Server) -> None:
+    name = world.incident()
+    answer = requests.get(server.url, timeout=10)
+    assert (answer.status_code, name in answer.text) == (200, True)
+    assert answer.headers["content-security-policy"].startswith("default-src 'none'")
+
+
+def test_nobody_can_reach_it_from_another_machine(server: Server) -> None:
+    assert server.socket.getsockname()[0] == "127.0.0.1"
+
+
+@pytest.mark.parametrize("query", ["", "?code=", "?code=x", "?code=%C3%A9"])
+def test_without_its_key_nothing_is_shown(world: World, server: Server, query: str) -> None:
+    name = world.incident()
+    for path in ("incidents", f"incidents/{name}"):
+        answer = requests.get(f"{server.origin}/api/{path}{query}", timeout=10)
+        assert (answer.status_code, name in answer.text) == (401, False)
+
+
+def test_key_may_come_in_a_header(server: Server) -> None:
+    headers = {"x-functions-key": server.key, "accept": "application/json"}
+    assert requests.get(f"{server.origin}/api/incidents", headers=headers, timeout=10).json()["found"] == 0
+
+
+def test_every_start_has_another_key(world: World) -> None:
+    with Server(world.job, world.job.clock) as one, Server(world.job, world.job.clock) as other:
+        assert one.key != other.key
+
+
+@pytest.mark.parametrize("host", ["evil.example", "localhost", "127.0.0.1", ""])
+def test_name_that_is_made_to_lead_here_is_not_ours(server: Server, host: str) -> None:
+    assert requests.get(server.url, headers={"host": host}, timeout=10).status_code == 401
+
+
+def test_link_shows_its_incident_without_the_key(world: World, server: Server) -> None:
+    link = world.job.links().to(world.incident(), world.now) or ""
+    path = urlsplit(link)
+    assert requests.get(f"{server.origin}{path.path}?{path.query}", timeout=10).status_code == 200
+    assert requests.get(f"{server.origin}{path.path}", timeout=10).status_code == 403
+
+
+def test_act_is_kept_and_leads_back(world: World, server: Server) -> None:
+    name = world.incident()
+    form = world.form(name) | {"by": "eve", "classification": "benign"}
+    url = f"{server.origin}/api/incidents/{name}/close?code={server.key}"
+    answer = requests.post(url, form, headers={"sec-fetch-site": "same-origin"}, timeout=10)
+    assert (answer.status_code, answer.history[0].status_code) == (200, 303)
+    assert "closed as benign" in answer.text
+    assert world.json(f"incidents/{name}")["incident"]["status"] == "closed"
+
+
+@pytest.mark.parametrize("method", ["PUT", "PATCH", "DELETE", "OPTIONS"])
+def test_other_methods_are_refused(server: Server, method: str) -> None:
+    answer = requests.request(method, server.url, timeout=10)
+    assert (answer.status_code, answer.headers["allow"]) == (405, "GET, HEAD")
+
+
+def test_head_has_no_body(server: Server) -> None:
+    answer = requests.head(server.url, timeout=10)
+    assert (answer.status_code, answer.content) == (200, b"")
+
+
+@pytest.mark.parametrize("length", [str(BODY + 1), "-1", "99999999999999999999", "x"])
+def test_body_that_is_too_long_is_not_read(world: World, server: Server, length: str) -> None:
+    name = world.incident()
+    head = (
+        f"POST /api/incidents/{name}/close?code={server.key} HTTP/1.1\r\n"
+        f"Host: {server.origin.removeprefix('http://')}\r\nContent-Length: {length}\r\n"
+        "Content-Type: application/x-www-form-urlencoded\r\n\r\n"
+    )
+    with socket.create_connection(("127.0.0.1", server.server_port), 10) as raw:
+        raw.sendall(head.encode() + b"x" * (BODY + 1))
+        assert raw.recv(64).split(b" ")[1] == b"413"
