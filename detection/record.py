@@ -8,6 +8,7 @@ from typing import Annotated, Literal
 from pydantic import Discriminator, TypeAdapter
 
 from detection.correlate import Chain
+from detection.coverage import Coverage
 from detection.errors import ErrorKind
 from detection.events import Health, Logs, Rejected
 from detection.rule import Rule
@@ -23,7 +24,8 @@ class Record:
     """What a complete run saw and did.
 
     `previous` is the watermark that it began with: the lag is `windows.now` less it. `told` counts the alerts, of which
-    the first are named; `storm` says that a digest told them. `seconds` passed up to its last write.
+    the first are named; `storm` says that a digest told them. `seconds` passed up to its last write. `coverage` is
+    missing where it could not be counted.
     """
 
     rule: str
@@ -42,6 +44,7 @@ class Record:
     alerts: Sequence[str]
     storm: bool
     seconds: float
+    coverage: Coverage | None = None
     outcome: Literal["complete"] = "complete"
 
 
@@ -77,6 +80,7 @@ class Seen:
     waiting: int = 0
     health: Mapping[str, Health] = field(default_factory=dict)
     rejected: Mapping[str, Rejected] = field(default_factory=dict)
+    coverage: Coverage | None = None
 
     def add(self, logs: Logs, chains: Sequence[Chain]) -> None:
         """Counts the next slice. The first has all changes and what is said of the whole; its followers have changes again."""
@@ -87,6 +91,7 @@ class Seen:
         self.waiting += sum(len(side.waiting) for side in sides)
         if first:
             self.changes, self.health, self.rejected = len(logs.changes.inside), logs.health, logs.rejected
+            self.coverage = logs.coverage
         self.signals += len(logs.signals.inside)
         self.chains += len(chains)
         self.pairs += sum(chain.count() for chain in chains)

@@ -136,4 +136,5 @@ def _record(seen: Seen, teller: Teller, before: datetime | None, seconds: float)
         alerts=alerts[:ALERTS_NAMED],
         storm=teller.batch is not None,
         seconds=seconds,
+        coverage=seen.coverage,
     )

@@ -31,7 +31,7 @@ def small(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def hoarded(rows: Sequence[Row], most: int = 1_000) -> list[Slice]:
-    heap = Hoard(SIDE, most)
+    heap = Hoard(SIDE, most, itemgetter(SIDE.at(SIDE.actor)))
     heap.add(list(rows))
     return list(heap.slices())
 

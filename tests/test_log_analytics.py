@@ -239,12 +239,12 @@ def test_one_workspace_is_named_in_the_path(api: QueryApi, opened: Open) -> None
 
 def test_further_workspaces_are_named_in_the_body(api: QueryApi, opened: Open) -> None:
     read(opened(api.endpoint, WORKSPACE, OTHER))
-    assert [(one.workspace, one.body["workspaces"]) for one in api.requests] == 3 * [(WORKSPACE, [OTHER])]
+    assert [(one.workspace, one.body["workspaces"]) for one in api.requests] == 4 * [(WORKSPACE, [OTHER])]
 
 
 def test_workspace_given_twice_is_asked_once(api: QueryApi, opened: Open) -> None:
     read(opened(api.endpoint, WORKSPACE, OTHER, WORKSPACE))
-    assert [one.body["workspaces"] for one in api.requests] == 3 * [[OTHER]]
+    assert [one.body["workspaces"] for one in api.requests] == 4 * [[OTHER]]
 
 
 # ------------------------------------------------------------------------------------------------------------- rows

@@ -2,11 +2,12 @@
 
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from itertools import accumulate, islice
 from typing import Literal
 
+from detection.bridges import bridges_of
 from detection.correlate import Chain, Pair
 from detection.events import Event, unique
 from detection.incidents.keys import Key
@@ -56,7 +57,8 @@ class Alert:
     `alert` and `incident` are stable ids; `action` says what became of the incident; `at` is the run's
     frozen moment. `first_pair` and `last_pair` are rows as the rule's query returns them, by the time of
     the signal. `change_kinds` and `signal_kinds` count the changes and signals by kind. There were too many
-    signals to remember where `flood` says up to when (ISO 8601) everything of the key counts as told.
+    signals to remember where `flood` says up to when (ISO 8601) everything of the key counts as told. `bridges` counts
+    the signals by the bridge over which they are the actor's, in the order of the rule's `identity`.
     """
 
     alert: str
@@ -75,6 +77,7 @@ class Alert:
     entities: Sequence[Mapping[str, str]]
     windows: AlertWindows
     flood: str | None = None
+    bridges: Mapping[str, int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,6 +115,7 @@ def alert(identity: Identity, told: Sequence[Chain], rule: Rule, windows: Window
             _stretch(windows.signals),
             _stretch(windows.gap) if windows.gap else None,
         ),
+        bridges=_bridges(told, rule),
     )
 
 
@@ -134,6 +138,19 @@ def _when(pair: Pair) -> tuple[datetime, datetime]:
 
 def _kinds(events: Iterable[Event]) -> dict[str, int]:
     return dict(Counter(shown(event.kind) for event in events).most_common())
+
+
+def _bridges(told: Sequence[Chain], rule: Rule) -> dict[str, int]:
+    """How many signals are an actor's by which bridge; a signal of several actors counts for each."""
+    by_actor: dict[str, tuple[list[Event], list[Event]]] = {}
+    for one in told:
+        changes, signals = by_actor.setdefault(one.actor, ([], []))
+        changes += one.changes
+        signals += one.signals
+    counted = Counter[str]()
+    for actor, (changes, signals) in by_actor.items():
+        counted.update(bridges_of(actor, changes, unique(signals), rule))
+    return {bridge.name: counted[bridge.name] for bridge in rule.sequence.identity if counted[bridge.name]}
 
 
 def _stretch(window: Window) -> Stretch:

@@ -47,7 +47,8 @@ class AlertTold:
     """What was found: in words, counted, and the newest pairs; `more_pairs` are not shown.
 
     Of entities and kinds too there may be more than are shown. `flood` says up to when (ISO 8601) everything of
-    the key counts as told, where there were too many signals to remember each.
+    the key counts as told, where there were too many signals to remember each. `bridges` counts the signals by the
+    bridge over which they are the actor's: exact, unless the rule has others.
     """
 
     alert: str
@@ -72,6 +73,7 @@ class AlertTold:
     windows: AlertWindows
     queries: Mapping[str, str]
     flood: str | None
+    bridges: Mapping[str, int]
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,6 +133,7 @@ def _data(told: Telling, shown: int) -> AlertTold:
         windows=alert.windows,
         queries=told.queries,
         flood=alert.flood,
+        bridges=alert.bridges,
     )
 
 

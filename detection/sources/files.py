@@ -9,9 +9,11 @@ import duckdb
 import duckdb_kql
 from duckdb_kql import engine
 
+from detection.bridges import Owners
+from detection.coverage import Coverage, coverage
 from detection.errors import ConfigurationError
 from detection.events import Health, Logs, Rejected, Row, to_events
-from detection.kql import HEALTH_COLUMNS, bounds, queries, unnamed, with_parameters
+from detection.kql import COVERAGE_COLUMNS, HEALTH_COLUMNS, bounds, queries, unnamed, with_parameters
 from detection.rule import Rule, Side, Table
 from detection.sources.engine import cell, explained
 from detection.sources.loading import ARRIVED, Loaded, files_of, load
@@ -43,20 +45,19 @@ class Files:
         self._connection.execute("SET VARIABLE moment = ?::TIMESTAMP", [windows.now.replace(tzinfo=None)])
         asked = queries(rule)
         sides, once = rule.sequence.sides, rule.sequence.duplicates == "once"
-        changes = to_events(
-            self._rows(asked["changes"], windows, sides["changes"]),
-            sides["changes"],
-            windows.changes,
-            once=once,
-        )
-        signals = to_events(
-            self._rows(asked["signals"], windows, sides["signals"]),
-            sides["signals"],
-            windows.signals,
-            once=once,
-        )
+        changers = list(self._rows(asked["changes"], windows, sides["changes"]))
+        signals = self._rows(asked["signals"], windows, sides["signals"])
+        if not rule.sequence.exact:
+            owners = Owners(rule, changers)
+            signals = (row for row in signals if owners.of(row))
         health = self._health(asked["health"], windows)
-        return Logs(changes, signals, self._rejected(rule, windows, health), health)
+        return Logs(
+            to_events(changers, sides["changes"], windows.changes, once=once),
+            to_events(signals, sides["signals"], windows.signals, once=once),
+            self._rejected(rule, windows, health),
+            health,
+            coverage=self._coverage(asked["coverage"], rule, windows) if "coverage" in asked else None,
+        )
 
     def _load(self, name: str, table: Table, folder: Path, arrival: Arrival) -> Loaded:
         files = files_of(folder, name)
@@ -99,6 +100,9 @@ class Files:
     def _health(self, query: str, windows: Windows) -> dict[str, Health]:
         answer = self._answer(query, windows, HEALTH_COLUMNS)
         return {side: Health(rows, named, _utc(newest)) for side, rows, named, newest in answer.fetchall()}
+
+    def _coverage(self, query: str, rule: Rule, windows: Windows) -> Coverage:
+        return coverage(self._answer(query, windows, COVERAGE_COLUMNS).fetchall(), rule)
 
     def _rejected(self, rule: Rule, windows: Windows, health: Mapping[str, Health]) -> dict[str, Rejected]:
         """What loading left out, and the rows in the windows that name no actor."""
