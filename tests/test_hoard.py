@@ -4,6 +4,7 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from datetime import datetime
 from itertools import pairwise
+from operator import itemgetter
 
 import pytest
 from hypothesis import given

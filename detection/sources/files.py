@@ -46,18 +46,15 @@ class Files:
         asked = queries(rule)
         sides, once = rule.sequence.sides, rule.sequence.duplicates == "once"
         changers = list(self._rows(asked["changes"], windows, sides["changes"]))
-        signals = self._rows(asked["signals"], windows, sides["signals"])
+        changes = to_events(changers, sides["changes"], windows.changes, once=once)
+        rows = self._rows(asked["signals"], windows, sides["signals"])
         if not rule.sequence.exact:
             owners = Owners(rule, changers)
-            signals = (row for row in signals if owners.of(row))
+            rows = (row for row in rows if owners.of(row))
+        signals = to_events(rows, sides["signals"], windows.signals, once=once)
         health = self._health(asked["health"], windows)
-        return Logs(
-            to_events(changers, sides["changes"], windows.changes, once=once),
-            to_events(signals, sides["signals"], windows.signals, once=once),
-            self._rejected(rule, windows, health),
-            health,
-            coverage=self._coverage(asked["coverage"], rule, windows) if "coverage" in asked else None,
-        )
+        covered = self._coverage(asked["coverage"], rule, windows) if "coverage" in asked else None
+        return Logs(changes, signals, self._rejected(rule, windows, health), health, coverage=covered)
 
     def _load(self, name: str, table: Table, folder: Path, arrival: Arrival) -> Loaded:
         files = files_of(folder, name)
