@@ -4,7 +4,7 @@ import base64
 import hashlib
 import shutil
 from collections.abc import Sequence
-from datetime import timedelta
+from datetime import datetime, timedelta
 from functools import cache
 from pathlib import Path
 from random import Random
@@ -13,7 +13,7 @@ import duckdb
 import duckdb_kql
 import pytest
 from duckdb_kql import engine
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from detection.bridges import Owners
@@ -23,7 +23,7 @@ from detection.kql import bounds, queries, with_bounds
 from detection.matches import Matches, matches_at, slices
 from detection.rule import Rule, load_rule
 from detection.ruletests.suite import suites
-from detection.sources import hoard
+from detection.sources import hoard, log_analytics
 from detection.sources.files import Files
 from detection.sources.log_analytics import open_log_analytics
 from detection.window import windows
@@ -198,17 +198,24 @@ def expected_owners(user: str, metadata: dict[str, str], rule: Rule, actors: Seq
     return found
 
 
-def made_up(seed: int) -> World:
-    whims = Random(seed)
-    world = World()
-    for number in range(whims.randrange(1, 12)):
-        at = MOMENT - HOUR * whims.uniform(2, 40)
-        world.audit.append(change(whims.choice(PEOPLE), at, Id=f"c{number}"))
-    for number in range(whims.randrange(1, 30)):
-        at = MOMENT - HOUR * whims.uniform(0.1, 20)
-        fields = calls_of(whims.choice(PEOPLE), whims)
-        world.chat.append(signal("", at, EventUid=f"s{number}", AdditionalFields=fields))
-    return world
+def made_up(changes: int, signals: int) -> World:
+    """Some changes and signals of few people, who call themselves whatever they like."""
+    whims = Random(changes)
+    return World(
+        [
+            change(whims.choice(PEOPLE), MOMENT - HOUR * whims.uniform(2, 40), Id=f"c{number}")
+            for number in range(changes)
+        ],
+        [
+            signal(
+                "",
+                MOMENT - HOUR * whims.uniform(0.1, 20),
+                EventUid=f"s{number}",
+                AdditionalFields=calls_of(whims.choice(PEOPLE), whims),
+            )
+            for number in range(signals)
+        ],
+    )
 
 
 def pairs_of(found: Matches) -> set[tuple[str, str, str]]:
@@ -216,18 +223,13 @@ def pairs_of(found: Matches) -> set[tuple[str, str, str]]:
 
 
 @pytest.mark.parametrize("name", ALL)
-@settings(max_examples=12, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(seed=st.integers(0, 2**32))
 def test_pairs_are_those_of_everybody_whom_a_signal_may_be_of(
-    rules: dict[str, Rule], tmp_path_factory: pytest.TempPathFactory, name: str, seed: int
+    rules: dict[str, Rule], tmp_path: Path, name: str
 ) -> None:
-    rule, world = rules[name], made_up(seed)
-    found = matches_at(rule, MOMENT, Files(write(world, tmp_path_factory.mktemp("world")), rule.tables))
+    rule, world = rules[name], made_up(12, 300)
+    found = matches_at(rule, MOMENT, Files(write(world, tmp_path), rule.tables))
 
-    assert pairs_of(found) == expected_pairs(world, rule)
-    assert {event.id for event in found.logs.signals.read} >= {
-        ident for _, _, ident in expected_pairs(world, rule)
-    }
+    assert pairs_of(found) == expected_pairs(world, rule) != set()
 
 
 def expected_pairs(world: World, rule: Rule) -> set[tuple[str, str, str]]:
@@ -250,8 +252,10 @@ def email(row: LogRow) -> str:
     return str(session["user"]["email"]).lower()
 
 
-def time(row: LogRow) -> object:
-    return row["TimeGenerated"]
+def time(row: LogRow) -> datetime:
+    at = row["TimeGenerated"]
+    assert isinstance(at, datetime)
+    return at
 
 
 # ------------------------------------------------------------------------------------------------------------- slices
@@ -259,18 +263,7 @@ def time(row: LogRow) -> object:
 
 @pytest.fixture(scope="module")
 def crowd(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Many changes and signals of few people."""
-    whims = Random(7)
-    world = World()
-    for number in range(40):
-        world.audit.append(
-            change(whims.choice(PEOPLE), MOMENT - HOUR * whims.uniform(2, 40), Id=f"c{number}")
-        )
-    for number in range(400):
-        fields = calls_of(whims.choice(PEOPLE), whims)
-        at = MOMENT - HOUR * whims.uniform(0.1, 20)
-        world.chat.append(signal("", at, EventUid=f"s{number}", AdditionalFields=fields))
-    return write(world, tmp_path_factory.mktemp("crowd"))
+    return write(made_up(40, 400), tmp_path_factory.mktemp("crowd"))
 
 
 @pytest.mark.parametrize("name", ALL)
@@ -284,8 +277,9 @@ def test_slices_hold_what_the_whole_holds_and_nobody_is_in_two(
 
     assert sorted(line for one in found for line in one.lines()) == sorted(whole.lines())
     actors = [chain.actor for one in found for chain in one.chains]
-    assert len(found) == 1 or len(actors) == len(set(actors)) or any(one.logs.piece for one in found)
-    assert len(found) > 1
+    assert len(actors) == len(set(actors))
+    # Where signals are known by several columns, or by nothing, any of them may belong together.
+    assert (len(found) > 2) == (name in ("sha256", "local-part", "mapping"))
 
 
 def in_slices(rule: Rule, folder: Path) -> list[Matches]:
@@ -303,10 +297,11 @@ def test_pieces_come_in_order_of_time_where_any_may_be_of_anybody(
     rules: dict[str, Rule], crowd: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(hoard, "SLICE", 10)
+    monkeypatch.setattr(log_analytics, "SLICE", 10)
     found = in_slices(rules["none"], crowd)
     times = [event.time for one in found for event in one.logs.signals.read]
     assert times == sorted(times)
-    assert [one.logs.piece for one in found] == [*[True] * (len(found) - 1), False]
+    assert [one.logs.piece for one in found[1:]] == [*[True] * (len(found) - 2), False]
 
 
 # ------------------------------------------------------------------------------------------------- what must not be seen
