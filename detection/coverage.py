@@ -18,6 +18,12 @@ SHAPES: tuple[Shape, ...] = get_args(Shape)
 # be expected with a probability of 3 % (Poisson, fewer than 5 at a mean of 10); fewer say nothing.
 EXPECTED = 10
 
+_MANY: Mapping[Shape, str] = {
+    "e-mail": "e-mails",
+    "hash-like": "hash-like",
+    "name": "names",
+    "empty": "empty",
+}
 _HINTS: Mapping[Shape, str] = {
     "e-mail": "e-mails that the audit log does not name: bridge them by a mapping",
     "hash-like": "what looks like hashes: bridge them by {hash: sha256}, or by a mapping if they are salted",
@@ -88,7 +94,9 @@ def in_words(now: Coverage | None) -> str:
     """The coverage in a line."""
     if now is None:
         return "not known"
-    others = [f"{one.identities:,} {shape}" for shape, one in now.unmatched.items() if shape != "empty"]
+    others = [
+        f"{one.identities:,} {_MANY[shape]}" for shape, one in now.unmatched.items() if shape != "empty"
+    ]
     empty = now.unmatched.get("empty")
     others += [f"{empty.rows:,} of {now.rows:,} rows name nobody"] if empty else []
     line = f"{now.matched:,} of {now.identities:,} runtime identities could be one of {now.actors:,} audit actors"
