@@ -6,11 +6,8 @@ the API does. The run is a first one, the dearest there is: every signal is new.
 
 import re
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 from datetime import datetime, timedelta
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from multiprocessing import Process, Queue
+from functools import partial
 from uuid import UUID
 
 from pydantic_core import to_json
@@ -18,6 +15,7 @@ from rich.table import Table
 
 from benchmarks.answers import BEGIN, NOW, RULE, body
 from benchmarks.processes import measured
+from benchmarks.serving import serving
 
 SIZES = ((400_000, 1_000), (1_000_000, 1_000), (3_000_000, 1_000), (10_000_000, 1_000), (3_000_000, 1))
 ANSWER = 100 * 2**20  # bytes
@@ -33,7 +31,7 @@ def table(most: int = SIZES[-2][0]) -> Table:
     )
     for signals, actors in SIZES:
         if signals <= most:
-            with serving(signals, actors) as endpoint:
+            with serving(partial(_answer, signals, actors)) as endpoint:
                 one = measured(["-m", "benchmarks.large", endpoint])
             counts = [f"{one.last[name]:,}" for name in ("requests", "slices", "alerts", "pairs")]
             row = (
@@ -51,39 +49,7 @@ def table(most: int = SIZES[-2][0]) -> Table:
 # ------------------------------------------------------------------------------------------------------------ double
 
 
-@contextmanager
-def serving(signals: int, actors: int) -> Iterator[str]:
-    """A process with the double for so many signals of so many actors; its endpoint."""
-    ports: Queue[int] = Queue()
-    process = Process(target=_serve, args=(signals, actors, ports), daemon=True)
-    process.start()
-    try:
-        yield f"http://127.0.0.1:{ports.get(timeout=60)}"
-    finally:
-        process.terminate()
-        process.join()
-
-
-def _serve(signals: int, actors: int, ports: "Queue[int]") -> None:
-    class Handler(BaseHTTPRequestHandler):
-        def do_POST(self) -> None:
-            query = self.rfile.read(int(self.headers["Content-Length"])).decode()
-            content = _answer(query, signals, actors)
-            self.send_response(200)
-            self.send_header("Content-Type", "application/json")
-            self.send_header("Content-Length", str(len(content)))
-            self.end_headers()
-            self.wfile.write(content)
-
-        def log_message(self, *_: object) -> None:
-            pass
-
-    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
-        ports.put(server.server_port)
-        server.serve_forever()
-
-
-def _answer(query: str, signals: int, actors: int) -> bytes:
+def _answer(signals: int, actors: int, query: str) -> bytes:
     if "summarize Rows" in query:
         newest = NOW.isoformat()
         rows = [["changes", actors, actors, newest], ["signals", signals, signals, newest]]

@@ -7,10 +7,8 @@ import json
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from multiprocessing import Process, Queue
+from collections.abc import Callable, Iterable
+from functools import cache, partial
 from pathlib import Path
 from uuid import UUID
 
@@ -18,6 +16,7 @@ from rich.table import Table
 
 from benchmarks.answers import BEGIN, NOW, RULE, body, signal_rows
 from benchmarks.processes import measured
+from benchmarks.serving import serving
 from detection.events import Events, Row, to_events
 from detection.window import Window
 
@@ -45,7 +44,7 @@ def table() -> Table:
         measured(
             ["-m", "benchmarks.wire", "write", str(path), ""]
         )  # elsewhere: a child's peak begins with its parent's
-        with serving(path) as endpoint:
+        with serving(partial(_file, path)) as endpoint:
             bare = 0.0
             for name, (gives, _) in WAYS.items():
                 one = measured(["-m", "benchmarks.wire", name, str(path), endpoint])
@@ -147,37 +146,9 @@ WAYS: dict[str, tuple[str, Way]] = {
 # ------------------------------------------------------------------------------------------------------------ server
 
 
-@contextmanager
-def serving(path: Path) -> Iterator[str]:
-    """A process that answers every POST with the file; its endpoint."""
-    ports: Queue[int] = Queue()
-    process = Process(target=_serve, args=(path, ports), daemon=True)
-    process.start()
-    try:
-        yield f"http://127.0.0.1:{ports.get(timeout=60)}"
-    finally:
-        process.terminate()
-        process.join()
-
-
-def _serve(path: Path, ports: "Queue[int]") -> None:
-    content = path.read_bytes()
-
-    class Handler(BaseHTTPRequestHandler):
-        def do_POST(self) -> None:
-            self.rfile.read(int(self.headers["Content-Length"]))
-            self.send_response(200)
-            self.send_header("Content-Type", "application/json")
-            self.send_header("Content-Length", str(len(content)))
-            self.end_headers()
-            self.wfile.write(content)
-
-        def log_message(self, *_: object) -> None:
-            pass
-
-    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
-        ports.put(server.server_port)
-        server.serve_forever()
+@cache  # read once, by the process that answers
+def _file(path: Path, _query: str) -> bytes:
+    return path.read_bytes()
 
 
 def main() -> None:

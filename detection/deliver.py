@@ -24,6 +24,9 @@ WAITS = (
     *[timedelta(minutes=15)] * 12,
     *[timedelta(hours=1)] * 68,
 )
+SCHEDULE = sum(
+    WAITS, timedelta(0)
+)  # from the first attempt to the last, where no receiver asks for longer waits
 LONGEST_WAIT = timedelta(hours=24)  # of what a receiver may ask for with Retry-After
 DEADLINE = timedelta(seconds=15)  # of one attempt, from connecting to the answer
 LEASE = 4 * DEADLINE  # of a claim: longer than any attempt takes

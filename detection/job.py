@@ -4,6 +4,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
+from functools import partial
 from importlib import import_module
 from typing import Any
 from uuid import uuid4
@@ -15,13 +16,16 @@ from detection.deliver import Attempt, Destination, deliver
 from detection.errors import ConfigurationError, ServiceError, kind_of, sentence
 from detection.incidents.alert import Alert
 from detection.incidents.batch import RenderDigest, Share
-from detection.incidents.grouping import Classification, Incident, Verdict, acknowledged, closed
+from detection.incidents.grouping import Classification, Incident, Verdict, acknowledged, closed, silenced
 from detection.incidents.index import Index
 from detection.incidents.keys import Key, identity
 from detection.incidents.outbox import Delivery, Outbox
-from detection.incidents.table import MemoryTable, Table
+from detection.incidents.standing import Standing, standing
+from detection.incidents.table import Conflict, MemoryTable, Table
+from detection.links import Links
 from detection.matches import Matches
 from detection.messages.digest import Digest, as_native, as_pagerduty, as_slack, as_teams, digest
+from detection.messages.leads import Leads, portal_link
 from detection.messages.native import native
 from detection.messages.pagerduty import acknowledge, pagerduty, resolve
 from detection.messages.slack import slack
@@ -32,8 +36,10 @@ from detection.report import LOG, log_attempt, log_run
 from detection.rule import Rule, load_rule
 from detection.run import run, run_gap
 from detection.settings import MessageFormat, Settings, Webhook, settings_from
+from detection.silences import Silence, literally
 from detection.sources import Source
 from detection.tell import Render, Terms
+from detection.timestamps import iso
 from detection.webhook import WebhookDestination
 from detection.window import Window
 
@@ -136,6 +142,46 @@ class Job:
         now = self.clock()
         self._amend(known, lambda one: closed(one, classification, by, now, note))
 
+    def silence(self, rule: Rule, one: Silence) -> None:
+        """Keeps a silence of a rule. Raises ConfigurationError when the rule cannot honour it, or has one of its name."""
+        if unmapped := rule.unmapped(one):
+            raise ConfigurationError(f"{rule.folder} maps no column for {', '.join(unmapped)}")
+        try:
+            self.index(rule).silence(one)
+        except Conflict:
+            raise ConfigurationError(f"there is a silence {one.name} already; see `silences list`") from None
+
+    def silence_incident(self, known: KnownIncident, until: datetime, by: str, reason: str) -> Silence:
+        """Silences what an incident tells of, its actor, until a moment; its history says so.
+
+        Raises ConfigurationError when it has several actors, or as `silence` does.
+        """
+        now = self.clock()
+        one = of_incident(known, until, by, reason, now)
+        self.silence(self.rule(known.rule), one)
+        self._amend(known, lambda incident: silenced(incident, by, now, f"until {iso(until)}: {reason}"))
+        return one
+
+    def silences(self) -> list[tuple[Rule, Silence]]:
+        """Every rule's exclusions, and its silences, ended ones too."""
+        return [
+            (rule, one) for rule in self.rules for one in (*rule.exclusions, *self.index(rule).silences())
+        ]
+
+    def lift(self, name: str, by: str) -> None:
+        """Ends the silences of a name now. Raises ConfigurationError when there is none in force."""
+        now = self.clock()
+        known = [(rule, one) for rule in self.rules for one in self.index(rule).silences()]
+        ending = [(rule, one) for rule, one in known if one.name == name and one.holds_at(now)]
+        if not ending:
+            raise ConfigurationError(f"no silence {name} is in force; see `silences list`")
+        for rule, one in ending:
+            self.index(rule).lift(one, by, now)
+
+    def links(self) -> Links:
+        """What makes and opens the links in messages: `links().to(incident, now)` is the link, or None."""
+        return Links(self.table, self.settings.PAGE_URL)
+
     def records(self, last: int) -> list[Record | Failure]:
         """The last run records of every rule, failed runs too, the newest first."""
         found = [
@@ -147,6 +193,13 @@ class Job:
         """How long ago each rule's last complete run was; None where there was none."""
         marks = {rule.folder: self.index(rule).watermark() for rule in self.rules}
         return {name: now - mark if mark else None for name, mark in marks.items()}
+
+    def rule(self, folder: str) -> Rule:
+        """A rule that runs, by its folder. Raises ConfigurationError when it does not."""
+        known = {rule.folder: rule for rule in self.rules}
+        if folder not in known:
+            raise ConfigurationError(f"{folder} is not among the rules that run: {', '.join(known)}")
+        return known[folder]
 
     def index(self, rule: Rule, now: datetime | None = None) -> Index:
         """The incident index of a rule, for a run at a moment or for a look. No two runs have one name."""
@@ -200,6 +253,19 @@ class Job:
             lambda incident, commit: amended_for(self.settings.destinations, incident, commit, now),
         )
 
+    def _leads(self, links: Links, verdict: Verdict, found: Matches) -> Leads:
+        """Where a message leads."""
+        settings, incident = self.settings, verdict.memory.incident
+        workspace, inline = settings.LOG_ANALYTICS_RESOURCE_ID, settings.PARSERS == "inline"
+        return Leads(
+            page=links.to(incident.id, found.windows.now) if incident else None,
+            portal=portal_link(
+                workspace, settings.LOG_ANALYTICS_ENDPOINT, found.rule, found.windows, inline=inline
+            )
+            if workspace
+            else None,
+        )
+
     def _outbox(self) -> Outbox:
         return Outbox(self.table, *(rule.folder for rule in self.rules))
 
@@ -208,10 +274,12 @@ class Job:
 
     def _terms(self, rule: Rule) -> Terms:
         settings = self.settings
+        # A rule that only observes keeps its incidents, and pages nobody.
+        destinations = settings.destinations if rule.on_call.mode == "page" else ()
         return Terms(
-            render=render_for(settings.destinations),
-            digest=digest_for(settings.destinations, rule),
-            storm=settings.STORM_ALERTS if settings.destinations else None,
+            render=render_for(destinations, partial(self._leads, self.links())),
+            digest=digest_for(destinations, rule),
+            storm=settings.STORM_ALERTS if destinations else None,
             lateness=settings.ALLOWED_LATENESS,
             max_catch_up=settings.MAX_CATCH_UP,
             flood=settings.FLOOD_SIGNALS,
@@ -219,15 +287,45 @@ class Job:
         )
 
 
-def render_for(webhooks: Sequence[Webhook]) -> Render:
+def standings(known: Sequence[KnownIncident]) -> list[Standing]:
+    """What each rule's incidents turned out to be."""
+    rules = dict.fromkeys(one.rule for one in known)
+    return [standing(rule, [one.incident for one in known if one.rule == rule]) for rule in rules]
+
+
+def nowhere(*_told: object) -> Leads:
+    """It leads nowhere."""
+    return Leads()
+
+
+def of_incident(known: KnownIncident, until: datetime, by: str, reason: str, now: datetime) -> Silence:
+    """A silence of an incident's actor. Raises ConfigurationError when it has several, or the end has passed."""
+    actors = {alert.actor for alert in known.alerts}
+    if len(actors) != 1:
+        raise ConfigurationError(
+            f"{known.incident.id} has {len(actors)} actors: name what to silence with `silences add`"
+        )
+    if until <= now:
+        raise ConfigurationError("a silence ends after now")
+    return Silence(
+        name=f"{known.incident.id}-{now:%Y%m%dT%H%M%S}",
+        owner=by,
+        reason=reason,
+        made=now,
+        expires=until,
+        actor=literally(actors.pop()),
+    )
+
+
+def render_for(webhooks: Sequence[Webhook], leads: Callable[[Verdict, Matches], Leads] = nowhere) -> Render:
     """Writes the messages that tell a verdict, one for each destination that takes its severity, in its format."""
 
     def render(verdict: Verdict, found: Matches) -> list[Delivery]:
         if not webhooks or verdict.alert is None:
             return []
-        taking = [webhook for webhook in webhooks if webhook.takes(found.rule.severity)]
-        now, changes = found.windows.now, found.logs.changes.inside
-        told = telling(verdict, found.rule, found.windows, changes)
+        taking = [webhook for webhook in webhooks if webhook.takes(verdict.alert.severity)]
+        now = found.windows.now
+        told = telling(verdict, found.rule, found.windows, leads(verdict, found))
         return [
             Delivery(
                 id=f"{verdict.alert.alert}_{webhook.name}",

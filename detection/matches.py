@@ -9,6 +9,7 @@ from operator import attrgetter
 from detection.bridges import assign_for
 from detection.correlate import Chain, Pair, correlate
 from detection.events import Event, Logs
+from detection.minimum import decided
 from detection.rows import Output, OutputRow
 from detection.rule import Rule
 from detection.sources import Source
@@ -17,13 +18,17 @@ from detection.window import Windows, windows
 
 @dataclass(frozen=True, slots=True)
 class Matches:
-    """What was read at one moment, and the chains in it; not `whole` where it is a slice of a reading."""
+    """What was read at one moment, and the chains in it; not `whole` where it is a slice of a reading.
+
+    `undecided` signals are in no chain yet: of their kind there are not enough.
+    """
 
     rule: Rule
     windows: Windows
     logs: Logs
     chains: list[Chain]
     whole: bool = True
+    undecided: int = 0
 
     def rows(self) -> Iterator[OutputRow]:
         """The pairs as the rule's query returns them: the newest change first."""
@@ -51,9 +56,12 @@ def matches_at(rule: Rule, now: datetime, source: Source) -> Matches:
 
 def read(rule: Rule, stretch: Windows, source: Source) -> Matches:
     """The chains of a rule in a stretch of the logs, all at once. Raises what Source.read raises."""
-    first, *others = slices(rule, stretch, source)
+    parts = list(slices(rule, stretch, source))
     return replace(
-        first, chains=list(joined.from_iterable(one.chains for one in (first, *others))), whole=True
+        parts[0],
+        chains=list(joined.from_iterable(one.chains for one in parts)),
+        whole=True,
+        undecided=sum(one.undecided for one in parts),
     )
 
 
@@ -77,7 +85,10 @@ def _matches(rule: Rule, stretch: Windows, logs: Logs, *, whole: bool) -> Matche
     chains = correlate(
         logs.changes.inside, logs.signals.inside, rule.sequence.within, once=once, assign=assign_for(rule)
     )
-    return Matches(rule, stretch, logs, chains, whole)
+    if logs.piece:  # a flood is enough of anything
+        return Matches(rule, stretch, logs, chains, whole)
+    chains, undecided = decided(chains, rule)
+    return Matches(rule, stretch, logs, chains, whole, undecided)
 
 
 # By time, and by id only so that equal times have one order.

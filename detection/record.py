@@ -24,8 +24,10 @@ class Record:
     """What a complete run saw and did.
 
     `previous` is the watermark that it began with: the lag is `windows.now` less it. `told` counts the alerts, of which
-    the first are named; `storm` says that a digest told them. `seconds` passed up to its last write. `coverage` is
-    missing where it could not be counted.
+    the first are named; `storm` says that a digest told them. `silenced` counts the new pairs that page nobody by the
+    silence or exclusion that took them; `told_before` those that were told or silenced earlier. In the mode `observe`
+    incidents are kept, and nobody is paged. `seconds` passed up to its last write. `coverage` is missing where it could not
+    be counted.
     """
 
     rule: str
@@ -44,6 +46,8 @@ class Record:
     alerts: Sequence[str]
     storm: bool
     seconds: float
+    silenced: Mapping[str, int] = field(default_factory=dict)
+    mode: Literal["page", "observe"] = "page"
     coverage: Coverage | None = None
     outcome: Literal["complete"] = "complete"
 
@@ -78,11 +82,12 @@ class Seen:
     restamped: int = 0
     too_late: int = 0
     waiting: int = 0
+    below_minimum: int = 0
     health: Mapping[str, Health] = field(default_factory=dict)
     rejected: Mapping[str, Rejected] = field(default_factory=dict)
     coverage: Coverage | None = None
 
-    def add(self, logs: Logs, chains: Sequence[Chain]) -> None:
+    def add(self, logs: Logs, chains: Sequence[Chain], undecided: int = 0) -> None:
         """Counts the next slice. The first has all changes and what is said of the whole; its followers have changes again."""
         first = not self.slices
         self.slices += 1
@@ -94,13 +99,14 @@ class Seen:
             self.coverage = logs.coverage
         self.signals += len(logs.signals.inside)
         self.chains += len(chains)
+        self.below_minimum += undecided
         self.pairs += sum(chain.count() for chain in chains)
         self.restamped += count_restamped(logs, self.rule, self.windows)
 
     @property
     def held_back(self) -> HeldBack:
         """What is not told, and why."""
-        return HeldBack(self.restamped, self.too_late, self.waiting)
+        return HeldBack(self.restamped, self.too_late, self.waiting, self.below_minimum)
 
 
 RECORD: TypeAdapter[Record | Failure] = TypeAdapter(Annotated[Record | Failure, Discriminator("outcome")])

@@ -21,6 +21,7 @@ from pydantic.alias_generators import to_camel
 
 from detection.errors import ConfigurationError
 from detection.identity import EXACT, Bridge, Mapped, bridge_of, disagreements, read_mapping
+from detection.silences import ENTITIES, Silence
 
 RULES = Path(__file__).parent / "rules"
 CONNECTORS = Path(__file__).parent / "connectors"
@@ -216,11 +217,15 @@ class Published(_Own):
 
 
 class Sequence(_Own):
-    """A signal after a change by the same actor: both sides, and how far apart they may be."""
+    """A signal after a change by the same actor: both sides, and how far apart they may be.
+
+    `minimum` says of a kind of signal how many a change must reach before they count.
+    """
 
     within: Duration
     windows: Literal["watermark", "query-period"]
     duplicates: Literal["once", "keep"]
+    minimum: dict[str, Annotated[int, Field(ge=1, le=1_000)]] = {}
     published: Published | None = None
     identity: Annotated[
         tuple[Annotated[Bridge, BeforeValidator(bridge_of)], ...],
@@ -254,6 +259,10 @@ class Sequence(_Own):
         unknown = [name for name in self.output if name not in self.columns]
         if unknown:
             msg = f"output: {', '.join(unknown)} is no column of changes or signals"
+            raise ValueError(msg)
+        unlabelled = self.minimum.keys() - self.signals.labels.keys()
+        if unlabelled:
+            msg = f"minimum: {', '.join(sorted(unlabelled))} is no kind in signals.labels"
             raise ValueError(msg)
         untimed = [side.time for side in self.sides.values() if side.time not in self.output]
         if untimed:
@@ -294,6 +303,47 @@ def _strings(columns: Iterable[str]) -> dict[str, KqlType]:
     return dict.fromkeys(columns, "string")
 
 
+class Raise(_Own):
+    """A severity that an alert rises to when its evidence has all that is asked for here.
+
+    A pair of one of these kinds of change and one of these kinds of signal, all lower-case; a new address for the actor.
+    """
+
+    to: Severity
+    changes: tuple[str, ...] = ()
+    signals: tuple[str, ...] = ()
+    new_address: bool = False
+
+    @model_validator(mode="after")
+    def _asks_for_something(self) -> Self:
+        if not (self.changes or self.signals or self.new_address):
+            msg = "needs changes, signals or new_address: severity itself is what every alert has"
+            raise ValueError(msg)
+        return self
+
+
+class OnCall(_Own):
+    """What reaches the on-call. `observe` keeps incidents and pages nobody; `runbook` are the first steps, in words."""
+
+    mode: Literal["page", "observe"] = "page"
+    severity: tuple[Raise, ...] = ()
+    runbook: Annotated[tuple[Annotated[str, Field(max_length=300)], ...], Field(max_length=10)] = ()
+    runbook_url: Annotated[str, Field(pattern=r"^https://[^\s<>\"|]+$", max_length=500)] | None = None
+
+
+class Exclusions(_Own):
+    """exclusions.yaml, beside rule.yaml where there is one: what pages nobody, for good or until a day."""
+
+    exclusions: tuple[Silence, ...]
+
+    @model_validator(mode="after")
+    def _names_differ(self) -> Self:
+        if len({one.name for one in self.exclusions}) < len(self.exclusions):
+            msg = "two have the same name"
+            raise ValueError(msg)
+        return self
+
+
 class RuleFile(_Part):
     """rule.yaml as written; field names and meaning are Sentinel's."""
 
@@ -318,6 +368,7 @@ class RuleFile(_Part):
     kind: Literal["Scheduled"]
     tags: tuple[str, ...] = ()
     sequence: Sequence
+    on_call: OnCall = Field(OnCall(), alias="on_call")
 
     @model_validator(mode="after")
     def _parts_agree(self) -> Self:
@@ -361,6 +412,7 @@ class Rule(RuleFile):
     parsers: dict[str, str]
     tables: dict[str, Table]
     mapped: Mapped = Field(default={}, repr=False)
+    exclusions: tuple[Silence, ...] = ()
 
     @property
     def lateness(self) -> timedelta:
@@ -371,6 +423,20 @@ class Rule(RuleFile):
     def grouping(self) -> Grouping:
         """How this rule's alerts become incidents."""
         return self.incident_configuration.grouping_configuration
+
+    def places(self, entity: str, side: Side) -> list[int]:
+        """The positions in a side's row that fill an entity of a type, such as IP."""
+        mappings = [mapping for mapping in self.entity_mappings if mapping.entity_type == entity]
+        columns = [field.column_name for mapping in mappings for field in mapping.field_mappings]
+        return [side.at(name) for name in columns if name in side.columns]
+
+    def unmapped(self, silence: Silence) -> list[str]:
+        """The criteria of a silence that this rule has no column for."""
+        sides = self.sequence.sides.values()
+        entities = {name: ENTITIES[name] for name in silence.criteria if name in ENTITIES}
+        return [
+            name for name, entity in entities.items() if not any(self.places(entity, one) for one in sides)
+        ]
 
 
 def rule_names(root: Path = RULES) -> list[str]:
@@ -406,6 +472,7 @@ def load_rule(name: str, root: Path = RULES) -> Rule:
             "tables": {key: table for one in connectors for key, table in one.tables.items()},
         }
     )
+    rule = rule.model_copy(update={"exclusions": _exclusions(folder / "exclusions.yaml", rule)})
     for where, side in rule.sequence.sides.items():
         if side.source not in rule.parsers.keys() | rule.tables.keys():
             msg = f"{folder / 'rule.yaml'}: sequence.{where}.source: {side.source} is no parser or table of its connectors"
@@ -416,6 +483,18 @@ def load_rule(name: str, root: Path = RULES) -> Rule:
 def _mapped(folder: Path, bridges: tuple[Bridge, ...]) -> Mapped:
     """What the file of a bridge says, if there is one."""
     return next((read_mapping(folder / bridge.of) for bridge in bridges if bridge.kind == "mapping"), {})
+
+
+def _exclusions(path: Path, rule: Rule) -> tuple[Silence, ...]:
+    """What the file beside the rule excludes, if there is one."""
+    if not path.is_file():
+        return ()
+    exclusions = read_yaml(path, Exclusions).exclusions
+    for one in exclusions:
+        if unmapped := rule.unmapped(one):
+            msg = f"{path}: {one.name}: the rule maps no column for {', '.join(unmapped)}"
+            raise ConfigurationError(msg)
+    return exclusions
 
 
 def connector_file(folder: Path, name: str) -> Path | None:

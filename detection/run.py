@@ -87,7 +87,7 @@ def _overtaken(teller: Teller, reading: Iterator[Matches], seen: Seen) -> Overta
     """Tells what is new, slice by slice; if another run comes between, the logs are to be read again."""
     try:
         while found := next(reading, None):
-            seen.add(found.logs, found.chains)
+            seen.add(found.logs, found.chains, found.undecided)
             teller.tell(found)
             del found  # before the next slice is made
     except Overtaken as overtaken:
@@ -128,7 +128,7 @@ def _record(seen: Seen, teller: Teller, before: datetime | None, seconds: float)
         chains=seen.chains,
         pairs=seen.pairs,
         new_pairs=new_pairs,
-        told_before=seen.pairs - new_pairs,
+        told_before=seen.pairs - new_pairs - sum(teller.silenced.values()),
         held_back=seen.held_back,
         health=seen.health,
         rejected=seen.rejected,
@@ -136,5 +136,7 @@ def _record(seen: Seen, teller: Teller, before: datetime | None, seconds: float)
         alerts=alerts[:ALERTS_NAMED],
         storm=teller.batch is not None,
         seconds=seconds,
+        silenced=dict(teller.silenced),
+        mode=seen.rule.on_call.mode,
         coverage=seen.coverage,
     )

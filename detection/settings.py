@@ -65,6 +65,13 @@ def _address(value: str) -> str:
     return value
 
 
+def _base_address(value: str) -> str:
+    """A URL to which a path can be added."""
+    if urlsplit(_address(value)).query or "#" in value or "?" in value:
+        raise ValueError("must end with its path")
+    return value.rstrip("/")
+
+
 def _secret_address(value: SecretStr) -> SecretStr:
     _address(value.get_secret_value())
     return value
@@ -146,6 +153,10 @@ class Settings(BaseModel):
     LOG_ANALYTICS_WORKSPACE_ID: Listed = Field(
         (), description="Workspace to read, its id (several: comma-separated)."
     )
+    LOG_ANALYTICS_RESOURCE_ID: Annotated[str, Field(pattern=r"^(/subscriptions/[\w.()/-]+)?$")] = Field(
+        "",
+        description="Resource id of the workspace, for links from messages into the portal; no links if empty.",
+    )
     LOG_ANALYTICS_ENDPOINT: Annotated[str, AfterValidator(_address)] = Field(
         "https://api.loganalytics.io",
         description="Query API; `https://api.loganalytics.us` and `https://api.loganalytics.azure.cn` choose the sovereign "
@@ -205,6 +216,11 @@ class Settings(BaseModel):
         500_000,
         description="Signals of one key that are remembered one by one, 1000 to 1000000; beyond, everything of it up to the "
         "latest counts as told, and the alert says so.",
+    )
+    PAGE_URL: Annotated[str, AfterValidator(_base_address)] | None = Field(
+        None,
+        description="Where the incident page is reached, up to `/incidents`; `https://<WEBSITE_HOSTNAME>/api` if empty. "
+        "Without either, messages carry no link.",
     )
     HEARTBEAT_URL: Address | None = Field(
         None, description="Fetched after every fully complete run; a secret."
@@ -277,10 +293,18 @@ def settings_from(environment: Mapping[str, str]) -> Settings:
     given = {
         name: value for name, value in environment.items() if name in Settings.model_fields and value.strip()
     }
+    if own := _own_address(environment.get("WEBSITE_HOSTNAME", "")):
+        given.setdefault("PAGE_URL", own)
     try:
         return Settings.model_validate(given)
     except ValidationError as error:
         raise ConfigurationError("settings: " + "; ".join(map(_problem, error.errors()))) from None
+
+
+def _own_address(host: str) -> str:
+    """Where the Functions host, which names itself, answers requests; nothing where there is no host."""
+    scheme = "http" if is_loopback(f"http://{host}") else "https"
+    return f"{scheme}://{host}/api" if host else ""
 
 
 def _problem(error: ErrorDetails) -> str:

@@ -4,7 +4,8 @@ More alerts than anybody can read one by one are told together: each commit then
 instead of its messages, and one digest for each destination is made of the batch.
 """
 
-from collections.abc import Callable, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from functools import partial
@@ -12,15 +13,18 @@ from functools import partial
 from detection.correlate import Chain
 from detection.incidents.batch import Batch, RenderDigest
 from detection.incidents.flood import FLOOD, after_flood, flooded, is_flood
-from detection.incidents.grouping import EVENTS_PER_PART, Memory, Untold, Verdict, every_pair, group
+from detection.incidents.grouping import EVENTS_PER_PART, Memory, Sift, Verdict, group
 from detection.incidents.index import Index
 from detection.incidents.keys import Key, by_key, grouping_of
 from detection.incidents.outbox import Delivery, queue
 from detection.incidents.regrouped import Regrouped
+from detection.incidents.severity import Changes, by_actor, weighed
+from detection.incidents.silencing import sifted
 from detection.incidents.table import Conflict, Operation
 from detection.matches import Matches
 from detection.messages.digest import share
 from detection.rule import Rule
+from detection.silences import Silence
 from detection.window import MAX_CATCH_UP
 
 # Writes the messages of a verdict, one for each destination.
@@ -73,16 +77,19 @@ class Teller:
     terms: Terms
     known: set[str] = field(default_factory=set)
     told: list[Verdict] = field(default_factory=list)
+    silenced: Counter[str] = field(default_factory=Counter)
     batch: Batch | None = None
     former: Regrouped | None = None
+    silences: Sequence[Silence] | None = None
 
     def __post_init__(self) -> None:
         self.known.add(self.index.writer)
 
     def tell(self, found: Matches) -> None:
         """Commits all that is new in a reading. Raises Overtaken."""
+        read = by_actor(found.logs.changes.inside)
         judges = {
-            key: partial(self._judge, key, chains, found)
+            key: partial(self._judge, key, chains, found, read)
             for key, chains in by_key(found.chains, found.rule).items()
         }
         new = {key: verdict for key, judge in judges.items() if (verdict := judge())}
@@ -97,24 +104,39 @@ class Teller:
         if self.batch:
             self.batch.seal(self.terms.digest)
 
-    def _judge(self, key: Key, chains: Sequence[Chain], found: Matches) -> Verdict | None:
-        memory, untold = self.index.recall(key), self._untold(found.rule)
+    def _judge(self, key: Key, chains: Sequence[Chain], found: Matches, read: Changes) -> Verdict | None:
+        memory, sift = self.index.recall(key), self._sift(found)
         chains = after_flood(chains, memory.flood, found.rule)
         if found.logs.piece or is_flood(chains, memory, self.terms.flood):
-            verdict = flooded(chains, memory, found.rule, found.windows, untold)
+            verdict = flooded(chains, memory, found.rule, found.windows, sift)
         else:
-            verdict = group(chains, memory, found.rule, found.windows, self.terms.part, untold)
+            verdict = group(chains, memory, found.rule, found.windows, self.terms.part, sift)
         if verdict and memory.writer not in self.known and self._may_have_seen_more(memory, found):
             raise Overtaken(memory)
-        return verdict
+        return weighed(verdict, found.rule, read) if verdict else None
 
-    def _untold(self, rule: Rule) -> Untold:
-        """What to make of pairs that were told before the rule's grouping was edited."""
+    def _sift(self, found: Matches) -> Sift:
+        """Of new pairs, what was told before the rule's grouping was edited is left out; then what somebody silenced."""
+        rule, regrouped, silences = found.rule, self._regrouped(found.rule), self._silences(found)
+
+        def sift(chains: Iterable[Chain]) -> tuple[list[Chain], Mapping[str, int]]:
+            untold = (part for one in chains for part in regrouped.untold(one)) if regrouped else chains
+            return sifted(untold, silences, rule)
+
+        return sift
+
+    def _regrouped(self, rule: Rule) -> Regrouped | None:
         former = self.index.grouping
         if former is None or former == grouping_of(rule):
-            return every_pair
+            return None
         self.former = self.former or Regrouped(self.index.recall, former, rule)
-        return self.former.untold
+        return self.former
+
+    def _silences(self, found: Matches) -> Sequence[Silence]:
+        """What pages nobody at this moment; read once, and only where there is something to judge."""
+        if self.silences is None:
+            self.silences = [*found.rule.exclusions, *self.index.silences()]
+        return [one for one in self.silences if one.holds_at(found.windows.now)]
 
     def _commit(self, new: Verdict, judge: Callable[[], Verdict | None], found: Matches) -> None:
         """Commits what is new for a key, part by part; where another run came before it, judges again."""
@@ -126,6 +148,7 @@ class Teller:
                 self._renew(found)
                 verdict = judge()
                 continue
+            self.silenced.update(verdict.silenced)
             if verdict.alert:
                 self._took(verdict if found.whole else verdict.without_events())
             verdict = judge() if verdict.more else None

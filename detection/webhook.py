@@ -49,7 +49,7 @@ class WebhookDestination:
         try:
             return answers.get(timeout=self._deadline)
         except Empty:
-            return Outcome(None, reason=f"no answer within {self._deadline:g} s")
+            return self._no_answer()
 
     def _post(self, delivery: Delivery, now: datetime) -> Outcome:
         if self._routing_key:
@@ -64,9 +64,14 @@ class WebhookDestination:
                 stream=True,  # the status says everything: the body is not read
             ) as answer:
                 return outcome(answer.status_code, answer.headers, now)
+        except requests.Timeout:  # it may come a moment before the deadline as a whole
+            return self._no_answer()
         except Exception as error:  # noqa: BLE001  # whatever it is: here it would end a thread in silence
             # The type says what happened; the text would show the URL.
             return Outcome(None, reason=type(error).__name__)
+
+    def _no_answer(self) -> Outcome:
+        return Outcome(None, reason=f"no answer within {self._deadline:g} s")
 
 
 def headers(delivery: Delivery, now: datetime, secrets: Sequence[str]) -> dict[str, str]:

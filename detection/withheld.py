@@ -23,20 +23,22 @@ class HeldBack:
     """Why something that was read is not told.
 
     `restamped`: published pairs that only a re-stamp makes. `too_late`, `waiting`: events older than
-    the window by their own time, or ahead of now.
+    the window by their own time, or ahead of now. `below_minimum`: signals of a kind of which there are not enough yet.
     """
 
     restamped: int
     too_late: int
     waiting: int
+    below_minimum: int = 0
 
 
-def held_back(logs: Logs, rule: Rule, windows: Windows) -> HeldBack:
+def held_back(logs: Logs, rule: Rule, windows: Windows, undecided: int = 0) -> HeldBack:
     """What is held back of the logs of one run, before memory is asked."""
     return HeldBack(
         restamped=count_restamped(logs, rule, windows),
         too_late=len(logs.changes.too_late) + len(logs.signals.too_late),
         waiting=len(logs.changes.waiting) + len(logs.signals.waiting),
+        below_minimum=undecided,
     )
 
 

@@ -15,6 +15,9 @@ param subnetId string
 param instanceMemoryMB int
 param maximumInstanceCount int
 
+@description('Workspace that messages link to.')
+param workspaceResourceId string
+
 @description('Workspaces to read, by the ids of the query API.')
 param workspaceCustomerIds array
 
@@ -29,6 +32,7 @@ param deliverSchedule string
 param webhookFormat string
 param stormAlerts int
 param floodSignals int
+param pageUrl string
 
 @description('References into the vault; empty where there is no secret.')
 param webhookUrlReference string
@@ -118,6 +122,7 @@ resource app 'Microsoft.Web/sites@2025-03-01' = {
 
       // the job's own: docs/settings.md
       LOG_ANALYTICS_WORKSPACE_ID: join(workspaceCustomerIds, ',')
+      LOG_ANALYTICS_RESOURCE_ID: workspaceResourceId
       LOG_ANALYTICS_ENDPOINT: queryEndpoint
       PARSERS: parsers
       ALLOWED_LATENESS: allowedLateness
@@ -131,6 +136,7 @@ resource app 'Microsoft.Web/sites@2025-03-01' = {
       WEBHOOKS: webhooksReference
       STORM_ALERTS: string(stormAlerts)
       FLOOD_SIGNALS: string(floodSignals)
+      PAGE_URL: pageUrl
       HEARTBEAT_URL: heartbeatUrlReference
       AZURE_CLIENT_ID: identityClientId
       DETECT_SCHEDULE: detectSchedule

@@ -69,6 +69,9 @@ param stormAlerts int = 20
 @maxValue(1000000)
 param floodSignals int = 500000
 
+@description('Where the incident page is reached, up to /incidents, for links in messages; the address of the app if empty.')
+param pageUrl string = ''
+
 @description('Fetched after every fully complete run, for a dead man\'s switch outside of Azure. Kept in Key Vault.')
 @secure()
 param heartbeatUrl string = ''
@@ -234,6 +237,7 @@ module app 'app.bicep' = {
     subnetId: privateNetwork ? network!.outputs.appSubnetId : ''
     instanceMemoryMB: instanceMemoryMB
     maximumInstanceCount: maximumInstanceCount
+    workspaceResourceId: workspaceResourceId
     workspaceCustomerIds: [for (id, i) in workspaceIds: readers[i].outputs.customerId]
     queryEndpoint: queryEndpoints[environment().name]
     parsers: parsers
@@ -246,6 +250,7 @@ module app 'app.bicep' = {
     webhookFormat: empty(webhooks) ? webhookFormat : ''
     stormAlerts: stormAlerts
     floodSignals: floodSignals
+    pageUrl: pageUrl
     webhookUrlReference: empty(webhooks) ? vault.outputs.webhookUrlReference : ''
     webhookSecretReference: empty(webhookSecret) || !empty(webhooks) ? '' : vault.outputs.webhookSecretReference
     webhooksReference: empty(webhooks) ? '' : vault.outputs.webhooksReference

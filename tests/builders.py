@@ -30,6 +30,7 @@ def change_row(
     *,
     stamped: datetime | None = None,
     ip: str = "203.0.113.7",
+    kind: str = "api_key.created",
 ) -> Row:
     """A row as the rule's query for changes returns it."""
     return _row(
@@ -37,7 +38,7 @@ def change_row(
         ConfigId=ident,
         ConfigTime=iso(time),
         ConfigStamped=iso(stamped or time),
-        ConfigEvent="api_key.created",
+        ConfigEvent=kind,
         ActorEmail=actor,
         ConfigIp=ip,
         ConfigBeyond='["",""]',
@@ -51,6 +52,7 @@ def signal_row(
     *,
     stamped: datetime | None = None,
     model: str = "gpt-4o-2024-08-06",
+    kind: str = "content_filter",
 ) -> Row:
     """A row as the rule's query for signals returns it."""
     return _row(
@@ -58,23 +60,37 @@ def signal_row(
         AbuseId=ident,
         AbuseTime=iso(time),
         AbuseStamped=iso(stamped or time),
-        AbuseKind="content_filter",
+        AbuseKind=kind,
         ActorUser=actor,
         ModelName=model,
-        EventFinishReasons='["content_filter"]',
+        EventFinishReasons=f'["{kind}"]',
         EventRequestId=f"req_{ident}",
         AbuseBeyond='[""]',
     )
 
 
-def change(ident: str, time: datetime, actor: str = ALICE, *, ip: str = "203.0.113.7") -> Event:
+def change(
+    ident: str,
+    time: datetime,
+    actor: str = ALICE,
+    *,
+    ip: str = "203.0.113.7",
+    kind: str = "api_key.created",
+) -> Event:
     """A change, made from its row as a run would."""
-    return _event(change_row(ident, time, actor, ip=ip), RULE.sequence.changes)
+    return _event(change_row(ident, time, actor, ip=ip, kind=kind), RULE.sequence.changes)
 
 
-def signal(ident: str, time: datetime, actor: str = ALICE, *, model: str = "gpt-4o-2024-08-06") -> Event:
+def signal(
+    ident: str,
+    time: datetime,
+    actor: str = ALICE,
+    *,
+    model: str = "gpt-4o-2024-08-06",
+    kind: str = "content_filter",
+) -> Event:
     """A signal, made from its row as a run would."""
-    return _event(signal_row(ident, time, actor, model=model), RULE.sequence.signals)
+    return _event(signal_row(ident, time, actor, model=model, kind=kind), RULE.sequence.signals)
 
 
 def logs(changes: Iterable[Row], signals: Iterable[Row], stretch: Windows, rule: Rule = RULE) -> Logs:

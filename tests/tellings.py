@@ -5,9 +5,16 @@ from datetime import datetime
 from detection.incidents.batch import Share
 from detection.incidents.grouping import Incident, Memory, group
 from detection.messages.digest import Digest, digest
+from detection.messages.leads import Leads
 from detection.messages.telling import Telling, telling
-from detection.rule import Severity
+from detection.rule import Rule, Severity
 from tests.builders import ALICE, HOUR, RULE, START, TICK, account, chains, change, signal, stretch
+
+# As a run in the cloud has them.
+LINKS = Leads(
+    page="https://func.example/api/look/in_1?until=1&signature=2",
+    portal="https://portal.azure.com/#blade/Microsoft_Azure_Monitoring_Logs/LogsBlade/and/so/on",
+)
 
 
 def told(
@@ -17,6 +24,8 @@ def told(
     ip: str = "203.0.113.7",
     model: str = "gpt-4o-2024-08-06",
     incident: Incident | None = None,
+    links: Leads = LINKS,
+    rule: Rule = RULE,
 ) -> Telling:
     """An alert of one change and so many signals after it, told of an actor who may have an incident already."""
     found = chains(
@@ -25,7 +34,7 @@ def told(
     )
     verdict = group(found, Memory(account(actor), incident=incident), RULE, stretch())
     assert verdict is not None
-    return telling(verdict, RULE, stretch(), [])
+    return telling(verdict, rule, stretch(), links)
 
 
 def known(opened: datetime) -> Incident:

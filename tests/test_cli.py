@@ -49,6 +49,8 @@ ALERT = [
     "entities",
     "windows",
     "flood",
+    "new_addresses",
+    "raised",
     "bridges",
 ]
 

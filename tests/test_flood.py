@@ -139,7 +139,7 @@ def test_every_format_says_so(log: Log, table: MemoryTable) -> None:
     assert verdict.alert
     until = iso(START + timedelta(seconds=LIMIT))
     words = f"Flood: everything of this actor up to {until} counts as told"
-    told = telling(verdict, RULE, windows(NOW, None, RULE), [])
+    told = telling(verdict, RULE, windows(NOW, None, RULE))
     assert f"  {words}" in lines(verdict.alert, RULE)
     assert words in slack(told).decode()
     assert f'"flood":"{until}"' in native(told).decode()

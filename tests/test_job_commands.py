@@ -8,7 +8,7 @@ from azure.data.tables import TableClient
 from jsonschema import Draft202012Validator
 from typer.testing import CliRunner, Result
 
-from detection.cli import deliver, demo, environment, incidents, run, runs
+from detection.cli import deliver, demo, environment, incidents, run, runs, silences
 from detection.cli.main import app
 from detection.errors import ConfigurationError
 from detection.incidents.azure_table import AzureTable
@@ -34,7 +34,7 @@ class Commands:
 
     def __call__(self, *arguments: str) -> Result:
         present = self._line.at(self.now)
-        for module in (deliver, incidents, run, runs):
+        for module in (deliver, incidents, run, runs, silences):
             self._patch.setattr(module, "job", lambda: present, raising=False)
             self._patch.setattr(module, "clock", present.clock, raising=False)
         return CliRunner().invoke(app, list(arguments))

@@ -9,15 +9,16 @@ from unittest.mock import patch
 import pytest
 import yaml
 
+from tests import node
 from tests.kusto import analyzer
 from tests.kusto.analyzer import (
     CONNECTOR_FUNCTIONS,
     Analysis,
-    AnalyzerError,
     Diagnostic,
     analyze,
     connector_schema,
 )
+from tests.node import NodeError
 
 DATA = Path(__file__).parent / "data"
 PUBLISHED_QUERY = (DATA / "published_rule.kql").read_text(encoding="utf-8")
@@ -184,25 +185,25 @@ def test_one_process_analyzes_many_texts() -> None:
 
 
 def test_unknown_type_in_the_schema_is_refused() -> None:
-    with pytest.raises(AnalyzerError, match=r'schema: T\.a: "strng" is not a KQL type'):
+    with pytest.raises(NodeError, match=r'schema: T\.a: "strng" is not a KQL type'):
         analyze({}, {"T": {"a": "strng"}})
 
 
 def test_mistake_in_a_function_body_is_refused() -> None:
-    with pytest.raises(AnalyzerError, match=r"function F, line 1, column 20: The name 'b' does not refer"):
+    with pytest.raises(NodeError, match=r"function F, line 1, column 20: The name 'b' does not refer"):
         analyze({"caller": "F | take 1"}, {"T": {"a": "string"}}, {"F": "T | project a, c = b"})
 
 
 def test_missing_node_modules_ask_for_make_setup(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(analyzer, "SCRIPT", Path(shutil.copy(analyzer.SCRIPT, tmp_path)))
-    monkeypatch.setattr(analyzer, "ROOT", tmp_path)
-    with pytest.raises(AnalyzerError, match=r"run make setup.*Cannot find module '@kusto/"):
+    monkeypatch.setattr(node, "ROOT", tmp_path)
+    with pytest.raises(NodeError, match=r"run make setup.*Cannot find module '@kusto/"):
         analyze({}, {})
 
 
 def test_parser_that_does_not_answer_in_time_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(analyzer, "TIMEOUT", 0.01)
-    with pytest.raises(AnalyzerError, match=r"did not answer within 0\.01 s"):
+    monkeypatch.setattr(node, "TIMEOUT", 0.01)
+    with pytest.raises(NodeError, match=r"did not answer within 0\.01 s"):
         analyze({}, {})
 
 

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -9,6 +10,7 @@ import pytest
 from detection.events import Event
 from detection.incidents.grouping import Memory, Verdict, group
 from detection.incidents.packing import ROW_SIZE
+from detection.incidents.severity import by_actor, weighed
 from detection.job import FORMATS
 from detection.messages import native as native_module
 from detection.messages import pagerduty as pagerduty_module
@@ -23,7 +25,7 @@ from detection.messages.telling import NEWEST, Telling, telling
 from detection.timestamps import iso
 from tests.builders import ALICE, HOUR, RULE, START, TICK, account, chains, change, signal, stretch
 from tests.regenerate import MESSAGES, message_files
-from tests.tellings import known, plain, told
+from tests.tellings import LINKS, known, plain, told
 
 Json = dict[str, Any]
 
@@ -55,7 +57,7 @@ def test_same_alert_is_the_same_bytes(render: Callable[[Telling], bytes]) -> Non
 
 def test_verdict_without_an_alert_tells_nothing() -> None:
     with pytest.raises(ValueError, match="nothing to tell"):
-        telling(Verdict(Memory(account()), {}, {}, [], None, more=False), RULE, stretch(), [])
+        telling(Verdict(Memory(account()), {}, {}, [], None, more=False), RULE, stretch())
 
 
 # ---------------------------------------------------------------------------------------------------------- native
@@ -154,7 +156,7 @@ def test_pair_that_stands_at_several_times_is_shown_once() -> None:
     again = [signal("s1", START - HOUR), signal("s1", START - HOUR + TICK), signal("s2", START - HOUR / 2)]
     verdict = group(chains([change("c1", START - 2 * HOUR)], again), Memory(account()), RULE, stretch())
     assert verdict is not None
-    data = _data(telling(verdict, RULE, stretch(), []))
+    data = _data(telling(verdict, RULE, stretch()))
     assert [row["AbuseId"] for row in data["pairs"]] == ["s2", "s1"]
     assert (data["counts"]["pairs"], data["more_pairs"]) == (2, 0)
 
@@ -220,12 +222,12 @@ def test_slack_has_a_fallback_without_markup() -> None:
 def test_slack_stays_below_its_limits(value: str) -> None:
     body = slack(told(30, value, ip=value, model=value))
     message = json.loads(body)
-    header, facts, evidence, origin = message["blocks"]
+    header, facts, *sections, origin = message["blocks"]
     assert len(body) <= slack_module.MESSAGE_BYTES == 10_000
     assert len(header["text"]["text"]) <= 150
     assert len(facts["fields"]) <= 10
     assert all(0 < len(field["text"]) <= 2_000 for field in facts["fields"])
-    assert 0 < len(evidence["text"]["text"]) <= 3_000
+    assert all(0 < len(section["text"]["text"]) <= 3_000 for section in sections)
     assert len(origin["elements"]) <= 10
 
 
@@ -238,7 +240,10 @@ def test_slack_says_how_many_pairs_it_leaves_out(value: str) -> None:
 @hostile
 def test_slack_has_hostile_values_in_plain_text_only(value: str) -> None:
     message = json.loads(slack(told(3, value, ip=value, model=value)))
-    assert {element["type"] for element in _elements(message)} == {"plain_text"}
+    links = [element["text"] for element in _elements(message) if element["type"] != "plain_text"]
+    assert links == [
+        element["text"] for element in _elements(json.loads(slack(plain()))) if element["type"] == "mrkdwn"
+    ]
     assert {block["type"] for block in message["blocks"]} == {"header", "section", "context"}
     assert "<" not in message["text"]
     assert ">" not in message["text"]
@@ -260,7 +265,9 @@ def _addresses(*earlier: Event) -> str:
     found = chains([change("c", START - 2 * HOUR)], [signal("s", START - HOUR)])
     verdict = group(found, Memory(account()), RULE, stretch())
     assert verdict is not None
-    return dict(facts(telling(verdict, RULE, stretch(), [*found[0].changes, *earlier])))["Addresses"]
+    return dict(
+        facts(telling(weighed(verdict, RULE, by_actor([*found[0].changes, *earlier])), RULE, stretch()))
+    )["Addresses"]
 
 
 def test_address_that_the_actor_had_before_is_not_new() -> None:
@@ -284,6 +291,62 @@ def test_address_of_an_actors_first_change_is_not_called_new(other: Event) -> No
     assert _addresses(other) == "203.0.113.7"
 
 
+# ---------------------------------------------------------------------------------------------- what all of them say
+
+people = pytest.mark.parametrize("render", [slack, teams, pagerduty], ids=["slack", "teams", "pagerduty"])
+
+
+@people
+def test_update_says_that_it_is_one(render: Callable[[Telling], bytes]) -> None:
+    assert f"Update: {ALICE} created" in _text(render(told(incident=known(START - HOUR))))
+    assert "Update: " not in _text(render(told()))
+
+
+@people
+def test_message_tells_what_happened_in_order(render: Callable[[Telling], bytes]) -> None:
+    text = _text(render(told()))
+    steps = (
+        "02 Mar 08:00:00  created an API key (203.0.113.7)",
+        "02 Mar 09:00:00 to 09:00:00  hit the content filter 3 times (gpt-4o-2024-08-06)",
+    )
+    assert -1 < text.find(steps[0]) < text.find(steps[1])
+
+
+@people
+def test_message_shows_the_first_three_steps_of_the_runbook(render: Callable[[Telling], bytes]) -> None:
+    text = _text(render(told()))
+    assert all(f"{number}. {step}" in text for number, step in enumerate(RULE.on_call.runbook, 1))
+    assert len(RULE.on_call.runbook) == 3
+
+
+@every_format
+def test_message_leads_to_the_page_the_portal_and_the_runbook(render: Callable[[Telling], bytes]) -> None:
+    book = "https://wiki.example/runbooks/openai?a=1&b=2"
+    rule = RULE.model_copy(update={"on_call": RULE.on_call.model_copy(update={"runbook_url": book})})
+    text = _text(render(told(rule=rule))).replace("&amp;", "&")
+    assert all(url and url in text for url in (LINKS.page, LINKS.portal, book))
+
+
+@people
+def test_raised_severity_says_so(render: Callable[[Telling], bytes]) -> None:
+    plain_one = told()
+    raised = replace(plain_one, alert=replace(plain_one.alert, raised=True))
+    assert "High, raised by the evidence" in _text(render(raised))
+
+
+def _text(body: bytes) -> str:
+    """Every text of a message, one after the other."""
+    return "\n".join(_texts(json.loads(body)))
+
+
+def _texts(value: object) -> Iterator[str]:
+    if isinstance(value, str):
+        yield value
+    elif isinstance(value, dict | list):
+        for one in value.values() if isinstance(value, dict) else value:
+            yield from _texts(one)
+
+
 # ----------------------------------------------------------------------------------------------------------- teams
 
 
@@ -300,10 +363,11 @@ def test_teams_stays_below_its_limit_and_says_what_it_leaves_out(value: str) -> 
 def test_teams_has_hostile_values_in_text_runs_only(value: str) -> None:
     message = json.loads(teams(told(3, value, ip=value, model=value)))
     card = message["attachments"][0]["content"]
+    assert card["actions"] == json.loads(teams(plain()))["attachments"][0]["content"]["actions"]
     assert {element["type"] for element in card["body"]} == {"RichTextBlock"}
     assert {run["type"] for element in card["body"] for run in element["inlines"]} == {"TextRun"}
     assert card["fallbackText"] == teams_module.FALLBACK
-    assert set(card) == {"$schema", "type", "version", "fallbackText", "msteams", "body"}
+    assert set(card) == {"$schema", "type", "version", "fallbackText", "msteams", "body", "actions"}
     assert card["msteams"] == {"width": "Full"}  # no entities: nobody is mentioned
 
 
@@ -373,5 +437,8 @@ def _elements(message: Json) -> Iterator[Json]:
 
 
 def _evidence(message: Json) -> list[str]:
-    lines: list[str] = message["blocks"][2]["text"]["text"].split("\n")
+    """The lines of the pairs, below their heading."""
+    text: str = message["blocks"][3]["text"]["text"]
+    heading, *lines = text.split("\n")
+    assert heading == "Pairs, the newest first"
     return lines

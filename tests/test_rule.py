@@ -14,6 +14,7 @@ from detection.errors import ConfigurationError
 from detection.kql import queries
 from detection.rule import CONNECTORS, RULES, default_rule, load_rule, rule_names, statuses
 
+OWN = ["sequence", "on_call"]
 PUBLISHED = Path(__file__).parent / "data" / "published_rule.yaml"
 SENTINEL, DEFAULT = "openai-config-to-abuse-sentinel", "openai-config-to-abuse"
 COPILOT = "copilot-config-to-abuse"
@@ -55,8 +56,8 @@ def test_sentinel_rule_has_the_published_value(field: str) -> None:
     assert document(RULES / SENTINEL / "rule.yaml")[field] == PUBLISHED_FIELDS[field]
 
 
-def test_sentinel_rule_adds_nothing_but_its_sequence() -> None:
-    assert list(document(RULES / SENTINEL / "rule.yaml")) == [*PUBLISHED_FIELDS, "sequence"]
+def test_sentinel_rule_adds_nothing_but_its_own_parts() -> None:
+    assert list(document(RULES / SENTINEL / "rule.yaml")) == [*PUBLISHED_FIELDS, *OWN]
 
 
 @pytest.mark.parametrize("field", [name for name in PUBLISHED_FIELDS if name not in OWN_FIELDS])
@@ -71,15 +72,15 @@ def test_default_rule_names_itself_differently(field: str) -> None:
     assert own != PUBLISHED_FIELDS[field]
 
 
-def test_default_rule_adds_nothing_but_its_sequence() -> None:
-    assert list(document(RULES / DEFAULT / "rule.yaml")) == [*PUBLISHED_FIELDS, "sequence"]
+def test_default_rule_adds_nothing_but_its_own_parts() -> None:
+    assert list(document(RULES / DEFAULT / "rule.yaml")) == [*PUBLISHED_FIELDS, *OWN]
 
 
 @pytest.mark.parametrize("name", [DEFAULT, SENTINEL])
 def test_loaded_rule_holds_what_is_written(name: str) -> None:
     rule = load_rule(name)
     written = document(RULES / name / "rule.yaml")
-    fields = {field: value for field, value in written.items() if field != "sequence"}
+    fields = {field: value for field, value in written.items() if field not in OWN}
     as_loaded = rule.model_dump(mode="json", by_alias=True)
     assert {field: as_loaded[field] for field in fields} == _stretched(fields)
 
@@ -253,6 +254,22 @@ REFUSED: Mapping[str, tuple[Edit, str]] = {
         "sequence.signals.columns.ModelName: ",
     ),
     "column of both sides": (put(*SIDE, "columns", "ConfigId", value="string"), "ConfigId"),
+    "minimum of an unknown kind": (put("sequence", "minimum", value={"lenght": 5}), "sequence: "),
+    "minimum of none": (put("sequence", "minimum", value={"length": 0}), "sequence.minimum.length: "),
+    "unknown mode": (put("on_call", "mode", value="silent"), "on_call.mode: "),
+    "rise by nothing": (put("on_call", "severity", value=[{"to": "High"}]), "on_call.severity.0: "),
+    "rise to an unknown severity": (
+        put("on_call", "severity", value=[{"to": "Critical", "new_address": True}]),
+        "on_call.severity.0.to: ",
+    ),
+    "runbook that is no address": (
+        put("on_call", "runbook_url", value="javascript:alert(1)"),
+        "on_call.runbook_url: ",
+    ),
+    "runbook that would break a link": (
+        put("on_call", "runbook_url", value="https://x/a|b>"),
+        "on_call.runbook_url: ",
+    ),
     "unknown windows": (put("sequence", "windows", value="hourly"), "sequence.windows: "),
     "unknown parser": (put(*SIDE, "source", value="Chats"), "sequence.signals.source: Chats"),
     "unknown connector": (

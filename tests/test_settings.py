@@ -284,3 +284,29 @@ def test_setting_of_the_one_webhook_is_refused_beside_the_list(name: str, value:
     several = '[{"name": "a", "url": "https://example.com/hook"}]'
     with pytest.raises(ConfigurationError, match=f"WEBHOOKS: cannot be set together with {name}"):
         settings_from({"WEBHOOKS": several, name: value})
+
+
+@pytest.mark.parametrize(
+    "given, address",
+    [
+        ({}, None),
+        ({"WEBSITE_HOSTNAME": "func-x.azurewebsites.net"}, "https://func-x.azurewebsites.net/api"),
+        ({"WEBSITE_HOSTNAME": "localhost:7071"}, "http://localhost:7071/api"),
+        (
+            {"WEBSITE_HOSTNAME": "func-x.azurewebsites.net", "PAGE_URL": "https://soc.example/openai/"},
+            "https://soc.example/openai",
+        ),
+    ],
+)
+def test_page_is_where_the_app_is_unless_somebody_says_otherwise(
+    given: dict[str, str], address: str | None
+) -> None:
+    page = settings_from(given).PAGE_URL
+    assert page == address
+
+
+@pytest.mark.parametrize(
+    "url", ["http://soc.example", "soc.example", "https://soc.example/?a=1", "https://soc.example/#a"]
+)
+def test_page_has_an_address_to_which_a_path_can_be_added(url: str) -> None:
+    assert _problem({"PAGE_URL": url}).startswith("settings: PAGE_URL: ")

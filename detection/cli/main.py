@@ -17,6 +17,7 @@ from detection.cli import (
     rules,
     run,
     runs,
+    silences,
 )
 from detection.cli.output import say
 from detection.errors import ConfigurationError, DetectionError
@@ -41,6 +42,7 @@ for command in (
     app.command()(command)
 app.command("test-rules")(rule_tests.rule_tests)
 app.add_typer(incidents.app, name="incidents")
+app.add_typer(silences.app, name="silences")
 
 
 def main() -> None:

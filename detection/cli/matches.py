@@ -26,7 +26,7 @@ def matches(
     found = matches_at(chosen, at, source)
     say_loaded(source)
     say_rejected(found.logs.rejected)
-    say_held_back(held_back(found.logs, chosen, found.windows))
+    say_held_back(held_back(found.logs, chosen, found.windows, found.undecided))
     if form is Format.json:
         write_lines(found.lines())
     else:

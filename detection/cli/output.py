@@ -81,6 +81,7 @@ def say_held_back(held: HeldBack) -> None:
         "published pair that only a re-stamped row makes": held.restamped,
         "event older than the window by its own time": held.too_late,
         "event ahead of now by its own time": held.waiting,
+        "signal of a kind of which there are not enough yet": held.below_minimum,
     }
     for reason, number in reasons.items():
         if number:

@@ -19,6 +19,7 @@ COLUMNS = [
     "chains",
     "pairs",
     "new_pairs",
+    "silenced",
     "alerts",
     "coverage",
     "gap",

@@ -69,7 +69,8 @@ def _comparison(rule: Rule, compared: Comparison) -> list[str]:
 def record_lines(record: Record) -> list[str]:
     """A run in a few lines: what it read, what it told, what it held back."""
     windows, held = record.windows, record.held_back
-    told = f"{record.new_pairs:,} new, {record.told:,} alerts"
+    nobody = " (observing: nobody is paged)" if record.mode == "observe" else ""
+    told = f"{record.new_pairs:,} new, {record.told:,} alerts{nobody}"
     outside = f"{held.too_late:,} too late, {held.waiting:,} ahead of now"
     return [
         f"{record.rule}, run of {iso(windows.now)}",
@@ -81,6 +82,12 @@ def record_lines(record: Record) -> list[str]:
         f"  coverage  {in_words(record.coverage)}",
         f"  pairs     {record.pairs:,} in {record.chains:,} chains, {told}",
         f"  held back {record.told_before:,} told before, {held.restamped:,} re-stamped, {outside}",
+        *(f"  silenced  {number:,} by {name}" for name, number in record.silenced.items()),
+        *(
+            [f"  minimum   {held.below_minimum:,} signals of which there are not enough yet"]
+            if held.below_minimum
+            else []
+        ),
         *([f"  GAP       nobody has read {run_row(record)['gap']}"] if windows.gap else []),
     ]
 
@@ -89,7 +96,7 @@ def run_row(record: Record | Failure) -> dict[str, object]:
     """A run as a row of a table."""
     row = {"rule": record.rule, "at": iso(moment_of(record)), "outcome": record.outcome}
     if isinstance(record, Failure):
-        counts = ("changes", "signals", "chains", "pairs", "new_pairs", "alerts", "coverage")
+        counts = ("changes", "signals", "chains", "pairs", "new_pairs", "silenced", "alerts", "coverage")
         return row | dict.fromkeys(counts) | {"gap": "", "reason": f"{record.error}: {record.reason}"}
     gap = record.windows.gap
     return row | {
@@ -98,6 +105,7 @@ def run_row(record: Record | Failure) -> dict[str, object]:
         "chains": record.chains,
         "pairs": record.pairs,
         "new_pairs": record.new_pairs,
+        "silenced": sum(record.silenced.values()),
         "alerts": record.told,
         "coverage": f"{covered.matched}/{covered.identities}" if (covered := record.coverage) else "",
         "gap": f"{iso(gap.after)} to {iso(gap.until)}" if gap and gap.until else "",
@@ -145,6 +153,7 @@ def incident_lines(known: KnownIncident) -> list[str]:
     incident, rule = known.incident, load_rule(known.rule)
     judged = f" as {incident.classification}" if incident.classification else ""
     size = f"{many(incident.alerts, 'alert')}, {many(incident.pairs, 'pair')}"
+    size += f", {incident.silenced:,} silenced" if incident.silenced else ""
     return [
         f"{incident.id} of {', '.join(inert(value) for _, value in known.key)}: {incident.status}{judged}",
         f"  opened {iso(incident.opened)}, updated {iso(incident.updated)}; {size}",

@@ -12,7 +12,7 @@ from detection.correlate import Chain, Pair
 from detection.events import Event, unique
 from detection.incidents.keys import Key
 from detection.rows import Output, OutputRow
-from detection.rule import Rule, Side
+from detection.rule import Rule, Severity, Side
 from detection.timestamps import iso
 from detection.window import Window, Windows
 
@@ -57,8 +57,10 @@ class Alert:
     `alert` and `incident` are stable ids; `action` says what became of the incident; `at` is the run's
     frozen moment. `first_pair` and `last_pair` are rows as the rule's query returns them, by the time of
     the signal. `change_kinds` and `signal_kinds` count the changes and signals by kind. There were too many
-    signals to remember where `flood` says up to when (ISO 8601) everything of the key counts as told. `bridges` counts
-    the signals by the bridge over which they are the actor's, in the order of the rule's `identity`.
+    signals to remember where `flood` says up to when (ISO 8601) everything of the key counts as told.
+    `new_addresses` are those from which its changes came and no earlier change of the same actor that was read, where
+    there is one. The severity is `raised` where the evidence makes it worse than the rule's. `bridges` counts the
+    signals by the bridge over which they are the actor's, in the order of the rule's `identity`.
     """
 
     alert: str
@@ -68,7 +70,7 @@ class Alert:
     at: str
     key: Mapping[str, str]
     actor: str
-    severity: str
+    severity: Severity
     first_pair: OutputRow
     last_pair: OutputRow
     counts: Counts
@@ -77,6 +79,8 @@ class Alert:
     entities: Sequence[Mapping[str, str]]
     windows: AlertWindows
     flood: str | None = None
+    new_addresses: Sequence[str] = field(default_factory=list)
+    raised: bool = False
     bridges: Mapping[str, int] = field(default_factory=dict)
 
 

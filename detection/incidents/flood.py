@@ -13,12 +13,12 @@ from datetime import datetime
 from detection.correlate import Chain, chain
 from detection.incidents.grouping import (
     Memory,
-    Untold,
+    Sift,
     Verdict,
-    every_pair,
+    concluded,
+    everything,
     new_events,
     newly_marked,
-    with_alert,
 )
 from detection.rule import Rule
 from detection.timestamps import iso
@@ -49,7 +49,11 @@ def is_flood(chains: Sequence[Chain], memory: Memory, limit: int) -> bool:
 
 
 def flooded(
-    chains: Sequence[Chain], memory: Memory, rule: Rule, windows: Windows, untold: Untold = every_pair
+    chains: Sequence[Chain],
+    memory: Memory,
+    rule: Rule,
+    windows: Windows,
+    sift: Sift = everything,
 ) -> Verdict | None:
     """All that is new of a key in one part, after which everything of it up to its latest signal counts as told."""
     changes, signals = new_events(chains, memory)
@@ -59,7 +63,7 @@ def flooded(
     # Its marks are of no more use, unless some lie beyond: a clock may have gone back, a piece does not see all.
     useless = memory.latest is None or memory.latest <= until
     marked = replace(memory, changes=memory.changes | changes.keys(), signals=memory.signals | signals.keys())
-    told = [part for one in chains for new in newly_marked(one, memory, marked, rule) for part in untold(new)]
+    told, silenced = sift(part for one in chains for part in newly_marked(one, memory, marked, rule))
     after = replace(
         memory,
         commits=commit,
@@ -68,8 +72,8 @@ def flooded(
         flood=until,
         flooded=commit if useless else memory.flooded,
     )
-    verdict = Verdict(after, {}, {}, told, None, more=False)
-    return _saying_so(with_alert(verdict, rule, windows)) if told else verdict
+    verdict = Verdict(after, {}, {}, told, None, more=False, silenced=silenced)
+    return _saying_so(concluded(verdict, rule, windows))
 
 
 def _saying_so(verdict: Verdict) -> Verdict:

@@ -10,7 +10,7 @@ incident is never reopened, and the next one names it.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from hashlib import blake2b
 from itertools import islice
@@ -37,7 +37,7 @@ Classification = Literal["true-positive", "benign", "false-positive", "undetermi
 class Act:
     """What somebody did with an incident: who, as they said themselves, when (UTC), and why."""
 
-    what: Literal["acknowledged", "closed"]
+    what: Literal["acknowledged", "silenced", "closed"]
     by: str
     at: datetime
     note: str = ""
@@ -48,6 +48,7 @@ class Incident:
     """Alerts of one key that belong together; `number` counts the key's incidents from 1, times are UTC.
 
     A closed one says how it was judged, and takes no more alerts. `history` is what people did with it, in order.
+    `silenced` pairs of its key paged nobody while it was the newest.
     """
 
     id: str
@@ -60,6 +61,7 @@ class Incident:
     status: Literal["new", "acknowledged", "closed"] = "new"
     classification: Classification | None = None
     history: tuple[Act, ...] = ()
+    silenced: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,7 +93,7 @@ class Verdict:
     """What to commit for one key: its memory as it will be, the new marks with their events, what is told.
 
     `told` holds the new pairs as chains; where it is empty there is no alert, and the incident stays as
-    it is. `more` says that another part follows.
+    it is. `more` says that another part follows. `silenced` counts the new pairs that page nobody, by what took them.
     """
 
     memory: Memory
@@ -100,6 +102,7 @@ class Verdict:
     told: Sequence[Chain]
     alert: Alert | None
     more: bool
+    silenced: Mapping[str, int] = field(default_factory=dict)
 
     @property
     def pairs(self) -> int:
@@ -117,13 +120,13 @@ def mark(event: Event) -> Mark:
     return blake2b(f"{event.id}\0{event.time.isoformat()}".encode(), digest_size=8).digest()
 
 
-# The pairs of a chain that were not told under other keys, as chains.
-Untold = Callable[[Chain], Iterable[Chain]]
+# Of newly marked pairs those that are to be told, and of the others how many were silenced by what.
+Sift = Callable[[Iterable[Chain]], tuple[list[Chain], Mapping[str, int]]]
 
 
-def every_pair(one: Chain) -> Iterable[Chain]:
-    """Nothing was told under other keys."""
-    return (one,)
+def everything(chains: Iterable[Chain]) -> tuple[list[Chain], Mapping[str, int]]:
+    """All of it is to be told."""
+    return list(chains), {}
 
 
 def group(
@@ -132,12 +135,13 @@ def group(
     rule: Rule,
     windows: Windows,
     limit: int = EVENTS_PER_PART,
-    untold: Untold = every_pair,
+    sift: Sift = everything,
 ) -> Verdict | None:
     """The next part of what is new for a key, or None; call it again on its memory while there is more.
 
     The marked events grow from (C, S) to (C', S'), and what is told is exactly the pairs of C' x S' that
-    are not of C x S: so every pair is told once, wherever a crash comes between two parts.
+    are not of C x S: so every pair is told once, wherever a crash comes between two parts. A silenced pair is
+    marked like any other.
     """
     changes, signals = new_events(chains, memory)
     if not changes and not signals:
@@ -152,12 +156,9 @@ def group(
         signals=memory.signals | new_signals.keys(),
         latest=_latest(new_signals.values(), memory),
     )
-    told = [
-        part for one in chains for marked in newly_marked(one, memory, after, rule) for part in untold(marked)
-    ]
+    told, silenced = sift(part for one in chains for part in newly_marked(one, memory, after, rule))
     more = len(new_changes) + len(new_signals) < len(changes) + len(signals)
-    verdict = Verdict(after, new_changes, new_signals, told, None, more)
-    return with_alert(verdict, rule, windows) if told else verdict
+    return concluded(Verdict(after, new_changes, new_signals, told, None, more, silenced), rule, windows)
 
 
 def new_events(chains: Sequence[Chain], memory: Memory) -> tuple[dict[Mark, Event], dict[Mark, Event]]:
@@ -176,6 +177,11 @@ def acknowledged(incident: Incident, by: str, at: datetime, note: str = "") -> I
     act = Act("acknowledged", by, at, note)
     status = incident.status if incident.status == "closed" else "acknowledged"
     return replace(incident, status=status, history=(*incident.history, act)[-ACTS:])
+
+
+def silenced(incident: Incident, by: str, at: datetime, note: str = "") -> Incident:
+    """The incident after somebody has silenced what it tells of."""
+    return replace(incident, history=(*incident.history, Act("silenced", by, at, note))[-ACTS:])
 
 
 def closed(
@@ -233,7 +239,17 @@ def newly_marked(one: Chain, before: Memory, after: Memory, rule: Rule) -> Itera
             yield part
 
 
-def with_alert(verdict: Verdict, rule: Rule, windows: Windows) -> Verdict:
+def concluded(verdict: Verdict, rule: Rule, windows: Windows) -> Verdict:
+    """The verdict with its alert if it tells anything; what it silences is counted in the key's incident, if there is one."""
+    told = _with_alert(verdict, rule, windows) if verdict.told else verdict
+    incident, silenced = told.memory.incident, sum(verdict.silenced.values())
+    if not silenced or incident is None:
+        return told
+    counted = replace(incident, silenced=incident.silenced + silenced)
+    return replace(told, memory=replace(told.memory, incident=counted))
+
+
+def _with_alert(verdict: Verdict, rule: Rule, windows: Windows) -> Verdict:
     """The verdict with the alert that tells its pairs, in the incident where it belongs."""
     memory = verdict.memory
     pairs = sum(one.count() for one in verdict.told)

@@ -9,6 +9,7 @@ One partition per rule folder. Rows of a key share a prefix with the key's hash:
     p|<day>|<hash>                           the key has marks of that day; they go when the day goes
     e|<day>|<hash>|<commit>|<number>         an alert of that day and its incident; they go when they are old
     r|<now>[|failed]                         the record of a run
+    x|<name>                                 a silence; it goes when its end is old
     w                                        the watermark, how many runs were complete, what memory has kept
 
 Every transaction of a key writes its head, whose version is the lock: of two runs that judge one key at
@@ -43,6 +44,7 @@ from detection.incidents.table import (
     Table,
     Value,
 )
+from detection.silences import Silence
 from detection.timestamps import iso, moment
 
 SCHEMA = 1  # of the rows below; raised when an older version could misread them
@@ -186,6 +188,20 @@ class Index:
         """Keeps the record of a run that moves no watermark: one over a gap, or one that failed."""
         self._table.write(self._partition, [Put(f"r|{_sortable(now)}|{kind}", split(record))])
 
+    def silences(self) -> list[Silence]:
+        """Every silence that is kept, those that ended too."""
+        rows = self._table.scan(self._partition, "x|", "x}")
+        return [Silence.model_validate_json(joined(row.values)) for row in rows]
+
+    def silence(self, one: Silence) -> None:
+        """Keeps a new silence. Raises Conflict when there is one of its name."""
+        self._table.write(self._partition, [Insert(f"x|{one.name}", split(_silence(one)))])
+
+    def lift(self, one: Silence, by: str, now: datetime) -> None:
+        """Ends a silence now; it is kept a while, for what it took."""
+        ended = one.model_copy(update={"expires": now, "lifted_by": by})
+        self._table.write(self._partition, [Put(f"x|{one.name}", split(_silence(ended)))])
+
     def amend(
         self,
         key: Key,
@@ -229,7 +245,7 @@ class Index:
         return removed
 
     def expire(self, before: datetime, limit: int = EXPIRED_PER_RUN) -> int:
-        """Removes run records, alerts and incidents from before the moment, at most `limit` of each; returns how many.
+        """Removes run records, alerts, incidents and ended silences from before the moment, at most `limit` of each; returns how many.
 
         A key's newest incident stays, for its number makes the next one's id.
         """
@@ -241,6 +257,7 @@ class Index:
             newer = f"k|{digest}|i|{int(number) + 1:06}"
             if next(self._table.scan(self._partition, newer, f"k|{digest}|j"), None):
                 rows.append(f"k|{digest}|i|{number}")
+        rows += [f"x|{one.name}" for one in self.silences() if one.expires and one.expires < before]
         for chunk in chunks(list(dict.fromkeys(rows)), OPERATIONS):
             self._table.write(self._partition, [Delete(row) for row in chunk])
         return len(rows)
@@ -248,8 +265,9 @@ class Index:
 
 def _operations(verdict: Verdict, memory: Memory) -> list[Operation]:
     operations = [_head(memory)]
-    if verdict.alert and memory.incident:
+    if memory.incident and (verdict.alert or verdict.silenced):
         operations.append(_incident(memory.key, memory.incident))
+    if memory.incident and verdict.alert:
         row = f"{_prefix(memory.key)}a|{memory.commits:010}"
         operations.append(Insert(row, split(_ALERT.dump_json(verdict.alert))))
         day = _day(memory.incident.updated)
@@ -295,6 +313,10 @@ def _same_commit(one: Memory, other: Memory) -> bool:
 
 def _incident(key: Key, incident: Incident) -> Operation:
     return Put(f"{_prefix(key)}i|{incident.number:06}", split(_INCIDENT.dump_json(incident)))
+
+
+def _silence(one: Silence) -> bytes:
+    return one.model_dump_json(exclude_defaults=True).encode()
 
 
 def _mark_operations(verdict: Verdict) -> Iterator[Operation]:

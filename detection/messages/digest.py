@@ -17,7 +17,7 @@ from pydantic_core import to_json
 from detection.incidents.alert import Alert
 from detection.incidents.batch import Share
 from detection.messages import native, pagerduty, slack, teams
-from detection.messages.fitting import fitting
+from detection.messages.fitting import fewer, fitting
 from detection.messages.text import flood, many, title
 from detection.rule import SEVERITIES, Rule, Severity
 from detection.timestamps import iso
@@ -76,7 +76,7 @@ def share(alert: Alert, rule: Rule) -> Share:
         alert=alert.alert,
         incident=alert.incident,
         opened=alert.action == "opened",
-        severity=rule.severity,
+        severity=alert.severity,
         title=". ".join(filter(None, (title(alert, rule)[: native.WORDS], flood(alert)))),
         changes=counts.changes,
         signals=counts.signals,
@@ -132,7 +132,7 @@ def _fitting(told: Digest, render: Callable[[Digest], Mapping[str, object]], lim
         fewer = replace(told, named=told.named[:shown], more_incidents=told.incidents - shown)
         return to_json(render(fewer), ensure_ascii=True)
 
-    return fitting(len(told.named), shortened, limit)
+    return fitting(fewer(len(told.named)), shortened, limit)
 
 
 def _lines(told: Digest) -> list[str]:

@@ -6,17 +6,26 @@ Values from the logs are one line each and inert: no control or direction charac
 from collections.abc import Iterable
 
 from detection.identity import EXACT
+from detection.messages.steps import step_lines
 from detection.messages.telling import Telling
-from detection.messages.text import inert, many, pair_line
+from detection.messages.text import inert, many, pair_line, title
 
 NAMED = 5  # addresses, models; more are counted
 LINE = 500  # characters of one pair
+FIRST_STEPS = 3  # of the runbook
+
+
+def headline(told: Telling) -> str:
+    """The title; an update is said to be one, for its incident is known by then."""
+    first = "" if told.alert.action == "opened" else "Update: "
+    return first + title(told.alert, told.rule)
 
 
 def facts(told: Telling) -> list[tuple[str, str]]:
     """The incident, the sizes, who and from where."""
     alert, incident, counts = told.alert, told.incident, told.alert.counts
     predecessor = f", after {incident.predecessor}" if incident.predecessor else ""
+    hushed = f", {incident.silenced:,} silenced" if incident.silenced else ""
     new = ", ".join(
         many(number, thing)
         for number, thing in (
@@ -27,9 +36,9 @@ def facts(told: Telling) -> list[tuple[str, str]]:
     )
     return [
         ("Incident", f"{alert.action} {incident.id}{predecessor}{_taken_on(told)}"),
-        ("So far", f"{many(incident.alerts, 'alert')}, {many(incident.pairs, 'pair')}"),
+        ("So far", f"{many(incident.alerts, 'alert')}, {many(incident.pairs, 'pair')}{hushed}"),
         ("New", new),
-        ("Severity", alert.severity),
+        ("Severity", f"{alert.severity}, raised by the evidence" if alert.raised else alert.severity),
         *([("Flood", f"everything of this actor up to {alert.flood} counts as told")] if alert.flood else []),
         ("Actor", inert(alert.actor)),
         *_matched_by(told),
@@ -37,6 +46,16 @@ def facts(told: Telling) -> list[tuple[str, str]]:
         ("Models", _some(_of_type(told, "CloudApplication"))),
         ("Tactics", f"{', '.join(told.rule.tactics)} ({', '.join(told.rule.relevant_techniques)})"),
     ]
+
+
+def sequence(told: Telling) -> list[str]:
+    """What happened in order, a line each. Times are UTC."""
+    return [cut(line, LINE) for line in step_lines(told.steps, told.rule)]
+
+
+def runbook(told: Telling) -> list[str]:
+    """The first steps of the rule's runbook, numbered."""
+    return [f"{number}. {step}" for number, step in enumerate(told.rule.on_call.runbook[:FIRST_STEPS], 1)]
 
 
 def pair_lines(told: Telling) -> list[str]:
@@ -82,7 +101,7 @@ def _matched_by(told: Telling) -> list[tuple[str, str]]:
 def _addresses(told: Telling) -> list[str]:
     """The addresses that the changes came from; one that is new for the actor says so."""
     known = _of_type(told, "IP")
-    return [f"{one} (new for this actor)" if one in told.new_addresses else one for one in known]
+    return [f"{one} (new for this actor)" if one in told.alert.new_addresses else one for one in known]
 
 
 def _of_type(told: Telling, kind: str) -> list[str]:

@@ -1,13 +1,15 @@
 """An alert as this project's own JSON: everything that is known, for machines. Schema: docs/schemas/native.json."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import islice
 from typing import Literal
 
 from pydantic import TypeAdapter
 
 from detection.incidents.alert import Action, AlertWindows, Counts, shown_row
+from detection.messages.leads import Leads
+from detection.messages.steps import Step
 from detection.messages.telling import NEWEST, Telling
 from detection.messages.text import WIDTH, in_words, title
 from detection.rows import OutputRow
@@ -44,9 +46,10 @@ class IncidentTold:
 
 @dataclass(frozen=True, slots=True)
 class AlertTold:
-    """What was found: in words, counted, and the newest pairs; `more_pairs` are not shown.
+    """What was found: in words, counted, in steps and as the newest pairs; `more_steps`, `more_pairs` are not shown.
 
-    Of entities and kinds too there may be more than are shown. `flood` says up to when (ISO 8601) everything of
+    Of entities and kinds too there may be more than are shown. The severity is `raised` where the evidence makes it
+    worse than the rule's. `runbook` are the rule's first steps for whoever is woken. `flood` says up to when (ISO 8601) everything of
     the key counts as told, where there were too many signals to remember each. `bridges` counts the signals by the
     bridge over which they are the actor's: exact, unless the rule has others.
     """
@@ -61,6 +64,9 @@ class AlertTold:
     key: Mapping[str, str]
     entities: Sequence[Mapping[str, str]]
     new_addresses: Sequence[str]
+    raised: bool
+    steps: Sequence[Step]
+    more_steps: int
     changes: str
     signals: str
     counts: Counts
@@ -72,6 +78,8 @@ class AlertTold:
     more_pairs: int
     windows: AlertWindows
     queries: Mapping[str, str]
+    links: Leads
+    runbook: Sequence[str]
     flood: str | None
     bridges: Mapping[str, int]
 
@@ -87,6 +95,7 @@ class Native:
 
 MESSAGE = TypeAdapter(Native)
 MESSAGE_BYTES = 64_000  # it shares a transaction with its alert, and with the messages to other destinations
+KINDS = 20  # of one step
 WORDS = 500  # characters of the title, and of what happened on one side
 
 
@@ -120,7 +129,10 @@ def _data(told: Telling, shown: int) -> AlertTold:
         actor=alert.actor,
         key=alert.key,
         entities=alert.entities[:shown],
-        new_addresses=[one[:WIDTH] for one in told.new_addresses[:shown]],
+        new_addresses=[one[:WIDTH] for one in alert.new_addresses[:shown]],
+        raised=alert.raised,
+        steps=[_short(one) for one in told.steps[:shown]],
+        more_steps=max(len(told.steps) - shown, 0),
         changes=in_words(alert.change_kinds, sequence.changes)[:WORDS],
         signals=in_words(alert.signal_kinds, sequence.signals)[:WORDS],
         counts=alert.counts,
@@ -132,9 +144,17 @@ def _data(told: Telling, shown: int) -> AlertTold:
         more_pairs=told.more + len(told.pairs) - len(pairs),
         windows=alert.windows,
         queries=told.queries,
+        links=told.links,
+        runbook=told.rule.on_call.runbook,
         flood=alert.flood,
         bridges=alert.bridges,
     )
+
+
+def _short(step: Step) -> Step:
+    """A step with its long values cut."""
+    kinds = {kind[:WIDTH]: number for kind, number in islice(step.kinds.items(), KINDS)}
+    return replace(step, kinds=kinds, of=[one[:WIDTH] for one in step.of])
 
 
 def rule_told(rule: Rule) -> RuleTold:

@@ -9,10 +9,9 @@ from collections.abc import Mapping
 
 from pydantic_core import to_json
 
-from detection.messages.facts import cut, evidence, facts, origin, pair_lines
-from detection.messages.fitting import fitting
+from detection.messages.facts import cut, evidence, facts, headline, origin, pair_lines, runbook, sequence
+from detection.messages.fitting import fewer, fitting
 from detection.messages.telling import Telling
-from detection.messages.text import title
 
 SUMMARY = 1_024
 MESSAGE_BYTES = 60_000  # it shares a transaction with its alert, and with the messages to other destinations
@@ -26,12 +25,18 @@ def pagerduty(told: Telling) -> bytes:
     alert, pairs = told.alert, pair_lines(told)
 
     def render(shown: int) -> bytes:
-        details = {**dict(facts(told)), "Pairs": evidence(told, pairs[:shown]), "From": origin(told)}
-        summary = title(alert, told.rule)
-        event = trigger(told.incident.id, summary, alert.severity, told.rule.name, alert.at, details)
+        details = {
+            **dict(facts(told)),
+            "What happened (UTC)": "\n".join(sequence(told)),
+            "Pairs": evidence(told, pairs[:shown]),
+            "First steps": "\n".join(runbook(told)),
+            "From": origin(told),
+        }
+        event = trigger(told.incident.id, headline(told), alert.severity, told.rule.name, alert.at, details)
+        event["links"] = [{"href": url, "text": name} for name, url in told.links.named().items()]
         return to_json(event, ensure_ascii=True)
 
-    return fitting(len(pairs), render, MESSAGE_BYTES)
+    return fitting(fewer(len(pairs)), render, MESSAGE_BYTES)
 
 
 def trigger(

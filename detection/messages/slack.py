@@ -7,15 +7,16 @@ links nor markup. Limits: header 150, a section 3,000, its field 2,000 character
 
 from pydantic_core import to_json
 
-from detection.messages.facts import cut, evidence, facts, origin, pair_lines
+from detection.messages.facts import cut, evidence, facts, headline, origin, pair_lines, runbook, sequence
+from detection.messages.fitting import fewer
 from detection.messages.telling import Telling
-from detection.messages.text import title
 
 HEADER = 150
 FIELD = 2_000
 SECTION = 3_000
 NARROWER = (100, 50)  # characters of a field, where every one of them takes twelve bytes
 MESSAGE_BYTES = 10_000
+PAIRS = "Pairs, the newest first\n"
 ICONS = {"High": "🔴", "Medium": "🟠", "Low": "🟡", "Informational": "🔵"}
 
 Block = dict[str, object]
@@ -24,25 +25,24 @@ Block = dict[str, object]
 def slack(told: Telling) -> bytes:
     """The message as JSON bytes; where it would be too long it shows fewer pairs, and then shorter values."""
     pairs = pair_lines(told)
-    fewer = [(FIELD, shown) for shown in range(len(pairs), -1, -1)]
+    ways = [(FIELD, shown) for shown in fewer(len(pairs))]
     body = b""
-    for width, shown in (*fewer, *((width, 0) for width in NARROWER)):
+    for width, shown in (*ways, *((width, 0) for width in NARROWER)):
         text = evidence(told, pairs[:shown])
         body = to_json(_message(told, text, width), ensure_ascii=True)
-        if len(text) <= SECTION and len(body) <= MESSAGE_BYTES:
+        if len(text) <= SECTION - len(PAIRS) and len(body) <= MESSAGE_BYTES:
             break
     return body
 
 
-def message(headline: str, blocks: list[Block], source: str) -> Block:
-    """A message between its headline and where it comes from."""
-    # Shown where blocks are not, in a notification say.
-    fallback = cut(headline, HEADER).replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
+def message(first: str, blocks: list[Block], source: str) -> Block:
+    """A message between its first line and where it comes from."""
     return {
-        "text": fallback,
+        # Shown where blocks are not, in a notification say.
+        "text": _escaped(cut(first, HEADER)),
         "mrkdwn": False,
         "blocks": [
-            {"type": "header", "text": plain(headline, HEADER)},
+            {"type": "header", "text": plain(first, HEADER)},
             *blocks,
             {"type": "context", "elements": [plain(source, FIELD)]},
         ],
@@ -55,10 +55,27 @@ def plain(text: str, limit: int) -> Block:
 
 
 def _message(told: Telling, text: str, width: int) -> Block:
-    headline = f"{ICONS[told.alert.severity]} {title(told.alert, told.rule)}"
+    first = f"{ICONS[told.alert.severity]} {headline(told)}"
     fields = [plain(f"{name}: {value}", width) for name, value in facts(told)]
+    happened = "\n".join(["What happened (UTC)", *(cut(line, width) for line in sequence(told))])
+    steps = "\n".join(["First steps", *runbook(told)]) if told.rule.on_call.runbook else ""
+    texts = [text for text in (happened, PAIRS + text, steps) if text]
     blocks: list[Block] = [
         {"type": "section", "fields": fields},
-        {"type": "section", "text": plain(text, SECTION)},
+        *(_section(plain(text, SECTION)) for text in texts),
+        *(_section(_link(name, url)) for name, url in told.links.named().items()),
     ]
-    return message(headline, blocks, origin(told))
+    return message(first, blocks, origin(told))
+
+
+def _section(text: Block) -> Block:
+    return {"type": "section", "text": text}
+
+
+def _link(name: str, url: str) -> Block:
+    """A link of ours: nothing in it is as the logs have it."""
+    return {"type": "mrkdwn", "text": f"<{_escaped(url)}|{name}>", "verbatim": True}
+
+
+def _escaped(text: str) -> str:
+    return text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")

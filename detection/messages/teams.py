@@ -5,19 +5,21 @@ Cards: "RichTextBlock", which knows no Markdown). A workflow refuses more than a
 fail from 21 KB on: the message is kept below 20,000 bytes, by leaving out the oldest pairs first.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from pydantic_core import to_json
 
-from detection.messages.facts import cut, evidence, facts, origin, pair_lines
-from detection.messages.fitting import fitting
+from detection.messages.facts import cut, evidence, facts, headline, origin, pair_lines, runbook, sequence
+from detection.messages.fitting import fewer, fitting
 from detection.messages.telling import Telling
-from detection.messages.text import title
 
 MESSAGE_BYTES = 20_000
 TITLE = 500
+NARROWER = (100, 50)  # characters of a value, where every one of them takes twelve bytes
 FALLBACK = "An alert of this detection. This client is too old to show it."  # may be read as Markdown: nothing of the logs
 COLORS = {"High": "attention", "Medium": "warning", "Low": "accent", "Informational": "default"}
+
+NOTHING: Mapping[str, str] = {}
 
 Element = dict[str, object]
 
@@ -26,14 +28,18 @@ def teams(told: Telling) -> bytes:
     """The message as JSON bytes."""
     pairs = pair_lines(told)
 
-    def render(shown: int) -> bytes:
-        return to_json(_card(told, evidence(told, pairs[:shown])), ensure_ascii=True)
+    def render(way: tuple[int, int]) -> bytes:
+        width, shown = way
+        return to_json(_card(told, evidence(told, pairs[:shown]), width), ensure_ascii=True)
 
-    return fitting(len(pairs), render, MESSAGE_BYTES)
+    ways = [(TITLE, shown) for shown in fewer(len(pairs))]
+    return fitting([*ways, *((width, 0) for width in NARROWER)], render, MESSAGE_BYTES)
 
 
-def card(headline: str, severity: str, blocks: Sequence[Element], source: str) -> Element:
-    """A card between its headline and where it comes from, in its envelope."""
+def card(
+    first: str, severity: str, blocks: Sequence[Element], source: str, links: Mapping[str, str] = NOTHING
+) -> Element:
+    """A card between its first line and where it comes from, with buttons that lead on, in its envelope."""
     content = {
         "$schema": "http://adaptivecards.io/schemas/adaptive-card.json",
         "type": "AdaptiveCard",
@@ -41,10 +47,11 @@ def card(headline: str, severity: str, blocks: Sequence[Element], source: str) -
         "fallbackText": FALLBACK,
         "msteams": {"width": "Full"},
         "body": [
-            runs(cut(headline, TITLE), weight="bolder", size="medium", color=COLORS[severity]),
+            runs(cut(first, TITLE), weight="bolder", size="medium", color=COLORS[severity]),
             *blocks,
             runs(source, size="small", isSubtle=True),
         ],
+        "actions": [{"type": "Action.OpenUrl", "title": name, "url": url} for name, url in links.items()],
     }
     attachment = {
         "contentType": "application/vnd.microsoft.card.adaptive",
@@ -59,17 +66,35 @@ def runs(text: str, **style: object) -> Element:
     return {"type": "RichTextBlock", "inlines": [{"type": "TextRun", "text": text, **style}]}
 
 
-def _card(told: Telling, text: str) -> Element:
+def _card(told: Telling, text: str, width: int) -> Element:
     blocks: list[Element] = [
-        {"type": "RichTextBlock", "spacing": "none", "inlines": _named(name, value)}
+        {"type": "RichTextBlock", "spacing": "none", "inlines": _named(name, cut(value, width))}
         for name, value in facts(told)
     ]
+    happened = [_under(cut(line, width)) for line in sequence(told)]
     pairs = [runs(line, fontType="monospace", size="small") for line in text.split("\n")]
-    return card(title(told.alert, told.rule), told.alert.severity, [*blocks, *pairs], origin(told))
+    steps = [_under(line) for line in runbook(told)]
+    body = [
+        *blocks,
+        _heading("What happened (UTC)"),
+        *happened,
+        _heading("Pairs, the newest first"),
+        *pairs,
+        *([_heading("First steps"), *steps] if steps else []),
+    ]
+    return card(headline(told), told.alert.severity, body, origin(told), told.links.named())
+
+
+def _heading(text: str) -> Element:
+    return {**runs(text, weight="bolder"), "separator": True}
+
+
+def _under(text: str) -> Element:
+    return {**runs(text), "spacing": "small"}
 
 
 def _named(name: str, value: str) -> list[Element]:
     return [
         {"type": "TextRun", "text": f"{name}: ", "weight": "bolder"},
-        {"type": "TextRun", "text": cut(value, TITLE)},
+        {"type": "TextRun", "text": value},
     ]

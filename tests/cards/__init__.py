@@ -1,0 +1,1 @@
+"""The parser of Adaptive Cards, for the tests of the messages to Teams."""

@@ -1,0 +1,118 @@
+"""Kinds of which a change must reach enough: undecided till then, told as a whole after, and never lost."""
+
+from datetime import datetime
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from detection.correlate import Chain
+from detection.events import Event, Logs
+from detection.incidents.index import Index
+from detection.incidents.table import MemoryTable
+from detection.matches import matches_at
+from detection.minimum import decided
+from detection.rule import Rule
+from detection.run import run
+from detection.window import Windows
+from tests.builders import DAY, HOUR, RULE, START, chains, change, change_row, logs, signal, signal_row
+
+
+def asking_for(**minimum: int) -> Rule:
+    """The default rule with a minimum per kind."""
+    return RULE.model_copy(update={"sequence": RULE.sequence.model_copy(update={"minimum": minimum})})
+
+
+THREE_LENGTHS = asking_for(length=3)
+
+
+def left(of: list[Chain], rule: Rule = THREE_LENGTHS) -> tuple[set[tuple[str, str]], int]:
+    """The pairs that are decided, by id, and how many signals are not."""
+    parts, undecided = decided(of, rule)
+    return {(one.id, other.id) for part in parts for one, other in part.pairs()}, undecided
+
+
+def lengths(number: int, begin: datetime = START, name: str = "s") -> list[Event]:
+    return [signal(f"{name}{n}", begin + n * HOUR / 10, kind="length") for n in range(number)]
+
+
+def test_too_few_of_a_kind_are_undecided() -> None:
+    assert left(chains([change("c", START)], lengths(2))) == (set(), 2)
+
+
+def test_enough_of_a_kind_are_all_decided() -> None:
+    found = chains([change("c", START)], lengths(3))
+    assert left(found) == ({("c", "s0"), ("c", "s1"), ("c", "s2")}, 0)
+
+
+def test_other_kinds_are_decided_at_once() -> None:
+    found = chains([change("c", START)], [signal("f", START), signal("s", START, kind="length")])
+    assert left(found) == ({("c", "f")}, 1)
+
+
+def test_kind_in_capitals_counts_too() -> None:
+    found = chains([change("c", START)], [signal(f"s{n}", START, kind="LENGTH") for n in range(3)])
+    assert len(left(found)[0]) == 3
+
+
+def test_signals_of_two_changes_far_apart_do_not_add_up() -> None:
+    changes = [change("c1", START - DAY - HOUR), change("c2", START)]
+    found = chains(changes, [*lengths(2, START - HOUR * 2, "a"), *lengths(2, START, "b")])
+    assert left(found) == (set(), 4)
+
+
+def test_signal_that_one_change_decides_is_told_with_all_its_changes() -> None:
+    changes = [change("early", START), change("late", START + HOUR / 5)]
+    found = chains(changes, lengths(3))
+    assert ("late", "s2") in left(found)[0]
+
+
+def test_without_a_minimum_everything_is_decided() -> None:
+    found = chains([change("c", START)], lengths(1))
+    assert left(found, RULE) == ({("c", "s0")}, 0)
+    assert left(found, asking_for(length=1)) == ({("c", "s0")}, 0)
+
+
+hours = st.integers(0, 60)
+kinds = st.sampled_from(["length", "content_filter"])
+
+
+@given(st.lists(hours, max_size=5), st.lists(st.tuples(hours, kinds), max_size=12), st.integers(1, 4))
+def test_what_is_decided_is_what_a_plain_reading_says(
+    changed: list[int], signalled: list[tuple[int, str]], least: int
+) -> None:
+    changes = [change(f"c{n}", START + hour * HOUR) for n, hour in enumerate(changed)]
+    signals = [signal(f"s{n}", START + hour * HOUR, kind=kind) for n, (hour, kind) in enumerate(signalled)]
+    pairs = [(one, other) for one in changes for other in signals if one.time <= other.time <= one.time + DAY]
+    reached = {
+        one.id: {other.id for first, other in pairs if first is one and other.kind == "length"}
+        for one in changes
+    }
+    enough = {name for names in reached.values() if len(names) >= least for name in names}
+    plain = {(one.id, other.id) for one, other in pairs if other.kind != "length" or other.id in enough}
+
+    assert left(chains(changes, signals), asking_for(length=least))[0] == plain
+
+
+class Log:
+    """A change, and a truncated answer every hour after it."""
+
+    def read(self, rule: Rule, windows: Windows) -> Logs:
+        """What had happened by then."""
+        hours = range(int((windows.now - START) // HOUR) + 1)
+        rows = (signal_row(f"s{n}", START + n * HOUR, kind="length") for n in hours)
+        return logs([change_row("c", START)], rows, windows, rule)
+
+
+def test_undecided_signals_are_told_together_once_there_are_enough() -> None:
+    table, new, waiting = MemoryTable(), [], []
+    for hour in range(5):
+        now = START + hour * HOUR
+        index = Index(table, THREE_LENGTHS.folder, f"run of {now}")
+        record, _ = run(THREE_LENGTHS, now, Log(), index)
+        new.append(record.new_pairs)
+        waiting.append(record.held_back.below_minimum)
+    assert (new, waiting) == ([0, 0, 3, 1, 1], [1, 2, 0, 0, 0])
+
+
+def test_matches_counts_what_is_undecided() -> None:
+    assert matches_at(THREE_LENGTHS, START + HOUR, Log()).undecided == 2

@@ -1,0 +1,79 @@
+"""The messages, before what their receivers themselves publish: Slack's models, the parser of Adaptive Cards.
+
+For PagerDuty no package carries a schema of an event: tests/test_messages.py measures its documented limits.
+"""
+
+import json
+from collections.abc import Mapping
+from copy import deepcopy
+from pathlib import Path
+from typing import Any
+
+import pytest
+from slack_sdk.errors import SlackObjectFormationError
+from slack_sdk.models.blocks import Block
+
+from detection.messages.digest import as_slack, as_teams
+from detection.messages.slack import slack
+from detection.messages.teams import teams
+from tests.builders import HOUR, START
+from tests.node import ask
+from tests.tellings import known, plain, storm, told
+from tests.test_messages import HOSTILE
+
+SCRIPT = Path(__file__).with_name("cards") / "validate.js"
+Json = dict[str, Any]
+
+TOLD = {
+    "opened": plain(),
+    "updated": told(30, incident=known(START - HOUR)),
+    **{f"hostile: {name}": told(30, value, ip=value, model=value) for name, value in HOSTILE.items()},
+}
+SLACK = {name: json.loads(slack(one)) for name, one in TOLD.items()} | {
+    "digest": json.loads(as_slack(storm()))
+}
+TEAMS = {name: json.loads(teams(one)) for name, one in TOLD.items()} | {
+    "digest": json.loads(as_teams(storm()))
+}
+
+
+@pytest.mark.parametrize("message", SLACK.values(), ids=SLACK)
+def test_slack_message_is_what_slacks_own_models_take(message: Json) -> None:
+    assert [one.to_dict() for one in blocks(message)] == message["blocks"]
+
+
+def test_block_that_slack_refuses_is_found() -> None:
+    message = deepcopy(SLACK["opened"])
+    message["blocks"][0]["text"]["text"] = "x" * 151
+    with pytest.raises(SlackObjectFormationError, match="cannot exceed 150 characters"):
+        blocks(message)
+
+
+def test_teams_message_is_what_the_parser_of_adaptive_cards_takes() -> None:
+    assert {name: said for name, said in complaints(TEAMS).items() if said} == {}
+
+
+def test_card_that_the_parser_refuses_is_found() -> None:
+    message = deepcopy(TEAMS["opened"])
+    card = message["attachments"][0]["content"]
+    card["body"][0]["inlines"][0]["size"] = "gigantic"
+    card["body"].append({"type": "TextBlok", "text": "x"})
+    del card["actions"][0]["url"]
+    said = complaints({"broken": message})["broken"]
+    assert [one for one in said if '"gigantic"' in one or '"TextBlok"' in one or '"url"' in one] == said
+    assert len(said) == 3
+
+
+def blocks(message: Json) -> list[Block]:
+    """The blocks as Slack's models have them, validated."""
+    found: list[Block] = list(Block.parse_all(message["blocks"]))
+    for one in found:
+        one.validate_json()
+    return found
+
+
+def complaints(messages: Mapping[str, Json]) -> Mapping[str, list[str]]:
+    """What the parser has to say about each message's card."""
+    cards = {name: message["attachments"][0]["content"] for name, message in messages.items()}
+    said: dict[str, list[str]] = ask(SCRIPT, cards)
+    return said

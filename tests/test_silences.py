@@ -1,0 +1,341 @@
+"""What pages nobody: which pairs a silence takes, that they are decided and counted, and what an exclusion may say."""
+
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+import yaml
+from hypothesis import given
+from hypothesis import strategies as st
+
+from detection.correlate import Chain, correlate
+from detection.errors import ConfigurationError
+from detection.events import Event, Logs, Row
+from detection.incidents.alert import shown
+from detection.incidents.grouping import Verdict
+from detection.incidents.index import Index
+from detection.incidents.silencing import sifted
+from detection.incidents.table import Conflict, MemoryTable
+from detection.record import Record
+from detection.rule import Rule, load_rule
+from detection.run import run
+from detection.silences import READ, Silence, literally, silence_from
+from detection.window import Windows
+from tests.builders import ALICE, DAY, HOUR, RULE, START, chains, change, change_row, logs, signal, signal_row
+from tests.test_rule import folder
+
+__all__ = ["folder"]  # a fixture
+BOB = "bob@example.com"
+WITHIN = RULE.sequence.within
+
+
+def silence(name: str = "quiet", **what: object) -> Silence:
+    return silence_from({"name": name, "owner": "carol", "reason": "a deployment", **what})
+
+
+def told_and_silenced(*silences: Silence, of: Sequence[Chain]) -> tuple[set[tuple[str, str]], Counter[str]]:
+    """The pairs that are left, by id, and how many each silence took."""
+    left, taken = sifted(of, silences, RULE)
+    return {(one.id, other.id) for part in left for one, other in part.pairs()}, Counter(taken)
+
+
+def two_by_two() -> list[Chain]:
+    """Two changes that differ in all that can be named, each before two signals that do."""
+    return chains(
+        [
+            change("c1", START, ip="203.0.113.7", kind="api_key.created"),
+            change("c2", START, ip="2001:db8::1", kind="role.updated"),
+        ],
+        [
+            signal("s1", START + HOUR, model="gpt-4o", kind="content_filter"),
+            signal("s2", START + HOUR, model="o3", kind="length"),
+        ],
+    )
+
+
+ALL = {("c1", "s1"), ("c1", "s2"), ("c2", "s1"), ("c2", "s2")}
+CRITERIA = {
+    "actor": ({"actor": ALICE}, ALL),
+    "actor in other case": ({"actor": "ALICE@Example.com"}, ALL),
+    "actor by pattern": ({"actor": "*@example.com"}, ALL),
+    "another actor": ({"actor": BOB}, set()),
+    "address": ({"address": "203.0.113.7"}, {("c1", "s1"), ("c1", "s2")}),
+    "network": ({"address": "203.0.113.0/24"}, {("c1", "s1"), ("c1", "s2")}),
+    "network, loosely written": ({"address": "203.0.113.9/24"}, {("c1", "s1"), ("c1", "s2")}),
+    "network of IPv6": ({"address": "2001:db8::/32"}, {("c2", "s1"), ("c2", "s2")}),
+    "address by pattern": ({"address": "203.0.*"}, {("c1", "s1"), ("c1", "s2")}),
+    "kind of change": ({"change": "role.*"}, {("c2", "s1"), ("c2", "s2")}),
+    "kind of signal": ({"signal": "length"}, {("c1", "s2"), ("c2", "s2")}),
+    "model": ({"model": "gpt-4?"}, {("c1", "s1"), ("c2", "s1")}),
+    "all of it": ({"actor": ALICE, "change": "role.updated", "model": "o3"}, {("c2", "s2")}),
+    "all of it but one": ({"actor": BOB, "change": "role.updated", "model": "o3"}, set()),
+}
+
+
+@pytest.mark.parametrize("what, taken", CRITERIA.values(), ids=CRITERIA)
+def test_silence_takes_the_pairs_that_have_all_it_names(
+    what: dict[str, str], taken: set[tuple[str, str]]
+) -> None:
+    left, counted = told_and_silenced(silence(**what), of=two_by_two())
+    assert left == ALL - taken
+    assert counted == Counter(quiet=len(taken))
+
+
+def test_pair_that_two_silences_name_counts_for_the_first() -> None:
+    left, counted = told_and_silenced(
+        silence("keys", change="api_key.created"), silence("lengths", signal="length"), of=two_by_two()
+    )
+    assert left == {("c2", "s1")}
+    assert counted == Counter(keys=2, lengths=1)
+
+
+def test_actor_with_a_star_is_silenced_alone() -> None:
+    hostile = "*"
+    both = [*chains([change("c", START, hostile)], [signal("s", START, hostile)]), *two_by_two()]
+    left, counted = told_and_silenced(silence(actor=literally(hostile)), of=both)
+    assert (left, counted) == (ALL, Counter(quiet=1))
+
+
+def test_actor_of_any_length_is_silenced_by_what_an_alert_shows_of_it() -> None:
+    endless = "a*" * 30_000
+    found = chains([change("c", START, endless)], [signal("s", START, endless)])
+    assert told_and_silenced(silence(actor=literally(shown(endless))), of=found) == (set(), Counter(quiet=1))
+    assert len(literally(endless)) <= 3 * READ
+
+
+KINDS, ADDRESSES, MODELS = ("api_key.created", "role.updated"), ("192.0.2.1", "192.0.2.2"), ("gpt-4o", "o3")
+moments = st.integers(0, 40).map(lambda hours: START + hours * HOUR)
+
+
+def maybe(values: tuple[str, ...]) -> st.SearchStrategy[str | None]:
+    """One of some values, or none."""
+    return st.none() | st.sampled_from(values)
+
+
+@st.composite
+def silences(draw: st.DrawFn) -> Silence:
+    """A silence of anything that the events below can have."""
+    what = {
+        "actor": draw(maybe((ALICE, BOB))),
+        "address": draw(maybe(ADDRESSES)),
+        "change": draw(maybe(KINDS)),
+        "signal": draw(maybe(("content_filter", "length"))),
+        "model": draw(maybe(MODELS)),
+    }
+    return silence(f"s{draw(st.integers(0, 9))}", **(what if any(what.values()) else {"actor": ALICE}))
+
+
+@st.composite
+def events(draw: st.DrawFn) -> list[Chain]:
+    """Chains of two actors."""
+    actors = st.sampled_from((ALICE, BOB))
+    changes = [
+        change(
+            f"c{n}",
+            draw(moments),
+            draw(actors),
+            ip=draw(st.sampled_from(ADDRESSES)),
+            kind=draw(st.sampled_from(KINDS)),
+        )
+        for n in range(draw(st.integers(0, 6)))
+    ]
+    signals = [
+        signal(
+            f"s{n}",
+            draw(moments),
+            draw(actors),
+            model=draw(st.sampled_from(MODELS)),
+            kind=draw(st.sampled_from(("content_filter", "length"))),
+        )
+        for n in range(draw(st.integers(0, 8)))
+    ]
+    return correlate(changes, signals, WITHIN, once=True)
+
+
+@given(events(), st.lists(silences(), max_size=3))
+def test_every_pair_is_left_or_silenced_as_a_plain_reading_says(
+    found: list[Chain], several: list[Silence]
+) -> None:
+    pairs = [pair for one in found for pair in one.pairs()]
+    plain = {
+        (one.id, other.id) for one, other in pairs if not any(_names(each, one, other) for each in several)
+    }
+    left, counted = told_and_silenced(*several, of=found)
+    assert left == plain
+    assert counted.total() == len(pairs) - len(plain)
+
+
+def _names(one: Silence, change: Event, signal: Event) -> bool:
+    """Whether a silence names a pair, read without patterns."""
+    changes, signals = RULE.sequence.changes, RULE.sequence.signals
+    values = {
+        "actor": change.actor,
+        "address": change.row[changes.at("ConfigIp")],
+        "change": change.kind,
+        "signal": signal.kind,
+        "model": signal.row[signals.at("ModelName")],
+    }
+    return all(values[name] == wanted for name, wanted in one.criteria.items())
+
+
+# ------------------------------------------------------------------------------------------------------------- runs
+
+
+class Log:
+    """One change of Alice's and a signal an hour later, every hour."""
+
+    def read(self, rule: Rule, windows: Windows) -> Logs:  # the port's
+        """What had happened by then."""
+        hours = range(int((windows.now - START) // HOUR) + 1)
+        signals: Iterator[Row] = (signal_row(f"s{n}", START + n * HOUR) for n in hours)
+        return logs([change_row("c", START)], signals, windows)
+
+
+class Hours:
+    """Hourly runs of a rule over the log, on one table."""
+
+    def __init__(self, rule: Rule = RULE) -> None:
+        self.rule, self.table, self.at = rule, MemoryTable(), START
+
+    @property
+    def index(self) -> Index:
+        return Index(self.table, self.rule.folder, f"run of {self.at}")
+
+    def run(self) -> tuple[Record, list[Verdict]]:
+        ran = run(self.rule, self.at, Log(), self.index)
+        self.at += HOUR
+        return ran
+
+
+def test_silenced_pair_is_counted_and_never_told_later() -> None:
+    hours = Hours()
+    hours.index.silence(silence(actor=ALICE, expires=START + HOUR))
+
+    first, told = hours.run()
+    assert (dict(first.silenced), first.new_pairs, told) == ({"quiet": 1}, 0, [])
+
+    after, [verdict] = hours.run()
+    assert (dict(after.silenced), after.new_pairs, after.told_before) == ({}, 1, 1)
+    assert {other.id for part in verdict.told for _, other in part.pairs()} == {"s1"}
+
+
+def test_silence_holds_up_to_its_end() -> None:
+    one = silence(actor=ALICE, made=START, expires=START + HOUR)
+    held = [one.holds_at(START + part * HOUR / 2) for part in (-1, 0, 1, 2)]
+    assert held == [True, True, True, False]  # a run whose clock is behind the maker's too
+
+
+def test_incident_counts_what_was_silenced_while_it_was_the_newest() -> None:
+    hours = Hours()
+    hours.run()
+    hours.index.silence(silence(signal="content_filter", expires=START + DAY))
+    for _ in range(2):
+        hours.run()
+    [(_, incident)] = hours.index.incidents()
+    assert (incident.alerts, incident.pairs, incident.silenced) == (1, 1, 2)
+
+
+def test_exclusion_of_the_rule_silences_too() -> None:
+    rule = RULE.model_copy(update={"exclusions": (silence("terraform", change="api_key.*"),)})
+    record, told = Hours(rule).run()
+    assert (dict(record.silenced), told) == ({"terraform": 1}, [])
+
+
+def test_two_silences_of_one_name_cannot_be() -> None:
+    index = Hours().index
+    index.silence(silence(actor=ALICE))
+    with pytest.raises(Conflict):
+        index.silence(silence(actor=BOB))
+
+
+def test_lifted_silence_is_kept_with_who_lifted_it() -> None:
+    index = Hours().index
+    one = silence(actor=ALICE, expires=START + DAY)
+    index.silence(one)
+    index.lift(one, "dave", START + HOUR)
+    [kept] = index.silences()
+    assert (kept.state(START), kept.state(START + HOUR)) == ("lifted by dave", "lifted by dave")
+    assert not kept.holds_at(START + HOUR)
+
+
+def test_ended_silence_goes_with_the_records_of_its_time() -> None:
+    index = Hours().index
+    index.silence(silence("old", actor=ALICE, expires=START))
+    index.silence(silence("young", actor=ALICE, expires=START + 2 * HOUR))
+    index.silence(silence("endless", actor=ALICE))
+    index.expire(START + HOUR)
+    assert {one.name for one in index.silences()} == {"young", "endless"}
+
+
+# ------------------------------------------------------------------------------------------------------- what it says
+
+
+def test_silence_of_everything_is_refused() -> None:
+    with pytest.raises(
+        ConfigurationError, match="needs at least one of actor, address, change, signal, model"
+    ):
+        silence()
+
+
+def test_silence_says_what_is_wrong_with_it_without_showing_it() -> None:
+    with pytest.raises(ConfigurationError, match="name: ") as caught:
+        silence("no spaces hunter2", actor=ALICE)
+    assert "hunter2" not in str(caught.value)
+
+
+def excluded(folder: Path, *exclusions: dict[str, object]) -> Rule:
+    (folder / "exclusions.yaml").write_text(
+        yaml.safe_dump({"exclusions": list(exclusions)}), encoding="utf-8"
+    )
+    return load_rule(folder.name, folder.parent)
+
+
+TERRAFORM: dict[str, object] = {
+    "name": "terraform",
+    "owner": "platform",
+    "reason": "applies roles",
+    "actor": "svc-*",
+}
+
+
+def test_exclusions_stand_beside_the_rule(folder: Path) -> None:
+    [one] = excluded(folder, TERRAFORM).exclusions
+    assert (one.name, one.criteria, one.expires) == ("terraform", {"actor": "svc-*"}, None)
+
+
+def test_exclusion_may_end_on_a_day(folder: Path) -> None:
+    [one] = excluded(folder, TERRAFORM | {"expires": datetime(2027, 1, 1, tzinfo=UTC).date()}).exclusions
+    assert one.expires == datetime(2027, 1, 1, tzinfo=UTC)
+    assert one.holds_at(datetime(2026, 12, 31, 23, tzinfo=UTC))
+
+
+WRONG = {
+    "no owner": ({"name": "a", "reason": "b", "actor": "c"}, "exclusions.0.owner: "),
+    "nothing named": ({"name": "a", "owner": "b", "reason": "c"}, "exclusions.0: "),
+    "unknown key": (TERRAFORM | {"user": "x"}, "exclusions.0.user: "),
+    "unknown day": (TERRAFORM | {"expires": "soon"}, "exclusions.0.expires: "),
+}
+
+
+@pytest.mark.parametrize("exclusion, where", WRONG.values(), ids=WRONG)
+def test_wrong_exclusion_names_file_and_key(folder: Path, exclusion: dict[str, object], where: str) -> None:
+    with pytest.raises(ConfigurationError) as caught:
+        excluded(folder, exclusion)
+    assert str(caught.value).startswith(f"{folder / 'exclusions.yaml'}: {where}")
+
+
+def test_two_exclusions_of_one_name_are_refused(folder: Path) -> None:
+    with pytest.raises(ConfigurationError, match="two have the same name"):
+        excluded(folder, TERRAFORM, TERRAFORM)
+
+
+def test_exclusion_of_what_the_rule_does_not_map_is_refused() -> None:
+    rule = RULE.model_copy(update={"entity_mappings": RULE.entity_mappings[:1]})
+    assert rule.unmapped(silence(address="203.0.113.7", model="o3", actor=ALICE)) == ["address", "model"]
+
+
+def test_silence_can_last_no_longer_than_a_moment_says() -> None:
+    one = silence(actor=ALICE, made=START, expires=START + timedelta(seconds=1))
+    assert [one.state(START + timedelta(seconds=at)) for at in (0, 1)] == ["in force", "ended"]
