@@ -120,22 +120,24 @@ def test_local_part_in_kql_ends_before_the_last_at(actors: list[str]) -> None:
 
 
 @cache
-def translated(steps: tuple[str, ...]) -> tuple[duckdb.DuckDBPyConnection, str]:
-    """A table to be filled with actors, and the SQL for their keys: translating takes longer than answering."""
-    connection = duckdb_kql.connect()
-    connection.execute("CREATE TABLE Actors (Actor VARCHAR)")
-    kql = (
-        "Actors" + "".join(f"\n| extend {step}" for step in steps) + "\n| project Lower = tolower(Actor), Key"
+def translated(steps: tuple[str, ...]) -> str:
+    """The SQL for the keys of a table of actors: translating takes longer than answering."""
+    kql = "Actors" + "".join(f"\n| extend {step}" for step in steps)
+    connection = of_actors([])
+    return str(
+        duckdb_kql.to_sql(f"{kql}\n| project Lower = tolower(Actor), Key", schema=engine.schema(connection))
     )
-    return connection, str(duckdb_kql.to_sql(kql, schema=engine.schema(connection)))
+
+
+def of_actors(actors: Sequence[str]) -> duckdb.DuckDBPyConnection:
+    connection = duckdb_kql.connect()
+    connection.execute("CREATE TABLE Actors AS SELECT unnest(?::VARCHAR[]) AS Actor", [actors])
+    return connection
 
 
 def in_kql(actors: Sequence[str], steps: Sequence[str]) -> list[tuple[str, str]]:
     """The actors in lower case, and their keys."""
-    connection, sql = translated(tuple(steps))
-    connection.execute("DELETE FROM Actors")
-    connection.execute("INSERT INTO Actors SELECT unnest(?::VARCHAR[])", [actors])
-    return connection.execute(sql).fetchall()
+    return of_actors(actors).execute(translated(tuple(steps))).fetchall()
 
 
 # ------------------------------------------------------------------------------------------------- pairs, by a model
