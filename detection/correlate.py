@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 from operator import attrgetter
 
+from detection.bridges import Assign
 from detection.events import Event
 
 Pair = tuple[Event, Event]
@@ -74,15 +75,28 @@ class Chain:
 
 
 def correlate(
-    changes: Iterable[Event], signals: Iterable[Event], within: timedelta, *, once: bool
+    changes: Iterable[Event],
+    signals: Iterable[Event],
+    within: timedelta,
+    *,
+    once: bool,
+    assign: Assign | None = None,
 ) -> list[Chain]:
-    """The chains: by actor, every change with the signals from its own time to `within` after it, both inclusive."""
+    """The chains: by actor, every change with the signals from its own time to `within` after it, both inclusive.
+
+    A signal is of the actor that it names, or of those to whom `assign` gives it.
+    """
     actors: dict[str, tuple[list[Event], list[Event]]] = {}
+    changes = list(changes)
     for change in changes:
         actors.setdefault(change.actor, ([], []))[0].append(change)
-    for signal in signals:
-        if sides := actors.get(signal.actor):
-            sides[1].append(signal)
+    if assign:
+        for actor, signal in assign(changes, signals):
+            actors[actor][1].append(signal)
+    else:
+        for signal in signals:
+            if sides := actors.get(signal.actor):
+                sides[1].append(signal)
     chains = (chain(actor, *sides, within, once=once) for actor, sides in actors.items() if sides[1])
     return [one for one in chains if one.spans]
 

@@ -8,6 +8,7 @@ from itertools import repeat
 from operator import itemgetter
 from typing import Any, NamedTuple
 
+from detection.coverage import Coverage
 from detection.rule import Side
 from detection.uncollected import uncollected
 from detection.window import Window
@@ -76,7 +77,7 @@ class Events:
 class Logs:
     """Everything one run read, complete. A source that cannot say so raises Incomplete instead.
 
-    `rejected` is by reason; `health` is by side. What is too much for memory comes in slices: the signals are in
+    `rejected` is by reason; `health` is by side; `coverage` is None where it could not be counted. What is too much for memory comes in slices: the signals are in
     `rest` then, each slice with all the signals of some actors and all their changes. A `piece` has only some
     signals of one actor, who has more of them than anybody can keep apart; more of his follow.
     """
@@ -87,6 +88,7 @@ class Logs:
     health: Mapping[str, Health] = field(default_factory=dict)
     rest: Iterable["Logs"] = ()
     piece: bool = False
+    coverage: Coverage | None = None
 
 
 def to_events(rows: Iterable[Row], side: Side, window: Window, *, once: bool) -> Events:

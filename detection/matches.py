@@ -6,6 +6,7 @@ from datetime import datetime
 from itertools import chain as joined
 from operator import attrgetter
 
+from detection.bridges import assign_for
 from detection.correlate import Chain, Pair, correlate
 from detection.events import Event, Logs
 from detection.minimum import decided
@@ -81,7 +82,9 @@ def slices(rule: Rule, stretch: Windows, source: Source) -> Iterator[Matches]:
 
 def _matches(rule: Rule, stretch: Windows, logs: Logs, *, whole: bool) -> Matches:
     once = rule.sequence.duplicates == "once"
-    chains = correlate(logs.changes.inside, logs.signals.inside, rule.sequence.within, once=once)
+    chains = correlate(
+        logs.changes.inside, logs.signals.inside, rule.sequence.within, once=once, assign=assign_for(rule)
+    )
     if logs.piece:  # a flood is enough of anything
         return Matches(rule, stretch, logs, chains, whole)
     chains, undecided = decided(chains, rule)

@@ -8,6 +8,7 @@ from typing import Annotated, Literal
 from pydantic import Discriminator, TypeAdapter
 
 from detection.correlate import Chain
+from detection.coverage import Coverage
 from detection.errors import ErrorKind
 from detection.events import Health, Logs, Rejected
 from detection.rule import Rule
@@ -25,7 +26,8 @@ class Record:
     `previous` is the watermark that it began with: the lag is `windows.now` less it. `told` counts the alerts, of which
     the first are named; `storm` says that a digest told them. `silenced` counts the new pairs that page nobody by the
     silence or exclusion that took them; `told_before` those that were told or silenced earlier. In the mode `observe`
-    incidents are kept, and nobody is paged. `seconds` passed up to its last write.
+    incidents are kept, and nobody is paged. `seconds` passed up to its last write. `coverage` is missing where it could not
+    be counted.
     """
 
     rule: str
@@ -46,6 +48,7 @@ class Record:
     seconds: float
     silenced: Mapping[str, int] = field(default_factory=dict)
     mode: Literal["page", "observe"] = "page"
+    coverage: Coverage | None = None
     outcome: Literal["complete"] = "complete"
 
 
@@ -82,6 +85,7 @@ class Seen:
     below_minimum: int = 0
     health: Mapping[str, Health] = field(default_factory=dict)
     rejected: Mapping[str, Rejected] = field(default_factory=dict)
+    coverage: Coverage | None = None
 
     def add(self, logs: Logs, chains: Sequence[Chain], undecided: int = 0) -> None:
         """Counts the next slice. The first has all changes and what is said of the whole; its followers have changes again."""
@@ -92,6 +96,7 @@ class Seen:
         self.waiting += sum(len(side.waiting) for side in sides)
         if first:
             self.changes, self.health, self.rejected = len(logs.changes.inside), logs.health, logs.rejected
+            self.coverage = logs.coverage
         self.signals += len(logs.signals.inside)
         self.chains += len(chains)
         self.below_minimum += undecided

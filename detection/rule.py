@@ -7,7 +7,7 @@ detectionTemplateSchemaValidation: frequency and period 5 minutes to 14 days, lo
 """
 
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from datetime import timedelta
 from functools import cached_property
@@ -20,6 +20,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationEr
 from pydantic.alias_generators import to_camel
 
 from detection.errors import ConfigurationError
+from detection.identity import EXACT, Bridge, Mapped, bridge_of, disagreements, read_mapping
 from detection.silences import ENTITIES, Silence
 
 RULES = Path(__file__).parent / "rules"
@@ -155,12 +156,21 @@ class IncidentConfiguration(_Part):
     grouping_configuration: Grouping = Grouping()
 
 
+class Metadata(_Own):
+    """Where a side keeps what its callers say of themselves: KQL over `source`, and the result column of it."""
+
+    source: str
+    column: str
+
+
 class Side(_Own):
     """One of the two queries, and which of its result columns mean what."""
 
     source: str
     query: str
     names_actor: str
+    who: str | None = None
+    metadata: Metadata | None = None
     id: str
     full_row: str
     time: str
@@ -194,6 +204,9 @@ class Side(_Own):
             if self.columns.get(column) != kql_type:
                 msg = f"{column} must be one of columns, as {kql_type}"
                 raise ValueError(msg)
+        if self.metadata and self.metadata.column in self.columns:
+            msg = f"metadata: {self.metadata.column} must be none of columns: it is not read"
+            raise ValueError(msg)
         return self
 
 
@@ -215,6 +228,11 @@ class Sequence(_Own):
     duplicates: Literal["once", "keep"]
     minimum: dict[str, Annotated[int, Field(ge=1, le=1_000)]] = {}
     published: Published | None = None
+    identity: Annotated[
+        tuple[Annotated[Bridge, BeforeValidator(bridge_of)], ...],
+        BeforeValidator(lambda written: written if isinstance(written, list | tuple) else [written]),
+        Field(min_length=1),
+    ] = (EXACT,)
     changes: Side
     signals: Side
     output: tuple[str, ...]
@@ -223,6 +241,15 @@ class Sequence(_Own):
     def sides(self) -> dict[str, Side]:
         """Both sides by name."""
         return {"changes": self.changes, "signals": self.signals}
+
+    @model_validator(mode="after")
+    def _bridges_are_sound(self) -> Self:
+        problems = list(disagreements(self.identity))
+        if any(bridge.kind == "metadata" for bridge in self.identity) and self.signals.metadata is None:
+            problems.append("identity: metadata needs signals.metadata, which says where it is")
+        if problems:
+            raise ValueError("; ".join(problems))
+        return self
 
     @model_validator(mode="after")
     def _columns_are_known_once(self) -> Self:
@@ -244,10 +271,37 @@ class Sequence(_Own):
             raise ValueError(msg)
         return self
 
-    @cached_property
+    @property
     def columns(self) -> dict[str, KqlType]:
         """The result columns of both sides with their KQL types."""
         return self.changes.columns | self.signals.columns
+
+    @property
+    def exact(self) -> bool:
+        """Whether a signal is of the actor that it names, and of nobody else."""
+        return self.identity == (EXACT,)
+
+    def keys(self, number: int) -> tuple[str, str]:
+        """The columns in which the changes and the signals have their keys of a bridge."""
+        bridge = self.identity[number]
+        ours, theirs = (f"{side}Bridge{number + 1}" for side in ("Change", "Signal"))
+        return (
+            ours if bridge.of_change(ours, "") else self.changes.actor,
+            theirs if bridge.of_signal("", "") else self.signals.actor,
+        )
+
+    def bridged(self) -> Self:
+        """The same with the keys of its bridges among the columns that are read."""
+        pairs = [self.keys(number) for number, _ in enumerate(self.identity)]
+        sides = {
+            name: side.model_copy(update={"columns": side.columns | _strings(keys)})
+            for (name, side), keys in zip(self.sides.items(), zip(*pairs, strict=True), strict=True)
+        }
+        return self.model_copy(update=sides)
+
+
+def _strings(columns: Iterable[str]) -> dict[str, KqlType]:
+    return dict.fromkeys(columns, "string")
 
 
 class Raise(_Own):
@@ -328,6 +382,8 @@ class RuleFile(_Part):
         if self.query_frequency > self.query_period:
             yield "queryFrequency must not be longer than queryPeriod"
         mapped = {mapping.entity_type for mapping in self.entity_mappings}
+        if not self.sequence.exact:
+            yield from self._grouped_by_signals()
         for entity in self.incident_configuration.grouping_configuration.group_by_entities:
             if entity not in mapped:
                 yield f"groupByEntities: {entity} is not in entityMappings"
@@ -335,6 +391,15 @@ class RuleFile(_Part):
             for field in mapping.field_mappings:
                 if self.sequence.columns.get(field.column_name) != "string":
                     yield f"entityMappings: {field.column_name} is no string column of changes or signals"
+
+    def _grouped_by_signals(self) -> Iterator[str]:
+        """Over a bridge only the change's side says whose key it is."""
+        actor = self.sequence.signals.actor
+        chosen = self.incident_configuration.grouping_configuration.group_by_entities
+        for mapping in self.entity_mappings:
+            columns = [field.column_name for field in mapping.field_mappings]
+            if mapping.entity_type in chosen and actor in columns:
+                yield f"identity: {mapping.entity_type}, by which alerts are grouped, must not be {actor}: signals name the changer otherwise"
 
 
 class Rule(RuleFile):
@@ -347,6 +412,7 @@ class Rule(RuleFile):
     signals_kql: str
     parsers: dict[str, str]
     tables: dict[str, Table]
+    mapped: Mapped = Field(default={}, repr=False)
     exclusions: tuple[Silence, ...] = ()
 
     @property
@@ -403,6 +469,8 @@ def load_rule(name: str, root: Path = RULES, amend: Amend = _as_written) -> Rule
         dict(written)
         | {
             "folder": name,
+            "sequence": written.sequence.bridged(),
+            "mapped": _mapped(folder, written.sequence.identity),
             "changes_kql": _query(folder / written.sequence.changes.query),
             "signals_kql": _query(folder / written.sequence.signals.query),
             "parsers": {key: text.strip() for one in connectors for key, text in one.parsers.items()},
@@ -415,6 +483,11 @@ def load_rule(name: str, root: Path = RULES, amend: Amend = _as_written) -> Rule
             msg = f"{folder / 'rule.yaml'}: sequence.{where}.source: {side.source} is no parser or table of its connectors"
             raise ConfigurationError(msg)
     return rule
+
+
+def _mapped(folder: Path, bridges: tuple[Bridge, ...]) -> Mapped:
+    """What the file of a bridge says, if there is one."""
+    return next((read_mapping(folder / bridge.of) for bridge in bridges if bridge.kind == "mapping"), {})
 
 
 def _exclusions(path: Path, rule: Rule) -> tuple[Silence, ...]:

@@ -138,4 +138,5 @@ def _record(seen: Seen, teller: Teller, before: datetime | None, seconds: float)
         seconds=seconds,
         silenced=dict(teller.silenced),
         mode=seen.rule.on_call.mode,
+        coverage=seen.coverage,
     )

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import NamedTuple
 
+from detection.bridges import assign_for
 from detection.correlate import correlate
 from detection.events import Event, Logs
 from detection.rows import Stamps
@@ -50,16 +51,20 @@ def count_restamped(logs: Logs, rule: Rule, windows: Windows) -> int:
         return 0
     changes, signals = Stamps(rule.sequence.changes), Stamps(rule.sequence.signals)
     moved = {event.actor for event in logs.changes.read if changes.moved(event)}
-    moved |= {event.actor for event in logs.signals.read if signals.moved(event)}
+    restamped = [event for event in logs.signals.read if signals.moved(event)]
+    if assign := assign_for(rule):
+        moved |= {actor for actor, _ in assign(logs.changes.read, restamped)}
+    else:
+        moved |= {event.actor for event in restamped}
     if not moved:
         return 0
     seen = _Seen(windows.now - rule.query_period, windows.now)
     published = _ids(
-        _by_stamp(logs.changes.read, changes, moved, seen),
-        _by_stamp(logs.signals.read, signals, moved, seen),
+        _by_stamp(_of(logs.changes.read, moved), changes, seen),
+        _by_stamp(_of(logs.signals.read, None if assign else moved), signals, seen),
         rule,
     )
-    told = _ids(_of(logs.changes.inside, moved), _of(logs.signals.inside, moved), rule)
+    told = _ids(_of(logs.changes.inside, moved), _of(logs.signals.inside, None if assign else moved), rule)
     return len(published - told)
 
 
@@ -70,13 +75,14 @@ class _Seen(NamedTuple):
     until: datetime
 
 
-def _of(events: Iterable[Event], actors: set[str]) -> Iterator[Event]:
-    return (event for event in events if event.actor in actors)
+def _of(events: Iterable[Event], actors: set[str] | None) -> Iterator[Event]:
+    """The events of some actors; of all, where the events do not say whose they are."""
+    return (event for event in events if actors is None or event.actor in actors)
 
 
-def _by_stamp(events: Iterable[Event], stamps: Stamps, actors: set[str], seen: _Seen) -> Iterator[Event]:
-    """What the published query itself sees of these actors at this moment, at the times it goes by."""
-    for event in _of(events, actors):
+def _by_stamp(events: Iterable[Event], stamps: Stamps, seen: _Seen) -> Iterator[Event]:
+    """What the published query itself sees of these events at this moment, at the times it goes by."""
+    for event in events:
         if not stamps.flags(event):
             yield from (
                 event._replace(time=time) for time in stamps.of(event) if seen.after < time <= seen.until
@@ -85,5 +91,5 @@ def _by_stamp(events: Iterable[Event], stamps: Stamps, actors: set[str], seen: _
 
 def _ids(changes: Iterable[Event], signals: Iterable[Event], rule: Rule) -> set[tuple[str, str]]:
     """The pairs by their ids."""
-    chains = correlate(changes, signals, rule.sequence.within, once=False)
+    chains = correlate(changes, signals, rule.sequence.within, once=False, assign=assign_for(rule))
     return {(change.id, signal.id) for chain in chains for change, signal in chain.pairs()}

@@ -63,8 +63,8 @@ var alarms = [
   }
   {
     name: 'coverage-fallen'
-    title: 'Detection: far fewer rows name an actor than a day before'
-    description: 'Callers have stopped to set user, or changes come by API key: what they do cannot be seen.'
+    title: 'Detection: far fewer are named whom the audit log knows than a day before'
+    description: 'Callers have stopped to set user, or set it otherwise, or changes come by API key: what they do cannot be seen.'
     severity: 3
     window: 'P2D'
     every: 'PT1H'

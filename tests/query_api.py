@@ -28,6 +28,7 @@ KQL_TYPES = {
     "VARCHAR": "string",
     "JSON": "dynamic",
     "BIGINT": "long",
+    "HUGEINT": "long",  # a sum of longs
     "INTEGER": "int",
     "DOUBLE": "real",
     "BOOLEAN": "bool",

@@ -51,6 +51,7 @@ ALERT = [
     "flood",
     "new_addresses",
     "raised",
+    "bridges",
 ]
 
 Json = dict[str, Any]
@@ -372,7 +373,7 @@ def test_query_prints_the_kql_of_a_run_at_a_moment(rule: str) -> None:
     ran = run("query", "--rule", rule, "--at", "2026-06-08T14:00:00+02:00")
     assert (ran.code, ran.err) == (0, "")
     assert [line for line in ran.out.splitlines() if line in {"// changes", "// signals", "// health"}]
-    assert ran.out.count("let signals_after = datetime(2026-06-07T12:00:00Z);") == 3
+    assert ran.out.count("let signals_after = datetime(2026-06-07T12:00:00Z);") == 4
 
 
 def test_query_of_the_published_rule_looks_a_day_back_on_both_sides() -> None:
@@ -383,7 +384,7 @@ def test_query_of_the_published_rule_looks_a_day_back_on_both_sides() -> None:
 def test_query_without_a_moment_is_for_now() -> None:
     ran = run("query", "--format", "json")
     (texts,) = ran.objects
-    assert list(texts) == ["changes", "signals", "health"]
+    assert list(texts) == ["changes", "signals", "health", "coverage"]
     assert all(text.startswith("let changes_after = datetime(2") for text in texts.values())
 
 

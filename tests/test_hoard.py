@@ -4,6 +4,7 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from datetime import datetime
 from itertools import pairwise
+from operator import itemgetter
 
 import pytest
 from hypothesis import given
@@ -31,7 +32,7 @@ def small(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def hoarded(rows: Sequence[Row], most: int = 1_000) -> list[Slice]:
-    heap = Hoard(SIDE, most)
+    heap = Hoard(SIDE, most, itemgetter(SIDE.at(SIDE.actor)))
     heap.add(list(rows))
     return list(heap.slices())
 

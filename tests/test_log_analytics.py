@@ -18,7 +18,7 @@ from azure.identity import AzureAuthorityHosts, CredentialUnavailableError
 
 from detection.errors import ConfigurationError, DataError, DetectionError, Incomplete, ServiceError
 from detection.events import Event, Logs, Rejected
-from detection.kql import HEALTH_COLUMNS, bounds, queries, with_bounds
+from detection.kql import COVERAGE_COLUMNS, HEALTH_COLUMNS, bounds, queries, with_bounds
 from detection.rule import Rule, Side, default_rule, load_rule
 from detection.sources import answer
 from detection.sources.answer import AUTHORITIES
@@ -130,7 +130,7 @@ def url(endpoint: str = PUBLIC) -> str:
 def nothing() -> Body:
     """A whole answer without rows, to whichever query."""
     sides = RULE.sequence.sides
-    names = [*sides["changes"].columns, *sides["signals"].columns, *HEALTH_COLUMNS]
+    names = [*sides["changes"].columns, *sides["signals"].columns, *HEALTH_COLUMNS, *COVERAGE_COLUMNS]
     columns = [{"name": name, "type": "string"} for name in names]
     return {"tables": [{"name": "PrimaryResult", "columns": columns, "rows": []}]}
 
@@ -239,12 +239,12 @@ def test_one_workspace_is_named_in_the_path(api: QueryApi, opened: Open) -> None
 
 def test_further_workspaces_are_named_in_the_body(api: QueryApi, opened: Open) -> None:
     read(opened(api.endpoint, WORKSPACE, OTHER))
-    assert [(one.workspace, one.body["workspaces"]) for one in api.requests] == 3 * [(WORKSPACE, [OTHER])]
+    assert [(one.workspace, one.body["workspaces"]) for one in api.requests] == 4 * [(WORKSPACE, [OTHER])]
 
 
 def test_workspace_given_twice_is_asked_once(api: QueryApi, opened: Open) -> None:
     read(opened(api.endpoint, WORKSPACE, OTHER, WORKSPACE))
-    assert [one.body["workspaces"] for one in api.requests] == 3 * [[OTHER]]
+    assert [one.body["workspaces"] for one in api.requests] == 4 * [[OTHER]]
 
 
 # ------------------------------------------------------------------------------------------------------------- rows

@@ -6,7 +6,7 @@ from unittest.mock import patch
 
 import pytest
 
-from detection.kql import bounds, queries, unnamed, with_bounds
+from detection.kql import COVERAGE_COLUMNS, bounds, queries, unnamed, with_bounds
 from detection.matches import matches_at
 from detection.rule import Rule, Table, load_rule, rule_names
 from detection.sources.files import Files
@@ -16,6 +16,14 @@ from tests.rule_world import MOMENT, World, change, signal, write
 
 NOW = datetime(2026, 6, 8, 12, tzinfo=UTC)
 RULES = {name: load_rule(name) for name in rule_names()}
+COVERAGE = {
+    "Bridge": "string",
+    "Shape": "string",
+    "Identity": "string",
+    "Identities": "long",
+    "Rows": "long",
+    "Actors": "long",
+}
 HEALTH = {"Rows": "long", "Named": "long", "Newest": "datetime", "Side": "string"}
 SIDES = ("changes", "signals")
 
@@ -69,6 +77,12 @@ def test_query_returns_the_columns_that_the_rule_declares_in_their_order(
 @pytest.mark.parametrize("folder", RULES)
 def test_health_query_returns_what_is_read_from_it(found: dict[str, Analysis], folder: str) -> None:
     assert found[f"{folder}: health"].columns == HEALTH
+
+
+@pytest.mark.parametrize("folder", RULES)
+def test_coverage_query_returns_what_is_read_from_it(found: dict[str, Analysis], folder: str) -> None:
+    assert found[f"{folder}: coverage"].columns == COVERAGE
+    assert tuple(COVERAGE) == COVERAGE_COLUMNS
 
 
 @pytest.mark.parametrize("side", SIDES)
@@ -148,7 +162,7 @@ def test_hostile_values_never_enter_a_query(folder: str, tmp_path: Path) -> None
 
     assert row["ActorEmail"] == hostile.lower()
     assert [call.args[0] for call in asked.call_args_list] == [
-        queries(rule)[name] for name in ("changes", "signals", "health")
+        queries(rule)[name] for name in ("changes", "signals", "health", "coverage")
     ]
 
 

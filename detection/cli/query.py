@@ -19,7 +19,7 @@ def query(
         AlertFormat, typer.Option("--format", help="json: one object with all queries.")
     ] = AlertFormat.text,
 ) -> None:
-    """Print the KQL of a first run at a moment: changes, signals, and the health of both sources."""
+    """Print the KQL of a first run at a moment: changes, signals, the health of both sources, the coverage."""
     chosen = load_rule(rule or default_rule())
     values = bounds(windows(at or datetime.now(UTC), None, chosen))
     texts = {name: with_bounds(text, values) for name, text in queries(chosen).items()}

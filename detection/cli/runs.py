@@ -8,7 +8,7 @@ import typer
 from detection.cli.environment import clock, job
 from detection.cli.options import Format
 from detection.cli.output import say, write_rows
-from detection.cli.summary import run_row, standing
+from detection.cli.summary import blind_rules, run_row, standing
 
 COLUMNS = [
     "rule",
@@ -21,6 +21,7 @@ COLUMNS = [
     "new_pairs",
     "silenced",
     "alerts",
+    "coverage",
     "gap",
     "reason",
 ]
@@ -37,5 +38,7 @@ def runs(
     standings = [standing(rule, age, records) for rule, age in ages.items()]
     for one in standings:
         say(one.text)
+    for text in blind_rules(list(ages), records):
+        say(text)
     if not all(one.good for one in standings):
         sys.exit(1)

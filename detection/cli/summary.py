@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 
+from detection.coverage import in_words, warning
 from detection.job import KnownIncident
 from detection.messages.text import inert, lines, many
 from detection.record import Failure, Record, moment_of
@@ -78,6 +79,7 @@ def record_lines(record: Record) -> list[str]:
             f"  {side:<9} {one.rows:,} rows, {one.named:,} naming an actor"
             for side, one in record.health.items()
         ),
+        f"  coverage  {in_words(record.coverage)}",
         f"  pairs     {record.pairs:,} in {record.chains:,} chains, {told}",
         f"  held back {record.told_before:,} told before, {held.restamped:,} re-stamped, {outside}",
         *(f"  silenced  {number:,} by {name}" for name, number in record.silenced.items()),
@@ -94,7 +96,7 @@ def run_row(record: Record | Failure) -> dict[str, object]:
     """A run as a row of a table."""
     row = {"rule": record.rule, "at": iso(moment_of(record)), "outcome": record.outcome}
     if isinstance(record, Failure):
-        counts = ("changes", "signals", "chains", "pairs", "new_pairs", "silenced", "alerts")
+        counts = ("changes", "signals", "chains", "pairs", "new_pairs", "silenced", "alerts", "coverage")
         return row | dict.fromkeys(counts) | {"gap": "", "reason": f"{record.error}: {record.reason}"}
     gap = record.windows.gap
     return row | {
@@ -105,6 +107,7 @@ def run_row(record: Record | Failure) -> dict[str, object]:
         "new_pairs": record.new_pairs,
         "silenced": sum(record.silenced.values()),
         "alerts": record.told,
+        "coverage": f"{covered.matched}/{covered.identities}" if (covered := record.coverage) else "",
         "gap": f"{iso(gap.after)} to {iso(gap.until)}" if gap and gap.until else "",
         "reason": "",
     }
@@ -133,6 +136,16 @@ def standing(rule: str, age: timedelta | None, records: Sequence[Record | Failur
     last = failures[0]
     why = f"; since then {many(len(failures), 'run')} failed, the last at {iso(last.now)}: {last.error}: {inert(last.reason)}"
     return Standing(text + why, good=False)
+
+
+def blind_rules(rules: Sequence[str], records: Sequence[Record | Failure]) -> list[str]:
+    """What is to be said of the rules whose callers are not whom the audit log knows; `records` are the newest first."""
+    said = []
+    for rule in rules:
+        seen = [one.coverage for one in records if isinstance(one, Record) and one.rule == rule]
+        if text := warning(seen[0] if seen else None, [one for one in seen[1:] if one]):
+            said.append(f"{rule}: {text}")
+    return said
 
 
 def incident_lines(known: KnownIncident) -> list[str]:

@@ -7,6 +7,7 @@ from datetime import datetime
 from itertools import accumulate, islice
 from typing import Literal
 
+from detection.bridges import bridges_of
 from detection.correlate import Chain, Pair
 from detection.events import Event, unique
 from detection.incidents.evidence import Evidence
@@ -58,7 +59,8 @@ class Alert:
     the signal. `change_kinds` and `signal_kinds` count the changes and signals by kind. There were too many
     signals to remember where `flood` says up to when (ISO 8601) everything of the key counts as told.
     `new_addresses` are those from which its changes came and no earlier change of the same actor that was read, where
-    there is one. The severity is `raised` where the evidence makes it worse than the rule's.
+    there is one. The severity is `raised` where the evidence makes it worse than the rule's. `bridges` counts the
+    signals by the bridge over which they are the actor's, in the order of the rule's `identity`.
     `evidence` is kept for the incident's page; no message has it.
     """
 
@@ -80,6 +82,7 @@ class Alert:
     flood: str | None = None
     new_addresses: Sequence[str] = field(default_factory=list)
     raised: bool = False
+    bridges: Mapping[str, int] = field(default_factory=dict)
     evidence: Evidence | None = None
 
 
@@ -118,6 +121,7 @@ def alert(identity: Identity, told: Sequence[Chain], rule: Rule, windows: Window
             _stretch(windows.signals),
             _stretch(windows.gap) if windows.gap else None,
         ),
+        bridges=_bridges(told, rule),
     )
 
 
@@ -128,6 +132,19 @@ def _when(pair: Pair) -> tuple[datetime, datetime]:
 
 def _kinds(events: Iterable[Event]) -> dict[str, int]:
     return dict(Counter(shown(event.kind) for event in events).most_common())
+
+
+def _bridges(told: Sequence[Chain], rule: Rule) -> dict[str, int]:
+    """How many signals are an actor's by which bridge; a signal of several actors counts for each."""
+    by_actor: dict[str, tuple[list[Event], list[Event]]] = {}
+    for one in told:
+        changes, signals = by_actor.setdefault(one.actor, ([], []))
+        changes += one.changes
+        signals += one.signals
+    counted = Counter[str]()
+    for actor, (changes, signals) in by_actor.items():
+        counted.update(bridges_of(actor, changes, unique(signals), rule))
+    return {bridge.name: counted[bridge.name] for bridge in rule.sequence.identity if counted[bridge.name]}
 
 
 def _stretch(window: Window) -> Stretch:

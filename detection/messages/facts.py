@@ -5,6 +5,7 @@ Values from the logs are one line each and inert: no control or direction charac
 
 from collections.abc import Iterable
 
+from detection.identity import EXACT
 from detection.messages.steps import step_lines
 from detection.messages.telling import Telling
 from detection.messages.text import inert, many, pair_line, title
@@ -40,6 +41,7 @@ def facts(told: Telling) -> list[tuple[str, str]]:
         ("Severity", f"{alert.severity}, raised by the evidence" if alert.raised else alert.severity),
         *([("Flood", f"everything of this actor up to {alert.flood} counts as told")] if alert.flood else []),
         ("Actor", inert(alert.actor)),
+        *_matched_by(told),
         ("Addresses", _some(_addresses(told))),
         ("Models", _some(_of_type(told, "CloudApplication"))),
         ("Tactics", f"{', '.join(told.rule.tactics)} ({', '.join(told.rule.relevant_techniques)})"),
@@ -84,6 +86,16 @@ def _taken_on(told: Telling) -> str:
     """Who has acknowledged the incident, if somebody has."""
     by = [act.by for act in told.incident.history if act.what == "acknowledged"]
     return f", acknowledged by {inert(by[-1])}" if by else ""
+
+
+def _matched_by(told: Telling) -> list[tuple[str, str]]:
+    """How the signals are the actor's, where that is more than being named by the same identity."""
+    counts = told.alert.bridges
+    if counts.keys() <= {EXACT.name}:
+        return []
+    words = {bridge.name: bridge.words for bridge in told.rule.sequence.identity}
+    said = [f"{inert(words.get(name, name))} ({many(count, 'signal')})" for name, count in counts.items()]
+    return [("Matched by", ", ".join(said))]
 
 
 def _addresses(told: Telling) -> list[str]:

@@ -50,7 +50,8 @@ class AlertTold:
 
     Of entities and kinds too there may be more than are shown. The severity is `raised` where the evidence makes it
     worse than the rule's. `runbook` are the rule's first steps for whoever is woken. `flood` says up to when (ISO 8601) everything of
-    the key counts as told, where there were too many signals to remember each.
+    the key counts as told, where there were too many signals to remember each. `bridges` counts the signals by the
+    bridge over which they are the actor's: exact, unless the rule has others.
     """
 
     alert: str
@@ -80,6 +81,7 @@ class AlertTold:
     links: Leads
     runbook: Sequence[str]
     flood: str | None
+    bridges: Mapping[str, int]
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,6 +147,7 @@ def _data(told: Telling, shown: int) -> AlertTold:
         links=told.links,
         runbook=told.rule.on_call.runbook,
         flood=alert.flood,
+        bridges=alert.bridges,
     )
 
 

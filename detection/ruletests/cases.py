@@ -61,6 +61,7 @@ class ExpectedAlert(_Strict):
     signal_kinds: dict[str, int] | None = None
     key: dict[str, str] | None = None
     entities: list[dict[str, str]] | None = None
+    bridges: dict[str, int] | None = None
 
 
 class ExpectedIncident(_Strict):

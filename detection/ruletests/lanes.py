@@ -16,6 +16,7 @@ from typing import NamedTuple
 import duckdb_kql
 from duckdb_kql import engine
 
+from detection.bridges import Owners
 from detection.errors import ConfigurationError
 from detection.events import Logs, Row, to_events
 from detection.kql import BOUNDS, bounds, queries
@@ -76,7 +77,8 @@ class Lanes:
                 self._by_lane(self._sql[name], side) for name, side in self._rule.sequence.sides.items()
             )
             with explained():
-                self._connection.execute(self._sql["health"])
+                for name in self._sql.keys() - self._rule.sequence.sides.keys():
+                    self._connection.execute(self._sql[name])
             for lane, one in enumerate(together):
                 yield one, self._logs(changes[lane], signals[lane], one.windows)
 
@@ -142,8 +144,8 @@ class Lanes:
         sequence = self._rule.sequence
         once = sequence.duplicates == "once"
         # The semi-join went by the actors of all lanes.
-        actors = {row[sequence.changes.at(sequence.changes.actor)] for row in changes}
-        of_theirs = [row for row in signals if row[sequence.signals.at(sequence.signals.actor)] in actors]
+        owners = Owners(self._rule, changes)
+        of_theirs = [row for row in signals if owners.of(row)]
         return Logs(
             to_events(changes, sequence.changes, asked.changes, once=once),
             to_events(of_theirs, sequence.signals, asked.signals, once=once),

@@ -4,7 +4,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Literal
 
-from detection.events import Events, Logs, to_events
+from detection.bridges import Owners
+from detection.coverage import coverage
+from detection.events import Logs, to_events
 from detection.kql import bounds, queries
 from detection.rule import Rule, Table
 from detection.sources.folder import Folder
@@ -42,11 +44,16 @@ class Files:
         moment, values = windows.now.replace(tzinfo=None), bounds(windows)
         self._folder.connection.execute("SET VARIABLE moment = ?::TIMESTAMP", [moment])
         asked = queries(rule)
-        changes, signals = (self._events(name, asked[name], rule, windows) for name in ("changes", "signals"))
+        sides, once = rule.sequence.sides, rule.sequence.duplicates == "once"
+        changers = list(self._folder.rows(asked["changes"], values, sides["changes"]))
+        changes = to_events(changers, sides["changes"], windows.changes, once=once)
+        rows = self._folder.rows(asked["signals"], values, sides["signals"])
+        if not rule.sequence.exact:
+            owners = Owners(rule, changers)
+            rows = (row for row in rows if owners.of(row))
+        signals = to_events(rows, sides["signals"], windows.signals, once=once)
         health = self._folder.health(asked["health"], values)
-        return Logs(changes, signals, self._folder.rejected(rule, values, health), health)
-
-    def _events(self, name: str, query: str, rule: Rule, windows: Windows) -> Events:
-        side, once = rule.sequence.sides[name], rule.sequence.duplicates == "once"
-        window = windows.changes if name == "changes" else windows.signals
-        return to_events(self._folder.rows(query, bounds(windows), side), side, window, once=once)
+        covered = (
+            coverage(self._folder.coverage(asked["coverage"], values), rule) if "coverage" in asked else None
+        )
+        return Logs(changes, signals, self._folder.rejected(rule, values, health), health, coverage=covered)

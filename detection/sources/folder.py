@@ -10,7 +10,7 @@ from duckdb_kql import engine
 
 from detection.errors import ConfigurationError
 from detection.events import Health, Rejected, Row
-from detection.kql import HEALTH_COLUMNS, Bounds, unnamed, with_parameters
+from detection.kql import COVERAGE_COLUMNS, HEALTH_COLUMNS, Bounds, unnamed, with_parameters
 from detection.rule import Rule, Side, Table
 from detection.sources.engine import cell, explained
 from detection.sources.loading import Loaded, files_of, load
@@ -56,6 +56,10 @@ class Folder:
         """What the health query says."""
         answer = self._answer(query, values, HEALTH_COLUMNS)
         return {side: Health(rows, named, _utc(newest)) for side, rows, named, newest in answer.fetchall()}
+
+    def coverage(self, query: str, values: Bounds) -> list[Row]:
+        """What the coverage query says."""
+        return self._answer(query, values, COVERAGE_COLUMNS).fetchall()
 
     def rejected(self, rule: Rule, values: Bounds, health: Mapping[str, Health]) -> dict[str, Rejected]:
         """What loading left out, and the rows within the bounds that name no actor."""

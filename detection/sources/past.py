@@ -14,6 +14,7 @@ from itertools import accumulate
 from operator import itemgetter
 from typing import NamedTuple, Protocol
 
+from detection.bridges import Owners
 from detection.events import Event, Health, Logs, Rejected, Row, events_of, placed
 from detection.kql import bounds
 from detection.rule import Rule, Side
@@ -69,20 +70,31 @@ class Past:
         self.health, self.rejected = health, rejected
         sides = rule.sequence.sides
         self._changes = _Stamped.of(_ordered(arrivals["changes"], sides["changes"]))
-        self._signals = _by_actor(_ordered(arrivals["signals"], sides["signals"]))
+        signals = _ordered(arrivals["signals"], sides["signals"])
+        # Over bridges it takes a run's changes to say whose a signal is.
+        self._signals = _by_actor(signals) if rule.sequence.exact else {"": _Stamped.of(signals)}
 
     def read(self, rule: Rule, windows: Windows) -> Logs:
         """Both sides at `windows.now`."""
         after, now = bounds(windows), windows.now
         once = rule.sequence.duplicates == "once"
         changes = list(self._changes.seen(after["changes_after"], now))
-        actors = dict.fromkeys(event.actor for event in changes)
-        theirs = [self._signals[actor] for actor in actors if actor in self._signals]  # the semi-join
-        signals = [event for one in theirs for event in one.seen(after["signals_after"], now)]
+        signals = self._of_changers(changes, rule, after["signals_after"], now)
         return Logs(
             placed(changes, windows.changes, once=once),
-            placed(signals, windows.signals, once=once),
+            placed(list(signals), windows.signals, once=once),
         )
+
+    def _of_changers(
+        self, changes: Sequence[Event], rule: Rule, after: datetime, now: datetime
+    ) -> Iterator[Event]:
+        """The semi-join."""
+        if rule.sequence.exact:
+            actors = dict.fromkeys(event.actor for event in changes)
+            theirs = [self._signals[actor] for actor in actors if actor in self._signals]
+            return (event for one in theirs for event in one.seen(after, now))
+        owners = Owners(rule, (change.row for change in changes))
+        return (event for event in self._signals[""].seen(after, now) if owners.of(event.row))
 
     def size(self) -> Mapping[str, int]:
         """How many rows of each side are held."""

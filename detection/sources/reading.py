@@ -1,26 +1,33 @@
 """One reading of the logs: three questions side by side, each asked in halves where its answer is not whole.
 
+The coverage is a fourth, asked after the health. Different identities cannot be added up from halves: where there is
+no whole answer, the coverage is not known, which is logged and no reason to detect nothing.
+
 Slices are of the stamp, by which Log Analytics finds rows: every row is in exactly one of them. Rows of one
 event that were stamped differently meet again before events are made of them.
 """
 
+import logging
 from collections.abc import Callable, Collection, Iterator, Mapping
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from datetime import datetime
 from itertools import chain, count
 from time import monotonic
 
-from detection.errors import Incomplete
+from detection.bridges import Owners, assign_for
+from detection.coverage import Coverage, coverage
+from detection.errors import Incomplete, ServiceError
 from detection.events import Events, Health, Logs, Rejected, Row, to_events
-from detection.kql import HEALTH_COLUMNS, Bounds, bounds, narrowed, with_bounds
+from detection.kql import COVERAGE_COLUMNS, HEALTH_COLUMNS, Bounds, bounds, narrowed, with_bounds
 from detection.rule import Rule
 from detection.sources.answer import ROW_LIMIT, Table
 from detection.sources.cells import Rows
-from detection.sources.halving import in_halves
+from detection.sources.halving import Unfinished, in_halves
 from detection.sources.hoard import Hoard, gathered
 from detection.window import Window, Windows
 
+LOG = logging.getLogger("detection")
 BUDGET = 300  # seconds from the beginning of a reading, in which a question may be asked
 # Of one reading. The API takes 200 in 30 seconds and 5 at a time from a caller (azure-monitor-docs,
 # service-limits.md): three at a time and so few in all can never be too many.
@@ -62,15 +69,16 @@ class Reading:
     def logs(self) -> Logs:
         """Both sides and their health, complete; many signals come in slices."""
         with ThreadPoolExecutor(3) as together:
-            health_asked = together.submit(self._health)
+            others_asked = together.submit(lambda: (self._health(), self._coverage()))
             changes_asked = together.submit(self._all, "changes")
-            signals_asked = together.submit(self._signals)
+            signals_asked = together.submit(self._signals, changes_asked)
         changes = self._events("changes", changes_asked.result())
-        signals, health = signals_asked.result(), health_asked.result()
+        signals, (health, covered) = signals_asked.result(), others_asked.result()
         rejected = {**self._rejected, **_unnamed(health)}
         if isinstance(signals, Hoard):
-            return Logs(changes, Events(()), rejected, health, rest=self._slices(signals, changes))
-        return Logs(changes, self._events("signals", signals), rejected, health)
+            rest = self._slices(signals, changes)
+            return Logs(changes, Events(()), rejected, health, rest=rest, coverage=covered)
+        return Logs(changes, self._events("signals", signals), rejected, health, coverage=covered)
 
     def rows(self) -> "Whole":
         """The rows of both sides as they are, all in memory, and their health."""
@@ -84,8 +92,14 @@ class Reading:
             changes_asked.result(), signals_asked.result(), {**self._rejected, **_unnamed(health)}, health
         )
 
-    def _signals(self) -> list[Row] | Hoard:
-        return gathered(self._answers("signals"), self.rule.sequence.signals, self.crowd)
+    def _signals(self, changes: Future[list[Row]]) -> list[Row] | Hoard:
+        """The signals of actors with a change; over bridges it takes the changes to say whose they are."""
+        side, answers = self.rule.sequence.signals, self._answers("signals")
+        if self.rule.sequence.exact:
+            return gathered(answers, side, self.crowd)
+        owners = Owners(self.rule, changes.result())
+        owned = ([row for row in rows if owners.of(row)] for rows in answers)
+        return gathered(owned, side, self.crowd, owners.groups())
 
     def _all(self, name: str) -> list[Row]:
         return list(chain.from_iterable(self._answers(name)))
@@ -113,6 +127,17 @@ class Reading:
         whole = Window(min(lower.values()), self.until)
         return _health(in_halves(ask, whole, self.windows.now, ROW_LIMIT))
 
+    def _coverage(self) -> Coverage | None:
+        if "coverage" not in self.queries:
+            return None
+        try:
+            answer = self._ask("coverage", bounds(self.windows))
+        except (Unfinished, ServiceError) as failed:
+            LOG.warning("the coverage could not be counted: %s", failed)
+            return None
+        rows = chain.from_iterable(zip(*columns, strict=True) for columns in answer.take(COVERAGE_COLUMNS))
+        return coverage(rows, self.rule)
+
     def _ask(self, name: str, values: Bounds) -> Table:
         left = self._began + self.budget - monotonic()
         if left <= 0 or next(self._asked) > self.requests:
@@ -129,8 +154,15 @@ class Reading:
     def _slices(self, hoard: Hoard, changes: Events) -> Iterator[Logs]:
         for one in hoard.slices():
             signals = self._events("signals", one.rows)
-            yield Logs(_of(changes, {event.actor for event in signals.read}), signals, piece=one.piece)
+            yield Logs(_of(changes, self._actors(changes, signals)), signals, piece=one.piece)
             del one, signals  # before the next are made
+
+    def _actors(self, changes: Events, signals: Events) -> set[str]:
+        """Whose the signals are."""
+        assign = assign_for(self.rule)
+        if assign is None:
+            return {event.actor for event in signals.read}
+        return {actor for actor, _ in assign(changes.read, signals.read)}
 
 
 def _of(events: Events, actors: Collection[str]) -> Events:

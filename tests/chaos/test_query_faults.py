@@ -49,6 +49,8 @@ WHICH: dict[str, Which] = {
 def _asked(request: Request) -> str:
     if "summarize Rows" in request.query:
         return "health"
+    if "summarize Identities" in request.query:
+        return "coverage"
     return "signals" if "let signals =" in request.query else "changes"
 
 

@@ -15,6 +15,7 @@ import duckdb_kql
 import pytest
 from pydantic import TypeAdapter
 
+from detection.coverage import Coverage
 from detection.incidents.table import MemoryTable
 from detection.job import start
 from detection.window import Window
@@ -219,6 +220,25 @@ def test_two_silent_sources_are_told(newest: datetime | None) -> None:
 def test_fallen_coverage_is_told_with_its_side(side: str) -> None:
     fallen = [complete(line.at, health={side: {"rows": 100, "named": 20}}) for line in hourly(12)]
     assert [row["side"] for row in rows("coverage-fallen", [*fallen, *hourly(48)[12:]])] == [side]
+
+
+@pytest.mark.parametrize("matched, told", [(9, ["identities"]), (10, [])])
+def test_runtime_identities_that_the_audit_log_no_longer_knows_are_told(
+    matched: int, told: list[str]
+) -> None:
+    before = [complete(line.at, coverage=_coverage(20, 20)) for line in hourly(48)[12:]]
+    fallen = [complete(line.at, coverage=_coverage(20, matched)) for line in hourly(12)]
+    assert [row["side"] for row in rows("coverage-fallen", [*fallen, *before])] == told
+
+
+def test_few_runtime_identities_say_nothing() -> None:
+    before = [complete(line.at, coverage=_coverage(9, 9)) for line in hourly(48)[12:]]
+    fallen = [complete(line.at, coverage=_coverage(9, 0)) for line in hourly(12)]
+    assert rows("coverage-fallen", [*fallen, *before]) == []
+
+
+def _coverage(identities: int, matched: int) -> Coverage:
+    return Coverage(identities, matched, identities, matched, 5)
 
 
 # ------------------------------------------------------------------------------------------- a real job, with real faults
