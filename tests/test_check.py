@@ -139,6 +139,7 @@ def test_everything_in_place_is_green_but_for_the_first_run(environment: Environ
         "table ASimAgentEventLogs",
         *(f"{what} {source}" for source in SOURCES for what in ("newest row of", "arrival of")),
         "queries of openai-config-to-abuse",
+        "identities of openai-config-to-abuse",
         "operators",
         "clock",
         "incident table",
@@ -163,6 +164,27 @@ def test_delays_and_ages_are_measured(environment: Environment) -> None:
     )
 
 
+def test_identities_say_who_could_be_whom(environment: Environment) -> None:
+    said = found(environment)["identities of openai-config-to-abuse"].what
+    assert said == "1 of 1 runtime identities could be one of 1 audit actors"
+
+
+def test_identities_that_nobody_could_be_are_yellow(environment: Environment, tmp_path: Path) -> None:
+    write(
+        tmp_path,
+        [audit("a", "ann@example.com", NOW - HOUR, arrived=NOW - HOUR)],
+        [completion("c", "chat-frontend", NOW - HOUR, arrived=NOW - HOUR)],
+    )
+    with tables_of(tmp_path, RULE.tables) as tables, query_api(tables) as other:
+        other.moment = NOW
+        finding = found(environment | {"LOG_ANALYTICS_ENDPOINT": other.endpoint})[
+            "identities of openai-config-to-abuse"
+        ]
+    assert finding.level == "yellow"
+    assert "your callers do not set user to the audit identity; this rule cannot see them" in finding.what
+    assert "docs/rules.md" in finding.do
+
+
 def test_nothing_is_sent_and_nothing_stays_in_the_table(
     environment: Environment, receiver: Receiver, table: Table
 ) -> None:
@@ -172,9 +194,11 @@ def test_nothing_is_sent_and_nothing_stays_in_the_table(
     assert list(table.scan(RULE.folder, "!", "~")) == []
 
 
-def test_one_workspace_and_the_default_rule_take_ten_queries(environment: Environment, api: QueryApi) -> None:
+def test_one_workspace_and_the_default_rule_take_twelve_queries(
+    environment: Environment, api: QueryApi
+) -> None:
     found(environment)
-    assert len(api.requests) == 10
+    assert len(api.requests) == 12
 
 
 # ------------------------------------------------------------------------------------------------------------ settings

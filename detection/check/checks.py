@@ -42,6 +42,7 @@ def _of_logs(bench: Bench) -> Iterator[Check]:
     yield Check("tables", asked.tables, ("rules", "workspace"))
     yield Check("sources", asked.sources, ("tables",))
     yield Check("queries", asked.queries, ("rules", "workspace"))
+    yield Check("identities", asked.identities, ("queries",))
     yield Check("operators", asked.operators, ("workspace",))
 
 

@@ -9,6 +9,7 @@ from typing import NamedTuple
 from pydantic_core import from_json
 
 from detection.check.finding import Finding, green, red, yellow
+from detection.coverage import Coverage, in_words, warning
 from detection.incidents.outbox import Dead, Queued
 from detection.messages.text import inert, many
 from detection.rule import KqlType, Rule
@@ -199,6 +200,14 @@ def judge_last_run(name: str, age: timedelta | None, rule: Rule) -> Finding:
     if age > RUN_YELLOW * every:
         return yellow(name, what, see)
     return green(name, what)
+
+
+def judge_coverage(name: str, covered: Coverage | None) -> Finding:
+    """How many of those who are named at runtime could be somebody of the audit log."""
+    said = warning(covered)
+    if said:
+        return yellow(name, said, "say in the rule who is who: docs/rules.md, identity")
+    return green(name, in_words(covered))
 
 
 def judge_outbox(name: str, dead: Sequence[Dead], waiting: Sequence[Queued], now: datetime) -> Finding:

@@ -10,8 +10,9 @@ from typing import Literal, NamedTuple
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
 from yaml import safe_load
 
-from detection.kql import parsers_of, queries, stamp_of, tables_of, with_bounds
+from detection.kql import bounds, parsers_of, queries, stamp_of, tables_of, with_bounds
 from detection.rule import KqlType, Rule, without_comments
+from detection.window import windows
 
 TRUTH = Path(__file__).with_name("truth.yaml")
 SCHEMA_COLUMNS = ("ColumnName", "ColumnType")  # of the query for a table's schema
@@ -88,8 +89,13 @@ def arrival_query(rule: Rule, side: str, since: datetime, *, inline: bool) -> st
 
 def trial_queries(rule: Rule, now: datetime, *, inline: bool) -> dict[str, str]:
     """What a run asks, over a stretch without length: whether it can be asked at all."""
-    bounds = {f"{side}_{edge}": now for side in rule.sequence.sides for edge in ("after", "until")}
-    return {name: with_bounds(query, bounds) for name, query in queries(rule, inline=inline).items()}
+    nothing = {f"{side}_{edge}": now for side in rule.sequence.sides for edge in ("after", "until")}
+    return {name: with_bounds(query, nothing) for name, query in queries(rule, inline=inline).items()}
+
+
+def coverage_query(rule: Rule, now: datetime, *, inline: bool) -> str:
+    """Asks for the coverage that a first run would see now."""
+    return with_bounds(queries(rule, inline=inline)["coverage"], bounds(windows(now, None, rule)))
 
 
 def needed_columns(rule: Rule) -> dict[str, dict[str, KqlType]]:

@@ -15,6 +15,7 @@ from detection.check.judging import (
     identity_in,
     judge_age,
     judge_clock,
+    judge_coverage,
     judge_delay,
     judge_missing_table,
     judge_operators,
@@ -27,6 +28,7 @@ from detection.check.questions import (
     NOW,
     SCHEMA_COLUMNS,
     arrival_query,
+    coverage_query,
     needed_columns,
     said_of,
     schema_query,
@@ -34,8 +36,9 @@ from detection.check.questions import (
     truth_lines,
     truth_query,
 )
+from detection.coverage import coverage
 from detection.errors import Incomplete
-from detection.kql import tables_of
+from detection.kql import COVERAGE_COLUMNS, has_coverage, tables_of
 from detection.rule import KqlType, Rule
 from detection.sources.answer import UNKNOWN_NAME, WRONG_PLAN, Refused, Table
 from detection.sources.log_analytics import LogAnalytics, token_for
@@ -137,6 +140,17 @@ class Workspaces:
         for what, query in texts.items():
             self.bench.logs.ask(f"{rule.folder}, {what}", query, PATIENCE)
         yield green(name, f"{', '.join(texts)}: as a run sends them, taken by all workspaces")
+
+    def identities(self) -> Iterator[Finding]:
+        """Whether those whom the signals' source names could be those whom the changes' source names."""
+        for rule in filter(has_coverage, self.bench.rules):
+            name = f"identities of {rule.folder}"
+            yield from tried(name, partial(self._identities, rule, name))
+
+    def _identities(self, rule: Rule, name: str) -> Iterator[Finding]:
+        query = coverage_query(rule, self.bench.clock(), inline=self.bench.inline)
+        answer = self.bench.logs.ask(name, query, PATIENCE)
+        yield judge_coverage(name, coverage(answer.take_rows(COVERAGE_COLUMNS), rule))
 
     def operators(self) -> Iterator[Finding]:
         """Whether the operators mean what the rules take them to mean, and whether our clock is right."""

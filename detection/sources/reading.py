@@ -135,8 +135,7 @@ class Reading:
         except (Unfinished, ServiceError) as failed:
             LOG.warning("the coverage could not be counted: %s", failed)
             return None
-        rows = chain.from_iterable(zip(*columns, strict=True) for columns in answer.take(COVERAGE_COLUMNS))
-        return coverage(rows, self.rule)
+        return coverage(answer.take_rows(COVERAGE_COLUMNS), self.rule)
 
     def _ask(self, name: str, values: Bounds) -> Table:
         left = self._began + self.budget - monotonic()
