@@ -46,6 +46,15 @@ def deliver(timer: func.TimerRequest) -> None:
     job().deliver()
 
 
+@app.route("health", methods=["GET"], auth_level=func.AuthLevel.FUNCTION)
+def health(req: func.HttpRequest) -> func.HttpResponse:
+    """Whether the job can do its work: 200, or 503 when something is red. docs/check.md says what it asks, each time anew."""
+    from detection.check.health import health as answer  # noqa: PLC0415  # not for the timers
+
+    status, body = answer(os.environ, clock)
+    return func.HttpResponse(body, status_code=status, mimetype="application/json")
+
+
 @app.route("incidents/{*rest}", auth_level=LEVEL)
 def incidents(req: func.HttpRequest) -> func.HttpResponse:
     """The incident page, for whoever is signed in or has the function's key."""

@@ -118,14 +118,14 @@ def main() -> None:
 
     reading.BUDGET = 3_600  # it is memory that is measured; the seconds are printed beside it
     source, requests, slices = open_log_analytics([str(UUID(int=1))], sys.argv[1], None), 0, 0
-    ask = source._ask
+    ask = source.ask
 
     def counting(name: str, query: str, seconds: float = 0) -> object:
         nonlocal requests
         requests += 1
         return ask(name, query, seconds)
 
-    source._ask = counting  # type: ignore[method-assign,assignment]
+    source.ask = counting  # type: ignore[method-assign,assignment]
     adding = Seen.add
 
     def slice_by_slice(seen: Seen, *slice_: object) -> None:

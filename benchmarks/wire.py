@@ -111,7 +111,7 @@ def _job(_: bytes, endpoint: str) -> Work:
     from detection.sources.log_analytics import open_log_analytics
 
     source = open_log_analytics([WORKSPACE], endpoint, None)
-    return lambda: _events(Rows(SIDE).of(source._ask("signals", "signals")))
+    return lambda: _events(Rows(SIDE).of(source.ask("signals", "signals")))
 
 
 def _bytes_only(_: bytes, endpoint: str) -> Work:

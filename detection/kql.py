@@ -8,7 +8,7 @@ import re
 from collections.abc import Mapping
 from datetime import UTC, datetime
 
-from detection.rule import Rule
+from detection.rule import Rule, Table
 from detection.timestamps import LAST_YEAR, iso
 from detection.window import Window, Windows
 
@@ -40,7 +40,7 @@ def queries(rule: Rule, *, inline: bool = True) -> dict[str, str]:
     Without `inline` the connector's parsers are not written into the query: the workspace has its own.
     """
     sides = rule.sequence.sides
-    parsers = _parsers(rule) if inline else ""
+    parsers = parsers_of(rule) if inline else ""
     changes = f"let changes =\n{rule.changes_kql}\n;\n"
     signals = f"let signals =\n{rule.signals_kql}\n;\n"
     named = f"changes | where isnotempty({sides['changes'].actor})"
@@ -68,20 +68,22 @@ def with_parameters(query: str, values: Bounds) -> str:
 def unnamed(rule: Rule, side: str) -> str:
     """The rows of a side's source in its window that name no actor."""
     chosen = rule.sequence.sides[side]
-    stamped = _stamped(rule, side)
+    stamped = stamp_of(rule, side)
     return (
-        _parsers(rule)
+        parsers_of(rule)
         + f"{chosen.source}\n| where {_within(stamped, side)}\n| where not({chosen.names_actor})"
     )
 
 
-def _parsers(rule: Rule) -> str:
-    return "".join(f"let {name} =\n{body}\n;\n" for name, body in rule.parsers.items())
+def parsers_of(rule: Rule, source: str | None = None) -> str:
+    """The connector's parsers, each as a `let`: all, or what a source is made of."""
+    spoken = re.findall(r"\w+", f"{source} {rule.parsers.get(source, '')}") if source else rule.parsers
+    return "".join(f"let {name} =\n{body}\n;\n" for name, body in rule.parsers.items() if name in spoken)
 
 
 def _health(rule: Rule, side: str) -> str:
     chosen = rule.sequence.sides[side]
-    stamped = _stamped(rule, side)
+    stamped = stamp_of(rule, side)
     return f"""(
 {chosen.source}
 | where {_within(stamped, side)}
@@ -94,8 +96,13 @@ def _within(stamped: str, side: str) -> str:
     return f"{stamped} > {side}_after and {stamped} <= {side}_until"
 
 
-def _stamped(rule: Rule, side: str) -> str:
-    """The column that the side's tables are stamped by: its source, or those whose names its parser speaks."""
+def stamp_of(rule: Rule, side: str) -> str:
+    """The column that the side's tables are stamped by."""
+    return next(table.stamped for table in tables_of(rule, side).values())
+
+
+def tables_of(rule: Rule, side: str) -> dict[str, Table]:
+    """The tables that a side reads: its source, or those whose names its parser speaks."""
     source = rule.sequence.sides[side].source
     spoken = re.findall(r"\w+", rule.parsers.get(source, source))
-    return next(table.stamped for name, table in rule.tables.items() if name in spoken)
+    return {name: table for name, table in rule.tables.items() if name in spoken}

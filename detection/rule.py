@@ -470,7 +470,7 @@ def _query(path: Path) -> str:
         raise ConfigurationError(msg)
     text = path.read_text(encoding="utf-8").strip()
     refused = [
-        name for name in REFUSED_FUNCTIONS if re.search(rf"\b{re.escape(name)}\s*\(", _without_comments(text))
+        name for name in REFUSED_FUNCTIONS if re.search(rf"\b{re.escape(name)}\s*\(", without_comments(text))
     ]
     if refused:
         reasons = "; ".join(f"{name}: {REFUSED_FUNCTIONS[name]}" for name in refused)
@@ -479,7 +479,7 @@ def _query(path: Path) -> str:
     return text
 
 
-def _without_comments(kql: str) -> str:
+def without_comments(kql: str) -> str:
     """The query without its comments; two slashes inside a text are none."""
     return re.sub(r"""("(?:\\.|[^"\\])*"|'(?:\\.|[^'\\])*')|//[^\n]*""", lambda found: found[1] or "", kql)
 

@@ -158,7 +158,7 @@ resource app 'Microsoft.Web/sites@2025-03-01' = {
         requireAuthentication: !empty(pageClientId)
         unauthenticatedClientAction: 'RedirectToLoginPage'
         redirectToProvider: 'azureactivedirectory'
-        excludedPaths: ['/api/look/*']
+        excludedPaths: ['/api/look/*', '/api/health'] // signed links; the function's key
       }
       httpSettings: { requireHttps: true }
       identityProviders: {

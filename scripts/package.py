@@ -21,6 +21,11 @@ APP = ("function_app.py", "host.json", "requirements.txt", "detection")
 # The command line, and what only it reads or reads with, as patterns. .funcignore says the same to other tools.
 LEFT_OUT = (
     "__main__.py",
+    "check/canary.py",
+    "check/checks.py",
+    "check/destinations.py",
+    "check/folder.py",
+    "check/truth.yaml",
     "cli",
     "connectors/*.objects.yaml",
     "drafting",

@@ -56,9 +56,9 @@ class BindingInfo(Message):
 
 _PLAIN = (
     "FunctionMetadataResponse",
-    "RpcHttp",
     "InvocationResponse",
     "RpcException",
+    "RpcHttp",
     "RpcFunctionMetadata",
     "WorkerInitResponse",
     "WorkerMetadata",

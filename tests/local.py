@@ -1,7 +1,7 @@
 """Everything on this machine: Azurite, the double of the query API, a receiver, and the job between them.
 
-`make local` runs it: two days of hourly runs over the golden logs, behind the real clients, and what the
-receiver was sent. See docs/local.md.
+`make local` runs it: two days of hourly runs over the golden logs, behind the real clients, what the receiver was
+sent, and then the check of it all. See docs/local.md.
 """
 
 from datetime import UTC, datetime
@@ -9,6 +9,10 @@ from uuid import uuid4
 
 from rich.progress import track
 
+from detection.check.bench import Bench
+from detection.check.checks import checks
+from detection.check.order import run
+from detection.cli.output import write_findings
 from detection.job import open_job
 from detection.messages.text import inert
 from detection.rule import load_rule
@@ -30,14 +34,13 @@ def main() -> None:
         query_api(tables) as api,
         receiving() as receiver,
     ):
-        settings = settings_from(
-            {
-                "LOG_ANALYTICS_WORKSPACE_ID": str(uuid4()),
-                "LOG_ANALYTICS_ENDPOINT": api.endpoint,
-                "INCIDENT_STORAGE": connection_string(port),
-                "WEBHOOK_URL": receiver.url,
-            }
-        )
+        environment = {
+            "LOG_ANALYTICS_WORKSPACE_ID": str(uuid4()),
+            "LOG_ANALYTICS_ENDPOINT": api.endpoint,
+            "INCIDENT_STORAGE": connection_string(port),
+            "WEBHOOK_URL": receiver.url,
+        }
+        settings = settings_from(environment)
         print(f"Azurite on port {port}, query API at {api.endpoint}, receiver at {receiver.url}\n")
         line = Line(open_job(settings, lambda: datetime.now(UTC)), api, receiver)
         for step in track(range((LAST - FIRST) // HOUR + 1), description="hourly runs"):
@@ -46,7 +49,9 @@ def main() -> None:
             data = message["data"]
             print(f"{data['at']}  {message['type']}  {inert(data['title'])}")
         incidents = line.job.incidents()
-    print(f"\n{len(receiver.bodies)} messages arrived, {len(incidents)} incidents are in the table")
+        print(f"\n{len(receiver.bodies)} messages arrived, {len(incidents)} incidents are in the table\n")
+        print("python -m detection check --canary, at the moment of the last run:\n")
+        write_findings([*run(checks(Bench(environment, lambda: LAST), "canary"))])
 
 
 if __name__ == "__main__":

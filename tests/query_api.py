@@ -115,7 +115,7 @@ class QueryApi:
         connection = self._connection.cursor()
         try:
             connection.execute("SET VARIABLE moment = ?::TIMESTAMP", [moment.replace(tzinfo=None)])
-            answer = duckdb_kql.execute(connection, query)
+            answer = duckdb_kql.execute(connection, _with_arrivals(query), query_now=moment)
             columns = [
                 {"name": name, "type": KQL_TYPES[str(kind)]} for name, kind, *_ in answer.description or ()
             ]
@@ -173,10 +173,11 @@ def tables_of(folder: Path, tables: Mapping[str, Table]) -> Iterator[duckdb.Duck
     for name, table in tables.items():
         if files := files_of(folder, name):
             load(connection, name, table, files)
-            connection.execute(
-                f'CREATE VIEW "{name}" AS SELECT * EXCLUDE ({ARRIVED}, _file, _line) FROM "{name}_rows" '
-                f"WHERE {ARRIVED} IS NULL OR {ARRIVED} <= getvariable('moment')"
-            )
+            for view, hidden in ((name, f"{ARRIVED}, _file, _line"), (f"{name}_arrived", "_file, _line")):
+                connection.execute(
+                    f'CREATE VIEW "{view}" AS SELECT * EXCLUDE ({hidden}) FROM "{name}_rows" '
+                    f"WHERE {ARRIVED} IS NULL OR {ARRIVED} <= getvariable('moment')"
+                )
     try:
         yield connection
     finally:
@@ -218,6 +219,39 @@ def partial(body: Body) -> Body:
     }
     message = "There were some errors when processing your query."
     return {**body, "error": {"code": "PartialError", "message": message, "details": [engine]}}
+
+
+def basic_plan() -> Reply:
+    """What the API says of a table on the Basic plan (as in grafana/grafana#89818 and Azure/azure-sdk-for-go#24606)."""
+    message = (
+        "Query of Basic Logs table is not supported with the API 'https://api.loganalytics.io/v1/workspaces/{workspaceId}/query'."
+        "\nYou can use 'https://api.loganalytics.io/v1/workspaces/{workspaceId}/search' instead."
+        "\nTo learn more on queries on Basic Logs table, read here: https://aka.ms/basicLogsQueryAPI."
+    )
+    return bad_argument("UnsupportedApiQueryValidationError", message)
+
+
+def no_role() -> Reply:
+    """What the API says to an identity without a role on the workspace, or with one that does not work yet."""
+    return error(
+        403,
+        "InsufficientAccessError",
+        "The provided credentials have insufficient access to perform the requested operation",
+    )
+
+
+def no_table(name: str) -> Reply:
+    """What the API says to a query over a table that the workspace does not have."""
+    text = f"'where' operator: Failed to resolve table or column expression named '{name}'"
+    return bad_argument("SemanticError", "A semantic error occurred.", ("SEM0100", text))
+
+
+def _with_arrivals(query: str) -> str:
+    """The query over tables that know when their rows arrived, where it asks for that: the local engine does not."""
+    if "ingestion_time()" not in query:
+        return query
+    tables = r"\b(\w+_CL|SentinelOpenAIAuditLogs|ASimAgentEventLogs|CopilotActivity)\b"
+    return re.sub(tables, r"\1_arrived", query).replace("ingestion_time()", ARRIVED)
 
 
 def _wire(value: object) -> object:

@@ -19,7 +19,7 @@ from detection.cli.settings_page import secrets, settings_page
 from detection.links import Links
 from detection.settings import Settings, settings_from
 from detection.tell import LONGEST_RUN
-from tests.functions_host import OLDEST, Worker, ncrontab, running
+from tests.functions_host import OLDEST, Answered, Worker, ncrontab, running
 from tests.regenerate import GOLDEN, LOGS, ROOT, SETTINGS_PAGE
 
 NOON = datetime(2026, 6, 10, 12, tzinfo=UTC)
@@ -98,7 +98,7 @@ def invoked(worker: Worker, monkeypatch: pytest.MonkeyPatch) -> Iterator[Worker]
 
 
 def test_the_host_finds_the_functions(bindings: Mapping[str, object]) -> None:
-    assert set(bindings) == {"detect", "deliver", "incidents", "look"}
+    assert set(bindings) == {"detect", "deliver", "health", "incidents", "look"}
 
 
 @pytest.mark.parametrize("name", ["detect", "deliver"])
@@ -168,6 +168,38 @@ def test_wrong_setting_is_named_and_its_value_not_shown(
     assert failure is not None
     assert failure.message.startswith(f"ConfigurationError: settings: {setting}")
     assert "hunter2" not in failure.message + failure.trace
+
+
+def test_health_takes_a_get_with_a_key(bindings: Mapping[str, list[dict[str, Any]]]) -> None:
+    trigger, answer = bindings["health"]
+    assert trigger == {
+        "direction": "IN",
+        "type": "httpTrigger",
+        "name": "req",
+        "methods": ["GET"],
+        "authLevel": "FUNCTION",
+        "route": "health",
+    }
+    assert answer == {"direction": "OUT", "type": "http", "name": "$return"}
+
+
+def test_health_says_how_the_job_is(invoked: Worker) -> None:
+    answer = invoked.ask("health", "GET", "https://app.example/api/health", {})
+    assert isinstance(answer, Answered)
+    assert (answer.status, answer.headers["content-type"]) == (200, "application/json")
+    assert json.loads(answer.body)["status"] == "yellow"  # what is kept in memory is forgotten
+
+
+def test_health_names_a_wrong_setting_logs_no_failed_run_and_shows_no_value(
+    invoked: Worker, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setenv("WEBHOOK_URL", "hunter2")
+    answer = invoked.ask("health", "GET", "https://app.example/api/health", {})
+    assert isinstance(answer, Answered)
+    assert answer.status == 503
+    assert b"WEBHOOK_URL" in answer.body
+    assert b"hunter2" not in answer.body
+    assert _records(caplog) == []
 
 
 def test_mended_setting_is_read_by_the_next_run(invoked: Worker, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -12,7 +12,7 @@ import pytest
 import requests
 import responses
 from azure.core.credentials import AccessToken
-from azure.core.exceptions import ClientAuthenticationError
+from azure.core.exceptions import ClientAuthenticationError, ServiceRequestError
 from azure.core.pipeline.transport import RequestsTransport
 from azure.identity import AzureAuthorityHosts, CredentialUnavailableError
 
@@ -23,7 +23,7 @@ from detection.rule import Rule, Side, default_rule, load_rule
 from detection.sources import answer
 from detection.sources.answer import AUTHORITIES
 from detection.sources.files import Files
-from detection.sources.log_analytics import LogAnalytics, open_log_analytics
+from detection.sources.log_analytics import LogAnalytics, open_log_analytics, token_for
 from detection.window import windows
 from tests.query_api import (
     Body,
@@ -565,13 +565,13 @@ def test_two_failures_are_overcome(
     for _ in range(2):
         cloud.post(url(), **fault)
     cloud.post(url(), json=nothing())
-    assert opened(PUBLIC)._ask("changes", "print 1").rows == []
+    assert opened(PUBLIC).ask("changes", "print 1").rows == []
 
 
 def test_third_failure_is_the_last(cloud: responses.RequestsMock, opened: Open) -> None:
     cloud.post(url(), status=503)
     with pytest.raises(ServiceError, match="503"):
-        opened(PUBLIC)._ask("changes", "print 1")
+        opened(PUBLIC).ask("changes", "print 1")
     assert len(cloud.calls) == 3
 
 
@@ -579,7 +579,7 @@ def test_client_waits_a_little_longer_than_the_service_may_take(
     cloud: responses.RequestsMock, opened: Open
 ) -> None:
     cloud.post(url(), json=nothing())
-    opened(PUBLIC)._ask("changes", "print 1")
+    opened(PUBLIC).ask("changes", "print 1")
     assert vars(cloud.calls[0].request)["req_kwargs"]["timeout"] == (10, 140)
 
 
@@ -588,7 +588,7 @@ def test_pause_is_as_long_as_the_service_asks(
 ) -> None:
     cloud.post(url(), status=429, headers={"Retry-After": "7"})
     with pytest.raises(ServiceError):
-        opened(PUBLIC)._ask("changes", "print 1")
+        opened(PUBLIC).ask("changes", "print 1")
     assert slept == [7, 7]
 
 
@@ -597,7 +597,7 @@ def test_pause_is_never_longer_than_a_minute(
 ) -> None:
     cloud.post(url(), status=429, headers={"Retry-After": "3600"})
     with pytest.raises(ServiceError):
-        opened(PUBLIC)._ask("changes", "print 1")
+        opened(PUBLIC).ask("changes", "print 1")
     assert slept == [60, 60]
 
 
@@ -696,6 +696,32 @@ def test_endpoint_says_audience_and_authority(
     cloud.post(url(endpoint), json=nothing())
     read(opened(endpoint + ending))
     assert (Credential.made, Credential.scopes) == ({"authority": authority}, (f"{endpoint}/.default",))
+
+
+def test_token_to_look_at_is_the_one_that_queries_get(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(azure.identity, "DefaultAzureCredential", Credential)
+    assert token_for("https://api.loganalytics.us/v1", None) == SECRET
+    assert Credential.made == {"authority": AzureAuthorityHosts.AZURE_GOVERNMENT}
+    assert Credential.scopes == ("https://api.loganalytics.us/.default",)
+
+
+@pytest.mark.parametrize(
+    "problem, kind",
+    [
+        (refused(401), ConfigurationError),
+        (CredentialUnavailableError(message=f"no endpoint {SECRET}"), ServiceError),
+        (ServiceRequestError(f"no way to {SECRET}"), ServiceError),
+    ],
+    ids=["refused", "unavailable", "network"],
+)
+def test_token_that_cannot_be_had_says_why_and_no_more(
+    monkeypatch: pytest.MonkeyPatch, problem: Exception, kind: type[DetectionError]
+) -> None:
+    monkeypatch.setattr(azure.identity, "DefaultAzureCredential", Refused)
+    monkeypatch.setattr(Refused, "problem", problem, raising=False)
+    with pytest.raises(kind) as caught:
+        token_for(PUBLIC, None)
+    assert SECRET not in str(caught.value)
 
 
 def test_managed_identity_is_the_one_named(

@@ -5,9 +5,11 @@ from datetime import timedelta
 
 import pytest
 
+from detection.incidents.index import Index
 from detection.incidents.outbox import Delivery, Outbox, queue
 from detection.incidents.packing import ROW_SIZE
 from detection.incidents.table import Conflict, MemoryTable
+from detection.silences import silence_from
 from tests.builders import START
 
 RULE = "some-rule"
@@ -110,6 +112,19 @@ def test_whose_claim_was_taken_over_cannot_put_it_off(table: MemoryTable, outbox
     with pytest.raises(Conflict):
         outbox.later(mine, START)
     assert waiting(outbox) == [theirs.delivery]
+
+
+def test_dead_letter_and_silence_of_a_rule_are_not_taken_for_each_other(
+    table: MemoryTable, outbox: Outbox
+) -> None:
+    quiet = silence_from({"name": "quiet", "owner": "carol", "reason": "a deployment", "actor": "ann"})
+    index = Index(table, RULE, "look")
+    index.silence(quiet)
+    put(table, delivery())
+    (queued,) = outbox.waiting("soc")
+    outbox.bury(outbox.claim(queued, START), "HTTP 410")
+    assert index.silences() == [quiet]
+    assert [one.reason for one in outbox.dead()] == ["HTTP 410"]
 
 
 def test_buried_message_is_a_dead_letter_with_its_reason(table: MemoryTable, outbox: Outbox) -> None:

@@ -1,39 +1,15 @@
-"""What both rules are to say about every value they decide by, written out by hand: the engine is not its own witness."""
+"""What both rules are to say about every value they decide by, written out by hand: the engine is not its own witness.
+
+A part of it is in the product, for `check` asks it of the user's workspace too.
+"""
 
 from collections.abc import Mapping
 
-LISTED = (
-    "api_key.created",
-    "invite.accepted",
-    "invite.deleted",
-    "invite.sent",
-    "organization.updated",
-    "project.created",
-    "role.assignment.created",
-    "role.assignment.deleted",
-    "role.bound_to_resource",
-    "role.created",
-    "role.deleted",
-    "role.unbound_from_resource",
-    "role.updated",
-    "service_account.created",
-    "tenant.admin_api_key.created",
-    "tenant.api_organization_invite.deleted",
-    "tenant.api_organization_invite.upserted",
-    "tenant.chatgpt_workspace_invite.upserted",
-    "tenant.custom_role.created",
-    "tenant.custom_role.deleted",
-    "tenant.custom_role.updated",
-    "tenant.project_api_key.created",
-    "tenant.resource_role_assignment.created",
-    "tenant.resource_role_assignment.deleted",
-    "tenant.role.metadata.updated",
-    "tenant.role_assignment.created",
-    "tenant.role_assignment.deleted",
-    "tenant.user.added",
-    "tenant.workspace_invite_email_settings.updated",
-    "user.added",
-)
+from detection.check.questions import predicates
+
+_WRITTEN = predicates()
+
+LISTED = tuple(_WRITTEN["event types"].lines)
 """The documented audit event types that the published list of ten names meets: 30 of 149."""
 
 ROLE_UPDATES = ("service_account.updated", "user.updated")
@@ -161,81 +137,13 @@ UNLISTED = (
 )
 """The documented audit event types that it does not meet: 119."""
 
-SPELLINGS: Mapping[str, bool] = {
-    "API_KEY.CREATED": True,
-    "Role.Updated": True,
-    "api_key.createdX": False,
-    "apikey.created": False,
-    "my_api_key.created": True,
-    "api_key.created_by_owner": True,
-    "api-key.created": False,
-    "api_key_created": False,
-    "user.added.v2": True,
-    "superuser.added": False,
-    "super_user.added": True,
-    "user_added": False,
-    "roles.updated": False,
-    "parole.updated": False,
-    "x_role_y": True,
-    "invites.sent": False,
-    "organization.updated2": False,
-    "organization.settings": True,
-    "setting.updated": False,
-    "api_call_logging.enabled": True,
-    "data_retention.updated": True,
-    "subproject.created": False,
-    "": False,
-}
+SPELLINGS: Mapping[str, bool] = _WRITTEN["other spellings"].lines
 """Other spellings of event types, and whether the list meets them: any case, whole terms, `_` ends a term."""
 
-EVENT_DETAILS: Mapping[str, bool] = {
-    '{"id":"user-1","changes_requested":{"role":"owner"}}': True,
-    '{"id":"user-1","changes_requested":{"Role":"reader"}}': True,
-    '{"id":"user-1","changes_requested":{"roles":["owner"]}}': True,
-    '{"id":"user-1","changes_requested":{"role_id":"role-1"}}': True,
-    '{"changes":["name","role"]}': True,
-    '["role"]': True,
-    '"the role was changed"': True,
-    '{"id":"user-1","changes_requested":{"name":"Carole"}}': False,
-    '{"id":"user-1","changes_requested":{"parole":true}}': False,
-    '{"id":"user-1","changes_requested":{}}': False,
-    "{}": False,
-    "[]": False,
-    "null": False,
-    "(absent)": False,
-}
+EVENT_DETAILS: Mapping[str, bool] = {**_WRITTEN["details of an update"].lines, "(absent)": False}
 """Details of an update as JSON, and whether they speak of a role."""
 
-PUBLISHED_REASONS: Mapping[str, bool] = {
-    '["content_filter"]': True,
-    '["length"]': True,
-    '["stop","length"]': True,
-    '["CONTENT_FILTER"]': True,
-    '["Length"]': True,
-    '["max_length"]': True,
-    '["length_limit"]': True,
-    '["","length"]': True,
-    "[]": True,
-    '"content_filter"': True,
-    '"max_length"': True,
-    '["stop"]': False,
-    '["tool_calls"]': False,
-    '["function_call"]': False,
-    '["content-filter"]': False,
-    '["contentfilter"]': False,
-    '["content","filter"]': False,
-    '["lengthy"]': False,
-    '[""]': False,
-    "[null]": False,
-    '["",""]': False,
-    '[" "]': False,
-    "[[]]": False,
-    "[0]": False,
-    '"stop"': False,
-    "{}": False,
-    "null": False,
-    "(absent)": False,
-}
+PUBLISHED_REASONS: Mapping[str, bool] = {**_WRITTEN["finish reasons"].lines, "(absent)": False}
 """Finish reasons as JSON, and whether the published rule takes them for an abuse signal."""
 
 NO_REASON = ('[""]', "[null]", "null", "(absent)")

@@ -6,6 +6,7 @@ import sys
 import typer
 
 from detection.cli import (
+    check,
     deliver,
     demo,
     incidents,
@@ -35,6 +36,7 @@ for command in (
     query.query,
     rules.rules,
     new_rule.new_rule,
+    check.check,
     run.run,
     deliver.deliver,
     runs.runs,

@@ -14,10 +14,11 @@ from rich.progress import Progress
 from rich.table import Table
 from rich.text import Text
 
+from detection.check.finding import Finding
 from detection.cli.options import AlertFormat, Format
 from detection.events import Rejected
 from detection.incidents.grouping import Verdict
-from detection.messages.text import inert, lines
+from detection.messages.text import inert, lines, visible
 from detection.rows import Output
 from detection.rule import Rule
 from detection.sources.files import Files
@@ -102,6 +103,17 @@ def write_alert(
     told = asdict(verdict.alert)
     del told["evidence"]  # of which the pairs are all
     json_line(told | rows)
+
+
+def write_findings(findings: Sequence[Finding]) -> None:
+    """What was checked as a table: the level in its colour and its word, and under what was found what to do."""
+    table = Table("", "check", "found", box=None, pad_edge=False)
+    for one in findings:
+        what = Text(visible(one.what))
+        if one.do:
+            what.append(f"\n→ {one.do}")
+        table.add_row(Text(one.level, style=one.level), Text(inert(one.name)), what)
+    Console(width=None if sys.stdout.isatty() else 120).print(table)
 
 
 def _table(rows: Sequence[Mapping[str, object]], columns: Sequence[str]) -> None:

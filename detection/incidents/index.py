@@ -9,8 +9,8 @@ One partition per rule folder. Rows of a key share a prefix with the key's hash:
     p|<day>|<hash>                           the key has marks of that day; they go when the day goes
     l|<opened>|<hash>|<number>               an incident as lists have it, those opened last first
     e|<day>|<hash>|<commit>|<number>         an alert of that day and its incident; they go when they are old
-    r|<now>[|failed]                         the record of a run
     q|<name>                                 a silence; it goes when its end is old
+    r|<now>[|failed]                         the record of a run
     w                                        the watermark, how many runs were complete, what memory has kept
 
 Every transaction of a key writes its head, whose version is the lock: of two runs that judge one key at

@@ -43,9 +43,13 @@ def flood(alert: Alert) -> str:
 
 def inert(value: object, width: int = WIDTH) -> str:
     """A value from the logs as one short line that no terminal obeys."""
-    text = str(value)
-    shown = "".join(char if char.isprintable() else f"\\u{ord(char):04x}" for char in text[: width + 1])
+    shown = visible(str(value)[: width + 1])
     return shown if len(shown) <= width else shown[:width] + "…"
+
+
+def visible(text: str) -> str:
+    """A text of any length on one line, with control and direction characters shown instead of obeyed."""
+    return "".join(char if char.isprintable() else f"\\u{ord(char):04x}" for char in text)
 
 
 def in_words(kinds: Mapping[str, int], side: Side) -> str:

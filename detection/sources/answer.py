@@ -36,8 +36,13 @@ _WRONG_CLOUD = (
     "the endpoint does not take this identity's token; it must be the endpoint of the identity's own cloud: "
     + ", ".join(AUTHORITIES)
 )
+# A table of the Basic or Auxiliary plan answers the API's /search alone. The code is as users report it
+# (grafana/grafana#89818, Azure/azure-sdk-for-go#24606); Microsoft's pages do not name it.
+WRONG_PLAN = "UnsupportedApiQueryValidationError"
+UNKNOWN_NAME = "SEM0100"
 _HINTS = {
-    "SEM0100": "is the rule's data connector installed in the workspace, and has it delivered its first rows?",
+    UNKNOWN_NAME: "is the rule's data connector installed in the workspace, and has it delivered its first rows?",
+    WRONG_PLAN: "put the rule's tables on the Analytics plan",
     "SyntaxError": "mend the rule's query, changes.kql or signals.kql",
     "PathNotFoundError": NO_WORKSPACE,
     "InsufficientAccessError": _NO_ACCESS,
@@ -45,6 +50,14 @@ _HINTS = {
     "InvalidAuthenticationTokenAudience": _WRONG_CLOUD,
 }
 _HINTS_BY_STATUS = {401: _WRONG_CLOUD, 403: _NO_ACCESS, 404: NO_WORKSPACE}
+
+
+class Refused(ConfigurationError):
+    """The API refuses a question: what it `said`, its `codes` from the outside in, and a `hint` where there is one."""
+
+    def __init__(self, said: str, codes: Sequence[str], hint: str) -> None:
+        super().__init__(f"{said}; {hint}" if hint else said)
+        self.said, self.codes, self.hint = said, codes, hint
 
 
 class Sent(NamedTuple):
@@ -167,4 +180,4 @@ def _failure(name: str, sent: Sent) -> Exception:
         return ServiceError(f"{said}; {NEXT_RUN}")
     hints = [_HINTS[code] for code in error.codes() if code in _HINTS]
     hint = hints[-1] if hints else _HINTS_BY_STATUS.get(status, "")
-    return ConfigurationError(f"{said}; {hint}" if hint else said)
+    return Refused(said, error.codes(), hint)

@@ -73,6 +73,7 @@ class LogAnalytics:
             msg = "no workspace is given"
             raise ConfigurationError(msg)
         self._client = client
+        self._tls = tls
         self._inline = inline
         self._crowd = max(crowd, SLICE)
         self._first, *self._others = dict.fromkeys(map(_workspace_id, workspaces))
@@ -81,13 +82,24 @@ class LogAnalytics:
 
     def read(self, rule: Rule, windows: Windows) -> Logs:
         """Both sides and their health."""
-        return Reading(self._ask, rule, windows, queries(rule, inline=self._inline), self._crowd).logs()
+        return Reading(self.ask, rule, windows, queries(rule, inline=self._inline), self._crowd).logs()
 
     def close(self) -> None:
         """Closes the client's connections."""
         self._client.close()
 
-    def _ask(self, name: str, query: str, seconds: float = BUDGET) -> Table:
+    def apart(self) -> dict[str, "LogAnalytics"]:
+        """Each workspace by itself, over the same client."""
+        return {
+            one: LogAnalytics(self._client, [one], tls=self._tls, inline=self._inline, crowd=self._crowd)
+            for one in (self._first, *self._others)
+        }
+
+    def ask(self, name: str, query: str, seconds: float = BUDGET) -> Table:
+        """The whole answer to a question, called `name` in errors; it may be sent again for so many seconds.
+
+        Raises Unfinished where a smaller question may be answered, and else as `read`.
+        """
         body: dict[str, object] = {"query": query, "timespan": None}  # the query bounds itself
         if self._others:
             body["workspaces"] = self._others
@@ -122,13 +134,9 @@ def open_log_analytics(
     An http endpoint on this machine is an emulator and gets a made-up token. `inline` and `crowd` as in LogAnalytics.
     Raises ConfigurationError when the endpoint is of no known cloud, or a workspace is no Workspace ID.
     """
-    origin = endpoint.strip().lower().rstrip("/").removesuffix("/v1")
-    emulator = EMULATOR.fullmatch(origin) is not None
-    if not emulator and origin not in AUTHORITIES:
-        msg = f"the query endpoint must be one of {', '.join(AUTHORITIES)}"
-        raise ConfigurationError(msg)
+    origin = _origin(endpoint)
     client = LogsQueryClient(
-        _EmulatorToken() if emulator else _credential(AUTHORITIES[origin], client_id),
+        _credential(origin, client_id),
         endpoint=origin,
         audience=origin,
         connection_timeout=CONNECT_TIMEOUT,
@@ -136,7 +144,36 @@ def open_log_analytics(
         connection_data_block_size=BLOCK,
         retry_policy=_Retries(retry_total=RETRIES),
     )
-    return LogAnalytics(client, workspaces, tls=not emulator, inline=inline, crowd=crowd)
+    return LogAnalytics(client, workspaces, tls=not _is_emulator(origin), inline=inline, crowd=crowd)
+
+
+def token_for(endpoint: str, client_id: str | None) -> str:
+    """A token for the query API, to see whose it is.
+
+    Raises ConfigurationError when signing in is refused, ServiceError when it is not possible now.
+    """
+    origin = _origin(endpoint)
+    try:
+        return _credential(origin, client_id).get_token(f"{origin}/.default").token
+    except ClientAuthenticationError as error:
+        raise _no_token(error) from error
+    except (AzureError, OSError) as error:
+        raise ServiceError(
+            f"signing in for the query API failed ({type(error).__name__}); {NEXT_RUN}"
+        ) from error
+
+
+def _origin(endpoint: str) -> str:
+    """The endpoint without what may stand behind it. Raises ConfigurationError when it is of no known cloud."""
+    origin = endpoint.strip().lower().rstrip("/").removesuffix("/v1")
+    if not _is_emulator(origin) and origin not in AUTHORITIES:
+        msg = f"the query endpoint must be one of {', '.join(AUTHORITIES)}"
+        raise ConfigurationError(msg)
+    return origin
+
+
+def _is_emulator(origin: str) -> bool:
+    return EMULATOR.fullmatch(origin) is not None
 
 
 # -------------------------------------------------------------------------------------------------------------- asking
@@ -160,12 +197,14 @@ class _EmulatorToken:
         return AccessToken("emulator", 2**33)
 
 
-def _credential(authority: str, client_id: str | None) -> TokenCredential:
+def _credential(origin: str, client_id: str | None) -> TokenCredential:
+    if _is_emulator(origin):
+        return _EmulatorToken()
     from azure.identity import DefaultAzureCredential, ManagedIdentityCredential  # noqa: PLC0415  # slow to load
 
     if client_id:
         return ManagedIdentityCredential(client_id=client_id)
-    return DefaultAzureCredential(authority=authority)
+    return DefaultAzureCredential(authority=AUTHORITIES[origin])
 
 
 def _workspace_id(text: str) -> str:

@@ -41,6 +41,9 @@ class Lines(logging.Handler):
         self.messages.append(record.getMessage())
 
 
+API = "https://app.example/api"
+
+
 def peak() -> int:
     """The most memory that this process has had, MiB. (What getrusage says includes the process that started it.)"""
     status = Path("/proc/self/status").read_text(encoding="utf-8")
@@ -61,7 +64,8 @@ def main(package: Path, now: datetime) -> None:
         timers = [name for name in sorted(worker.functions) if worker.bindings(name)[0]["name"] == "timer"]
         failures = {name: worker.invoke(name) for name in timers}
         loaded = "jinja2" in sys.modules
-        page = worker.ask("incidents", "GET", "https://app.example/api/incidents", {"accept": "text/html"})
+        page = worker.ask("incidents", "GET", f"{API}/incidents", {"accept": "text/html"})
+        health = worker.ask("health", "GET", f"{API}/health", {})
     own = [str(package), sys.base_prefix, str(ROOT / "tests" / "functions_host.py"), str(Path(__file__))]
     files = {
         name: module.__file__ for name, module in sys.modules.items() if getattr(module, "__file__", None)
@@ -70,6 +74,7 @@ def main(package: Path, now: datetime) -> None:
         "failures": {
             name: failure and f"{failure.message}\n{failure.trace}" for name, failure in failures.items()
         },
+        "health": [health.status, health.body.decode()],
         "lines": lines.messages,
         "page": [page.status, page.body.decode()],
         "jinja_before_a_page": loaded,

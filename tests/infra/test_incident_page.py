@@ -25,12 +25,13 @@ def test_nobody_gets_in_unsigned_but_by_links() -> None:
     validation = SETTINGS["globalValidation"]
     assert validation["requireAuthentication"].text == ON
     assert validation["unauthenticatedClientAction"] == "RedirectToLoginPage"
-    assert validation["excludedPaths"] == ["/api/look/*"]
+    assert validation["excludedPaths"] == ["/api/look/*", "/api/health"]
 
 
-def test_what_is_let_through_is_the_route_that_looks_at_signatures() -> None:
-    assert {"incidents/{*rest}", "look/{id}"} == ROUTES
+def test_what_is_let_through_are_the_routes_that_look_at_signatures_or_the_functions_key() -> None:
+    assert {"incidents/{*rest}", "look/{id}", "health"} == ROUTES
     assert {route for route in ROUTES if f"/api/{route}".startswith("/api/look/")} == {"look/{id}"}
+    assert '"health", methods=["GET"], auth_level=func.AuthLevel.FUNCTION' in APP_SOURCE
 
 
 def test_no_token_is_kept() -> None:

@@ -141,6 +141,8 @@ def ran(unpacked: Path, azurite: str) -> Iterator[dict[str, Any]]:
 @pytest.mark.infra
 def test_every_function_is_indexed_and_runs(ran: dict[str, Any]) -> None:
     assert ran["failures"] == {"deliver": None, "detect": None}
+    status, body = ran["health"]
+    assert (status, {one["level"] for one in json.loads(body)["findings"]}) == (200, {"green"})
 
 
 @pytest.mark.infra

@@ -1,0 +1,130 @@
+"""A made-up change and a made-up signal, walked through the whole line to the destinations, and swept away.
+
+Everything says TEST, from the actor on, so that every format's title begins with it. Nothing is read from a workspace and no row
+of a rule is touched: the alert is committed in a partition of its own. Where a page would stay open, it is resolved.
+"""
+
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from detection.check.bench import PARTITION
+from detection.deliver import Attempt, Destination, deliver
+from detection.events import Logs, Row, to_events
+from detection.incidents.grouping import closed
+from detection.incidents.index import Index
+from detection.incidents.outbox import Outbox
+from detection.incidents.packing import chunks
+from detection.incidents.table import OPERATIONS, Delete, Table
+from detection.job import Clock, amended_for, render_for
+from detection.rule import KqlType, Rule, Side
+from detection.run import run
+from detection.settings import Webhook
+from detection.tell import Terms
+from detection.timestamps import iso
+from detection.webhook import WebhookDestination
+from detection.window import Windows
+
+TEST = "TEST, nothing happened"
+BY = "python -m detection check"
+_VALUES: Mapping[KqlType, object] = {
+    "string": "TEST",
+    "dynamic": None,
+    "bool": None,
+    "int": None,
+    "long": None,
+    "real": None,
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Canary:
+    """A source that holds one change and one signal of an actor that nobody is."""
+
+    actor: str
+
+    def read(self, rule: Rule, windows: Windows) -> Logs:
+        """The change of two minutes ago and the signal of one minute ago."""
+        sides, once = rule.sequence.sides, rule.sequence.duplicates == "once"
+        rows = {
+            name: self._row(name, side, windows.now - timedelta(minutes=minutes))
+            for minutes, (name, side) in zip((2, 1), sides.items(), strict=True)
+        }
+        return Logs(
+            to_events([rows["changes"]], sides["changes"], windows.changes, once=once),
+            to_events([rows["signals"]], sides["signals"], windows.signals, once=once),
+        )
+
+    def _row(self, name: str, side: Side, at: datetime) -> Row:
+        """A row as the side's query would return it."""
+        values = {
+            side.id: f"test-{name}-{iso(at)}",
+            side.actor: self.actor,
+            side.kind: next(iter(side.labels), "test"),
+            **({side.beyond: "[]"} if side.beyond else {}),
+        }
+        return tuple(
+            iso(at) if kind == "datetime" else values.get(column, _VALUES.get(kind))
+            for column, kind in side.columns.items()
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Walk:
+    """The line from a source to the destinations, over a table."""
+
+    table: Table
+    webhooks: Sequence[Webhook]
+    clock: Clock
+
+    def test(self, rule: Rule) -> dict[str, Attempt]:
+        """One alert of a rule to every destination, whatever severity it takes; what became of it, by destination."""
+        now = self.clock()
+        index = Index(self.table, PARTITION, f"check {iso(now)}")
+        taking = [one.model_copy(update={"minimum_severity": "Informational"}) for one in self.webhooks]
+        self._sweep()
+        try:
+            terms = Terms(render=render_for(taking), clock=self.clock)
+            _, [verdict] = run(
+                _labelled(rule, now), now, Canary(f"{TEST} (check of {iso(now)}):"), index, terms
+            )
+            attempts = self._deliver()
+            index.amend(
+                verdict.memory.key,
+                lambda incident: closed(incident, "benign", BY, now, "a test"),
+                lambda incident, commit: amended_for(taking, incident, commit, now),
+            )
+            return attempts | {name: one for name, one in self._deliver().items() if not one.outcome.sent}
+        finally:
+            self._sweep()
+
+    def _deliver(self) -> dict[str, Attempt]:
+        """One attempt at whatever is in the outbox."""
+        destinations: dict[str, Destination] = {one.name: WebhookDestination(one) for one in self.webhooks}
+        outbox = Outbox(self.table, PARTITION)
+        attempts = deliver(outbox, destinations, self.clock, time.sleep, timedelta(0), lambda _: None)
+        return {one.delivery.destination: one for one in attempts}
+
+    def _sweep(self) -> None:
+        """Removes every row of the partition, those too that a check left which was cut short."""
+        rows = [entity.row for entity in self.table.scan(PARTITION, "!", "~")]
+        for some in chunks(rows, OPERATIONS):
+            self.table.write(PARTITION, [Delete(row) for row in some])
+
+
+def _labelled(rule: Rule, now: datetime) -> Rule:
+    """The rule under a name that nobody takes for it, with nothing that could keep the test back or make more of it.
+
+    By its folder all ids differ from those of real alerts.
+    """
+    return rule.model_copy(
+        update={
+            "folder": f"TEST {iso(now)} {rule.folder}",
+            "name": f"TEST of {rule.name}",
+            "severity": "Informational",
+            "on_call": rule.on_call.model_copy(update={"severity": ()}),
+            "exclusions": (),
+            "sequence": rule.sequence.model_copy(update={"minimum": {}}),
+        }
+    )
