@@ -12,7 +12,7 @@ from collections.abc import Callable
 from rich.console import Console
 from rich.table import Table
 
-from benchmarks import beyond, cold, correlation, cost, hours, large, matches, semi_join, wire
+from benchmarks import backtest, beyond, cold, correlation, cost, hours, large, matches, semi_join, wire
 
 PARTS: dict[str, Callable[[Namespace], list[Table]]] = {
     "wire": lambda _: [wire.table()],
@@ -22,6 +22,7 @@ PARTS: dict[str, Callable[[Namespace], list[Table]]] = {
     "cold": lambda _: [cold.table()],
     "hours": lambda _: [hours.table()],
     "large": lambda chosen: [large.table(chosen.largest)],
+    "backtest": lambda chosen: [backtest.table(chosen.largest)],
     "beyond": lambda _: [beyond.table()],
     "cost": lambda chosen: [cost.table(cost.Prices(chosen.gb_second, chosen.table_10k, chosen.log_gb))],
 }
@@ -45,7 +46,7 @@ def _chosen() -> Namespace:
         "parts", nargs="*", metavar="part", help=f"of {', '.join(PARTS)}; all if none is named"
     )
     parser.add_argument(
-        "--largest", type=int, default=10_000_000, help="leave out runs over more signals than this"
+        "--largest", type=int, default=10_000_000, help="leave out runs over more rows than this"
     )
     cost.arguments(parser)
     chosen = parser.parse_args()

@@ -89,14 +89,17 @@ class Logs:
     piece: bool = False
 
 
-@uncollected()
 def to_events(rows: Iterable[Row], side: Side, window: Window, *, once: bool) -> Events:
     """The events among the rows of one side, in the order of the rows.
 
-    An event's own time decides: older than the window is too late, ahead of it waits for its time.
     With `once`, rows of equal id, actor and own time count as one event, the first.
     """
-    events: Collection[Event] = _events(list(rows), side)
+    return placed(events_of(list(rows), side), window, once=once)
+
+
+@uncollected()
+def placed(events: Collection[Event], window: Window, *, once: bool) -> Events:
+    """The events by their place in a window. Their own time decides: older is too late, ahead of it waits for its time."""
     if once:
         events = unique(events)
     inside: list[Event] = []
@@ -124,8 +127,9 @@ def unique(events: Collection[Event]) -> Collection[Event]:
     return first.values()
 
 
-def _events(rows: list[Row], side: Side) -> list[Event]:
-    """The rows as events, column by column: there may be half a million."""
+@uncollected()
+def events_of(rows: list[Row], side: Side) -> list[Event]:
+    """The rows as events, one for each, column by column: there may be half a million."""
     ident, full = side.at(side.id), side.at(side.full_row)
     if not all(map(itemgetter(ident), rows)):
         rows = [row if row[ident] else (*row[:ident], _digest(row[full]), *row[ident + 1 :]) for row in rows]

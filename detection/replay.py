@@ -4,20 +4,18 @@ from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from detection.correlate import Pair
 from detection.errors import ConfigurationError
 from detection.incidents.grouping import Verdict
 from detection.incidents.index import Index
 from detection.incidents.table import Table
 from detection.matches import matches_at
+from detection.pairs import Numbers, Pairs
 from detection.record import Record
 from detection.rule import Rule
 from detection.run import DEFAULT_TERMS, run
 from detection.sources import Source
 from detection.tell import Terms
 from detection.timestamps import iso
-
-PairId = tuple[str, str]
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,21 +66,34 @@ def replay(
 
 def compare(published: Rule, source: Source, runs: Iterable[Replayed]) -> Comparison:
     """The published rule at the same moments, beside what was told."""
-    told: set[PairId] = set()
-    returned: list[PairId] = []
+    beside = Beside(published, source)
     for one in runs:
-        told.update(_id(pair) for verdict in one.told for part in verdict.told for pair in part.pairs())
-        found = matches_at(published, one.record.windows.now, source)
-        returned.extend(_id(pair) for part in found.chains for pair in part.pairs())
-    distinct = set(returned)
-    return Comparison(
-        returned=len(returned),
-        repeated=len(returned) - len(distinct),
-        missed=len(told - distinct),
-        false=len(distinct - told),
-    )
+        beside.add(one)
+    return beside.comparison()
 
 
-def _id(pair: Pair) -> PairId:
-    change, signal = pair
-    return change.id, signal.id
+class Beside:
+    """The published rule, run by run beside what was told. Pairs are counted, not looked at one by one."""
+
+    def __init__(self, published: Rule, source: Source) -> None:
+        numbers = Numbers()
+        self._published, self._source = published, source
+        self._told, self._distinct = Pairs(numbers), Pairs(numbers)
+        self._returned = 0
+
+    def add(self, one: Replayed) -> None:
+        """The next run. Raises what Source.read raises."""
+        for part in (part for verdict in one.told for part in verdict.told):
+            self._told.add(part)
+        for part in matches_at(self._published, one.record.windows.now, self._source).chains:
+            self._returned += part.count()
+            self._distinct.add(part)
+
+    def comparison(self) -> Comparison:
+        """What it comes to so far."""
+        return Comparison(
+            returned=self._returned,
+            repeated=self._returned - len(self._distinct),
+            missed=self._told.without(self._distinct),
+            false=self._distinct.without(self._told),
+        )

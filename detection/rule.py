@@ -7,7 +7,7 @@ detectionTemplateSchemaValidation: frequency and period 5 minutes to 14 days, lo
 """
 
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import timedelta
 from functools import cached_property
@@ -26,6 +26,7 @@ RULES = Path(__file__).parent / "rules"
 CONNECTORS = Path(__file__).parent / "connectors"
 
 Model = TypeVar("Model", bound=BaseModel)
+Amend = Callable[[object], object]
 KqlType = Literal["string", "datetime", "dynamic", "bool", "int", "long", "real"]
 Severity = Literal["Informational", "Low", "Medium", "High"]
 SEVERITIES: tuple[Severity, ...] = get_args(Severity)  # from the mildest
@@ -383,8 +384,12 @@ def default_rule(root: Path = RULES) -> str:
     return (root / "DEFAULT").read_text(encoding="utf-8").strip()
 
 
-def load_rule(name: str, root: Path = RULES) -> Rule:
-    """The rule in folder `name`.
+def _as_written(document: object) -> object:
+    return document
+
+
+def load_rule(name: str, root: Path = RULES, amend: Amend = _as_written) -> Rule:
+    """The rule in folder `name`; `amend` may change what stands in rule.yaml before it is looked at.
 
     Raises ConfigurationError naming file and key when anything about it is wrong.
     """
@@ -392,7 +397,7 @@ def load_rule(name: str, root: Path = RULES) -> Rule:
     if name not in rule_names(root):
         msg = f"unknown rule {name!r}; there are: {', '.join(rule_names(root))}"
         raise ConfigurationError(msg)
-    written = read_yaml(folder / "rule.yaml", RuleFile)
+    written = read_yaml(folder / "rule.yaml", RuleFile, amend)
     connectors = [_connector(needed, folder) for needed in written.required_data_connectors]
     rule = Rule.model_validate(
         dict(written)
@@ -445,10 +450,10 @@ def _connector(needed: DataConnector, folder: Path) -> Connector:
     return connector
 
 
-def read_yaml(path: Path, model: type[Model]) -> Model:
+def read_yaml(path: Path, model: type[Model], amend: Amend = _as_written) -> Model:
     """A YAML file as a model. Raises ConfigurationError naming file and key."""
     try:
-        return model.model_validate(yaml.safe_load(path.read_text(encoding="utf-8")))
+        return model.model_validate(amend(yaml.safe_load(path.read_text(encoding="utf-8"))))
     except (yaml.YAMLError, OSError, UnicodeDecodeError) as error:
         msg = f"{path}: cannot be read as YAML: {error}"
         raise ConfigurationError(msg) from error

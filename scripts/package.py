@@ -21,6 +21,7 @@ APP = ("function_app.py", "host.json", "requirements.txt", "detection")
 # The command line, and what only it reads or reads with, as patterns. .funcignore says the same to other tools.
 LEFT_OUT = (
     "__main__.py",
+    "backtest",
     "check/canary.py",
     "check/checks.py",
     "check/destinations.py",
@@ -29,12 +30,18 @@ LEFT_OUT = (
     "cli",
     "connectors/*.objects.yaml",
     "drafting",
+    "pairs.py",
     "replay.py",
     "rules/*/tests",
     "ruletests",
+    "sources/cycles.py",
     "sources/engine.py",
     "sources/files.py",
+    "sources/folder.py",
     "sources/loading.py",
+    "sources/past.py",
+    "sources/past_files.py",
+    "sources/past_workspace.py",
 )
 LIBRARIES = ".python_packages/lib/site-packages"  # where the Functions host puts them on the path
 HOME = "/home/site/wwwroot"  # where the host unpacks the app; tracebacks name it

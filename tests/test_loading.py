@@ -571,7 +571,9 @@ def sound(source: Files, table: str = CHANGES) -> int:
 
 def column(source: Files, name: str, table: str = CHANGES) -> list[Any]:
     """A column of the rows that were loaded, in the order of their files and lines."""
-    rows = source._connection.execute(f'SELECT "{name}" FROM "{table}_rows" ORDER BY _file, _line').fetchall()
+    rows = source._folder.connection.execute(
+        f'SELECT "{name}" FROM "{table}_rows" ORDER BY _file, _line'
+    ).fetchall()
     return [value for (value,) in rows]
 
 

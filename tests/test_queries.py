@@ -143,7 +143,7 @@ def test_hostile_values_never_enter_a_query(folder: str, tmp_path: Path) -> None
     )
     rule = RULES[folder]
     source = Files(write(world, tmp_path), rule.tables)
-    with patch.object(source, "_answer", wraps=source._answer) as asked:
+    with patch.object(source._folder, "_answer", wraps=source._folder._answer) as asked:
         (row,) = matches_at(rule, MOMENT, source).rows()
 
     assert row["ActorEmail"] == hostile.lower()

@@ -14,9 +14,9 @@ import yaml
 from detection.matches import matches_at
 from detection.rule import RULES, load_rule, rule_names
 from detection.ruletests.judge import Outcome
-from detection.ruletests.lanes import LAST_DATETIME, Calendar
 from detection.ruletests.objects import Seen, completed, objects_of, rows_of
 from detection.ruletests.suite import Suite, suites
+from detection.sources.cycles import LAST_DATETIME, Calendar
 from detection.sources.files import Files
 from detection.timestamps import iso
 from tests import truth

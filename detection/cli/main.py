@@ -6,6 +6,7 @@ import sys
 import typer
 
 from detection.cli import (
+    backtest,
     check,
     deliver,
     demo,
@@ -33,6 +34,7 @@ for command in (
     demo.demo,
     matches.matches,
     replay.replay,
+    backtest.backtest,
     query.query,
     rules.rules,
     new_rule.new_rule,

@@ -24,7 +24,7 @@ def matches(
     chosen = load_rule(rule or default_rule())
     source = Files(logs, chosen.tables)
     found = matches_at(chosen, at, source)
-    say_loaded(source)
+    say_loaded(source.loaded)
     say_rejected(found.logs.rejected)
     say_held_back(held_back(found.logs, chosen, found.windows, found.undecided))
     if form is Format.json:

@@ -24,6 +24,13 @@ class AlertFormat(StrEnum):
     json = "json"
 
 
+class ReportFormat(StrEnum):
+    """How a result is printed that is more than rows."""
+
+    table = "table"
+    json = "json"
+
+
 Logs = Annotated[
     Path,
     typer.Option("--logs", metavar="DIR", help="Folder of exported logs: <table>*.jsonl, .csv or .parquet."),

@@ -21,7 +21,7 @@ from detection.incidents.grouping import Verdict
 from detection.messages.text import inert, lines, visible
 from detection.rows import Output
 from detection.rule import Rule
-from detection.sources.files import Files
+from detection.sources.loading import Loaded
 from detection.withheld import HeldBack
 
 TABLE_ROWS = 50
@@ -63,9 +63,9 @@ def write_rows(rows: Iterable[Mapping[str, object]], columns: Sequence[str], for
         _table(list(rows), columns)
 
 
-def say_loaded(source: Files) -> None:
+def say_loaded(tables: Mapping[str, Loaded]) -> None:
     """The columns that nobody asks for, named once a table."""
-    for table, loaded in source.loaded.items():
+    for table, loaded in tables.items():
         if loaded.ignored:
             say(f"ignored columns of {table}: {', '.join(map(inert, loaded.ignored))}")
 

@@ -41,7 +41,7 @@ def replay(
         raise ConfigurationError("--pairs goes with --format json")
     chosen = load_rule(rule or default_rule())
     source = Files(logs, chosen.tables, arrival="stamped")
-    say_loaded(source)
+    say_loaded(source.loaded)
     skipped = {moment(text.strip()) for text in skip.split(",") if text.strip()}
     at = moments(begin, end, every or chosen.query_frequency, skipped)
     last = None

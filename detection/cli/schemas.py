@@ -6,6 +6,7 @@ from typing import Any
 
 from pydantic import TypeAdapter
 
+from detection.backtest.backtest import Backtest
 from detection.check.finding import Finding
 from detection.check.health import Health
 from detection.incidents.alert import Alert
@@ -68,6 +69,7 @@ def _described(rules: list[Rule]) -> Iterator[tuple[str, str, Schema]]:
     shown = "The object of `incidents show ID --format json`, and of `GET /api/incidents/ID`"
     yield "incident", shown, _closed(_written(KnownIncident))
     yield "incidents", "The object of `GET /api/incidents`", _closed(_written(Listing))
+    yield "backtest", "The object of `backtest --format json`", _closed(_written(Backtest))
     yield "check", "A line of `check --format json`", _closed(_written(Finding))
     yield "health", "The body of the function `health`", _closed(_written(Health))
     yield "query", "The object of `query --format json`", _query(load_rule(default_rule()))

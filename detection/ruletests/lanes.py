@@ -8,7 +8,6 @@ columns of the names by which the KQL speaks of them.
 import json
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -22,14 +21,11 @@ from detection.events import Logs, Row, to_events
 from detection.kql import BOUNDS, bounds, queries
 from detection.rule import Rule, Side, Table
 from detection.ruletests.objects import Values
+from detection.sources.cycles import Calendar, years_earlier
 from detection.sources.engine import cell, explained
 from detection.sources.loading import ARRIVED, SQL_TYPES, load
-from detection.timestamps import FIRST_YEAR, LAST_YEAR, iso
+from detection.timestamps import iso
 from detection.window import Windows
-
-CYCLE = 400  # years, after which the Gregorian calendar repeats itself
-SHORT_CYCLE = 28  # years, after which it does where no century ends between: from 2000 to 2099
-LAST_DATETIME = 9999  # the last year of one
 
 
 class Arrival(NamedTuple):
@@ -46,36 +42,6 @@ class Reading(NamedTuple):
 
     case: str
     windows: Windows
-
-
-@dataclass(frozen=True, slots=True)
-class Calendar:
-    """How lanes follow each other: from the year `first` on, `short` of them by the short cycle in each long one."""
-
-    first: int
-    short: int
-
-    @classmethod
-    def of(cls, stamped: Iterable[int]) -> "Calendar":
-        """The most lanes that there can be for rows that are stamped in these years."""
-        years = {*stamped} or {FIRST_YEAR}
-        first, last = min(years), max(years)
-        return cls(first, (LAST_YEAR - 1 - last) // SHORT_CYCLE + 1 if last - first < SHORT_CYCLE else 1)
-
-    @property
-    def lanes(self) -> int:
-        """How many there are."""
-        return (LAST_DATETIME - LAST_YEAR) // CYCLE * self.short
-
-    def shift(self, lane: int) -> int:
-        """By how many years a lane lies later."""
-        long, short = divmod(lane, self.short)
-        return long * CYCLE + short * SHORT_CYCLE
-
-    def lane(self, year: int) -> int:
-        """The lane to which a year belongs."""
-        long, rest = divmod(year - self.first, CYCLE)
-        return long * self.short + min(rest // SHORT_CYCLE, self.short - 1)
 
 
 class Lanes:
@@ -168,7 +134,7 @@ class Lanes:
             lane = self._calendar.lane(int(row[stamped][:4]))
             own = list(row)
             for place in times:
-                own[place] = own[place] and _years_earlier(own[place], self._calendar.shift(lane))
+                own[place] = own[place] and years_earlier(own[place], self._calendar.shift(lane))
             lanes[lane].append(tuple(own))
         return lanes
 
@@ -186,10 +152,6 @@ class Lanes:
 
 def _shifted(column: str) -> str:
     return f"{column} + to_years(years)"
-
-
-def _years_earlier(text: str, years: int) -> str:
-    return f"{int(text[:4]) - years:04}{text[4:]}"
 
 
 def _naive(moment: datetime) -> datetime:

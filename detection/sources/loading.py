@@ -14,9 +14,10 @@ JSON lines, CSV and Parquet, one file or many a table. The rules of what a value
 
 import csv
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -70,10 +71,19 @@ class _Column:
 
 @dataclass(frozen=True, slots=True)
 class _Typed:
-    """A value as SQL, and the SQL for the reason why it cannot be had (NULL where it can)."""
+    """A value as SQL, and the SQL for the reason why it cannot be had (NULL where it can).
+
+    `short` is cheaper SQL, for a column of which it gives every value.
+    """
 
     value: str
     problem: str
+    short: str | None = None
+
+
+# The reason why rows were left out, how many they are, and where the first stands.
+_Reject = tuple[str, int, str]
+_Take = Callable[[Mapping[str, _Column], Path, str], list[_Reject]]
 
 
 def files_of(folder: Path, table: str) -> list[Path]:
@@ -84,20 +94,54 @@ def files_of(folder: Path, table: str) -> list[Path]:
 def load(connection: duckdb.DuckDBPyConnection, name: str, table: Table, files: Sequence[Path]) -> Loaded:
     """Creates the DuckDB table `<name>_rows` from its files: the columns of `table` and three of our own.
 
-    The three: `_arrived` (TIMESTAMP in UTC, null where the file does not say), `_file` and `_line`.
+    The three: `_ingested` (TIMESTAMP in UTC, null where the file does not say), `_file` and `_line`.
     Raises ConfigurationError when a required column is in none of the files, DataError when a file
     is not what its ending says.
     """
+    _create(connection, f"{name}_rows", table)
+    return _taken(connection, name, table, files, partial(_insert, connection, f"{name}_rows", table))
+
+
+def look_at(connection: duckdb.DuckDBPyConnection, name: str, table: Table, files: Sequence[Path]) -> Loaded:
+    """Creates `<name>_rows` as a view of the same rows: Parquet stays on disk, and every query reads of it what it needs.
+
+    For few queries over more than memory holds. Other files are loaded. Raises what `load` raises.
+    """
+    _create(connection, f"{name}_loaded", table)
+    parts = [f'SELECT * FROM "{name}_loaded"']
+
+    def take(columns: Mapping[str, _Column], path: Path, shown: str) -> list[_Reject]:
+        if path.suffix != ".parquet":
+            return _insert(connection, f"{name}_loaded", table, columns, path, shown)
+        values = _cheap(connection, table, columns, path)
+        parts.append(_sound(table, columns, path, shown, values))
+        return [] if values else _rejects(connection, f"({_staged(table, columns, path)})", shown)
+
+    loaded = _taken(connection, name, table, files, take)
+    parts = parts[
+        all(path.suffix == ".parquet" for path in files) :
+    ]  # a union is more for the engine to see through
+    connection.execute(f'CREATE VIEW "{name}_rows" AS {" UNION ALL ".join(parts)}')
+    return loaded
+
+
+def _create(connection: duckdb.DuckDBPyConnection, name: str, table: Table) -> None:
+    definition = ", ".join(f'"{column}" {SQL_TYPES[kind]}' for column, kind in _wanted(table).items())
+    connection.execute(f'CREATE TABLE "{name}" ({definition}, _file VARCHAR, _line BIGINT)')
+
+
+def _taken(
+    connection: duckdb.DuckDBPyConnection, name: str, table: Table, files: Sequence[Path], take: _Take
+) -> Loaded:
+    """Takes the rows of every file, and says what became of them."""
     wanted = _wanted(table)
-    definition = ", ".join(f'"{column}" {SQL_TYPES[kind]}' for column, kind in wanted.items())
-    connection.execute(f'CREATE TABLE "{name}_rows" ({definition}, _file VARCHAR, _line BIGINT)')
     seen: set[str] = set()
-    rejected: list[tuple[str, int, str]] = []
+    rejected: list[_Reject] = []
     for path in files:
         try:
             with _readable(path) as readable:
                 columns = _columns(connection, readable, wanted)
-                rejected += _insert(connection, name, table, columns, readable, path.name)
+                rejected += take(columns, readable, path.name)
         except duckdb.Error as error:
             msg = f"{path}: cannot be read as {path.suffix[1:]}: {str(error).splitlines()[0]}"
             raise DataError(msg) from error
@@ -143,7 +187,7 @@ def _relation(path: Path, wanted: Mapping[str, KqlType]) -> str:
         return _json_lines(_quoted(path), wanted)
     if path.suffix == ".csv":
         return _csv(path)
-    return f"(SELECT row_number() OVER () AS _line, * FROM read_parquet({_quoted(path)}))"
+    return f"(SELECT file_row_number + 1 AS _line, * FROM read_parquet({_quoted(path)}))"
 
 
 def _json_lines(name: str, wanted: Mapping[str, KqlType]) -> str:
@@ -218,40 +262,98 @@ def _headed(header: str, kind: str) -> tuple[str, _Column]:
 
 def _insert(
     connection: duckdb.DuckDBPyConnection,
-    name: str,
+    target: str,
     table: Table,
     present: Mapping[str, _Column],
     path: Path,
     shown: str,
-) -> list[tuple[str, int, str]]:
-    """Adds the sound rows of one file; returns (reason, count, first place) of the others."""
-    wanted = _wanted(table)
-    typed = {column: _typed(present[column], kind) for column, kind in wanted.items() if column in present}
-    problems = [f"'{column}: ' || {one.problem}" for column, one in typed.items() if one.problem != "NULL"]
-    if path.suffix == ".jsonl":
-        problems.insert(0, "CASE WHEN line IS NULL THEN 'not a JSON object' END")
-    stamped = typed[table.stamped].value if table.stamped in typed else "NULL"
-    problems.append(f"CASE WHEN {stamped} IS NULL THEN '{table.stamped}: no time' END")
-    values = "".join(f'{one.value} AS "{column}", ' for column, one in typed.items())
+) -> list[_Reject]:
+    """Adds the sound rows of one file to a table; returns what is wrong with the others."""
+    connection.execute(f"CREATE OR REPLACE TEMP TABLE staged AS {_staged(table, present, path)}")
+    columns = "".join(f'"{column}", ' for column in _wanted(table) if column in present)
     connection.execute(
-        f"CREATE OR REPLACE TEMP TABLE staged AS "
-        f"SELECT {values} _line, coalesce({', '.join(problems)}) AS problem FROM {_relation(path, wanted)}"
-    )
-    columns = "".join(f'"{column}", ' for column in typed)
-    connection.execute(
-        f'INSERT INTO "{name}_rows" ({columns} _file, _line) SELECT {columns} ?, _line FROM staged WHERE problem IS NULL',
+        f'INSERT INTO "{target}" ({columns} _file, _line) SELECT {columns} ?, _line FROM staged WHERE problem IS NULL',
         [shown],
     )
-    found = connection.execute(
-        "SELECT problem, count(*), min(_line) FROM staged WHERE problem IS NOT NULL GROUP BY problem"
-    ).fetchall()
+    found = _rejects(connection, "staged", shown)
     if path.suffix == ".csv":
-        found += connection.execute(
+        broken = connection.execute(
             "SELECT 'not a CSV record', count(DISTINCT line), min(line) FROM reject_errors HAVING count(*) > 0"
         ).fetchall()
+        found += [(reason, count, f"{shown}:{line}") for reason, count, line in broken]
         connection.execute("DROP TABLE reject_errors; DROP TABLE reject_scans")
     connection.execute("DROP TABLE staged")
+    return found
+
+
+def _staged(table: Table, present: Mapping[str, _Column], path: Path) -> str:
+    """SQL for the rows of one file, typed, with `_line` and, where there is one, the `problem` of each."""
+    typed = _typed_columns(table, present)
+    values = "".join(f'{one.value} AS "{column}", ' for column, one in typed.items())
+    problem = _problem(table, typed)
+    if path.suffix == ".jsonl":
+        problem = f"coalesce(CASE WHEN line IS NULL THEN 'not a JSON object' END, {problem})"
+    return f"SELECT {values} _line, {problem} AS problem FROM {_relation(path, _wanted(table))}"
+
+
+def _problem(table: Table, typed: Mapping[str, _Typed]) -> str:
+    """SQL for the first thing that is wrong with a row; NULL where nothing is."""
+    problems = [f"'{column}: ' || {one.problem}" for column, one in typed.items() if one.problem != "NULL"]
+    stamped = typed[table.stamped].value if table.stamped in typed else "NULL"
+    problems.append(f"CASE WHEN {stamped} IS NULL THEN '{table.stamped}: no time' END")
+    return f"coalesce({', '.join(problems)})"
+
+
+def _sound(
+    table: Table, present: Mapping[str, _Column], path: Path, shown: str, cheap: Mapping[str, str] | None
+) -> str:
+    """SQL for the sound rows of one file, with every column that the table has; where all rows are sound, the cheap one."""
+    wanted = _wanted(table)
+    values = {
+        column: "''" if kind == "string" else f"NULL::{SQL_TYPES[kind]}" for column, kind in wanted.items()
+    }
+    if cheap is not None:  # nothing but the columns that a query asks for need be looked at
+        values |= cheap
+        relation = _relation(path, wanted)
+    else:
+        values |= {column: f'"{column}"' for column in wanted if column in present}
+        relation = f"({_staged(table, present, path)}) WHERE problem IS NULL"
+    columns = "".join(f'{value} AS "{column}", ' for column, value in values.items())
+    return f"SELECT {columns} {_text_literal(shown)} AS _file, _line FROM {relation}"
+
+
+def _cheap(
+    connection: duckdb.DuckDBPyConnection, table: Table, present: Mapping[str, _Column], path: Path
+) -> dict[str, str] | None:
+    """SQL for the values of one file, the short one where it gives the same in all rows; None where not all rows are sound.
+
+    Long SQL is written into a query as often as the rule speaks of the column.
+    """
+    typed = _typed_columns(table, present)
+    short = {column: one.short for column, one in typed.items() if one.short}
+    tests = [f"bool_and({typed[column].value} IS NOT DISTINCT FROM {sql})" for column, sql in short.items()]
+    broken, *same = connection.execute(
+        f"SELECT {', '.join([f'count({_problem(table, typed)})', *tests])} FROM {_relation(path, _wanted(table))}"
+    ).fetchone() or (1,)
+    chosen = {column for column, holds in zip(short, same, strict=True) if holds}
+    return (
+        None
+        if broken
+        else {name: short[name] if name in chosen else one.value for name, one in typed.items()}
+    )
+
+
+def _rejects(connection: duckdb.DuckDBPyConnection, staged: str, shown: str) -> list[_Reject]:
+    found = connection.execute(
+        f"SELECT problem, count(*), min(_line) FROM {staged} WHERE problem IS NOT NULL GROUP BY problem"
+    ).fetchall()
     return [(reason, count, f"{shown}:{line}") for reason, count, line in found]
+
+
+def _typed_columns(table: Table, present: Mapping[str, _Column]) -> dict[str, _Typed]:
+    return {
+        column: _typed(present[column], kind) for column, kind in _wanted(table).items() if column in present
+    }
 
 
 def _typed(column: _Column, kind: KqlType) -> _Typed:
@@ -310,6 +412,7 @@ def _dynamic(column: _Column) -> _Typed:
         f"CASE WHEN json_type({value}) <> 'NULL' THEN {value} END",
         f"CASE WHEN {broken} THEN CASE WHEN strlen({text}) >= {FIELD_LIMIT} THEN 'JSON cut at 64 KB' "
         "ELSE 'not JSON' END END",
+        short=f"TRY_CAST({text} AS JSON)" if column.kind == "text" else None,
     )
 
 
@@ -318,6 +421,8 @@ def _string(column: _Column) -> _Typed:
 
 
 def _plain(column: _Column, sql_type: str) -> _Typed:
+    if column.kind == sql_type:
+        return _Typed(column.raw, "NULL")
     text = f"nullif({column.raw} ->> '$', '')" if column.kind == "json" else f"nullif({_text(column)}, '')"
     value = f"try_cast({text} AS {sql_type})"
     return _Typed(
@@ -325,7 +430,7 @@ def _plain(column: _Column, sql_type: str) -> _Typed:
     )
 
 
-def _by_reason(rejected: Iterable[tuple[str, int, str]]) -> dict[str, Rejected]:
+def _by_reason(rejected: Iterable[_Reject]) -> dict[str, Rejected]:
     """The rejects by reason; the first place is that of the first file."""
     reasons: dict[str, Rejected] = {}
     for reason, count, place in rejected:

@@ -15,6 +15,7 @@ parsers need not be, for they are written into the queries.
 
 import re
 from collections.abc import Mapping, Sequence
+from datetime import datetime
 from typing import Any
 from uuid import UUID
 
@@ -36,7 +37,7 @@ from detection.rule import Rule
 from detection.sources.answer import AUTHORITIES, NEXT_RUN, NO_WORKSPACE, ROW_LIMIT, Sent, Table, table_in
 from detection.sources.halving import Unfinished
 from detection.sources.hoard import SLICE
-from detection.sources.reading import BUDGET, Reading
+from detection.sources.reading import BUDGET, Reading, Whole
 from detection.window import Windows
 
 # A run has ten minutes (host.json), and needs the last of them to commit and to tell. A query may take WAIT
@@ -83,6 +84,11 @@ class LogAnalytics:
     def read(self, rule: Rule, windows: Windows) -> Logs:
         """Both sides and their health."""
         return Reading(self.ask, rule, windows, queries(rule, inline=self._inline), self._crowd).logs()
+
+    def rows(self, rule: Rule, windows: Windows, until: datetime, budget: float, requests: int) -> Whole:
+        """The rows of both sides that are stamped up to a moment, as they are: for a look at the past."""
+        asked = queries(rule, inline=self._inline)
+        return Reading(self.ask, rule, windows, asked, self._crowd, until, budget, requests).rows()
 
     def close(self) -> None:
         """Closes the client's connections."""

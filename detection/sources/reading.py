@@ -30,16 +30,32 @@ REQUESTS = 200
 Ask = Callable[[str, str, float], Table]
 
 
+@dataclass(frozen=True, slots=True)
+class Whole:
+    """All rows of a reading, side by side, and what is said of them."""
+
+    changes: list[Row]
+    signals: list[Row]
+    rejected: Mapping[str, Rejected]
+    health: Mapping[str, Health]
+
+
 @dataclass(slots=True)
 class Reading:
-    """Asks a rule's queries. An actor with more than `crowd` signals comes in pieces."""
+    """Asks a rule's queries. An actor with more than `crowd` signals comes in pieces.
+
+    With `until` nothing is asked that is stamped later: for a look at the past, where nobody waits for what comes late.
+    """
 
     ask: Ask
     rule: Rule
     windows: Windows
     queries: Mapping[str, str]
     crowd: int
-    _ends: float = field(default_factory=lambda: monotonic() + BUDGET)
+    until: datetime | None = None
+    budget: float = field(default_factory=lambda: BUDGET)
+    requests: int = field(default_factory=lambda: REQUESTS)
+    _began: float = field(default_factory=monotonic)
     _asked: Iterator[int] = field(default_factory=lambda: count(1))
     _rejected: dict[str, Rejected] = field(default_factory=dict)
 
@@ -47,7 +63,7 @@ class Reading:
         """Both sides and their health, complete; many signals come in slices."""
         with ThreadPoolExecutor(3) as together:
             health_asked = together.submit(self._health)
-            changes_asked = together.submit(lambda: list(chain.from_iterable(self._answers("changes"))))
+            changes_asked = together.submit(self._all, "changes")
             signals_asked = together.submit(self._signals)
         changes = self._events("changes", changes_asked.result())
         signals, health = signals_asked.result(), health_asked.result()
@@ -56,13 +72,28 @@ class Reading:
             return Logs(changes, Events(()), rejected, health, rest=self._slices(signals, changes))
         return Logs(changes, self._events("signals", signals), rejected, health)
 
+    def rows(self) -> "Whole":
+        """The rows of both sides as they are, all in memory, and their health."""
+        with ThreadPoolExecutor(3) as together:
+            health_asked = together.submit(self._health)
+            changes_asked, signals_asked = (
+                together.submit(self._all, name) for name in ("changes", "signals")
+            )
+        health = health_asked.result()
+        return Whole(
+            changes_asked.result(), signals_asked.result(), {**self._rejected, **_unnamed(health)}, health
+        )
+
     def _signals(self) -> list[Row] | Hoard:
         return gathered(self._answers("signals"), self.rule.sequence.signals, self.crowd)
+
+    def _all(self, name: str) -> list[Row]:
+        return list(chain.from_iterable(self._answers(name)))
 
     def _answers(self, name: str) -> Iterator[list[Row]]:
         """The sound rows of a side, answer by answer; the others are counted."""
         rows = Rows(self.rule.sequence.sides[name])
-        whole = Window(bounds(self.windows)[f"{name}_after"], None)
+        whole = Window(bounds(self.windows)[f"{name}_after"], self.until)
 
         def ask(stamped: Window) -> Table:
             return self._ask(name, narrowed(bounds(self.windows), name, stamped))
@@ -79,13 +110,14 @@ class Reading:
                 values = narrowed(values, side, Window(max(after, stamped.after), stamped.until))
             return self._ask("health", values)
 
-        whole = Window(min(lower.values()), None)
+        whole = Window(min(lower.values()), self.until)
         return _health(in_halves(ask, whole, self.windows.now, ROW_LIMIT))
 
     def _ask(self, name: str, values: Bounds) -> Table:
-        left = self._ends - monotonic()
-        if left <= 0 or next(self._asked) > REQUESTS:
-            msg = f"{name}: not all could be read in {BUDGET} seconds and {REQUESTS} requests; see docs/scale.md"
+        left = self._began + self.budget - monotonic()
+        if left <= 0 or next(self._asked) > self.requests:
+            limits = f"{self.budget:.0f} seconds and {self.requests} requests"
+            msg = f"{name}: not all could be read in {limits}; see docs/scale.md"
             raise Incomplete(msg)
         return self.ask(name, with_bounds(self.queries[name], values), left)
 
