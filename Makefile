@@ -13,7 +13,7 @@ CODE := $(wildcard detection tests benchmarks function_app.py scripts/package.py
 .PHONY: help setup demo local test soak chaos bench lint lint-infra format schemas screenshots lock package clean
 
 help: ## this list
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' Makefile
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' Makefile
 	@echo
 	@echo "  PYTHON=python3.13 chooses the Python, VENV=.venv-3.13 its folder, ARGS=... is handed on."
 

@@ -383,8 +383,8 @@ def test_host_ends_a_run_before_another_thinks_it_dead() -> None:
     assert timedelta(0) < timedelta(hours=hours, minutes=minutes, seconds=seconds) < LONGEST_RUN
 
 
-def test_app_has_at_most_70_lines() -> None:
-    assert len(SOURCE.splitlines()) <= 70
+def test_app_has_at_most_80_lines() -> None:
+    assert len(SOURCE.splitlines()) <= 80
 
 
 @pytest.fixture(scope="module")

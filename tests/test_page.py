@@ -70,6 +70,14 @@ def test_page_tells_all_alerts_as_one(world: World) -> None:
     assert "in 2 alerts" in text
 
 
+def test_alert_that_tells_of_earlier_events_makes_the_span_longer(world: World) -> None:
+    name = world.tell([change("c", START - 2 * HOUR)], [signal("s", START - HOUR)])
+    world.tell([change("late", START - 9 * HOUR)], [signal("t", START - 8 * HOUR)])
+    page = read(world.get(f"incidents/{name}"))
+    assert "created an API key twice, then hit the content filter twice within 8 h" in page.text
+    assert "from 2026-03-02 01:00:00" in page.text
+
+
 def test_change_told_by_two_alerts_is_one_change(world: World) -> None:
     name = world.incident(signals=1)
     world.tell([change(f"audit-{ALICE}", START - 3 * HOUR)], [signal("later", START - HOUR)])

@@ -15,7 +15,6 @@ from detection.errors import ConfigurationError
 from detection.events import Event, Logs, Row
 from detection.incidents.grouping import Verdict
 from detection.incidents.index import Index
-from detection.incidents.outbox import Delivery, Outbox, queue
 from detection.incidents.silencing import sifted
 from detection.incidents.table import Conflict, MemoryTable
 from detection.record import Record
@@ -340,16 +339,3 @@ def test_exclusion_of_what_the_rule_does_not_map_is_refused() -> None:
 def test_silence_can_last_no_longer_than_a_moment_says() -> None:
     one = silence(actor=ALICE, made=START, expires=START + timedelta(seconds=1))
     assert [one.state(START + timedelta(seconds=at)) for at in (0, 1)] == ["in force", "ended"]
-
-
-def test_silence_and_dead_letter_are_not_taken_for_each_other() -> None:
-    table = MemoryTable()
-    index, outbox = Index(table, RULE.folder, "run"), Outbox(table, RULE.folder)
-    table.write(RULE.folder, [queue(Delivery("al_1_webhook", "webhook", "in_1", 1, b"{}", START, START))])
-    (waiting,) = outbox.waiting("webhook")
-    outbox.bury(waiting, "HTTP 410")
-
-    index.silence(silence("webhook", actor="a"))
-
-    assert [one.name for one in index.silences()] == ["webhook"]
-    assert [dead.delivery.id for dead in outbox.dead()] == ["al_1_webhook"]

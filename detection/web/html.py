@@ -81,7 +81,6 @@ def incident_page(job: Job, known: KnownIncident, who: Visitor, form: str, now: 
         now,
         who=who,
         incident=known.incident,
-        key=", ".join(value for _, value in known.key),
         alerts=known.alerts,
         rule=rule,
         story=told,

@@ -17,7 +17,7 @@ from detection.kql import bounds, queries, with_bounds
 from detection.messages.facts import facts
 from detection.messages.leads import Leads
 from detection.messages.telling import Telling
-from detection.messages.text import title
+from detection.messages.text import inert, title
 from detection.rows import BEYOND, OutputRow
 from detection.rule import Rule, Severity, Side
 from detection.timestamps import moment
@@ -73,9 +73,9 @@ def story(known: KnownIncident, rule: Rule) -> Story:
     signals = quarters([one.signals for one in kept], add)
     severity = incident.severity or rule.severity
     if not known.alerts:
-        name = incident.title or ", ".join(value for _, value in known.key)
+        name = incident.title or inert(", ".join(value for _, value in known.key))
         return Story(name, severity, [], changes, signals, [], incident.pairs, 0, None, None, {})
-    whole = _as_one(known.alerts, changes, signals)
+    whole = _as_one(known.alerts, changes, signals, rule)
     rows = _newest(known.alerts, sequence.signals, sequence.changes)
     told = Telling(whole, incident, rule, rows, incident.pairs - len(rows), [], {}, Leads())
     pairs = [_pair(row, rule) for row in rows]
@@ -113,14 +113,16 @@ def kql(alert: Alert, rule: Rule) -> dict[str, str]:
     return {side: with_bounds(texts[side], stretch) for side in rule.sequence.sides}
 
 
-def _as_one(alerts: Sequence[Alert], changes: Quarters, signals: Quarters) -> Alert:
-    """The newest alert, saying what all of them say together."""
+def _as_one(alerts: Sequence[Alert], changes: Quarters, signals: Quarters, rule: Rule) -> Alert:
+    """The newest alert, saying what all of them say together. A later one may tell of earlier events."""
+    first, last = rule.sequence.changes.time, rule.sequence.signals.time
     entities = {tuple(one.items()): one for alert in alerts for one in alert.entities}
     return replace(
         alerts[-1],
         change_kinds=_counted(changes) or _kinds([one.change_kinds for one in alerts], max),
         signal_kinds=_counted(signals) or _kinds([one.signal_kinds for one in alerts], add),
-        first_pair=alerts[0].first_pair,
+        first_pair=min((one.first_pair for one in alerts), key=lambda row: moment(str(row[first]))),
+        last_pair=max((one.last_pair for one in alerts), key=lambda row: moment(str(row[last]))),
         entities=list(entities.values()),
         new_addresses=list(dict.fromkeys(one for alert in alerts for one in alert.new_addresses)),
     )
