@@ -15,11 +15,12 @@ import pytest
 
 from detection.backtest.backtest import Backtest, backtested, planned
 from detection.backtest.page import page
+from detection.cli.environment import job
 from detection.cli.story import write_logs
 from detection.rule import Rule, default_rule, load_rule
 from detection.silences import Silence
 from detection.sources.past_files import past_files
-from tests import raw_logs
+from tests import azurite, raw_logs
 from tests.builders import HOUR, RULE
 from tests.query_api import QueryApi, error, partial, query_api, tables_of
 from tests.test_cli import Ran, run
@@ -200,6 +201,17 @@ def test_a_silence_is_tried_as_if_it_stood_all_the_time(logs: Path) -> None:
     assert (one.by, one.stands) == ("silence old", False)
     alice = next(actor for actor in result.figures.actors.first if actor.name.startswith("alice"))
     assert (one.alerts, one.pairs) == (alice.alerts, alice.pairs)
+
+
+def test_silences_are_those_of_the_incident_table(logs: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with azurite.running() as port:
+        monkeypatch.setenv("INCIDENT_STORAGE", azurite.connection_string(port))
+        job().silence(RULE, Silence.model_validate({**CALM, "name": "carol", "actor": "carol@*"}))
+
+        ran = backtest(logs, "--format", "json", "--silences")
+
+    [one] = ran.objects[0]["removed"]
+    assert (one["by"], one["alerts"]) == ("silence carol", 2)
 
 
 def test_a_minimum_says_what_it_removes(logs: Path) -> None:
