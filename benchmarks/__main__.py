@@ -12,7 +12,19 @@ from collections.abc import Callable
 from rich.console import Console
 from rich.table import Table
 
-from benchmarks import backtest, beyond, cold, correlation, cost, hours, large, matches, semi_join, wire
+from benchmarks import (
+    backtest,
+    beyond,
+    cold,
+    correlation,
+    cost,
+    hours,
+    large,
+    matches,
+    semi_join,
+    tuning,
+    wire,
+)
 
 PARTS: dict[str, Callable[[Namespace], list[Table]]] = {
     "wire": lambda _: [wire.table()],
@@ -23,6 +35,7 @@ PARTS: dict[str, Callable[[Namespace], list[Table]]] = {
     "hours": lambda _: [hours.table()],
     "large": lambda chosen: [large.table(chosen.largest)],
     "backtest": lambda chosen: [backtest.table(chosen.largest)],
+    "tuning": lambda _: tuning.tables(),
     "beyond": lambda _: [beyond.table()],
     "cost": lambda chosen: [cost.table(cost.Prices(chosen.gb_second, chosen.table_10k, chosen.log_gb))],
 }
