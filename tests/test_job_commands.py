@@ -144,7 +144,7 @@ def test_demo_posts_where_it_is_told_to(monkeypatch: pytest.MonkeyPatch) -> None
     assert all(title in result.stdout for title in titles)
 
 
-def test_quiet_run_asks_three_queries_and_makes_four_table_requests(line: Line, azurite: str) -> None:
+def test_quiet_run_asks_four_queries_and_makes_four_table_requests(line: Line, azurite: str) -> None:
     answers: list[object] = []
     client = TableClient.from_connection_string(azurite, "quietrun", raw_response_hook=answers.append)
     quiet = datetime(2026, 6, 9, 3, tzinfo=UTC)
@@ -158,7 +158,7 @@ def test_quiet_run_asks_three_queries_and_makes_four_table_requests(line: Line, 
     after = quiet + timedelta(hours=1)
     Job(settings, line.job.rules, AzureTable(client), lambda: after).detect(after)
 
-    assert len(line.api.requests) == 3
+    assert len(line.api.requests) == 4
     assert len(answers) == 4
 
 
