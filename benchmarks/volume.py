@@ -18,8 +18,8 @@ from detection.events import Logs, Row
 from detection.incidents.azure_table import open_table
 from detection.incidents.index import Index
 from detection.incidents.table import Entity, MemoryTable, Operation, Table
-from detection.job import digest_for, render_for
 from detection.record import Record
+from detection.rendering import digest_for, render_for
 from detection.rule import Rule
 from detection.run import run
 from detection.settings import settings_from

@@ -15,46 +15,28 @@ from pydantic import TypeAdapter
 from detection.deliver import Attempt, Destination, deliver
 from detection.errors import ConfigurationError, ServiceError, kind_of, sentence
 from detection.incidents.alert import Alert
-from detection.incidents.batch import RenderDigest, Share
 from detection.incidents.grouping import Classification, Incident, Verdict, acknowledged, closed, silenced
 from detection.incidents.index import Index
-from detection.incidents.keys import Key, identity
-from detection.incidents.outbox import Dead, Delivery, Outbox, Queued
+from detection.incidents.keys import Key
+from detection.incidents.outbox import Dead, Outbox, Queued
 from detection.incidents.standing import Standing, standing
 from detection.incidents.table import Conflict, MemoryTable, Table
 from detection.links import Links
 from detection.matches import Matches
-from detection.messages.digest import Digest, as_native, as_pagerduty, as_slack, as_teams, digest
 from detection.messages.leads import Leads, portal_link
-from detection.messages.native import native
-from detection.messages.pagerduty import acknowledge, pagerduty, resolve
-from detection.messages.slack import slack
-from detection.messages.teams import teams
-from detection.messages.telling import Telling, telling
 from detection.record import REASON, RECORD, Failure, Record, moment_of
+from detection.rendering import amended_for, digest_for, render_for
 from detection.report import LOG, log_attempt, log_run
 from detection.rule import Rule, load_rule
 from detection.run import run, run_gap
-from detection.settings import MessageFormat, Settings, Webhook, settings_from
+from detection.settings import Settings, settings_from
 from detection.silences import Silence, literally
 from detection.sources import Source
-from detection.tell import Render, Terms
+from detection.tell import Terms
 from detection.timestamps import iso
 from detection.webhook import WebhookDestination
 from detection.window import Window
 
-FORMATS: Mapping[MessageFormat, Callable[[Telling], bytes]] = {
-    "native": native,
-    "slack": slack,
-    "teams": teams,
-    "pagerduty": pagerduty,
-}
-DIGESTS: Mapping[MessageFormat, Callable[[Digest], bytes]] = {
-    "native": as_native,
-    "slack": as_slack,
-    "teams": as_teams,
-    "pagerduty": as_pagerduty,
-}
 PATIENCE = timedelta(seconds=60)  # for the messages that a run has just written
 HEARTBEAT_DEADLINE = 10  # seconds
 
@@ -316,11 +298,6 @@ def standings(known: Sequence[KnownIncident]) -> list[Standing]:
     return [standing(rule, [one.incident for one in known if one.rule == rule]) for rule in rules]
 
 
-def nowhere(*_told: object) -> Leads:
-    """It leads nowhere."""
-    return Leads()
-
-
 def of_incident(known: KnownIncident, until: datetime, by: str, reason: str, now: datetime) -> Silence:
     """A silence of an incident's actor. Raises ConfigurationError when it has several, or the end has passed."""
     actors = {alert.actor for alert in known.alerts}
@@ -338,66 +315,6 @@ def of_incident(known: KnownIncident, until: datetime, by: str, reason: str, now
         expires=until,
         actor=literally(actors.pop()),
     )
-
-
-def render_for(webhooks: Sequence[Webhook], leads: Callable[[Verdict, Matches], Leads] = nowhere) -> Render:
-    """Writes the messages that tell a verdict, one for each destination that takes its severity, in its format."""
-
-    def render(verdict: Verdict, found: Matches) -> list[Delivery]:
-        if not webhooks or verdict.alert is None:
-            return []
-        taking = [webhook for webhook in webhooks if webhook.takes(verdict.alert.severity)]
-        now = found.windows.now
-        told = telling(verdict, found.rule, found.windows, leads(verdict, found))
-        return [
-            Delivery(
-                id=f"{verdict.alert.alert}_{webhook.name}",
-                destination=webhook.name,
-                incident=verdict.alert.incident,
-                commit=verdict.memory.commits,
-                body=FORMATS[webhook.message_format](told),
-                created=now,
-                due=now,
-            )
-            for webhook in taking
-        ]
-
-    return render
-
-
-def digest_for(webhooks: Sequence[Webhook], rule: Rule) -> RenderDigest:
-    """Writes the message that tells many alerts of a rule, one for each destination, in its format."""
-
-    def render(batch: str, began: datetime, shares: Sequence[Share]) -> list[Delivery]:
-        name = identity("dg", rule, (), batch)
-        told = digest(name, began, shares, rule)
-        return [
-            Delivery(
-                id=f"{name}_{webhook.name}",
-                destination=webhook.name,
-                incident=name,
-                commit=1,
-                body=DIGESTS[webhook.message_format](told),
-                created=began,
-                due=began,
-            )
-            for webhook in webhooks
-            if webhook.takes(told.severity)
-        ]
-
-    return render
-
-
-def amended_for(
-    webhooks: Sequence[Webhook], incident: Incident, commit: int, now: datetime
-) -> list[Delivery]:
-    """Says where pages are answered what was done with an incident here."""
-    body = resolve(incident.id) if incident.status == "closed" else acknowledge(incident.id)
-    return [
-        Delivery(f"{incident.id}_{commit}_{webhook.name}", webhook.name, incident.id, commit, body, now, now)
-        for webhook in webhooks
-        if webhook.message_format == "pagerduty"
-    ]
 
 
 def plain(value: object) -> Any:  # noqa: ANN401  # JSON has no narrower type

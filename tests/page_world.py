@@ -11,8 +11,9 @@ from urllib.parse import urlencode
 from detection.events import Event, Events, Logs
 from detection.incidents.index import Index
 from detection.incidents.table import MemoryTable, Table
-from detection.job import Job, render_for
+from detection.job import Job
 from detection.matches import Matches
+from detection.rendering import render_for
 from detection.rule import Rule
 from detection.settings import settings_from
 from detection.tell import Overtaken, Teller, Terms

@@ -12,7 +12,8 @@ from detection.cli.demo import BEGIN, HISTORY, RUNS
 from detection.cli.story import write_logs
 from detection.incidents.outbox import Outbox
 from detection.incidents.table import MemoryTable
-from detection.job import Job, render_for
+from detection.job import Job
+from detection.rendering import render_for
 from detection.replay import moments, replay
 from detection.rule import Rule, default_rule, load_rule
 from detection.settings import Settings, settings_from

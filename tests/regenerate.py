@@ -17,7 +17,7 @@ import duckdb
 from detection.cli.main import app
 from detection.cli.schemas import schemas, text
 from detection.cli.settings_page import settings_page
-from detection.job import DIGESTS, FORMATS
+from detection.rendering import DIGESTS, FORMATS
 from tests.chaos.page import page
 from tests.tellings import plain, storm
 

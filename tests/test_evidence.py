@@ -24,8 +24,8 @@ from detection.incidents.grouping import EVENTS_PER_PART, Verdict
 from detection.incidents.index import Index
 from detection.incidents.outbox import Delivery
 from detection.incidents.table import MemoryTable
-from detection.job import render_for
 from detection.matches import Matches
+from detection.rendering import render_for
 from detection.settings import DESTINATIONS, MARKS_DAYS, Webhook
 from detection.tell import Teller, Terms
 from detection.window import Windows, windows

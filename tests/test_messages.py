@@ -11,7 +11,6 @@ from detection.events import Event
 from detection.incidents.grouping import Memory, Verdict, group
 from detection.incidents.packing import ROW_SIZE
 from detection.incidents.severity import by_actor, weighed
-from detection.job import FORMATS
 from detection.messages import native as native_module
 from detection.messages import pagerduty as pagerduty_module
 from detection.messages import slack as slack_module
@@ -22,6 +21,7 @@ from detection.messages.pagerduty import pagerduty, resolve, routed
 from detection.messages.slack import slack
 from detection.messages.teams import teams
 from detection.messages.telling import NEWEST, Telling, telling
+from detection.rendering import FORMATS
 from detection.timestamps import iso
 from tests.builders import ALICE, HOUR, RULE, START, TICK, account, chains, change, signal, stretch
 from tests.regenerate import MESSAGES, message_files

@@ -5,8 +5,8 @@ import pytest
 from detection.events import Event
 from detection.incidents.grouping import Memory, Verdict, group
 from detection.incidents.severity import by_actor, weighed
-from detection.job import render_for
 from detection.matches import Matches
+from detection.rendering import render_for
 from detection.rule import Raise, Rule
 from detection.settings import settings_from
 from tests.builders import HOUR, RULE, START, account, chains, change, logs, signal, stretch

@@ -17,7 +17,8 @@ from detection.incidents.index import Index
 from detection.incidents.outbox import Outbox
 from detection.incidents.packing import chunks
 from detection.incidents.table import OPERATIONS, Delete, Table
-from detection.job import Clock, amended_for, render_for
+from detection.job import Clock
+from detection.rendering import amended_for, render_for
 from detection.rule import KqlType, Rule, Side
 from detection.run import run
 from detection.settings import Webhook

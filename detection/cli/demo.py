@@ -19,7 +19,8 @@ from detection.deliver import Attempt, Destination, deliver
 from detection.errors import ConfigurationError
 from detection.incidents.outbox import Outbox
 from detection.incidents.table import MemoryTable
-from detection.job import PATIENCE, Job, render_for
+from detection.job import PATIENCE, Job
+from detection.rendering import render_for
 from detection.replay import Replayed, compare, moments, replay
 from detection.rule import Rule, default_rule, load_rule
 from detection.settings import Settings, Webhook, settings_from
