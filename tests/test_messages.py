@@ -307,7 +307,7 @@ def test_message_tells_what_happened_in_order(render: Callable[[Telling], bytes]
     text = _text(render(told()))
     steps = (
         "02 Mar 08:00:00  created an API key (203.0.113.7)",
-        "02 Mar 09:00:00 to 09:00:00  hit the content filter 3 times (gpt-4o-2024-08-06)",
+        "02 Mar 09:00:00  hit the content filter 3 times (gpt-4o-2024-08-06)",
     )
     assert -1 < text.find(steps[0]) < text.find(steps[1])
 
@@ -317,6 +317,11 @@ def test_message_shows_the_first_three_steps_of_the_runbook(render: Callable[[Te
     text = _text(render(told()))
     assert all(f"{number}. {step}" in text for number, step in enumerate(RULE.on_call.runbook, 1))
     assert len(RULE.on_call.runbook) == 3
+
+
+@people
+def test_message_says_where_the_whole_runbook_is(render: Callable[[Telling], bytes]) -> None:
+    assert "The whole runbook: docs/runbook.md" in _text(render(told()))
 
 
 @every_format

@@ -13,6 +13,7 @@ from detection.messages.text import inert, many, pair_line, title
 NAMED = 5  # addresses, models; more are counted
 LINE = 500  # characters of one pair
 FIRST_STEPS = 3  # of the runbook
+WHOLE_RUNBOOK = "The whole runbook: docs/runbook.md"
 
 
 def headline(told: Telling) -> str:
@@ -54,8 +55,9 @@ def sequence(told: Telling) -> list[str]:
 
 
 def runbook(told: Telling) -> list[str]:
-    """The first steps of the rule's runbook, numbered."""
-    return [f"{number}. {step}" for number, step in enumerate(told.rule.on_call.runbook[:FIRST_STEPS], 1)]
+    """The first steps of the rule's runbook, numbered, and where the rest is, unless a link leads there."""
+    first = [f"{number}. {step}" for number, step in enumerate(told.rule.on_call.runbook[:FIRST_STEPS], 1)]
+    return [*first, *([] if told.links.runbook else [WHOLE_RUNBOOK])]
 
 
 def pair_lines(told: Telling) -> list[str]:

@@ -58,8 +58,8 @@ def _message(told: Telling, text: str, width: int) -> Block:
     first = f"{ICONS[told.alert.severity]} {headline(told)}"
     fields = [plain(f"{name}: {value}", width) for name, value in facts(told)]
     happened = "\n".join(["What happened (UTC)", *(cut(line, width) for line in sequence(told))])
-    steps = "\n".join(["First steps", *runbook(told)]) if told.rule.on_call.runbook else ""
-    texts = [text for text in (happened, PAIRS + text, steps) if text]
+    steps = "\n".join(["First steps", *runbook(told)])
+    texts = (happened, PAIRS + text, steps)
     blocks: list[Block] = [
         {"type": "section", "fields": fields},
         *(_section(plain(text, SECTION)) for text in texts),

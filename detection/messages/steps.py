@@ -86,7 +86,7 @@ def _line(step: Step, side: Side) -> str:
 def _when(step: Step) -> str:
     """The stretch of a step, to the second; of one day the day stands once."""
     begin, end = (datetime.fromisoformat(text) for text in (step.at, step.until))
-    first = f"{begin:%d %b %H:%M:%S}"
-    if end == begin:
+    first, last = (f"{moment:%d %b %H:%M:%S}" for moment in (begin, end))
+    if last == first:
         return first
-    return f"{first} to {end:%H:%M:%S}" if end.date() == begin.date() else f"{first} to {end:%d %b %H:%M:%S}"
+    return f"{first} to {end:%H:%M:%S}" if end.date() == begin.date() else f"{first} to {last}"

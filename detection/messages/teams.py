@@ -80,7 +80,8 @@ def _card(told: Telling, text: str, width: int) -> Element:
         *happened,
         _heading("Pairs, the newest first"),
         *pairs,
-        *([_heading("First steps"), *steps] if steps else []),
+        _heading("First steps"),
+        *steps,
     ]
     return card(headline(told), told.alert.severity, body, origin(told), told.links.named())
 
