@@ -6,7 +6,8 @@
 
 An ordinary hourly run thus reads the past day of signals and two days of changes: a signal that
 arrives up to `lateness` late is still read, and so is every change within reach of it. After an
-outage W' has stayed behind, and the window simply reaches back to it, at most MAX_CATCH_UP.
+outage W' has stayed behind, and the window simply reaches back to it, at most MAX_CATCH_UP. A rule that
+asks for a minimum of signals reads both sides as far back as changes.
 """
 
 from dataclasses import dataclass
@@ -63,4 +64,6 @@ def windows(
     earliest = now - max(max_catch_up, rule.query_period)
     after = max(wanted, earliest, *([kept + rule.sequence.within] if kept else []))
     gap = Window(reached, after) if after > reached else None
-    return Windows(now, Window(after - rule.sequence.within, now), Window(after, now), gap)
+    earlier = after - rule.sequence.within
+    # Whether a change reached enough signals can only be said where all of its reach is seen.
+    return Windows(now, Window(earlier, now), Window(earlier if rule.sequence.minimum else after, now), gap)

@@ -1,5 +1,7 @@
 """Kinds of which a change must reach enough: undecided till then, told as a whole after, and never lost."""
 
+from collections.abc import Sequence
+from dataclasses import dataclass
 from datetime import datetime
 
 from hypothesis import given
@@ -93,25 +95,39 @@ def test_what_is_decided_is_what_a_plain_reading_says(
     assert left(chains(changes, signals), asking_for(length=least))[0] == plain
 
 
+@dataclass(frozen=True)
 class Log:
-    """A change, and a truncated answer every hour after it."""
+    """A change, and answers cut for length at some moments after it."""
+
+    moments: Sequence[datetime] = tuple(START + n * HOUR for n in range(5))
 
     def read(self, rule: Rule, windows: Windows) -> Logs:
         """What had happened by then."""
-        hours = range(int((windows.now - START) // HOUR) + 1)
-        rows = (signal_row(f"s{n}", START + n * HOUR, kind="length") for n in hours)
+        past = (at for at in self.moments if windows.signals.after < at <= windows.now)
+        rows = (signal_row(f"s {at}", at, kind="length") for at in past)
         return logs([change_row("c", START)], rows, windows, rule)
 
 
-def test_undecided_signals_are_told_together_once_there_are_enough() -> None:
+def hourly(log: Log, begin: datetime, runs: int) -> tuple[list[int], list[int]]:
+    """How many pairs hourly runs tell, and how many signals they hold back."""
     table, new, waiting = MemoryTable(), [], []
-    for hour in range(5):
-        now = START + hour * HOUR
-        index = Index(table, THREE_LENGTHS.folder, f"run of {now}")
-        record, _ = run(THREE_LENGTHS, now, Log(), index)
+    for hour in range(runs):
+        now = begin + hour * HOUR
+        record, _ = run(THREE_LENGTHS, now, log, Index(table, THREE_LENGTHS.folder, f"run of {now}"))
         new.append(record.new_pairs)
         waiting.append(record.held_back.below_minimum)
-    assert (new, waiting) == ([0, 0, 3, 1, 1], [1, 2, 0, 0, 0])
+    return new, waiting
+
+
+def test_undecided_signals_are_told_together_once_there_are_enough() -> None:
+    assert hourly(Log(), START, 5) == ([0, 0, 3, 1, 1], [1, 2, 0, 0, 0])
+
+
+def test_signals_at_both_ends_of_a_changes_reach_are_counted_together() -> None:
+    minute = HOUR / 60
+    ends = Log((START + 2 * minute, START + DAY - 2 * minute, START + DAY - minute))
+    new, _ = hourly(ends, START + 5 * minute, 26)
+    assert sum(new) == 3
 
 
 def test_matches_counts_what_is_undecided() -> None:
