@@ -108,7 +108,11 @@ def proxying(port: int) -> Iterator[TableProxy]:
         disable_nagle_algorithm = True  # an answer is written in several pieces
 
         def _any(self) -> None:
-            body = self.rfile.read(int(self.headers.get("content-length") or 0))
+            length = int(self.headers.get("content-length") or 0)
+            body = self.rfile.read(length)
+            if len(body) < length:  # whoever sent it was killed: no service takes half a request
+                self.close_connection = True
+                return
             headers = {name: value for name, value in self.headers.items() if name.lower() not in _HOP}
             try:
                 answer = proxy.handle(self.command, self.path, headers, body)
