@@ -4,10 +4,11 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import NamedTuple
 
 import pytest
 import yaml
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from detection.correlate import Chain, correlate
@@ -267,6 +268,81 @@ def test_ended_silence_goes_with_the_records_of_its_time() -> None:
     index.silence(silence("endless", actor=ALICE))
     index.expire(START + HOUR)
     assert {one.name for one in index.silences()} == {"young", "endless"}
+
+
+class Late(NamedTuple):
+    """An event of Alice's: after so many hours, and so many later it could be read; a signal is of a kind."""
+
+    hour: int
+    late: int
+    kind: str = ""
+
+
+class Arriving:
+    """Events as they arrive."""
+
+    def __init__(self, changes: Sequence[Late], signals: Sequence[Late]) -> None:
+        self.changes, self.signals = changes, signals
+
+    def read(self, rule: Rule, windows: Windows) -> Logs:  # the port's
+        """What has arrived by then, of what is in the windows."""
+
+        def there(events: Sequence[Late], after: datetime) -> Iterator[tuple[int, datetime, Late]]:
+            moments = ((number, START + one.hour * HOUR, one) for number, one in enumerate(events))
+            return (one for one in moments if after < one[1] and one[1] + one[2].late * HOUR <= windows.now)
+
+        return logs(
+            [change_row(f"c{number}", at) for number, at, _ in there(self.changes, windows.changes.after)],
+            [
+                signal_row(f"s{number}", at, kind=one.kind)
+                for number, at, one in there(self.signals, windows.signals.after)
+            ],
+            windows,
+        )
+
+    def pairs(self) -> set[tuple[str, str]]:
+        """Every pair, by a nested loop."""
+        return {
+            (f"c{one}", f"s{other}")
+            for one, changed in enumerate(self.changes)
+            for other, signalled in enumerate(self.signals)
+            if timedelta(0) <= (signalled.hour - changed.hour) * HOUR <= DAY
+        }
+
+
+late_changes = st.builds(Late, st.integers(0, 30), st.integers(0, 22))
+late_signals = st.builds(
+    Late, st.integers(0, 50), st.integers(0, 22), st.sampled_from(("content_filter", "length"))
+)
+
+
+@given(
+    st.lists(late_changes, max_size=4),
+    st.lists(late_signals, max_size=8),
+    st.lists(st.tuples(st.integers(0, 60), st.integers(1, 30), st.sampled_from(("*", "length"))), max_size=3),
+)
+@settings(deadline=None, max_examples=60)
+def test_every_pair_is_told_or_silenced_once_whatever_is_silenced_when(
+    changes: list[Late], signals: list[Late], silenced: list[tuple[int, int, str]]
+) -> None:
+    source, table = Arriving(changes, signals), MemoryTable()
+    told: Counter[tuple[str, str]] = Counter()
+    hushed = 0
+    for hour in range(75):
+        now = START + hour * HOUR
+        index = Index(table, RULE.folder, f"run of {now}")
+        for number, (begin, length, kind) in enumerate(silenced):
+            if begin == hour:
+                index.silence(silence(f"s{number}", signal=kind, expires=now + length * HOUR))
+        record, verdicts = run(RULE, now, source, index)
+        hushed += sum(record.silenced.values())
+        told.update(
+            (one.id, other.id) for verdict in verdicts for part in verdict.told for one, other in part.pairs()
+        )
+
+    assert max(told.values(), default=1) == 1
+    assert told.keys() <= source.pairs()
+    assert told.total() + hushed == len(source.pairs())
 
 
 # ------------------------------------------------------------------------------------------------------- what it says
