@@ -283,7 +283,7 @@ class Job:
         destinations = settings.destinations if rule.on_call.mode == "page" else ()
         return Terms(
             render=render_for(destinations, partial(self._leads, self.links())),
-            digest=digest_for(destinations, rule),
+            digest=digest_for(destinations, rule, settings.PAGE_URL),
             storm=settings.STORM_ALERTS if destinations else None,
             lateness=settings.ALLOWED_LATENESS,
             max_catch_up=settings.MAX_CATCH_UP,

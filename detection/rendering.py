@@ -8,7 +8,7 @@ from detection.incidents.grouping import Incident, Verdict
 from detection.incidents.keys import identity
 from detection.incidents.outbox import Delivery
 from detection.matches import Matches
-from detection.messages.digest import Digest, as_native, as_pagerduty, as_slack, as_teams, digest
+from detection.messages.digest import LIST, Digest, as_native, as_pagerduty, as_slack, as_teams, digest
 from detection.messages.leads import Leads
 from detection.messages.native import native
 from detection.messages.pagerduty import acknowledge, pagerduty, resolve
@@ -63,12 +63,13 @@ def render_for(webhooks: Sequence[Webhook], leads: Callable[[Verdict, Matches], 
     return render
 
 
-def digest_for(webhooks: Sequence[Webhook], rule: Rule) -> RenderDigest:
-    """Writes the message that tells many alerts of a rule, one for each destination, in its format."""
+def digest_for(webhooks: Sequence[Webhook], rule: Rule, page: str | None = None) -> RenderDigest:
+    """Writes the message that tells many alerts of a rule, one for each destination, in its format. `page` is the pages' address."""
+    see = f"{page}/incidents" if page else LIST
 
     def render(batch: str, began: datetime, shares: Sequence[Share]) -> list[Delivery]:
         name = identity("dg", rule, (), batch)
-        told = digest(name, began, shares, rule)
+        told = digest(name, began, shares, rule, see)
         return [
             Delivery(
                 id=f"{name}_{webhook.name}",

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 from jsonschema import Draft202012Validator
+from pydantic import SecretStr
 
 from detection.incidents.table import MemoryTable
 from detection.job import Job, open_job
@@ -24,8 +25,9 @@ from detection.messages.digest import (
     digest,
 )
 from detection.messages.slack import HEADER, MESSAGE_BYTES, SECTION
+from detection.rendering import digest_for
 from detection.rule import SEVERITIES
-from detection.settings import settings_from
+from detection.settings import MessageFormat, Webhook, settings_from
 from tests.builders import RULE, START
 from tests.raw_logs import audit, completion, write
 from tests.receiver import Receiver, receiving
@@ -56,6 +58,19 @@ def test_digest_counts_what_it_does_not_name() -> None:
     told = storm(1_000)
     assert (len(told.named), told.more_incidents, told.incidents) == (NAMED, 950, 1_000)
     assert sum(told.severities.values()) == 1_000
+
+
+PAGE = "https://func.example/api"
+
+
+@pytest.mark.parametrize("page, where", [(PAGE, f"{PAGE}/incidents"), (None, "incidents list")])
+@pytest.mark.parametrize("destination", ["native", "slack", "teams"])
+def test_digest_says_where_all_incidents_are(
+    page: str | None, where: str, destination: MessageFormat
+) -> None:
+    webhook = Webhook(url=SecretStr("https://chat.example/x"), format=destination)
+    [sent] = digest_for([webhook], RULE, page)("batch", START, [shared(1)])
+    assert where in sent.body.decode()
 
 
 def test_native_digest_is_of_the_documented_shape() -> None:

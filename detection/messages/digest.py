@@ -23,6 +23,7 @@ from detection.rule import SEVERITIES, Rule, Severity
 from detection.timestamps import iso
 
 NAMED = 50  # incidents in a digest, at most
+LIST = "python -m detection incidents list"
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,8 +85,8 @@ def share(alert: Alert, rule: Rule) -> Share:
     )
 
 
-def digest(name: str, at: datetime, shares: Sequence[Share], rule: Rule) -> Digest:
-    """The digest of some alerts, at least one; the worst incidents first, among them the largest."""
+def digest(name: str, at: datetime, shares: Sequence[Share], rule: Rule, see: str = LIST) -> Digest:
+    """The digest of some alerts, at least one; the worst incidents first, among them the largest. `see` is where all are."""
     incidents = sorted(_incidents(shares), key=_weight, reverse=True)
     pairs = sum(one.pairs for one in shares)
     size = f"{many(len(shares), 'alert')} in {many(len(incidents), 'incident')}"
@@ -101,7 +102,7 @@ def digest(name: str, at: datetime, shares: Sequence[Share], rule: Rule) -> Dige
         severities=dict(Counter(one.severity for one in incidents)),
         named=incidents[:NAMED],
         more_incidents=max(len(incidents) - NAMED, 0),
-        see="python -m detection incidents list",
+        see=see,
     )
 
 
@@ -142,7 +143,7 @@ def _lines(told: Digest) -> list[str]:
 
 
 def _origin(told: Digest) -> str:
-    return f"{told.rule.name} · run of {told.at} · {told.digest}"
+    return f"{told.rule.name} · run of {told.at} · {told.digest} · all of them: {told.see}"
 
 
 def _slack(told: Digest) -> slack.Block:
