@@ -10,26 +10,26 @@ from typing import Any
 from uuid import uuid4
 
 import requests
-from pydantic import TypeAdapter
 
+from detection.adapter import adapter
 from detection.deliver import Attempt, Destination, deliver
 from detection.errors import ConfigurationError, ServiceError, kind_of, sentence
 from detection.incidents.alert import Alert
+from detection.incidents.batch import Share
 from detection.incidents.grouping import Classification, Incident, Verdict, acknowledged, closed, silenced
 from detection.incidents.index import Index
 from detection.incidents.keys import Key
-from detection.incidents.outbox import Dead, Outbox, Queued
+from detection.incidents.outbox import Dead, Delivery, Outbox, Queued
 from detection.incidents.standing import Standing, standing
 from detection.incidents.table import Conflict, MemoryTable, Table
 from detection.links import Links
 from detection.matches import Matches
 from detection.messages.leads import Leads, portal_link
 from detection.record import REASON, RECORD, Failure, Record, moment_of
-from detection.rendering import amended_for, digest_for, render_for
 from detection.report import LOG, log_attempt, log_run
 from detection.rule import Rule, load_rule
 from detection.run import run, run_gap
-from detection.settings import Settings, settings_from
+from detection.settings import Settings, Webhook, settings_from
 from detection.silences import Silence, literally
 from detection.sources import Source
 from detection.tell import Terms
@@ -254,7 +254,7 @@ class Job:
         index.amend(
             known.key,
             amended,
-            lambda incident, commit: amended_for(self.settings.destinations, incident, commit, now),
+            partial(self._amended, now),
             known.incident.number,
         )
 
@@ -279,17 +279,36 @@ class Job:
 
     def _terms(self, rule: Rule) -> Terms:
         settings = self.settings
-        # A rule that only observes keeps its incidents, and pages nobody.
-        destinations = settings.destinations if rule.on_call.mode == "page" else ()
         return Terms(
-            render=render_for(destinations, partial(self._leads, self.links())),
-            digest=digest_for(destinations, rule, settings.PAGE_URL),
-            storm=settings.STORM_ALERTS if destinations else None,
+            render=partial(self._render, rule, self.links()),
+            digest=partial(self._digest, rule),
+            storm=settings.STORM_ALERTS if self._paged(rule) else None,
             lateness=settings.ALLOWED_LATENESS,
             max_catch_up=settings.MAX_CATCH_UP,
             flood=settings.FLOOD_SIGNALS,
             clock=self.clock,
         )
+
+    def _paged(self, rule: Rule) -> Sequence[Webhook]:
+        """Who is told: a rule that only observes keeps its incidents, and pages nobody."""
+        return self.settings.destinations if rule.on_call.mode == "page" else ()
+
+    # What writes messages is loaded when there is one to write: most hours are quiet, and every one is a cold start.
+
+    def _render(self, rule: Rule, links: Links, verdict: Verdict, found: Matches) -> Sequence[Delivery]:
+        from detection.rendering import render_for  # noqa: PLC0415  # as above
+
+        return render_for(self._paged(rule), partial(self._leads, links))(verdict, found)
+
+    def _digest(self, rule: Rule, batch: str, began: datetime, shares: Sequence[Share]) -> Sequence[Delivery]:
+        from detection.rendering import digest_for  # noqa: PLC0415  # as above
+
+        return digest_for(self._paged(rule), rule, self.settings.PAGE_URL)(batch, began, shares)
+
+    def _amended(self, now: datetime, incident: Incident, commit: int) -> Sequence[Delivery]:
+        from detection.rendering import amended_for  # noqa: PLC0415  # as above
+
+        return amended_for(self.settings.destinations, incident, commit, now)
 
 
 def standings(known: Sequence[KnownIncident]) -> list[Standing]:
@@ -319,7 +338,7 @@ def of_incident(known: KnownIncident, until: datetime, by: str, reason: str, now
 
 def plain(value: object) -> Any:  # noqa: ANN401  # JSON has no narrower type
     """A record or an incident as plain JSON values."""
-    return TypeAdapter(type(value)).dump_python(value, mode="json")
+    return adapter(type(value)).dump_python(value, mode="json")
 
 
 def open_job(settings: Settings, clock: Clock) -> Job:

@@ -11,9 +11,9 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Literal
 
-from pydantic import TypeAdapter
 from pydantic_core import to_json
 
+from detection.adapter import adapter
 from detection.deliver import Attempt
 from detection.record import RECORD, Failure, Record
 
@@ -33,9 +33,6 @@ class FailedDelivery:
     reason: str
     created: datetime
     due: datetime | None
-
-
-DELIVERY = TypeAdapter(FailedDelivery)
 
 
 def log_run(record: Record | Failure) -> None:
@@ -61,7 +58,7 @@ def log_attempt(attempt: Attempt) -> None:
         due=due,
     )
     level = logging.WARNING if due else logging.ERROR
-    _log(level, "detection.delivery", DELIVERY.dump_python(failed, mode="json"))
+    _log(level, "detection.delivery", adapter(FailedDelivery).dump_python(failed, mode="json"))
 
 
 def _log(level: int, event: str, values: dict[str, Any]) -> None:

@@ -77,6 +77,7 @@ class _Part(BaseModel):
         alias_generator=to_camel,
         validate_by_name=False,
         hide_input_in_errors=True,
+        defer_build=True,  # most are only parts of others: what is read from a file builds them all at once
     )
 
 

@@ -107,7 +107,7 @@ Secrets = Annotated[tuple[Secret, ...], BeforeValidator(_listed), Field(max_leng
 class Webhook(BaseModel):
     """A destination of alerts. Its URL is a secret: with Slack and Teams it is all one needs to post."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True, defer_build=True)
 
     name: Annotated[str, Field(pattern=r"^[A-Za-z0-9_-]{1,40}$")] = "webhook"
     url: Address
@@ -147,7 +147,7 @@ class Settings(BaseModel):
     """Every setting, under the name it has in the environment."""
 
     model_config = ConfigDict(
-        extra="ignore", frozen=True, hide_input_in_errors=True, str_strip_whitespace=True
+        extra="ignore", frozen=True, hide_input_in_errors=True, str_strip_whitespace=True, defer_build=True
     )
 
     LOG_ANALYTICS_WORKSPACE_ID: Listed = Field(

@@ -23,7 +23,7 @@ from detection.incidents.severity import Changes, by_actor, weighed
 from detection.incidents.silencing import sifted
 from detection.incidents.table import Conflict, Operation
 from detection.matches import Matches
-from detection.messages.digest import share
+from detection.messages.share import share
 from detection.messages.text import title
 from detection.rule import SEVERITIES, Rule
 from detection.silences import Silence

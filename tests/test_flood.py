@@ -8,8 +8,8 @@ from detection.events import Logs
 from detection.incidents.grouping import Memory, Verdict
 from detection.incidents.index import Index
 from detection.incidents.table import MemoryTable
-from detection.messages.digest import share
 from detection.messages.native import native
+from detection.messages.share import share
 from detection.messages.slack import slack
 from detection.messages.telling import telling
 from detection.messages.text import lines

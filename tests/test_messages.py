@@ -17,12 +17,13 @@ from detection.messages import slack as slack_module
 from detection.messages import teams as teams_module
 from detection.messages.facts import facts
 from detection.messages.native import native
-from detection.messages.pagerduty import pagerduty, resolve, routed
+from detection.messages.pagerduty import pagerduty, resolve
 from detection.messages.slack import slack
 from detection.messages.teams import teams
 from detection.messages.telling import NEWEST, Telling, telling
 from detection.rendering import FORMATS
 from detection.timestamps import iso
+from detection.webhook import routed
 from tests.builders import ALICE, HOUR, RULE, START, TICK, account, chains, change, signal, stretch
 from tests.regenerate import MESSAGES, message_files
 from tests.tellings import LINKS, known, plain, told

@@ -6,6 +6,7 @@ from typing import Any
 
 from pydantic import TypeAdapter
 
+from detection.adapter import adapter
 from detection.backtest.backtest import Backtest
 from detection.check.finding import Finding
 from detection.check.health import Health
@@ -13,7 +14,7 @@ from detection.incidents.alert import Alert
 from detection.job import KnownIncident
 from detection.kql import queries
 from detection.messages import digest
-from detection.messages.native import MESSAGE
+from detection.messages.native import Native
 from detection.record import RECORD, Failure, Record
 from detection.report import FailedDelivery
 from detection.rows import BEYOND
@@ -108,7 +109,7 @@ def alert(rules: list[Rule]) -> Schema:
 
 def message(rules: list[Rule]) -> Schema:
     """A message to a webhook; its pairs are rows of one of the rules, with long values cut."""
-    schema = _closed(MESSAGE.json_schema(mode="serialization"))
+    schema = _closed(adapter(Native).json_schema(mode="serialization"))
     schema["$defs"]["Pair"] = {"anyOf": [match(rule) for rule in rules]}
     pair = {"$ref": "#/$defs/Pair"}
     schema["$defs"]["AlertTold"]["properties"] |= {
@@ -120,7 +121,7 @@ def message(rules: list[Rule]) -> Schema:
 
 
 def _digest() -> Schema:
-    return _closed(digest.MESSAGE.json_schema(mode="serialization"))
+    return _closed(adapter(digest.NativeDigest).json_schema(mode="serialization"))
 
 
 def _run_lines() -> Schema:

@@ -12,8 +12,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from itertools import groupby
 
-from pydantic import TypeAdapter
-
+from detection.adapter import adapter
 from detection.incidents.outbox import Delivery, queue
 from detection.incidents.packing import chunks, joined, split
 from detection.incidents.table import OPERATIONS, Conflict, Delete, Entity, Insert, Table
@@ -39,7 +38,6 @@ class Share:
 
 # Writes the digest of some shares, one message for each destination.
 RenderDigest = Callable[[str, datetime, Sequence[Share]], Sequence[Delivery]]
-_SHARE = TypeAdapter(Share)
 
 
 class Batch:
@@ -54,7 +52,9 @@ class Batch:
 
     def operation(self, share: Share) -> Insert:
         """What puts the next share into the batch, in the transaction of its alert."""
-        return Insert(self._row(self._next), {"began": iso(self.began), **split(_SHARE.dump_json(share))})
+        return Insert(
+            self._row(self._next), {"began": iso(self.began), **split(adapter(Share).dump_json(share))}
+        )
 
     def took(self) -> None:
         """The share was committed; the next one goes behind it."""
@@ -113,4 +113,4 @@ def _is_seal(row: Entity) -> bool:
 
 
 def _share(row: Entity) -> Share:
-    return _SHARE.validate_json(joined(row.values))
+    return adapter(Share).validate_json(joined(row.values))

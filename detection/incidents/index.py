@@ -25,8 +25,7 @@ from hashlib import sha256
 from itertools import islice
 from typing import Literal
 
-from pydantic import TypeAdapter
-
+from detection.adapter import adapter
 from detection.errors import ConfigurationError
 from detection.incidents.alert import Alert
 from detection.incidents.batch import Batch, RenderDigest, seal_left_behind
@@ -55,9 +54,6 @@ PURGED_PER_RUN = 5_000  # mark rows removed in one run, so that its work stays b
 EXPIRED_PER_RUN = 1_000
 _MARK_BYTES = 8
 _END_OF_TIME = datetime(LAST_YEAR, 1, 1, tzinfo=UTC)  # so that a later moment makes a smaller number
-_INCIDENT = TypeAdapter(Incident)
-_ALERT = TypeAdapter(Alert)
-_KEY = TypeAdapter(Key)
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,9 +62,6 @@ class Listed:
 
     key: Key
     incident: Incident
-
-
-_LISTED = TypeAdapter(Listed)
 
 
 class Index:
@@ -114,7 +107,7 @@ class Index:
         self.run = int(self._seen.values["runs"]) + 1
         kept = self._seen.values.get("kept")
         self.kept = moment(str(kept)) if kept else None
-        self.grouping = _KEY.validate_json(str(self._seen.values["grouping"]))
+        self.grouping = adapter(Key).validate_json(str(self._seen.values["grouping"]))
         return _watermark(self._seen)
 
     def recall(self, key: Key) -> Memory:
@@ -127,7 +120,7 @@ class Index:
             if kind == "h":
                 memory = _of_head(entity, key)
             elif kind == "i":  # in the order of their numbers, so the newest stays
-                memory = replace(memory, incident=_INCIDENT.validate_json(joined(entity.values)))
+                memory = replace(memory, incident=adapter(Incident).validate_json(joined(entity.values)))
             elif int(rest[2]) > memory.flooded or rest[1] == "changes":
                 marks[rest[1]].update(_marks(entity.values))
         return replace(memory, changes=frozenset(marks["changes"]), signals=frozenset(marks["signals"]))
@@ -167,7 +160,7 @@ class Index:
         kept = _whole_from(keep) if keep else None
         kept = max(filter(None, (kept, self.kept)), default=None)
         values: dict[str, Value] = {"now": iso(now), "runs": self.run, "schema": SCHEMA}
-        values["grouping"] = _KEY.dump_json(grouping).decode()
+        values["grouping"] = adapter(Key).dump_json(grouping).decode()
         values |= {"kept": iso(kept)} if kept else {}
         values["listed"] = True
         if self._seen and "listed" not in self._seen.values:
@@ -188,14 +181,14 @@ class Index:
         for entity in self._table.scan(self._partition, "k|", "k}"):
             kind = entity.row.split("|")[2]
             if kind == "h":
-                key = _KEY.validate_json(joined(entity.values))
+                key = adapter(Key).validate_json(joined(entity.values))
             elif kind == "i":
-                yield key, _INCIDENT.validate_json(joined(entity.values))
+                yield key, adapter(Incident).validate_json(joined(entity.values))
 
     def listed(self) -> Iterator[Listed]:
         """Every incident, those opened last first; of a version that kept no list, from the next run on."""
         for entity in self._table.scan(self._partition, "l|", "l}"):
-            yield _LISTED.validate_json(joined(entity.values))
+            yield adapter(Listed).validate_json(joined(entity.values))
 
     def incident(self, name: str) -> tuple[Key, Incident, list[Alert]] | None:
         """An incident by its id, with its key and its alerts in the order of commits."""
@@ -206,17 +199,17 @@ class Index:
         for entity in self._table.scan(self._partition, f"k|{digest}|a", f"k|{digest}|j") if digest else ():
             kind, content = entity.row.split("|")[2], joined(entity.values)
             if kind == "h":
-                key = _KEY.validate_json(content)
+                key = adapter(Key).validate_json(content)
             elif kind == "a":
-                alerts.append(_ALERT.validate_json(content))
-            elif (one := _INCIDENT.validate_json(content)).id == name:
+                alerts.append(adapter(Alert).validate_json(content))
+            elif (one := adapter(Incident).validate_json(content)).id == name:
                 incident = one
         return (key, incident, [one for one in alerts if one.incident == name]) if incident else None
 
     def _digest_of(self, name: str) -> str | None:
         """The hash of an incident's key: by the list, or among all incidents where no run has listed them yet."""
         for entity in self._table.scan(self._partition, "l|", "l}"):
-            if _LISTED.validate_json(joined(entity.values)).incident.id == name:
+            if adapter(Listed).validate_json(joined(entity.values)).incident.id == name:
                 return entity.row.split("|")[2]
         return next((_digest(key) for key, one in self.incidents() if one.id == name), None)
 
@@ -224,7 +217,7 @@ class Index:
         """Every alert, key by key in the order of commits."""
         for entity in self._table.scan(self._partition, "k|", "k}"):
             if entity.row.split("|")[2] == "a":
-                yield _ALERT.validate_json(joined(entity.values))
+                yield adapter(Alert).validate_json(joined(entity.values))
 
     def records(self) -> list[bytes]:
         """The records of the runs that are kept, the oldest first."""
@@ -278,7 +271,7 @@ class Index:
 
     def _numbered(self, key: Key, number: int) -> Incident | None:
         entity = self._table.get(self._partition, f"{_prefix(key)}i|{number:06}")
-        return _INCIDENT.validate_json(joined(entity.values)) if entity else None
+        return adapter(Incident).validate_json(joined(entity.values)) if entity else None
 
     def purge(self, before: datetime, limit: int = PURGED_PER_RUN) -> int:
         """Removes the marks of days that end before the moment, at most `limit` rows; returns how many.
@@ -317,7 +310,7 @@ class Index:
             newer = f"k|{digest}|i|{int(number) + 1:06}"
             old = self._table.get(self._partition, f"k|{digest}|i|{number}")
             if old and next(self._table.scan(self._partition, newer, f"k|{digest}|j"), None):
-                incident = _INCIDENT.validate_json(joined(old.values))
+                incident = adapter(Incident).validate_json(joined(old.values))
                 rows += [old.row, _place_in_list(digest, incident)]
         rows += [f"q|{one.name}" for one in self.silences() if one.expires and one.expires < before]
         for chunk in chunks(list(dict.fromkeys(rows)), OPERATIONS):
@@ -331,7 +324,7 @@ def _operations(verdict: Verdict, memory: Memory) -> list[Operation]:
         operations += _incident(memory.key, memory.incident)
     if memory.incident and verdict.alert:
         row = f"{_prefix(memory.key)}a|{memory.commits:010}"
-        operations.append(Insert(row, split(_ALERT.dump_json(verdict.alert))))
+        operations.append(Insert(row, split(adapter(Alert).dump_json(verdict.alert))))
         day = _day(memory.incident.updated)
         pointer = f"e|{day}|{_digest(memory.key)}|{memory.commits:010}|{memory.incident.number:06}"
         operations.append(Put(pointer, {}))
@@ -348,7 +341,7 @@ def _head(memory: Memory) -> Operation:
         "latest": iso(memory.latest) if memory.latest else "",
         "flood": iso(memory.flood) if memory.flood else "",
         "flooded": memory.flooded,
-        **split(_KEY.dump_json(memory.key)),
+        **split(adapter(Key).dump_json(memory.key)),
     }
     return Insert(row, values) if memory.version is None else Replace(row, values, memory.version)
 
@@ -376,13 +369,13 @@ def _same_commit(one: Memory, other: Memory) -> bool:
 def _incident(key: Key, incident: Incident) -> list[Operation]:
     """What writes an incident, among the rows of its key and in the list."""
     row = f"{_prefix(key)}i|{incident.number:06}"
-    return [Put(row, split(_INCIDENT.dump_json(incident))), Put(*_listed(key, incident))]
+    return [Put(row, split(adapter(Incident).dump_json(incident))), Put(*_listed(key, incident))]
 
 
 def _listed(key: Key, incident: Incident) -> tuple[str, Mapping[str, Value]]:
     """An incident's row in the list."""
     listed = Listed(tuple((name, shown(value)) for name, value in key), replace(incident, history=()))
-    return _place_in_list(_digest(key), incident), split(_LISTED.dump_json(listed))
+    return _place_in_list(_digest(key), incident), split(adapter(Listed).dump_json(listed))
 
 
 def _place_in_list(digest: str, incident: Incident) -> str:
@@ -421,7 +414,7 @@ def _prefix(key: Key) -> str:
 
 def _digest(key: Key) -> str:
     """Keys hold hostile text of any length; their hash can always be a row's name."""
-    return sha256(_KEY.dump_json(key)).hexdigest()[:32]
+    return sha256(adapter(Key).dump_json(key)).hexdigest()[:32]
 
 
 def _whole_from(before: datetime) -> datetime:

@@ -11,14 +11,13 @@ from itertools import groupby
 from operator import attrgetter
 from typing import Literal
 
-from pydantic import TypeAdapter
 from pydantic_core import to_json
 
-from detection.incidents.alert import Alert
+from detection.adapter import adapter
 from detection.incidents.batch import Share
 from detection.messages import native, pagerduty, slack, teams
 from detection.messages.fitting import fewer, fitting
-from detection.messages.text import flood, many, title
+from detection.messages.text import many
 from detection.rule import SEVERITIES, Rule, Severity
 from detection.timestamps import iso
 
@@ -67,24 +66,6 @@ class NativeDigest:
     data: Digest
 
 
-MESSAGE = TypeAdapter(NativeDigest)
-
-
-def share(alert: Alert, rule: Rule) -> Share:
-    """What is kept of an alert until its digest is made."""
-    counts = alert.counts
-    return Share(
-        alert=alert.alert,
-        incident=alert.incident,
-        opened=alert.action == "opened",
-        severity=alert.severity,
-        title=". ".join(filter(None, (title(alert, rule)[: native.WORDS], flood(alert)))),
-        changes=counts.changes,
-        signals=counts.signals,
-        pairs=counts.pairs,
-    )
-
-
 def digest(name: str, at: datetime, shares: Sequence[Share], rule: Rule, see: str = LIST) -> Digest:
     """The digest of some alerts, at least one; the worst incidents first, among them the largest. `see` is where all are."""
     incidents = sorted(_incidents(shares), key=_weight, reverse=True)
@@ -108,7 +89,9 @@ def digest(name: str, at: datetime, shares: Sequence[Share], rule: Rule, see: st
 
 def as_native(told: Digest) -> bytes:
     """The digest as this project's own JSON."""
-    return MESSAGE.dump_json(NativeDigest("detection.alert.digest", told.at, told), ensure_ascii=True)
+    return adapter(NativeDigest).dump_json(
+        NativeDigest("detection.alert.digest", told.at, told), ensure_ascii=True
+    )
 
 
 def as_slack(told: Digest) -> bytes:

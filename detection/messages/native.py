@@ -5,13 +5,12 @@ from dataclasses import dataclass, replace
 from itertools import islice
 from typing import Literal
 
-from pydantic import TypeAdapter
-
+from detection.adapter import adapter
 from detection.incidents.alert import Action, AlertWindows, Counts
 from detection.messages.leads import Leads
 from detection.messages.steps import Step
 from detection.messages.telling import NEWEST, Telling
-from detection.messages.text import WIDTH, in_words, title
+from detection.messages.text import WIDTH, WORDS, in_words, title
 from detection.rows import OutputRow, shown_row
 from detection.rule import Rule
 from detection.timestamps import iso
@@ -93,10 +92,8 @@ class Native:
     data: AlertTold
 
 
-MESSAGE = TypeAdapter(Native)
 MESSAGE_BYTES = 64_000  # it shares a transaction with its alert, and with the messages to other destinations
 KINDS = 20  # of one step
-WORDS = 500  # characters of the title, and of what happened on one side
 
 
 def native(told: Telling) -> bytes:
@@ -113,7 +110,7 @@ def _message(told: Telling, shown: int) -> bytes:
     alert = told.alert
     kind: Literal["detection.alert.opened", "detection.alert.updated"]
     kind = "detection.alert.opened" if alert.action == "opened" else "detection.alert.updated"
-    return MESSAGE.dump_json(Native(kind, alert.at, _data(told, shown)), ensure_ascii=True)
+    return adapter(Native).dump_json(Native(kind, alert.at, _data(told, shown)), ensure_ascii=True)
 
 
 def _data(told: Telling, shown: int) -> AlertTold:

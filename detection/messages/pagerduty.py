@@ -64,8 +64,3 @@ def acknowledge(dedup_key: str) -> bytes:
 def resolve(dedup_key: str) -> bytes:
     """The event that resolves the incident of a key."""
     return to_json({"event_action": "resolve", "dedup_key": dedup_key})
-
-
-def routed(body: bytes, routing_key: str) -> bytes:
-    """An event with the key of the service that it is for; the same bytes at every attempt."""
-    return b'{"routing_key":' + to_json(routing_key) + b"," + body[1:]

@@ -12,6 +12,7 @@ from detection.rows import BEYOND, OutputRow
 from detection.rule import Rule, Side
 
 WIDTH = 200  # characters of one value in a line
+WORDS = 500  # characters of the title, and of what happened on one side
 
 
 def title(alert: Alert, rule: Rule) -> str:
