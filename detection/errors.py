@@ -11,6 +11,8 @@ Anything else that escapes is a bug of this project, and is shown with its trace
 
 from typing import Literal
 
+from pydantic import ValidationError
+
 ErrorKind = Literal["configuration", "data", "service", "bug"]
 
 
@@ -46,3 +48,8 @@ def kind_of(error: Exception) -> ErrorKind:
 def sentence(error: Exception) -> str:
     """An error as one sentence for the user. A bug's own text is not shown: it may hold anything."""
     return str(error) if isinstance(error, DetectionError) else f"a bug of this job: {type(error).__name__}"
+
+
+def problems_of(error: ValidationError, whole: str = "the file") -> str:
+    """All that is wrong with a document, by key, without showing its values; `whole` is what has no key."""
+    return "; ".join(f"{'.'.join(map(str, one['loc'])) or whole}: {one['msg']}" for one in error.errors())

@@ -19,7 +19,7 @@ import yaml
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 from pydantic.alias_generators import to_camel
 
-from detection.errors import ConfigurationError
+from detection.errors import ConfigurationError, problems_of
 from detection.identity import EXACT, Bridge, Mapped, bridge_of, disagreements, read_mapping
 from detection.silences import ENTITIES, Silence
 
@@ -534,13 +534,6 @@ def read_yaml(path: Path, model: type[Model], amend: Amend = _as_written) -> Mod
     except ValidationError as error:
         msg = f"{path}: {problems_of(error)}"
         raise ConfigurationError(msg) from error
-
-
-def problems_of(error: ValidationError) -> str:
-    """All that is wrong with a document, by key, without showing its values."""
-    return "; ".join(
-        f"{'.'.join(map(str, one['loc'])) or 'the file'}: {one['msg']}" for one in error.errors()
-    )
 
 
 def _query(path: Path) -> str:

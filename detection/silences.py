@@ -18,7 +18,7 @@ from pydantic import (
     model_validator,
 )
 
-from detection.errors import ConfigurationError
+from detection.errors import ConfigurationError, problems_of
 
 CRITERIA = ("actor", "address", "change", "signal", "model")
 # The Sentinel entities whose columns a criterion looks at.
@@ -52,10 +52,7 @@ def silence_from(values: Mapping[str, object]) -> "Silence":
     try:
         return Silence.model_validate(values)
     except ValidationError as error:
-        wrong = "; ".join(
-            f"{'.'.join(map(str, one['loc'])) or 'a silence'}: {one['msg']}" for one in error.errors()
-        )
-        raise ConfigurationError(f"no silence was made: {wrong}") from error
+        raise ConfigurationError(f"no silence was made: {problems_of(error, 'a silence')}") from error
 
 
 class Silence(BaseModel):

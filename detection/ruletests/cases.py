@@ -13,10 +13,10 @@ from typing import Annotated, Any
 
 from pydantic import AwareDatetime, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
-from detection.errors import ConfigurationError
+from detection.errors import ConfigurationError, problems_of
 from detection.replay import moments
 from detection.rows import columns
-from detection.rule import Rule, problems_of, read_yaml
+from detection.rule import Rule, read_yaml
 from detection.ruletests.objects import ApiObject, Seen, Values, completed, merged
 from detection.ruletests.when import When, when
 from detection.timestamps import duration, iso
