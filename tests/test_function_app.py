@@ -30,6 +30,9 @@ SAMPLE: Mapping[str, str] = json.loads((ROOT / "local.settings.sample.json").rea
     "Values"
 ]
 SOURCE = (ROOT / "function_app.py").read_text(encoding="utf-8")
+HOST: Mapping[str, Any] = json.loads((ROOT / "host.json").read_text(encoding="utf-8"))
+# Microsoft Learn, "Register Azure Functions binding extensions": the runtime runs HTTP and timer triggers natively.
+BUILT_IN = {"timerTrigger", "httpTrigger", "http"}
 
 # What an import costs is paid every hour.
 IMPORTED = {
@@ -99,6 +102,14 @@ def invoked(worker: Worker, monkeypatch: pytest.MonkeyPatch) -> Iterator[Worker]
 
 def test_the_host_finds_the_functions(bindings: Mapping[str, object]) -> None:
     assert set(bindings) == {"detect", "deliver", "health", "incidents", "look"}
+
+
+def test_host_loads_no_extension_bundle_for_no_binding_needs_one(
+    bindings: Mapping[str, list[dict[str, Any]]],
+) -> None:
+    used = {binding["type"] for function in bindings.values() for binding in function}
+    assert used == BUILT_IN
+    assert "extensionBundle" not in HOST
 
 
 @pytest.mark.parametrize("name", ["detect", "deliver"])
@@ -378,8 +389,7 @@ def test_sample_holds_no_secret() -> None:
 
 
 def test_host_ends_a_run_before_another_thinks_it_dead() -> None:
-    host = json.loads((ROOT / "host.json").read_text(encoding="utf-8"))
-    hours, minutes, seconds = map(int, host["functionTimeout"].split(":"))
+    hours, minutes, seconds = map(int, HOST["functionTimeout"].split(":"))
     assert timedelta(0) < timedelta(hours=hours, minutes=minutes, seconds=seconds) < LONGEST_RUN
 
 
