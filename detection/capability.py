@@ -8,7 +8,7 @@ import base64
 import hashlib
 import hmac
 import re
-from datetime import UTC, datetime
+from datetime import datetime
 from urllib.parse import urlencode
 
 KEY_BYTES = 32  # as long as the digest: more adds nothing (RFC 2104, 3)
@@ -44,7 +44,8 @@ def _seconds(moment: datetime) -> str:
 
 
 def _is_to_come(until: str, now: datetime) -> bool:
-    return bool(_MOMENT.fullmatch(until)) and now <= datetime.fromtimestamp(int(until), UTC)
+    """Compares seconds: not every number of them is a moment that a datetime can hold."""
+    return bool(_MOMENT.fullmatch(until)) and now.timestamp() <= int(until)
 
 
 def _same(given: str, signature: str) -> bool:

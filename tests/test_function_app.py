@@ -291,6 +291,7 @@ def test_link_of_a_message_shows_its_incident_without_a_key(invoked: Worker) -> 
     assert answer.status == 200
     assert b"<form" not in answer.body
     assert invoked.ask("look", "GET", link[:-1], {}).status == 403
+    assert invoked.ask("look", "GET", f"{link.partition('?')[0]}?until=999999999999", {}).status == 403
 
 
 def _records(caplog: pytest.LogCaptureFixture) -> list[dict[str, Any]]:

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 from datetime import timedelta
 from typing import Any
+from urllib.parse import quote
 
 import pytest
 from jsonschema import Draft202012Validator
@@ -29,6 +30,16 @@ from tests.test_incidents import HOSTILE
 from tests.world import Faults, FaultyTable
 
 ENTRA = {**SIGNED_IN, "sec-fetch-site": "same-origin"}
+NUMBERS = [
+    "253402300800",
+    "9" * 12,
+    "9" * 13,
+    "9" * 5_000,
+    "-1",
+    "1e999",
+    "nan",
+    "\N{ARABIC-INDIC DIGIT THREE}",
+]
 BOTH_DOORS = pytest.mark.parametrize("door", ["key", "entra"])
 
 
@@ -323,6 +334,15 @@ def test_look_without_a_signature_is_refused(world: World, query: str) -> None:
     assert ALICE not in read(answer).text
 
 
+@pytest.mark.parametrize("number", NUMBERS)
+def test_number_in_an_address_is_never_our_error(world: World, number: str) -> None:
+    name = world.incident()
+    assert look(world, name)  # there is a key to check signatures with
+    assert world.get(f"look/{name}?until={quote(number)}&signature=x", "link").status == 403
+    assert world.json(f"incidents?page={quote(number)}") == world.json("incidents")
+    assert world.get(f"incidents/{quote(number)}").status == 404
+
+
 def test_link_of_one_incident_opens_no_other(world: World) -> None:
     one, other = world.incident(), world.incident("bob@example.com")
     assert world.get(look(world, one).replace(one, other), "link").status == 403
@@ -506,6 +526,26 @@ def test_page_behind_another_address_is_no_other_site() -> None:
         f"incidents/{name}/acknowledge", {"by": "eve"}, headers={"origin": "https://soc.example"}
     )
     assert answer.status == 303
+
+
+@pytest.mark.parametrize("number", NUMBERS)
+@pytest.mark.parametrize(
+    "field, status", [("form", 403), ("seen", 409), ("for", 422), ("classification", 422)]
+)
+def test_number_in_a_form_is_never_our_error(world: World, number: str, field: str, status: int) -> None:
+    name, verb = world.incident(), "close" if field == "classification" else "silence"
+    value = {"form": f"{number}.x", "for": f"P{number}D"}.get(field, number)
+    given = {"by": "eve", "note": "why", "for": "P1D", field: value}
+    assert world.post(f"incidents/{name}/{verb}", given).status == status
+    assert history(world, name) == []
+
+
+@pytest.mark.parametrize("number, status", [("1e999", 200), ("NaN", 200), ("9" * 5_000, 400)])
+def test_number_in_json_is_never_our_error(world: World, number: str, status: int) -> None:
+    name = world.incident()
+    body = f'{{"by": "eve", "note": {number}}}'.encode()
+    headers = {**JSON, "content-type": "application/json"}
+    assert world.post(f"incidents/{name}/acknowledge", {}, headers=headers, content=body).status == status
 
 
 @BOTH_DOORS

@@ -86,7 +86,7 @@ def test_head_has_no_body(server: Server) -> None:
     assert (answer.status_code, answer.content) == (200, b"")
 
 
-@pytest.mark.parametrize("length", [str(BODY + 1), "-1", "99999999999999999999", "x"])
+@pytest.mark.parametrize("length", [str(BODY + 1), "-1", "99999999999999999999", "9" * 5_000, "x"])
 def test_body_that_is_too_long_is_not_read(world: World, server: Server, length: str) -> None:
     name = world.incident()
     head = (
@@ -97,3 +97,11 @@ def test_body_that_is_too_long_is_not_read(world: World, server: Server, length:
     with socket.create_connection(("127.0.0.1", server.server_port), 10) as raw:
         raw.sendall(head.encode() + b"x" * (BODY + 1))
         assert raw.recv(64).split(b" ")[1] == b"413"
+
+
+@pytest.mark.parametrize("target", ["[", "@evil.example/", "//[", "http://[/api/incidents"])
+def test_target_that_is_no_path_is_answered(server: Server, target: str) -> None:
+    host = server.origin.removeprefix("http://")
+    with socket.create_connection(("127.0.0.1", server.server_port), 10) as raw:
+        raw.sendall(f"GET {target} HTTP/1.1\r\nHost: {host}\r\n\r\n".encode())
+        assert raw.makefile("rb").read().split(b" ")[1] == b"401"

@@ -1,6 +1,7 @@
 """`incidents serve`: the incident page on this machine, over whatever table the settings name."""
 
 import hmac
+import re
 import secrets
 from collections.abc import Callable
 from contextlib import suppress
@@ -15,6 +16,7 @@ from detection.web.respond import respond
 
 HOST = "127.0.0.1"  # nobody else's business
 PREFIX = "/api"  # as in the cloud
+LENGTH = re.compile(r"[0-9]{1,9}")  # of a body that could be read
 
 
 class Server(ThreadingHTTPServer):
@@ -80,10 +82,11 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _asked(self) -> Request:
         length = self.headers.get("content-length", "0")
-        size = int(length) if length.isascii() and length.isdecimal() else BODY + 1
+        size = int(length) if LENGTH.fullmatch(length) else BODY + 1
         body = self.rfile.read(min(size, BODY + 1))
         door: Door = "link" if self.path.startswith(f"{PREFIX}/look/") else "key"
-        return request(self.command, self.server.origin + self.path, dict(self.headers.items()), body, door)
+        url = f"{self.server.origin}/{self.path.lstrip('/')}"
+        return request(self.command, url, dict(self.headers.items()), body, door)
 
     def log_message(self, format: str, *args: object) -> None:  # noqa: A002  # its name there
         """Nothing is logged: addresses hold the key."""
