@@ -273,6 +273,14 @@ def test_incidents_of_a_run_are_on_the_page(invoked: Worker) -> None:
     assert b"?code=k" in answer.body
 
 
+def test_slash_at_the_end_of_an_address_leads_to_the_one_without_it(invoked: Worker) -> None:
+    answer = invoked.ask("incidents", "GET", f"{API}/incidents/?code=k", {"Accept": "text/html"})
+    assert (answer.status, answer.headers["location"]) == (308, "../incidents?code=k")
+    answer = invoked.ask("look", "GET", f"{API}/look/in_1/?signature=s", {})
+    assert (answer.status, answer.headers["location"]) == (308, "../in_1?signature=s")
+    assert invoked.ask("health", "GET", "https://app.example/api/health/", {}).status == 200
+
+
 def test_incident_is_acknowledged_over_http(invoked: Worker) -> None:
     assert invoked.invoke("detect") is None
     json_headers = {"Accept": "application/json", "Content-Type": "application/json"}

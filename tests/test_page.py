@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 from datetime import timedelta
 from typing import Any
-from urllib.parse import quote
+from urllib.parse import quote, urljoin
 
 import pytest
 from jsonschema import Draft202012Validator
@@ -672,7 +672,7 @@ def test_head_is_get_without_a_body(world: World) -> None:
         ("incidents", "OPTIONS", 405, "GET, HEAD"),
         ("incidents/in_1", "GET", 404, None),
         ("incidents/in_1/reopen", "POST", 404, None),
-        ("incidents/", "GET", 404, None),
+        ("incidents//", "GET", 404, None),
         ("incidents/in_1/close/now", "POST", 404, None),
         ("incidents/..%2f", "GET", 404, None),
         ("look/in_1", "GET", 404, None),
@@ -684,6 +684,18 @@ def test_what_is_not_there_is_said(
 ) -> None:
     answer = world.get(path, "key", method)
     assert (answer.status, answer.headers.get("allow")) == (status, allow)
+
+
+@pytest.mark.parametrize("path", ["incidents", "incidents/in_1", "incidents/in_1/close", "look/in_1"])
+@pytest.mark.parametrize("method", ["GET", "HEAD", "POST"])
+@pytest.mark.parametrize("query", ["", "?status=all&code=k%26y", "?path=x&location=y"])
+def test_slash_at_the_end_leads_to_the_address_without_it(
+    world: World, path: str, method: str, query: str
+) -> None:
+    for door in ("key", "entra", "link"):
+        answer = world.get(f"{path}/{query}", door, method)
+        leads = urljoin(f"{API}/{path}/", answer.headers["location"])
+        assert (answer.status, leads) == (308, f"{API}/{path}{query}")
 
 
 def test_query_of_too_many_fields_is_refused(world: World) -> None:

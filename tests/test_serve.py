@@ -2,14 +2,14 @@
 
 import socket
 from collections.abc import Iterator
-from urllib.parse import urlsplit
+from urllib.parse import urljoin, urlsplit
 
 import pytest
 import requests
 
 from detection.cli.serve import Server
-from detection.web.exchange import BODY
-from tests.page_world import World
+from detection.web.exchange import BODY, Response
+from tests.page_world import World, read
 from tests.pages import serving
 
 
@@ -29,6 +29,23 @@ def test_address_that_is_printed_shows_the_incidents(world: World, server: Serve
     answer = requests.get(server.url, timeout=10)
     assert (answer.status_code, name in answer.text) == (200, True)
     assert answer.headers["content-security-policy"].startswith("default-src 'none'")
+
+
+def test_slash_at_the_end_shows_the_incidents_too_and_links_that_work(world: World, server: Server) -> None:
+    name = world.incident()
+    listed = requests.get(f"{server.origin}/api/incidents/?code={server.key}", timeout=10)
+    assert (listed.status_code, listed.url) == (200, server.url)
+    (link,) = [one["href"] for one in read(Response(200, listed.content)).all("a") if name in one["href"]]
+    assert requests.get(urljoin(listed.url, link), timeout=10).status_code == 200
+
+
+def test_act_with_a_slash_at_the_end_is_done(world: World, server: Server) -> None:
+    name = world.incident()
+    form = world.form(name) | {"by": "eve"}
+    url = f"{server.origin}/api/incidents/{name}/acknowledge/?code={server.key}"
+    answer = requests.post(url, form, headers={"sec-fetch-site": "same-origin"}, timeout=10)
+    assert [one.status_code for one in (*answer.history, answer)] == [308, 303, 200]
+    assert world.json(f"incidents/{name}")["incident"]["status"] == "acknowledged"
 
 
 def test_nobody_can_reach_it_from_another_machine(server: Server) -> None:

@@ -116,7 +116,7 @@ def parsed(text: str) -> dict[str, str]:
         raise Refused(400, f"That is more than {FIELDS} fields.") from None
 
 
-def with_query(path: str, **values: object) -> str:
+def with_query(path: str, /, **values: object) -> str:
     """A relative address with a query; empty values are left out."""
     query = urlencode({name: value for name, value in values.items() if value})
     return f"{path}?{query}" if query else path

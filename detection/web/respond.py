@@ -5,6 +5,7 @@
     POST incidents/ID/acknowledge|silence|close  what somebody did with it, a form or JSON
     GET  look/ID?until=…&signature=…             an incident, for whoever has the link
 
+An address with a slash at its end leads to the one without it.
 GET changes nothing, whoever asks: programs follow links in messages too.
 """
 
@@ -45,6 +46,8 @@ def respond(request: Request, job: Job, now: datetime) -> Response:
 
 def _answer(request: Request, job: Job, now: datetime) -> Response:
     match request.path.split("/"):
+        case ["incidents" | "look", *_, ""] as names if ID.fullmatch(names[-2]):
+            return _without_slash(request, names[-2])
         case ["incidents"] if request.door != "link":
             return _list(_looking(request), job, now)
         case ["incidents", name] if request.door != "link" and ID.fullmatch(name):
@@ -54,6 +57,11 @@ def _answer(request: Request, job: Job, now: datetime) -> Response:
         case ["look", name] if request.door == "link" and ID.fullmatch(name):
             return _look(_looking(request), job, name, now)
     raise Refused(404, "There is no such page.")
+
+
+def _without_slash(request: Request, name: str) -> Response:
+    """Redirects to the address without the slash at its end: links of a page are relative to that one."""
+    return Response(308, headers={"location": with_query(f"../{name}", **request.query)})
 
 
 def _list(request: Request, job: Job, now: datetime) -> Response:
