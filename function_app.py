@@ -1,7 +1,6 @@
 """The triggers, and nothing else: what they do is in detection/job.py."""
 
 import gc
-import logging
 import os
 from datetime import UTC, datetime
 from functools import cache
@@ -13,15 +12,13 @@ gc.set_threshold(200_000, 50, 50)
 import azure.functions as func  # noqa: E402
 
 from detection.job import Job, beat, start  # noqa: E402
+from detection.report import log_late  # noqa: E402
 
 app = func.FunctionApp()
 
 # Set where App Service signs people in: it says then who they are, in headers that it takes from nobody outside.
 SIGNED_IN = os.environ.get("WEBSITE_AUTH_ENABLED", "").lower() == "true"
 LEVEL = func.AuthLevel.ANONYMOUS if SIGNED_IN else func.AuthLevel.FUNCTION
-
-# The clients say every request and header at this level; one line for each event of ours is enough.
-logging.getLogger("azure").setLevel(logging.WARNING)
 
 
 def clock() -> datetime:
@@ -39,7 +36,7 @@ def job() -> Job:
 def detect(timer: func.TimerRequest) -> None:
     """Every hour: read, correlate, commit, tell. An error fails the invocation; the next run reads what it missed."""
     if timer.past_due:
-        logging.getLogger("detection").warning("detection.late the run is past due; it reads what it missed")
+        log_late(clock())
     job().detect()
     beat(job().settings)
 

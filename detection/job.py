@@ -26,7 +26,7 @@ from detection.links import Links
 from detection.matches import Matches
 from detection.messages.leads import Leads, portal_link
 from detection.record import REASON, RECORD, Failure, Record, moment_of
-from detection.report import LOG, log_attempt, log_run
+from detection.report import log_attempt, log_heartbeat, log_run
 from detection.rule import Rule, load_rule
 from detection.run import run, run_gap
 from detection.settings import Settings, Webhook, settings_from
@@ -398,7 +398,7 @@ def beat(settings: Settings) -> None:
     try:
         requests.get(settings.HEARTBEAT_URL.get_secret_value(), timeout=HEARTBEAT_DEADLINE).raise_for_status()
     except requests.RequestException as error:
-        LOG.warning("heartbeat failed: %s", type(error).__name__)
+        log_heartbeat(error)
 
 
 def _failure(

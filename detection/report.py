@@ -1,23 +1,24 @@
-"""The job's own log lines, each one JSON object: what it did, and what it could not. No URL, no message, no secret.
+"""The job's own log lines: what it did, and what it could not.
 
-    detection.run        a run of a rule, complete or failed
-    detection.delivery   an attempt at a message that failed
+    detection.run         a run of a rule, complete or failed
+    detection.delivery    an attempt at a message that failed
+    detection.late        a run that its timer starts later than it was due
+    detection.heartbeat   a heartbeat that failed
+    detection.coverage    a coverage that could not be counted, by detection/sources/reading.py
 
 docs/schemas/line.*.json describe them, docs/reliability.md says who reads them.
 """
 
 import logging
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from datetime import datetime
-from typing import Any, Literal
-
-from pydantic_core import to_json
+from typing import Literal
 
 from detection.adapter import adapter
 from detection.deliver import Attempt
 from detection.record import RECORD, Failure, Record
-
-LOG = logging.getLogger("detection")
+from detection.telemetry import LOG as LOG  # noqa: PLC0414  # whoever listens has it from here
+from detection.telemetry import log_event
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,10 +36,24 @@ class FailedDelivery:
     due: datetime | None
 
 
+@dataclass(frozen=True, slots=True)
+class Late:
+    """The timer starts a run at `now`, later than it was due. The run reads what it missed."""
+
+    now: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class FailedHeartbeat:
+    """The heartbeat after a complete run failed; `error` is the kind of error, whose text holds the URL."""
+
+    error: str
+
+
 def log_run(record: Record | Failure) -> None:
     """One line for a run; of a failed one an error."""
     level = logging.ERROR if isinstance(record, Failure) else logging.INFO
-    _log(level, "detection.run", RECORD.dump_python(record, mode="json"))
+    log_event(level, "detection.run", RECORD.dump_python(record, mode="json"))
 
 
 def log_attempt(attempt: Attempt) -> None:
@@ -58,8 +73,14 @@ def log_attempt(attempt: Attempt) -> None:
         due=due,
     )
     level = logging.WARNING if due else logging.ERROR
-    _log(level, "detection.delivery", adapter(FailedDelivery).dump_python(failed, mode="json"))
+    log_event(level, "detection.delivery", adapter(FailedDelivery).dump_python(failed, mode="json"))
 
 
-def _log(level: int, event: str, values: dict[str, Any]) -> None:
-    LOG.log(level, "%s", to_json({"event": event, **values}, ensure_ascii=True).decode())
+def log_late(now: datetime) -> None:
+    """A warning for a run that is past due."""
+    log_event(logging.WARNING, "detection.late", asdict(Late(now)))
+
+
+def log_heartbeat(error: Exception) -> None:
+    """A warning for a heartbeat that failed."""
+    log_event(logging.WARNING, "detection.heartbeat", asdict(FailedHeartbeat(type(error).__name__)))

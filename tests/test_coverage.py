@@ -5,8 +5,10 @@ import json
 import logging
 from dataclasses import replace
 from pathlib import Path
+from threading import get_ident
 
 import pytest
+from jsonschema import Draft202012Validator
 
 from detection.coverage import Coverage, Shape, Unmatched, in_words, warning
 from detection.incidents.index import Index
@@ -24,6 +26,7 @@ from detection.window import windows
 from tests.bridged import bridged
 from tests.query_api import Request, error, partial, query_api, reply, tables_of
 from tests.receiver import receiving
+from tests.regenerate import SCHEMAS
 from tests.rule_world import HOUR, MOMENT, LogRow, World, change, signal, write
 
 DEFAULT = load_rule("openai-config-to-abuse")
@@ -174,7 +177,12 @@ def test_coverage_that_cannot_be_counted_is_logged_and_fails_nothing(
             found = source.read(DEFAULT, windows(MOMENT, None, DEFAULT))
         source.close()
     assert (found.coverage, found.health["signals"].rows) == (None, 39)
-    assert "the coverage could not be counted: coverage: the query API answered" in caplog.text
+    [record] = [record for record in caplog.records if record.name == "detection"]
+    line = json.loads(record.getMessage())
+    Draft202012Validator(json.loads((SCHEMAS / "line.coverage.json").read_text())).validate(line)
+    assert (line["event"], line["rule"]) == ("detection.coverage", DEFAULT.folder)
+    assert line["reason"].startswith("coverage: the query API answered")
+    assert record.thread == get_ident()  # Azure shows the lines of no other
 
 
 def test_rule_that_does_not_say_who_is_named_has_no_coverage(logs: Path) -> None:

@@ -148,7 +148,9 @@ def test_deliver_succeeds_with_nothing_to_deliver(invoked: Worker) -> None:
 def test_late_run_says_so(invoked: Worker, caplog: pytest.LogCaptureFixture) -> None:
     assert invoked.invoke("detect", past_due=True) is None
     warnings = [record for record in caplog.records if record.levelname == "WARNING"]
-    assert [record.getMessage().split()[0] for record in warnings] == ["detection.late"]
+    assert [json.loads(record.getMessage()) for record in warnings] == [
+        {"event": "detection.late", "now": "2026-06-10T12:00:00Z"}
+    ]
 
 
 def test_heartbeat_follows_a_complete_run(invoked: Worker, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -305,8 +307,7 @@ def test_link_of_a_message_shows_its_incident_without_a_key(invoked: Worker) -> 
 def _records(caplog: pytest.LogCaptureFixture) -> list[dict[str, Any]]:
     """What the runs logged, each a JSON object."""
     lines = [record.getMessage() for record in caplog.records if record.name == "detection"]
-    told = [json.loads(text) for text in lines if text.startswith("{")]
-    return [line for line in told if line["event"] == "detection.run"]
+    return [line for line in map(json.loads, lines) if line["event"] == "detection.run"]
 
 
 # ------------------------------------------------------------------------------------------------------- schedules

@@ -1,13 +1,17 @@
-"""What the job says of itself: a record and a line for every run, complete or failed, and a line for every failed attempt."""
+"""What the job says of itself: a record and a line for every run, complete or failed, a line for every failed attempt, and
+warnings. Every line is an event in JSON.
+"""
 
 import json
 import logging
+import re
 from collections.abc import Iterator
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
+import responses
 from jsonschema import Draft202012Validator
 from typer.testing import CliRunner
 
@@ -17,15 +21,16 @@ from detection.deliver import Attempt, Outcome
 from detection.errors import ConfigurationError, Incomplete
 from detection.incidents.outbox import Delivery
 from detection.incidents.table import MemoryTable, Put
-from detection.job import Job, open_job, start
+from detection.job import Job, beat, open_job, start
 from detection.record import ALERTS_NAMED, RECORD, Failure, Record
-from detection.report import log_attempt, log_run
+from detection.report import log_attempt, log_late, log_run
 from detection.settings import settings_from
 from tests.builders import START
-from tests.regenerate import LOGS, SCHEMAS
+from tests.regenerate import LOGS, ROOT, SCHEMAS
 
 NOW = datetime(2026, 6, 9, 15, tzinfo=UTC)
 HOUR = timedelta(hours=1)
+LOGS_A_LINE = re.compile(r"[.](debug|info|warn|warning|error|exception|critical|log)[(]")
 DEFAULT, PUBLISHED = "openai-config-to-abuse", "openai-config-to-abuse-sentinel"
 DELIVERY = Delivery("al_1_soc", "soc", "in_1", 1, b"{}", created=START, due=START, attempt=3)
 
@@ -208,6 +213,35 @@ def test_dead_letter_is_an_error_and_a_retry_a_warning(caplog: pytest.LogCapture
     log_attempt(Attempt(DELIVERY, Outcome(410, dead="HTTP 410"), None))
     log_attempt(Attempt(DELIVERY, Outcome(500, reason="HTTP 500"), START))
     assert [record.levelname for record in caplog.records] == ["ERROR", "WARNING"]
+
+
+# ------------------------------------------------------------------------------------------------------------ the rest
+
+
+def test_run_that_is_past_due_is_a_line(lines: list[dict[str, Any]]) -> None:
+    log_late(NOW)
+    assert lines == [{"event": "detection.late", "now": "2026-06-09T15:00:00Z"}]
+
+
+def test_failed_heartbeat_is_a_line_without_its_address(lines: list[dict[str, Any]]) -> None:
+    settings = settings_from({"HEARTBEAT_URL": "https://beat.example/hunter2"})
+    with responses.RequestsMock() as web:
+        web.get("https://beat.example/hunter2", status=500)
+        beat(settings)
+    assert lines == [{"event": "detection.heartbeat", "error": "HTTPError"}]
+
+
+def test_job_logs_nothing_but_events() -> None:
+    sources = [ROOT / "function_app.py", *(ROOT / "detection").rglob("*.py")]
+    logging_files = {path.name for path in sources if LOGS_A_LINE.search(path.read_text(encoding="utf-8"))}
+    assert logging_files == {"telemetry.py"}
+
+
+@pytest.mark.parametrize("name", sorted(path.stem for path in SCHEMAS.glob("line.*.json")))
+def test_every_event_is_named_where_people_look(name: str) -> None:
+    event = name.replace("line.", "detection.")
+    for path in ("detection/report.py", "docs/reliability.md"):
+        assert event in (ROOT / path).read_text(encoding="utf-8")
 
 
 # ------------------------------------------------------------------------------------------------------------- `runs`

@@ -16,9 +16,10 @@ from detection.kql import queries
 from detection.messages import digest
 from detection.messages.native import Native
 from detection.record import RECORD, Failure, Record
-from detection.report import FailedDelivery
+from detection.report import FailedDelivery, FailedHeartbeat, Late
 from detection.rows import BEYOND
 from detection.rule import KqlType, Rule, RuleStatus, default_rule, load_rule, rule_names
+from detection.sources.reading import FailedCoverage
 from detection.web.listing import Listing
 
 DIALECT = "https://json-schema.org/draft/2020-12/schema"
@@ -67,6 +68,11 @@ def _described(rules: list[Rule]) -> Iterator[tuple[str, str, Schema]]:
         "The log line of every attempt at a message that failed",
         _line("detection.delivery", _written(FailedDelivery)),
     )
+    yield "line.late", "The log line of a run that is past due", _line("detection.late", _written(Late))
+    heartbeat = _line("detection.heartbeat", _written(FailedHeartbeat))
+    yield "line.heartbeat", "The log line of a heartbeat that failed", heartbeat
+    uncovered = _line("detection.coverage", _written(FailedCoverage))
+    yield "line.coverage", "The log line of a coverage that could not be counted", uncovered
     shown = "The object of `incidents show ID --format json`, and of `GET /api/incidents/ID`"
     yield "incident", shown, _closed(_written(KnownIncident))
     yield "incidents", "The object of `GET /api/incidents`", _closed(_written(Listing))

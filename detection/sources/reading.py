@@ -10,7 +10,7 @@ event that were stamped differently meet again before events are made of them.
 import logging
 from collections.abc import Callable, Collection, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from datetime import datetime
 from itertools import chain, count
 from time import monotonic
@@ -25,9 +25,9 @@ from detection.sources.answer import ROW_LIMIT, Table
 from detection.sources.cells import Rows
 from detection.sources.halving import Unfinished, in_halves
 from detection.sources.hoard import Hoard, gathered
+from detection.telemetry import log_event
 from detection.window import Window, Windows
 
-LOG = logging.getLogger("detection")
 BUDGET = 300  # seconds from the beginning of a reading, in which a question may be asked
 # Of one reading. The API takes 200 in 30 seconds and 5 at a time from a caller (azure-monitor-docs,
 # service-limits.md): three at a time and so few in all can never be too many.
@@ -45,6 +45,14 @@ class Whole:
     signals: list[Row]
     rejected: Mapping[str, Rejected]
     health: Mapping[str, Health]
+
+
+@dataclass(frozen=True, slots=True)
+class FailedCoverage:
+    """The coverage of a run of `rule` could not be counted. The run goes on without it."""
+
+    rule: str
+    reason: str
 
 
 @dataclass(slots=True)
@@ -65,6 +73,7 @@ class Reading:
     _began: float = field(default_factory=monotonic)
     _asked: Iterator[int] = field(default_factory=lambda: count(1))
     _rejected: dict[str, Rejected] = field(default_factory=dict)
+    _uncovered: FailedCoverage | None = None
 
     def logs(self) -> Logs:
         """Both sides and their health, complete; many signals come in slices."""
@@ -74,6 +83,8 @@ class Reading:
             signals_asked = together.submit(self._signals, changes_asked)
         changes = self._events("changes", changes_asked.result())
         signals, (health, covered) = signals_asked.result(), others_asked.result()
+        if self._uncovered:  # logged by the thread of the invocation: the lines of others are lost in Azure
+            log_event(logging.WARNING, "detection.coverage", asdict(self._uncovered))
         rejected = {**self._rejected, **_unnamed(health)}
         if isinstance(signals, Hoard):
             rest = self._slices(signals, changes)
@@ -133,7 +144,7 @@ class Reading:
         try:
             answer = self._ask("coverage", bounds(self.windows))
         except (Unfinished, ServiceError) as failed:
-            LOG.warning("the coverage could not be counted: %s", failed)
+            self._uncovered = FailedCoverage(self.rule.folder, str(failed))
             return None
         return coverage(answer.take_rows(COVERAGE_COLUMNS), self.rule)
 
