@@ -10,10 +10,10 @@ CODE := $(wildcard detection tests benchmarks function_app.py scripts/package.py
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help setup demo local test soak chaos bench lint lint-infra format schemas screenshots lock package clean
+.PHONY: help setup demo local test test-slow soak chaos bench lint lint-infra planted-errors lint-api-versions snapshots format schemas screenshots lock package clean
 
 help: ## this list
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' Makefile
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-17s %s\n", $$1, $$2 }' Makefile
 	@echo
 	@echo "  PYTHON=python3.13 chooses the Python, VENV=.venv-3.13 its folder, ARGS=... is handed on."
 
@@ -38,6 +38,9 @@ local: $(READY) ## run the job here on real parts: Azurite, the query API's doub
 test: $(READY) ## run the tests
 	$(PY) -m pytest --numprocesses=logical --durations=10 $(ARGS)
 
+test-slow: $(READY) ## run the tests that take long and seldom find something
+	$(PY) -m pytest -m slow --numprocesses=logical --durations=10 $(ARGS)
+
 soak: $(READY) ## run the long random worlds
 	$(PY) -m pytest -m soak -s $(ARGS)
 
@@ -55,7 +58,17 @@ lint: $(VENV)/.ready ## check style, types and the arrows between modules
 	$(VENV)/bin/lint-imports --no-logo
 
 lint-infra: $(READY) .venv-infra/.ready ## check the deployment: templates, alarms, workflows, the package (ARGS=-k… for some)
-	$(PY) -m pytest tests/infra -m "infra or not infra" --numprocesses=logical --durations=5 $(ARGS)
+	$(PY) -m pytest tests/infra -m "not planted and not api_versions and not slow" --numprocesses=logical --durations=5 $(ARGS)
+	@$(PY) -m tests.infra.compiler
+
+planted-errors: $(READY) .venv-infra/.ready ## plant errors in a copy of the deployment, and see that lint-infra finds each
+	$(PY) -m pytest tests/infra/test_planted.py -m planted --numprocesses=logical --dist=load --durations=5 $(ARGS)
+
+lint-api-versions: $(READY) ## check that no API version of the templates is older than two years today
+	$(PY) -m pytest tests/infra/test_templates.py -m api_versions $(ARGS)
+
+snapshots: $(READY) ## evaluate the templates anew: what a deployment would create, in tests/infra/snapshots
+	@$(PY) -m tests.infra.snapshots $(ARGS)
 
 .venv-infra/.ready: requirements-infra.txt scripts/venv-infra | $(VENV)/.ready
 	@scripts/venv-infra "$(VENV)" .venv-infra

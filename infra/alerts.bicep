@@ -1,14 +1,14 @@
 // Alarms on the job itself. Each is a query over the lines that the job logs (docs/schemas/line.*.json), in a file of
 // its own under alerts/, and is raised by every row that the query returns.
 param location string
-param tags object
+param tags { *: string }
 param token string
 
 @description('The job\'s Application Insights.')
 param insightsId string
 
 @description('E-mail addresses that are told.')
-param emails array
+param emails string[]
 
 @description('Action group of others that is told as well; none if empty.')
 param actionGroupResourceId string
@@ -79,41 +79,45 @@ resource people 'Microsoft.Insights/actionGroups@2023-01-01' = {
   properties: {
     groupShortName: 'detection'
     enabled: true
-    emailReceivers: [for (email, i) in emails: {
-      name: 'email-${i}'
-      emailAddress: trim(email)
-      useCommonAlertSchema: true
-    }]
+    emailReceivers: [
+      for (email, i) in emails: {
+        name: 'email-${i}'
+        emailAddress: trim(email)
+        useCommonAlertSchema: true
+      }
+    ]
   }
 }
 
-resource rules 'Microsoft.Insights/scheduledQueryRules@2023-12-01' = [for alarm in alarms: {
-  name: 'detection-${alarm.name}-${token}'
-  location: location
-  tags: tags
-  kind: 'LogAlert'
-  properties: {
-    displayName: alarm.title
-    description: alarm.description
-    severity: alarm.severity
-    enabled: true
-    scopes: [insightsId]
-    windowSize: alarm.window
-    evaluationFrequency: alarm.every
-    autoMitigate: true // resolved when the query returns no row any more
-    criteria: {
-      allOf: [
-        {
-          query: alarm.query
-          timeAggregation: 'Count'
-          operator: 'GreaterThan'
-          threshold: 0
-          failingPeriods: { numberOfEvaluationPeriods: 1, minFailingPeriodsToAlert: 1 }
-        }
-      ]
-    }
-    actions: {
-      actionGroups: empty(actionGroupResourceId) ? [people.id] : [people.id, actionGroupResourceId]
+resource rules 'Microsoft.Insights/scheduledQueryRules@2026-03-01' = [
+  for alarm in alarms: {
+    name: 'detection-${alarm.name}-${token}'
+    location: location
+    tags: tags
+    kind: 'LogAlert'
+    properties: {
+      displayName: alarm.title
+      description: alarm.description
+      severity: alarm.severity
+      enabled: true
+      scopes: [insightsId]
+      windowSize: alarm.window
+      evaluationFrequency: alarm.every
+      autoMitigate: true // resolved when the query returns no row any more
+      criteria: {
+        allOf: [
+          {
+            query: alarm.query
+            timeAggregation: 'Count'
+            operator: 'GreaterThan'
+            threshold: 0
+            failingPeriods: { numberOfEvaluationPeriods: 1, minFailingPeriodsToAlert: 1 }
+          }
+        ]
+      }
+      actions: {
+        actionGroups: empty(actionGroupResourceId) ? [people.id] : [people.id, actionGroupResourceId]
+      }
     }
   }
-}]
+]

@@ -1,6 +1,6 @@
 // The function app: Flex Consumption, Python 3.13, every setting of the job.
 param location string
-param tags object
+param tags { *: string }
 param token string
 
 param identityId string
@@ -19,7 +19,7 @@ param maximumInstanceCount int
 param workspaceResourceId string
 
 @description('Workspaces to read, by the ids of the query API.')
-param workspaceCustomerIds array
+param workspaceCustomerIds string[]
 
 param queryEndpoint string
 param parsers string
@@ -39,7 +39,7 @@ param pageClientId string
 
 @description('References into the vault; empty where there is no secret.')
 param webhookUrlReference string
-param webhookSecretReference string
+param webhookSignatureReference string
 param webhooksReference string
 param heartbeatUrlReference string
 
@@ -94,7 +94,6 @@ resource app 'Microsoft.Web/sites@2025-03-01' = {
     siteConfig: {
       minTlsVersion: '1.2'
       http20Enabled: true
-      ftpsState: 'Disabled'
     }
   }
 
@@ -116,6 +115,7 @@ resource app 'Microsoft.Web/sites@2025-03-01' = {
     dependsOn: [scm]
     properties: {
       // the host's storage and log, by identity
+      AzureWebJobsDisableHomepage: 'true' // the platform's page tells strangers what runs here
       AzureWebJobsStorage__credential: 'managedidentity'
       AzureWebJobsStorage__clientId: identityClientId
       AzureWebJobsStorage__blobServiceUri: account.properties.primaryEndpoints.blob
@@ -135,7 +135,7 @@ resource app 'Microsoft.Web/sites@2025-03-01' = {
       RULES: rules
       WEBHOOK_URL: webhookUrlReference
       WEBHOOK_FORMAT: webhookFormat
-      WEBHOOK_SECRET: webhookSecretReference
+      WEBHOOK_SECRET: webhookSignatureReference
       WEBHOOKS: webhooksReference
       STORM_ALERTS: string(stormAlerts)
       FLOOD_SIGNALS: string(floodSignals)

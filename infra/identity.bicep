@@ -1,6 +1,6 @@
 // Who the job is. A user-assigned identity exists before the app does, so that its roles are active by the first run.
 param location string
-param tags object
+param tags { *: string }
 param token string
 
 resource identity 'Microsoft.ManagedIdentity/userAssignedIdentities@2024-11-30' = {

@@ -16,7 +16,7 @@ param environmentName string
 param location string
 
 @description('Tags for everything that is created.')
-param tags object = {}
+param tags { *: string } = {}
 
 // -------------------------------------------------------------------------------------------------------------- input
 
@@ -45,7 +45,7 @@ param maxCatchUp string = 'P14D'
 
 @description('Where alerts are posted; https only. Kept in Key Vault.')
 @secure()
-param webhookUrl string
+param webhookUrl string = ''
 
 @description('Format of the messages; chosen by the host of the URL if empty.')
 @allowed(['', 'native', 'slack', 'teams'])
@@ -131,7 +131,14 @@ param addressPrefix string = '10.90.0.0/24'
 
 var token = uniqueString(subscription().id, environmentName, location)
 var allTags = union(tags, { 'azd-env-name': environmentName })
-var workspaceIds = concat([workspaceResourceId], empty(moreWorkspaceResourceIds) ? [] : split(replace(moreWorkspaceResourceIds, ' ', ''), ','))
+var workspaceIds = concat(
+  [workspaceResourceId],
+  empty(moreWorkspaceResourceIds) ? [] : split(replace(moreWorkspaceResourceIds, ' ', ''), ',')
+)
+
+// Names that the app is given beforehand, so that what-if can look into its module.
+var storageName = 'st${token}'
+var insightsName = 'appi-detection-${token}'
 
 // The query API of each cloud. Bicep's environment() does not know it.
 var queryEndpoints = {
@@ -142,14 +149,13 @@ var queryEndpoints = {
 
 // --------------------------------------------------------------------------------------------------------------- parts
 
-resource group 'Microsoft.Resources/resourceGroups@2024-03-01' = {
+resource group 'Microsoft.Resources/resourceGroups@2025-04-01' = {
   name: 'rg-${environmentName}'
   location: location
   tags: allTags
 }
 
 module identity 'identity.bicep' = {
-  name: 'identity-${token}'
   scope: group
   params: {
     location: location
@@ -159,24 +165,25 @@ module identity 'identity.bicep' = {
 }
 
 module telemetry 'telemetry.bicep' = {
-  name: 'telemetry-${token}'
   scope: group
   params: {
     location: location
     tags: allTags
     token: token
+    insightsName: insightsName
+    #disable-next-line what-if-short-circuiting // roles are named after whom they are given to: known when the identity is
     principalId: identity.outputs.principalId
     retentionDays: logRetentionDays
   }
 }
 
 module storage 'storage.bicep' = {
-  name: 'storage-${token}'
   scope: group
   params: {
     location: location
     tags: allTags
-    token: token
+    name: storageName
+    #disable-next-line what-if-short-circuiting // roles are named after whom they are given to: known when the identity is
     principalId: identity.outputs.principalId
     incidentTable: incidentTable
     operatorsGroupId: operatorsGroupId
@@ -185,12 +192,12 @@ module storage 'storage.bicep' = {
 }
 
 module vault 'vault.bicep' = {
-  name: 'vault-${token}'
   scope: group
   params: {
     location: location
     tags: allTags
     token: token
+    #disable-next-line what-if-short-circuiting // roles are named after whom they are given to: known when the identity is
     principalId: identity.outputs.principalId
     webhookUrl: empty(webhooks) ? webhookUrl : '' // one or the other: the job refuses both
     webhookSecret: empty(webhooks) ? webhookSecret : ''
@@ -202,7 +209,6 @@ module vault 'vault.bicep' = {
 }
 
 module network 'network.bicep' = if (privateNetwork) {
-  name: 'network-${token}'
   scope: group
   params: {
     location: location
@@ -215,33 +221,35 @@ module network 'network.bicep' = if (privateNetwork) {
 }
 
 // In the resource group of each workspace, which may be in another subscription.
-module readers 'workspace-reader.bicep' = [for (id, i) in workspaceIds: {
-  name: 'reader-${i}-${token}'
-  scope: resourceGroup(split(id, '/')[2], split(id, '/')[4])
-  params: {
-    workspaceName: last(split(id, '/'))
-    principalId: identity.outputs.principalId
-    savedFunctions: parsers == 'alias'
+module readers 'workspace-reader.bicep' = [
+  for id in workspaceIds: {
+    scope: resourceGroup(split(id, '/')[2], split(id, '/')[4])
+    params: {
+      workspaceName: last(split(id, '/'))
+      #disable-next-line what-if-short-circuiting // roles are named after whom they are given to: known when the identity is
+      principalId: identity.outputs.principalId
+      savedFunctions: parsers == 'alias'
+    }
   }
-}]
+]
 
 module app 'app.bicep' = {
-  name: 'app-${token}'
   scope: group
+  dependsOn: [telemetry] // a name that is known beforehand brings no order
   params: {
     location: location
     tags: allTags
     token: token
     identityId: identity.outputs.id
     identityClientId: identity.outputs.clientId
-    storageName: storage.outputs.name
+    storageName: storageName
     packageContainer: storage.outputs.packageContainer
-    insightsName: telemetry.outputs.insightsName
-    subnetId: privateNetwork ? network!.outputs.appSubnetId : ''
+    insightsName: insightsName
+    subnetId: network.?outputs.appSubnetId ?? ''
     instanceMemoryMB: instanceMemoryMB
     maximumInstanceCount: maximumInstanceCount
     workspaceResourceId: workspaceResourceId
-    workspaceCustomerIds: [for (id, i) in workspaceIds: readers[i].outputs.customerId]
+    workspaceCustomerIds: map(readers, reader => reader.outputs.customerId)
     queryEndpoint: queryEndpoints[environment().name]
     parsers: parsers
     rules: rules
@@ -256,14 +264,18 @@ module app 'app.bicep' = {
     pageUrl: pageUrl
     pageClientId: pageClientId
     webhookUrlReference: empty(webhooks) ? vault.outputs.webhookUrlReference : ''
-    webhookSecretReference: empty(webhookSecret) || !empty(webhooks) ? '' : vault.outputs.webhookSecretReference
+    webhookSignatureReference: empty(webhookSecret) || !empty(webhooks) ? '' : vault.outputs.webhookSignatureReference
     webhooksReference: empty(webhooks) ? '' : vault.outputs.webhooksReference
     heartbeatUrlReference: empty(heartbeatUrl) ? '' : vault.outputs.heartbeatUrlReference
   }
 }
 
 module alerts 'alerts.bicep' = {
-  name: 'alerts-${token}'
+  // Names are evaluated before anything is deployed, and this one is read by no other part: without a destination, nothing is.
+  #disable-next-line no-module-name
+  name: empty(webhookUrl) && empty(webhooks)
+    ? fail('Neither WEBHOOK_URL (webhookUrl) nor WEBHOOKS (webhooks) is set: nobody would hear of an alert')
+    : 'alerts-${token}'
   scope: group
   params: {
     location: location

@@ -1,6 +1,6 @@
 // Optional: storage and vault behind private endpoints, and the app in the same virtual network.
 param location string
-param tags object
+param tags { *: string }
 param token string
 
 @description('Addresses of the virtual network, at least a /25.')
@@ -10,20 +10,24 @@ param storageId string
 param vaultId string
 
 var endpoints = [
-  { name: 'blob', target: storageId, group: 'blob', zone: 'privatelink.blob.${environment().suffixes.storage}' }
-  { name: 'table', target: storageId, group: 'table', zone: 'privatelink.table.${environment().suffixes.storage}' }
+  { name: 'blob', group: 'blob', zone: 'privatelink.blob.${environment().suffixes.storage}' }
+  { name: 'table', group: 'table', zone: 'privatelink.table.${environment().suffixes.storage}' }
   // '.vault.azure.net' and its like in other clouds become 'privatelink.vaultcore.azure.net'
-  { name: 'vault', target: vaultId, group: 'vault', zone: 'privatelink${replace(environment().suffixes.keyvaultDns, '.vault.', '.vaultcore.')}' }
+  {
+    name: 'vault'
+    group: 'vault'
+    zone: 'privatelink${replace(environment().suffixes.keyvaultDns, '.vault.', '.vaultcore.')}'
+  }
 ]
 
 // No rules beyond the built-in ones: from the internet nothing comes in, and the app has to reach out.
-resource guard 'Microsoft.Network/networkSecurityGroups@2024-05-01' = {
+resource guard 'Microsoft.Network/networkSecurityGroups@2025-09-01' = {
   name: 'nsg-detection-${token}'
   location: location
   tags: tags
 }
 
-resource network 'Microsoft.Network/virtualNetworks@2024-05-01' = {
+resource network 'Microsoft.Network/virtualNetworks@2025-09-01' = {
   name: 'vnet-detection-${token}'
   location: location
   tags: tags
@@ -51,50 +55,62 @@ resource network 'Microsoft.Network/virtualNetworks@2024-05-01' = {
   }
 }
 
-resource zones 'Microsoft.Network/privateDnsZones@2024-06-01' = [for endpoint in endpoints: {
-  name: endpoint.zone
-  location: 'global'
-  tags: tags
-}]
-
-resource links 'Microsoft.Network/privateDnsZones/virtualNetworkLinks@2024-06-01' = [for (endpoint, i) in endpoints: {
-  parent: zones[i]
-  name: 'link-${token}'
-  location: 'global'
-  tags: tags
-  properties: {
-    registrationEnabled: false
-    virtualNetwork: { id: network.id }
+resource zones 'Microsoft.Network/privateDnsZones@2024-06-01' = [
+  for endpoint in endpoints: {
+    name: endpoint.zone
+    location: 'global'
+    tags: tags
   }
-}]
+]
 
-resource privateEndpoints 'Microsoft.Network/privateEndpoints@2024-05-01' = [for endpoint in endpoints: {
-  name: 'pe-${endpoint.name}-${token}'
-  location: location
-  tags: tags
-  properties: {
-    subnet: { id: '${network.id}/subnets/endpoints' }
-    privateLinkServiceConnections: [
-      {
-        name: endpoint.name
-        properties: {
-          privateLinkServiceId: endpoint.target
-          groupIds: [endpoint.group]
+resource links 'Microsoft.Network/privateDnsZones/virtualNetworkLinks@2024-06-01' = [
+  for (endpoint, i) in endpoints: {
+    parent: zones[i]
+    name: 'link-${token}'
+    location: 'global'
+    tags: tags
+    properties: {
+      registrationEnabled: false
+      virtualNetwork: { id: network.id }
+    }
+  }
+]
+
+// One after the other, and their records too: two endpoints of one account in one subnet at a time collide now and then
+// (Azure/bicep-registry-modules 962 and 6001).
+@batchSize(1)
+resource privateEndpoints 'Microsoft.Network/privateEndpoints@2025-09-01' = [
+  for endpoint in endpoints: {
+    name: 'pe-${endpoint.name}-${token}'
+    location: location
+    tags: tags
+    properties: {
+      subnet: { id: '${network.id}/subnets/endpoints' }
+      privateLinkServiceConnections: [
+        {
+          name: endpoint.name
+          properties: {
+            privateLinkServiceId: endpoint.group == 'vault' ? vaultId : storageId
+            groupIds: [endpoint.group]
+          }
         }
-      }
-    ]
+      ]
+    }
   }
-}]
+]
 
-resource records 'Microsoft.Network/privateEndpoints/privateDnsZoneGroups@2024-05-01' = [for (endpoint, i) in endpoints: {
-  parent: privateEndpoints[i]
-  name: 'default'
-  properties: {
-    privateDnsZoneConfigs: [
-      { name: endpoint.name, properties: { privateDnsZoneId: zones[i].id } }
-    ]
+@batchSize(1)
+resource records 'Microsoft.Network/privateEndpoints/privateDnsZoneGroups@2025-09-01' = [
+  for (endpoint, i) in endpoints: {
+    parent: privateEndpoints[i]
+    name: 'default'
+    properties: {
+      privateDnsZoneConfigs: [
+        { name: endpoint.name, properties: { privateDnsZoneId: zones[i].id } }
+      ]
+    }
   }
-}]
+]
 
 // Known only when the names resolve to the private addresses: the app must not start earlier.
 output appSubnetId string = '${network.id}/subnets/app'

@@ -1,7 +1,11 @@
 // One storage account: the host's blobs, the app's package, and the table of incidents. It has no keys.
 param location string
-param tags object
-param token string
+param tags { *: string }
+
+@description('Name of the account.')
+@minLength(3)
+@maxLength(24)
+param name string
 
 @description('The job\'s identity.')
 param principalId string
@@ -21,7 +25,7 @@ var roles = {
 }
 
 resource account 'Microsoft.Storage/storageAccounts@2025-06-01' = {
-  name: 'st${token}'
+  name: name
   location: location
   tags: tags
   kind: 'StorageV2'
@@ -80,7 +84,10 @@ resource keepsTables 'Microsoft.Authorization/roleAssignments@2022-04-01' = {
   name: guid(account.id, principalId, roles.storageTableDataContributor)
   scope: account
   properties: {
-    roleDefinitionId: subscriptionResourceId('Microsoft.Authorization/roleDefinitions', roles.storageTableDataContributor)
+    roleDefinitionId: subscriptionResourceId(
+      'Microsoft.Authorization/roleDefinitions',
+      roles.storageTableDataContributor
+    )
     principalId: principalId
     principalType: 'ServicePrincipal'
   }
@@ -91,13 +98,15 @@ resource operate 'Microsoft.Authorization/roleAssignments@2022-04-01' = if (!emp
   name: guid(account::tables::incidents.id, operatorsGroupId, roles.storageTableDataContributor)
   scope: account::tables::incidents
   properties: {
-    roleDefinitionId: subscriptionResourceId('Microsoft.Authorization/roleDefinitions', roles.storageTableDataContributor)
+    roleDefinitionId: subscriptionResourceId(
+      'Microsoft.Authorization/roleDefinitions',
+      roles.storageTableDataContributor
+    )
     principalId: operatorsGroupId
     principalType: 'Group'
   }
 }
 
 output id string = account.id
-output name string = account.name
 output packageContainer string = account::blobs::packages.name
 output tableEndpoint string = account.properties.primaryEndpoints.table

@@ -1,7 +1,10 @@
 // The job's own log: Application Insights in a workspace of its own, apart from the one that the job reads.
 param location string
-param tags object
+param tags { *: string }
 param token string
+
+@description('Name of the Application Insights resource.')
+param insightsName string
 
 @description('The job\'s identity, which writes here.')
 param principalId string
@@ -28,7 +31,7 @@ resource workspace 'Microsoft.OperationalInsights/workspaces@2025-07-01' = {
 }
 
 resource insights 'Microsoft.Insights/components@2020-02-02' = {
-  name: 'appi-detection-${token}'
+  name: insightsName
   location: location
   tags: tags
   kind: 'web'
@@ -43,7 +46,10 @@ resource publishes 'Microsoft.Authorization/roleAssignments@2022-04-01' = {
   name: guid(insights.id, principalId, roles.monitoringMetricsPublisher)
   scope: insights
   properties: {
-    roleDefinitionId: subscriptionResourceId('Microsoft.Authorization/roleDefinitions', roles.monitoringMetricsPublisher)
+    roleDefinitionId: subscriptionResourceId(
+      'Microsoft.Authorization/roleDefinitions',
+      roles.monitoringMetricsPublisher
+    )
     principalId: principalId
     principalType: 'ServicePrincipal'
   }

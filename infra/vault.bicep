@@ -1,6 +1,6 @@
 // The secrets that the job needs, and the references by which the app reads them. An empty one is not kept.
 param location string
-param tags object
+param tags { *: string }
 param token string
 
 @description('The job\'s identity, which reads the secrets.')
@@ -25,7 +25,7 @@ var roles = {
   keyVaultSecretsUser: '4633458b-17de-408a-b874-0445c86b69e6'
 }
 
-resource vault 'Microsoft.KeyVault/vaults@2024-11-01' = {
+resource vault 'Microsoft.KeyVault/vaults@2026-02-01' = {
   name: 'kv-${token}'
   location: location
   tags: tags
@@ -44,25 +44,25 @@ resource vault 'Microsoft.KeyVault/vaults@2024-11-01' = {
   }
 }
 
-resource urlSecret 'Microsoft.KeyVault/vaults/secrets@2024-11-01' = if (!empty(webhookUrl)) {
+resource urlSecret 'Microsoft.KeyVault/vaults/secrets@2026-02-01' = if (!empty(webhookUrl)) {
   parent: vault
   name: 'webhook-url'
   properties: { value: webhookUrl, contentType: 'text/plain' }
 }
 
-resource signingSecret 'Microsoft.KeyVault/vaults/secrets@2024-11-01' = if (!empty(webhookSecret)) {
+resource signingSecret 'Microsoft.KeyVault/vaults/secrets@2026-02-01' = if (!empty(webhookSecret)) {
   parent: vault
   name: 'webhook-secret'
   properties: { value: webhookSecret, contentType: 'text/plain' }
 }
 
-resource listSecret 'Microsoft.KeyVault/vaults/secrets@2024-11-01' = if (!empty(webhooks)) {
+resource listSecret 'Microsoft.KeyVault/vaults/secrets@2026-02-01' = if (!empty(webhooks)) {
   parent: vault
   name: 'webhooks'
   properties: { value: webhooks, contentType: 'application/json' }
 }
 
-resource heartbeatSecret 'Microsoft.KeyVault/vaults/secrets@2024-11-01' = if (!empty(heartbeatUrl)) {
+resource heartbeatSecret 'Microsoft.KeyVault/vaults/secrets@2026-02-01' = if (!empty(heartbeatUrl)) {
   parent: vault
   name: 'heartbeat-url'
   properties: { value: heartbeatUrl, contentType: 'text/plain' }
@@ -84,6 +84,6 @@ output name string = vault.name
 // How an app setting names each secret. Without a version, so that a new value is read within a day, and at once by a
 // restart.
 output webhookUrlReference string = '@Microsoft.KeyVault(SecretUri=${vault.properties.vaultUri}secrets/${urlSecret.name})'
-output webhookSecretReference string = '@Microsoft.KeyVault(SecretUri=${vault.properties.vaultUri}secrets/${signingSecret.name})'
+output webhookSignatureReference string = '@Microsoft.KeyVault(SecretUri=${vault.properties.vaultUri}secrets/${signingSecret.name})'
 output webhooksReference string = '@Microsoft.KeyVault(SecretUri=${vault.properties.vaultUri}secrets/${listSecret.name})'
 output heartbeatUrlReference string = '@Microsoft.KeyVault(SecretUri=${vault.properties.vaultUri}secrets/${heartbeatSecret.name})'

@@ -88,7 +88,7 @@ def remove_commands(folder: Path) -> None:
 
 def compile_all(folder: Path) -> None:
     """Writes bytecode that is never compared with its source: times say nothing after unpacking."""
-    options = ["-q", "--invalidation-mode", "unchecked-hash", "-s", str(folder), "-p", HOME]
+    options = ["-q", "-j", "0", "--invalidation-mode", "unchecked-hash", "-s", str(folder), "-p", HOME]
     subprocess.run([sys.executable, "-m", "compileall", *options, str(folder)], check=True)
 
 
@@ -99,7 +99,7 @@ def zipped(folder: Path, archive: Path) -> None:
             if path.is_file():
                 entry = ZipInfo(path.relative_to(folder).as_posix(), LONG_AGO)
                 entry.external_attr = 0o644 << 16
-                packed.writestr(entry, path.read_bytes(), ZIP_DEFLATED, compresslevel=9)
+                packed.writestr(entry, path.read_bytes(), ZIP_DEFLATED, compresslevel=6)
 
 
 def main() -> None:

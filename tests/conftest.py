@@ -1,12 +1,17 @@
 """Fixtures that several modules share: one Azurite serves them all. And what holds for every test: no secret gets out."""
 
 from collections.abc import Generator
+from pathlib import Path
 
 import pytest
 
 from tests.azurite import azure_table, azurite, azurite_over_tls
 from tests.chaos.summary import table
 from tests.secrecy import leaks
+
+TESTS = Path(__file__).parent
+# Files that take longest, longest first: were they last, one core would work while the others wait.
+HEAVY = ("infra/test_parameters.py", "infra/test_package.py", "infra/test_alarms.py")
 
 __all__ = ["azure_table", "azurite", "azurite_over_tls"]
 
@@ -22,6 +27,16 @@ def pytest_runtest_makereport(
         report.outcome = "failed"
         report.longrepr = f"{item.nodeid} printed or logged {', '.join(leaked)}"
     return report
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """The heavy files come first; with `--no-loadscope-reorder` xdist hands files out in this order."""
+    order = {path: position for position, path in enumerate(HEAVY)}
+
+    def position(item: pytest.Item) -> int:
+        return order.get(item.path.relative_to(TESTS).as_posix(), len(order))
+
+    items.sort(key=position)
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:

@@ -19,8 +19,9 @@ from detection.coverage import Coverage
 from detection.incidents.table import MemoryTable
 from detection.job import start
 from detection.window import Window
-from tests.infra.bicep import load
 from tests.infra.lines import DAY, HOUR, LAST, MINUTE, NOW, Line, complete, delivery, failed, hourly, logged
+from tests.infra.snapshots import NAMES as SETS
+from tests.infra.snapshots import Resource, snapshot
 from tests.kusto.analyzer import analyze
 from tests.regenerate import LOGS
 
@@ -31,14 +32,18 @@ SCHEMA = {"traces": {"timestamp": "datetime", "message": "string", "severityLeve
 GAP = Window(datetime(2026, 5, 20, tzinfo=UTC), datetime(2026, 5, 26, tzinfo=UTC))
 
 
+def alarms(parameters: str) -> dict[str, Resource]:
+    """The alarm rules of a parameter set, by the name of the query's file. The compiler reads the files into the template."""
+    texts = {query(name): name for name in NAMES}
+    rules = snapshot(parameters).of_type("Microsoft.Insights/scheduledQueryRules")
+    return {texts[rule["properties"]["criteria"]["allOf"][0]["query"]]: rule for rule in rules}
+
+
 @cache
 def windows() -> dict[str, timedelta]:
     """How far back the service lets each alarm look."""
-    rules = [one.body["properties"] for one in load(ALARMS.parent / "alerts.bicep").resources]
-    spans = {
-        rule["criteria"]["allOf"][0]["query"]: rule["windowSize"] for rule in rules if "criteria" in rule
-    }
-    return {name: TypeAdapter(timedelta).validate_python(spans[query(name)]) for name in NAMES}
+    read = TypeAdapter(timedelta).validate_python
+    return {name: read(rule["properties"]["windowSize"]) for name, rule in alarms("defaults").items()}
 
 
 def query(name: str) -> str:
@@ -59,6 +64,41 @@ def rows(name: str, lines: Iterable[Line]) -> list[dict[str, Any]]:
     connection.executemany("INSERT INTO traces VALUES (?, ?)", seen)
     answer = duckdb_kql.kql(connection, query(name), query_now=NOW.replace(tzinfo=None))
     return [dict(zip(answer.columns, row, strict=True)) for row in answer.fetchall()]
+
+
+# ----------------------------------------------------------------------------------------------------- the rules
+
+
+@pytest.mark.parametrize("parameters", SETS)
+def test_every_query_is_an_alarm_that_is_switched_on(parameters: str) -> None:
+    rules = alarms(parameters)
+    assert sorted(rules) == NAMES
+    assert [name for name, rule in rules.items() if not rule["properties"]["enabled"]] == []
+
+
+@pytest.mark.parametrize("parameters", SETS)
+def test_every_alarm_looks_at_the_jobs_log_and_tells_the_action_group(parameters: str) -> None:
+    evaluated = snapshot(parameters)
+    group, log = (
+        evaluated.only("Microsoft.Insights/actionGroups"),
+        evaluated.only("Microsoft.Insights/components"),
+    )
+    for rule in alarms(parameters).values():
+        (scope,) = rule["properties"]["scopes"]
+        assert "telemetry" in scope
+        assert "outputs.insightsId" in scope
+        assert group["id"] in rule["properties"]["actions"]["actionGroups"]
+    assert log["name"].startswith("appi-detection-")
+
+
+def test_addresses_and_a_further_group_are_told() -> None:
+    evaluated = snapshot("several-destinations")
+    receivers = evaluated.only("Microsoft.Insights/actionGroups")["properties"]["emailReceivers"]
+    assert [one["emailAddress"] for one in receivers] == ["soc@example.com", "on-call@example.com"]
+    groups = [
+        rule["properties"]["actions"]["actionGroups"][-1] for rule in alarms("several-destinations").values()
+    ]
+    assert {group.split("/")[-1] for group in groups} == {"ag-soc"}
 
 
 # ----------------------------------------------------------------------------------------------------- the texts

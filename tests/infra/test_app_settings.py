@@ -1,18 +1,20 @@
 """The app's settings: those that the code reads, no more and no fewer, with the code's defaults and no secret in them."""
 
+import json
 import re
-from pathlib import Path
 
 import pytest
 
 from detection.cli.settings_page import secrets
 from detection.settings import Settings, settings_from
-from tests.infra.bicep import Value, load
+from tests.infra.compiled import main, modules, resources
+from tests.infra.snapshots import NAMES, snapshot
+from tests.regenerate import ROOT
 
-INFRA = Path(__file__).parents[2] / "infra"
-MAIN, APP = load(INFRA / "main.bicep"), load(INFRA / "app.bicep")
+INFRA = ROOT / "infra"
 KEYBOARD = {"LOGS_DIR"}  # exports on disk; the cloud has none
 HOSTS_OWN = {
+    "AzureWebJobsDisableHomepage",
     "APPLICATIONINSIGHTS_AUTHENTICATION_STRING",
     "APPLICATIONINSIGHTS_CONNECTION_STRING",
     "AzureWebJobsStorage__blobServiceUri",
@@ -31,46 +33,49 @@ REFUSED = {
     "WEBSITE_CONTENTAZUREFILECONNECTIONSTRING",
     "WEBSITE_RUN_FROM_PACKAGE",
 }
-(SETTINGS,) = (one.body["properties"] for one in APP.resources if one.body.get("name") == "appsettings")
-(HANDED,) = (one.params for one in MAIN.modules if one.symbol == "app")
+DEFAULTS = snapshot("defaults").app_settings
 
 
-def parameter_of(setting: str) -> str:
-    """The parameter of the app's module that a setting is."""
-    return str(SETTINGS[setting].text)
-
-
-def default_of(setting: str) -> Value:
-    """What a setting is when nothing is said about it."""
-    return MAIN.parameters[HANDED[parameter_of(setting)].text].default
-
-
-def test_app_has_the_settings_that_the_code_reads() -> None:
-    assert set(SETTINGS) - HOSTS_OWN == set(Settings.model_fields) - KEYBOARD
+@pytest.mark.parametrize("name", NAMES)
+def test_app_has_the_settings_that_the_code_reads(name: str) -> None:
+    assert set(snapshot(name).app_settings) - HOSTS_OWN == set(Settings.model_fields) - KEYBOARD
 
 
 def test_app_has_the_settings_that_the_host_needs() -> None:
-    assert set(SETTINGS) >= HOSTS_OWN
+    assert set(DEFAULTS) >= HOSTS_OWN
 
 
 def test_app_has_no_setting_that_its_plan_refuses() -> None:
-    assert set(SETTINGS) & REFUSED == set()
+    assert set(DEFAULTS) & REFUSED == set()
 
 
+def test_strangers_see_no_page_of_the_platform() -> None:
+    assert DEFAULTS["AzureWebJobsDisableHomepage"] == "true"
+
+
+@pytest.mark.infra
 @pytest.mark.parametrize("setting", sorted(secrets() - {"INCIDENT_STORAGE"}))
 def test_secret_is_a_reference_into_the_vault(setting: str) -> None:
-    parameter = parameter_of(setting)
-    assert parameter.endswith("Reference")
-    assert f"vault.outputs.{parameter}" in str(HANDED[parameter])
-    assert (
-        load(INFRA / "vault.bicep")
-        .outputs[parameter]
-        .text.startswith("'@Microsoft.KeyVault(SecretUri=${vault")
+    app, vault = (modules(main())[name]["properties"] for name in ("app", "vault"))
+    (settings,) = (
+        resource["properties"]
+        for resource in resources(app["template"]).values()
+        if resource["type"] == "Microsoft.Web/sites/config" and "appsettings" in resource["name"]
+    )
+    (parameter,) = re.findall(r"^\[parameters\('(\w+Reference)'\)\]$", settings[setting])
+    given = json.dumps(app["parameters"][parameter])
+    (output,) = re.findall(r"reference\('vault'\)\.outputs\.(\w+)\.value", given)
+    assert re.sub(rf"reference\('vault'\)\.outputs\.{output}\.value", "", given).count("outputs") == 0
+    assert vault["template"]["outputs"][output]["value"].startswith(
+        "[format('@Microsoft.KeyVault(SecretUri={0}secrets/"
     )
 
 
-def test_storage_is_named_by_its_address() -> None:
-    assert SETTINGS["INCIDENT_STORAGE"].text == "account.properties.primaryEndpoints.table"
+@pytest.mark.parametrize("name", NAMES)
+def test_storage_is_named_by_its_address(name: str) -> None:
+    account = snapshot(name).only("Microsoft.Storage/storageAccounts")
+    address = f"[reference('{account['id']}', '{account['apiVersion']}').primaryEndpoints.table]"
+    assert snapshot(name).app_settings["INCIDENT_STORAGE"] == address
 
 
 SIMPLE = [
@@ -86,34 +91,35 @@ SIMPLE = [
 
 @pytest.mark.parametrize("setting", SIMPLE)
 def test_default_of_the_template_is_the_codes(setting: str) -> None:
-    given = settings_from({setting: default_of(setting)})
+    given = settings_from({setting: DEFAULTS[setting]})
     assert getattr(given, setting) == getattr(settings_from({}), setting)
 
 
 @pytest.mark.parametrize("setting", ["DETECT_SCHEDULE", "DELIVER_SCHEDULE"])
 def test_schedule_is_set_since_the_triggers_have_no_default(setting: str) -> None:
-    assert default_of(setting) == Settings.model_fields[setting].default
+    assert DEFAULTS[setting] == Settings.model_fields[setting].default
 
 
-@pytest.mark.parametrize(
-    "parameter, setting", [("parsers", "PARSERS"), ("webhookFormat", "WEBHOOK_FORMAT"), ("rules", "RULES")]
-)
-def test_values_that_the_template_allows_the_code_accepts(parameter: str, setting: str) -> None:
-    for value in MAIN.parameters[parameter].decorators.get("allowed", ["openai-config-to-abuse"]):
-        settings_from({setting: value})
+@pytest.mark.parametrize("name", NAMES)
+def test_values_that_the_template_lets_through_the_code_accepts(name: str) -> None:
+    constrained = {*SIMPLE, "WEBHOOK_FORMAT", "STORM_ALERTS", "FLOOD_SIGNALS", "PAGE_URL"}
+    settings = snapshot(name).app_settings
+    settings_from({key: settings[key] for key in constrained if settings[key] != "[unknown()]"})
 
 
-def test_query_api_of_every_cloud_is_one_that_the_code_knows() -> None:
-    endpoints = MAIN.variables["queryEndpoints"]
-    assert set(endpoints) == {"AzureCloud", "AzureUSGovernment", "AzureChinaCloud"}
-    known = str(Settings.model_fields["LOG_ANALYTICS_ENDPOINT"].default) + str(
-        Settings.model_fields["LOG_ANALYTICS_ENDPOINT"].description
-    )
-    assert [url for url in endpoints.values() if url not in known] == []
+def test_query_api_of_every_cloud_is_known_to_the_code() -> None:
+    endpoint = DEFAULTS["LOG_ANALYTICS_ENDPOINT"]
+    field = Settings.model_fields["LOG_ANALYTICS_ENDPOINT"]
+    assert re.findall(r"'(Azure\w+)'", endpoint) == ["AzureCloud", "AzureUSGovernment", "AzureChinaCloud"]
+    assert [url for url in urls(endpoint) if url not in f"{field.default} {field.description}"] == []
 
 
 def test_addresses_that_differ_by_cloud_are_written_nowhere_else() -> None:
     lines = [line for path in INFRA.glob("*.bicep") for line in path.read_text(encoding="utf-8").splitlines()]
     code = "\n".join(line for line in lines if not line.lstrip().startswith("//"))
-    assert set(re.findall(r"https://[\w.-]+", code)) == set(MAIN.variables["queryEndpoints"].values())
+    assert urls(code) == urls(DEFAULTS["LOG_ANALYTICS_ENDPOINT"])
     assert re.findall(r"core\.windows\.net|vault\.azure\.net|login\.microsoft", code) == []
+
+
+def urls(text: str) -> set[str]:
+    return set(re.findall(r"https://[\w.-]+", text))

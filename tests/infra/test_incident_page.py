@@ -1,30 +1,55 @@
 """Who gets in to the incident page: by the templates, what the app expects of App Service."""
 
 import re
-from pathlib import Path
 from typing import Any
 
-from tests.infra.bicep import load
+import pytest
 
-INFRA = Path(__file__).parents[2] / "infra"
-MAIN, APP = load(INFRA / "main.bicep"), load(INFRA / "app.bicep")
-(AUTH,) = (one for one in APP.resources if one.body.get("name") == "authsettingsV2")
-SETTINGS: dict[str, Any] = AUTH.body["properties"]
-ON = "!empty(pageClientId)"
-APP_SOURCE = (INFRA.parent / "function_app.py").read_text(encoding="utf-8")
+from tests.infra.snapshots import NAMES, TENANT, snapshot, snapshots
+from tests.regenerate import ROOT
+
+CLIENT = "66666666-6666-6666-6666-666666666666"
+WITH_REGISTRATION = "several-destinations"
+APP_SOURCE = (ROOT / "function_app.py").read_text(encoding="utf-8")
 ROUTES = set(re.findall(r'@app\.route\("([^"]+)"', APP_SOURCE))
 
 
-def test_signing_in_is_off_unless_there_is_a_registration() -> None:
-    assert MAIN.parameters["pageClientId"].default == ""
-    assert SETTINGS["platform"]["enabled"].text == ON
-    assert SETTINGS["identityProviders"]["azureActiveDirectory"]["enabled"].text == ON
+def sign_in(name: str) -> dict[str, Any]:
+    """How App Service signs people in, by a parameter set."""
+    settings: dict[str, Any] = snapshot(name).only("Microsoft.Web/sites/config", "/authsettingsV2")[
+        "properties"
+    ]
+    return settings
 
 
-def test_nobody_gets_in_unsigned_but_by_links() -> None:
-    validation = SETTINGS["globalValidation"]
-    assert validation["requireAuthentication"].text == ON
+def entra(name: str) -> dict[str, Any]:
+    provider: dict[str, Any] = sign_in(name)["identityProviders"]["azureActiveDirectory"]
+    return provider
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_signing_in_is_on_where_there_is_a_registration_and_off_elsewhere(name: str) -> None:
+    on = name == WITH_REGISTRATION
+    assert sign_in(name)["platform"]["enabled"] is on
+    assert sign_in(name)["globalValidation"]["requireAuthentication"] is on
+    assert entra(name)["enabled"] is on
+
+
+def test_people_sign_in_to_the_registration_of_the_own_tenant() -> None:
+    provider = entra(WITH_REGISTRATION)
+    assert provider["registration"]["clientId"] == CLIENT
+    assert provider["registration"]["openIdIssuer"] == (
+        f"[format('{{0}}{{1}}/v2.0', environment().authentication.loginEndpoint, '{TENANT}')]"
+    )
+    assert provider["validation"]["allowedAudiences"] == [CLIENT, f"api://{CLIENT}"]
+    assert list(sign_in(WITH_REGISTRATION)["identityProviders"]) == ["azureActiveDirectory"]
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_nobody_gets_in_unsigned_but_by_links(name: str) -> None:
+    validation = sign_in(name)["globalValidation"]
     assert validation["unauthenticatedClientAction"] == "RedirectToLoginPage"
+    assert validation["redirectToProvider"] == "azureactivedirectory"
     assert validation["excludedPaths"] == ["/api/look/*", "/api/health"]
 
 
@@ -34,5 +59,19 @@ def test_what_is_let_through_are_the_routes_that_look_at_signatures_or_the_funct
     assert '"health", methods=["GET"], auth_level=func.AuthLevel.FUNCTION' in APP_SOURCE
 
 
-def test_no_token_is_kept() -> None:
-    assert SETTINGS["login"]["tokenStore"]["enabled"] is False
+@pytest.mark.parametrize("name", NAMES)
+def test_page_is_reached_by_https_only(name: str) -> None:
+    assert snapshot(name).only("Microsoft.Web/sites")["properties"]["httpsOnly"] is True
+    assert sign_in(name)["httpSettings"]["requireHttps"] is True
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_no_token_is_kept(name: str) -> None:
+    assert sign_in(name)["login"]["tokenStore"]["enabled"] is False
+
+
+def test_links_lead_to_the_address_that_is_set() -> None:
+    addresses = {deployment.name: deployment.app_settings["PAGE_URL"] for deployment in snapshots()}
+    assert {name: address for name, address in addresses.items() if address} == {
+        WITH_REGISTRATION: "https://detection.example.com"
+    }

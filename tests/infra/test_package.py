@@ -193,6 +193,6 @@ def test_extension_modules_are_for_the_cloud(unpacked: Path) -> None:
     assert [name for name in modules if not name.endswith("cpython-313-x86_64-linux-gnu.so")] == []
 
 
-@pytest.mark.infra
+@pytest.mark.slow
 def test_same_sources_give_the_same_bytes(built: str) -> None:
     assert build() == built

@@ -2,18 +2,21 @@
 
 import re
 import subprocess
+from copy import deepcopy
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
 
+from tests.infra.parameters import SECRETS, VARIABLES
 from tests.regenerate import ROOT
 
 FOLDER = ROOT / ".github" / "workflows"
 FILES = sorted(FOLDER.glob("*.yml"))
 ZIZMOR = ROOT / ".venv-infra" / "bin" / "zizmor"
 USES = re.compile(r"uses: (?P<action>[\w.-]+/[\w./-]+)@(?P<commit>[0-9a-f]{40}) # v\d+\.\d+\.\d+")
+INSTALL = 'az bicep install --version "v$(cat infra/bicep-version)"'
 
 Step = dict[str, Any]
 
@@ -90,7 +93,11 @@ def test_make_targets_are_there() -> None:
     targets = set(
         re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(encoding="utf-8"), flags=re.MULTILINE)
     )
-    called = {target for _, step in STEPS for target in re.findall(r"^make ([\w-]+)", step.get("run", ""))}
+    called = {
+        target
+        for _, step in STEPS
+        for target in re.findall(r"^(?:BICEP=\S+ )?make ([\w-]+)", step.get("run", ""))
+    }
     assert called
     assert called <= targets
 
@@ -108,16 +115,67 @@ def test_files_that_commands_name_are_there() -> None:
     assert [path for path in named if not (ROOT / path).exists()] == []
 
 
-def test_azd_is_told_of_values_under_the_names_that_it_reads() -> None:
-    known = set(
-        re.findall(r"\$\{(\w+)\}", (ROOT / "infra" / "main.parameters.json").read_text(encoding="utf-8"))
+def handed_on(job: dict[str, Any], command: str) -> dict[str, str]:
+    """The environment of the step of a job that runs a command, with the job's own."""
+    (step,) = [step for step in job["steps"] if command in step.get("run", "")]
+    return {**job.get("env", {}), **step["env"]}
+
+
+def lost(job: dict[str, Any], command: str) -> list[str]:
+    """The variables of a deployment that a step does not hand on from where GitHub keeps them."""
+    environment = handed_on(job, command)
+    kept = {name: f"{'secrets' if name in SECRETS else 'vars'}.{name}" for name in VARIABLES.values()}
+    return [name for name, place in kept.items() if environment.get(name) != f"${{{{ {place} }}}}"]
+
+
+def test_deployment_hands_on_every_variable() -> None:
+    assert lost(JOBS["deploy/deploy"], "azd provision") == []
+
+
+@pytest.mark.parametrize("variable", VARIABLES.values())
+def test_variable_that_is_not_handed_on_is_found(variable: str) -> None:
+    job = deepcopy(JOBS["deploy/deploy"])
+    for environment in (job["env"], *(step.get("env", {}) for step in job["steps"])):
+        environment.pop(variable, None)
+    assert lost(job, "azd provision") == [variable]
+
+
+def test_what_if_asks_with_every_value_of_the_deployment_but_the_secrets() -> None:
+    assert set(lost(JOBS["infra/what-if"], "sub what-if")) == SECRETS
+    assert handed_on(JOBS["infra/what-if"], "sub what-if")["WEBHOOK_URL"] == "https://example.com/hook"
+
+
+def test_azd_asks_nobody() -> None:
+    commands = [step["run"] for _, step in STEPS if re.search(r"\bazd (?!auth)\w+", step.get("run", ""))]
+    assert commands
+    assert [command for command in commands if "--no-prompt" not in command] == []
+
+
+def test_azd_compiles_with_the_compiler_of_the_tests() -> None:
+    commands = [step.get("run", "") for step in JOBS["deploy/deploy"]["steps"]]
+    installed = commands.index(INSTALL)
+    (judged,) = [at for at, command in enumerate(commands) if "make lint-infra" in command]
+    (deployed,) = [at for at, command in enumerate(commands) if "azd provision" in command]
+    assert installed < judged < deployed
+    assert commands[judged].startswith('BICEP="$HOME/.azure/bin/bicep" ')
+    assert commands[deployed].startswith('AZD_BICEP_TOOL_PATH="$HOME/.azure/bin/bicep" ')
+
+
+def test_azure_cli_compiles_with_the_pinned_compiler() -> None:
+    commands = [step.get("run", "") for step in JOBS["infra/what-if"]["steps"]]
+    assert commands.index(INSTALL) < next(
+        at for at, command in enumerate(commands) if "deployment" in command
     )
-    (given,) = [
-        step["env"]
-        for job, step in STEPS
-        if job == "deploy/deploy" and "azd provision" in step.get("run", "")
-    ]
-    assert set(given) <= known
+
+
+@pytest.mark.parametrize("target", ["lint-infra", "planted-errors", "lint-api-versions"])
+def test_templates_are_judged_by_the_pinned_compiler(target: str) -> None:
+    """A runner may have another one on its PATH."""
+    for job in JOBS.values():
+        commands = [step.get("run", "") for step in job["steps"]]
+        judged = [at for at, command in enumerate(commands) if f"make {target}" in command]
+        assert all(commands[at] == f'BICEP="$HOME/.azure/bin/bicep" make {target}' for at in judged)
+        assert all(INSTALL in commands[:at] for at in judged)
 
 
 # ---------------------------------------------------------------------------------------------------------- zizmor

@@ -1,0 +1,7 @@
+// Nothing set that need not be.
+using '../../../infra/main.bicep'
+
+param environmentName = 'detection'
+param location = 'westeurope'
+param workspaceResourceId = '/subscriptions/11111111-1111-1111-1111-111111111111/resourceGroups/rg-sentinel/providers/Microsoft.OperationalInsights/workspaces/log-sentinel'
+param webhookUrl = 'https://example.com/hook'

@@ -1,0 +1,324 @@
+"""infra/main.bicepparam, evaluated as azd and the Azure CLI evaluate it: every parameter arrives, under the variable that is
+named in docs/deploy.md, as it was written or not at all.
+"""
+
+import json
+import re
+import shutil
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.infra.compiler import bicep
+from tests.infra.parameters import (
+    INFRA,
+    PAGE,
+    VARIABLES,
+    Definition,
+    RefusedError,
+    declared,
+    definitions,
+    page,
+    values,
+    variables,
+)
+from tests.infra.snapshots import SUBSCRIPTION, TENANT, Resource, snapshot
+
+FILE = INFRA / "main.bicepparam"
+TEXT = FILE.read_text(encoding="utf-8")
+PARAMETERS = declared((INFRA / "main.bicep").read_text(encoding="utf-8"))
+WORKSPACE = (
+    "/subscriptions/11111111-1111-1111-1111-111111111111/resourceGroups/rg-sentinel"
+    "/providers/Microsoft.OperationalInsights/workspaces/log-sentinel"
+)
+REQUIRED = {
+    "AZURE_ENV_NAME": "detection",
+    "AZURE_LOCATION": "westeurope",
+    "LOG_ANALYTICS_WORKSPACE_RESOURCE_ID": WORKSPACE,
+}
+# All that shells, azd's .env, JSON and Bicep read as something else.
+HOSTILE = "'\"\\ \\n\n\t$X ${X} ${{a}} %X% `x` [x] ä🔔"
+
+
+def refused(environment: dict[str, str]) -> str:
+    """What the compiler says of values that are refused."""
+    with pytest.raises(RefusedError) as error:
+        values({**REQUIRED, **environment})
+    return str(error.value)
+
+
+# ------------------------------------------------------------------------------------------------------- every one
+
+
+def unread(template: str, parameters_file: str) -> list[str]:
+    """The parameters of a template that a parameters file reads from no variable."""
+    return [name for name in declared(template) if name not in variables(parameters_file)]
+
+
+def test_every_parameter_is_read_from_a_variable() -> None:
+    assert unread((INFRA / "main.bicep").read_text(encoding="utf-8"), TEXT) == []
+
+
+@pytest.mark.parametrize("name", PARAMETERS)
+def test_parameter_that_is_read_from_no_variable_is_found(name: str) -> None:
+    lines = [line for line in TEXT.splitlines() if not line.startswith((f"param {name} ", "  "))]
+    assert name in unread(f"param {name} string\n", "\n".join(lines))
+
+
+def test_values_are_in_the_order_of_the_template_and_for_nothing_else() -> None:
+    assert list(VARIABLES) == PARAMETERS
+
+
+def test_no_two_parameters_share_a_variable() -> None:
+    assert len(set(VARIABLES.values())) == len(VARIABLES)
+
+
+@pytest.mark.infra
+def test_compiler_has_nothing_to_say_of_the_file() -> None:
+    done = bicep("lint", FILE, environment={**dict.fromkeys(VARIABLES.values(), ""), **REQUIRED})
+    assert done.stdout + done.stderr == ""
+
+
+@pytest.mark.infra
+def test_layout_of_the_file_is_canonical() -> None:
+    assert bicep("format", FILE, "--stdout").stdout == TEXT
+
+
+# -------------------------------------------------------------------------------------------------------- not set
+
+
+@pytest.mark.infra
+def test_what_is_not_set_has_the_default_of_the_template() -> None:
+    defaults = {name: one["defaultValue"] for name, one in definitions().items() if "defaultValue" in one}
+    deployed = values(REQUIRED)
+    assert {name: deployed[name] for name in defaults} == defaults
+    assert {VARIABLES[name] for name in deployed if name not in defaults} == set(REQUIRED)
+
+
+@pytest.mark.infra
+def test_what_is_empty_or_blank_is_not_set(monkeypatch: pytest.MonkeyPatch) -> None:
+    optional = set(VARIABLES.values()) - set(REQUIRED)
+    for variable in optional:
+        monkeypatch.delenv(variable, raising=False)
+    done = bicep("build-params", FILE, "--stdout", environment=REQUIRED)
+    unset = json.loads(json.loads(done.stdout)["parametersJson"])["parameters"]
+    assert {name: one["value"] for name, one in unset.items()} == values(REQUIRED)
+    assert values(REQUIRED) == values({**REQUIRED, **dict.fromkeys(optional, " \n")})
+
+
+@pytest.mark.infra
+def test_required_variables_that_are_not_set_are_named() -> None:
+    said = refused(dict.fromkeys(REQUIRED, ""))
+    assert [name for name in REQUIRED if not re.search(rf'": {name} must be ', said)] == []
+
+
+# ------------------------------------------------------------------------------------------------------- free text
+
+
+def hostile(definition: Definition) -> str:
+    """A text that could be taken for something else, as long as a parameter demands."""
+    return HOSTILE * (4 if definition.get("minLength", 0) > len(HOSTILE) else 1)
+
+
+@pytest.mark.infra
+def test_free_text_arrives_as_it_was_written() -> None:
+    kinds = {"string", "securestring"}
+    free = {
+        name: one
+        for name, one in definitions().items()
+        if one["type"] in kinds and "allowedValues" not in one
+    }
+    written = {name: hostile(definition) for name, definition in free.items()}
+    deployed = values({VARIABLES[name]: text for name, text in written.items()})
+    assert {name: deployed[name] for name in written} == written
+
+
+@pytest.mark.infra
+def test_white_space_around_a_text_is_cut() -> None:
+    assert values({**REQUIRED, "WEBHOOK_URL": " https://example.com/hook\r\n"})["webhookUrl"] == (
+        "https://example.com/hook"
+    )
+
+
+@pytest.mark.infra
+def test_tags_are_written_as_name_and_value() -> None:
+    tags = "owner=soc, cost center = 4711,query=a=b,empty=,äø=\"'\\$X ${X}"
+    assert values({**REQUIRED, "TAGS": tags})["tags"] == {
+        "owner": "soc",
+        "cost center": "4711",
+        "query": "a=b",
+        "empty": "",
+        "äø": "\"'\\$X ${X}",
+    }
+
+
+# ------------------------------------------------------------------------------------------------------ constrained
+
+
+def valid(definition: Definition) -> dict[str, Any]:
+    """Texts that a constrained parameter takes, and what becomes of them."""
+    match definition:
+        case {"type": "bool"}:
+            return {"true": True, "false": False, "True": True, " FALSE\n": False}
+        case {"type": "int", "minValue": low, "maxValue": high}:
+            return {str(low): low, f" {high}\n": high}
+        case {"allowedValues": allowed}:
+            return {str(value): value for value in allowed if value != ""}
+        case {"type": "string", "minLength": low, **bounds} if low > 1:
+            return {"x" * size: "x" * size for size in (low, bounds.get("maxLength", low + 1))}
+    return {}
+
+
+def invalid(definition: Definition) -> list[str]:
+    """Texts that a parameter does not take."""
+    match definition:
+        case {"type": "bool"}:
+            texts = ["yes", "1", "0", "truth", "null"]
+        case {"type": "int", "minValue": low, "maxValue": high}:
+            texts = [str(low - 1), str(high + 1), "many", f"{low}.5", "9" * 20, "²"]
+        case {"allowedValues": allowed}:
+            texts = ["other", *(f"{value}x" for value in allowed), str(allowed[-1]).upper() + "!"]
+        case {"type": "object"}:
+            texts = ["owner", "=soc", "owner=soc,", '{"owner":"soc"}', " =soc"]
+        case {"type": "securestring"}:
+            texts = ["akvs://made-up/vault/secret"]
+        case _:
+            sizes = (definition.get("minLength", 1) - 1, definition.get("maxLength", -1) + 1)
+            texts = ["x" * size for size in sizes if size]
+    return texts
+
+
+def rounds(texts: dict[str, list[str]]) -> Iterator[dict[str, str]]:
+    """Every text of every parameter once, many parameters to a call of the compiler."""
+    for turn in range(max(map(len, texts.values()))):
+        yield {name: options[turn] for name, options in texts.items() if turn < len(options)}
+
+
+@pytest.mark.infra
+def test_every_valid_value_arrives_typed() -> None:
+    options = {name: valid(definition) for name, definition in definitions().items()}
+    for texts in rounds({name: list(texts) for name, texts in options.items()}):
+        deployed = values({**REQUIRED, **{VARIABLES[name]: text for name, text in texts.items()}})
+        arrived = {name: deployed[name] for name in texts}
+        assert json.dumps(arrived) == json.dumps({name: options[name][text] for name, text in texts.items()})
+
+
+@pytest.mark.infra
+def test_invalid_value_is_refused_under_the_name_of_its_variable() -> None:
+    for texts in rounds({name: invalid(definition) for name, definition in definitions().items()}):
+        said = refused({VARIABLES[name]: text for name, text in texts.items()})
+        assert [
+            name for name in texts if not re.search(rf'"{name}": {VARIABLES[name]} (must|refers)', said)
+        ] == []
+
+
+@pytest.mark.infra
+def test_refusal_says_what_is_allowed() -> None:
+    texts = {name: invalid(definition)[:1] for name, definition in definitions().items()}
+    said = refused({VARIABLES[name]: text[0] for name, text in texts.items() if text})
+    for name, definition in definitions().items():
+        allowed = [
+            *definition.get("allowedValues", []),
+            *([True, False] if definition["type"] == "bool" else []),
+        ]
+        bounds = [definition[bound] for bound in ("minValue", "maxValue") if bound in definition]
+        (line,) = [line for line in said.splitlines() if f'"{name}": ' in line] if texts[name] else [""]
+        assert [value for value in [*allowed, *bounds] if str(value).lower() not in line] == []
+
+
+@pytest.mark.infra
+def test_refusal_shows_no_secret() -> None:
+    assert "made-up" not in refused(
+        {
+            VARIABLES[name]: "akvs://made-up"
+            for name, one in definitions().items()
+            if one["type"] == "securestring"
+        }
+    )
+
+
+# ------------------------------------------------------------------------------------------------------ destinations
+
+
+@pytest.fixture(scope="module")
+def without_secrets(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A copy of infra/ whose parameters are not secure: a snapshot does not look into those that are."""
+    folder = shutil.copytree(INFRA, tmp_path_factory.mktemp("copy") / "infra")
+    (folder / "bicepconfig.json").unlink()  # its rules ask for what is taken away here
+    for template in folder.glob("*.bicep"):
+        text = template.read_text(encoding="utf-8")
+        template.write_text(text.replace("@secure()\n", ""), encoding="utf-8")
+    return folder
+
+
+def evaluated(folder: Path, environment: dict[str, str]) -> list[Resource]:
+    """The resources that a copy of infra/ is deployed as. Raises RefusedError."""
+    only = {**dict.fromkeys(VARIABLES.values(), ""), **environment}
+    ids = ("--subscription-id", SUBSCRIPTION, "--tenant-id", TENANT, "--location", "westeurope")
+    done = bicep("snapshot", folder / "main.bicepparam", "--mode", "overwrite", *ids, environment=only)
+    if done.returncode:
+        raise RefusedError(done.stdout + done.stderr)
+    result = json.loads((folder / "main.snapshot.json").read_text(encoding="utf-8"))
+    assert result["diagnostics"] == []
+    resources: list[Resource] = result["predictedResources"]
+    return resources
+
+
+@pytest.mark.infra
+def test_deployment_without_a_destination_is_refused(without_secrets: Path) -> None:
+    with pytest.raises(RefusedError, match=r"Neither WEBHOOK_URL .* nor WEBHOOKS .* is set"):
+        evaluated(without_secrets, REQUIRED)
+
+
+@pytest.mark.infra
+@pytest.mark.parametrize(
+    "destinations, secrets",
+    [
+        pytest.param({"WEBHOOK_URL": "https://example.com/hook"}, {"webhook-url"}, id="one"),
+        pytest.param({"WEBHOOKS": "[]"}, {"webhooks"}, id="a list"),
+        pytest.param({"WEBHOOK_URL": "https://example.com/hook", "WEBHOOKS": "[]"}, {"webhooks"}, id="both"),
+    ],
+)
+def test_either_destination_is_enough_and_the_list_wins(
+    without_secrets: Path, destinations: dict[str, str], secrets: set[str]
+) -> None:
+    resources = evaluated(without_secrets, {**REQUIRED, **destinations})
+    vault = [one for one in resources if kind(one) == "Microsoft.KeyVault/vaults/secrets"]
+    assert {secret["name"].split("/")[1] for secret in vault} == secrets
+
+
+@pytest.mark.infra
+def test_deployment_with_nothing_set_that_need_not_be_is_the_one_of_the_defaults(tmp_path: Path) -> None:
+    resources = evaluated(shutil.copytree(INFRA, tmp_path / "infra"), REQUIRED)
+    assert Counter(map(kind, resources)) == Counter(map(kind, snapshot("defaults").resources))
+
+
+def kind(resource: Resource) -> str:
+    return str(resource["type"])
+
+
+# ------------------------------------------------------------------------------------------------------------- page
+
+
+def test_page_lists_every_variable() -> None:
+    assert unlisted(PAGE.read_text(encoding="utf-8")) == []
+
+
+def unlisted(text: str) -> list[str]:
+    """The variables that have no line in a page's table."""
+    return [name for name in VARIABLES.values() if f"\n| `{name}` | " not in text]
+
+
+@pytest.mark.parametrize("variable", VARIABLES.values())
+def test_variable_that_is_not_listed_is_found(variable: str) -> None:
+    text = PAGE.read_text(encoding="utf-8")
+    assert unlisted(re.sub(rf"^\| `{variable}` .*\n", "", text, flags=re.MULTILINE)) == [variable]
+
+
+@pytest.mark.infra
+def test_table_of_the_page_is_the_one_of_the_templates() -> None:
+    text = PAGE.read_text(encoding="utf-8")
+    assert page(text) == text, "python -m tests.infra.parameters writes it again"

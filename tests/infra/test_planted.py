@@ -1,0 +1,173 @@
+"""Errors planted into a copy of the deployment: each turns its own check red, after the snapshots were made anew.
+
+Any change at all turns the comparison of the snapshots red, so that would show nothing.
+"""
+
+import re
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+
+from tests.infra.compiler import MISSING, compiler
+from tests.regenerate import ROOT
+
+pytestmark = pytest.mark.planted
+
+
+class Planted(NamedTuple):
+    """An error: what is done to a file, the check that has to find it, and the snapshot that shows it."""
+
+    file: str
+    plant: Callable[[str], str]
+    check: str
+    snapshot: str = "defaults"
+
+
+def replacing(old: str, new: str) -> Callable[[str], str]:
+    def plant(text: str) -> str:
+        assert text.count(old) == 1
+        return text.replace(old, new)
+
+    return plant
+
+
+def indexed_loop(text: str) -> str:
+    """The template as it could not be deployed: a module collection indexed in a property's loop, without symbolic names.
+
+    The compiler writes symbolic names where a module has no name of its own or a type is defined by the user.
+    """
+    text = replacing(
+        "map(readers, reader => reader.outputs.customerId)",
+        "[for (id, i) in workspaceIds: readers[i].outputs.customerId]",
+    )(text)
+    text = replacing(
+        "param tags { *: string }", "#disable-next-line use-user-defined-types\nparam tags object"
+    )(text)
+    return re.sub(
+        r"(module (\w+) '.+' = .*\{\n|  for id in workspaceIds: \{\n)( +)(?=scope)",
+        lambda module: (
+            f"{module[0]}#disable-next-line no-module-name\n{module[3]}name: '{module[2] or 'readers'}-${{token}}'\n{module[3]}"
+        ),
+        text,
+    )
+
+
+ERRORS = {
+    "a loop that no engine evaluates": Planted(
+        "infra/main.bicep", indexed_loop, "test_templates.py::test_every_loop_knows_its_index"
+    ),
+    "a setting that the code does not read": Planted(
+        "infra/app.bicep",
+        replacing("      RULES: rules\n", "      RULES: rules\n      RULE: rules\n"),
+        "test_app_settings.py::test_app_has_the_settings_that_the_code_reads",
+    ),
+    "a setting that is not set": Planted(
+        "infra/app.bicep",
+        replacing("      AZURE_CLIENT_ID: identityClientId\n", ""),
+        "test_app_settings.py::test_app_has_the_settings_that_the_code_reads",
+    ),
+    "an alarm that tells nobody": Planted(
+        "infra/alerts.bicep",
+        replacing("empty(actionGroupResourceId) ? [people.id]", "empty(actionGroupResourceId) ? []"),
+        "test_alarms.py::test_every_alarm_looks_at_the_jobs_log_and_tells_the_action_group",
+    ),
+    "a secret as a plain setting": Planted(
+        "infra/main.bicep",
+        replacing(
+            "heartbeatUrlReference: empty(heartbeatUrl) ? '' : vault.outputs.heartbeatUrlReference",
+            "heartbeatUrlReference: heartbeatUrl",
+        ),
+        "test_app_settings.py::test_secret_is_a_reference_into_the_vault",
+    ),
+    "a role that is wider than needed": Planted(
+        "infra/vault.bicep",
+        replacing(
+            "keyVaultSecretsUser: '4633458b-17de-408a-b874-0445c86b69e6'",
+            "keyVaultSecretsUser: 'b86a8fe4-44ce-4948-aee5-eccb2c155cd7'",  # Key Vault Secrets Officer
+        ),
+        "test_least_privilege.py::test_roles_assigned_are_the_roles_needed",
+    ),
+    "a way in from the internet beside the private network": Planted(
+        "infra/storage.bicep",
+        replacing(
+            "publicNetworkAccess: isPrivate ? 'Disabled' : 'Enabled'", "publicNetworkAccess: 'Enabled'"
+        ),
+        "test_network.py::test_nothing_but_endpoints_leads_to_storage_and_vault",
+        snapshot="private-network",
+    ),
+    "endpoints made at the same time": Planted(
+        "infra/network.bicep",
+        replacing("@batchSize(1)\nresource privateEndpoints", "resource privateEndpoints"),
+        "test_network.py::test_endpoints_and_records_are_made_one_after_the_other",
+    ),
+    "an order that is lost": Planted(
+        "infra/main.bicep",
+        replacing("  dependsOn: [telemetry]", "  dependsOn: []"),
+        "test_templates.py::test_app_comes_after_all_that_it_needs",
+    ),
+    "a value that the plan refuses": Planted(
+        "infra/app.bicep",
+        replacing("      http20Enabled: true\n", "      http20Enabled: true\n      ftpsState: 'Disabled'\n"),
+        "test_templates.py::test_site_has_nothing_that_its_plan_refuses",
+    ),
+    "a parameter that the workflow does not hand on": Planted(
+        ".github/workflows/deploy.yml",
+        replacing("          PRIVATE_NETWORK: ${{ vars.PRIVATE_NETWORK }}\n", ""),
+        "test_workflows.py::test_deployment_hands_on_every_variable",
+    ),
+    "a file in another layout": Planted(
+        "infra/identity.bicep",
+        replacing("  tags: tags\n", "    tags: tags\n"),
+        "test_templates.py::test_layout_is_canonical",
+    ),
+    "a warning": Planted(
+        "infra/storage.bicep",
+        replacing("minimumTlsVersion:", "minTlsVersion:"),
+        "test_templates.py::test_compiler_has_nothing_to_say",
+    ),
+}
+
+
+@pytest.fixture
+def copy(tmp_path: Path) -> Path:
+    """The files of the repository, in a folder of their own."""
+    if compiler() is None:
+        pytest.skip(MISSING)
+    listed = subprocess.run(
+        ["git", "ls-files", "-co", "--exclude-standard"], cwd=ROOT, check=True, capture_output=True, text=True
+    )
+    for name in listed.stdout.splitlines():
+        if (ROOT / name).is_file():  # a file may be deleted and not yet committed
+            (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy2(ROOT / name, tmp_path / name)
+    return tmp_path
+
+
+def fails(check: str, snapshot: str, tree: Path) -> bool:
+    """Whether a check is red in a tree. A snapshot that cannot be made anew stays what it was."""
+    subprocess.run(
+        [sys.executable, "-m", "tests.infra.snapshots", snapshot], cwd=tree, check=False, capture_output=True
+    )
+    options = ["-q", "-p", "no:cacheprovider", "-m", "infra or not infra"]
+    done = subprocess.run(
+        [sys.executable, "-m", "pytest", *options, f"tests/infra/{check}"],
+        cwd=tree,
+        check=False,
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode in {0, 1}, done.stdout + done.stderr  # 2 to 5: nothing was checked
+    assert "error" not in done.stdout.splitlines()[-1], done.stdout
+    return done.returncode == 1
+
+
+@pytest.mark.parametrize("error", ERRORS.values(), ids=ERRORS)
+def test_planted_error_turns_its_check_red(copy: Path, error: Planted) -> None:
+    file = copy / error.file
+    file.write_text(error.plant(file.read_text(encoding="utf-8")), encoding="utf-8")
+    assert fails(error.check, error.snapshot, copy)
