@@ -10,7 +10,7 @@ from tests.chaos.summary import table
 from tests.secrecy import leaks
 
 TESTS = Path(__file__).parent
-# Files that take longest, longest first: were they last, one core would work while the others wait.
+# The files that take longest, longest first: were they last, one core would work while the others wait.
 HEAVY = ("infra/test_parameters.py", "infra/test_package.py", "infra/test_alarms.py")
 
 __all__ = ["azure_table", "azurite", "azurite_over_tls"]
@@ -31,12 +31,8 @@ def pytest_runtest_makereport(
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """The heavy files come first; with `--no-loadscope-reorder` xdist hands files out in this order."""
-    order = {path: position for position, path in enumerate(HEAVY)}
-
-    def position(item: pytest.Item) -> int:
-        return order.get(item.path.relative_to(TESTS).as_posix(), len(order))
-
-    items.sort(key=position)
+    order = {TESTS / name: position for position, name in enumerate(HEAVY)}
+    items.sort(key=lambda item: order.get(item.path, len(order)))
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
