@@ -31,7 +31,7 @@ OPTIONS = ("--inMemoryPersistence", "--silent", "--disableTelemetry", "--tableHo
 ACCOUNT = "devstoreaccount1"
 # Published with the emulator; every installation has it.
 KEY = "Eby8vdM02xNOcqFlqUwJPLlmEtlCDXJ1OUzFT50uSRZ6IFsuFq2UVErCz4I6tq/K1SZFPTOtr/KBHBeksoGMGw=="
-PATIENCE = 30.0  # seconds; it takes less than one
+PATIENCE = 120.0  # seconds; it takes less than one, unless the machine is busy
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,6 +4,7 @@ from collections.abc import Generator
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 from tests.azurite import azure_table, azurite, azurite_over_tls
 from tests.chaos.summary import table
@@ -12,6 +13,9 @@ from tests.secrecy import leaks
 TESTS = Path(__file__).parent
 # The files that take longest, longest first: were they last, one core would work while the others wait.
 HEAVY = ("infra/test_parameters.py", "infra/test_package.py", "infra/test_alarms.py")
+# How long an example takes says how busy the machine is.
+settings.register_profile("busy", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("busy")
 
 __all__ = ["azure_table", "azurite", "azurite_over_tls"]
 

@@ -156,7 +156,10 @@ def plain(events: Events) -> list[object]:
 # ------------------------------------------------------------------------------------------------------------ halves
 
 
-@settings(max_examples=10, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(
+    max_examples=10,
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
+)
 @given(seed=st.integers(0, 2**32))
 @pytest.mark.parametrize("name", RULES)
 def test_every_row_is_read_once_wherever_the_service_gives_up(

@@ -12,6 +12,8 @@ from detection.web.exchange import BODY, Response
 from tests.page_world import World, read
 from tests.pages import serving
 
+HANG = 60  # seconds without an answer
+
 
 @pytest.fixture
 def world() -> World:
@@ -26,24 +28,24 @@ def server(world: World) -> Iterator[Server]:
 
 def test_address_that_is_printed_shows_the_incidents(world: World, server: Server) -> None:
     name = world.incident()
-    answer = requests.get(server.url, timeout=10)
+    answer = requests.get(server.url, timeout=HANG)
     assert (answer.status_code, name in answer.text) == (200, True)
     assert answer.headers["content-security-policy"].startswith("default-src 'none'")
 
 
 def test_slash_at_the_end_shows_the_incidents_too_and_links_that_work(world: World, server: Server) -> None:
     name = world.incident()
-    listed = requests.get(f"{server.origin}/api/incidents/?code={server.key}", timeout=10)
+    listed = requests.get(f"{server.origin}/api/incidents/?code={server.key}", timeout=HANG)
     assert (listed.status_code, listed.url) == (200, server.url)
     (link,) = [one["href"] for one in read(Response(200, listed.content)).all("a") if name in one["href"]]
-    assert requests.get(urljoin(listed.url, link), timeout=10).status_code == 200
+    assert requests.get(urljoin(listed.url, link), timeout=HANG).status_code == 200
 
 
 def test_act_with_a_slash_at_the_end_is_done(world: World, server: Server) -> None:
     name = world.incident()
     form = world.form(name) | {"by": "eve"}
     url = f"{server.origin}/api/incidents/{name}/acknowledge/?code={server.key}"
-    answer = requests.post(url, form, headers={"sec-fetch-site": "same-origin"}, timeout=10)
+    answer = requests.post(url, form, headers={"sec-fetch-site": "same-origin"}, timeout=HANG)
     assert [one.status_code for one in (*answer.history, answer)] == [308, 303, 200]
     assert world.json(f"incidents/{name}")["incident"]["status"] == "acknowledged"
 
@@ -56,13 +58,13 @@ def test_nobody_can_reach_it_from_another_machine(server: Server) -> None:
 def test_without_its_key_nothing_is_shown(world: World, server: Server, query: str) -> None:
     name = world.incident()
     for path in ("incidents", f"incidents/{name}"):
-        answer = requests.get(f"{server.origin}/api/{path}{query}", timeout=10)
+        answer = requests.get(f"{server.origin}/api/{path}{query}", timeout=HANG)
         assert (answer.status_code, name in answer.text) == (401, False)
 
 
 def test_key_may_come_in_a_header(server: Server) -> None:
     headers = {"x-functions-key": server.key, "accept": "application/json"}
-    assert requests.get(f"{server.origin}/api/incidents", headers=headers, timeout=10).json()["found"] == 0
+    assert requests.get(f"{server.origin}/api/incidents", headers=headers, timeout=HANG).json()["found"] == 0
 
 
 def test_every_start_has_another_key(world: World) -> None:
@@ -72,21 +74,21 @@ def test_every_start_has_another_key(world: World) -> None:
 
 @pytest.mark.parametrize("host", ["evil.example", "localhost", "127.0.0.1", ""])
 def test_name_that_is_made_to_lead_here_is_not_ours(server: Server, host: str) -> None:
-    assert requests.get(server.url, headers={"host": host}, timeout=10).status_code == 401
+    assert requests.get(server.url, headers={"host": host}, timeout=HANG).status_code == 401
 
 
 def test_link_shows_its_incident_without_the_key(world: World, server: Server) -> None:
     link = world.job.links().to(world.incident(), world.now) or ""
     path = urlsplit(link)
-    assert requests.get(f"{server.origin}{path.path}?{path.query}", timeout=10).status_code == 200
-    assert requests.get(f"{server.origin}{path.path}", timeout=10).status_code == 403
+    assert requests.get(f"{server.origin}{path.path}?{path.query}", timeout=HANG).status_code == 200
+    assert requests.get(f"{server.origin}{path.path}", timeout=HANG).status_code == 403
 
 
 def test_act_is_kept_and_leads_back(world: World, server: Server) -> None:
     name = world.incident()
     form = world.form(name) | {"by": "eve", "classification": "benign"}
     url = f"{server.origin}/api/incidents/{name}/close?code={server.key}"
-    answer = requests.post(url, form, headers={"sec-fetch-site": "same-origin"}, timeout=10)
+    answer = requests.post(url, form, headers={"sec-fetch-site": "same-origin"}, timeout=HANG)
     assert (answer.status_code, answer.history[0].status_code) == (200, 303)
     assert "closed as benign" in answer.text
     assert world.json(f"incidents/{name}")["incident"]["status"] == "closed"
@@ -94,12 +96,12 @@ def test_act_is_kept_and_leads_back(world: World, server: Server) -> None:
 
 @pytest.mark.parametrize("method", ["PUT", "PATCH", "DELETE", "OPTIONS"])
 def test_other_methods_are_refused(server: Server, method: str) -> None:
-    answer = requests.request(method, server.url, timeout=10)
+    answer = requests.request(method, server.url, timeout=HANG)
     assert (answer.status_code, answer.headers["allow"]) == (405, "GET, HEAD")
 
 
 def test_head_has_no_body(server: Server) -> None:
-    answer = requests.head(server.url, timeout=10)
+    answer = requests.head(server.url, timeout=HANG)
     assert (answer.status_code, answer.content) == (200, b"")
 
 
@@ -111,7 +113,7 @@ def test_body_that_is_too_long_is_not_read(world: World, server: Server, length:
         f"Host: {server.origin.removeprefix('http://')}\r\nContent-Length: {length}\r\n"
         "Content-Type: application/x-www-form-urlencoded\r\n\r\n"
     )
-    with socket.create_connection(("127.0.0.1", server.server_port), 10) as raw:
+    with socket.create_connection(("127.0.0.1", server.server_port), HANG) as raw:
         raw.sendall(head.encode() + b"x" * (BODY + 1))
         assert raw.recv(64).split(b" ")[1] == b"413"
 
@@ -119,6 +121,6 @@ def test_body_that_is_too_long_is_not_read(world: World, server: Server, length:
 @pytest.mark.parametrize("target", ["[", "@evil.example/", "//[", "http://[/api/incidents"])
 def test_target_that_is_no_path_is_answered(server: Server, target: str) -> None:
     host = server.origin.removeprefix("http://")
-    with socket.create_connection(("127.0.0.1", server.server_port), 10) as raw:
+    with socket.create_connection(("127.0.0.1", server.server_port), HANG) as raw:
         raw.sendall(f"GET {target} HTTP/1.1\r\nHost: {host}\r\n\r\n".encode())
         assert raw.makefile("rb").read().split(b" ")[1] == b"401"

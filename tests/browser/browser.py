@@ -104,4 +104,4 @@ def running() -> Iterator[Browser]:
             finally:
                 assert process.stdin
                 process.stdin.close()  # it closes the browser, and ends
-                process.wait(20)
+                process.wait(60)

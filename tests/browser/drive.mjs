@@ -6,10 +6,12 @@ import puppeteer from "puppeteer-core";
 
 // Its own arguments but for those that would switch off what is tested here: the boundaries between sites.
 const LAX = ["--allow-running-insecure-content", "--disable-web-security", "--disable-site-isolation-trials"];
+const HANG = 120_000; // milliseconds; a busy machine takes some seconds to open a page
 const browser = await puppeteer.launch({
     args: chromium.args.filter((one) => !LAX.includes(one)),
     executablePath: await chromium.executablePath(),
     headless: "shell",
+    timeout: HANG,
 });
 let page;
 let seen;
@@ -18,6 +20,7 @@ let seen;
 async function open({ width, height, dark, scripts }) {
     await page?.close();
     page = await browser.newPage();
+    page.setDefaultTimeout(HANG);
     seen = { problems: [], requests: [] };
     page.on("console", (said) => seen.problems.push(`console: ${said.text()}`));
     page.on("pageerror", (error) => seen.problems.push(`error: ${error.message}`));

@@ -72,7 +72,7 @@ class Hook:
                 capture_output=True,
                 text=True,
                 env={"PATH": f"{self.folder}{os.pathsep}{os.environ['PATH']}", **environment},
-                timeout=60,
+                timeout=300,
             )
         finally:
             if terminal is not None:
