@@ -3,6 +3,7 @@
 import tempfile
 import time
 from collections.abc import Sequence
+from contextlib import ExitStack
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Annotated
@@ -11,7 +12,7 @@ import typer
 
 from detection.cli.environment import clock
 from detection.cli.options import AlertFormat
-from detection.cli.output import progress, say, write_alert
+from detection.cli.output import progress, reading, say, write_alert
 from detection.cli.serve import Server, wait
 from detection.cli.story import write_logs
 from detection.cli.summary import summary
@@ -71,8 +72,10 @@ def _run(logs: Path, settings: Settings) -> Job:
     at = moments(first + timedelta(minutes=5), first + timedelta(hours=RUNS), rule.query_frequency)
     table, terms = MemoryTable(), Terms(render_for(webhooks))
     runs: list[Replayed] = []
-    with past_files(logs, rule.tables | published.tables) as files, progress() as bar:
-        source = files.source(rule, Range.over(at, rule.query_frequency, rule))
+    with progress() as bar, ExitStack() as opened:
+        with reading(bar):
+            files = opened.enter_context(past_files(logs, rule.tables | published.tables))
+            source = files.source(rule, Range.over(at, rule.query_frequency, rule))
         done = replay(rule, source, at, table, terms)
         for one in bar.track(done, total=len(at), description="48 hourly runs"):
             runs.append(one)

@@ -1,12 +1,13 @@
 """`replay`: the alerts that hourly runs over the past would have told."""
 
+from contextlib import ExitStack
 from datetime import datetime, timedelta
 from typing import Annotated
 
 import typer
 
 from detection.cli.options import AlertFormat, Logs, RuleName, span_option, time_option
-from detection.cli.output import progress, say, say_loaded, say_rejected, write_alert
+from detection.cli.output import progress, reading, say, say_loaded, say_rejected, write_alert
 from detection.errors import ConfigurationError
 from detection.incidents.table import MemoryTable
 from detection.replay import moments
@@ -44,11 +45,13 @@ def replay(
     skipped = {moment(text.strip()) for text in skip.split(",") if text.strip()}
     at = moments(begin, end, every, skipped)
     last = None
-    with progress() as bar, past_files(logs, chosen.tables) as files:
+    with progress() as bar, ExitStack() as opened:
+        with reading(bar):
+            files = opened.enter_context(past_files(logs, chosen.tables))
+            source = files.source(chosen, Range.over(at, every, chosen))
         say_loaded(files.loaded)
         if word := across_rows(chosen):
             say(f"each run reads the logs anew, for the rule's queries look across rows: {word}")
-        source = files.source(chosen, Range.over(at, every, chosen))
         runs = replayed(chosen, source, at, MemoryTable())
         for last in bar.track(runs, total=len(at), description="replaying"):
             for verdict in last.told:
