@@ -12,7 +12,7 @@ import typer
 from detection.backtest.backtest import Plan, backtested, planned
 from detection.backtest.page import page
 from detection.cli.backtest_tables import tables
-from detection.cli.environment import job
+from detection.cli.environment import clock, job
 from detection.cli.options import ReportFormat, RuleName, time_option
 from detection.cli.output import json_line, progress, say, say_loaded, say_rejected
 from detection.errors import ConfigurationError
@@ -97,6 +97,7 @@ def _archive(plan: Plan, logs: Path | None) -> Iterator[Archive]:
         settings.LOG_ANALYTICS_WORKSPACE_ID,
         settings.LOG_ANALYTICS_ENDPOINT,
         settings.AZURE_CLIENT_ID,
+        clock,
         inline=settings.PARSERS == "inline",
     )
     try:

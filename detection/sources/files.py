@@ -6,10 +6,10 @@ from pathlib import Path
 from typing import Literal
 
 from detection.bridges import Owners
-from detection.coverage import coverage
 from detection.events import Logs, to_events
 from detection.kql import bounds, queries
 from detection.rule import Rule, Table
+from detection.sources.coverage_query import counted, logged
 from detection.sources.engine import literal
 from detection.sources.folder import Folder
 from detection.sources.loading import ARRIVED, Loaded
@@ -51,7 +51,9 @@ class Files:
         signals = to_events(rows, sides["signals"], windows.signals, once=once)
         health = self._folder.health(asked["health"], values)
         covered = (
-            coverage(self._folder.coverage(asked["coverage"], values), rule) if "coverage" in asked else None
+            logged(counted(lambda: self._folder.coverage(asked["coverage"], values), rule))
+            if "coverage" in asked
+            else None
         )
         return Logs(changes, signals, self._folder.rejected(rule, values, health), health, coverage=covered)
 
