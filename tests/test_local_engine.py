@@ -19,6 +19,7 @@ import pytest
 
 from detection.errors import ConfigurationError
 from detection.rule import REFUSED_FUNCTIONS, RULES, load_rule
+from detection.sources.engine import translated
 
 RULE = "openai-config-to-abuse"
 
@@ -132,6 +133,30 @@ def test_local_engine_counts_where_kusto_estimates(connection: duckdb.DuckDBPyCo
     query = f"range x from 1 to 200000 step 1 | summarize Values = {ESTIMATES[name]} by x % 20"
     values = [row[-1] for row in duckdb_kql.query(connection, query).fetchall()]
     assert values == [10_000] * 20
+
+
+# ------------------------------------------------------------------------------------------------------- translated
+
+
+def of_columns(*columns: str) -> duckdb.DuckDBPyConnection:
+    """A table of these columns; each holds its own name."""
+    connection = duckdb_kql.connect()
+    values = ", ".join(f"'{name}' AS {name}" for name in columns)
+    connection.execute(f"CREATE TABLE Names AS SELECT {values}")
+    return connection
+
+
+def test_text_is_translated_once_for_tables_of_the_same_columns() -> None:
+    query = "Names | extend a = strcat(a, a)"
+    assert translated(query, of_columns("a", "b")) is translated(query, of_columns("a", "b"))
+
+
+@pytest.mark.parametrize("columns", [("a", "b"), ("b", "a"), ("a",)])
+def test_text_is_translated_anew_for_tables_of_other_columns(columns: tuple[str, ...]) -> None:
+    # What an operator replaces keeps its place, so the SQL names all columns.
+    connection = of_columns(*columns)
+    rows = connection.execute(translated("Names | extend a = strcat(a, a)", connection))
+    assert rows.fetchall() == [tuple("aa" if name == "a" else name for name in columns)]
 
 
 # --------------------------------------------------------------------------------------------------------- refused

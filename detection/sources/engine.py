@@ -1,10 +1,12 @@
-"""The local engine as all who ask it need it: its errors, and its values. For the keyboard, not deployed."""
+"""The local engine as all who ask it need it: its SQL, its errors, and its values. For the keyboard, not deployed."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import lru_cache
 
 import duckdb
 import duckdb_kql
+from duckdb_kql import engine
 
 from detection.errors import ConfigurationError, DataError
 from detection.rule import KqlType
@@ -24,6 +26,21 @@ def explained(what: str = "the rule's query") -> Iterator[None]:
     except duckdb.Error as error:
         msg = f"{what} failed on these logs: {str(error).splitlines()[0]}"
         raise DataError(msg) from error
+
+
+def translated(kql: str, connection: duckdb.DuckDBPyConnection) -> duckdb_kql.TranslationResult:
+    """KQL as SQL for the tables of a connection, with its declared parameters left open.
+
+    Translating takes as long as answering. Only the text and the columns of the tables decide the SQL, so it is made
+    once for each pair of these.
+    """
+    schema = engine.schema(connection)
+    return _translated(kql, tuple((table, tuple(columns)) for table, columns in schema.items()))
+
+
+@lru_cache(maxsize=128)
+def _translated(kql: str, tables: tuple[tuple[str, tuple[str, ...]], ...]) -> duckdb_kql.TranslationResult:
+    return duckdb_kql.to_sql(kql, schema={name: list(columns) for name, columns in tables})
 
 
 def cell(name: str, kind: KqlType) -> str:
