@@ -155,8 +155,45 @@ def test_text_is_translated_once_for_tables_of_the_same_columns() -> None:
 def test_text_is_translated_anew_for_tables_of_other_columns(columns: tuple[str, ...]) -> None:
     # What an operator replaces keeps its place, so the SQL names all columns.
     connection = of_columns(*columns)
-    rows = connection.execute(translated("Names | extend a = strcat(a, a)", connection))
+    rows = connection.execute(translated("Names | extend a = strcat(a, a)", connection).text)
     assert rows.fetchall() == [tuple("aa" if name == "a" else name for name in columns)]
+
+
+@pytest.mark.parametrize(
+    "terms",
+    ['"role", "api_key"', '"a|b", "user.added", "(x"', '"it\'s", "rôle", "ROLE"', '" ", "role"', '"role"'],
+)
+def test_any_of_several_terms_is_what_the_engine_says_of_each(
+    connection: duckdb.DuckDBPyConnection, terms: str
+) -> None:
+    texts = (
+        "role",
+        "roles",
+        "a role",
+        "user.added",
+        "userxadded",
+        "Api_Key",
+        "api key",
+        "a|b",
+        "b",
+        "(x)",
+        "it's",
+        "Rôle,",
+        "rôles",
+        " ",
+        "",
+    )
+    connection.execute("CREATE OR REPLACE TABLE Texts AS SELECT unnest(?::VARCHAR[]) AS Text", [texts])
+    query = f"Texts | project Text, Has = Text has_any ({terms})"
+    answer = connection.execute(translated(query, connection).text).fetchall()
+    assert answer == duckdb_kql.query(connection, query).fetchall()
+
+
+def test_several_terms_are_one_regular_expression(connection: duckdb.DuckDBPyConnection) -> None:
+    connection.execute("CREATE OR REPLACE TABLE Texts AS SELECT 'a' AS Text")
+    queries = ('Texts | where Text has_any ("a", "b", "c")', 'Texts | where Text has "a"')
+    several, single = (translated(query, connection).text.count("regexp_matches") for query in queries)
+    assert several == single
 
 
 # --------------------------------------------------------------------------------------------------------- refused

@@ -62,7 +62,7 @@ class Lanes:
             'CREATE TABLE lanes (lane BIGINT, years INTEGER, "case" VARCHAR, now TIMESTAMP, bounds TIMESTAMP[])'
         )
         with explained():
-            self._sql = {name: translated(kql, self._connection) for name, kql in queries(rule).items()}
+            self._sql = {name: translated(kql, self._connection).text for name, kql in queries(rule).items()}
 
     def read(self, readings: Sequence[Reading]) -> Iterator[tuple[Reading, Logs]]:
         """Every reading, with its answer."""

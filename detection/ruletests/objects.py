@@ -176,7 +176,7 @@ def _transformed(
         )
     made = ", ".join(f"{name} = {kql}" for name, kql in one.row.items())
     with explained("the connector's object"):
-        answer = connection.sql(translated(f"source | project _place, {made}", connection))
+        answer = connection.sql(translated(f"source | project _place, {made}", connection).text)
         rows = sorted(answer.fetchall(), key=itemgetter(0))
     return (dict(zip(answer.columns[1:], row[1:], strict=True)) for row in rows)
 
