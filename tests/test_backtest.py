@@ -40,10 +40,30 @@ def logs(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-@pytest.fixture(autouse=True)
-def _nothing_set(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in ("STORM_ALERTS", "ALLOWED_LATENESS", "FLOOD_SIGNALS", "MAX_CATCH_UP"):
-        monkeypatch.delenv(name, raising=False)
+@pytest.fixture(scope="module", autouse=True)
+def _nothing_set() -> Iterator[None]:
+    with pytest.MonkeyPatch.context() as monkeypatch:
+        for name in ("STORM_ALERTS", "ALLOWED_LATENESS", "FLOOD_SIGNALS", "MAX_CATCH_UP"):
+            monkeypatch.delenv(name, raising=False)
+        yield
+
+
+@pytest.fixture(scope="module")
+def demo(logs: Path) -> Ran:
+    """The backtest of the demo's logs."""
+    return backtest(logs, "--format", "json")
+
+
+@pytest.fixture(scope="module")
+def stormy(logs: Path) -> Ran:
+    """The same, where a second alert makes a storm."""
+    return backtest(logs, "--format", "json", "--set", "STORM_ALERTS=1")
+
+
+@pytest.fixture(scope="module")
+def without(logs: Path) -> Backtest:
+    """The same, of the rule as it stands here."""
+    return tried(logs, RULE)
 
 
 def backtest(logs: Path, *options: object) -> Ran:
@@ -67,10 +87,8 @@ def tried(logs: Path, rule: Rule, *silences: Silence, sets: tuple[str, ...] = ()
 # ------------------------------------------------------------------------------------------------------- the figures
 
 
-def test_it_tells_what_the_demo_tells_and_compares_the_published_rule_alike(logs: Path) -> None:
-    ran = backtest(logs, "--format", "json")
-
-    told = figures(ran)
+def test_it_tells_what_the_demo_tells_and_compares_the_published_rule_alike(demo: Ran) -> None:
+    told = figures(demo)
     assert [told[name] for name in ("runs", "pairs", "alerts", "incidents", "messages")] == [
         48,
         80,
@@ -78,32 +96,31 @@ def test_it_tells_what_the_demo_tells_and_compares_the_published_rule_alike(logs
         8,
         15,
     ]
-    assert ran.objects[0]["published"] == {"returned": 1595, "repeated": 1524, "missed": 10, "false": 1}
+    assert demo.objects[0]["published"] == {"returned": 1595, "repeated": 1524, "missed": 10, "false": 1}
 
 
-def test_days_actors_and_severities_add_up_to_the_whole(logs: Path) -> None:
-    told = figures(backtest(logs, "--format", "json"))
+def test_days_actors_and_severities_add_up_to_the_whole(demo: Ran) -> None:
+    told = figures(demo)
 
     for parts in (told["days"], told["actors"]["first"], told["severities"]["first"]):
         assert sum(one["alerts"] for one in parts) == told["alerts"]
         assert sum(one["pairs"] for one in parts) == told["pairs"]
 
 
-def test_each_pair_falls_to_one_kind_of_change_and_one_of_signal(logs: Path) -> None:
-    told = figures(backtest(logs, "--format", "json"))
+def test_each_pair_falls_to_one_kind_of_change_and_one_of_signal(demo: Ran) -> None:
+    told = figures(demo)
 
     for parts in (told["changes"]["first"], told["signals"]["first"]):
         assert sum(one["pairs"] for one in parts) == told["pairs"]
 
 
-def test_a_storm_is_one_message(logs: Path) -> None:
-    quiet, stormy = (
-        figures(backtest(logs, "--format", "json", "--set", f"STORM_ALERTS={most}")) for most in (20, 1)
-    )
+def test_a_storm_is_one_message(demo: Ran, stormy: Ran) -> None:
+    calm, storm = figures(demo), figures(stormy)
 
-    assert stormy["alerts"] == quiet["alerts"]
-    assert stormy["digests"] > 0
-    assert stormy["messages"] < quiet["messages"]
+    assert calm["digests"] == 0
+    assert storm["alerts"] == calm["alerts"]
+    assert storm["digests"] > 0
+    assert storm["messages"] < calm["messages"]
 
 
 def test_settings_are_those_of_the_environment(logs: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -116,9 +133,10 @@ def test_settings_are_those_of_the_environment(logs: Path, monkeypatch: pytest.M
     assert figures(ran)["digests"] > 0
 
 
-@pytest.fixture
-def stamped(tmp_path: Path) -> Path:
+@pytest.fixture(scope="module")
+def stamped(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Two days of an export that does not say when rows arrived."""
+    folder = tmp_path_factory.mktemp("stamped")
     times = [BEGIN + number * HOUR / 3 for number in range(150)]
     sides = [
         [
@@ -127,8 +145,14 @@ def stamped(tmp_path: Path) -> Path:
         ]
         for name, build in (("c", raw_logs.audit), ("s", raw_logs.completion))
     ]
-    raw_logs.write(tmp_path, *([{**row, "_ingested": None} for row in side] for side in sides))
-    return tmp_path
+    raw_logs.write(folder, *([{**row, "_ingested": None} for row in side] for side in sides))
+    return folder
+
+
+@pytest.fixture(scope="module")
+def exported(stamped: Path) -> Ran:
+    """The backtest of that export."""
+    return backtest(stamped, "--format", "json")
 
 
 @pytest.fixture
@@ -143,8 +167,8 @@ def of_workspace(*options: object) -> Ran:
     return run("backtest", "--workspace", UUID(int=1), *RUNS, *options)
 
 
-def test_a_workspace_gives_the_same_as_an_export_of_it(stamped: Path, workspace: QueryApi) -> None:
-    here = backtest(stamped, "--format", "json").objects[0]
+def test_a_workspace_gives_the_same_as_an_export_of_it(exported: Ran, workspace: QueryApi) -> None:
+    [here] = exported.objects
     asked = of_workspace("--format", "json").objects[0]
 
     assert asked == {**here, "rejected": asked["rejected"]}
@@ -153,13 +177,13 @@ def test_a_workspace_gives_the_same_as_an_export_of_it(stamped: Path, workspace:
 
 
 def test_what_one_answer_of_a_workspace_cannot_hold_is_asked_for_in_halves(
-    stamped: Path, workspace: QueryApi
+    exported: Ran, workspace: QueryApi
 ) -> None:
-    workspace.amend = lambda body: partial(body) if len(body["tables"][0]["rows"]) > 40 else body
+    workspace.amend = lambda body: partial(body) if len(body["tables"][0]["rows"]) > 100 else body
 
     asked = of_workspace("--format", "json")
 
-    assert figures(asked) == figures(backtest(stamped, "--format", "json"))
+    assert figures(asked) == figures(exported)
     assert len(workspace.requests) > 6
 
 
@@ -176,10 +200,9 @@ def test_a_workspace_that_fails_is_told_in_a_sentence(workspace: QueryApi) -> No
 # -------------------------------------------------------------------------------------- what keeps the noise down
 
 
-def test_an_exclusion_removes_what_would_come_without_it(logs: Path) -> None:
+def test_an_exclusion_removes_what_would_come_without_it(logs: Path, without: Backtest) -> None:
     alice = Silence.model_validate({**CALM, "name": "alice", "actor": "alice@*"})
 
-    without = tried(logs, RULE)
     there = tried(logs, RULE.model_copy(update={"exclusions": (alice,)}))
 
     [one] = there.removed
@@ -189,14 +212,14 @@ def test_an_exclusion_removes_what_would_come_without_it(logs: Path) -> None:
     assert one.messages == without.figures.messages - there.figures.messages
 
 
-def test_a_silence_is_tried_as_if_it_stood_all_the_time(logs: Path) -> None:
+def test_a_silence_is_tried_as_if_it_stood_all_the_time(logs: Path, without: Backtest) -> None:
     long_over = Silence.model_validate(
         {**CALM, "name": "old", "actor": "alice@*", "expires": datetime(2020, 1, 1)}
     )
 
     result = tried(logs, RULE, long_over)
 
-    assert result.figures == tried(logs, RULE).figures
+    assert result.figures == without.figures
     [one] = result.removed
     assert (one.by, one.stands) == ("silence old", False)
     alice = next(actor for actor in result.figures.actors.first if actor.name.startswith("alice"))
@@ -214,13 +237,12 @@ def test_silences_are_those_of_the_incident_table(logs: Path, monkeypatch: pytes
     assert (one["by"], one["alerts"]) == ("silence carol", 2)
 
 
-def test_a_minimum_says_what_it_removes(logs: Path) -> None:
-    plain = figures(backtest(logs, "--format", "json"))
+def test_a_minimum_says_what_it_removes(logs: Path, demo: Ran) -> None:
     ran = backtest(logs, "--format", "json", "--set", "minimum.length=50")
 
     [one] = ran.objects[0]["removed"]
     assert one["by"] == "minimum length: 50"
-    assert one["pairs"] == plain["pairs"] - figures(ran)["pairs"] > 0
+    assert one["pairs"] == figures(demo)["pairs"] - figures(ran)["pairs"] > 0
 
 
 def test_a_rule_that_observes_pages_nobody_and_says_what_paging_would_send(logs: Path) -> None:
@@ -231,12 +253,10 @@ def test_a_rule_that_observes_pages_nobody_and_says_what_paging_would_send(logs:
     assert (one["by"], one["messages"], one["alerts"]) == ("mode: observe", 15, 0)
 
 
-def test_the_digest_of_storms_says_how_many_messages_it_saves(logs: Path) -> None:
-    ran = backtest(logs, "--format", "json", "--set", "STORM_ALERTS=1")
-
-    [one] = ran.objects[0]["removed"]
+def test_the_digest_of_storms_says_how_many_messages_it_saves(stormy: Ran) -> None:
+    [one] = stormy.objects[0]["removed"]
     assert one["by"] == "digest of more than 1 alerts"
-    assert one["messages"] + figures(ran)["messages"] == figures(ran)["alerts"]
+    assert one["messages"] + figures(stormy)["messages"] == figures(stormy)["alerts"]
 
 
 # -------------------------------------------------------------------------------------------------------- the report
@@ -412,6 +432,6 @@ def test_page_is_written_for_every_shipped_rule(logs: Path) -> None:
     assert "<h1>Backtest: " in page(tried(logs, published), published)
 
 
-def test_json_is_one_line_and_nothing_else(logs: Path) -> None:
-    [line] = backtest(logs, "--format", "json").out.splitlines()
+def test_json_is_one_line_and_nothing_else(demo: Ran) -> None:
+    [line] = demo.out.splitlines()
     assert list(json.loads(line)) == list(Backtest.__dataclass_fields__)

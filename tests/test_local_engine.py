@@ -19,6 +19,7 @@ import pytest
 
 from detection.errors import ConfigurationError
 from detection.rule import REFUSED_FUNCTIONS, RULES, load_rule
+from detection.sources.engine import translated
 
 RULE = "openai-config-to-abuse"
 
@@ -132,6 +133,67 @@ def test_local_engine_counts_where_kusto_estimates(connection: duckdb.DuckDBPyCo
     query = f"range x from 1 to 200000 step 1 | summarize Values = {ESTIMATES[name]} by x % 20"
     values = [row[-1] for row in duckdb_kql.query(connection, query).fetchall()]
     assert values == [10_000] * 20
+
+
+# ------------------------------------------------------------------------------------------------------- translated
+
+
+def of_columns(*columns: str) -> duckdb.DuckDBPyConnection:
+    """A table of these columns; each holds its own name."""
+    connection = duckdb_kql.connect()
+    values = ", ".join(f"'{name}' AS {name}" for name in columns)
+    connection.execute(f"CREATE TABLE Names AS SELECT {values}")
+    return connection
+
+
+def test_text_is_translated_once_for_tables_of_the_same_columns() -> None:
+    query = "Names | extend a = strcat(a, a)"
+    assert translated(query, of_columns("a", "b")) is translated(query, of_columns("a", "b"))
+
+
+@pytest.mark.parametrize("columns", [("a", "b"), ("b", "a"), ("a",)])
+def test_text_is_translated_anew_for_tables_of_other_columns(columns: tuple[str, ...]) -> None:
+    # What an operator replaces keeps its place, so the SQL names all columns.
+    connection = of_columns(*columns)
+    rows = connection.execute(translated("Names | extend a = strcat(a, a)", connection).text)
+    assert rows.fetchall() == [tuple("aa" if name == "a" else name for name in columns)]
+
+
+@pytest.mark.parametrize(
+    "terms",
+    ['"role", "api_key"', '"a|b", "user.added", "(x"', '"it\'s", "rôle", "ROLE"', '" ", "role"', '"role"'],
+)
+def test_any_of_several_terms_is_what_the_engine_says_of_each(
+    connection: duckdb.DuckDBPyConnection, terms: str
+) -> None:
+    texts = (
+        "role",
+        "roles",
+        "a role",
+        "user.added",
+        "userxadded",
+        "Api_Key",
+        "api key",
+        "a|b",
+        "b",
+        "(x)",
+        "it's",
+        "Rôle,",
+        "rôles",
+        " ",
+        "",
+    )
+    connection.execute("CREATE OR REPLACE TABLE Texts AS SELECT unnest(?::VARCHAR[]) AS Text", [texts])
+    query = f"Texts | project Text, Has = Text has_any ({terms})"
+    answer = connection.execute(translated(query, connection).text).fetchall()
+    assert answer == duckdb_kql.query(connection, query).fetchall()
+
+
+def test_several_terms_are_one_regular_expression(connection: duckdb.DuckDBPyConnection) -> None:
+    connection.execute("CREATE OR REPLACE TABLE Texts AS SELECT 'a' AS Text")
+    queries = ('Texts | where Text has_any ("a", "b", "c")', 'Texts | where Text has "a"')
+    several, single = (translated(query, connection).text.count("regexp_matches") for query in queries)
+    assert several == single
 
 
 # --------------------------------------------------------------------------------------------------------- refused

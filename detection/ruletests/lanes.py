@@ -14,7 +14,6 @@ from tempfile import TemporaryDirectory
 from typing import NamedTuple
 
 import duckdb_kql
-from duckdb_kql import engine
 
 from detection.bridges import Owners
 from detection.errors import ConfigurationError
@@ -23,7 +22,7 @@ from detection.kql import BOUNDS, bounds, queries
 from detection.rule import Rule, Side, Table
 from detection.ruletests.objects import Values
 from detection.sources.cycles import Calendar, years_earlier
-from detection.sources.engine import cell, explained
+from detection.sources.engine import cell, explained, translated
 from detection.sources.loading import ARRIVED, SQL_TYPES, load
 from detection.timestamps import iso
 from detection.window import Windows
@@ -62,11 +61,8 @@ class Lanes:
         self._connection.execute(
             'CREATE TABLE lanes (lane BIGINT, years INTEGER, "case" VARCHAR, now TIMESTAMP, bounds TIMESTAMP[])'
         )
-        schema = engine.schema(self._connection)
         with explained():
-            self._sql = {
-                name: str(duckdb_kql.to_sql(kql, schema=schema)) for name, kql in queries(rule).items()
-            }
+            self._sql = {name: translated(kql, self._connection).text for name, kql in queries(rule).items()}
 
     def read(self, readings: Sequence[Reading]) -> Iterator[tuple[Reading, Logs]]:
         """Every reading, with its answer."""

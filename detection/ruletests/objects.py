@@ -22,7 +22,7 @@ from pydantic import BaseModel, ConfigDict
 from detection.errors import ConfigurationError
 from detection.rule import KqlType, Rule, Table, connector_file, read_yaml
 from detection.ruletests.when import when
-from detection.sources.engine import explained
+from detection.sources.engine import explained, translated
 from detection.sources.loading import SQL_TYPES
 from detection.timestamps import iso
 
@@ -176,7 +176,7 @@ def _transformed(
         )
     made = ", ".join(f"{name} = {kql}" for name, kql in one.row.items())
     with explained("the connector's object"):
-        answer = duckdb_kql.query(connection, f"source | project _place, {made}")
+        answer = connection.sql(translated(f"source | project _place, {made}", connection).text)
         rows = sorted(answer.fetchall(), key=itemgetter(0))
     return (dict(zip(answer.columns[1:], row[1:], strict=True)) for row in rows)
 

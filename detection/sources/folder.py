@@ -6,13 +6,12 @@ from pathlib import Path
 
 import duckdb
 import duckdb_kql
-from duckdb_kql import engine
 
 from detection.errors import ConfigurationError
 from detection.events import Health, Rejected, Row
 from detection.kql import COVERAGE_COLUMNS, HEALTH_COLUMNS, Bounds, unnamed, with_parameters
 from detection.rule import Rule, Side, Table
-from detection.sources.engine import cell, explained
+from detection.sources.engine import Sql, cell, explained, translated
 from detection.sources.loading import Loaded, files_of, load
 
 CHUNK = 50_000  # rows fetched at a time
@@ -38,7 +37,7 @@ class Folder:
         """
         self.connection = connection or duckdb_kql.connect()
         self._load = load
-        self._translated: dict[str, duckdb_kql.TranslationResult] = {}
+        self._translated: dict[str, Sql] = {}
         self.loaded = {name: self._take(name, table, folder) for name, table in tables.items()}
 
     @property
@@ -93,12 +92,10 @@ class Folder:
         naive = {name: value.replace(tzinfo=None) for name, value in values.items()}
         with explained():
             if query not in self._translated:
-                text = with_parameters(query, naive)
-                schema = engine.schema(self.connection)
-                self._translated[query] = duckdb_kql.to_sql(text, schema=schema, parameters=dict(naive))
+                self._translated[query] = translated(with_parameters(query, naive), self.connection)
             sql = self._translated[query]
-            slots = {one.slot: naive[one.name] for one in sql.declarations if one.slot in sql.slots}
-            return self.connection.execute(f"SELECT {', '.join(wanted)} FROM ({sql})", slots)
+            slots = {slot: naive[name] for name, slot in sql.slots.items()}
+            return self.connection.execute(f"SELECT {', '.join(wanted)} FROM ({sql.text})", slots)
 
     def _first(self, query: str, values: Bounds) -> str:
         found = self._answer(f"{query}\n| sort by _file asc, _line asc\n| take 1", values, ["_file", "_line"])
