@@ -28,6 +28,7 @@ from detection.sources.files import Files
 from detection.sources.log_analytics import open_log_analytics
 from detection.window import windows
 from tests.bridged import DATA, EVERYTHING, IDENTITIES, bridged, rule_folder
+from tests.examples import examples, many
 from tests.kusto.analyzer import Analysis, analyze, connector_schema
 from tests.query_api import query_api, tables_of
 from tests.rule_world import HOUR, MOMENT, LogRow, World, change, signal, write
@@ -101,8 +102,9 @@ emails = st.one_of(
 ).filter(lambda one: "\0" not in one and "\n" not in one)
 
 
+@many
 @pytest.mark.parametrize("of, form", DIGESTS)
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=examples(4, many=15), deadline=None)
 @given(actors=st.lists(emails, min_size=1, max_size=30))
 def test_digest_in_kql_is_that_of_the_e_mail_in_lower_case(of: str, form: str, actors: list[str]) -> None:
     bridge = Bridge("hash", of, "base64" if form == "base64" else "hex")
@@ -112,7 +114,8 @@ def test_digest_in_kql_is_that_of_the_e_mail_in_lower_case(of: str, form: str, a
         assert key == text.lower().rstrip("=")
 
 
-@settings(max_examples=15, deadline=None)
+@many
+@settings(max_examples=examples(4, many=15), deadline=None)
 @given(actors=st.lists(emails, min_size=1, max_size=30))
 def test_local_part_in_kql_ends_before_the_last_at(actors: list[str]) -> None:
     for lowered, key in in_kql(actors, Bridge("local-part").of_change("Key", "tolower(Actor)")):
@@ -268,7 +271,9 @@ def crowd(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return write(made_up(40, 400), tmp_path_factory.mktemp("crowd"))
 
 
-@pytest.mark.parametrize("name", ALL)
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=pytest.mark.slow) if name == "digests" else name for name in ALL]
+)
 def test_slices_hold_what_the_whole_holds_and_nobody_is_in_two(
     rules: dict[str, Rule], crowd: Path, name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
