@@ -34,6 +34,9 @@ from tests.query_api import query_api, tables_of
 from tests.rule_world import HOUR, MOMENT, LogRow, World, change, signal, write
 
 ALL = {**IDENTITIES, "everything": EVERYTHING}
+# What others of these have bridges of, too, runs in `make test-slow`.
+SELDOM = ("digests", "local-part")
+MOST = [pytest.param(name, marks=pytest.mark.slow) if name in SELDOM else name for name in ALL]
 DIGESTS = [(of, form) for of in ("sha256", "sha1", "md5") for form in ("hex", "base64")]
 
 
@@ -227,7 +230,7 @@ def pairs_of(found: Matches) -> set[tuple[str, str, str]]:
     return {(one.actor, left.id, right.id) for one in found.chains for left, right in one.pairs()}
 
 
-@pytest.mark.parametrize("name", ALL)
+@pytest.mark.parametrize("name", MOST)
 def test_pairs_are_those_of_everybody_whom_a_signal_may_be_of(
     rules: dict[str, Rule], tmp_path: Path, name: str
 ) -> None:
@@ -271,9 +274,7 @@ def crowd(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return write(made_up(40, 400), tmp_path_factory.mktemp("crowd"))
 
 
-@pytest.mark.parametrize(
-    "name", [pytest.param(name, marks=pytest.mark.slow) if name == "digests" else name for name in ALL]
-)
+@pytest.mark.parametrize("name", MOST)
 def test_slices_hold_what_the_whole_holds_and_nobody_is_in_two(
     rules: dict[str, Rule], crowd: Path, name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
