@@ -41,8 +41,8 @@ local: $(READY) ## run the job here on real parts: Azurite, the query API's doub
 test: $(READY) ## run the tests
 	$(PY) -m pytest --numprocesses=logical --durations=10 $(ARGS)
 
-test-slow: $(READY) ## run the tests that take long and seldom find something
-	$(PY) -m pytest -m slow --numprocesses=logical --durations=10 $(ARGS)
+test-slow: $(READY) ## run the tests that take long and seldom find something, and others with more examples
+	MANY_EXAMPLES=1 $(PY) -m pytest -m "(slow or many) and not chaos" --numprocesses=logical --durations=10 $(ARGS)
 
 soak: $(READY) ## run the long random worlds
 	$(PY) -m pytest -m soak -s $(ARGS)

@@ -29,11 +29,15 @@ from detection.sources.log_analytics import open_log_analytics
 from detection.sources.reading import Limits
 from detection.window import windows
 from tests.bridged import DATA, EVERYTHING, IDENTITIES, bridged, rule_folder
+from tests.examples import examples, many
 from tests.kusto.analyzer import Analysis, analyze, connector_schema
 from tests.query_api import query_api, tables_of
 from tests.rule_world import HOUR, MOMENT, LogRow, World, change, signal, write
 
 ALL = {**IDENTITIES, "everything": EVERYTHING}
+# What others of these have bridges of, too, runs in `make test-slow`.
+SELDOM = ("digests", "local-part")
+MOST = [pytest.param(name, marks=pytest.mark.slow) if name in SELDOM else name for name in ALL]
 DIGESTS = [(of, form) for of in ("sha256", "sha1", "md5") for form in ("hex", "base64")]
 
 
@@ -102,8 +106,9 @@ emails = st.one_of(
 ).filter(lambda one: "\0" not in one and "\n" not in one)
 
 
+@many
 @pytest.mark.parametrize("of, form", DIGESTS)
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=examples(4, many=15), deadline=None)
 @given(actors=st.lists(emails, min_size=1, max_size=30))
 def test_digest_in_kql_is_that_of_the_e_mail_in_lower_case(of: str, form: str, actors: list[str]) -> None:
     bridge = Bridge("hash", of, "base64" if form == "base64" else "hex")
@@ -113,7 +118,8 @@ def test_digest_in_kql_is_that_of_the_e_mail_in_lower_case(of: str, form: str, a
         assert key == text.lower().rstrip("=")
 
 
-@settings(max_examples=15, deadline=None)
+@many
+@settings(max_examples=examples(4, many=15), deadline=None)
 @given(actors=st.lists(emails, min_size=1, max_size=30))
 def test_local_part_in_kql_ends_before_the_last_at(actors: list[str]) -> None:
     for lowered, key in in_kql(actors, Bridge("local-part").of_change("Key", "tolower(Actor)")):
@@ -225,7 +231,7 @@ def pairs_of(found: Matches) -> set[tuple[str, str, str]]:
     return {(one.actor, left.id, right.id) for one in found.chains for left, right in one.pairs()}
 
 
-@pytest.mark.parametrize("name", ALL)
+@pytest.mark.parametrize("name", MOST)
 def test_pairs_are_those_of_everybody_whom_a_signal_may_be_of(
     rules: dict[str, Rule], tmp_path: Path, name: str
 ) -> None:
@@ -269,7 +275,7 @@ def crowd(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return write(made_up(40, 400), tmp_path_factory.mktemp("crowd"))
 
 
-@pytest.mark.parametrize("name", ALL)
+@pytest.mark.parametrize("name", MOST)
 def test_slices_hold_what_the_whole_holds_and_nobody_is_in_two(
     rules: dict[str, Rule], crowd: Path, name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:

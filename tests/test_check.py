@@ -34,6 +34,7 @@ from detection.job import open_job
 from detection.rule import OnCall, Raise, load_rule, rule_names
 from detection.settings import Webhook, settings_from
 from detection.silences import silence_from
+from detection.timestamps import iso
 from tests.query_api import (
     DROPPED,
     Body,
@@ -404,7 +405,7 @@ def test_underscore_that_ends_no_term_is_red(environment: Environment, api: Quer
 def test_clock_that_is_wrong(
     environment: Environment, api: QueryApi, off: timedelta, level: Level, word: str
 ) -> None:
-    api.moment = NOW - off
+    api.amend = lambda body: amended(body, Now=iso(NOW - off))
     finding = found(environment)["clock"]
     assert (finding.level, word in finding.what) == (level, True)
 

@@ -141,7 +141,7 @@ def test_what_spans_the_widest_catch_up_fits_into_one_transaction_with_messages_
     assert alert.counts.changes == len(changes) >= MARKS_DAYS + 1
 
 
-@pytest.mark.parametrize("value", ["\x01" * 32_000, "🔑" * 16_000])
+@pytest.mark.parametrize("value", ["\x01" * 32_000, pytest.param("🔑" * 16_000, marks=pytest.mark.slow)])
 def test_largest_part_of_hostile_events_fits_into_one_transaction_with_messages_to_all(value: str) -> None:
     one = signal("s", START, value, model=value)
     signals = [one._replace(id=f"{n:07}") for n in range(EVENTS_PER_PART - 1)]

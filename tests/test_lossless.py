@@ -18,6 +18,7 @@ from detection.incidents.table import MemoryTable
 from detection.run import run
 from detection.tell import Terms
 from tests.builders import ALICE, DAY, HOUR, RULE, START, TICK
+from tests.examples import examples, many
 from tests.world import (
     Arrival,
     Faults,
@@ -32,8 +33,8 @@ from tests.world import (
     random_world,
 )
 
-WORLDS = 250
-FLOODED_WORLDS = 100
+WORLDS = examples(80, many=250)
+FLOODED_WORLDS = examples(30, many=100)
 SOAK_WORLDS = 10_000
 BOB = "bob@example.com"
 SECOND = timedelta(seconds=1)
@@ -99,23 +100,27 @@ def lived() -> list[History]:
     return [live(random_world(seed)) for seed in range(WORLDS)]
 
 
+@many
 def test_every_pair_is_told_exactly_once_in_random_worlds(lived: Sequence[History]) -> None:
     broken = [f"{one.world.name}: {'; '.join(one.problems[:3])}" for one in lived if one.problems]
     assert not broken, f"{len(broken)} of {WORLDS} worlds; {broken[:5]}"
 
 
+@many
 def test_the_random_worlds_hold_every_trouble(lived: Sequence[History]) -> None:
     total = sum((one.figures for one in lived), Counter[str]())
     missing = [trouble for trouble in TROUBLES if total[trouble] < WORLDS / 4]
     assert not missing, total
 
 
+@many
 def test_the_published_rule_loses_and_repeats_pairs_in_the_same_worlds(lived: Sequence[History]) -> None:
     total = sum((_figures(one) for one in lived), Counter[str]())
     assert total["published lost"] > 0
     assert total["published again"] > 0
 
 
+@many
 def test_a_flood_tells_every_pair_that_was_there_once_in_random_worlds() -> None:
     worlds = [replace(random_world(seed), flood=2 + seed % 7) for seed in range(FLOODED_WORLDS)]
     histories = [live(world) for world in worlds]

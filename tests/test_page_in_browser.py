@@ -29,6 +29,16 @@ HOSTILE_MARKUP = {
 }
 
 EVERYWHERE = pytest.mark.parametrize("size", [PHONE, DESKTOP], ids=["phone", "desktop"])
+# Every size and every colour in `make test`, all their combinations in `make test-slow`.
+LOOKS = pytest.mark.parametrize(
+    "size, dark",
+    [
+        pytest.param(DESKTOP, False, id="light-desktop"),
+        pytest.param(PHONE, True, id="dark-phone"),
+        pytest.param(PHONE, False, id="light-phone", marks=pytest.mark.slow),
+        pytest.param(DESKTOP, True, id="dark-desktop", marks=pytest.mark.slow),
+    ],
+)
 LIGHT_AND_DARK = pytest.mark.parametrize("dark", [False, True], ids=["light", "dark"])
 
 
@@ -94,8 +104,7 @@ def address(server: Server, world: World, page: str) -> str:
 PAGES = {"list": 200, "empty list": 200, "large": 200, "new": 200, "closed": 200, "link": 200, "failure": 404}
 
 
-@EVERYWHERE
-@LIGHT_AND_DARK
+@LOOKS
 @pytest.mark.parametrize("page", PAGES)
 def test_page_is_accessible_fits_and_complains_of_nothing(
     browser: Browser, server: Server, world: World, page: str, size: Size, dark: bool

@@ -1,6 +1,6 @@
-"""What the chaos tests share: how a scenario is entered in the table of figures, and which of them are long."""
+"""What the chaos tests share: how a scenario is entered in the table of figures, and where each runs."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Container, Iterable
 from dataclasses import asdict
 
 import pytest
@@ -10,7 +10,9 @@ from tests.chaos.stage import Figures
 FAULTY = (
     3  # the hour of the run with the fault; two hours after the last one before it, it has the most to tell
 )
-long = pytest.mark.chaos  # left to `make chaos`
+# `make test` has a scenario of each kind, `make test-slow` some more, and `make chaos` all.
+seldom = pytest.mark.slow
+long = pytest.mark.chaos
 
 # Enters a scenario's figures under the name of its fault; the promises must have been kept.
 Enter = Callable[[str, Figures], None]
@@ -25,6 +27,11 @@ def enter(record_property: Callable[[str, object], None]) -> Enter:
     return entered
 
 
-def some(values: range, short: tuple[int, ...]) -> list[object]:
-    """Parameters: a few of them always, all in `make chaos`."""
-    return [value if value in short else pytest.param(value, marks=long) for value in values]
+def in_lanes(
+    values: Iterable[object], always: Container[object], slow: Container[object] = ()
+) -> list[object]:
+    """Parameters: a few of them in `make test`, some more in `make test-slow`, all in `make chaos`."""
+    return [
+        value if value in always else pytest.param(value, marks=seldom if value in slow else long)
+        for value in values
+    ]

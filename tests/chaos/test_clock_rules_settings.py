@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.chaos.scenarios import FAULTY, Enter, enter, long
+from tests.chaos.scenarios import FAULTY, Enter, enter, in_lanes, long
 from tests.chaos.stage import DAY, LAST, RULE, Stage
 from tests.chaos.world import FIRST, HOUR
 
@@ -24,7 +24,7 @@ BROKEN = {
 }
 
 
-@pytest.mark.parametrize("hours", [-1, 1, pytest.param(-3, marks=long), pytest.param(3, marks=long)])
+@pytest.mark.parametrize("hours", in_lanes((-1, 1, -3, 3), always=(-1,), slow=(1,)))
 def test_clock_of_one_run_is_hours_off(stage: Stage, enter: Enter, hours: int) -> None:
     stage.runs(0, 1)
     assert stage.run(FAULTY, clock=FAULTY + hours) == 0
@@ -40,9 +40,7 @@ def test_clock_is_set_back_and_forth(stage: Stage, enter: Enter) -> None:
     enter("clock: back and forth at every run", stage.judge())
 
 
-@pytest.mark.parametrize(
-    "name", [name if name == "a wrong webhook" else pytest.param(name, marks=long) for name in BROKEN]
-)
+@pytest.mark.parametrize("name", in_lanes(BROKEN, always=(), slow=("a wrong webhook",)))
 def test_settings_are_broken_for_a_run(stage: Stage, enter: Enter, name: str) -> None:
     stage.runs(0, 1)
     whole = dict(stage.settings)

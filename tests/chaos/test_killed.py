@@ -2,7 +2,7 @@
 
 import pytest
 
-from tests.chaos.scenarios import FAULTY, Enter, enter, long, some
+from tests.chaos.scenarios import FAULTY, Enter, enter, in_lanes, long, seldom
 from tests.chaos.stage import Stage
 from tests.chaos.table_proxy import at_write
 from tests.receiver import Handler, status
@@ -22,7 +22,7 @@ def test_without_a_fault(stage: Stage, enter: Enter) -> None:
 
 
 @pytest.mark.parametrize("after", [False, True], ids=["before", "after"])
-@pytest.mark.parametrize("write", some(range(1, WRITES + 1), short=(2, 6)))
+@pytest.mark.parametrize("write", in_lanes(range(1, WRITES + 1), always=(6,), slow=(2,)))
 def test_at_every_write_of_a_run_and_its_deliveries(
     stage: Stage, enter: Enter, write: int, after: bool
 ) -> None:
@@ -36,7 +36,7 @@ def test_at_every_write_of_a_run_and_its_deliveries(
     enter("SIGKILL at a write", stage.judge())
 
 
-@pytest.mark.parametrize("message", some(range(MESSAGES), short=(1,)))
+@pytest.mark.parametrize("message", in_lanes(range(MESSAGES), always=(1,)))
 def test_while_a_message_is_sent(stage: Stage, enter: Enter, message: int) -> None:
     stage.runs(0, 1)
     process = stage.process(FAULTY)
@@ -68,8 +68,8 @@ def test_again_and_again(stage: Stage, enter: Enter, first: int) -> None:
     enter("SIGKILL, three runs in a row", stage.judge())
 
 
-@pytest.mark.parametrize("after", [False, True], ids=["before", "after"])
-@pytest.mark.parametrize("write", some(range(1, 11), short=(3,)))
+@pytest.mark.parametrize("after", [pytest.param(False, marks=seldom), True], ids=["before", "after"])
+@pytest.mark.parametrize("write", in_lanes(range(1, 11), always=(3,)))
 def test_in_a_storm(stage: Stage, enter: Enter, write: int, after: bool) -> None:
     stage.settings["STORM_ALERTS"] = "1"
     stage.runs(0, 1)

@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import pytest
 
-from tests.chaos.scenarios import FAULTY, Enter, enter, long
+from tests.chaos.scenarios import FAULTY, Enter, enter, in_lanes, long
 from tests.chaos.stage import Stage
 from tests.query_api import DROPPED, Reply, Request, bad_argument, error, partial, reply
 
@@ -67,12 +67,7 @@ def _play(stage: Stage, *, hasty: bool = False) -> None:
 
 @pytest.mark.parametrize(
     "name",
-    [
-        name
-        if name in ("403 no access", "200 without a body", "502 as HTML")
-        else pytest.param(name, marks=long)
-        for name in ERRORS
-    ],
+    in_lanes(ERRORS, always=("403 no access",), slow=("200 without a body", "502 as HTML")),
 )
 def test_error(stage: Stage, enter: Enter, name: str) -> None:
     stage.runs(0, 1)
@@ -81,9 +76,7 @@ def test_error(stage: Stage, enter: Enter, name: str) -> None:
     enter("query API: an error or no answer", stage.judge())
 
 
-@pytest.mark.parametrize(
-    "which", ["signals", pytest.param("changes", marks=long), pytest.param("health", marks=long)]
-)
+@pytest.mark.parametrize("which", in_lanes(("signals", "changes", "health"), always=("signals",)))
 def test_one_side_is_answered_and_the_other_not(stage: Stage, enter: Enter, which: str) -> None:
     stage.runs(0, 1)
     stage.api.fault = lambda request: ERRORS["503"] if WHICH[which](request) else None
@@ -91,9 +84,7 @@ def test_one_side_is_answered_and_the_other_not(stage: Stage, enter: Enter, whic
     enter("query API: one side complete, the other not", stage.judge())
 
 
-@pytest.mark.parametrize(
-    "which", ["signals", pytest.param("changes", marks=long), pytest.param("all", marks=long)]
-)
+@pytest.mark.parametrize("which", in_lanes(("signals", "changes", "all"), always=(), slow=("signals",)))
 def test_partial_answer(stage: Stage, enter: Enter, which: str) -> None:
     """200, with the half of the rows and an error beside them."""
     stage.runs(0, 1)

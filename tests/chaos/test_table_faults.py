@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from tests.azurite import Azurite, connection_string
-from tests.chaos.scenarios import FAULTY, Enter, enter, long, some
+from tests.chaos.scenarios import FAULTY, Enter, enter, in_lanes, long
 from tests.chaos.stage import Stage, staged
 from tests.chaos.table_proxy import Fault, at_write, failing, lost, proxying, short_pages, slow
 from tests.query_api import QueryApi
@@ -43,20 +43,20 @@ def test_failing_for_a_moment(stage: Stage, enter: Enter, status: int, code: str
     enter("table: three errors", stage.judge())
 
 
-@pytest.mark.parametrize("first", some(range(1, REQUESTS), short=(4,)))
+@pytest.mark.parametrize("first", in_lanes(range(1, REQUESTS), always=(4,)))
 def test_failing_from_then_on(stage: Stage, enter: Enter, first: int) -> None:
     _play(stage, failing(range(first, 10**6), 503, "ServerBusy"), fails=True)
     enter("table: busy from a request on", stage.judge())
 
 
-@pytest.mark.parametrize("number", some(range(1, REQUESTS), short=(5, 9)))
+@pytest.mark.parametrize("number", in_lanes(range(1, REQUESTS), always=(5,), slow=(9,)))
 def test_one_answer_is_lost(stage: Stage, enter: Enter, number: int) -> None:
     """The client repeats the request, which now says 409, 412 or 404."""
     _play(stage, lost(range(number, number + 1)), fails=False)
     enter("table: an answer is lost after success", stage.judge())
 
 
-@pytest.mark.parametrize("first", some(range(1, REQUESTS), short=(6,)))
+@pytest.mark.parametrize("first", in_lanes(range(1, REQUESTS), always=(), slow=(6,)))
 def test_every_answer_is_lost_from_then_on(stage: Stage, enter: Enter, first: int) -> None:
     _play(stage, lost(range(first, 10**6)), fails=True)
     enter("table: all answers lost after success", stage.judge())
@@ -105,7 +105,7 @@ def stage_of_its_own(azurite: Azurite, api: QueryApi, tmp_path: Path) -> Iterato
 
 
 @pytest.mark.parametrize("after", [pytest.param(False, marks=long), True], ids=["before", "after"])
-@pytest.mark.parametrize("write", some(range(1, 14, 2), short=(3,)))
+@pytest.mark.parametrize("write", in_lanes(range(1, 14, 2), always=(), slow=(3,)))
 def test_stopped_in_the_middle_of_a_run_and_back_for_the_next(
     stage_of_its_own: Stage, azurite: Azurite, enter: Enter, write: int, after: bool
 ) -> None:

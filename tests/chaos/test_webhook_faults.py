@@ -13,7 +13,7 @@ from detection.deliver import WAITS
 from detection.job import open_job
 from detection.settings import settings_from
 from tests.azurite import self_signed
-from tests.chaos.scenarios import FAULTY, Enter, enter, long
+from tests.chaos.scenarios import FAULTY, Enter, enter, in_lanes, long, seldom
 from tests.chaos.stage import LAST, Stage, judge_messages
 from tests.chaos.world import FIRST, HOUR
 from tests.receiver import (
@@ -54,11 +54,7 @@ def _revive(stage: Stage) -> None:
 
 
 @pytest.mark.parametrize(
-    "name",
-    [
-        name if name in ("dropped after reading", "a 20 MB answer") else pytest.param(name, marks=long)
-        for name in PASSING
-    ],
+    "name", in_lanes(PASSING, always=("dropped after reading",), slow=("a 20 MB answer",))
 )
 def test_passing(stage: Stage, enter: Enter, name: str) -> None:
     stage.runs(0, 1)
@@ -89,6 +85,7 @@ def test_slow(stage: Stage, enter: Enter, name: str) -> None:
     enter(f"webhook: {name}", stage.judge())
 
 
+@seldom
 def test_500_forty_times(stage: Stage, enter: Enter) -> None:
     """For some hours: forty attempts at the messages of one run, and then all goes through."""
     stage.runs(0, 1)
@@ -119,7 +116,7 @@ def test_500_until_all_is_given_up_and_then_revived(stage: Stage, enter: Enter) 
     enter("webhook: 500 for days, revived", stage.judge())
 
 
-@pytest.mark.parametrize("code", [one if one == 410 else pytest.param(one, marks=long) for one in PERMANENT])
+@pytest.mark.parametrize("code", in_lanes(PERMANENT, always=(410,)))
 def test_permanent_refusal_is_a_dead_letter_loudly_and_can_be_revived(
     stage: Stage, enter: Enter, code: int
 ) -> None:
@@ -150,6 +147,7 @@ def untrusted(tmp_path: Path) -> Iterator[Receiver]:
         yield server
 
 
+@seldom
 def test_bad_certificate(stage: Stage, enter: Enter, untrusted: Receiver) -> None:
     stage.runs(0, 1)
     stage.settings["WEBHOOK_URL"] = untrusted.url.replace("http:", "https:")
@@ -160,6 +158,7 @@ def test_bad_certificate(stage: Stage, enter: Enter, untrusted: Receiver) -> Non
     enter("webhook: bad TLS for an hour", stage.judge())
 
 
+@seldom
 def test_host_without_an_address(stage: Stage, enter: Enter) -> None:
     stage.runs(0, 1)
     stage.settings["WEBHOOK_URL"] = "https://nowhere.invalid/hook"
@@ -180,7 +179,11 @@ def _two(stage: Stage, other: Receiver) -> None:
     stage.settings |= {"WEBHOOK_URL": "", "WEBHOOK_SECRET": "", "WEBHOOKS": json.dumps(hooks)}
 
 
-@pytest.mark.parametrize("answer", [status(500), pytest.param(HANGING, marks=long)], ids=["dead", "hanging"])
+@pytest.mark.parametrize(
+    "answer",
+    [pytest.param(status(500), marks=seldom), pytest.param(HANGING, marks=long)],
+    ids=["dead", "hanging"],
+)
 def test_one_destination_is_ill_and_the_other_does_not_notice(
     stage: Stage, enter: Enter, answer: Callable[..., None]
 ) -> None:
