@@ -62,7 +62,7 @@ def main(arguments: Sequence[str] | None = None, parts: Mapping[str, Measure] = 
     chosen = _chosen(arguments, parts)
     size = TOY if chosen.toy else Size(chosen.largest)
     prices = cost.Prices(chosen.gb_second, chosen.table_10k, chosen.log_gb)
-    console, run, began, failed = Console(width=130), results.this_run(), monotonic(), list[str]()
+    console, run, began, failed = Console(width=130), results.this_run(size.most), monotonic(), list[str]()
     console.print(f"{run}\n", highlight=False)
     for number, name in enumerate(names := chosen.parts or list(parts), 1):
         part_began = monotonic()
@@ -76,7 +76,7 @@ def main(arguments: Sequence[str] | None = None, parts: Mapping[str, Measure] = 
         for table in tables.values():
             console.print(table.rich())
         if chosen.write:
-            part = Part(run.began, size.most, round(monotonic() - part_began), tables)
+            part = Part(run.began, round(monotonic() - part_began), tables)
             latest = results.read().with_part(name, part, run)
             results.write(latest)
             pages.write(latest)
@@ -95,7 +95,7 @@ def _chosen(arguments: Sequence[str] | None, parts: Mapping[str, Measure]) -> Na
         type=int,
         default=FULL.most,
         metavar="ROWS",
-        help="cut larger runs to this number of rows; the pages then call the part reduced",
+        help="cut larger runs to this number of rows; the pages then call the run reduced",
     )
     parser.add_argument(
         "--toy", action="store_true", help="run everything once at toy size; measures nothing"

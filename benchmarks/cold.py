@@ -23,7 +23,7 @@ def tables(size: Size) -> dict[str, Figures]:
     """CPU of a whole process, the best of several."""
     with_bytecode = {name: _best(code, 1 if size.toy else TIMES) for name, code in IMPORTS.items()}
     rows = [
-        [name, f"{ms:.0f}", f"{ms / with_bytecode[BARE]:.2f}", "" if size.toy else _without_bytecode(name)]
+        [name, f"{ms:,.0f}", f"{ms / with_bytecode[BARE]:.2f}", "" if size.toy else _without_bytecode(name)]
         for name, ms in with_bytecode.items()
     ]
     columns = ("import", "ms", f"x {BARE}", "ms without bytecode")
@@ -34,7 +34,7 @@ def _without_bytecode(name: str) -> str:
     """Reads nothing from __pycache__ and leaves nothing there, as if no bytecode were shipped."""
     with tempfile.TemporaryDirectory() as empty:
         options = ("-B", "-X", f"pycache_prefix={empty}")
-        return f"{_best(IMPORTS[name], TIMES_WITHOUT_BYTECODE, *options):.0f}"
+        return f"{_best(IMPORTS[name], TIMES_WITHOUT_BYTECODE, *options):,.0f}"
 
 
 def _best(code: str, times: int, *options: str) -> float:

@@ -35,5 +35,5 @@ class Figures:
 
     def markdown(self) -> str:
         """The table for a page."""
-        lines = [self.columns, ["---"] * len(self.columns), *self.rows]
-        return "".join(f"| {' | '.join(cells)} |\n" for cells in lines)
+        head, *rows = (f"| {' | '.join(cells)} |\n" for cells in (self.columns, *self.rows))
+        return "".join([head, "|---" * len(self.columns) + "|\n", *rows])

@@ -1,13 +1,14 @@
 """The figures in README.md and docs, made from benchmarks/results.json and from nothing else.
 
-A page names the run of its figures. A table of another run, or of a reduced one, says so below itself.
+A page names the run of its figures. A table of another run says so below itself.
 """
 
 from collections.abc import Callable, Iterable, Mapping
 from functools import partial
 from pathlib import Path
 
-from benchmarks.results import Part, Results, is_full
+from benchmarks.hours import SERVICES
+from benchmarks.results import Results
 from tests.marked import filled
 
 ROOT = Path(__file__).parents[1]
@@ -73,18 +74,13 @@ def _libraries(results: Results) -> str:
 
 
 def _with_remarks(results: Results, parts: Iterable[str], block: Callable[[Results], str]) -> str:
-    """The block, and below it what a reader must know of the parts it is made from."""
+    """The block, and below it the parts of another run than the page names."""
     if missing := [name for name in parts if name not in results.parts]:
         return f'Not measured yet: `make bench ARGS="{" ".join(missing)} --write"`.\n'
-    remarks = [remark for name in parts for remark in _remarks(results, name, results.parts[name])]
-    return block(results) + "".join(f"\n*{remark}*\n" for remark in remarks)
-
-
-def _remarks(results: Results, name: str, part: Part) -> Iterable[str]:
-    if part.run != results.main_run().began:
-        yield f"`{name}` is of another run: {results.run_of(part)}."
-    if not is_full(part):
-        yield f"`{name}` is reduced: no run has more than {part.largest:,} rows."
+    runs = {name: results.run_of(results.parts[name]) for name in parts}
+    strangers = {name: run for name, run in runs.items() if run != results.main_run()}
+    remarks = (f"\n`{name}` is of another run: {run}.\n" for name, run in strangers.items())
+    return block(results) + "".join(remarks)
 
 
 def _table(name: str, results: Results) -> str:
@@ -105,7 +101,7 @@ def _reading(results: Results) -> Iterable[tuple[str, ...]]:
         for row in map(wire.row, ("this job, over HTTP", "json.loads", "query_workspace, over HTTP"))
     )
     yield (
-        "half a million rows, from the HTTP response to checked events",
+        wire.title,
         job,
         f"`json.loads` alone {bare}; the SDK's `query_workspace` {sdk}",
     )
@@ -153,7 +149,7 @@ def _running(results: Results) -> Iterable[tuple[str, ...]]:
         yield (
             f"a run, cold start included: {hour['hour']}",
             _cpu_and_peak(hour),
-            f"{hour['query API']} queries, {hour['table']} table requests, {hour['webhook']} messages",
+            "requests: " + ", ".join(f"{name} {hour[name]}" for name in SERVICES),
         )
 
 

@@ -35,9 +35,10 @@ LIBRARIES = (
 
 @dataclass(frozen=True, slots=True)
 class Run:
-    """When and where the benchmarks ran. `load` is the load average of a minute before they began."""
+    """When and where the benchmarks ran, and their largest size. `load` is the load average of the minute before."""
 
     began: datetime
+    largest: int
     load: float
     cores: int
     processor: str
@@ -46,18 +47,18 @@ class Run:
     libraries: Mapping[str, str]
 
     def __str__(self) -> str:
+        reduced = "" if self.largest >= FULL.most else f", **reduced to {self.largest:,} rows**"
         return (
             f"{self.began.day} {self.began:%B %Y, %H:%M} UTC, {self.cores} cores ({self.processor}), "
-            f"{self.memory_gib} GiB, Python {self.python}, load {self.load} at the start"
+            f"{self.memory_gib} GiB, Python {self.python}, load {self.load} at the start{reduced}"
         )
 
 
 @dataclass(frozen=True, slots=True)
 class Part:
-    """The tables of a part by name, the run that measured them, its largest size, and the seconds that it took."""
+    """The tables of a part by name, the beginning of the run that measured them, and the seconds that it took."""
 
     run: datetime
-    largest: int
     seconds: int
     tables: Mapping[str, Figures]
 
@@ -89,10 +90,11 @@ class Results:
         return max(self.runs, key=lambda run: sum(part.run == run.began for part in self.parts.values()))
 
 
-def this_run() -> Run:
-    """The facts of this machine, now."""
+def this_run(largest: int) -> Run:
+    """A run on this machine that begins now."""
     return Run(
         began=datetime.now(UTC).replace(second=0, microsecond=0),
+        largest=largest,
         load=round(os.getloadavg()[0], 1),
         cores=os.cpu_count() or 0,
         processor=_processor(),
@@ -110,11 +112,6 @@ def read(path: Path = RESULTS) -> Results:
 def write(results: Results, path: Path = RESULTS) -> None:
     """Keeps the results."""
     path.write_bytes(adapter(Results).dump_json(results, indent=1) + b"\n")
-
-
-def is_full(part: Part) -> bool:
-    """Whether no run of the part was left out or cut."""
-    return part.largest >= FULL.most
 
 
 def _processor() -> str:

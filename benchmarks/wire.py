@@ -43,7 +43,7 @@ def tables(size: Size) -> dict[str, Figures]:
         for name, process in processes.items()
     ]
     columns = ("way", "gives", "CPU s", f"x {BARE}", "peak MiB")
-    return {"wire": Figures(f"from an answer to events: {rows:,} rows", columns, lines)}
+    return {"wire": Figures(f"from the HTTP response to events: {rows:,} rows", columns, lines)}
 
 
 # -------------------------------------------------------------------------------------------------------------- ways
@@ -104,7 +104,7 @@ def _job(_: bytes, endpoint: str) -> Work:
     from detection.sources.log_analytics import open_log_analytics
 
     source = open_log_analytics([WORKSPACE], endpoint, None)
-    return lambda: _events(Rows(SIDE).of(source.ask("signals", "signals")))
+    return lambda: _events(Rows(SIDE).list_of(source.ask("signals", "signals")))
 
 
 def _bytes_only(_: bytes, endpoint: str) -> Work:

@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Mapping
+from dataclasses import replace
 from datetime import UTC, datetime
 from functools import cache
 from pathlib import Path
@@ -22,8 +23,12 @@ from detection.rule import default_rule
 from tests.chaos.page import TABLES
 from tests.marked import tables_in
 
-RUN = Run(datetime(2026, 6, 9, 12, tzinfo=UTC), 0.5, 2, "a processor", 24, "3.13.0", {"duckdb": "2.0.0"})
-EARLIER = Run(datetime(2026, 6, 1, 12, tzinfo=UTC), 1.5, 2, "a processor", 24, "3.13.0", {"duckdb": "1.0.0"})
+RUN = Run(
+    datetime(2026, 6, 9, 12, tzinfo=UTC), FULL.most, 0.5, 2, "a processor", 24, "3.13.0", {"duckdb": "2.0.0"}
+)
+EARLIER = Run(
+    datetime(2026, 6, 1, 12, tzinfo=UTC), FULL.most, 1.5, 2, "a processor", 24, "3.13.0", {"duckdb": "1.0.0"}
+)
 # `package` needs a Python 3.13 and half a minute: tests/infra/test_package.py runs it.
 HERE = [name for name in PARTS if name != "package"]
 PRICES = Prices(GB_SECOND, None, None)
@@ -121,10 +126,10 @@ def test_peak_memory_is_that_of_the_process_and_not_of_its_starter() -> None:
 # ---------------------------------------------------------------------------------------------------------- the pages
 
 
-def _results(largest: int = FULL.most) -> Results:
+def _results(run: Run = RUN) -> Results:
     results = Results()
     for name in HERE:
-        results = results.with_part(name, Part(RUN.began, largest, 1, toy(name)), RUN)
+        results = results.with_part(name, Part(run.began, 1, toy(name)), run)
     return results
 
 
@@ -161,26 +166,25 @@ def test_results_name_no_folder_of_the_machine() -> None:
 
 
 def test_table_of_another_run_says_so() -> None:
-    results = _results().with_part("beyond", Part(EARLIER.began, FULL.most, 1, toy("beyond")), EARLIER)
+    results = _results().with_part("beyond", Part(EARLIER.began, 1, toy("beyond")), EARLIER)
     blocks = tables(results)
     assert "`beyond` is of another run: 1 June 2026, 12:00 UTC" in blocks["beyond"]()
     assert "another run" not in blocks["cold"]()
     assert blocks["run"]().startswith("Measured on 9 June 2026, 12:00 UTC, 2 cores")
 
 
-def test_table_of_a_reduced_run_says_so() -> None:
-    blocks = tables(_results(400_000))
-    assert "`cold` is reduced: no run has more than 400,000 rows." in blocks["cold"]()
-    assert "reduced" not in tables(_results())["cold"]()
+def test_reduced_run_says_so() -> None:
+    assert "reduced to 400,000 rows" in tables(_results(replace(RUN, largest=400_000)))["run"]()
+    assert "reduced" not in tables(_results())["run"]()
 
 
 def test_run_is_forgotten_with_the_last_of_its_figures() -> None:
-    old = Results().with_part("beyond", Part(EARLIER.began, FULL.most, 1, {}), EARLIER)
-    assert old.with_part("beyond", Part(RUN.began, FULL.most, 1, {}), RUN).runs == [RUN]
+    old = Results().with_part("beyond", Part(EARLIER.began, 1, {}), EARLIER)
+    assert old.with_part("beyond", Part(RUN.began, 1, {}), RUN).runs == [RUN]
 
 
 def test_facts_of_this_machine_are_known() -> None:
-    run = this_run()
+    run = this_run(FULL.most)
     assert run.cores
     assert run.processor
     assert all(run.libraries.values())
