@@ -20,8 +20,11 @@ help: ## this list
 setup: $(READY) ## prepare .venv and node_modules (the other targets do it by themselves)
 
 # A stamp is written last, so that what failed half-way does not count as made.
-$(VENV)/.ready: requirements-dev.txt scripts/venv
-	@scripts/venv "$(PYTHON)" "$(VENV)"
+$(VENV)/.ready-local: requirements-local.txt scripts/venv
+	@scripts/venv "$(PYTHON)" "$(VENV)" local
+
+$(VENV)/.ready: requirements-dev.txt $(VENV)/.ready-local
+	@scripts/venv "$(PYTHON)" "$(VENV)" dev
 
 # All virtual environments share node_modules, hence the bar: another one does not make it again.
 node_modules/.ready: package.json package-lock.json .npmrc | $(VENV)/.ready
@@ -29,7 +32,7 @@ node_modules/.ready: package.json package-lock.json .npmrc | $(VENV)/.ready
 	@scripts/npm "$(VENV)" ci --ignore-scripts
 	@touch $@
 
-demo: $(VENV)/.ready ## see what it detects, on made-up logs, here in the terminal
+demo: $(VENV)/.ready-local ## see what it detects, on made-up logs, here in the terminal
 	@$(PY) -m detection demo $(ARGS)
 
 local: $(READY) ## run the job here on real parts: Azurite, the query API's double, a webhook receiver

@@ -103,7 +103,7 @@ def _job(_: bytes, endpoint: str) -> Work:
     from detection.sources.cells import Rows
     from detection.sources.log_analytics import open_log_analytics
 
-    source = open_log_analytics([WORKSPACE], endpoint, None)
+    source = open_log_analytics([WORKSPACE], endpoint, None, lambda: NOW)
     return lambda: _events(Rows(SIDE).list_of(source.ask("signals", "signals")))
 
 
@@ -113,7 +113,7 @@ def _bytes_only(_: bytes, endpoint: str) -> Work:
 
     from detection.sources.log_analytics import open_log_analytics
 
-    source = open_log_analytics([WORKSPACE], endpoint, None)
+    source = open_log_analytics([WORKSPACE], endpoint, None, lambda: NOW)
     request = HttpRequest("POST", f"workspaces/{WORKSPACE}/query", json={"query": "signals"})
     return lambda: source._send("signals", request, 60.0).read()
 

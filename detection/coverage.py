@@ -7,8 +7,10 @@ stays silent and looks healthy; this is what tells the two apart.
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Literal, get_args
+from types import NoneType
+from typing import Any, Literal, get_args
 
+from detection.errors import DataError
 from detection.rule import Rule
 
 Shape = Literal["e-mail", "hash-like", "name", "empty"]
@@ -63,13 +65,19 @@ class Coverage:
         return self.matched / self.identities if self.identities else 1.0
 
 
-def coverage(answer: Iterable[tuple[str, Shape, str, int, int, int]], rule: Rule) -> Coverage:
-    """The coverage that the rows of the coverage query say, as kql.COVERAGE_COLUMNS has them."""
+def coverage(answer: Iterable[tuple[Any, ...]], rule: Rule) -> Coverage:
+    """The coverage that the rows of the coverage query say, as kql.COVERAGE_COLUMNS has them.
+
+    Raises DataError when they say none.
+    """
     bridges: Counter[str] = Counter()
     rows: Counter[tuple[str, Shape]] = Counter()
     identities: Counter[tuple[str, Shape]] = Counter()
     actors = 0
     for said, shape, identity, count, seen, named in answer:
+        texts, numbers = (said, identity), (count, seen, named)
+        if shape not in SHAPES or {*map(type, texts)} - {str, NoneType} or {*map(type, numbers)} != {int}:
+            raise DataError("coverage: the query's answer holds a row that counts no identities")
         bridge = said or ("mapping" if identity in rule.mapped else "")
         rows[bridge, shape] += seen
         identities[bridge, shape] += count

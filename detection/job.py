@@ -55,12 +55,13 @@ class KnownIncident:
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """All parts of the job, for one run or many. `clock` is the one clock."""
+    """All parts of the job, for one run or many. `clock` is the one clock, and `sleep` waits by it."""
 
     settings: Settings
     rules: Sequence[Rule]
     table: Table
     clock: Clock
+    sleep: Callable[[float], None] = time.sleep  # noqa: TID251  # to pass the time, not to tell it
 
     def detect(self, now: datetime | None = None) -> list[Record]:
         """One run of every rule, and the messages that came of it; returns the records.
@@ -87,7 +88,7 @@ class Job:
         destinations: dict[str, Destination] = {
             webhook.name: WebhookDestination(webhook) for webhook in self.settings.destinations
         }
-        return deliver(self._outbox(), destinations, self.clock, time.sleep, patience, report)
+        return deliver(self._outbox(), destinations, self.clock, self.sleep, patience, report)
 
     def revive(self) -> int:
         """Puts every dead letter back into its outbox; returns how many."""
@@ -275,7 +276,7 @@ class Job:
         return Outbox(self.table, *(rule.folder for rule in self.rules))
 
     def _source(self, rule: Rule) -> Source:
-        return open_source(self.settings, rule)
+        return open_source(self.settings, rule, self.clock)
 
     def _terms(self, rule: Rule) -> Terms:
         settings = self.settings
@@ -360,7 +361,7 @@ def start(environment: Mapping[str, str], clock: Clock) -> Job:
         raise
 
 
-def open_source(settings: Settings, rule: Rule) -> Source:
+def open_source(settings: Settings, rule: Rule, clock: Clock) -> Source:
     """Where the logs come from. The engine for files belongs to the keyboard and is loaded only when asked for."""
     if settings.LOGS_DIR:
         files = import_module("detection.sources.files")
@@ -371,13 +372,15 @@ def open_source(settings: Settings, rule: Rule) -> Source:
             "settings: LOG_ANALYTICS_WORKSPACE_ID (or LOGS_DIR) is not set: there are no logs to read"
         )
     from detection.sources.log_analytics import open_log_analytics  # noqa: PLC0415  # as above
+    from detection.sources.reading import Limits  # noqa: PLC0415  # as above
 
     return open_log_analytics(
         settings.LOG_ANALYTICS_WORKSPACE_ID,
         settings.LOG_ANALYTICS_ENDPOINT,
         settings.AZURE_CLIENT_ID,
+        clock,
         inline=settings.PARSERS == "inline",
-        crowd=settings.FLOOD_SIGNALS,
+        limits=Limits(crowd=settings.FLOOD_SIGNALS),
     )
 
 

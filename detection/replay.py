@@ -45,14 +45,16 @@ def moments(
 ) -> list[datetime]:
     """The moments of the runs: begin, begin + every, … up to and including end, but for those skipped.
 
-    Raises ConfigurationError when there is none, or a skipped one is none of them.
+    Raises ConfigurationError when there is none, when all are skipped, or a skipped one is none of them.
     """
     every_one = [begin + every * step for step in range((end - begin) // every + 1)]
     if not every_one:
         raise ConfigurationError("--to lies before --from: there is no run")
     if unknown := set(skip) - set(every_one):
         raise ConfigurationError(f"there is no run to skip at {', '.join(map(iso, sorted(unknown)))}")
-    return [at for at in every_one if at not in skip]
+    if not (rest := [at for at in every_one if at not in skip]):
+        raise ConfigurationError("--skip names every run: there is none left")
+    return rest
 
 
 def replay(

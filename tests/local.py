@@ -21,7 +21,7 @@ from tests.azurite import connection_string, running
 from tests.query_api import query_api, tables_of
 from tests.receiver import receiving
 from tests.regenerate import LOGS
-from tests.test_whole_line import FIRST, HOUR, LAST, Line
+from tests.test_whole_line import FIRST, LAST, Line, hours
 
 RULE = load_rule("openai-config-to-abuse")
 
@@ -43,8 +43,7 @@ def main() -> None:
         settings = settings_from(environment)
         print(f"Azurite on port {port}, query API at {api.endpoint}, receiver at {receiver.url}\n")
         line = Line(open_job(settings, lambda: datetime.now(UTC)), api, receiver)
-        for step in track(range((LAST - FIRST) // HOUR + 1), description="hourly runs"):
-            line.runs(FIRST + step * HOUR, FIRST + step * HOUR)
+        line.runs(track(list(hours(FIRST, LAST)), description="hourly runs"))
         for message in receiver.messages:
             data = message["data"]
             print(f"{data['at']}  {message['type']}  {inert(data['title'])}")

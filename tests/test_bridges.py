@@ -26,6 +26,7 @@ from detection.ruletests.suite import suites
 from detection.sources import hoard, log_analytics
 from detection.sources.files import Files
 from detection.sources.log_analytics import open_log_analytics
+from detection.sources.reading import Limits
 from detection.window import windows
 from tests.bridged import DATA, EVERYTHING, IDENTITIES, bridged, rule_folder
 from tests.kusto.analyzer import Analysis, analyze, connector_schema
@@ -288,7 +289,8 @@ def in_slices(rule: Rule, folder: Path) -> list[Matches]:
     """What the rule finds where 10 signals are many, asked over the wire."""
     with tables_of(folder, rule.tables) as tables, query_api(tables) as api:
         api.moment = MOMENT
-        source = open_log_analytics(["4f1c2a6e-0b5d-4a57-9a2e-3f9d5d0c7b11"], api.endpoint, None, crowd=10)
+        workspaces, limits = ["4f1c2a6e-0b5d-4a57-9a2e-3f9d5d0c7b11"], Limits(crowd=10)
+        source = open_log_analytics(workspaces, api.endpoint, None, lambda: MOMENT, limits=limits)
         try:
             return list(slices(rule, windows(MOMENT, None, rule), source))
         finally:

@@ -3,6 +3,7 @@
 import hashlib
 import json
 import logging
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from threading import get_ident
@@ -20,11 +21,24 @@ from detection.record import RECORD, Record
 from detection.rule import Rule, load_rule
 from detection.run import run
 from detection.settings import settings_from
+from detection.sources.coverage_query import counted
 from detection.sources.files import Files
 from detection.sources.log_analytics import open_log_analytics
 from detection.window import windows
 from tests.bridged import bridged
-from tests.query_api import Request, error, partial, query_api, reply, tables_of
+from tests.query_api import (
+    Body,
+    QueryApi,
+    Reply,
+    Request,
+    error,
+    no_role,
+    no_table,
+    partial,
+    query_api,
+    reply,
+    tables_of,
+)
 from tests.receiver import receiving
 from tests.regenerate import SCHEMAS
 from tests.rule_world import HOUR, MOMENT, LogRow, World, change, signal, write
@@ -152,37 +166,95 @@ def test_health_counts_who_is_named_by_a_bridge(identity: str, named: int, tmp_p
 def test_coverage_over_the_wire_is_that_of_the_same_logs_in_files(logs: Path, tmp_path: Path) -> None:
     rule = bridged(tmp_path, "[exact, {hash: sha256}, {mapping: users.csv}]")
     with tables_of(logs, rule.tables) as tables, query_api(tables) as api:
-        source = open_log_analytics([WORKSPACE], api.endpoint, None)
+        source = open_log_analytics([WORKSPACE], api.endpoint, None, lambda: MOMENT)
         assert source.read(rule, windows(MOMENT, None, rule)).coverage == seen(rule, logs)
         source.close()
 
 
-@pytest.mark.parametrize("fault", ["partial", "503"])
+def cell(place: int, value: object) -> Callable[[Body], Reply]:
+    """The answer with another value in a place of its first row."""
+
+    def amended(body: Body) -> Reply:
+        body["tables"][0]["rows"][0][place] = value
+        return reply(body)
+
+    return amended
+
+
+def without_a_column(body: Body) -> Reply:
+    (table,) = body["tables"]
+    table["columns"][5]["name"] = "Unheard"
+    return reply(body)
+
+
+# What the query API may say to the coverage query, and how the log explains it.
+FAULTS: dict[str, tuple[Callable[[Body], Reply], str]] = {
+    "partial": (lambda body: reply(partial(body)), "coverage: the query API answered in part"),
+    "failed": (lambda _: error(503, "ServiceUnavailable", "not now"), "coverage: the query API answered 503"),
+    "timed out": (lambda _: error(504, "GatewayTimeout", "late"), "coverage: the query API answered 504"),
+    "no table": (lambda _: reply({"tables": []}), "coverage: the query API answered 200 without a table"),
+    "forbidden": (lambda _: no_role(), "coverage: the query API answered 403"),
+    "refused": (lambda _: no_table("Nowhere"), "coverage: the query API answered 400"),
+    "no column": (without_a_column, "the rule's query returns no column Actors"),
+    "no shape": (cell(1, "rhomb"), "coverage: the query's answer holds a row that counts no identities"),
+    "no identity": (cell(2, []), "coverage: the query's answer holds a row that counts no identities"),
+    "no number": (cell(4, None), "coverage: the query's answer holds a row that counts no identities"),
+    "text": (cell(5, "2"), "coverage: the query's answer holds a row that counts no identities"),
+}
+
+
+@pytest.fixture(scope="module")
+def answering(tmp_path_factory: pytest.TempPathFactory) -> Iterator[QueryApi]:
+    logs = write(WORLD, tmp_path_factory.mktemp("logs"))
+    with tables_of(logs, DEFAULT.tables) as tables, query_api(tables) as api:
+        yield api
+
+
+@pytest.mark.parametrize("fault", FAULTS)
 def test_coverage_that_cannot_be_counted_is_logged_and_fails_nothing(
-    fault: str, logs: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+    fault: str, answering: QueryApi, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("azure.core.pipeline.transport.RequestsTransport.sleep", lambda *_: None)
-    with tables_of(logs, DEFAULT.tables) as tables, query_api(tables) as api:
-        whole = with_bounds(queries(DEFAULT)["coverage"], bounds(windows(MOMENT, None, DEFAULT)))
+    whole = with_bounds(queries(DEFAULT)["coverage"], bounds(windows(MOMENT, None, DEFAULT)))
+    answer, reason = FAULTS[fault]
 
-        def failing(request: Request) -> object:
-            if request.query != whole:
-                return None
-            body = json.loads(api.answer(request.query).body)
-            return reply(partial(body)) if fault == "partial" else error(503, "ServiceUnavailable", "not now")
+    def failing(request: Request) -> Reply | None:
+        body = json.loads(answering.answer(request.query).body)
+        return answer(body) if request.query == whole else None
 
-        api.fault = failing  # type: ignore[assignment]
-        source = open_log_analytics([WORKSPACE], api.endpoint, None)
-        with caplog.at_level(logging.WARNING, "detection"):
-            found = source.read(DEFAULT, windows(MOMENT, None, DEFAULT))
-        source.close()
+    answering.fault = failing
+    source = open_log_analytics([WORKSPACE], answering.endpoint, None, lambda: MOMENT)
+    with caplog.at_level(logging.WARNING, "detection"):
+        found = source.read(DEFAULT, windows(MOMENT, None, DEFAULT))
+    source.close()
     assert (found.coverage, found.health["signals"].rows) == (None, 39)
+    assert explained(caplog).startswith(reason)
+
+
+def test_coverage_of_files_that_cannot_be_counted_is_logged_and_fails_nothing(
+    logs: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    signals = DEFAULT.sequence.signals.model_copy(update={"who": "Unheard"})
+    rule = DEFAULT.model_copy(update={"sequence": DEFAULT.sequence.model_copy(update={"signals": signals})})
+    with caplog.at_level(logging.WARNING, "detection"):
+        found = matches_at(rule, MOMENT, Files(logs, rule.tables)).logs
+    assert (found.coverage, found.health["signals"].rows) == (None, 39)
+    assert "Unheard" in explained(caplog)
+
+
+def explained(caplog: pytest.LogCaptureFixture) -> str:
+    """The reason in the one line that is logged, by the thread of the invocation: Azure shows the lines of no other."""
     [record] = [record for record in caplog.records if record.name == "detection"]
     line = json.loads(record.getMessage())
     Draft202012Validator(json.loads((SCHEMAS / "line.coverage.json").read_text())).validate(line)
     assert (line["event"], line["rule"]) == ("detection.coverage", DEFAULT.folder)
-    assert line["reason"].startswith("coverage: the query API answered")
-    assert record.thread == get_ident()  # Azure shows the lines of no other
+    assert record.thread == get_ident()
+    return str(line["reason"])
+
+
+def test_bug_in_the_coverage_passes_through() -> None:
+    with pytest.raises(ZeroDivisionError):
+        counted(lambda: [(1 // 0,)], DEFAULT)
 
 
 def test_rule_that_does_not_say_who_is_named_has_no_coverage(logs: Path) -> None:

@@ -22,6 +22,7 @@ from detection.errors import ServiceError
 from detection.incidents.outbox import Delivery, Outbox, Queued, queue
 from detection.incidents.table import Delete, MemoryTable, Operation
 from tests.builders import HOUR, START
+from tests.clock import Clock
 
 RULE = "some-rule"
 SECOND = timedelta(seconds=1)
@@ -32,21 +33,6 @@ SENT = Outcome(200, sent=True)
 FAILED = Outcome(500, reason="HTTP 500")
 REFUSED = Outcome(400, dead="HTTP 400")
 SILENT = Outcome(None, reason="no answer within 15 s")
-
-
-@dataclass
-class Clock:
-    """A clock that stands still until somebody sleeps, or for `tick` at every look."""
-
-    now: datetime = START
-    tick: timedelta = NOW
-
-    def __call__(self) -> datetime:
-        self.now += self.tick
-        return self.now
-
-    def sleep(self, seconds: float) -> None:
-        self.now += timedelta(seconds=seconds)
 
 
 @dataclass
@@ -79,7 +65,7 @@ class Receiver:
 class Post:
     """An outbox with its receivers and the clock they share."""
 
-    clock: Clock = field(default_factory=Clock)
+    clock: Clock = field(default_factory=lambda: Clock(START))
     table: MemoryTable = field(default_factory=MemoryTable)
     receivers: dict[str, Receiver] = field(default_factory=dict)
 
@@ -272,7 +258,7 @@ def test_claimed_message_holds_back_the_next(post: Post) -> None:
 def test_hanging_destination_delays_no_other(post: Post) -> None:
     """It hangs until the other one has got everything; were it waited for, that would be never."""
     done = threading.Event()
-    post.receiver("a", always=SILENT).meanwhile = lambda: done.wait(10)
+    post.receiver("a", always=SILENT).meanwhile = lambda: done.wait(60)
     healthy = post.receiver("b")
     healthy.meanwhile = lambda: done.set() if len(healthy.got) == 40 else None
     for number in range(40):

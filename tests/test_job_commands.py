@@ -18,9 +18,9 @@ from detection.job import Job, open_job
 from detection.settings import settings_from
 from tests.receiver import receiving, status
 from tests.regenerate import GOLDEN, LOGS, SCHEMAS
-from tests.test_whole_line import Line, line
+from tests.test_whole_line import Line, line, listening
 
-__all__ = ["line"]  # a fixture
+__all__ = ["line", "listening"]  # fixtures
 FIRST_ALERT = datetime(2026, 6, 9, 14, tzinfo=UTC)
 
 

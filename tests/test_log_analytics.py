@@ -1,5 +1,6 @@
 """The cloud's source behind the real client: against a double that runs the KQL, and against faults."""
 
+import json
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -32,6 +33,7 @@ from tests.query_api import (
     error,
     partial,
     query_api,
+    reply,
     tables_of,
 )
 from tests.rule_world import HOUR, MOMENT, World, change, random_world, signal, write
@@ -81,7 +83,7 @@ def opened(slept: list[float]) -> Iterator[Open]:
     sources: list[LogAnalytics] = []
 
     def open_(endpoint: str, *workspaces: str, client_id: str | None = None) -> LogAnalytics:
-        sources.append(open_log_analytics(workspaces or [WORKSPACE], endpoint, client_id))
+        sources.append(open_log_analytics(workspaces or [WORKSPACE], endpoint, client_id, lambda: MOMENT))
         return sources[-1]
 
     yield open_
@@ -401,13 +403,15 @@ def spoilt(body: Body) -> Body:
     ],
 )
 def test_answer_that_is_not_whole_is_none(api: QueryApi, opened: Open, amend: Answers) -> None:
-    api.amend = lambda body: amend(body) if changes(body) else body
+    query = queries(RULE)["changes"]
+    whole = api.answer(with_bounds(query, bounds(windows(MOMENT, None, RULE)))).body
+    api.fault = lambda request: reply(amend(json.loads(whole))) if request.query.endswith(query) else None
     with pytest.raises(Incomplete, match=r"^changes: "):
         read(opened(api.endpoint))
 
 
 def test_partial_answer_says_what_the_service_said(api: QueryApi, opened: Open) -> None:
-    api.amend = partial
+    api.fault = lambda _: reply(partial(nothing()))
     with pytest.raises(Incomplete, match=r"PartialError > EngineError > -2133196797: .* 64000000 bytes"):
         read(opened(api.endpoint))
 
@@ -513,7 +517,7 @@ def test_what_is_no_workspace_id_is_not_shown(opened: Open) -> None:
 
 def test_there_must_be_a_workspace() -> None:
     with pytest.raises(ConfigurationError, match="no workspace"):
-        open_log_analytics([], PUBLIC, None)
+        open_log_analytics([], PUBLIC, None, lambda: MOMENT)
 
 
 # ---------------------------------------------------------------------------------------------------------- service

@@ -1,7 +1,7 @@
-"""Read once for all runs, the logs tell every run what they would have told it when asked anew."""
+"""Read once for all runs, the logs tell every run what they would have told it when asked anew: so do replay, demo and backtest."""
 
 from collections.abc import Callable, Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -12,12 +12,12 @@ import pytest
 from detection.incidents.index import Index
 from detection.incidents.table import MemoryTable
 from detection.replay import moments, replay
-from detection.rule import Rule, load_rule
+from detection.rule import Rule, load_rule, rule_names
 from detection.sources import Source
 from detection.sources.cycles import Calendar
 from detection.sources.files import Files
 from detection.sources.loading import Loaded, load, look_at
-from detection.sources.past import Arrival, Past, Range
+from detection.sources.past import Arrival, Past, Range, across_rows
 from detection.sources.past_files import _lanes, past_files
 from detection.window import windows
 from tests import raw_logs, world
@@ -25,15 +25,15 @@ from tests.builders import HOUR, RULE, START, change_row, signal_row
 from tests.world import random_world
 
 SENTINEL = load_rule("openai-config-to-abuse-sentinel")
-RUNS = 20
+RUNS = 7
 
 
 def write(folder: Path, rows: Sequence[world.Arrival], chance: Random) -> None:
-    """The rows of a world as exported logs; some have no id, some do not say when they arrived."""
+    """The rows of a world as exported logs; some have no id or no actor, some do not say when they arrived."""
     sides: dict[str, list[raw_logs.LogRow]] = {"changes": [], "signals": []}
     for one in rows:
         build = raw_logs.audit if one.side == "changes" else raw_logs.completion
-        row = build(one.id, one.actor, one.time, arrived=one.arrived)
+        row = build(one.id, "" if one.id.endswith("3") else one.actor, one.time, arrived=one.arrived)
         row["TimeGenerated"] = one.stamped.isoformat()
         if one.id.endswith("7"):
             row |= {"Id": ""} if one.side == "changes" else {"EventUid": "", "EventRequestId": ""}
@@ -58,7 +58,7 @@ def as_parquet(folder: Path) -> None:
 
 
 def outcome(rule: Rule, source: Source, at: Sequence[datetime]) -> list[object]:
-    """All that the runs told, and what is kept after them."""
+    """All that the runs told, what the last says of the logs, and what is kept after them."""
     table = MemoryTable()
     runs = list(replay(rule, source, at, table))
     told = [verdict.alert for one in runs for verdict in one.told]
@@ -81,34 +81,79 @@ def outcome(rule: Rule, source: Source, at: Sequence[datetime]) -> list[object]:
         )
         for one in runs
     ]
-    return [sorted(told, key=str), pairs, counts, list(Index(table, rule.folder, "look").incidents())]
+    last = runs[-1].record
+    held = [last.health, last.rejected, last.coverage]
+    return [sorted(told, key=str), pairs, counts, held, list(Index(table, rule.folder, "look").incidents())]
 
 
 @pytest.mark.parametrize(
-    "seed,rule,form",
+    "seed,rule,form,every",
     [
-        pytest.param(1, RULE, as_lines, id="default rule, JSON lines"),
-        pytest.param(2, RULE, as_parquet, id="default rule, Parquet"),
-        pytest.param(3, SENTINEL, as_parquet, id="published rule, Parquet"),
-        pytest.param(4, RULE, as_parquet, id="default rule, Parquet again"),
+        pytest.param(1, RULE, as_lines, HOUR, id="default rule, JSON lines, hourly"),
+        pytest.param(2, RULE, as_parquet, 7.5 * HOUR, id="default rule, Parquet, three times a day"),
+        pytest.param(3, SENTINEL, as_parquet, 2 * HOUR, id="published rule, Parquet, every other hour"),
+        pytest.param(4, RULE, as_parquet, 20 * HOUR, id="default rule, Parquet, nearly daily"),
     ],
 )
-def test_runs_over_what_was_read_once_tell_what_hourly_queries_tell(
-    seed: int, rule: Rule, form: Callable[[Path], None], tmp_path: Path
+def test_runs_that_read_once_together_tell_what_runs_tell_that_each_ask_anew(
+    seed: int, rule: Rule, form: Callable[[Path], None], every: timedelta, tmp_path: Path
 ) -> None:
     chance = Random(seed)
     history = random_world(seed, size=3)
     write(tmp_path, history.rows, chance)
     form(tmp_path)
     begin = history.plans[0].now
-    end = begin + RUNS * HOUR
-    outage = {begin + number * HOUR for number in range(9, 14)}
-    at = moments(begin, end, HOUR, outage)
+    at = moments(begin, begin + RUNS * every, every, {begin + number * every for number in (0, 4, 5)})
 
     with past_files(tmp_path, rule.tables) as files:
-        past = files.read(rule, Range(begin, end, HOUR, windows(begin, None, rule)))
+        together = outcome(rule, files.source(rule, Range.over(at, every, rule)), at)
 
-    assert outcome(rule, past, at) == outcome(rule, Files(tmp_path, rule.tables, arrival="stamped"), at)
+    assert together == outcome(rule, Files(tmp_path, rule.tables, arrival="stamped"), at)
+
+
+def test_rule_that_looks_across_rows_is_asked_anew_by_each_run(tmp_path: Path) -> None:
+    first = RULE.model_copy(update={"changes_kql": f"{RULE.changes_kql}\n| top 1 by ConfigTime asc"})
+    forgotten, recent = (
+        START - 51.5 * HOUR,
+        START - 3 * HOUR,
+    )  # the second run reads changes of the last 51 hours
+    changes = [
+        raw_logs.audit("c1", "alice@example.com", forgotten, arrived=forgotten),
+        raw_logs.audit("c2", "bob@example.com", recent, arrived=recent),
+    ]
+    signal = raw_logs.completion("s", "bob@example.com", START - 2 * HOUR, arrived=START)
+    raw_logs.write(tmp_path, changes, [signal])
+    at = [START - 4 * HOUR, START]
+
+    with past_files(tmp_path, RULE.tables) as files:
+        source = files.source(first, Range.over(at, 4 * HOUR, first))
+        told = [len(one.told) for one in replay(first, source, at, MemoryTable())]
+
+    assert told == [0, 1]
+
+
+@pytest.mark.parametrize(
+    "changes,word",
+    [
+        ("OpenAIAuditLogs | where Id has 'a | join' // | top 1 by Id", ""),
+        ("OpenAIAuditLogs | where isnull(EffectiveAt) or EffectiveAt != datetime(null)", ""),
+        ("OpenAIAuditLogs | mv-expand P = Project | summarize N = count() by Id, TimeGenerated", ""),
+        ("OpenAIAuditLogs | summarize N = count() by Id, bin(TimeGenerated, 1h)", "summarize"),
+        ("OpenAIAuditLogs | distinct Id, TimeGenerated", "distinct"),
+        ("OpenAIAuditLogs | where Id in (OpenAIChatCompletions)", "OpenAIChatCompletions"),
+        ("OpenAIAuditLogs | extend Before = prev(Id)", "prev"),
+        ("OpenAIAuditLogs | where TimeGenerated > datetime(2026-06-01)", "datetime"),
+    ],
+)
+def test_query_looks_across_rows_unless_each_of_its_operators_is_known_not_to(
+    changes: str, word: str
+) -> None:
+    assert across_rows(RULE.model_copy(update={"changes_kql": changes})) == word
+
+
+@pytest.mark.parametrize("name", rule_names())
+def test_shipped_rule_looks_at_each_row_by_itself(name: str) -> None:
+    assert not across_rows(load_rule(name))
 
 
 def test_rows_that_are_late_by_more_runs_than_there_are_lanes_are_asked_for_in_turns(
@@ -116,12 +161,11 @@ def test_rows_that_are_late_by_more_runs_than_there_are_lanes_are_asked_for_in_t
 ) -> None:
     write(tmp_path, random_world(1, size=3).rows, Random(1))
     begin = random_world(1, size=3).plans[0].now
-    runs = Range(begin, begin + RUNS * HOUR, HOUR, windows(begin, None, RULE))
-    at = moments(begin, runs.end, HOUR)
+    at = moments(begin, begin + RUNS * HOUR, HOUR)
 
     def read_once() -> list[object]:
         with past_files(tmp_path, RULE.tables) as files:
-            return outcome(RULE, files.read(RULE, runs), at)
+            return outcome(RULE, files.source(RULE, Range.over(at, HOUR, RULE)), at)
 
     together = read_once()
     monkeypatch.setattr(Calendar, "lanes", 3)

@@ -4,13 +4,13 @@ import json
 import re
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack
 from dataclasses import replace
 from datetime import datetime, timedelta
-from itertools import pairwise
+from itertools import count, pairwise
 from pathlib import Path
 from random import Random
-from threading import Lock
-from time import sleep
+from threading import Barrier, Lock
 
 import pytest
 from azure.core.pipeline.transport import RequestsTransport
@@ -19,13 +19,15 @@ from hypothesis import strategies as st
 
 from detection.errors import Incomplete
 from detection.events import Events, Logs
-from detection.kql import bounds, queries, with_bounds
+from detection.kql import HEALTH_COLUMNS, bounds, queries, with_bounds
 from detection.matches import Matches, slices
 from detection.matches import read as matches_in
 from detection.record import Seen
 from detection.rule import Rule, default_rule, load_rule, rule_names
-from detection.sources import answer, hoard, log_analytics, reading
+from detection.sources import hoard, log_analytics
+from detection.sources.answer import Table
 from detection.sources.log_analytics import LogAnalytics, open_log_analytics
+from detection.sources.reading import LIMITS, Limits, Reading
 from detection.timestamps import iso
 from detection.window import windows
 from tests.query_api import Body, QueryApi, Reply, error, partial, query_api, reply, tables_of
@@ -37,12 +39,15 @@ RULE = load_rule(default_rule())
 STRETCH = windows(MOMENT, None, RULE)
 WORKSPACE = "4f1c2a6e-0b5d-4a57-9a2e-3f9d5d0c7b11"
 CUT = 12  # rows after which the double cuts its answers off
+FEW_ROWS = Limits(rows=CUT, requests=10_000)
+HANG = 60  # seconds after which a test gives up
 LET = re.compile(r"let (\w+)_(after|until) = datetime\(([^)]+)\);")
 TIMEOUT = error(504, "GatewayTimeout", "The gateway did not receive a response in time")
-
 BROKEN = Reply(200, b'{"tables": [', {"Content-Type": "application/json", "Content-Encoding": "gzip"})
+CUT_OFF = reply(partial({"tables": []}))
 
 Answer = Callable[[str], Reply]
+Open = Callable[..., LogAnalytics]
 
 
 @pytest.fixture(scope="module")
@@ -62,16 +67,27 @@ def api(listening: QueryApi, monkeypatch: pytest.MonkeyPatch) -> QueryApi:
 
 
 @pytest.fixture
-def source(api: QueryApi) -> Iterator[LogAnalytics]:
-    source = open_log_analytics([WORKSPACE], api.endpoint, None)
-    yield source
-    source.close()
+def opened(api: QueryApi) -> Iterator[Open]:
+    """Opens sources within limits, and closes them after the test."""
+    with ExitStack() as sources:
+
+        def open_(limits: Limits = LIMITS, clock: Callable[[], datetime] = lambda: MOMENT) -> LogAnalytics:
+            source = open_log_analytics([WORKSPACE], api.endpoint, None, clock, limits=limits)
+            sources.callback(source.close)
+            return source
+
+        yield open_
 
 
 @pytest.fixture
-def limited(monkeypatch: pytest.MonkeyPatch) -> None:
-    """An answer has fewer than CUT rows."""
-    monkeypatch.setattr(answer, "ROW_LIMIT", CUT)
+def source(opened: Open) -> LogAnalytics:
+    return opened()
+
+
+@pytest.fixture
+def cutting(api: QueryApi, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The double cuts its answers off after CUT rows."""
+    monkeypatch.setattr(api, "answer", slicing(api, RULE, seed=1))
 
 
 def read(source: LogAnalytics, rule: Rule = RULE) -> Logs:
@@ -144,15 +160,13 @@ def plain(events: Events) -> list[object]:
 @given(seed=st.integers(0, 2**32))
 @pytest.mark.parametrize("name", RULES)
 def test_every_row_is_read_once_wherever_the_service_gives_up(
-    api: QueryApi, source: LogAnalytics, seed: int, name: str
+    api: QueryApi, opened: Open, seed: int, name: str
 ) -> None:
     rule = RULES[name]
-    expected = read(source, rule)
+    expected = read(opened(), rule)
     with pytest.MonkeyPatch.context() as patched:
         patched.setattr(api, "answer", slicing(api, rule, seed))
-        patched.setattr(answer, "ROW_LIMIT", CUT)
-        patched.setattr(reading, "REQUESTS", 10_000)
-        found = read(source, rule)
+        found = read(opened(FEW_ROWS), rule)
 
     assert plain(found.changes) == plain(expected.changes)
     assert plain(found.signals) == plain(expected.signals)
@@ -160,12 +174,15 @@ def test_every_row_is_read_once_wherever_the_service_gives_up(
 
 
 @pytest.mark.parametrize("name", ["changes", "signals", "health"])
-def test_query_that_takes_too_long_is_answered_in_halves(
-    api: QueryApi, source: LogAnalytics, name: str
+@pytest.mark.parametrize(
+    "fault", [TIMEOUT, CUT_OFF, BROKEN], ids=["takes too long", "cut off", "connection breaks"]
+)
+def test_query_that_is_not_answered_whole_is_asked_again_in_halves(
+    api: QueryApi, source: LogAnalytics, name: str, fault: Reply
 ) -> None:
     expected = read(source)
     whole = with_bounds(queries(RULE)[name], bounds(STRETCH))
-    api.fault = lambda request: TIMEOUT if request.query == whole else None
+    api.fault = lambda request: fault if request.query == whole else None
     found = read(source)
 
     assert plain(found.changes) == plain(expected.changes)
@@ -178,11 +195,8 @@ def test_what_fits_is_asked_once(api: QueryApi, source: LogAnalytics) -> None:
     assert len(api.requests) == 4
 
 
-def test_slices_adjoin_and_reach_as_far_as_the_whole(
-    api: QueryApi, source: LogAnalytics, limited: None
-) -> None:
-    api.amend = lambda body: cut(body, Random(1))
-    read(source)
+def test_slices_adjoin_and_reach_as_far_as_the_whole(api: QueryApi, opened: Open, cutting: None) -> None:
+    read(opened(FEW_ROWS))
     slices = [(one["signals_after"], one["signals_until"]) for one in asked(api, "signals")]
     edges = sorted({edge for one in slices for edge in one})
     assert slices[0] == (edges[0], edges[-1])
@@ -191,77 +205,84 @@ def test_slices_adjoin_and_reach_as_far_as_the_whole(
 
 
 def test_every_slice_of_signals_has_all_changes_in_its_semi_join(
-    api: QueryApi, source: LogAnalytics, limited: None
+    api: QueryApi, opened: Open, cutting: None
 ) -> None:
-    api.amend = lambda body: cut(body, Random(1))
-    read(source)
+    read(opened(FEW_ROWS))
     semi_joined = {(one["changes_after"], one["changes_until"]) for one in asked(api, "signals")}
     assert semi_joined == {(iso(STRETCH.changes.after), "2100-01-01T00:00:00Z")}
 
 
 def test_what_is_cut_off_within_a_second_fails_the_run(api: QueryApi, source: LogAnalytics) -> None:
-    api.amend = lambda body: partial(body) if body["tables"][0]["rows"] else body
+    api.fault = lambda _: CUT_OFF
     with pytest.raises(Incomplete, match="answered in part"):
         read(source)
-
-
-def test_answer_whose_connection_breaks_is_asked_again_in_halves(api: QueryApi, source: LogAnalytics) -> None:
-    expected = read(source)
-    whole = with_bounds(queries(RULE)["signals"], bounds(STRETCH))
-    api.fault = lambda request: BROKEN if request.query == whole else None
-    assert plain(read(source).signals) == plain(expected.signals)
 
 
 # ----------------------------------------------------------------------------------------------------------- budgets
 
 
-def test_no_more_than_five_are_asked_at_once(api: QueryApi, source: LogAnalytics, limited: None) -> None:
+def test_three_are_asked_at_once_and_never_more_than_five(
+    api: QueryApi, opened: Open, cutting: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
     at_once, most, lock, whole = 0, 0, Lock(), api.answer
+    arrivals, first_three = count(1), Barrier(3)
 
     def counting(query: str) -> Reply:
         nonlocal at_once, most
         with lock:
             at_once += 1
             most = max(most, at_once)
-        sleep(0.05)
         try:
+            if next(arrivals) <= 3:
+                first_three.wait(HANG)
             return whole(query)
         finally:
             with lock:
                 at_once -= 1
 
-    with pytest.MonkeyPatch.context() as patched:
-        patched.setattr(api, "answer", counting)
-        api.amend = lambda body: cut(body, Random(1))
-        read(source)
-    assert 1 < most <= 5
+    monkeypatch.setattr(api, "answer", counting)
+    read(opened(FEW_ROWS))
+    assert 3 <= most <= 5
 
 
 def test_a_reading_has_no_more_requests_than_the_api_takes_in_half_a_minute() -> None:
-    assert reading.REQUESTS == 200
+    assert LIMITS.requests == 200
 
 
 def test_a_reading_ends_in_time_to_commit() -> None:
     host = json.loads((Path(__file__).parents[1] / "host.json").read_text(encoding="utf-8"))
     hours, minutes, seconds = map(int, host["functionTimeout"].split(":"))
-    longest = reading.BUDGET + log_analytics.CONNECT_TIMEOUT + log_analytics.READ_TIMEOUT
+    longest = LIMITS.seconds + log_analytics.CONNECT_TIMEOUT + log_analytics.READ_TIMEOUT
     assert longest <= (hours * 60 + minutes) * 60 + seconds - 120
 
 
-def test_reading_that_needs_more_requests_fails(
-    api: QueryApi, source: LogAnalytics, limited: None, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(reading, "REQUESTS", 5)
-    api.amend = lambda body: cut(body, Random(1))
+def test_reading_that_needs_more_requests_fails(api: QueryApi, opened: Open, cutting: None) -> None:
     with pytest.raises(Incomplete, match="5 requests"):
-        read(source)
+        read(opened(replace(FEW_ROWS, requests=5)))
     assert len(api.requests) == 5
 
 
-def test_reading_that_needs_more_time_fails(source: LogAnalytics, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(reading, "BUDGET", 0)
-    with pytest.raises(Incomplete, match="0 seconds"):
-        read(source)
+def test_reading_that_needs_more_time_fails(api: QueryApi, opened: Open) -> None:
+    with pytest.raises(Incomplete, match="60 seconds"):
+        read(opened(Limits(seconds=60), clock_that_goes_on(60)))
+    assert api.requests == []
+
+
+def test_question_may_be_sent_again_for_as_long_as_the_reading_may_still_take() -> None:
+    times: list[float] = []
+
+    def ask(_name: str, _query: str, seconds: float) -> Table:
+        times.append(seconds)
+        return Table([*RULE.sequence.changes.columns, *RULE.sequence.signals.columns, *HEALTH_COLUMNS], [])
+
+    Reading(ask, RULE, STRETCH, queries(RULE), clock_that_goes_on(10), Limits(seconds=300)).rows()
+    assert sorted(times) == [270, 280, 290]
+
+
+def clock_that_goes_on(seconds: int) -> Callable[[], datetime]:
+    """A clock that goes on by some seconds between two looks at it."""
+    passed = count(0, seconds)  # several threads look at it
+    return lambda: MOMENT + timedelta(seconds=next(passed))
 
 
 # ------------------------------------------------------------------------------------------------------------ slices

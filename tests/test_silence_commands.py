@@ -7,9 +7,9 @@ import pytest
 from detection.cli import incidents, silences
 from detection.errors import ConfigurationError
 from tests.test_job_commands import FIRST_ALERT, Commands, commands
-from tests.test_whole_line import HOUR, Line, line
+from tests.test_whole_line import HOUR, Line, line, listening
 
-__all__ = ["commands", "line"]  # fixtures
+__all__ = ["commands", "line", "listening"]  # fixtures
 SIXTH_HOUR = FIRST_ALERT + 5 * HOUR
 
 
@@ -97,7 +97,7 @@ def test_observing_rule_keeps_incidents_and_pages_nobody(line: Line) -> None:
 
 
 def test_stats_count_what_incidents_turned_out_to_be(commands: Commands, line: Line) -> None:
-    line.runs(FIRST_ALERT, SIXTH_HOUR)
+    line.runs([FIRST_ALERT, FIRST_ALERT + HOUR, SIXTH_HOUR])
     commands.now = SIXTH_HOUR
     first, second, *others = (
         str(row["id"]) for row in commands.lines("incidents", "list") if row["status"] == "new"

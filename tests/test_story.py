@@ -17,9 +17,11 @@ from detection.incidents.grouping import Incident
 from detection.incidents.index import Index
 from detection.incidents.table import MemoryTable
 from detection.record import Record
+from detection.replay import replay
 from detection.rule import Rule, default_rule, load_rule
-from detection.run import run
-from detection.sources.files import Files
+from detection.sources.loading import Loaded
+from detection.sources.past import Range
+from detection.sources.past_files import past_files
 from detection.timestamps import moment
 
 BEGIN = datetime(2026, 3, 2, tzinfo=UTC)
@@ -44,7 +46,7 @@ class Told:
     """The logs, and what 48 runs made of them."""
 
     rule: Rule
-    source: Files
+    loaded: Mapping[str, Loaded]
     rows: Mapping[str, Sequence[LogRow]]
     records: Sequence[Record]
     alerts: Sequence[Alert]
@@ -68,11 +70,13 @@ def told(tmp_path_factory: pytest.TempPathFactory) -> Told:
     folder = tmp_path_factory.mktemp("logs")
     write_logs(folder, BEGIN)
     rule, table = load_rule(default_rule()), MemoryTable()
-    source = Files(folder, rule.tables, "stamped")
-    records = [run(rule, now, source, Index(table, rule.folder, now.isoformat()))[0] for now in RUNS]
+    with past_files(folder, rule.tables) as files:
+        source = files.source(rule, Range.over(RUNS, rule.query_frequency, rule))
+        records = [one.record for one in replay(rule, source, RUNS, table)]
+        loaded = files.loaded
     index = Index(table, rule.folder, "reader")
     incidents = [(dict(key)["Account"], incident) for key, incident in index.incidents()]
-    return Told(rule, source, _read(folder), records, list(index.alerts()), incidents)
+    return Told(rule, loaded, _read(folder), records, list(index.alerts()), incidents)
 
 
 def test_same_seed_writes_the_same_bytes_and_another_seed_others(tmp_path: Path) -> None:
@@ -97,7 +101,7 @@ def test_story_with_an_unknown_key_is_refused(tmp_path: Path) -> None:
 
 def test_rows_are_what_the_connector_writes(told: Told) -> None:
     for table, rows in told.rows.items():
-        loaded = told.source.loaded[table]
+        loaded = told.loaded[table]
         assert not loaded.rejected
         assert set(loaded.ignored) <= {"_ingested"}
         assert {frozenset(row) for row in rows} == {

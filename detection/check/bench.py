@@ -49,6 +49,7 @@ class Bench:
             settings.LOG_ANALYTICS_WORKSPACE_ID,
             settings.LOG_ANALYTICS_ENDPOINT,
             settings.AZURE_CLIENT_ID,
+            self.clock,
             inline=self.inline,
         )
 

@@ -4,7 +4,6 @@ Everything says TEST, from the actor on, so that every format's title begins wit
 of a rule is touched: the alert is committed in a partition of its own. Where a page would stay open, it is resolved.
 """
 
-import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -104,7 +103,7 @@ class Walk:
         """One attempt at whatever is in the outbox."""
         destinations: dict[str, Destination] = {one.name: WebhookDestination(one) for one in self.webhooks}
         outbox = Outbox(self.table, PARTITION)
-        attempts = deliver(outbox, destinations, self.clock, time.sleep, timedelta(0), lambda _: None)
+        attempts = deliver(outbox, destinations, self.clock, _no_wait, timedelta(0), lambda _: None)
         return {one.delivery.destination: one for one in attempts}
 
     def _sweep(self) -> None:
@@ -112,6 +111,10 @@ class Walk:
         rows = [entity.row for entity in self.table.scan(PARTITION, "!", "~")]
         for some in chunks(rows, OPERATIONS):
             self.table.write(PARTITION, [Delete(row) for row in some])
+
+
+def _no_wait(_seconds: float) -> None:
+    """Without patience nothing is waited for."""
 
 
 def _labelled(rule: Rule, now: datetime) -> Rule:

@@ -14,7 +14,7 @@ def folder(bench: Bench) -> Iterator[Finding]:
     """Whether the folder's files can be read by the rules, and what a run would see of them now."""
     now = bench.clock()
     for rule in bench.rules:
-        health = open_source(bench.settings, rule).read(rule, windows(now, None, rule)).health
+        health = open_source(bench.settings, rule, bench.clock).read(rule, windows(now, None, rule)).health
         for side, found in health.items():
             name = f"{side} of {rule.folder}"
             if found.newest is None:

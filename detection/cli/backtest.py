@@ -2,7 +2,7 @@
 
 import os
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from datetime import datetime
 from pathlib import Path
 from typing import Annotated
@@ -12,7 +12,7 @@ import typer
 from detection.backtest.backtest import Plan, backtested, planned
 from detection.backtest.page import page
 from detection.cli.backtest_tables import tables
-from detection.cli.environment import job
+from detection.cli.environment import clock, job
 from detection.cli.options import ReportFormat, RuleName, time_option
 from detection.cli.output import json_line, progress, say, say_loaded, say_rejected
 from detection.errors import ConfigurationError
@@ -20,7 +20,7 @@ from detection.job import plain
 from detection.replay import Replayed
 from detection.rule import default_rule
 from detection.sources.log_analytics import open_log_analytics
-from detection.sources.past import Archive
+from detection.sources.past import Archive, across_rows
 from detection.sources.past_files import past_files
 from detection.sources.past_workspace import PastWorkspace
 
@@ -61,8 +61,11 @@ def backtest(
     environment = {**os.environ, "LOG_ANALYTICS_WORKSPACE_ID": workspace or ""}
     plan = planned(rule or default_rule(), begin, end, sets or [], environment)
     known = list(job().index(plan.rule).silences()) if silences else []
-    with _archive(plan, logs) as archive, progress() as bar:
+    if word := across_rows(plan.rule):
+        say(f"replay may say more: the rule's queries look across rows, here of several runs at once: {word}")
+    with progress() as bar, ExitStack() as opened:
         reading = bar.add_task("reading the logs", total=None)
+        archive = opened.enter_context(_archive(plan, logs))
 
         def watch(runs: Iterable[Replayed], number: int, what: str) -> Iterable[Replayed]:
             bar.update(reading, visible=False)
@@ -94,6 +97,7 @@ def _archive(plan: Plan, logs: Path | None) -> Iterator[Archive]:
         settings.LOG_ANALYTICS_WORKSPACE_ID,
         settings.LOG_ANALYTICS_ENDPOINT,
         settings.AZURE_CLIENT_ID,
+        clock,
         inline=settings.PARSERS == "inline",
     )
     try:

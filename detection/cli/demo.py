@@ -3,6 +3,7 @@
 import tempfile
 import time
 from collections.abc import Sequence
+from contextlib import ExitStack
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Annotated
@@ -11,7 +12,7 @@ import typer
 
 from detection.cli.environment import clock
 from detection.cli.options import AlertFormat
-from detection.cli.output import progress, say, write_alert
+from detection.cli.output import progress, reading, say, write_alert
 from detection.cli.serve import Server, wait
 from detection.cli.story import write_logs
 from detection.cli.summary import summary
@@ -24,7 +25,8 @@ from detection.rendering import render_for
 from detection.replay import Replayed, compare, moments, replay
 from detection.rule import Rule, default_rule, load_rule
 from detection.settings import Settings, Webhook, settings_from
-from detection.sources.files import Files
+from detection.sources.past import Range
+from detection.sources.past_files import past_files
 from detection.tell import Terms
 from detection.webhook import WebhookDestination
 
@@ -65,21 +67,23 @@ def demo(
 def _run(logs: Path, settings: Settings) -> Job:
     """All runs, and what they come to; returns the job with what is in its table then."""
     rule, webhooks = load_rule(default_rule()), settings.destinations
-    source = Files(logs, rule.tables, arrival="stamped")
+    published = _published(rule)
     first = BEGIN + HISTORY
     at = moments(first + timedelta(minutes=5), first + timedelta(hours=RUNS), rule.query_frequency)
     table, terms = MemoryTable(), Terms(render_for(webhooks))
     runs: list[Replayed] = []
-    with progress() as bar:
+    with progress() as bar, ExitStack() as opened:
+        with reading(bar):
+            files = opened.enter_context(past_files(logs, rule.tables | published.tables))
+            source = files.source(rule, Range.over(at, rule.query_frequency, rule))
         done = replay(rule, source, at, table, terms)
         for one in bar.track(done, total=len(at), description="48 hourly runs"):
             runs.append(one)
             _post(Outbox(table, rule.folder), webhooks)
             for verdict in one.told:
                 write_alert(verdict, rule, one.record.windows.now, AlertFormat.text)
-        compared = compare(
-            _published(rule), source, bar.track(runs, description="the published rule, same runs")
-        )
+        beside = files.source(published, Range.over(at, rule.query_frequency, published))
+        compared = compare(published, beside, bar.track(runs, description="the published rule, same runs"))
     print(summary(rule, runs, compared))
     return Job(settings, [rule], table, lambda: at[-1] + timedelta(minutes=10))
 

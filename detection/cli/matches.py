@@ -6,7 +6,15 @@ from typing import Annotated
 import typer
 
 from detection.cli.options import Format, Logs, RuleName, time_option
-from detection.cli.output import say_held_back, say_loaded, say_rejected, write_lines, write_rows
+from detection.cli.output import (
+    progress,
+    reading,
+    say_held_back,
+    say_loaded,
+    say_rejected,
+    write_lines,
+    write_rows,
+)
 from detection.matches import matches_at
 from detection.rows import columns
 from detection.rule import default_rule, load_rule
@@ -22,8 +30,9 @@ def matches(
 ) -> None:
     """Print what the rule's query returns at a moment, the newest change first: no memory, nothing is told."""
     chosen = load_rule(rule or default_rule())
-    source = Files(logs, chosen.tables)
-    found = matches_at(chosen, at, source)
+    with progress() as bar, reading(bar):
+        source = Files(logs, chosen.tables)
+        found = matches_at(chosen, at, source)
     say_loaded(source.loaded)
     say_rejected(found.logs.rejected)
     say_held_back(held_back(found.logs, chosen, found.windows, found.undecided))

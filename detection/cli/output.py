@@ -3,10 +3,12 @@
 import csv
 import json
 import sys
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, nullcontext
 from dataclasses import asdict
 from datetime import datetime
 from itertools import islice
+from threading import Event, Thread
 
 from pydantic_core import to_json
 from rich.console import Console
@@ -26,6 +28,7 @@ from detection.withheld import HeldBack
 
 TABLE_ROWS = 50
 LINES_AT_A_TIME = 10_000
+BETWEEN_LINES = 10.0  # seconds
 
 
 def say(text: str) -> None:
@@ -33,9 +36,48 @@ def say(text: str) -> None:
     print(text, file=sys.stderr)
 
 
-def progress() -> Progress:
-    """A progress bar on stderr; nothing where nobody looks."""
-    return Progress(console=Console(stderr=True), transient=True, disable=not sys.stderr.isatty())
+@contextmanager
+def progress() -> Iterator[Progress]:
+    """A progress bar on stderr; where that is no terminal, a line every ten seconds."""
+    terminal = sys.stderr.isatty()
+    # rich would write to stderr what is meant for a file or a pipe.
+    bar = Progress(
+        console=Console(stderr=True),
+        transient=True,
+        disable=not terminal,
+        redirect_stdout=sys.stdout.isatty(),
+    )
+    with bar, nullcontext() if terminal else _lines(bar):
+        yield bar
+
+
+@contextmanager
+def reading(bar: Progress) -> Iterator[None]:
+    """Shows that logs are read, which takes nobody knows how long."""
+    task = bar.add_task("reading the logs", total=None)
+    yield
+    bar.remove_task(task)
+
+
+@contextmanager
+def _lines(bar: Progress) -> Iterator[None]:
+    """Says now and then how far it is."""
+    done = Event()
+
+    def say_it() -> None:
+        while not done.wait(BETWEEN_LINES):
+            for task in bar.tasks:
+                if task.visible and task.description and not task.finished:
+                    steps = f": {task.completed:,.0f} of {task.total:,.0f}" if task.total else ""
+                    say(f"{task.description}{steps}")
+
+    lines = Thread(target=say_it, daemon=True)
+    lines.start()
+    try:
+        yield
+    finally:
+        done.set()
+        lines.join()
 
 
 def json_line(value: object) -> None:
@@ -96,7 +138,7 @@ def write_alert(
     if verdict.alert is None:
         return
     if form is AlertFormat.text:
-        print("\n".join(lines(verdict.alert, rule)) + "\n")
+        print("\n".join(lines(verdict.alert, rule)) + "\n", flush=True)
         return
     output, pairs = Output(rule), (pair for part in verdict.told for pair in part.pairs())
     rows = {"pairs": [output.row(pair, now) for pair in pairs]} if with_pairs else {}

@@ -1,19 +1,20 @@
 """`replay`: the alerts that hourly runs over the past would have told."""
 
-from collections.abc import Iterator
+from contextlib import ExitStack
 from datetime import datetime, timedelta
 from typing import Annotated
 
 import typer
 
 from detection.cli.options import AlertFormat, Logs, RuleName, span_option, time_option
-from detection.cli.output import progress, say, say_loaded, say_rejected, write_alert
+from detection.cli.output import progress, reading, say, say_loaded, say_rejected, write_alert
 from detection.errors import ConfigurationError
 from detection.incidents.table import MemoryTable
-from detection.replay import Replayed, moments
+from detection.replay import moments
 from detection.replay import replay as replayed
 from detection.rule import default_rule, load_rule
-from detection.sources.files import Files
+from detection.sources.past import Range, across_rows
+from detection.sources.past_files import past_files
 from detection.timestamps import moment
 
 
@@ -40,18 +41,20 @@ def replay(
     if pairs and form is not AlertFormat.json:
         raise ConfigurationError("--pairs goes with --format json")
     chosen = load_rule(rule or default_rule())
-    source = Files(logs, chosen.tables, arrival="stamped")
-    say_loaded(source.loaded)
+    every = every or chosen.query_frequency
     skipped = {moment(text.strip()) for text in skip.split(",") if text.strip()}
-    at = moments(begin, end, every or chosen.query_frequency, skipped)
+    at = moments(begin, end, every, skipped)
     last = None
-    for last in _with_progress(replayed(chosen, source, at, MemoryTable()), len(at)):
-        for verdict in last.told:
-            write_alert(verdict, chosen, last.record.windows.now, form, with_pairs=pairs)
+    with progress() as bar, ExitStack() as opened:
+        with reading(bar):
+            files = opened.enter_context(past_files(logs, chosen.tables))
+            source = files.source(chosen, Range.over(at, every, chosen))
+        say_loaded(files.loaded)
+        if word := across_rows(chosen):
+            say(f"each run reads the logs anew, for the rule's queries look across rows: {word}")
+        runs = replayed(chosen, source, at, MemoryTable())
+        for last in bar.track(runs, total=len(at), description="replaying"):
+            for verdict in last.told:
+                write_alert(verdict, chosen, last.record.windows.now, form, with_pairs=pairs)
     say_rejected(last.record.rejected if last else {})
     say(f"{len(at):,} runs")
-
-
-def _with_progress(runs: Iterator[Replayed], number: int) -> Iterator[Replayed]:
-    with progress() as bar:
-        yield from bar.track(runs, total=number, description="replaying")

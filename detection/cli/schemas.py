@@ -19,7 +19,7 @@ from detection.record import RECORD, Failure, Record
 from detection.report import FailedDelivery, FailedHeartbeat, Late
 from detection.rows import BEYOND
 from detection.rule import KqlType, Rule, RuleStatus, default_rule, load_rule, rule_names
-from detection.sources.reading import FailedCoverage
+from detection.sources.coverage_query import FailedCoverage
 from detection.web.listing import Listing
 
 DIALECT = "https://json-schema.org/draft/2020-12/schema"

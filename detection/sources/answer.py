@@ -101,8 +101,8 @@ class Table:
 
 
 @uncollected()
-def table_in(name: str, sent: Sent) -> Table:
-    """The whole answer to the query `name`.
+def table_in(name: str, sent: Sent, limit: int = ROW_LIMIT) -> Table:
+    """The whole answer to the query `name`, which has fewer rows than the limit.
 
     Raises Unfinished when a smaller question may be answered, Incomplete when there is no whole answer
     either way, ServiceError when the service failed, ConfigurationError when the question is at fault.
@@ -119,8 +119,8 @@ def table_in(name: str, sent: Sent) -> Table:
     if set(map(type, table.rows)) - {list} or set(map(len, table.rows)) - {len(table.columns)}:
         msg = f"{name}: the query API's rows break off; {NEXT_RUN}"
         raise Unfinished(Incomplete(msg))
-    if len(table.rows) >= ROW_LIMIT:
-        msg = f"{name}: the query API cuts answers at {ROW_LIMIT:,} rows, and this one has as many"
+    if len(table.rows) >= limit:
+        msg = f"{name}: the query API cuts answers at {limit:,} rows, and this one has as many"
         raise Unfinished(Incomplete(msg))
     return Table([column.name for column in table.columns], table.rows)
 

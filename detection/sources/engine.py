@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import datetime
 
 import duckdb
 import duckdb_kql
@@ -29,3 +30,8 @@ def explained(what: str = "the rule's query") -> Iterator[None]:
 def cell(name: str, kind: KqlType) -> str:
     """SQL for a column as the query API sends it."""
     return f"""strftime("{name}", '%Y-%m-%dT%H:%M:%S.%fZ')""" if kind == "datetime" else f'"{name}"'
+
+
+def literal(moment: datetime) -> str:
+    """A moment (UTC) as SQL."""
+    return f"TIMESTAMP '{moment.replace(tzinfo=None)}'"

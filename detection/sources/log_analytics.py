@@ -14,7 +14,8 @@ parsers need not be, for they are written into the queries.
 """
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from datetime import datetime
 from typing import Any
 from uuid import UUID
@@ -34,10 +35,10 @@ from detection.errors import ConfigurationError, DetectionError, Incomplete, Ser
 from detection.events import Logs
 from detection.kql import queries
 from detection.rule import Rule
-from detection.sources.answer import AUTHORITIES, NEXT_RUN, NO_WORKSPACE, ROW_LIMIT, Sent, Table, table_in
+from detection.sources.answer import AUTHORITIES, NEXT_RUN, NO_WORKSPACE, Sent, Table, table_in
 from detection.sources.halving import Unfinished
 from detection.sources.hoard import SLICE
-from detection.sources.reading import BUDGET, Reading, Whole
+from detection.sources.reading import BUDGET, LIMITS, Limits, Reading, Whole
 from detection.window import Windows
 
 # A run has ten minutes (host.json), and needs the last of them to commit and to tell. A query may take WAIT
@@ -60,13 +61,14 @@ class LogAnalytics:
         self,
         client: LogsQueryClient,
         workspaces: Sequence[str],
+        clock: Callable[[], datetime],
         *,
         tls: bool = True,
         inline: bool = True,
-        crowd: int = ROW_LIMIT,
+        limits: Limits = LIMITS,
     ) -> None:
         """Without `tls` the client may send its token over plain http: to an emulator. Without `inline` the
-        workspace's own parser functions are used. An actor with more than `crowd` signals comes in pieces.
+        workspace's own parser functions are used. A reading keeps its `limits` by the `clock`.
 
         Raises ConfigurationError when there is no workspace, or one is not named by its Workspace ID.
         """
@@ -74,21 +76,22 @@ class LogAnalytics:
             msg = "no workspace is given"
             raise ConfigurationError(msg)
         self._client = client
+        self._clock = clock
         self._tls = tls
         self._inline = inline
-        self._crowd = max(crowd, SLICE)
+        self._limits = replace(limits, crowd=max(limits.crowd, SLICE))
         self._first, *self._others = dict.fromkeys(map(_workspace_id, workspaces))
         # A query changes nothing, so its POST may be repeated like a GET.
         self._options: Mapping[str, Any] = {"retry_on_methods": ["POST"], "enforce_https": tls}
 
     def read(self, rule: Rule, windows: Windows) -> Logs:
         """Both sides and their health."""
-        return Reading(self.ask, rule, windows, queries(rule, inline=self._inline), self._crowd).logs()
+        return self._reading(rule, windows, self._limits).logs()
 
     def rows(self, rule: Rule, windows: Windows, until: datetime, budget: float, requests: int) -> Whole:
         """The rows of both sides that are stamped up to a moment, as they are: for a look at the past."""
-        asked = queries(rule, inline=self._inline)
-        return Reading(self.ask, rule, windows, asked, self._crowd, until, budget, requests).rows()
+        limits = replace(self._limits, seconds=budget, requests=requests)
+        return self._reading(rule, windows, limits, until).rows()
 
     def close(self) -> None:
         """Closes the client's connections."""
@@ -97,7 +100,9 @@ class LogAnalytics:
     def apart(self) -> dict[str, "LogAnalytics"]:
         """Each workspace by itself, over the same client."""
         return {
-            one: LogAnalytics(self._client, [one], tls=self._tls, inline=self._inline, crowd=self._crowd)
+            one: LogAnalytics(
+                self._client, [one], self._clock, tls=self._tls, inline=self._inline, limits=self._limits
+            )
             for one in (self._first, *self._others)
         }
 
@@ -112,7 +117,13 @@ class LogAnalytics:
         request = HttpRequest(
             "POST", f"workspaces/{self._first}/query", json=body, headers={"Prefer": f"wait={WAIT}"}
         )
-        return table_in(name, _received(name, self._send(name, request, seconds)))
+        return table_in(name, _received(name, self._send(name, request, seconds)), self._limits.rows)
+
+    def _reading(
+        self, rule: Rule, windows: Windows, limits: Limits, until: datetime | None = None
+    ) -> Reading:
+        asked = queries(rule, inline=self._inline)
+        return Reading(self.ask, rule, windows, asked, self._clock, limits, until)
 
     def _send(self, name: str, request: HttpRequest, seconds: float) -> HttpResponse:
         """The API's response, whatever its status, with its body still on the way."""
@@ -130,14 +141,15 @@ def open_log_analytics(
     workspaces: Sequence[str],
     endpoint: str,
     client_id: str | None,
+    clock: Callable[[], datetime],
     *,
     inline: bool = True,
-    crowd: int = ROW_LIMIT,
+    limits: Limits = LIMITS,
 ) -> LogAnalytics:
     """The workspaces behind a query endpoint, read as the managed identity `client_id`.
 
     Without one, as whoever is signed in here: the function's own identity, or Azure CLI at the keyboard.
-    An http endpoint on this machine is an emulator and gets a made-up token. `inline` and `crowd` as in LogAnalytics.
+    An http endpoint on this machine is an emulator and gets a made-up token. `clock`, `inline` and `limits` as in LogAnalytics.
     Raises ConfigurationError when the endpoint is of no known cloud, or a workspace is no Workspace ID.
     """
     origin = _origin(endpoint)
@@ -150,7 +162,7 @@ def open_log_analytics(
         connection_data_block_size=BLOCK,
         retry_policy=_Retries(retry_total=RETRIES),
     )
-    return LogAnalytics(client, workspaces, tls=not _is_emulator(origin), inline=inline, crowd=crowd)
+    return LogAnalytics(client, workspaces, clock, tls=not _is_emulator(origin), inline=inline, limits=limits)
 
 
 def token_for(endpoint: str, client_id: str | None) -> str:

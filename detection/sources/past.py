@@ -2,9 +2,10 @@
 
 A run sees what had arrived by its moment, from the bounds of its windows on, and of the signals those of actors with a
 change among what it sees: what the rule's queries say when they are asked anew. So a rule's query must look at every
-row by itself; that is what reading in halves rests on, too.
+row by itself; that is what reading in halves rests on, too. `across_rows` says of a rule whether it does.
 """
 
+import re
 from bisect import bisect_right
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -17,11 +18,22 @@ from typing import NamedTuple, Protocol
 from detection.bridges import Owners
 from detection.events import Event, Health, Logs, Rejected, Row, events_of, placed
 from detection.kql import bounds
-from detection.rule import Rule, Side
+from detection.rule import Rule, Side, without_comments
 from detection.uncollected import uncollected
-from detection.window import Windows
+from detection.window import Windows, windows
 
 MANY = 50_000  # values, among which those that stand in many rows come again and again
+
+# The operators that make of each row what it is by itself. Any other may look at several.
+BY_ROW = {"where", "filter", "extend", "project", "parse", "parse-where", "mv-expand"} | {
+    f"project-{how}" for how in ("away", "keep", "rename", "reorder")
+}
+_OPERATOR = re.compile(r"\|\s*([a-z][\w-]*)([^|;]*)")
+# What looks at other rows within an expression, and what knows a day from its anniversary.
+_BEYOND_THE_ROW = re.compile(
+    r"\b(toscalar|materialize|prev|next|row_\w+|now|ago|make_datetime|getyear|datetime_part|datetime)\s*\((?!\s*null)"
+)
+_TEXT = re.compile(r"""@?"(?:\\.|[^"\\])*"|@?'(?:\\.|[^'\\])*'""")
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,6 +44,11 @@ class Range:
     end: datetime
     every: timedelta
     first: Windows
+
+    @classmethod
+    def over(cls, at: Sequence[datetime], every: timedelta, rule: Rule) -> "Range":
+        """The runs of a rule at some moments, `every` so long or a multiple of it apart, on a fresh memory."""
+        return cls(at[0], at[-1], every, windows(at[0], None, rule))
 
     def run_after(self, moment: datetime) -> int:
         """The number of the first run that is not before a moment, counted from 0."""
@@ -55,6 +72,30 @@ class Archive(Protocol):
     def read(self, rule: Rule, runs: Range) -> "Past":
         """All that the runs of a range read. Raises what Source.read raises."""
         ...
+
+
+def across_rows(rule: Rule) -> str:
+    """The first word of a rule's queries that may look across rows, or go by the date; "" if there is none.
+
+    A `summarize` by the stamp is taken to put together what one row was expanded to.
+    """
+    tables = "|".join(map(re.escape, {*rule.tables, *rule.parsers}))
+    for text in map(_bare, (rule.changes_kql, rule.signals_kql)):
+        if again := re.findall(rf"\b(?:{tables})\b", text)[1:]:
+            return str(again[0])
+    stamps = "|".join(re.escape(table.stamped) for table in rule.tables.values())
+    by_stamp = re.compile(rf"\bby\b(?:.*,)?\s*(?:{stamps})\s*(?:,|$)", re.DOTALL)
+    for text in map(_bare, (rule.changes_kql, rule.signals_kql, *rule.parsers.values())):
+        for operator, rest in _OPERATOR.findall(text):
+            if operator not in BY_ROW and not (operator == "summarize" and by_stamp.search(rest)):
+                return str(operator)
+        if beyond := _BEYOND_THE_ROW.search(text):
+            return beyond[1]
+    return ""
+
+
+def _bare(kql: str) -> str:
+    return _TEXT.sub('""', without_comments(kql))
 
 
 class Past:

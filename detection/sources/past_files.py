@@ -8,6 +8,7 @@ runs by which they were late, and the year that comes out says it.
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -15,15 +16,19 @@ from typing import Any
 
 import duckdb_kql
 
-from detection.events import Row
-from detection.kql import Bounds, bounds, queries
+from detection.coverage import coverage
+from detection.events import Health, Logs, Rejected, Row
+from detection.kql import bounds, queries
 from detection.rule import KqlType, Rule, Side, Table
+from detection.sources import Source
 from detection.sources.cycles import Calendar, years_earlier
-from detection.sources.engine import explained
+from detection.sources.engine import explained, literal
+from detection.sources.files import Files
 from detection.sources.folder import Folder
 from detection.sources.loading import ARRIVED, Loaded, look_at
-from detection.sources.past import Arrival, Past, Range
+from detection.sources.past import Arrival, Past, Range, across_rows
 from detection.timestamps import FIRST_YEAR, LAST_YEAR
+from detection.window import Windows
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 MEMORY = "400MiB"  # of the engine; what is more it keeps on disk
@@ -57,18 +62,41 @@ class PastFiles:
 
     def read(self, rule: Rule, runs: Range) -> Past:
         """All that the runs of a range read."""
-        self._see(runs, {0: 0}, {})
-        values = {**bounds(runs.first), "changes_until": ALWAYS, "signals_until": ALWAYS}
-        health = self._folder.health(queries(rule)["health"], values)
-        rejected = self._folder.rejected(rule, values, health)
-        delays = self._delays(runs)
-        arrivals = {name: self._arrivals(rule, name, values, runs, delays) for name in rule.sequence.sides}
-        return Past(rule, arrivals, health, rejected)
+        health, rejected = self._held(rule, runs)
+        return Past(rule, self._sides(rule, runs), health, rejected)
 
-    def _arrivals(
-        self, rule: Rule, name: str, values: Bounds, runs: Range, delays: Sequence[int]
-    ) -> Iterator[Arrival]:
+    def source(self, rule: Rule, runs: Range) -> Source:
+        """The runs of a range, which read once together.
+
+        Only the last also says what the logs hold, as it stood then: that takes as long as all runs. A rule that looks
+        across rows is asked anew by each run.
+        """
+        if across_rows(rule):
+            return Files(self._folder, self._tables, arrival="stamped")
+        return _Runs(self, runs.end, Past(rule, self._sides(rule, runs), {}, {}))
+
+    def described(self, logs: Logs, rule: Rule, windows: Windows) -> Logs:
+        """The logs of a run, with what the folder held at its moment."""
+        health, rejected = self._held(rule, Range(windows.now, windows.now, rule.query_frequency, windows))
+        covered = None
+        if asked := queries(rule).get("coverage"):
+            covered = coverage(self._folder.coverage(asked, bounds(windows)), rule)
+        return replace(logs, health=health, rejected=rejected, coverage=covered)
+
+    def _held(self, rule: Rule, runs: Range) -> tuple[Mapping[str, Health], Mapping[str, Rejected]]:
+        """What the folder holds for the runs of a range, and what was left out of it."""
+        self._see(runs, {0: 0}, {})
+        health = self._folder.health(queries(rule)["health"], bounds(runs.first))
+        return health, self._folder.rejected(rule, bounds(runs.first), health)
+
+    def _sides(self, rule: Rule, runs: Range) -> Mapping[str, Iterator[Arrival]]:
+        """The rows of both sides."""
+        delays = self._delays(runs)
+        return {name: self._arrivals(rule, name, runs, delays) for name in rule.sequence.sides}
+
+    def _arrivals(self, rule: Rule, name: str, runs: Range, delays: Sequence[int]) -> Iterator[Arrival]:
         """The rows of one side."""
+        values = {**bounds(runs.first), "changes_until": ALWAYS, "signals_until": ALWAYS}
         side, query = rule.sequence.sides[name], queries(rule)[name]
         calendar = Calendar.of((_lower(runs).year, runs.end.year))
         for lanes in _lanes(delays, calendar.lanes):
@@ -112,8 +140,22 @@ class PastFiles:
         delay = f"{_run_after('arrived', runs)} - {_run_after(stamped, runs)}"
         return (
             f"SELECT *, {delay} AS delay FROM ({rows}) "
-            f"WHERE {stamped} > {_literal(_lower(runs))} AND arrived <= {_literal(runs.end)}"
+            f"WHERE {stamped} > {literal(_lower(runs))} AND arrived <= {literal(runs.end)}"
         )
+
+
+@dataclass(frozen=True, slots=True)
+class _Runs:
+    """What was read for all runs, and the folder, which the last of them asks what it holds."""
+
+    files: PastFiles
+    last: datetime
+    past: Past
+
+    def read(self, rule: Rule, windows: Windows) -> Logs:
+        """Both sides at `windows.now`."""
+        logs = self.past.read(rule, windows)
+        return self.files.described(logs, rule, windows) if windows.now >= self.last else logs
 
 
 def _lower(runs: Range) -> datetime:
@@ -153,7 +195,3 @@ def _run_after(time: str, runs: Range) -> str:
     """SQL for Range.run_after."""
     begin, every = (span // timedelta(microseconds=1) for span in (runs.begin - EPOCH, runs.every))
     return f"greatest(0, (epoch_us({time}) - {begin} + {every - 1}) // {every})"
-
-
-def _literal(moment: datetime) -> str:
-    return f"TIMESTAMP '{moment.replace(tzinfo=None)}'"

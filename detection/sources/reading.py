@@ -7,31 +7,45 @@ Slices are of the stamp, by which Log Analytics finds rows: every row is in exac
 event that were stamped differently meet again before events are made of them.
 """
 
-import logging
 from collections.abc import Callable, Collection, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from datetime import datetime
 from itertools import chain, count
-from time import monotonic
 
 from detection.bridges import Owners, assign_for
-from detection.coverage import Coverage, coverage
-from detection.errors import Incomplete, ServiceError
+from detection.coverage import Coverage
+from detection.errors import Incomplete
 from detection.events import Events, Health, Logs, Rejected, Row, to_events
 from detection.kql import COVERAGE_COLUMNS, HEALTH_COLUMNS, Bounds, bounds, narrowed, with_bounds
 from detection.rule import Rule
 from detection.sources.answer import ROW_LIMIT, Table
 from detection.sources.cells import Rows
-from detection.sources.halving import Unfinished, in_halves
+from detection.sources.coverage_query import FailedCoverage, counted, logged
+from detection.sources.halving import in_halves
 from detection.sources.hoard import Hoard, gathered
-from detection.telemetry import log_event
 from detection.window import Window, Windows
 
 BUDGET = 300  # seconds from the beginning of a reading, in which a question may be asked
 # Of one reading. The API takes 200 in 30 seconds and 5 at a time from a caller (azure-monitor-docs,
 # service-limits.md): three at a time and so few in all can never be too many.
 REQUESTS = 200
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """The limits of one reading: its seconds, its requests, and the rows that the API cuts an answer at.
+
+    An actor with more than `crowd` signals comes in pieces.
+    """
+
+    seconds: float = BUDGET
+    requests: int = REQUESTS
+    rows: int = ROW_LIMIT
+    crowd: int = ROW_LIMIT
+
+
+LIMITS = Limits()
 
 # Asks a query, which may be sent again for so many seconds. Raises Unfinished where a smaller one may be answered.
 Ask = Callable[[str, str, float], Table]
@@ -47,17 +61,9 @@ class Whole:
     health: Mapping[str, Health]
 
 
-@dataclass(frozen=True, slots=True)
-class FailedCoverage:
-    """The coverage of a run of `rule` could not be counted. The run goes on without it."""
-
-    rule: str
-    reason: str
-
-
 @dataclass(slots=True)
 class Reading:
-    """Asks a rule's queries. An actor with more than `crowd` signals comes in pieces.
+    """Asks a rule's queries within the limits, by a clock.
 
     With `until` nothing is asked that is stamped later: for a look at the past, where nobody waits for what comes late.
     """
@@ -66,14 +72,15 @@ class Reading:
     rule: Rule
     windows: Windows
     queries: Mapping[str, str]
-    crowd: int
+    clock: Callable[[], datetime]
+    limits: Limits
     until: datetime | None = None
-    budget: float = field(default_factory=lambda: BUDGET)
-    requests: int = field(default_factory=lambda: REQUESTS)
-    _began: float = field(default_factory=monotonic)
+    _began: datetime = field(init=False)
     _asked: Iterator[int] = field(default_factory=lambda: count(1))
     _rejected: dict[str, Rejected] = field(default_factory=dict)
-    _uncovered: FailedCoverage | None = None
+
+    def __post_init__(self) -> None:
+        self._began = self.clock()
 
     def logs(self) -> Logs:
         """Both sides and their health, complete; many signals come in slices."""
@@ -82,9 +89,8 @@ class Reading:
             changes_asked = together.submit(self._all, "changes")
             signals_asked = together.submit(self._signals, changes_asked)
         changes = self._events("changes", changes_asked.result())
-        signals, (health, covered) = signals_asked.result(), others_asked.result()
-        if self._uncovered:  # logged by the thread of the invocation: the lines of others are lost in Azure
-            log_event(logging.WARNING, "detection.coverage", asdict(self._uncovered))
+        signals, (health, coverage) = signals_asked.result(), others_asked.result()
+        covered = logged(coverage)
         rejected = {**self._rejected, **_unnamed(health)}
         if isinstance(signals, Hoard):
             rest = self._slices(signals, changes)
@@ -107,10 +113,10 @@ class Reading:
         """The signals of actors with a change; over bridges it takes the changes to say whose they are."""
         side, answers = self.rule.sequence.signals, self._answers("signals")
         if self.rule.sequence.exact:
-            return gathered(answers, side, self.crowd)
+            return gathered(answers, side, self.limits.crowd)
         owners = Owners(self.rule, changes.result())
         owned = ([row for row in rows if owners.of(row)] for rows in answers)
-        return gathered(owned, side, self.crowd, owners.groups())
+        return gathered(owned, side, self.limits.crowd, owners.groups())
 
     def _all(self, name: str) -> list[Row]:
         return list(chain.from_iterable(self._answers(name)))
@@ -123,7 +129,7 @@ class Reading:
         def ask(stamped: Window) -> Table:
             return self._ask(name, narrowed(bounds(self.windows), name, stamped))
 
-        yield from map(rows.list_of, in_halves(ask, whole, self.windows.now, ROW_LIMIT // 4))
+        yield from map(rows.list_of, in_halves(ask, whole, self.windows.now, self.limits.rows // 4))
         self._rejected.update({f"{name}, {why}": one for why, one in rows.rejected.items()})
 
     def _health(self) -> dict[str, Health]:
@@ -136,25 +142,21 @@ class Reading:
             return self._ask("health", values)
 
         whole = Window(min(lower.values()), self.until)
-        return _health(in_halves(ask, whole, self.windows.now, ROW_LIMIT))
+        return _health(in_halves(ask, whole, self.windows.now, self.limits.rows))
 
-    def _coverage(self) -> Coverage | None:
+    def _coverage(self) -> Coverage | FailedCoverage | None:
         if "coverage" not in self.queries:
             return None
-        try:
-            answer = self._ask("coverage", bounds(self.windows))
-        except (Unfinished, ServiceError) as failed:
-            self._uncovered = FailedCoverage(self.rule.folder, str(failed))
-            return None
-        return coverage(answer.take_rows(COVERAGE_COLUMNS), self.rule)
+        values = bounds(self.windows)
+        return counted(lambda: self._ask("coverage", values).take_rows(COVERAGE_COLUMNS), self.rule)
 
     def _ask(self, name: str, values: Bounds) -> Table:
-        left = self._began + self.budget - monotonic()
-        if left <= 0 or next(self._asked) > self.requests:
-            limits = f"{self.budget:.0f} seconds and {self.requests} requests"
-            msg = f"{name}: not all could be read in {limits}; see docs/scale.md"
-            raise Incomplete(msg)
-        return self.ask(name, with_bounds(self.queries[name], values), left)
+        limits = self.limits
+        remaining = limits.seconds - (self.clock() - self._began).total_seconds()
+        if remaining <= 0 or next(self._asked) > limits.requests:
+            allowed = f"{limits.seconds:.0f} seconds and {limits.requests} requests"
+            raise Incomplete(f"{name}: not all could be read in {allowed}; see docs/scale.md")
+        return self.ask(name, with_bounds(self.queries[name], values), remaining)
 
     def _events(self, name: str, rows: list[Row]) -> Events:
         window = self.windows.changes if name == "changes" else self.windows.signals

@@ -9,7 +9,7 @@ import signal
 import sys
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from multiprocessing import get_context
 from multiprocessing.context import ForkServerProcess
@@ -105,6 +105,8 @@ def _work(order: Order, go: Event) -> None:
         log_analytics.READ_TIMEOUT = 1
     try:
         job = start(order.environment, clock)
+        if not order.patient:
+            job = replace(job, sleep=clock.skip)
         job.detect(order.now) if order.what == "detect" else job.deliver()
     except DetectionError:
         sys.exit(1)
