@@ -50,9 +50,8 @@ soak: $(READY) ## run the long random worlds
 chaos: $(READY) ## run the job on real parts under every fault, and print what came of it in one table
 	$(PY) -m pytest --numprocesses=logical --dist=load -m "chaos or not chaos" tests/chaos $(ARGS)
 
-bench: $(READY) ## measure speed, memory and costs (ARGS="wire cold" for some of it)
-	$(PY) -m benchmarks $(ARGS)
-	$(PY) -m benchmarks.volume
+bench: $(READY) ## measure speed, memory and costs anew, and write them into the pages (ARGS="wire cold" prints some)
+	@$(PY) -m benchmarks $(or $(ARGS),--write)
 
 lint: $(VENV)/.ready ## check style, types and the arrows between modules
 	$(VENV)/bin/ruff check .

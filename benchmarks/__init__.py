@@ -1,1 +1,1 @@
-"""Speed and memory, measured on the machine at hand: `make bench`."""
+"""Speed, memory and costs, measured on the machine at hand: `make bench`."""

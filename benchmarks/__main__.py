@@ -1,16 +1,21 @@
-"""Measures and prints: all of it, or the parts that are named. `make bench ARGS="wire cold"`.
+"""Measure speed, memory and costs on this machine, and print a table as each part ends.
 
-Every figure is of a process of its own. Seconds are CPU seconds where nothing else is said; compare the lines of
-one run with each other, not with another machine's.
+Every measured process is a process of its own. Seconds are CPU seconds unless the column says wall: compare the lines of
+one table, not the figures of two machines. Progress goes to stderr. A part that fails does not end the run; the
+exit code is then 1.
+
+With --write the figures also go to benchmarks/results.json, part by part, and from there into the pages (README.md and
+docs), each with the run it is of. `make bench` without ARGS measures all parts and writes; `make bench ARGS="wire cold"`
+prints two.
 """
 
-import os
 import sys
+import traceback
 from argparse import ArgumentParser, Namespace, RawDescriptionHelpFormatter
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
+from time import monotonic
 
 from rich.console import Console
-from rich.table import Table
 
 from benchmarks import (
     backtest,
@@ -21,51 +26,95 @@ from benchmarks import (
     hours,
     large,
     matches,
+    package,
+    pages,
+    results,
     semi_join,
     tuning,
+    volume,
     wire,
 )
+from benchmarks.figures import Figures
+from benchmarks.results import Part
+from benchmarks.size import FULL, TOY, Size
 
-PARTS: dict[str, Callable[[Namespace], list[Table]]] = {
-    "wire": lambda _: [wire.table()],
-    "semi-join": lambda _: [semi_join.table()],
-    "correlation": lambda _: [correlation.table(), correlation.flat()],
-    "matches": lambda _: [matches.table()],
-    "cold": lambda _: [cold.table()],
-    "hours": lambda _: [hours.table()],
-    "large": lambda chosen: [large.table(chosen.largest)],
-    "backtest": lambda chosen: [backtest.table(chosen.largest)],
-    "tuning": lambda _: tuning.tables(),
-    "beyond": lambda _: [beyond.table()],
-    "cost": lambda chosen: [cost.table(cost.Prices(chosen.gb_second, chosen.table_10k, chosen.log_gb))],
+Measure = Callable[[Size, cost.Prices], Mapping[str, Figures]]
+
+PARTS: Mapping[str, Measure] = {
+    "wire": lambda size, _: wire.tables(size),
+    "semi-join": lambda size, _: semi_join.tables(size),
+    "correlation": lambda size, _: correlation.tables(size),
+    "matches": lambda size, _: matches.tables(size),
+    "cold": lambda size, _: cold.tables(size),
+    "hours": lambda size, _: hours.tables(size),
+    "cost": cost.tables,
+    "volume": lambda size, _: volume.tables(size),
+    "tuning": lambda size, _: tuning.tables(size),
+    "package": lambda size, _: package.tables(size),
+    "backtest": lambda size, _: backtest.tables(size),
+    "large": lambda size, _: large.tables(size),
+    "beyond": lambda size, _: beyond.tables(size),
 }
 
 
-def main() -> None:
-    """The tables of the chosen parts, as they are done."""
-    chosen = _chosen()
-    console = Console(width=130)
-    console.print(f"{os.cpu_count()} cores, Python {sys.version.split()[0]}, load {os.getloadavg()[0]:.1f}\n")
-    for name in chosen.parts or PARTS:
-        for table in PARTS[name](chosen):
-            console.print(table)
+def main(arguments: Sequence[str] | None = None, parts: Mapping[str, Measure] = PARTS) -> int:
+    """Measures the chosen parts. Returns the exit code."""
+    chosen = _chosen(arguments, parts)
+    size = TOY if chosen.toy else Size(chosen.largest)
+    prices = cost.Prices(chosen.gb_second, chosen.table_10k, chosen.log_gb)
+    console, run, began, failed = Console(width=130), results.this_run(size.most), monotonic(), list[str]()
+    console.print(f"{run}\n", highlight=False)
+    for number, name in enumerate(names := chosen.parts or list(parts), 1):
+        part_began = monotonic()
+        _say(f"[{number}/{len(names)}, {part_began - began:.0f} s elapsed] {name} …")
+        try:
+            tables = parts[name](size, prices)
+        except Exception:  # noqa: BLE001  # the other parts are measured all the same
+            traceback.print_exc()
+            failed.append(name)
+            continue
+        for table in tables.values():
+            console.print(table.rich())
+        if chosen.write:
+            part = Part(run.began, round(monotonic() - part_began), tables)
+            latest = results.read().with_part(name, part, run)
+            results.write(latest)
+            pages.write(latest)
+    measured = f"{len(names) - len(failed)} of {len(names)} parts measured in {monotonic() - began:.0f} s"
+    _say(f"{measured}; failed: {', '.join(failed)}" if failed else measured)
+    return 1 if failed else 0
 
 
-def _chosen() -> Namespace:
+def _chosen(arguments: Sequence[str] | None, parts: Mapping[str, Measure]) -> Namespace:
     parser = ArgumentParser(
         prog="python -m benchmarks", description=__doc__, formatter_class=RawDescriptionHelpFormatter
     )
+    parser.add_argument("parts", nargs="*", metavar="part", help=f"of {', '.join(parts)}; all by default")
     parser.add_argument(
-        "parts", nargs="*", metavar="part", help=f"of {', '.join(PARTS)}; all if none is named"
+        "--largest",
+        type=int,
+        default=FULL.most,
+        metavar="ROWS",
+        help="cut larger runs to this number of rows; the pages then call the run reduced",
     )
     parser.add_argument(
-        "--largest", type=int, default=10_000_000, help="leave out runs over more rows than this"
+        "--toy", action="store_true", help="run everything once at toy size; measures nothing"
     )
+    parser.add_argument("--write", action="store_true", help="keep the figures and write them into the pages")
     cost.arguments(parser)
-    chosen = parser.parse_args()
-    if unknown := set(chosen.parts) - PARTS.keys():
-        parser.error(f"unknown part: {', '.join(sorted(unknown))}")
+    chosen = parser.parse_args(arguments)
+    if unknown := sorted(set(chosen.parts) - parts.keys()):
+        parser.error(f"unknown part: {', '.join(unknown)}; the parts are {', '.join(parts)}")
+    if chosen.largest < 1:
+        parser.error("--largest takes a number from 1")
+    if chosen.toy and chosen.write:
+        parser.error("--toy measures nothing that could be written")
     return chosen
 
 
-main()
+def _say(progress: str) -> None:
+    print(progress, file=sys.stderr, flush=True)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,18 +1,19 @@
 """`backtest` over a month of a made-up tenant: 720 hourly runs over Parquet, whole process, at rising sizes.
 
 The tables have all columns that the connector fills. A tenth of the people change something in that month, most of them
-on working days; everybody's completions, at least one in a hundred of which is a signal, come by day more than by night.
+on working days; completions come by day more than by night, and at least one in a hundred is a signal.
 """
 
 import tempfile
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 
 import duckdb
-from rich.table import Table
 
+from benchmarks.figures import Figures
 from benchmarks.processes import measured
+from benchmarks.size import Size
 
 BEGIN = datetime(2026, 5, 1, tzinfo=UTC)
 DAYS = 30
@@ -22,7 +23,7 @@ RANGE = ("--from", "2026-05-01T01:05:00Z", "--to", "2026-05-31T00:05:00Z")
 
 @dataclass(frozen=True, slots=True)
 class Month:
-    """So many completions, of which so many in a hundred are signals."""
+    """A number of completions, of which a percentage are signals."""
 
     rows: int
     percent: int
@@ -35,32 +36,27 @@ SIZES = (
     Month(10_000_000, 2),
     Month(10_000_000, 4),
 )
+COUNTS = ("pairs", "alerts", "messages")
 
 
-def table(most: int = SIZES[-1].rows) -> Table:
-    """Every size up to the largest."""
-    columns = ("rows", "signals", "held", "pairs", "alerts", "messages", "wall s", "CPU s", "peak MiB")
-    table = Table(
-        *columns, title="backtest: 30 days of hourly runs over Parquet, whole process", title_justify="left"
-    )
-    for month in SIZES:
-        if month.rows <= most:
-            with tempfile.TemporaryDirectory() as folder:
-                write(Path(folder), month)
-                arguments = ["-m", "detection", "backtest", "--logs", folder, *RANGE, "--format", "json"]
-                one = measured([*arguments, "--report", f"{folder}/report.html"])
-            told, held = one.last["figures"], one.last["read"]["signals"]
-            counts = (
-                month.rows,
-                month.rows * month.percent // 100,
-                held,
-                told["pairs"],
-                told["alerts"],
-                told["messages"],
-            )
-            sizes = (f"{one.wall:.1f}", f"{one.cpu:.1f}", f"{one.peak:.0f}")
-            table.add_row(*(f"{count:,}" for count in counts), *sizes)
-    return table
+def tables(size: Size) -> dict[str, Figures]:
+    """Every size, smallest first."""
+    rows = []
+    for month in dict.fromkeys(replace(month, rows=min(month.rows, size.most)) for month in SIZES):
+        with tempfile.TemporaryDirectory() as folder:
+            write(Path(folder), month)
+            arguments = ["-m", "detection", "backtest", "--logs", folder, *RANGE, "--format", "json"]
+            process = measured([*arguments, "--report", f"{folder}/report.html"])
+        figures, held = process.last["figures"], process.last["read"]["signals"]
+        counts = (month.rows, month.rows * month.percent // 100, held, *(figures[name] for name in COUNTS))
+        times = (f"{process.wall:.1f}", f"{process.cpu:.1f}", f"{process.peak:.0f}")
+        rows.append([*(f"{count:,}" for count in counts), *times])
+        if size.toy:
+            break
+    columns = ("rows", "signals", "held", *COUNTS, "wall s", "CPU s", "peak MiB")
+    return {
+        "backtest": Figures("backtest: 30 days of hourly runs over Parquet, whole process", columns, rows)
+    }
 
 
 def write(folder: Path, month: Month) -> None:

@@ -9,7 +9,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from random import Random
 
-from rich.table import Table
+from benchmarks.figures import Figures
+from benchmarks.size import Size
 
 CPU = 20e-6  # seconds for a signal that is new (large)
 KEY = 2 * 0.006  # seconds for a person who is told of: two requests to a table in the same region
@@ -18,6 +19,7 @@ TOGETHER = 3  # questions at a time
 LATENCY = 8.0  # seconds for an answer of so many rows, from the workspace to rows in memory
 ALLOWED = 600.0  # functionTimeout in host.json
 PEOPLE = 20_000
+DRAWS = 20
 SIGNALS = (1_000_000, 10_000_000, 50_000_000)
 
 
@@ -82,20 +84,20 @@ WAYS: Mapping[str, Callable[[Sequence[float], Random], list[Load]]] = {
 }
 
 
-def table(draws: int = 20) -> Table:
-    """The slowest instance of each way, the mean of some draws; more than a run may take is marked."""
+def tables(size: Size) -> dict[str, Figures]:
+    """The slowest instance of each way, the mean of some draws; a time over the limit of a run is marked."""
+    draws = 1 if size.toy else DRAWS
+    rows = [
+        [name, *(_shown(_slowest(cut, signals, draws)) for signals in SIGNALS)] for name, cut in WAYS.items()
+    ]
     title = f"beyond one instance, simulated: seconds of the slowest, mean of {draws} draws; ! beyond {ALLOWED:.0f} s"
-    heads = [f"{size:,} signals" for size in SIGNALS]
-    result = Table("way", *heads, title=title, title_justify="left")
-    for name, cut in WAYS.items():
-        result.add_row(name, *(_shown(_slowest(cut, size, draws)) for size in SIGNALS))
-    return result
+    return {"beyond": Figures(title, ("way", *(f"{signals:,} signals" for signals in SIGNALS)), rows)}
 
 
 def _slowest(cut: Callable[[Sequence[float], Random], list[Load]], signals: int, draws: int) -> float:
     random = Random(signals)
-    found = [max(load.seconds for load in cut(people(signals, random), random)) for _ in range(draws)]
-    return sum(found) / draws
+    longest = [max(load.seconds for load in cut(people(signals, random), random)) for _ in range(draws)]
+    return sum(longest) / draws
 
 
 def _shown(seconds: float) -> str:

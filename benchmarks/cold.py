@@ -1,12 +1,12 @@
-"""A cold start: what the app imports, beside its Azure packages alone, with bytecode and without."""
+"""A cold start: the imports of the app beside its Azure packages alone, with bytecode and without."""
 
 import tempfile
 
-from rich.table import Table
-
+from benchmarks.figures import Figures
 from benchmarks.processes import measured
+from benchmarks.size import Size
 
-TIMES = 7
+TIMES, TIMES_WITHOUT_BYTECODE = 7, 3
 AZURE = "import azure.functions, azure.identity, azure.monitor.query, azure.data.tables"
 CLIENTS = "azure.identity, detection.sources.log_analytics, detection.incidents.azure_table"  # a run loads them on top
 IMPORTS = {
@@ -19,28 +19,24 @@ IMPORTS = {
 BARE = "its Azure packages alone"
 
 
-def table() -> Table:
-    """CPU seconds of a whole process, the best of several."""
-    table = Table(
-        "import",
-        "ms",
-        f"x {BARE}",
-        "ms without bytecode",
-        title="cold start: CPU, whole process",
-        title_justify="left",
-    )
+def tables(size: Size) -> dict[str, Figures]:
+    """CPU of a whole process, the best of several."""
+    with_bytecode = {name: _best(code, 1 if size.toy else TIMES) for name, code in IMPORTS.items()}
+    rows = [
+        [name, f"{ms:,.0f}", f"{ms / with_bytecode[BARE]:.2f}", "" if size.toy else _without_bytecode(name)]
+        for name, ms in with_bytecode.items()
+    ]
+    columns = ("import", "ms", f"x {BARE}", "ms without bytecode")
+    return {"cold": Figures("cold start: CPU, whole process", columns, rows)}
+
+
+def _without_bytecode(name: str) -> str:
+    """Reads nothing from __pycache__ and leaves nothing there, as if no bytecode were shipped."""
     with tempfile.TemporaryDirectory() as empty:
-        ms = {name: _best(code) for name, code in IMPORTS.items()}
-        # Nothing is read from or left in __pycache__: as if no bytecode were shipped.
-        bare = {
-            name: _best(code, "-B", "-X", f"pycache_prefix={empty}", times=3)
-            for name, code in IMPORTS.items()
-        }
-    for name, seconds in ms.items():
-        ratio = seconds / ms[BARE]
-        table.add_row(name, f"{seconds * 1e3:.0f}", f"{ratio:.2f}", f"{bare[name] * 1e3:.0f}")
-    return table
+        options = ("-B", "-X", f"pycache_prefix={empty}")
+        return f"{_best(IMPORTS[name], TIMES_WITHOUT_BYTECODE, *options):,.0f}"
 
 
-def _best(code: str, *options: str, times: int = TIMES) -> float:
-    return min(measured([*options, "-c", code]).cpu for _ in range(times))
+def _best(code: str, times: int, *options: str) -> float:
+    """Milliseconds."""
+    return min(measured([*options, "-c", code]).cpu for _ in range(times)) * 1e3

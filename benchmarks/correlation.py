@@ -10,11 +10,9 @@ from collections.abc import Callable, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from rich.table import Table
-
+from benchmarks.figures import Figures
 from benchmarks.processes import measured, seconds_of
-from detection.correlate import correlate
-from detection.events import Event
+from benchmarks.size import Size
 
 BEGIN = datetime(2026, 6, 8, tzinfo=UTC)
 ACTORS = 5_000
@@ -26,43 +24,36 @@ CROWD = 500_000
 Row = tuple[str, datetime, str]
 
 
-def table() -> Table:
-    """Every engine at every size; a change for a hundred signals."""
-    table = Table(
-        "signals",
-        "changes",
-        "pairs",
-        *WAYS,
-        title="correlation: CPU seconds from rows to chains",
-        title_justify="left",
-    )
-    for signals in SIZES:
-        changes = signals // 100
-        found = {
+def tables(size: Size) -> dict[str, Figures]:
+    """Every engine at every size, and one actor with more and more changes."""
+    return {"correlation": _engines(size), "flat": _flat(size)}
+
+
+def _engines(size: Size) -> Figures:
+    """A change for every hundred signals."""
+    rows = []
+    for signals in size.cut(SIZES):
+        changes = -(-signals // 100)
+        answers = {
             name: _measured(name, signals, changes, ACTORS)
             for name in WAYS
             if name != "nested loop" or signals <= LOOPED
         }
-        (pairs,) = {one["pairs"] for one in found.values()}
-        shown = [f"{found[name]['seconds']:.3f}" if name in found else "" for name in WAYS]
-        table.add_row(f"{signals:,}", f"{changes:,}", f"{pairs:,}", *shown)
-    return table
+        (pairs,) = {answer["pairs"] for answer in answers.values()}
+        seconds = [f"{answers[name]['seconds']:.3f}" if name in answers else "" for name in WAYS]
+        rows.append([f"{signals:,}", f"{changes:,}", f"{pairs:,}", *seconds])
+    columns = ("signals", "changes", "pairs", *WAYS)
+    return Figures("correlation: CPU seconds from rows to chains", columns, rows)
 
 
-def flat() -> Table:
-    """One actor's signals, and more and more changes: the pairs grow, the time does not."""
-    table = Table(
-        "changes",
-        "signals",
-        "pairs",
-        "CPU seconds",
-        title="correlation: one actor, plain Python",
-        title_justify="left",
-    )
-    for changes in (1, 10, 100, 1_000):
-        one = _measured("plain Python", CROWD, changes, 1)
-        table.add_row(f"{changes:,}", f"{CROWD:,}", f"{one['pairs']:,}", f"{one['seconds']:.3f}")
-    return table
+def _flat(size: Size) -> Figures:
+    """The pairs grow with the changes, the time does not."""
+    signals, rows = min(CROWD, size.most), []
+    for changes in size.cut((1, 10, 100, 1_000)):
+        answer = _measured("plain Python", signals, changes, 1)
+        rows.append([f"{changes:,}", f"{signals:,}", f"{answer['pairs']:,}", f"{answer['seconds']:.3f}"])
+    columns = ("changes", "signals", "pairs", "CPU s")
+    return Figures("correlation: one actor, plain Python", columns, rows)
 
 
 def _measured(name: str, signals: int, changes: int, actors: int) -> Any:  # noqa: ANN401  # JSON
@@ -86,6 +77,9 @@ def rows(number: int, prefix: str, actors: int) -> list[Row]:
 
 
 def _python(changes: Sequence[Row], signals: Sequence[Row]) -> int:
+    from detection.correlate import correlate
+    from detection.events import Event
+
     left = [Event(ident, time, actor, "", ()) for ident, time, actor in changes]
     right = [Event(ident, time, actor, "", ()) for ident, time, actor in signals]
     return sum(len(span) for chain in correlate(left, right, WITHIN, once=True) for span in chain.spans)

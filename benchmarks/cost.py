@@ -1,16 +1,16 @@
-"""What a month costs: the runs of hours.py times the prices. The sums are docs/deploy.md's.
+"""The cost of a month: the runs of hours.py times the prices. The sums are those of docs/deploy.md.
 
-Only one price could be read where it was written down for others, not on Microsoft's own pages, which leave the numbers
-out for machines: the others are arguments, and what has no price is shown as an amount.
+Microsoft's price pages do not give their numbers to a script. One price is published elsewhere and is the default; the
+others are arguments. A sum without a price is shown as an amount.
 """
 
 from argparse import ArgumentParser
 from dataclasses import dataclass
 
-from rich.table import Table
-
-from benchmarks.hours import HOURS, run
+from benchmarks.figures import Figures
+from benchmarks.hours import hours, run
 from benchmarks.processes import Measured
+from benchmarks.size import Size
 
 RUNS = 24 * 30
 ROUNDS = 12 * 24 * 30  # of deliveries, a second each: the least that Flex Consumption counts
@@ -20,7 +20,6 @@ GRANTED_GB_SECONDS, GRANTED_EXECUTIONS = 100_000, 250_000
 # USD, East US, on demand (modal.com/blog/azure-function-pricing-guide, 22 May 2025).
 GB_SECOND = 0.000026
 LINE = 3_000  # bytes of a run's line, with a hundred alerts named
-QUIET, BUSY = HOURS[0], HOURS[-1]
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,24 +42,22 @@ def arguments(parser: ArgumentParser) -> None:
     parser.add_argument("--log-gb", type=float, help="USD for a GB into Log Analytics (no default)")
 
 
-def table(prices: Prices) -> Table:
-    """A month of a tenant where nothing happens, and of one where 500 people are told of in every hour."""
-    title = f"a month: {RUNS} runs and {ROUNDS:,} delivery rounds on {GIB} GiB; queries of Analytics tables cost nothing"
-    table = Table("tenant", "what", "amount", "paid", "USD each", "USD", title=title, title_justify="left")
+def tables(size: Size, prices: Prices) -> dict[str, Figures]:
+    """A month in which every hour is the quietest, and one in which every hour is the busiest."""
     assert RUNS + ROUNDS < GRANTED_EXECUTIONS  # so executions cost nothing
-    for hour in (QUIET, BUSY):
+    rows = []
+    for hour in dict.fromkeys((hours(size)[0], hours(size)[-1])):
         for what, amount, paid, price in _sums(run(hour), prices):
-            usd = "no price given" if price is None else f"{paid * price:.2f}"
-            table.add_row(
-                hour.name, what, f"{amount:,.3f}", f"{paid:,.3f}", "" if price is None else f"{price:g}", usd
-            )
-    return table
+            usd = ("", "no price given") if price is None else (f"{price:g}", f"{paid * price:.2f}")
+            rows.append([hour.name, what, f"{amount:,.3f}", f"{paid:,.3f}", *usd])
+    title = f"a month: {RUNS} runs and {ROUNDS:,} delivery rounds on {GIB} GiB; queries of Analytics tables cost nothing"
+    return {"cost": Figures(title, ("every hour", "what", "amount", "paid", "USD each", "USD"), rows)}
 
 
-def _sums(one: Measured, prices: Prices) -> list[tuple[str, float, float, float | None]]:
-    """What it is, how much of it, how much of that is paid, and at which price."""
-    gb_seconds = GIB * (RUNS * max(one.wall, 1) + ROUNDS)
-    requests = RUNS * one.last["requests"]["table"] + ROUNDS
+def _sums(process: Measured, prices: Prices) -> list[tuple[str, float, float, float | None]]:
+    """The name of each sum, its amount, the share that is paid, and its price."""
+    gb_seconds = GIB * (RUNS * max(process.wall, 1) + ROUNDS)
+    requests = RUNS * process.last["requests"]["table"] + ROUNDS
     log = RUNS * LINE / 1e9
     return [
         ("GB-s", gb_seconds, max(gb_seconds - GRANTED_GB_SECONDS, 0), prices.gb_second),

@@ -3,26 +3,29 @@
 import tempfile
 from pathlib import Path
 
-from rich.table import Table
-
 from benchmarks import tenant
+from benchmarks.answers import RULE
+from benchmarks.figures import Figures
 from benchmarks.processes import measured
-from detection.rule import rule_names
+from benchmarks.size import Size
 
 SIZES = (10_000, 100_000, 500_000)
+# The rule and the published rule that it derives from: the logs are those of their connector.
+RULES = (RULE.folder, *([RULE.sequence.published.rule] if RULE.sequence.published else []))
 
 
-def table() -> Table:
+def tables(size: Size) -> dict[str, Figures]:
     """Both rules at every size, smallest first."""
-    columns = ("rule", "signals", "changes", "rows", "wall s", "CPU s", "peak MiB")
-    table = Table(*columns, title="matches: Parquet to JSON, whole process", title_justify="left")
-    for signals in SIZES:
+    rows = []
+    for signals in size.cut(SIZES):
+        changes = -(-signals // 100)
         with tempfile.TemporaryDirectory() as folder:
-            tenant.write(Path(folder), signals, signals // 100, 5_000)
-            for rule in rule_names():
+            tenant.write(Path(folder), signals, changes, 5_000)
+            for rule in RULES[:1] if size.toy else RULES:
                 command = ["-m", "detection", "matches", "--logs", folder, "--at", tenant.AT]
-                one = measured([*command, "--format", "json", "--rule", rule])
-                rows, sizes = one.printed.count("\n"), (f"{signals:,}", f"{signals // 100:,}")
-                figures = (f"{rows:,}", f"{one.wall:.2f}", f"{one.cpu:.2f}", f"{one.peak:.0f}")
-                table.add_row(rule, *sizes, *figures)
-    return table
+                process = measured([*command, "--format", "json", "--rule", rule])
+                counts = (signals, changes, process.printed.count("\n"))
+                times = (f"{process.wall:.1f}", f"{process.cpu:.1f}", f"{process.peak:.0f}")
+                rows.append([rule, *(f"{count:,}" for count in counts), *times])
+    columns = ("rule", "signals", "changes", "rows", "wall s", "CPU s", "peak MiB")
+    return {"matches": Figures("matches: Parquet to JSON, whole process", columns, rows)}

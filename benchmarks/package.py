@@ -1,7 +1,7 @@
-"""Measures the memory of the app as it is deployed: `python -m benchmarks.package`, after `make package`.
+"""The memory of the app as it is deployed: one run of the package over made-up logs of rising size.
 
-A process of its own with the package and a bare Python 3.13, in Microsoft's runtime library; the query API's double and
-Azurite are other processes or not counted. The Functions host itself, which shares the instance, cannot be had here.
+The package is made first. It runs in a process of its own with a bare Python 3.13 and Microsoft's runtime library; the
+query API's double and Azurite are other processes. The Functions host, which shares the instance, is not measured.
 """
 
 import json
@@ -9,60 +9,60 @@ import os
 import subprocess
 import tempfile
 from pathlib import Path
+from typing import Any
 from uuid import uuid4
 
-from rich.console import Console
-from rich.table import Table
-
 from benchmarks import tenant
-from detection.rule import default_rule, load_rule
+from benchmarks.answers import RULE
+from benchmarks.figures import Figures
+from benchmarks.processes import Failed
+from benchmarks.size import Size
 from tests import azurite
-from tests.infra.test_package import RUN, python_3_13
+from tests.infra.packaged import PACKAGE, RUN, build, python_3_13
 from tests.query_api import query_api, tables_of
-from tests.regenerate import ROOT
 
-SIGNALS = (
-    1_000,
-    10_000,
-    100_000,
-    500_000,
-    2_400_000,
-)  # a fifth is read; an answer has fewer than 500,000 rows
+# A fifth is read, and an answer has fewer than 500,000 rows.
+SIGNALS = (1_000, 10_000, 100_000, 500_000, 2_400_000)
 
 
-def main() -> None:
-    """One first run of every size, the dearest there is: every signal is new."""
-    table = Table("signals read", "changes", "pairs", "seconds", "peak MiB", title="the package, one run")
-    for signals in SIGNALS:
-        result = run(signals, min(signals // 100, 1_000))
-        table.add_row(
-            *(f"{result[name]:,}" for name in ("signals", "changes", "pairs", "seconds", "peak_mib"))
-        )
-    Console().print(table)
+def tables(size: Size, package: Path | None = None) -> dict[str, Figures]:
+    """A first run of every size, the most expensive kind: every signal is new."""
+    if not python_3_13():
+        raise Failed("there is no Python 3.13 here, the one of the cloud")
+    if package is None:
+        build()
+    rows = []
+    for signals in size.cut(SIGNALS):
+        result = _run(signals, min(-(-signals // 100), 1_000), package or PACKAGE)
+        counts = (f"{result[name]:,}" for name in ("signals", "changes", "pairs"))
+        rows.append([*counts, f"{result['seconds']:.1f}", f"{result['peak_mib']:.0f}"])
+    columns = ("signals read", "changes", "pairs", "wall s", "peak MiB")
+    return {"package": Figures("the package, one run", columns, rows)}
 
 
-def run(signals: int, changes: int) -> dict[str, float]:
-    """What one run took, and what it found."""
-    rule = load_rule(default_rule())
+def _run(signals: int, changes: int, package: Path) -> dict[str, Any]:
+    """The record of a run, its seconds and its peak memory."""
     with tempfile.TemporaryDirectory() as folder, azurite.running() as port:
         tenant.write(Path(folder), signals, changes, 5_000)
-        with tables_of(Path(folder), rule.tables) as tables, query_api(tables) as api:
+        with tables_of(Path(folder), RULE.tables) as tables, query_api(tables) as api:
             settings = {
                 "LOG_ANALYTICS_WORKSPACE_ID": str(uuid4()),
                 "LOG_ANALYTICS_ENDPOINT": api.endpoint,
                 "INCIDENT_STORAGE": azurite.connection_string(port),
             }
-            done = subprocess.run(
-                [python_3_13(), "-I", "-S", str(RUN), str(ROOT / "out" / "package"), tenant.AT],
-                check=True,
+            ended = subprocess.run(
+                [python_3_13(), "-I", "-S", str(RUN), str(package), tenant.AT],
+                check=False,
                 capture_output=True,
+                text=True,
                 env={"PATH": os.environ["PATH"], **settings},
             )
-    result = json.loads(done.stdout.splitlines()[-1])
-    assert set(result["failures"].values()) == {None}, result["failures"]
+    if ended.returncode:
+        raise Failed(ended.stderr)
+    result = json.loads(ended.stdout.splitlines()[-1])
+    if failures := [failure for failure in result["failures"].values() if failure]:
+        raise Failed("\n".join(failures))
     (record,) = [json.loads(line[line.index("{") :]) for line in result["lines"] if "detection.run" in line]
+    if not record["coverage"]:
+        raise Failed("the run has no coverage")
     return {**record, "seconds": result["seconds"], "peak_mib": result["peak_mib"]}
-
-
-if __name__ == "__main__":
-    main()

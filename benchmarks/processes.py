@@ -1,4 +1,4 @@
-"""Every figure is of a process of its own: what it printed, its wall and CPU time, its peak memory."""
+"""A process of its own for every measurement: what it printed, its wall and CPU time, its peak memory."""
 
 import gc
 import json
@@ -9,8 +9,22 @@ import tempfile
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
+
+# Starts the measured process and prints its status and usage as the last line on stderr. It is small and stands between
+# for one reason: the peak memory that Linux reports of a process includes the peak of the process that started it.
+_STARTER = """
+import json, os, sys, time
+began = time.perf_counter()
+process = os.posix_spawn(sys.executable, [sys.executable, *sys.argv[1:]], os.environ)
+_, status, usage = os.wait4(process, 0)
+wall, cpu = time.perf_counter() - began, usage.ru_utime + usage.ru_stime
+print("", json.dumps([os.waitstatus_to_exitcode(status), wall, cpu, usage.ru_maxrss / 1024]), sep="\\n", file=sys.stderr)
+"""
+
+
+class Failed(Exception):
+    """A measured process failed; the message has the end of its stderr."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,26 +44,26 @@ class Measured:
 
 def measured(command: list[str], environment: Mapping[str, str] | None = None) -> Measured:
     """Runs Python with these arguments to its end."""
-    began = time.perf_counter()
     with tempfile.TemporaryFile("w+") as output:
-        process = subprocess.Popen(
-            [sys.executable, *command],
+        ended = subprocess.run(
+            [sys.executable, "-I", "-S", "-c", _STARTER, *command],
+            check=True,
             stdout=output,
-            stderr=subprocess.DEVNULL,
+            stderr=subprocess.PIPE,
+            text=True,
             env={**os.environ, **(environment or {})},
         )
-        _, status, usage = os.wait4(process.pid, 0)
-        process.returncode = os.waitstatus_to_exitcode(status)
-        wall = time.perf_counter() - began
         output.seek(0)
         printed = output.read()
-    if process.returncode:
-        raise SystemExit(f"{' '.join(command)} ended with {process.returncode}")
-    return Measured(printed, wall, usage.ru_utime + usage.ru_stime, usage.ru_maxrss / 1024)
+    *errors, usage = ended.stderr.splitlines()
+    code, wall, cpu, peak = json.loads(usage)
+    if code:
+        raise Failed("\n".join([f"{' '.join(command)} ended with {code}", *errors[-20:]]))
+    return Measured(printed, wall, cpu, peak)
 
 
 def seconds_of(work: Callable[[], object], times: int = 3) -> float:
-    """CPU seconds, of all threads: the best of several times. The neighbours of a machine do not count."""
+    """CPU seconds of all threads, the best of several times."""
     best = float("inf")
     for _ in range(times):
         gc.collect()
@@ -57,9 +71,3 @@ def seconds_of(work: Callable[[], object], times: int = 3) -> float:
         work()
         best = min(best, time.process_time() - began)
     return best
-
-
-def peak() -> float:
-    """The most memory that this process has had, MiB. What `wait4` says begins with the process that started it."""
-    (line,) = [one for one in Path("/proc/self/status").read_text().splitlines() if one.startswith("VmHWM:")]
-    return int(line.split()[1]) / 1024

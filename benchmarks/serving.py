@@ -1,27 +1,17 @@
-"""A process of its own that answers every POST, so that what answers costs the measured process nothing."""
+"""A server of made-up answers, in a thread of the process that starts the measured ones."""
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from multiprocessing import Process, Queue
+from threading import Thread
 
-Answer = Callable[[str], bytes]  # the JSON that answers a request's body; it is handed to the process
+Answer = Callable[[str], bytes]  # the JSON that answers a request's body
 
 
 @contextmanager
 def serving(answer: Answer) -> Iterator[str]:
-    """Answers on a free port of the loopback while the context lasts; its endpoint."""
-    ports: Queue[int] = Queue()
-    process = Process(target=_serve, args=(answer, ports), daemon=True)
-    process.start()
-    try:
-        yield f"http://127.0.0.1:{ports.get(timeout=60)}"
-    finally:
-        process.terminate()
-        process.join()
+    """Answers every POST on a free port of the loopback while the context lasts. Yields the endpoint."""
 
-
-def _serve(answer: Answer, ports: "Queue[int]") -> None:
     class Handler(BaseHTTPRequestHandler):
         def do_POST(self) -> None:
             content = answer(self.rfile.read(int(self.headers["Content-Length"])).decode())
@@ -35,5 +25,10 @@ def _serve(answer: Answer, ports: "Queue[int]") -> None:
             pass
 
     with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
-        ports.put(server.server_port)
-        server.serve_forever()
+        thread = Thread(target=server.serve_forever)
+        thread.start()
+        try:
+            yield f"http://127.0.0.1:{server.server_port}"
+        finally:
+            server.shutdown()
+            thread.join()

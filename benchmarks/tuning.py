@@ -1,13 +1,14 @@
-"""What each knob against noise does to a month: messages, alerts, incidents and pairs of a quiet and a noisy tenant."""
+"""The effect of each knob against noise on a month: messages, alerts, incidents and pairs of a quiet and a noisy tenant."""
 
 import tempfile
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from rich.table import Table
-
 from benchmarks.backtest import RANGE, Month, write
+from benchmarks.figures import Figures
 from benchmarks.processes import measured
+from benchmarks.size import Size
 
 QUIET, NOISY = Month(1_000_000, 2), Month(1_000_000, 20)
 KNOBS = (
@@ -20,30 +21,35 @@ KNOBS = (
     "groupingConfiguration.lookbackDuration=P7D",
     "STORM_ALERTS=3",
 )
+COUNTS = ("messages", "alerts", "incidents", "pairs")
 
 
-def tables() -> list[Table]:
-    """One for each tenant."""
-    return [_table("a quiet tenant", QUIET), _table("a noisy tenant", NOISY)]
+def tables(size: Size) -> dict[str, Figures]:
+    """A table for each tenant."""
+    tenants = {"quiet": QUIET} if size.toy else {"quiet": QUIET, "noisy": NOISY}
+    return {f"tuning-{name}": _tenant(name, month, size) for name, month in tenants.items()}
 
 
-def _table(tenant: str, month: Month) -> Table:
-    title = f"{tenant}: {month.rows:,} completions in 30 days, {month.percent} % of them signals"
-    columns = ("set", "messages", "alerts", "incidents", "pairs", "of the pairs")
-    table = Table(*columns, title=title, title_justify="left")
+def _tenant(name: str, month: Month, size: Size) -> Figures:
+    month = replace(month, rows=min(month.rows, size.most))
     with tempfile.TemporaryDirectory() as folder:
         write(Path(folder), month)
-        shipped = _figures(folder, KNOBS[0])["pairs"]
-        for knob in KNOBS:
-            told = _figures(folder, knob)
-            counts = (f"{told[name]:,}" for name in ("messages", "alerts", "incidents", "pairs"))
-            table.add_row(knob or "as shipped", *counts, f"{told['pairs'] / shipped:.0%}")
-    return table
+        figures = {knob: _figures(folder, knob) for knob in (KNOBS[:1] if size.toy else KNOBS)}
+    shipped = figures[KNOBS[0]]["pairs"]
+    rows = [
+        [
+            knob or "as shipped",
+            *(f"{backtest[count]:,}" for count in COUNTS),
+            f"{backtest['pairs'] / shipped:.0%}" if shipped else "",
+        ]
+        for knob, backtest in figures.items()
+    ]
+    title = f"a {name} tenant: {month.rows:,} completions in 30 days, {month.percent} % of them signals"
+    return Figures(title, ("set", *COUNTS, "of the pairs"), rows)
 
 
 def _figures(folder: str, knob: str) -> dict[str, Any]:
-    """What a month of hourly runs tells with one thing set otherwise."""
+    """The figures of a month of hourly runs with one setting changed."""
     arguments = ["-m", "detection", "backtest", "--logs", folder, *RANGE, "--format", "json"]
-    ran = measured([*arguments, *(["--set", knob] if knob else [])])
-    figures: dict[str, Any] = ran.last["figures"]
+    figures: dict[str, Any] = measured([*arguments, *(["--set", knob] if knob else [])]).last["figures"]
     return figures

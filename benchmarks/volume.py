@@ -1,19 +1,21 @@
-"""What runs of unusual size cost in the table: requests, bytes and seconds, on Azurite.
+"""The cost of runs of unusual size in the table: requests, bytes and seconds, on Azurite.
 
-    python -m benchmarks.volume
-
-Requests and bytes are counted by a proxy before Azurite, seconds are of a second run without it. The logs are given as
-rows, so what is timed is correlation, judging and the table. Azurite looks at every row of a partition to find one; the
-real service does not. So the largest case has a table in memory, of which the calls are counted: what remains is the
-job's own time, to which the real service adds some milliseconds a request.
+A proxy before Azurite counts requests and bytes; the seconds are those of a second run without it. The source hands the rows
+over as they are, so the seconds are those of correlation, alerts and the table. Azurite looks at every row of a partition
+to find one; the real service does not. So the largest case has a table in memory and counts its calls: its seconds are
+the job's own, and the real service adds some milliseconds a request.
 """
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from itertools import count
 from time import monotonic
 
+from benchmarks.figures import Figures
+from benchmarks.processes import Failed
+from benchmarks.size import Size
 from detection.events import Logs, Row
 from detection.incidents.azure_table import open_table
 from detection.incidents.index import Index
@@ -61,7 +63,7 @@ def run_of(source: Rows, now: datetime = NOW) -> Scene:
 
 
 def one_actor(signals: int) -> Rows:
-    """One change, and so many signals in the hours after it."""
+    """One change, and a number of signals in the hours after it."""
     begin = NOW - 20 * HOUR
     step = timedelta(seconds=19 * 3600 / signals)
     return Rows(
@@ -70,7 +72,7 @@ def one_actor(signals: int) -> Rows:
 
 
 def many_actors(actors: int, day: datetime = NOW, signals: int = 2) -> Rows:
-    """So many people, each with a change and a few signals."""
+    """A number of actors, each with a change and a few signals."""
     people = [f"actor-{number}@example.com" for number in range(actors)]
     begin = day - 2 * HOUR
     return Rows(
@@ -79,15 +81,15 @@ def many_actors(actors: int, day: datetime = NOW, signals: int = 2) -> Rows:
     )
 
 
-def last_of_150(table: Table) -> Record:
-    """The 150th run, each of which has one new signal of the same actor, nine minutes apart."""
-    return at(table, NOW - HOUR + 150 * 9 * MINUTE, _signals_of(150))
+def last_alert(number: int) -> Scene:
+    """The last of so many runs, each of which has a new signal of the same actor, nine minutes apart."""
+    return lambda table: at(table, NOW - HOUR + number * 9 * MINUTE, _signals_of(number))
 
 
-def first_149(table: Table) -> None:
+def alerts_before(number: int, table: Table) -> None:
     """The runs before it."""
-    for number in range(1, 150):
-        at(table, NOW - HOUR + number * 9 * MINUTE, _signals_of(number))
+    for earlier in range(1, number):
+        last_alert(earlier)(table)
 
 
 def _signals_of(runs: int) -> Rows:
@@ -97,16 +99,16 @@ def _signals_of(runs: int) -> Rows:
     )
 
 
-def month(table: Table) -> None:
-    """Thirty days, on each of which twenty people are told of."""
-    for days in range(30, 0, -1):
-        then = NOW - timedelta(days=days)
-        at(table, then, many_actors(20, then))
+def month(days: int, actors: int, table: Table) -> None:
+    """Days with an alert for every actor."""
+    for ago in range(days, 0, -1):
+        day = NOW - timedelta(days=ago)
+        at(table, day, many_actors(actors, day))
 
 
 @dataclass(frozen=True, slots=True)
 class Case:
-    """What is measured, what is in the table before, and whether it is Azurite's."""
+    """The run to measure, the content of the table before it, and whether the table is in memory."""
 
     name: str
     scene: Scene
@@ -114,25 +116,26 @@ class Case:
     in_memory: bool = False
 
 
-def cases() -> Iterator[Case]:
+def cases(size: Size) -> Iterator[Case]:
     """Every size that is measured."""
-    later = NOW + HOUR
-    for signals in (1_000, 100_000, 200_000):
-        yield Case(f"one actor, {signals:,} new signals", run_of(one_actor(signals)))
-    yield Case("… the hour after, nothing new", run_of(one_actor(200_000), later), run_of(one_actor(200_000)))
-    for actors in (20, 100, 500):
-        yield Case(f"{actors:,} actors, all new", run_of(many_actors(actors)))
-    yield Case("… the hour after, nothing new", run_of(many_actors(500), later), run_of(many_actors(500)))
-    yield Case("the 150th alert of an incident", last_of_150, first_149)
-    yield Case("a month: the first run of a day", run_of(Rows([], [])), month)
-    yield Case("… and one with 20 actors, all new", run_of(many_actors(20)), month)
-    yield Case("5,000 actors, all new, in memory", run_of(many_actors(5_000)), in_memory=True)
-    yield Case(
-        "… the hour after, nothing new",
-        run_of(many_actors(5_000), later),
-        run_of(many_actors(5_000)),
-        in_memory=True,
-    )
+    later, quiet = NOW + HOUR, "… the hour after, nothing new"
+    for number in size.cut((1_000, 100_000, 200_000)):
+        yield Case(f"one actor, {number:,} new signals", run_of(one_actor(number)))
+    most = one_actor(min(200_000, size.most))
+    yield Case(quiet, run_of(most, later), run_of(most))
+    for number in size.cut((20, 100, 500)):
+        yield Case(f"{number:,} actors, all new", run_of(many_actors(number)))
+    actors = many_actors(min(500, size.most))
+    yield Case(quiet, run_of(actors, later), run_of(actors))
+    alerts = min(150, size.most)
+    yield Case(f"alert {alerts} of an incident", last_alert(alerts), partial(alerts_before, alerts))
+    days, daily = min(30, size.most), min(20, size.most)
+    before = partial(month, days, daily)
+    yield Case(f"{days} days with {daily} alerts each, then a quiet run", run_of(Rows([], [])), before)
+    yield Case(f"… then a run with {daily} actors, all new", run_of(many_actors(daily)), before)
+    crowd = many_actors(min(5_000, size.most))
+    yield Case(f"{len(crowd.changes):,} actors, all new, in memory", run_of(crowd), in_memory=True)
+    yield Case(quiet, run_of(crowd, later), run_of(crowd), in_memory=True)
 
 
 class Counted:
@@ -158,20 +161,33 @@ class Counted:
         self._table.write(partition, operations)
 
 
-def measure(case: Case, port: int, proxy: TableProxy) -> str:
-    """A row of the table."""
-    if case.in_memory:
-        table = MemoryTable()
-        case.before(table)
-        counted = Counted(table)
-        began = monotonic()
-        record = case.scene(counted)
-        return _row(case, record, counted, ("", ""), monotonic() - began)
+def tables(size: Size) -> dict[str, Figures]:
+    """Every case, on Azurite or in memory."""
+    with running() as port, proxying(port) as proxy:
+        rows = [
+            _in_memory(case) if case.in_memory else _on_azurite(case, port, proxy) for case in cases(size)
+        ]
+    columns = ("run", "pairs", "alerts", "requests", "writes", "MiB sent", "MiB read", "wall s")
+    return {"volume": Figures("requests to the table in one run", columns, rows)}
+
+
+def _in_memory(case: Case) -> list[str]:
+    table = MemoryTable()
+    case.before(table)
+    counted = Counted(table)
+    began = monotonic()
+    record = case.scene(counted)
+    return _row(case, record, counted, ("", ""), monotonic() - began)
+
+
+def _on_azurite(case: Case, port: int, proxy: TableProxy) -> list[str]:
+    """Counts the requests of a run through the proxy, and times a second run without it."""
     first, second = (new_name() for _ in range(2))
     case.before(open_table(connection_string(port), first, None))
     proxy.reset()
     record = case.scene(open_table(connection_string(proxy.port), first, None))
-    assert not proxy.refused, proxy.refused
+    if proxy.refused:
+        raise Failed(f"{case.name}: {proxy.refused}")
     case.before(open_table(connection_string(port), second, None))
     began = monotonic()
     case.scene(open_table(connection_string(port), second, None))
@@ -182,20 +198,6 @@ def measure(case: Case, port: int, proxy: TableProxy) -> str:
 
 def _row(
     case: Case, record: Record, asked: Counted | TableProxy, sizes: tuple[str, str], seconds: float
-) -> str:
-    counts = f"{record.new_pairs:>9,} {record.told:>7,} {asked.requests:>9,} {asked.writes:>7,}"
-    return f"{case.name:<34} {counts} {sizes[0]:>9} {sizes[1]:>9} {seconds:>8.1f}"
-
-
-def main() -> None:
-    """Prints the table, row by row."""
-    print(
-        f"{'':<34} {'pairs':>9} {'alerts':>7} {'requests':>9} {'writes':>7} {'MiB sent':>9} {'MiB read':>9} {'seconds':>8}"
-    )
-    with running() as port, proxying(port) as proxy:
-        for case in cases():
-            print(measure(case, port, proxy), flush=True)
-
-
-if __name__ == "__main__":
-    main()
+) -> list[str]:
+    counts = (record.new_pairs, record.told, asked.requests, asked.writes)
+    return [case.name, *(f"{count:,}" for count in counts), *sizes, f"{seconds:.1f}"]

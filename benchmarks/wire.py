@@ -1,6 +1,6 @@
-"""From the wire to events: 499,999 rows of the default rule, every way a process of its own.
+"""From an answer to events: 499,999 rows of the default rule, every way in a process of its own.
 
-The bodies are 104 MB, about what the API sends at most. Ways over HTTP get them from a server beside them.
+The answer has 104 MB, about the most that the API sends. Ways over HTTP get it from a server in another process.
 """
 
 import json
@@ -8,15 +8,14 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterable
-from functools import cache, partial
 from pathlib import Path
 from uuid import UUID
 
-from rich.table import Table
-
 from benchmarks.answers import BEGIN, NOW, RULE, body, signal_rows
+from benchmarks.figures import Figures
 from benchmarks.processes import measured
 from benchmarks.serving import serving
+from benchmarks.size import Size
 from detection.events import Events, Row, to_events
 from detection.window import Window
 
@@ -28,35 +27,29 @@ BARE = "json.loads"
 Work = Callable[[], object]
 
 
-def table() -> Table:
+def tables(size: Size) -> dict[str, Figures]:
     """All ways beside bare `json.loads`."""
-    table = Table(
-        "way",
-        "gives",
-        "CPU seconds",
-        f"x {BARE}",
-        "peak MiB",
-        title=f"wire to events: {ROWS:,} rows",
-        title_justify="left",
-    )
+    rows = min(ROWS, size.most)
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder, "answer.json")
-        measured(
-            ["-m", "benchmarks.wire", "write", str(path), ""]
-        )  # elsewhere: a child's peak begins with its parent's
-        with serving(partial(_file, path)) as endpoint:
-            bare = 0.0
-            for name, (gives, _) in WAYS.items():
-                one = measured(["-m", "benchmarks.wire", name, str(path), endpoint])
-                bare = bare or one.last
-                table.add_row(name, gives, f"{one.last:.2f}", f"{one.last / bare:.2f}", f"{one.peak:.0f}")
-    return table
+        path.write_bytes(body("signals", list(signal_rows(rows))))
+        with serving(lambda _: path.read_bytes()) as endpoint:
+            processes = {
+                name: measured(["-m", "benchmarks.wire", name, str(path), endpoint]) for name in WAYS
+            }
+    bare = processes[BARE].last
+    lines = [
+        [name, WAYS[name][0], f"{process.last:.2f}", f"{process.last / bare:.2f}", f"{process.peak:,.0f}"]
+        for name, process in processes.items()
+    ]
+    columns = ("way", "gives", "CPU s", f"x {BARE}", "peak MiB")
+    return {"wire": Figures(f"from the HTTP response to events: {rows:,} rows", columns, lines)}
 
 
 # -------------------------------------------------------------------------------------------------------------- ways
 
 
-# Each takes the bytes or the endpoint, imports what it needs, and returns what is measured.
+# Each takes the bytes or the endpoint, imports what it needs, and returns the work to measure.
 
 
 def _json(content: bytes, _: str) -> Work:
@@ -88,7 +81,7 @@ def _orjson_events(content: bytes, _: str) -> Work:
 
 
 def _msgspec_events(content: bytes, _: str) -> Work:
-    """The rows typed, so that msgspec makes tuples of them; nobody checks times or dynamic columns."""
+    """The rows typed, so that msgspec makes tuples of them; it checks neither times nor dynamic columns."""
     import msgspec
 
     rows = list[tuple[str, str, str, str, str, str, str, str, str, str | None]]
@@ -111,11 +104,11 @@ def _job(_: bytes, endpoint: str) -> Work:
     from detection.sources.log_analytics import open_log_analytics
 
     source = open_log_analytics([WORKSPACE], endpoint, None, lambda: NOW)
-    return lambda: _events(Rows(SIDE).of(source.ask("signals", "signals")))
+    return lambda: _events(Rows(SIDE).list_of(source.ask("signals", "signals")))
 
 
 def _bytes_only(_: bytes, endpoint: str) -> Work:
-    """What the client and the wire take of it."""
+    """The share of the client and of the connection."""
     from azure.core.rest import HttpRequest
 
     from detection.sources.log_analytics import open_log_analytics
@@ -143,22 +136,11 @@ WAYS: dict[str, tuple[str, Way]] = {
 }
 
 
-# ------------------------------------------------------------------------------------------------------------ server
-
-
-@cache  # read once, by the process that answers
-def _file(path: Path, _query: str) -> bytes:
-    return path.read_bytes()
-
-
 def main() -> None:
-    """Writes the answer, or prints the seconds of a way."""
+    """Prints the CPU seconds of a way."""
     name, path, endpoint = sys.argv[1:]
-    if name == "write":
-        Path(path).write_bytes(body("signals", list(signal_rows(ROWS))))
-        return
     work = WAYS[name][1](b"" if "HTTP" in name else Path(path).read_bytes(), endpoint)
-    began = time.process_time()  # the neighbours of this machine are busy at times
+    began = time.process_time()
     held = work()
     print(time.process_time() - began, flush=True)
     del held

@@ -1,5 +1,5 @@
-"""Writes again what is made from code and committed: docs/schemas, docs/settings.md, tables of docs/reliability.md and the
-expected outputs in tests/golden.
+"""Writes again what is made from code and committed: docs/schemas, docs/settings.md, tables of docs/reliability.md, the
+figures in README.md and docs from benchmarks/results.json, and the expected outputs in tests/golden.
 
     python -m tests.regenerate
 
@@ -14,11 +14,13 @@ from pathlib import Path
 
 import duckdb
 
+from benchmarks import pages, results
 from detection.cli.main import app
 from detection.cli.schemas import schemas, text
 from detection.cli.settings_page import settings_page
 from detection.rendering import DIGESTS, FORMATS
-from tests.chaos.page import page
+from tests.chaos.page import TABLES
+from tests.marked import filled
 from tests.tellings import plain, storm
 
 ROOT = Path(__file__).parents[1]
@@ -84,7 +86,10 @@ def main() -> None:
     for name, content in schema_files().items():
         (SCHEMAS / name).write_bytes(content)
     SETTINGS_PAGE.write_bytes(settings_page().encode())
-    RELIABILITY_PAGE.write_text(page(RELIABILITY_PAGE.read_text(encoding="utf-8")), encoding="utf-8")
+    RELIABILITY_PAGE.write_text(
+        filled(RELIABILITY_PAGE.read_text(encoding="utf-8"), TABLES), encoding="utf-8"
+    )
+    pages.write(results.read())
     MESSAGES.mkdir(exist_ok=True)
     for name, content in message_files().items():
         (MESSAGES / name).write_bytes(content)

@@ -1,8 +1,8 @@
-"""How many requests large runs make to the table; python -m benchmarks.volume measures the rest."""
+"""How many requests large runs make to the table; the benchmark `volume` measures the rest."""
 
 import pytest
 
-from benchmarks.volume import NOW, Counted, at, first_149, last_of_150, many_actors, one_actor
+from benchmarks.volume import NOW, Counted, alerts_before, at, last_alert, many_actors, one_actor
 from detection.incidents.index import Index
 from detection.incidents.table import MemoryTable
 from tests.builders import HOUR, RULE
@@ -27,9 +27,9 @@ def test_every_actor_takes_two_requests_and_one_where_nothing_is_new() -> None:
 
 def test_150_alerts_are_one_incident_and_the_last_costs_what_the_first_did() -> None:
     table = Counted(MemoryTable())
-    first_149(table)
+    alerts_before(150, table)
     table.requests = 0
-    last_of_150(table)
+    last_alert(150)(table)
     assert table.requests < 10
     (incident,) = (one for _, one in Index(table, RULE.folder, "look").incidents())
     assert (incident.alerts, incident.pairs) == (150, 150)

@@ -4,7 +4,7 @@ from collections.abc import Callable
 
 import pytest
 
-from tests.chaos.page import TABLES, table_in
+from tests.chaos.page import TABLES
 from tests.chaos.peers import (
     FAULTS,
     SENDERS,
@@ -17,6 +17,7 @@ from tests.chaos.peers import (
     this_job,
 )
 from tests.chaos.scenarios import long
+from tests.marked import tables_in
 from tests.regenerate import RELIABILITY_PAGE
 
 RETRIED = [name for name in FAULTS if "301" not in name and name not in ("410", "413")]
@@ -25,7 +26,7 @@ RETRIED = [name for name in FAULTS if "301" not in name and name not in ("410", 
 @pytest.mark.parametrize("name", ["deliveries", pytest.param("published", marks=long)])
 def test_table_is_what_the_code_makes(name: str) -> None:
     kept = RELIABILITY_PAGE.read_text(encoding="utf-8")
-    assert table_in(kept, name) == TABLES[name](), "run `make schemas`"
+    assert tables_in(kept)[name] == TABLES[name](), "run `make schemas`"
 
 
 @pytest.mark.parametrize("fault", RETRIED)

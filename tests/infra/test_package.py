@@ -3,7 +3,6 @@ sources give the same bytes. Needs a Python 3.13 and takes the better part of a 
 """
 
 import ast
-import hashlib
 import importlib.util
 import json
 import os
@@ -19,22 +18,17 @@ from zipfile import ZipFile
 import pytest
 from pathspec import GitIgnoreSpec
 
+from benchmarks import package as package_benchmark
+from benchmarks.size import TOY
 from detection.rule import load_rule
+from tests.infra.packaged import ARCHIVE, RUN, build, python_3_13
 from tests.query_api import query_api, tables_of
 from tests.receiver import receiving
 from tests.regenerate import GOLDEN, LOGS, ROOT
 
 NOON = datetime(2026, 6, 10, 12, tzinfo=UTC)  # in the days of the golden logs
-ARCHIVE = ROOT / "out" / "app.zip"
 IGNORED = GitIgnoreSpec.from_lines((ROOT / ".funcignore").read_text(encoding="utf-8").splitlines())
-RUN = ROOT / "tests" / "infra" / "run_package.py"
 RULE = load_rule("openai-config-to-abuse")
-
-
-def python_3_13() -> str:
-    return subprocess.run(
-        ["scripts/python-3.13"], cwd=ROOT, check=True, capture_output=True, text=True
-    ).stdout.strip()
 
 
 # ------------------------------------------------------------------------------------------------ what it leaves out
@@ -91,12 +85,6 @@ def test_app_imports_nothing_at_the_top_that_is_left_out() -> None:
 
 
 # ------------------------------------------------------------------------------------------------------- what it is
-
-
-def build() -> str:
-    """Makes the package, as `make package` does; the hash of its bytes."""
-    subprocess.run([python_3_13(), "scripts/package.py"], cwd=ROOT, check=True)
-    return hashlib.sha256(ARCHIVE.read_bytes()).hexdigest()
 
 
 @pytest.fixture(scope="module")
@@ -191,6 +179,12 @@ def test_extension_modules_are_for_the_cloud(unpacked: Path) -> None:
     modules = [path.name for path in unpacked.rglob("*.so") if "cpython-" in path.name]
     assert modules
     assert [name for name in modules if not name.endswith("cpython-313-x86_64-linux-gnu.so")] == []
+
+
+@pytest.mark.infra
+def test_benchmark_runs_the_package(unpacked: Path) -> None:
+    figures = package_benchmark.tables(TOY, unpacked)["package"]
+    assert [row["changes"] for row in figures.dicts()] == ["1"]
 
 
 @pytest.mark.slow

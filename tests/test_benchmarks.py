@@ -1,0 +1,190 @@
+"""The benchmarks: every part runs, at toy size, and the pages show the figures of benchmarks/results.json."""
+
+import re
+from collections.abc import Mapping
+from dataclasses import replace
+from datetime import UTC, datetime
+from functools import cache
+from pathlib import Path
+
+import pytest
+
+from benchmarks.__main__ import PARTS, Measure, main
+from benchmarks.backtest import BEGIN
+from benchmarks.cost import GB_SECOND, Prices
+from benchmarks.figures import Figures
+from benchmarks.pages import PAGES, PART_OF, tables
+from benchmarks.processes import Failed, measured
+from benchmarks.results import RESULTS, Part, Results, Run, read, this_run, write
+from benchmarks.size import FULL, TOY, Size
+from benchmarks.tuning import KNOBS
+from detection.backtest.backtest import planned
+from detection.rule import default_rule
+from tests.chaos.page import TABLES
+from tests.marked import tables_in
+
+RUN = Run(
+    datetime(2026, 6, 9, 12, tzinfo=UTC), FULL.most, 0.5, 2, "a processor", 24, "3.13.0", {"duckdb": "2.0.0"}
+)
+EARLIER = Run(
+    datetime(2026, 6, 1, 12, tzinfo=UTC), FULL.most, 1.5, 2, "a processor", 24, "3.13.0", {"duckdb": "1.0.0"}
+)
+# `package` needs a Python 3.13 and half a minute: tests/infra/test_package.py runs it.
+HERE = [name for name in PARTS if name != "package"]
+PRICES = Prices(GB_SECOND, None, None)
+
+
+@cache
+def toy(name: str) -> Mapping[str, Figures]:
+    return PARTS[name](TOY, PRICES)
+
+
+@pytest.mark.parametrize("name", HERE)
+def test_part_runs_and_fills_its_tables(name: str) -> None:
+    for figures in toy(name).values():
+        assert figures.rows
+        assert {len(row) for row in figures.rows} == {len(figures.columns)}
+
+
+def test_run_over_many_signals_finds_its_pairs_with_four_queries() -> None:
+    rows = toy("large")["large"].dicts()
+    assert [(row["actors"], row["requests"], int(row["pairs"]) > 0) for row in rows] == [
+        ("1,000", "4", True),
+        ("1", "4", True),
+    ]
+
+
+@pytest.mark.parametrize("knob", KNOBS[1:])
+def test_knob_is_a_setting_of_the_backtest(knob: str) -> None:
+    planned(default_rule(), BEGIN, datetime(2026, 5, 2, tzinfo=UTC), [knob], {})
+
+
+# ------------------------------------------------------------------------------------------------------- the command
+
+
+def _good(size: Size, _: Prices) -> Mapping[str, Figures]:
+    return {"good": Figures("a good part", ("most",), [[str(size.most)]])}
+
+
+def _bad(_size: Size, _prices: Prices) -> Mapping[str, Figures]:
+    raise Failed("it broke")
+
+
+FEW: Mapping[str, Measure] = {"bad": _bad, "good": _good}
+
+
+def test_part_that_fails_ends_neither_the_run_nor_in_success(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main([], FEW) == 1
+    printed = capsys.readouterr()
+    assert "a good part" in printed.out
+    assert "it broke" in printed.err
+    assert "1 of 2 parts measured" in printed.err
+    assert "failed: bad" in printed.err
+
+
+def test_size_is_handed_down(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["good", "--largest", "400000"], FEW) == 0
+    assert "400000" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    "arguments, message",
+    [
+        (["wire", "wires"], "unknown part: wires; the parts are wire,"),
+        (["--largest", "0"], "--largest takes a number from 1"),
+        (["--toy", "--write"], "--toy measures nothing that could be written"),
+    ],
+)
+def test_wrong_usage_is_refused(
+    arguments: list[str], message: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit, match="2"):
+        main(arguments)
+    assert message in capsys.readouterr().err
+
+
+def test_help_names_every_part(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit, match="0"):
+        main(["--help"])
+    assert ", ".join(PARTS) in " ".join(capsys.readouterr().out.split())
+
+
+# ----------------------------------------------------------------------------------------------------- the processes
+
+
+def test_process_that_fails_says_why() -> None:
+    with pytest.raises(Failed, match=r"ended with 1\nwhy"):
+        measured(["-c", "raise SystemExit('why')"])
+
+
+def test_peak_memory_is_that_of_the_process_and_not_of_its_starter() -> None:
+    memory = bytearray(b"x") * (200 << 20)
+    assert measured(["-c", "pass"]).peak < 50
+    del memory
+
+
+# ---------------------------------------------------------------------------------------------------------- the pages
+
+
+def _results(run: Run = RUN) -> Results:
+    results = Results()
+    for name in HERE:
+        results = results.with_part(name, Part(run.began, 1, toy(name)), run)
+    return results
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_page_shows_the_figures_of_the_results(page: Path) -> None:
+    shown, figures = tables_in(page.read_text(encoding="utf-8")), tables(read())
+    names = shown.keys() - TABLES.keys()  # of the models in tests/chaos
+    assert {name: shown[name] for name in names} == {name: figures[name]() for name in names}, (
+        "run `make schemas`"
+    )
+
+
+def test_every_table_is_on_a_page() -> None:
+    shown = {name for page in PAGES for name in tables_in(page.read_text(encoding="utf-8"))}
+    assert PART_OF.keys() - shown == set()
+
+
+def test_pages_can_show_what_the_parts_measure_now() -> None:
+    assert set(PART_OF.values()) == PARTS.keys()
+    blocks = tables(_results())
+    toys = blocks.keys() - {"tuning-noisy", "package"}
+    assert [name for name in toys if "Not measured yet" in blocks[name]()] == []
+
+
+def test_results_come_back_as_they_were_kept(tmp_path: Path) -> None:
+    write(_results(), tmp_path / "results.json")
+    shown, kept = tables(_results()), tables(read(tmp_path / "results.json"))
+    assert [name for name in toy("hours") if shown[name]() != kept[name]()] == []
+    assert shown["speed"]() == kept["speed"]()
+
+
+def test_results_name_no_folder_of_the_machine() -> None:
+    assert not re.search(r"/(home|root|tmp|work|Users)/", RESULTS.read_text(encoding="utf-8"))
+
+
+def test_table_of_another_run_says_so() -> None:
+    results = _results().with_part("beyond", Part(EARLIER.began, 1, toy("beyond")), EARLIER)
+    blocks = tables(results)
+    assert "`beyond` is of another run: 1 June 2026, 12:00 UTC" in blocks["beyond"]()
+    assert "another run" not in blocks["cold"]()
+    assert blocks["run"]().startswith("Measured on 9 June 2026, 12:00 UTC, 2 cores")
+
+
+def test_reduced_run_says_so() -> None:
+    assert "reduced to 400,000 rows" in tables(_results(replace(RUN, largest=400_000)))["run"]()
+    assert "reduced" not in tables(_results())["run"]()
+
+
+def test_run_is_forgotten_with_the_last_of_its_figures() -> None:
+    old = Results().with_part("beyond", Part(EARLIER.began, 1, {}), EARLIER)
+    assert old.with_part("beyond", Part(RUN.began, 1, {}), RUN).runs == [RUN]
+
+
+def test_facts_of_this_machine_are_known() -> None:
+    run = this_run(FULL.most)
+    assert run.cores
+    assert run.processor
+    assert all(run.libraries.values())
