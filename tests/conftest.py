@@ -12,7 +12,28 @@ from tests.secrecy import leaks
 
 TESTS = Path(__file__).parent
 # The files that take longest, longest first: were they last, one core would work while the others wait.
-HEAVY = ("infra/test_parameters.py", "infra/test_package.py", "infra/test_alarms.py")
+HEAVY = (
+    "infra/test_parameters.py",
+    "infra/test_package.py",
+    "test_backtest.py",
+    "test_bridges.py",
+    "test_page_in_browser.py",
+    "test_check.py",
+    "test_whole_line.py",
+    "test_rule_tests.py",
+    "test_coverage.py",
+    "test_log_analytics.py",
+    "test_loading.py",
+    "test_cli.py",
+    "test_job_commands.py",
+    "test_reading.py",
+    "test_silence_commands.py",
+    "chaos/test_clock_rules_settings.py",
+    "chaos/test_killed.py",
+    "infra/test_alarms.py",
+    "test_own_health.py",
+)
+
 # How long an example takes says how busy the machine is.
 settings.register_profile("busy", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("busy")

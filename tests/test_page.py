@@ -711,7 +711,10 @@ def test_refusal_is_json_for_who_wants_json(world: World) -> None:
     assert (answer.status, json.loads(answer.body)) == (404, {"error": "There is no incident in_none."})
 
 
-def test_table_that_does_not_answer_is_said_without_its_address(world: World) -> None:
+def test_table_that_does_not_answer_is_said_without_its_address(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("azure.core.pipeline.transport.RequestsTransport.sleep", lambda *_: None)
     world.table = open_table(connection_string(free_port()), "incidents", None)
     answer = world.get("incidents")
     assert (answer.status, answer.headers["retry-after"]) == (503, "5")
