@@ -47,7 +47,7 @@ def tables(size: Size, prices: Prices) -> dict[str, Figures]:
     assert RUNS + ROUNDS < GRANTED_EXECUTIONS  # so executions cost nothing
     rows = []
     for hour in dict.fromkeys((hours(size)[0], hours(size)[-1])):
-        for what, amount, paid, price in _sums(run(hour), prices):
+        for what, amount, paid, price in _sums(run(hour, size), prices):
             usd = ("", "no price given") if price is None else (f"{price:g}", f"{paid * price:.2f}")
             rows.append([hour.name, what, f"{amount:,.3f}", f"{paid:,.3f}", *usd])
     title = f"a month: {RUNS} runs and {ROUNDS:,} delivery rounds on {GIB} GiB; queries of Analytics tables cost nothing"
