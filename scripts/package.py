@@ -87,8 +87,11 @@ def remove_commands(folder: Path) -> None:
 
 
 def compile_all(folder: Path) -> None:
-    """Writes bytecode that is never compared with its source: times say nothing after unpacking."""
-    options = ["-q", "-j", "0", "--invalidation-mode", "unchecked-hash", "-s", str(folder), "-p", HOME]
+    """Writes bytecode that is never compared with its source: times say nothing after unpacking.
+
+    One process compiles everything: which strings bytecode shares depends on the files that its process compiled before.
+    """
+    options = ["-q", "--invalidation-mode", "unchecked-hash", "-s", str(folder), "-p", HOME]
     subprocess.run([sys.executable, "-m", "compileall", *options, str(folder)], check=True)
 
 
