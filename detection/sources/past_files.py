@@ -16,11 +16,11 @@ from typing import Any
 
 import duckdb_kql
 
-from detection.coverage import coverage
 from detection.events import Health, Logs, Rejected, Row
 from detection.kql import bounds, queries
 from detection.rule import KqlType, Rule, Side, Table
 from detection.sources import Source
+from detection.sources.coverage_query import counted, logged
 from detection.sources.cycles import Calendar, years_earlier
 from detection.sources.engine import explained, literal
 from detection.sources.files import Files
@@ -80,7 +80,7 @@ class PastFiles:
         health, rejected = self._held(rule, Range(windows.now, windows.now, rule.query_frequency, windows))
         covered = None
         if asked := queries(rule).get("coverage"):
-            covered = coverage(self._folder.coverage(asked, bounds(windows)), rule)
+            covered = logged(counted(lambda: self._folder.coverage(asked, bounds(windows)), rule))
         return replace(logs, health=health, rejected=rejected, coverage=covered)
 
     def _held(self, rule: Rule, runs: Range) -> tuple[Mapping[str, Health], Mapping[str, Rejected]]:
