@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from functools import lru_cache
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from threading import Thread
@@ -17,8 +18,11 @@ from typing import Any
 
 import duckdb
 import duckdb_kql
+from duckdb_kql import engine
+from duckdb_kql.translate import CLOCK_SLOT
 
 from detection.rule import Table
+from detection.sources.engine import joined
 from detection.sources.loading import ARRIVED, files_of, load
 
 Body = dict[str, Any]
@@ -34,6 +38,7 @@ KQL_TYPES = {
     "BOOLEAN": "bool",
 }
 _PATH = re.compile(r"/v1/workspaces/([0-9a-f-]{36})/query")
+_BOUND = re.compile(r"^let (\w+) = datetime\(([^)]+)\);\n", re.MULTILINE)  # as `with_bounds` writes them
 _UNKNOWN = (r"Table with name (\S+) does not exist", r'column "(\w+)" not found', r"unknown \w+ '?(\w+)")
 
 
@@ -116,7 +121,7 @@ class QueryApi:
         connection = self._connection.cursor()
         try:
             connection.execute("SET VARIABLE moment = ?::TIMESTAMP", [moment.replace(tzinfo=None)])
-            answer = duckdb_kql.execute(connection, _with_arrivals(query), query_now=moment)
+            answer = connection.execute(*_sql(connection, _with_arrivals(query), moment))
             columns = [
                 {"name": name, "type": KQL_TYPES[str(kind)]} for name, kind, *_ in answer.description or ()
             ]
@@ -253,6 +258,32 @@ def _with_arrivals(query: str) -> str:
         return query
     tables = r"\b(\w+_CL|SentinelOpenAIAuditLogs|ASimAgentEventLogs|CopilotActivity)\b"
     return re.sub(tables, r"\1_arrived", query).replace("ingestion_time()", ARRIVED)
+
+
+def _sql(
+    connection: duckdb.DuckDBPyConnection, query: str, moment: datetime
+) -> tuple[str, dict[str, datetime]]:
+    """The query in SQL with its parameters. Queries that differ only in their bounds are translated once."""
+    lets = dict(_BOUND.findall(query))
+    bounds = {name: datetime.fromisoformat(text).replace(tzinfo=None) for name, text in lets.items()}
+    declared = ", ".join(f"{name}:datetime" for name in bounds)
+    text = _BOUND.sub("", query)
+    if bounds:
+        text = f"declare query_parameters({declared});\n{text}"
+    schema = tuple((table, tuple(columns)) for table, columns in engine.schema(connection).items())
+    sql, slots, asks_clock = _translated(text, schema)
+    clock = {CLOCK_SLOT: moment.replace(tzinfo=None)} if asks_clock else {}
+    return sql, {slot: bounds[name] for name, slot in slots} | clock
+
+
+@lru_cache(maxsize=256)
+def _translated(
+    query: str, schema: tuple[tuple[str, tuple[str, ...]], ...]
+) -> tuple[str, tuple[tuple[str, str], ...], bool]:
+    tables = {name: list(columns) for name, columns in schema}
+    result = duckdb_kql.to_sql(query, schema=tables, query_now=datetime(2000, 1, 1))
+    slots = tuple((each.name, each.slot) for each in result.declarations if each.slot in result.slots)
+    return joined(result), slots, CLOCK_SLOT in result.parameters
 
 
 def _wire(value: object) -> object:

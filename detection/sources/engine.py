@@ -61,7 +61,12 @@ def translated(kql: str, connection: duckdb.DuckDBPyConnection) -> Sql:
 def _translated(kql: str, tables: tuple[tuple[str, tuple[str, ...]], ...]) -> Sql:
     result = duckdb_kql.to_sql(kql, schema={name: list(columns) for name, columns in tables})
     slots = {each.name: each.slot for each in result.declarations if each.slot in result.slots}
-    return Sql(_HAS_ANY.sub(_any_term, result), slots)
+    return Sql(joined(result), slots)
+
+
+def joined(sql: str) -> str:
+    """SQL whose `has_any` tests one regular expression for all its terms, not one for each."""
+    return _HAS_ANY.sub(_any_term, sql)
 
 
 def _any_term(match: re.Match[str]) -> str:
