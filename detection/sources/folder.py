@@ -53,12 +53,14 @@ class Folder:
 
     def health(self, query: str, values: Bounds) -> dict[str, Health]:
         """What the health query says."""
-        answer = self._answer(query, values, HEALTH_COLUMNS)
-        return {side: Health(rows, named, _utc(newest)) for side, rows, named, newest in answer.fetchall()}
+        with explained():
+            rows = self._answer(query, values, HEALTH_COLUMNS).fetchall()
+        return {side: Health(number, named, _utc(newest)) for side, number, named, newest in rows}
 
     def coverage(self, query: str, values: Bounds) -> list[Row]:
         """What the coverage query says."""
-        return self._answer(query, values, COVERAGE_COLUMNS).fetchall()
+        with explained():
+            return self._answer(query, values, COVERAGE_COLUMNS).fetchall()
 
     def rejected(self, rule: Rule, values: Bounds, health: Mapping[str, Health]) -> dict[str, Rejected]:
         """What loading left out, and the rows within the bounds that name no actor."""
