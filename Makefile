@@ -58,6 +58,7 @@ lint: $(VENV)/.ready ## check style, types and the arrows between modules
 	$(VENV)/bin/ruff format --check .
 	$(VENV)/bin/mypy $(CODE)
 	$(VENV)/bin/lint-imports --no-logo
+	$(PY) scripts/names.py $(CODE) scripts
 
 lint-infra: $(READY) .venv-infra/.ready ## check the deployment: templates, alarms, workflows, the package (ARGS=-k… for some)
 	$(PY) -m pytest tests/infra -m "not planted and not api_versions and not slow" --numprocesses=logical --durations=5 $(ARGS)

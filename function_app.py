@@ -11,7 +11,7 @@ gc.set_threshold(200_000, 50, 50)
 
 import azure.functions as func  # noqa: E402
 
-from detection.job import Job, beat, start  # noqa: E402
+from detection.job import Job, send_heartbeat, start  # noqa: E402
 from detection.report import log_late  # noqa: E402
 
 app = func.FunctionApp()
@@ -38,7 +38,7 @@ def detect(timer: func.TimerRequest) -> None:
     if timer.past_due:
         log_late(clock())
     job().detect()
-    beat(job().settings)
+    send_heartbeat(job().settings)
 
 
 @app.timer_trigger("timer", "%DELIVER_SCHEDULE%", run_on_startup=False, use_monitor=True)
@@ -50,28 +50,30 @@ def deliver(timer: func.TimerRequest) -> None:
 @app.route("health", methods=["GET"], auth_level=func.AuthLevel.FUNCTION)
 def health(req: func.HttpRequest) -> func.HttpResponse:
     """Whether the job can do its work: 200, or 503 when something is red. docs/check.md says what it asks, each time anew."""
-    from detection.check.health import health as answer  # noqa: PLC0415  # not for the timers
+    from detection.check.health import health as check_health  # noqa: PLC0415  # not for the timers
 
-    status, body = answer(os.environ, clock)
+    status, body = check_health(os.environ, clock)
     return func.HttpResponse(body, status_code=status, mimetype="application/json")
 
 
 @app.route("incidents/{*rest}", auth_level=LEVEL)
 def incidents(req: func.HttpRequest) -> func.HttpResponse:
     """The incident page, for whoever is signed in or has the function's key."""
-    return _answered(req, "entra" if SIGNED_IN else "key")
+    return _respond_to(req, "entra" if SIGNED_IN else "key")
 
 
 @app.route("look/{id}", methods=["GET", "HEAD"], auth_level=func.AuthLevel.ANONYMOUS)
 def look(req: func.HttpRequest) -> func.HttpResponse:
     """One incident, to look at, for whoever has the link from a message."""
-    return _answered(req, "link")
+    return _respond_to(req, "link")
 
 
-def _answered(req: func.HttpRequest, door: Literal["entra", "key", "link"]) -> func.HttpResponse:
-    from detection.web.exchange import request  # noqa: PLC0415  # not for the timers: every hour is a cold start
+def _respond_to(req: func.HttpRequest, access_mode: Literal["entra", "key", "link"]) -> func.HttpResponse:
+    from detection.web.exchange import make_request  # noqa: PLC0415  # not for the timers: every hour is a cold start
     from detection.web.respond import respond  # noqa: PLC0415  # as above
 
-    asked = request(req.method, req.url, req.headers, req.get_body(), door, signs_in=SIGNED_IN)
-    answer = respond(asked, job(), clock())
-    return func.HttpResponse(answer.body, status_code=answer.status, headers=dict(answer.headers))
+    web_request = make_request(
+        req.method, req.url, req.headers, req.get_body(), access_mode, sign_in_offered=SIGNED_IN
+    )
+    response = respond(web_request, job(), clock())
+    return func.HttpResponse(response.body, status_code=response.status, headers=dict(response.headers))

@@ -34,11 +34,11 @@ from benchmarks import (
     volume,
     wire,
 )
-from benchmarks.figures import Figures
+from benchmarks.figures import FigureTable
 from benchmarks.results import Part
 from benchmarks.size import FULL, TOY, Size
 
-Measure = Callable[[Size, cost.Prices], Mapping[str, Figures]]
+Measure = Callable[[Size, cost.Prices], Mapping[str, FigureTable]]
 
 PARTS: Mapping[str, Measure] = {
     "wire": lambda size, _: wire.tables(size),
@@ -62,11 +62,16 @@ def main(arguments: Sequence[str] | None = None, parts: Mapping[str, Measure] = 
     chosen = _chosen(arguments, parts)
     size = TOY if chosen.toy else Size(chosen.largest)
     prices = cost.Prices(chosen.gb_second, chosen.table_10k, chosen.log_gb)
-    console, run, began, failed = Console(width=130), results.this_run(size.most), monotonic(), list[str]()
+    console, run, began, failed = (
+        Console(width=130),
+        results.this_run(size.max_rows),
+        monotonic(),
+        list[str](),
+    )
     console.print(f"{run}\n", highlight=False)
     for number, name in enumerate(names := chosen.parts or list(parts), 1):
         part_began = monotonic()
-        _say(f"[{number}/{len(names)}, {part_began - began:.0f} s elapsed] {name} …")
+        _print_progress(f"[{number}/{len(names)}, {part_began - began:.0f} s elapsed] {name} …")
         try:
             tables = parts[name](size, prices)
         except Exception:  # noqa: BLE001  # the other parts are measured all the same
@@ -81,7 +86,7 @@ def main(arguments: Sequence[str] | None = None, parts: Mapping[str, Measure] = 
             results.write(latest)
             pages.write(latest)
     measured = f"{len(names) - len(failed)} of {len(names)} parts measured in {monotonic() - began:.0f} s"
-    _say(f"{measured}; failed: {', '.join(failed)}" if failed else measured)
+    _print_progress(f"{measured}; failed: {', '.join(failed)}" if failed else measured)
     return 1 if failed else 0
 
 
@@ -93,7 +98,7 @@ def _chosen(arguments: Sequence[str] | None, parts: Mapping[str, Measure]) -> Na
     parser.add_argument(
         "--largest",
         type=int,
-        default=FULL.most,
+        default=FULL.max_rows,
         metavar="ROWS",
         help="cut larger runs to this number of rows; the pages then call the run reduced",
     )
@@ -112,7 +117,7 @@ def _chosen(arguments: Sequence[str] | None, parts: Mapping[str, Measure]) -> Na
     return chosen
 
 
-def _say(progress: str) -> None:
+def _print_progress(progress: str) -> None:
     print(progress, file=sys.stderr, flush=True)
 
 

@@ -22,8 +22,8 @@ KINDS = ("content_filter", "length")
 def signal_rows(number: int, actors: int = ACTORS, seed: int = 1) -> Iterator[list[object]]:
     """Rows as the rule's query returns them, one day of them in order of time; ids as long as OpenAI's."""
     chance = random.Random(seed)
-    for at in range(number):
-        time, kind = iso((BEGIN + DAY * (at + 1) / number).replace(microsecond=0)), chance.choice(KINDS)
+    for index in range(number):
+        time, kind = iso((BEGIN + DAY * (index + 1) / number).replace(microsecond=0)), chance.choice(KINDS)
         ident = "chatcmpl-" + "".join(chance.choices(ascii_letters + digits, k=29))
         actor = f"user{chance.randrange(actors)}@example.com"
         request = f"req_{chance.getrandbits(128):032x}"

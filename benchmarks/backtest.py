@@ -11,8 +11,8 @@ from pathlib import Path
 
 import duckdb
 
-from benchmarks.figures import Figures
-from benchmarks.processes import measured
+from benchmarks.figures import FigureTable
+from benchmarks.processes import measure
 from benchmarks.size import Size
 
 BEGIN = datetime(2026, 5, 1, tzinfo=UTC)
@@ -39,15 +39,15 @@ SIZES = (
 COUNTS = ("pairs", "alerts", "messages")
 
 
-def tables(size: Size) -> dict[str, Figures]:
+def tables(size: Size) -> dict[str, FigureTable]:
     """Every size, smallest first."""
     rows = []
-    for month in dict.fromkeys(replace(month, rows=min(month.rows, size.most)) for month in SIZES):
+    for month in dict.fromkeys(replace(month, rows=min(month.rows, size.max_rows)) for month in SIZES):
         with tempfile.TemporaryDirectory() as folder:
             write(Path(folder), month)
             arguments = ["-m", "detection", "backtest", "--logs", folder, *RANGE, "--format", "json"]
-            process = measured([*arguments, "--report", f"{folder}/report.html"])
-        figures, held = process.last["figures"], process.last["read"]["signals"]
+            process = measure([*arguments, "--report", f"{folder}/report.html"])
+        figures, held = process.result["figures"], process.result["row_counts"]["signals"]
         counts = (month.rows, month.rows * month.percent // 100, held, *(figures[name] for name in COUNTS))
         times = (f"{process.wall:.1f}", f"{process.cpu:.1f}", f"{process.peak:.0f}")
         rows.append([*(f"{count:,}" for count in counts), *times])
@@ -55,7 +55,7 @@ def tables(size: Size) -> dict[str, Figures]:
             break
     columns = ("rows", "signals", "held", *COUNTS, "wall s", "CPU s", "peak MiB")
     return {
-        "backtest": Figures("backtest: 30 days of hourly runs over Parquet, whole process", columns, rows)
+        "backtest": FigureTable("backtest: 30 days of hourly runs over Parquet, whole process", columns, rows)
     }
 
 

@@ -2,8 +2,8 @@
 
 import tempfile
 
-from benchmarks.figures import Figures
-from benchmarks.processes import measured
+from benchmarks.figures import FigureTable
+from benchmarks.processes import measure
 from benchmarks.size import Size
 
 TIMES, TIMES_WITHOUT_BYTECODE = 7, 3
@@ -19,7 +19,7 @@ IMPORTS = {
 BARE = "its Azure packages alone"
 
 
-def tables(size: Size) -> dict[str, Figures]:
+def tables(size: Size) -> dict[str, FigureTable]:
     """CPU of a whole process, the best of several."""
     with_bytecode = {name: _best(code, 1 if size.toy else TIMES) for name, code in IMPORTS.items()}
     rows = [
@@ -27,7 +27,7 @@ def tables(size: Size) -> dict[str, Figures]:
         for name, ms in with_bytecode.items()
     ]
     columns = ("import", "ms", f"x {BARE}", "ms without bytecode")
-    return {"cold": Figures("cold start: CPU, whole process", columns, rows)}
+    return {"cold": FigureTable("cold start: CPU, whole process", columns, rows)}
 
 
 def _without_bytecode(name: str) -> str:
@@ -39,4 +39,4 @@ def _without_bytecode(name: str) -> str:
 
 def _best(code: str, times: int, *options: str) -> float:
     """Milliseconds."""
-    return min(measured([*options, "-c", code]).cpu for _ in range(times)) * 1e3
+    return min(measure([*options, "-c", code]).cpu for _ in range(times)) * 1e3

@@ -10,8 +10,8 @@ from collections.abc import Callable, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from benchmarks.figures import Figures
-from benchmarks.processes import measured, seconds_of
+from benchmarks.figures import FigureTable
+from benchmarks.processes import measure, seconds_of
 from benchmarks.size import Size
 
 BEGIN = datetime(2026, 6, 8, tzinfo=UTC)
@@ -19,20 +19,20 @@ ACTORS = 5_000
 WITHIN = timedelta(hours=24)
 SIZES = (10_000, 100_000, 1_000_000)
 LOOPED = 10_000  # signals that a nested loop is given; it takes a hundred times as long for ten times as many
-CROWD = 500_000
+MAX_SIGNALS_PER_ACTOR = 500_000
 
 Row = tuple[str, datetime, str]
 
 
-def tables(size: Size) -> dict[str, Figures]:
+def tables(size: Size) -> dict[str, FigureTable]:
     """Every engine at every size, and one actor with more and more changes."""
     return {"correlation": _engines(size), "flat": _flat(size)}
 
 
-def _engines(size: Size) -> Figures:
+def _engines(size: Size) -> FigureTable:
     """A change for every hundred signals."""
     rows = []
-    for signals in size.cut(SIZES):
+    for signals in size.capped(SIZES):
         changes = -(-signals // 100)
         answers = {
             name: _measured(name, signals, changes, ACTORS)
@@ -43,21 +43,21 @@ def _engines(size: Size) -> Figures:
         seconds = [f"{answers[name]['seconds']:.3f}" if name in answers else "" for name in WAYS]
         rows.append([f"{signals:,}", f"{changes:,}", f"{pairs:,}", *seconds])
     columns = ("signals", "changes", "pairs", *WAYS)
-    return Figures("correlation: CPU seconds from rows to chains", columns, rows)
+    return FigureTable("correlation: CPU seconds from rows to chains", columns, rows)
 
 
-def _flat(size: Size) -> Figures:
+def _flat(size: Size) -> FigureTable:
     """The pairs grow with the changes, the time does not."""
-    signals, rows = min(CROWD, size.most), []
-    for changes in size.cut((1, 10, 100, 1_000)):
+    signals, rows = min(MAX_SIGNALS_PER_ACTOR, size.max_rows), []
+    for changes in size.capped((1, 10, 100, 1_000)):
         answer = _measured("plain Python", signals, changes, 1)
         rows.append([f"{changes:,}", f"{signals:,}", f"{answer['pairs']:,}", f"{answer['seconds']:.3f}"])
     columns = ("changes", "signals", "pairs", "CPU s")
-    return Figures("correlation: one actor, plain Python", columns, rows)
+    return FigureTable("correlation: one actor, plain Python", columns, rows)
 
 
 def _measured(name: str, signals: int, changes: int, actors: int) -> Any:  # noqa: ANN401  # JSON
-    return measured(["-m", "benchmarks.correlation", name, str(signals), str(changes), str(actors)]).last
+    return measure(["-m", "benchmarks.correlation", name, str(signals), str(changes), str(actors)]).result
 
 
 def rows(number: int, prefix: str, actors: int) -> list[Row]:
@@ -65,11 +65,11 @@ def rows(number: int, prefix: str, actors: int) -> list[Row]:
     chance, early = random.Random(prefix), timedelta(hours=12 if prefix == "change" else 0)
     return [
         (
-            f"{prefix}{at}",
+            f"{prefix}{index}",
             BEGIN - early + timedelta(seconds=chance.randrange(86_400)),
             f"user{chance.randrange(actors)}@example.com",
         )
-        for at in range(number)
+        for index in range(number)
     ]
 
 
@@ -80,35 +80,39 @@ def _python(changes: Sequence[Row], signals: Sequence[Row]) -> int:
     from detection.correlate import correlate
     from detection.events import Event
 
-    left = [Event(ident, time, actor, "", ()) for ident, time, actor in changes]
-    right = [Event(ident, time, actor, "", ()) for ident, time, actor in signals]
-    return sum(len(span) for chain in correlate(left, right, WITHIN, once=True) for span in chain.spans)
+    change_events = [Event(ident, time, actor, "", ()) for ident, time, actor in changes]
+    signal_events = [Event(ident, time, actor, "", ()) for ident, time, actor in signals]
+    return sum(
+        len(span)
+        for chain in correlate(change_events, signal_events, WITHIN, once=True)
+        for span in chain.spans
+    )
 
 
 def _loop(changes: Sequence[Row], signals: Sequence[Row]) -> int:
     return sum(
-        actor == other and changed <= signalled <= changed + WITHIN
+        actor == signal_actor and changed <= signalled <= changed + WITHIN
         for _, changed, actor in changes
-        for _, signalled, other in signals
+        for _, signalled, signal_actor in signals
     )
 
 
 def _pandas(changes: Sequence[Row], signals: Sequence[Row]) -> int:
     import pandas as pd
 
-    left = pd.DataFrame(changes, columns=["change", "changed", "actor"])
-    right = pd.DataFrame(signals, columns=["signal", "signalled", "actor"])
-    pairs = left.merge(right, on="actor")
+    change_frame = pd.DataFrame(changes, columns=["change", "changed", "actor"])
+    signal_frame = pd.DataFrame(signals, columns=["signal", "signalled", "actor"])
+    pairs = change_frame.merge(signal_frame, on="actor")
     return int(((pairs.changed <= pairs.signalled) & (pairs.signalled <= pairs.changed + WITHIN)).sum())
 
 
 def _polars(changes: Sequence[Row], signals: Sequence[Row]) -> int:
     import polars as pl
 
-    left = pl.LazyFrame(changes, schema=["change", "changed", "actor"], orient="row")
-    right = pl.LazyFrame(signals, schema=["signal", "signalled", "actor"], orient="row")
+    change_frame = pl.LazyFrame(changes, schema=["change", "changed", "actor"], orient="row")
+    signal_frame = pl.LazyFrame(signals, schema=["signal", "signalled", "actor"], orient="row")
     inside = (pl.col("changed") <= pl.col("signalled")) & (pl.col("signalled") <= pl.col("changed") + WITHIN)
-    return int(left.join(right, on="actor").filter(inside).select(pl.len()).collect().item())
+    return int(change_frame.join(signal_frame, on="actor").filter(inside).select(pl.len()).collect().item())
 
 
 def _duckdb(changes: Sequence[Row], signals: Sequence[Row]) -> int:
@@ -116,15 +120,15 @@ def _duckdb(changes: Sequence[Row], signals: Sequence[Row]) -> int:
     import pyarrow as pa
 
     connection = duckdb.connect()
-    for name, some in (("changes", changes), ("signals", signals)):
-        columns = dict(zip(("id", "time", "actor"), map(list, zip(*some, strict=True)), strict=True))
+    for name, side_rows in (("changes", changes), ("signals", signals)):
+        columns = dict(zip(("id", "time", "actor"), map(list, zip(*side_rows, strict=True)), strict=True))
         connection.register(name, pa.table(columns))
-    found = connection.execute(
+    answer = connection.execute(
         "SELECT count(*) FROM changes c JOIN signals s ON c.actor = s.actor "
         "AND s.time BETWEEN c.time AND c.time + INTERVAL 24 HOUR"
     ).fetchone()
-    assert found
-    return int(found[0])
+    assert answer
+    return int(answer[0])
 
 
 WAYS: dict[str, Callable[[Sequence[Row], Sequence[Row]], int]] = {
@@ -139,9 +143,9 @@ WAYS: dict[str, Callable[[Sequence[Row], Sequence[Row]], int]] = {
 def main() -> None:
     """Prints seconds (the best of three) and pairs of a way at a size."""
     name, signals, changes, actors = sys.argv[1], *map(int, sys.argv[2:])
-    left, right = rows(changes, "change", actors), rows(signals, "signal", actors)
-    pairs = WAYS[name](left, right)  # once to load what it needs
-    print(f'{{"seconds": {seconds_of(lambda: WAYS[name](left, right))}, "pairs": {pairs}}}')
+    change_rows, signal_rows = rows(changes, "change", actors), rows(signals, "signal", actors)
+    pairs = WAYS[name](change_rows, signal_rows)  # once to load what it needs
+    print(f'{{"seconds": {seconds_of(lambda: WAYS[name](change_rows, signal_rows))}, "pairs": {pairs}}}')
 
 
 if __name__ == "__main__":

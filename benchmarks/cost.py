@@ -7,9 +7,9 @@ others are arguments. A sum without a price is shown as an amount.
 from argparse import ArgumentParser
 from dataclasses import dataclass
 
-from benchmarks.figures import Figures
+from benchmarks.figures import FigureTable
 from benchmarks.hours import hours, run
-from benchmarks.processes import Measured
+from benchmarks.processes import Measurement
 from benchmarks.size import Size
 
 RUNS = 24 * 30
@@ -42,22 +42,22 @@ def arguments(parser: ArgumentParser) -> None:
     parser.add_argument("--log-gb", type=float, help="USD for a GB into Log Analytics (no default)")
 
 
-def tables(size: Size, prices: Prices) -> dict[str, Figures]:
+def tables(size: Size, prices: Prices) -> dict[str, FigureTable]:
     """A month in which every hour is the quietest, and one in which every hour is the busiest."""
     assert RUNS + ROUNDS < GRANTED_EXECUTIONS  # so executions cost nothing
     rows = []
     for hour in dict.fromkeys((hours(size)[0], hours(size)[-1])):
-        for what, amount, paid, price in _sums(run(hour, size), prices):
+        for sum_name, amount, paid, price in _sums(run(hour, size), prices):
             usd = ("", "no price given") if price is None else (f"{price:g}", f"{paid * price:.2f}")
-            rows.append([hour.name, what, f"{amount:,.3f}", f"{paid:,.3f}", *usd])
+            rows.append([hour.name, sum_name, f"{amount:,.3f}", f"{paid:,.3f}", *usd])
     title = f"a month: {RUNS} runs and {ROUNDS:,} delivery rounds on {GIB} GiB; queries of Analytics tables cost nothing"
-    return {"cost": Figures(title, ("every hour", "what", "amount", "paid", "USD each", "USD"), rows)}
+    return {"cost": FigureTable(title, ("every hour", "what", "amount", "paid", "USD each", "USD"), rows)}
 
 
-def _sums(process: Measured, prices: Prices) -> list[tuple[str, float, float, float | None]]:
+def _sums(process: Measurement, prices: Prices) -> list[tuple[str, float, float, float | None]]:
     """The name of each sum, its amount, the share that is paid, and its price."""
     gb_seconds = GIB * (RUNS * max(process.wall, 1) + ROUNDS)
-    requests = RUNS * process.last["requests"]["table"] + ROUNDS
+    requests = RUNS * process.result["requests"]["table"] + ROUNDS
     log = RUNS * LINE / 1e9
     return [
         ("GB-s", gb_seconds, max(gb_seconds - GRANTED_GB_SECONDS, 0), prices.gb_second),

@@ -9,7 +9,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, slots=True)
-class Figures:
+class FigureTable:
     """A table as it is printed. The first column names the row."""
 
     title: str

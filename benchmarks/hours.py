@@ -15,8 +15,8 @@ from pathlib import Path
 from uuid import UUID
 
 from benchmarks.answers import RULE
-from benchmarks.figures import Figures
-from benchmarks.processes import Failed, Measured, measured
+from benchmarks.figures import FigureTable
+from benchmarks.processes import Measurement, MeasurementFailed, measure
 from benchmarks.size import Size
 from detection.timestamps import iso
 from tests import azurite
@@ -49,29 +49,29 @@ HOURS = (
 
 def hours(size: Size) -> list[Hour]:
     """The hours that are not too large."""
-    return [hour for hour in HOURS if hour.actors * (hour.changes + hour.signals) <= size.most]
+    return [hour for hour in HOURS if hour.actors * (hour.changes + hour.signals) <= size.max_rows]
 
 
-def tables(size: Size) -> dict[str, Figures]:
+def tables(size: Size) -> dict[str, FigureTable]:
     """A whole run over each of the hours."""
     rows = []
     for hour in hours(size):
         process = run(hour, size)
-        record, requests = process.last, process.last["requests"]
-        counts = (record["new_pairs"], record["told"])
+        record, requests = process.result, process.result["requests"]
+        counts = (record["new_pairs"], record["alerts"])
         times = (f"{process.wall:.1f}", f"{process.cpu:.1f}", f"{process.peak:.0f}")
-        asked = (requests.get(name, 0) for name in SERVICES)
-        rows.append([hour.name, *map(_shown, counts), *times, *map(_shown, asked)])
+        request_counts = (requests.get(name, 0) for name in SERVICES)
+        rows.append([hour.name, *map(_count_text, counts), *times, *map(_count_text, request_counts)])
     columns = ("hour", "pairs", "alerts", "wall s", "CPU s", "peak MiB", *SERVICES)
-    return {"hours": Figures("one whole run, cold start included; requests per service", columns, rows)}
+    return {"hours": FigureTable("one whole run, cold start included; requests per service", columns, rows)}
 
 
-def _shown(count: int) -> str:
+def _count_text(count: int) -> str:
     return f"{count:,}"
 
 
 @cache  # the part `cost` multiplies the same runs
-def run(hour: Hour, size: Size) -> Measured:
+def run(hour: Hour, size: Size) -> Measurement:
     """The run over an hour, after the run an hour before, which a toy goes without."""
     with tempfile.TemporaryDirectory() as name, azurite.running() as port, receiving() as receiver:
         folder = write(hour, Path(name))
@@ -84,16 +84,16 @@ def run(hour: Hour, size: Size) -> Measured:
             }
             ports = [str(port), api.endpoint.rpartition(":")[2], str(receiver.server_port)]
             if not size.toy:
-                _at(NOW - HOUR, api, ports, settings)
-            process = _at(NOW, api, ports, settings)
-    if not process.last["coverage"]:
-        raise Failed(f"{hour.name}: the run has no coverage")
+                _run_at(NOW - HOUR, api, ports, settings)
+            process = _run_at(NOW, api, ports, settings)
+    if not process.result["coverage"]:
+        raise MeasurementFailed(f"{hour.name}: the run has no coverage")
     return process
 
 
-def _at(moment: datetime, api: QueryApi, ports: list[str], settings: dict[str, str]) -> Measured:
+def _run_at(moment: datetime, api: QueryApi, ports: list[str], settings: dict[str, str]) -> Measurement:
     api.moment = moment
-    return measured(["-m", "benchmarks.hours", iso(moment), *ports], settings)
+    return measure(["-m", "benchmarks.hours", iso(moment), *ports], settings)
 
 
 # -------------------------------------------------------------------------------------------------------------- logs
@@ -101,22 +101,26 @@ def _at(moment: datetime, api: QueryApi, ports: list[str], settings: dict[str, s
 
 def write(hour: Hour, folder: Path) -> Path:
     """The logs of a tenant: a day of background, and in its last hour what the hour brings."""
-    actors = [f"user{at}@example.com" for at in range(hour.actors)]
+    actors = [f"user{number}@example.com" for number in range(hour.actors)]
     begin, second = NOW - HOUR + timedelta(minutes=1), timedelta(seconds=1)
     changes = [
-        _change(actor, begin + at * second, f"{actor} {at}") for actor in actors for at in range(hour.changes)
+        _change(actor, begin + number * second, f"{actor} {number}")
+        for actor in actors
+        for number in range(hour.changes)
     ]
     signals = [
-        _signal(actor, begin + timedelta(minutes=5) + at * second, f"{actor} {at}")
+        _signal(actor, begin + timedelta(minutes=5) + number * second, f"{actor} {number}")
         for actor in actors
-        for at in range(hour.signals)
+        for number in range(hour.signals)
     ]
     minute = timedelta(minutes=1)
     signals += [
-        _signal(f"other{at % 50}@example.com", NOW - HOUR - at % 1_300 * minute, f"other {at}")
-        for at in range(BACKGROUND)
+        _signal(f"other{number % 50}@example.com", NOW - HOUR - number % 1_300 * minute, f"other {number}")
+        for number in range(BACKGROUND)
     ]
-    changes += [_change("admin@example.com", NOW - (at + 2) * HOUR, f"admin {at}") for at in range(20)]
+    changes += [
+        _change("admin@example.com", NOW - (number + 2) * HOUR, f"admin {number}") for number in range(20)
+    ]
     _lines(folder / "OpenAIAuditLogs_CL.jsonl", changes)
     _lines(folder / "ASimAgentEventLogs.jsonl", signals)
     return folder
@@ -164,26 +168,26 @@ def main() -> None:
     from pydantic_core import to_json
 
     import function_app  # noqa: F401  # what the host loads
-    from detection.job import plain, start
+    from detection.job import json_values, start
 
     moment, ports = (
         datetime.fromisoformat(sys.argv[1]),
         dict(zip(sys.argv[2:], ("table", "query API", "webhook"), strict=True)),
     )
-    asked = Counter[str]()
+    request_counts = Counter[str]()
     send = requests.Session.send
 
     def counting(
         self: requests.Session, request: requests.PreparedRequest, **options: object
     ) -> requests.Response:
-        asked[ports[str(request.url).split("/")[2].rpartition(":")[2]]] += 1
+        request_counts[ports[str(request.url).split("/")[2].rpartition(":")[2]]] += 1
         return send(self, request, **options)  # type: ignore[arg-type]
 
     requests.Session.send = counting  # type: ignore[method-assign]
     began = time.monotonic()
     job = start(os.environ, lambda: moment + timedelta(seconds=time.monotonic() - began))
     (record,) = job.detect(moment)
-    print(to_json({**plain(record), "requests": asked}).decode())
+    print(to_json({**json_values(record), "requests": request_counts}).decode())
 
 
 if __name__ == "__main__":

@@ -15,25 +15,25 @@ from uuid import UUID
 from pydantic_core import to_json
 
 from benchmarks.answers import BEGIN, NOW, RULE, body
-from benchmarks.figures import Figures
-from benchmarks.processes import Failed, measured
+from benchmarks.figures import FigureTable
+from benchmarks.processes import MeasurementFailed, measure
 from benchmarks.serving import serving
 from benchmarks.size import Size
 from detection.kql import COVERAGE_COLUMNS, HEALTH_COLUMNS, queries
 
 SIZES = ((400_000, 1_000), (1_000_000, 1_000), (3_000_000, 1_000), (10_000_000, 1_000), (3_000_000, 1))
-ANSWER = 100 * 2**20  # bytes
+ANSWER_BYTES = 100 * 2**20  # bytes
 LET = re.compile(r"let (\w+) = datetime\(([^)]+)\);")
 PARTIAL = b'],"error":{"code":"PartialError","message":"The results of this query exceed the set limit."}}'
 
 
-def tables(size: Size) -> dict[str, Figures]:
+def tables(size: Size) -> dict[str, FigureTable]:
     """A run of every size."""
     rows = []
-    for signals, actors in dict.fromkeys((min(signals, size.most), actors) for signals, actors in SIZES):
+    for signals, actors in dict.fromkeys((min(signals, size.max_rows), actors) for signals, actors in SIZES):
         with serving(partial(_answer, signals, actors)) as endpoint:
-            process = measured(["-m", "benchmarks.large", endpoint])
-        counts = [process.last[name] for name in ("requests", "slices", "alerts", "pairs")]
+            process = measure(["-m", "benchmarks.large", endpoint])
+        counts = [process.result[name] for name in ("requests", "slices", "alerts", "pairs")]
         micros = process.cpu / signals * 1e6
         times = (f"{process.cpu:.1f}", f"{micros:,.1f}", f"{process.wall:.0f}", f"{process.peak:.0f}")
         rows.append([*(f"{count:,}" for count in (signals, actors, *counts)), *times])
@@ -49,7 +49,7 @@ def tables(size: Size) -> dict[str, Figures]:
         "wall s",
         "peak MiB",
     )
-    return {"large": Figures("one run, every signal new", columns, rows)}
+    return {"large": FigureTable("one run, every signal new", columns, rows)}
 
 
 # ------------------------------------------------------------------------------------------------------------ double
@@ -60,7 +60,7 @@ def _answer(signals: int, actors: int, request: str) -> bytes:
     query = json.loads(request)["query"]
     (name,) = (name for name, text in queries(RULE).items() if query.endswith(text))
     if name == "changes":
-        return body("changes", [_change(at) for at in range(actors)])
+        return body("changes", [_change(number) for number in range(actors)])
     if name == "signals":
         ends = {name: datetime.fromisoformat(time) for name, time in LET.findall(query)}
         return _signals(ends["signals_after"], ends["signals_until"], signals, actors)
@@ -78,14 +78,14 @@ def _table(columns: Sequence[str], rows: Sequence[Sequence[object]]) -> bytes:
     return to_json({"tables": [{"name": "PrimaryResult", "columns": columns_, "rows": rows}]})
 
 
-def _change(at: int) -> list[object]:
-    time = (BEGIN + timedelta(seconds=at)).isoformat()
+def _change(number: int) -> list[object]:
+    time = (BEGIN + timedelta(seconds=number)).isoformat()
     return [
-        f"audit_log-{at}",
+        f"audit_log-{number}",
         time,
         time,
         "api_key.created",
-        f"user{at}@example.com",
+        f"user{number}@example.com",
         "203.0.113.9",
         '["",""]',
         None,
@@ -94,13 +94,13 @@ def _change(at: int) -> list[object]:
 
 def _signals(after: datetime, until: datetime, signals: int, actors: int) -> bytes:
     """The rows of a slice, one after the other over the day; cut off where the answer is too long."""
-    first, last = (_number_before(moment, signals) for moment in (after, until))
+    begin, end = (_number_before(moment, signals) for moment in (after, until))
     head = body("signals", [])[:-5]
     parts, size = list[str](), 0
-    for at in range(first, last):
-        row = _row(at, signals, actors)
+    for number in range(begin, end):
+        row = _row(number, signals, actors)
         size += len(row) + 1
-        if size > ANSWER:
+        if size > ANSWER_BYTES:
             return head + b"[" + ",".join(parts).encode() + b"]}" + PARTIAL
         parts.append(row)
     return head + b"[" + ",".join(parts).encode() + b"]}]}"
@@ -112,11 +112,11 @@ def _number_before(moment: datetime, signals: int) -> int:
     return -(-(seconds + 1) * signals // 86_400)
 
 
-def _row(at: int, signals: int, actors: int) -> str:
-    second = at * 86_400 // signals
+def _row(number: int, signals: int, actors: int) -> str:
+    second = number * 86_400 // signals
     time = f"2026-06-08T{second // 3600:02}:{second // 60 % 60:02}:{second % 60:02}Z"
-    kind = "length" if at % 2 else "content_filter"
-    noise = at * 0x9E3779B97F4A7C15F39CC0605CEDC835 % 2**128
+    kind = "length" if number % 2 else "content_filter"
+    noise = number * 0x9E3779B97F4A7C15F39CC0605CEDC835 % 2**128
     return (
         f'["chatcmpl-{noise:032x}","{time}","{time}","{kind}","user{noise % actors}@example.com",'
         f'"gpt-4o-2024-08-06","[\\"{kind}\\"]","req_{noise ^ 2**128 - 1:032x}","[\\"\\"]",null]'
@@ -125,35 +125,35 @@ def _row(at: int, signals: int, actors: int) -> str:
 
 def main() -> None:
     """One run, on the double at an endpoint."""
-    from detection.incidents.index import Index
+    from detection.incidents.index import IncidentStore
     from detection.incidents.table import MemoryTable
-    from detection.record import Seen
+    from detection.record import RunStats
     from detection.run import run
     from detection.sources.log_analytics import open_log_analytics
-    from detection.tell import Terms
+    from detection.tell import RunOptions
 
     # The clock stands still, so no limit of time ends the run: the double is slower than the API.
     source, requests, slices = open_log_analytics([str(UUID(int=1))], sys.argv[1], None, lambda: NOW), 0, 0
-    ask = source.ask
+    run_query = source.run_query
 
-    def counting(name: str, query: str, seconds: float = 0) -> object:
+    def counting_query(name: str, query: str, seconds: float = 0) -> object:
         nonlocal requests
         requests += 1
-        return ask(name, query, seconds)
+        return run_query(name, query, seconds)
 
-    source.ask = counting  # type: ignore[method-assign,assignment]
-    adding = Seen.add
+    source.run_query = counting_query  # type: ignore[method-assign,assignment]
+    add_slice = RunStats.add
 
-    def slice_by_slice(seen: Seen, *slice_: object) -> None:
+    def counting_add(stats: RunStats, *slice_: object) -> None:
         nonlocal slices
         slices += 1
-        adding(seen, *slice_)  # type: ignore[arg-type]
+        add_slice(stats, *slice_)  # type: ignore[arg-type]
 
-    Seen.add = slice_by_slice  # type: ignore[assignment,method-assign]
-    record, told = run(RULE, NOW, source, Index(MemoryTable(), RULE.folder, "run"), Terms())
+    RunStats.add = counting_add  # type: ignore[assignment,method-assign]
+    record, verdicts = run(RULE, NOW, source, IncidentStore(MemoryTable(), RULE.folder, "run"), RunOptions())
     if not record.coverage:
-        raise Failed("the run has no coverage")
-    result = {"requests": requests, "alerts": len(told), "pairs": record.new_pairs}
+        raise MeasurementFailed("the run has no coverage")
+    result = {"requests": requests, "alerts": len(verdicts), "pairs": record.new_pairs}
     print(to_json(result | {"slices": slices}).decode())
 
 

@@ -14,8 +14,8 @@ from uuid import uuid4
 
 from benchmarks import tenant
 from benchmarks.answers import RULE
-from benchmarks.figures import Figures
-from benchmarks.processes import Failed
+from benchmarks.figures import FigureTable
+from benchmarks.processes import MeasurementFailed
 from benchmarks.size import Size
 from tests import azurite
 from tests.infra.packaged import PACKAGE, RUN, build, python_3_13
@@ -25,19 +25,19 @@ from tests.query_api import query_api, tables_of
 SIGNALS = (1_000, 10_000, 100_000, 500_000, 2_400_000)
 
 
-def tables(size: Size, package: Path | None = None) -> dict[str, Figures]:
+def tables(size: Size, package: Path | None = None) -> dict[str, FigureTable]:
     """A first run of every size, the most expensive kind: every signal is new."""
     if not python_3_13():
-        raise Failed("there is no Python 3.13 here, the one of the cloud")
+        raise MeasurementFailed("there is no Python 3.13 here, the one of the cloud")
     if package is None:
         build()
     rows = []
-    for signals in size.cut(SIGNALS):
+    for signals in size.capped(SIGNALS):
         result = _run(signals, min(-(-signals // 100), 1_000), package or PACKAGE)
         counts = (f"{result[name]:,}" for name in ("signals", "changes", "pairs"))
         rows.append([*counts, f"{result['seconds']:.1f}", f"{result['peak_mib']:.0f}"])
     columns = ("signals read", "changes", "pairs", "wall s", "peak MiB")
-    return {"package": Figures("the package, one run", columns, rows)}
+    return {"package": FigureTable("the package, one run", columns, rows)}
 
 
 def _run(signals: int, changes: int, package: Path) -> dict[str, Any]:
@@ -50,19 +50,19 @@ def _run(signals: int, changes: int, package: Path) -> dict[str, Any]:
                 "LOG_ANALYTICS_ENDPOINT": api.endpoint,
                 "INCIDENT_STORAGE": azurite.connection_string(port),
             }
-            ended = subprocess.run(
+            process = subprocess.run(
                 [python_3_13(), "-I", "-S", str(RUN), str(package), tenant.AT],
                 check=False,
                 capture_output=True,
                 text=True,
                 env={"PATH": os.environ["PATH"], **settings},
             )
-    if ended.returncode:
-        raise Failed(ended.stderr)
-    result = json.loads(ended.stdout.splitlines()[-1])
+    if process.returncode:
+        raise MeasurementFailed(process.stderr)
+    result = json.loads(process.stdout.splitlines()[-1])
     if failures := [failure for failure in result["failures"].values() if failure]:
-        raise Failed("\n".join(failures))
+        raise MeasurementFailed("\n".join(failures))
     (record,) = [json.loads(line[line.index("{") :]) for line in result["lines"] if "detection.run" in line]
     if not record["coverage"]:
-        raise Failed("the run has no coverage")
+        raise MeasurementFailed("the run has no coverage")
     return {**record, "seconds": result["seconds"], "peak_mib": result["peak_mib"]}

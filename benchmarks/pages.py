@@ -78,8 +78,8 @@ def _with_remarks(results: Results, parts: Iterable[str], block: Callable[[Resul
     if missing := [name for name in parts if name not in results.parts]:
         return f'Not measured yet: `make bench ARGS="{" ".join(missing)} --write"`.\n'
     runs = {name: results.run_of(results.parts[name]) for name in parts}
-    strangers = {name: run for name, run in runs.items() if run != results.main_run()}
-    remarks = (f"\n`{name}` is of another run: {run}.\n" for name, run in strangers.items())
+    other_runs = {name: run for name, run in runs.items() if run != results.main_run()}
+    remarks = (f"\n`{name}` is of another run: {run}.\n" for name, run in other_runs.items())
     return block(results) + "".join(remarks)
 
 
@@ -112,7 +112,7 @@ def _correlating(results: Results) -> Iterable[tuple[str, ...]]:
         results.parts["correlation"].tables["correlation"],
         results.parts["correlation"].tables["flat"],
     )
-    million, few, many = correlation.dicts()[-1], flat.dicts()[0], flat.dicts()[-1]
+    million, smallest, largest = correlation.dicts()[-1], flat.dicts()[0], flat.dicts()[-1]
     engines = ", ".join(f"{name} {million[name]} s" for name in ("DuckDB", "Polars", "pandas"))
     yield (
         f"{million['signals']} signals to chains, from Python rows",
@@ -120,24 +120,24 @@ def _correlating(results: Results) -> Iterable[tuple[str, ...]]:
         f"{engines}; they only count the pairs",
     )
     yield (
-        f"{many['pairs']} pairs of one actor",
-        f"{many['CPU s']} s",
-        f"{few['pairs']} pairs {few['CPU s']} s",
+        f"{largest['pairs']} pairs of one actor",
+        f"{largest['CPU s']} s",
+        f"{smallest['pairs']} pairs {smallest['CPU s']} s",
     )
 
 
 def _running(results: Results) -> Iterable[tuple[str, ...]]:
     tables = {name: figures for part in results.parts.values() for name, figures in part.tables.items()}
-    many = [row for row in tables["large"].dicts() if row["actors"] != "1"]
+    many_actor_rows = [row for row in tables["large"].dicts() if row["actors"] != "1"]
     month = tables["backtest"].dicts()[-1]
     app, azure, loaded = (
         f"{tables['cold'].row(name)['ms']} ms"
         for name in ("function_app", "its Azure packages alone", "function_app and all that a run loads")
     )
     yield (
-        f"{many[-1]['signals']} new signals of {many[-1]['actors']} actors in one run",
-        _cpu_and_peak(many[-1]),
-        f"{many[0]['signals']} signals {_cpu_and_peak(many[0])}",
+        f"{many_actor_rows[-1]['signals']} new signals of {many_actor_rows[-1]['actors']} actors in one run",
+        _cpu_and_peak(many_actor_rows[-1]),
+        f"{many_actor_rows[0]['signals']} signals {_cpu_and_peak(many_actor_rows[0])}",
     )
     yield f"`backtest`: 720 hourly runs of two rules over {month['rows']} rows", _cpu_and_peak(month), ""
     yield (

@@ -23,29 +23,29 @@ print("", json.dumps([os.waitstatus_to_exitcode(status), wall, cpu, usage.ru_max
 """
 
 
-class Failed(Exception):
+class MeasurementFailed(Exception):
     """A measured process failed; the message has the end of its stderr."""
 
 
 @dataclass(frozen=True, slots=True)
-class Measured:
+class Measurement:
     """A process: what it printed, its wall and CPU time in seconds, its peak memory in MiB."""
 
-    printed: str
+    stdout: str
     wall: float
     cpu: float
     peak: float
 
     @property
-    def last(self) -> Any:  # noqa: ANN401  # JSON has no narrower type
+    def result(self) -> Any:  # noqa: ANN401  # JSON has no narrower type
         """The last line that it printed, as JSON."""
-        return json.loads(self.printed.splitlines()[-1])
+        return json.loads(self.stdout.splitlines()[-1])
 
 
-def measured(command: list[str], environment: Mapping[str, str] | None = None) -> Measured:
+def measure(command: list[str], environment: Mapping[str, str] | None = None) -> Measurement:
     """Runs Python with these arguments to its end."""
     with tempfile.TemporaryFile("w+") as output:
-        ended = subprocess.run(
+        process = subprocess.run(
             [sys.executable, "-I", "-S", "-c", _STARTER, *command],
             check=True,
             stdout=output,
@@ -54,12 +54,12 @@ def measured(command: list[str], environment: Mapping[str, str] | None = None) -
             env={**os.environ, **(environment or {})},
         )
         output.seek(0)
-        printed = output.read()
-    *errors, usage = ended.stderr.splitlines()
+        stdout = output.read()
+    *errors, usage = process.stderr.splitlines()
     code, wall, cpu, peak = json.loads(usage)
     if code:
-        raise Failed("\n".join([f"{' '.join(command)} ended with {code}", *errors[-20:]]))
-    return Measured(printed, wall, cpu, peak)
+        raise MeasurementFailed("\n".join([f"{' '.join(command)} ended with {code}", *errors[-20:]]))
+    return Measurement(stdout, wall, cpu, peak)
 
 
 def seconds_of(work: Callable[[], object], times: int = 3) -> float:

@@ -12,9 +12,9 @@ from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
 
-from benchmarks.figures import Figures
+from benchmarks.figures import FigureTable
 from benchmarks.size import FULL
-from detection.adapter import adapter
+from detection.adapter import type_adapter
 
 RESULTS = Path(__file__).with_name("results.json")
 LIBRARIES = (
@@ -47,7 +47,7 @@ class Run:
     libraries: Mapping[str, str]
 
     def __str__(self) -> str:
-        reduced = "" if self.largest >= FULL.most else f", **reduced to {self.largest:,} rows**"
+        reduced = "" if self.largest >= FULL.max_rows else f", **reduced to {self.largest:,} rows**"
         return (
             f"{self.began.day} {self.began:%B %Y, %H:%M} UTC, {self.cores} cores ({self.processor}), "
             f"{self.memory_gib} GiB, Python {self.python}, load {self.load} at the start{reduced}"
@@ -60,7 +60,7 @@ class Part:
 
     run: datetime
     seconds: int
-    tables: Mapping[str, Figures]
+    tables: Mapping[str, FigureTable]
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,12 +106,12 @@ def this_run(largest: int) -> Run:
 
 def read(path: Path = RESULTS) -> Results:
     """The results that are kept."""
-    return adapter(Results).validate_json(path.read_bytes()) if path.exists() else Results()
+    return type_adapter(Results).validate_json(path.read_bytes()) if path.exists() else Results()
 
 
 def write(results: Results, path: Path = RESULTS) -> None:
     """Keeps the results."""
-    path.write_bytes(adapter(Results).dump_json(results, indent=1) + b"\n")
+    path.write_bytes(type_adapter(Results).dump_json(results, indent=1) + b"\n")
 
 
 def _processor() -> str:

@@ -10,33 +10,33 @@ from pydantic_core import to_json
 
 from benchmarks import tenant
 from benchmarks.answers import RULE
-from benchmarks.figures import Figures
+from benchmarks.figures import FigureTable
 from benchmarks.size import Size
 from detection.kql import bounds, queries, with_bounds
-from detection.window import windows
+from detection.window import plan_windows
 from tests.query_api import tables_of
 
 SIGNALS, CHANGES, ACTORS = 200_000, 1_000, 5_000
 
 
-def tables(size: Size) -> dict[str, Figures]:
+def tables(size: Size) -> dict[str, FigureTable]:
     """Rows and bytes of both answers: the signals of all actors, and of the actors who made a change."""
-    number = min(SIGNALS, size.most)
+    number = min(SIGNALS, size.max_rows)
     text = with_bounds(
-        queries(RULE)["signals"], bounds(windows(datetime.fromisoformat(tenant.AT), None, RULE))
+        queries(RULE)["signals"], bounds(plan_windows(datetime.fromisoformat(tenant.AT), None, RULE))
     )
-    asked = {"without": text[: text.rindex("signals | where")] + "signals", "with": text}
+    query_texts = {"without": text[: text.rindex("signals | where")] + "signals", "with": text}
     rows = []
     with tempfile.TemporaryDirectory() as folder:
         tenant.write(Path(folder), number, CHANGES, ACTORS)
         with tables_of(Path(folder), RULE.tables) as connection:
             connection.execute("SET VARIABLE moment = '2100-01-01'::TIMESTAMP")
-            for name, query in asked.items():
+            for name, query in query_texts.items():
                 answer = duckdb_kql.execute(connection.cursor(), query).fetchall()
-                sent = to_json(answer)
-                sizes = (f"{len(content) / 1e6:.1f}" for content in (sent, zlib.compress(sent)))
+                answer_json = to_json(answer)
+                sizes = (f"{len(content) / 1e6:.1f}" for content in (answer_json, zlib.compress(answer_json)))
                 rows.append([name, f"{len(answer):,}", *sizes])
     title = (
         f"semi-join: {number:,} abuse signals of {ACTORS:,} actors, a fifth of whom made {CHANGES:,} changes"
     )
-    return {"semi-join": Figures(title, ("semi-join", "rows", "MB", "MB compressed"), rows)}
+    return {"semi-join": FigureTable(title, ("semi-join", "rows", "MB", "MB compressed"), rows)}

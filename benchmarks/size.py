@@ -8,12 +8,12 @@ from dataclasses import dataclass
 class Size:
     """No run has more rows, signals or actors than `most`. A toy runs all code once and measures nothing of worth."""
 
-    most: int
+    max_rows: int
     toy: bool = False
 
-    def cut(self, numbers: Sequence[int]) -> list[int]:
+    def capped(self, numbers: Sequence[int]) -> list[int]:
         """The numbers, cut to the largest allowed; each once."""
-        return list(dict.fromkeys(min(number, self.most) for number in numbers))
+        return list(dict.fromkeys(min(number, self.max_rows) for number in numbers))
 
 
 FULL = Size(10_000_000)

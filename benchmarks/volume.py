@@ -13,19 +13,19 @@ from functools import partial
 from itertools import count
 from time import monotonic
 
-from benchmarks.figures import Figures
-from benchmarks.processes import Failed
+from benchmarks.figures import FigureTable
+from benchmarks.processes import MeasurementFailed
 from benchmarks.size import Size
 from detection.events import Logs, Row
 from detection.incidents.azure_table import open_table
-from detection.incidents.index import Index
+from detection.incidents.index import IncidentStore
 from detection.incidents.table import Entity, MemoryTable, Operation, Table
-from detection.record import Record
-from detection.rendering import digest_for, render_for
+from detection.record import RunRecord
+from detection.rendering import digest_renderer, message_renderer
 from detection.rule import Rule
 from detection.run import run
 from detection.settings import settings_from
-from detection.tell import Terms
+from detection.tell import RunOptions
 from detection.window import Windows
 from tests.azurite import connection_string, new_name, running
 from tests.builders import RULE, change_row, logs, signal_row
@@ -38,7 +38,7 @@ _tokens = count()
 
 
 @dataclass(frozen=True, slots=True)
-class Rows:
+class RowSource:
     """The port Source over rows that are at hand."""
 
     changes: Sequence[Row]
@@ -48,42 +48,47 @@ class Rows:
         return logs(self.changes, self.signals, windows, rule)
 
 
-Scene = Callable[[Table], Record]
+MeasuredRun = Callable[[Table], RunRecord]
 
 
-def at(table: Table, now: datetime, source: Rows) -> Record:
+def run_at(table: Table, now: datetime, source: RowSource) -> RunRecord:
     """One run with messages to one destination."""
-    terms = Terms(render_for(WEBHOOKS), digest_for(WEBHOOKS, RULE), storm=20)
-    return run(RULE, now, source, Index(table, RULE.folder, f"run {next(_tokens)}"), terms)[0]
+    options = RunOptions(message_renderer(WEBHOOKS), digest_renderer(WEBHOOKS, RULE), storm_alerts=20)
+    return run(RULE, now, source, IncidentStore(table, RULE.folder, f"run {next(_tokens)}"), options)[0]
 
 
-def run_of(source: Rows, now: datetime = NOW) -> Scene:
+def run_of(source: RowSource, now: datetime = NOW) -> MeasuredRun:
     """One run over some rows."""
-    return lambda table: at(table, now, source)
+    return lambda table: run_at(table, now, source)
 
 
-def one_actor(signals: int) -> Rows:
+def one_actor(signals: int) -> RowSource:
     """One change, and a number of signals in the hours after it."""
     begin = NOW - 20 * HOUR
     step = timedelta(seconds=19 * 3600 / signals)
-    return Rows(
-        [change_row("c", begin)], [signal_row(f"s{n}", begin + (n + 1) * step) for n in range(signals)]
+    return RowSource(
+        [change_row("c", begin)],
+        [signal_row(f"s{number}", begin + (number + 1) * step) for number in range(signals)],
     )
 
 
-def many_actors(actors: int, day: datetime = NOW, signals: int = 2) -> Rows:
+def many_actors(actors: int, day: datetime = NOW, signals: int = 2) -> RowSource:
     """A number of actors, each with a change and a few signals."""
-    people = [f"actor-{number}@example.com" for number in range(actors)]
+    actor_names = [f"actor-{number}@example.com" for number in range(actors)]
     begin = day - 2 * HOUR
-    return Rows(
-        [change_row(f"c{day:%d}{one}", begin, one) for one in people],
-        [signal_row(f"s{day:%d}{n}{one}", begin + n * MINUTE, one) for one in people for n in range(signals)],
+    return RowSource(
+        [change_row(f"c{day:%d}{actor}", begin, actor) for actor in actor_names],
+        [
+            signal_row(f"s{day:%d}{signal_number}{actor}", begin + signal_number * MINUTE, actor)
+            for actor in actor_names
+            for signal_number in range(signals)
+        ],
     )
 
 
-def last_alert(number: int) -> Scene:
+def last_alert(number: int) -> MeasuredRun:
     """The last of so many runs, each of which has a new signal of the same actor, nine minutes apart."""
-    return lambda table: at(table, NOW - HOUR + number * 9 * MINUTE, _signals_of(number))
+    return lambda table: run_at(table, NOW - HOUR + number * 9 * MINUTE, _signals_of(number))
 
 
 def alerts_before(number: int, table: Table) -> None:
@@ -92,10 +97,11 @@ def alerts_before(number: int, table: Table) -> None:
         last_alert(earlier)(table)
 
 
-def _signals_of(runs: int) -> Rows:
+def _signals_of(runs: int) -> RowSource:
     begin = NOW - HOUR
-    return Rows(
-        [change_row("c", begin)], [signal_row(f"s{n}", begin + n * 9 * MINUTE) for n in range(1, runs + 1)]
+    return RowSource(
+        [change_row("c", begin)],
+        [signal_row(f"s{number}", begin + number * 9 * MINUTE) for number in range(1, runs + 1)],
     )
 
 
@@ -103,7 +109,7 @@ def month(days: int, actors: int, table: Table) -> None:
     """Days with an alert for every actor."""
     for ago in range(days, 0, -1):
         day = NOW - timedelta(days=ago)
-        at(table, day, many_actors(actors, day))
+        run_at(table, day, many_actors(actors, day))
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,34 +117,40 @@ class Case:
     """The run to measure, the content of the table before it, and whether the table is in memory."""
 
     name: str
-    scene: Scene
-    before: Callable[[Table], object] = lambda _: None
+    run_case: MeasuredRun
+    prepare: Callable[[Table], object] = lambda _: None
     in_memory: bool = False
 
 
 def cases(size: Size) -> Iterator[Case]:
     """Every size that is measured."""
     later, quiet = NOW + HOUR, "… the hour after, nothing new"
-    for number in size.cut((1_000, 100_000, 200_000)):
+    for number in size.capped((1_000, 100_000, 200_000)):
         yield Case(f"one actor, {number:,} new signals", run_of(one_actor(number)))
-    most = one_actor(min(200_000, size.most))
-    yield Case(quiet, run_of(most, later), run_of(most))
-    for number in size.cut((20, 100, 500)):
+    single_actor = one_actor(min(200_000, size.max_rows))
+    yield Case(quiet, run_of(single_actor, later), run_of(single_actor))
+    for number in size.capped((20, 100, 500)):
         yield Case(f"{number:,} actors, all new", run_of(many_actors(number)))
-    actors = many_actors(min(500, size.most))
+    actors = many_actors(min(500, size.max_rows))
     yield Case(quiet, run_of(actors, later), run_of(actors))
-    alerts = min(150, size.most)
+    alerts = min(150, size.max_rows)
     yield Case(f"alert {alerts} of an incident", last_alert(alerts), partial(alerts_before, alerts))
-    days, daily = min(30, size.most), min(20, size.most)
-    before = partial(month, days, daily)
-    yield Case(f"{days} days with {daily} alerts each, then a quiet run", run_of(Rows([], [])), before)
-    yield Case(f"… then a run with {daily} actors, all new", run_of(many_actors(daily)), before)
-    crowd = many_actors(min(5_000, size.most))
-    yield Case(f"{len(crowd.changes):,} actors, all new, in memory", run_of(crowd), in_memory=True)
-    yield Case(quiet, run_of(crowd, later), run_of(crowd), in_memory=True)
+    days, daily = min(30, size.max_rows), min(20, size.max_rows)
+    prepare_month = partial(month, days, daily)
+    yield Case(
+        f"{days} days with {daily} alerts each, then a quiet run", run_of(RowSource([], [])), prepare_month
+    )
+    yield Case(f"… then a run with {daily} actors, all new", run_of(many_actors(daily)), prepare_month)
+    many_actor_source = many_actors(min(5_000, size.max_rows))
+    yield Case(
+        f"{len(many_actor_source.changes):,} actors, all new, in memory",
+        run_of(many_actor_source),
+        in_memory=True,
+    )
+    yield Case(quiet, run_of(many_actor_source, later), run_of(many_actor_source), in_memory=True)
 
 
-class Counted:
+class CountingTable:
     """A table whose calls are counted as the service would be asked: a scan has pages of a thousand rows."""
 
     def __init__(self, table: Table) -> None:
@@ -149,9 +161,9 @@ class Counted:
         self.requests += 1
         return self._table.get(partition, row)
 
-    def scan(self, partition: str, first: str, last: str) -> Iterator[Entity]:
+    def scan(self, partition: str, start: str, end: str) -> Iterator[Entity]:
         self.requests += 1
-        for number, entity in enumerate(self._table.scan(partition, first, last), 1):
+        for number, entity in enumerate(self._table.scan(partition, start, end), 1):
             self.requests += number % 1_000 == 0
             yield entity
 
@@ -161,43 +173,47 @@ class Counted:
         self._table.write(partition, operations)
 
 
-def tables(size: Size) -> dict[str, Figures]:
+def tables(size: Size) -> dict[str, FigureTable]:
     """Every case, on Azurite or in memory."""
     with running() as port, proxying(port) as proxy:
         rows = [
             _in_memory(case) if case.in_memory else _on_azurite(case, port, proxy) for case in cases(size)
         ]
     columns = ("run", "pairs", "alerts", "requests", "writes", "MiB sent", "MiB read", "wall s")
-    return {"volume": Figures("requests to the table in one run", columns, rows)}
+    return {"volume": FigureTable("requests to the table in one run", columns, rows)}
 
 
 def _in_memory(case: Case) -> list[str]:
     table = MemoryTable()
-    case.before(table)
-    counted = Counted(table)
+    case.prepare(table)
+    counting_table = CountingTable(table)
     began = monotonic()
-    record = case.scene(counted)
-    return _row(case, record, counted, ("", ""), monotonic() - began)
+    record = case.run_case(counting_table)
+    return _row(case, record, counting_table, ("", ""), monotonic() - began)
 
 
 def _on_azurite(case: Case, port: int, proxy: TableProxy) -> list[str]:
     """Counts the requests of a run through the proxy, and times a second run without it."""
-    first, second = (new_name() for _ in range(2))
-    case.before(open_table(connection_string(port), first, None))
+    counted_name, timed_name = (new_name() for _ in range(2))
+    case.prepare(open_table(connection_string(port), counted_name, None))
     proxy.reset()
-    record = case.scene(open_table(connection_string(proxy.port), first, None))
+    record = case.run_case(open_table(connection_string(proxy.port), counted_name, None))
     if proxy.refused:
-        raise Failed(f"{case.name}: {proxy.refused}")
-    case.before(open_table(connection_string(port), second, None))
+        raise MeasurementFailed(f"{case.name}: {proxy.refused}")
+    case.prepare(open_table(connection_string(port), timed_name, None))
     began = monotonic()
-    case.scene(open_table(connection_string(port), second, None))
+    case.run_case(open_table(connection_string(port), timed_name, None))
     seconds = monotonic() - began
     sizes = (f"{proxy.bytes_sent / 2**20:.2f}", f"{proxy.bytes_received / 2**20:.2f}")
     return _row(case, record, proxy, sizes, seconds)
 
 
 def _row(
-    case: Case, record: Record, asked: Counted | TableProxy, sizes: tuple[str, str], seconds: float
+    case: Case,
+    record: RunRecord,
+    request_counter: CountingTable | TableProxy,
+    sizes: tuple[str, str],
+    seconds: float,
 ) -> list[str]:
-    counts = (record.new_pairs, record.told, asked.requests, asked.writes)
+    counts = (record.new_pairs, record.alerts, request_counter.requests, request_counter.writes)
     return [case.name, *(f"{count:,}" for count in counts), *sizes, f"{seconds:.1f}"]

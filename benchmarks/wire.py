@@ -12,8 +12,8 @@ from pathlib import Path
 from uuid import UUID
 
 from benchmarks.answers import BEGIN, NOW, RULE, body, signal_rows
-from benchmarks.figures import Figures
-from benchmarks.processes import measured
+from benchmarks.figures import FigureTable
+from benchmarks.processes import measure
 from benchmarks.serving import serving
 from benchmarks.size import Size
 from detection.events import Events, Row, to_events
@@ -27,23 +27,21 @@ BARE = "json.loads"
 Work = Callable[[], object]
 
 
-def tables(size: Size) -> dict[str, Figures]:
+def tables(size: Size) -> dict[str, FigureTable]:
     """All ways beside bare `json.loads`."""
-    rows = min(ROWS, size.most)
+    rows = min(ROWS, size.max_rows)
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder, "answer.json")
         path.write_bytes(body("signals", list(signal_rows(rows))))
         with serving(lambda _: path.read_bytes()) as endpoint:
-            processes = {
-                name: measured(["-m", "benchmarks.wire", name, str(path), endpoint]) for name in WAYS
-            }
-    bare = processes[BARE].last
+            processes = {name: measure(["-m", "benchmarks.wire", name, str(path), endpoint]) for name in WAYS}
+    bare = processes[BARE].result
     lines = [
-        [name, WAYS[name][0], f"{process.last:.2f}", f"{process.last / bare:.2f}", f"{process.peak:,.0f}"]
+        [name, WAYS[name][0], f"{process.result:.2f}", f"{process.result / bare:.2f}", f"{process.peak:,.0f}"]
         for name, process in processes.items()
     ]
     columns = ("way", "gives", "CPU s", f"x {BARE}", "peak MiB")
-    return {"wire": Figures(f"from the HTTP response to events: {rows:,} rows", columns, lines)}
+    return {"wire": FigureTable(f"from the HTTP response to events: {rows:,} rows", columns, lines)}
 
 
 # -------------------------------------------------------------------------------------------------------------- ways
@@ -100,11 +98,11 @@ def _query_workspace(_: bytes, endpoint: str) -> Work:
 
 def _job(_: bytes, endpoint: str) -> Work:
     """As a run reads an answer."""
-    from detection.sources.cells import Rows
+    from detection.sources.cells import RowReader
     from detection.sources.log_analytics import open_log_analytics
 
     source = open_log_analytics([WORKSPACE], endpoint, None, lambda: NOW)
-    return lambda: _events(Rows(SIDE).list_of(source.ask("signals", "signals")))
+    return lambda: _events(RowReader(SIDE).read_all(source.run_query("signals", "signals")))
 
 
 def _bytes_only(_: bytes, endpoint: str) -> Work:
@@ -141,9 +139,9 @@ def main() -> None:
     name, path, endpoint = sys.argv[1:]
     work = WAYS[name][1](b"" if "HTTP" in name else Path(path).read_bytes(), endpoint)
     began = time.process_time()
-    held = work()
+    result = work()
     print(time.process_time() - began, flush=True)
-    del held
+    del result
 
 
 if __name__ == "__main__":

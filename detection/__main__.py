@@ -7,16 +7,16 @@ from contextlib import suppress
 from detection.cli.main import main
 
 
-def _code() -> int:
+def _exit_code() -> int:
     try:
         main()
-    except SystemExit as left:
-        return left.code if isinstance(left.code, int) else int(left.code is not None)
+    except SystemExit as exit_error:
+        return exit_error.code if isinstance(exit_error.code, int) else int(exit_error.code is not None)
     return 0
 
 
 if __name__ == "__main__":
-    code = _code()
+    code = _exit_code()
     with suppress(BrokenPipeError):  # the reader, `head` say, has what it wanted
         sys.stdout.flush()
         sys.stderr.flush()

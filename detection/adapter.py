@@ -8,11 +8,11 @@ from typing import Any, TypeVar
 from pydantic import TypeAdapter
 
 Type = TypeVar("Type")
-_MADE: dict[object, TypeAdapter[Any]] = {}
+_ADAPTERS: dict[object, TypeAdapter[Any]] = {}
 
 
-def adapter(of: type[Type]) -> TypeAdapter[Type]:
+def type_adapter(target_type: type[Type]) -> TypeAdapter[Type]:
     """The adapter of a type; always the same."""
-    if of not in _MADE:
-        _MADE[of] = TypeAdapter(of)
-    return _MADE[of]
+    if target_type not in _ADAPTERS:
+        _ADAPTERS[target_type] = TypeAdapter(target_type)
+    return _ADAPTERS[target_type]

@@ -10,129 +10,137 @@ from operator import itemgetter
 from typing import NamedTuple
 
 from detection.events import Event, Row
-from detection.identity import EXACT, Bridge
+from detection.identity import EXACT, MatchingOption
 from detection.rule import Rule
 
 
-class Owner(NamedTuple):
+class ActorMatch(NamedTuple):
     """An actor that a signal may be of, and the bridge that says so."""
 
     actor: str
-    bridge: Bridge
+    option: MatchingOption
 
 
-class Owners:
+class ActorResolver:
     """Says of the rows of signals whose they are, among the actors of some changes."""
 
     def __init__(self, rule: Rule, changes: Iterable[Row]) -> None:
         sequence = rule.sequence
-        self._bridges = sequence.identity
-        columns = [sequence.keys(number) for number, _ in enumerate(self._bridges)]
+        self._options = sequence.identity
+        key_columns = [sequence.key_columns(number) for number, _ in enumerate(self._options)]
         rows = list(changes)
-        self._everybody = dict.fromkeys(
-            filter(None, map(itemgetter(sequence.changes.at(sequence.changes.actor)), rows))
+        self._all_actors = dict.fromkeys(
+            filter(None, map(itemgetter(sequence.changes.place_of(sequence.changes.actor)), rows))
         )
-        self._tables = [
-            self._table(rule, rows, bridge, sequence.changes.at(ours))
-            for bridge, (ours, _) in zip(self._bridges, columns, strict=True)
+        self._actor_tables = [
+            self._actors_by_key(rule, rows, option, sequence.changes.place_of(change_column))
+            for option, (change_column, _) in zip(self._options, key_columns, strict=True)
         ]
-        self._places = [sequence.signals.at(theirs) for _, theirs in columns]
-        self._known: dict[tuple[str, ...], tuple[Owner, ...]] = {}
+        self._key_places = [sequence.signals.place_of(signal_column) for _, signal_column in key_columns]
+        self._matches_by_keys: dict[tuple[str, ...], tuple[ActorMatch, ...]] = {}
 
-    def of(self, row: Row) -> tuple[Owner, ...]:
+    def resolve(self, row: Row) -> tuple[ActorMatch, ...]:
         """Whose a signal may be; nobody's: ()."""
-        keys = tuple([row[place] for place in self._places])
-        if (known := self._known.get(keys)) is None:
-            known = self._known[keys] = tuple(self._found(keys))
-        return known
+        keys = tuple([row[place] for place in self._key_places])
+        if (matches := self._matches_by_keys.get(keys)) is None:
+            matches = self._matches_by_keys[keys] = tuple(self._find_matches(keys))
+        return matches
 
-    def groups(self) -> Callable[[Row], str]:
+    def group_names(self) -> Callable[[Row], str]:
         """Names for signals so that all those of an actor have one name: whose signals may have several owners, share it.
 
         Where signals are known by several columns, any of them may belong together, and they all have one name.
         """
-        if len(set(self._places)) > 1 or self._bridges[0].kind == "none":
+        if len(set(self._key_places)) > 1 or self._options[0].kind == "none":
             return lambda _row: ""
-        (place,) = set(self._places)
-        groups = _Groups()
-        for key in dict.fromkeys(key for table in self._tables for key in table):
-            groups.join([actor for table in self._tables for actor in table.get(key, ())])
-        tables = self._tables
+        (key_place,) = set(self._key_places)
+        groups = _ActorGroups()
+        for key in dict.fromkeys(key for table in self._actor_tables for key in table):
+            groups.join([actor for table in self._actor_tables for actor in table.get(key, ())])
+        tables = self._actor_tables
 
-        def name(row: Row) -> str:
-            actors = next(filter(None, (table.get(row[place]) for table in tables)), [row[place]])
-            return groups.first(actors[0])
+        def group_name(row: Row) -> str:
+            actors = next(filter(None, (table.get(row[key_place]) for table in tables)), [row[key_place]])
+            return groups.representative(actors[0])
 
-        return name
+        return group_name
 
-    def _found(self, keys: tuple[str, ...]) -> Iterator[Owner]:
-        if self._bridges[0].kind == "none":
-            yield from (Owner(actor, self._bridges[0]) for actor in self._everybody)
+    def _find_matches(self, keys: tuple[str, ...]) -> Iterator[ActorMatch]:
+        if self._options[0].kind == "none":
+            yield from (ActorMatch(actor, self._options[0]) for actor in self._all_actors)
             return
-        told: set[str] = set()
-        for bridge, table, key in zip(self._bridges, self._tables, keys, strict=True):
+        matched_actors: set[str] = set()
+        for option, table, key in zip(self._options, self._actor_tables, keys, strict=True):
             for actor in table.get(key, ()):
-                if actor not in told:
-                    told.add(actor)
-                    yield Owner(actor, bridge)
+                if actor not in matched_actors:
+                    matched_actors.add(actor)
+                    yield ActorMatch(actor, option)
 
-    def _table(self, rule: Rule, rows: Sequence[Row], bridge: Bridge, place: int) -> Mapping[str, list[str]]:
+    def _actors_by_key(
+        self, rule: Rule, rows: Sequence[Row], option: MatchingOption, place: int
+    ) -> Mapping[str, list[str]]:
         """The actors by their keys."""
-        if bridge.kind == "none":
+        if option.kind == "none":
             return {}
-        if bridge.kind == "mapping":
-            there = (
-                (user, [one for one in emails if one in self._everybody])
-                for user, emails in rule.mapped.items()
+        if option.kind == "mapping":
+            known_users = (
+                (user, [email for email in emails if email in self._all_actors])
+                for user, emails in rule.emails_by_user.items()
             )
-            return {user: actors for user, actors in there if actors}
-        actor = rule.sequence.changes.at(rule.sequence.changes.actor)
-        pairs = dict.fromkeys((row[place], row[actor]) for row in rows if row[place] and row[actor])
-        table: dict[str, list[str]] = {}
-        for key, name in pairs:
-            table.setdefault(key, []).append(name)
-        return table
+            return {user: actors for user, actors in known_users if actors}
+        actor_place = rule.sequence.changes.place_of(rule.sequence.changes.actor)
+        key_actor_pairs = dict.fromkeys(
+            (row[place], row[actor_place]) for row in rows if row[place] and row[actor_place]
+        )
+        actors_by_key: dict[str, list[str]] = {}
+        for key, actor in key_actor_pairs:
+            actors_by_key.setdefault(key, []).append(actor)
+        return actors_by_key
 
 
 # To whom events of signals belong, one pair for each actor; the changes are those of the actors in question.
-Assign = Callable[[Iterable[Event], Iterable[Event]], Iterator[tuple[str, Event]]]
+Resolve = Callable[[Iterable[Event], Iterable[Event]], Iterator[tuple[str, Event]]]
 
 
-def assign_for(rule: Rule) -> Assign | None:
+def resolver_for(rule: Rule) -> Resolve | None:
     """How signals find their actors; None where each is of the actor that it names."""
     if rule.sequence.exact:
         return None
 
-    def assign(changes: Iterable[Event], signals: Iterable[Event]) -> Iterator[tuple[str, Event]]:
-        owners = Owners(rule, (change.row for change in changes))
-        return ((owner.actor, signal) for signal in signals for owner in owners.of(signal.row))
+    def resolve(changes: Iterable[Event], signals: Iterable[Event]) -> Iterator[tuple[str, Event]]:
+        resolver = ActorResolver(rule, (change.row for change in changes))
+        return ((match.actor, signal) for signal in signals for match in resolver.resolve(signal.row))
 
-    return assign
+    return resolve
 
 
-def bridges_of(actor: str, changes: Iterable[Event], signals: Iterable[Event], rule: Rule) -> dict[str, int]:
+def count_by_option(
+    actor: str, changes: Iterable[Event], signals: Iterable[Event], rule: Rule
+) -> dict[str, int]:
     """How many of the signals are an actor's by which bridge, by the bridges' names in the rule's order."""
     signals = list(signals)
     if rule.sequence.exact:
         return {EXACT.name: len(signals)}
-    owners = Owners(rule, (change.row for change in changes))
-    found = [owner.bridge for signal in signals for owner in owners.of(signal.row) if owner.actor == actor]
-    return {one.name: found.count(one) for one in rule.sequence.identity if one in found}
+    resolver = ActorResolver(rule, (change.row for change in changes))
+    options = [
+        match.option for signal in signals for match in resolver.resolve(signal.row) if match.actor == actor
+    ]
+    return {option.name: options.count(option) for option in rule.sequence.identity if option in options}
 
 
-class _Groups:
+class _ActorGroups:
     """Actors that belong together, named by the first of them (union-find)."""
 
     def __init__(self) -> None:
-        self._of: dict[str, str] = {}
+        self._parents: dict[str, str] = {}
 
-    def first(self, actor: str) -> str:
-        while (other := self._of.get(actor, actor)) != actor:
-            actor = other
+    def representative(self, actor: str) -> str:
+        while (parent := self._parents.get(actor, actor)) != actor:
+            actor = parent
         return actor
 
     def join(self, actors: Sequence[str]) -> None:
         for actor in actors[1:]:
-            one, other = self.first(actors[0]), self.first(actor)
-            if one != other:
-                self._of[other] = one
+            first_name, actor_name = self.representative(actors[0]), self.representative(actor)
+            if first_name != actor_name:
+                self._parents[actor_name] = first_name

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 from operator import attrgetter
 
-from detection.bridges import Assign
+from detection.bridges import Resolve
 from detection.events import Event
 
 Pair = tuple[Event, Event]
@@ -35,14 +35,17 @@ class Chain:
     def pairs(self) -> Iterator[Pair]:
         """Every pair, change by change; of a pair that stands at several times the latest, with the others' rows."""
         if not self._has_repeats():
-            return self._every()
+            return self._all_pairs()
         pairs: dict[tuple[str, str], Pair] = {}
-        for change, signal in self._every():
-            known = pairs.get((change.id, signal.id), (change, signal))
-            pairs[change.id, signal.id] = change.beside(known[0]), signal.beside(known[1])
+        for change, signal in self._all_pairs():
+            earlier_pair = pairs.get((change.id, signal.id), (change, signal))
+            pairs[change.id, signal.id] = (
+                change.with_copies_of(earlier_pair[0]),
+                signal.with_copies_of(earlier_pair[1]),
+            )
         return iter(pairs.values())
 
-    def _every(self) -> Iterator[Pair]:
+    def _all_pairs(self) -> Iterator[Pair]:
         for change, span in zip(self.changes, self.spans, strict=True):
             for position in span:
                 yield change, self.signals[position]
@@ -51,7 +54,7 @@ class Chain:
         """How many pairs there are."""
         return sum(1 for _ in self.pairs()) if self._has_repeats() else sum(map(len, self.spans))
 
-    def newest(self) -> Iterator[Pair]:
+    def newest_pairs(self) -> Iterator[Pair]:
         """The pairs from the newest signal back, and of one signal from the newest change back."""
         for position in reversed(range(len(self.signals))):
             for change, span in zip(reversed(self.changes), reversed(self.spans), strict=True):
@@ -61,12 +64,12 @@ class Chain:
                     yield change, self.signals[position]
 
     @property
-    def first(self) -> Pair:
+    def first_pair(self) -> Pair:
         """The pair of the earliest signal and the earliest change that reaches it."""
         return self.changes[0], self.signals[0]
 
     @property
-    def last(self) -> Pair:
+    def last_pair(self) -> Pair:
         """The pair of the latest signal and the latest change that reaches it."""
         return self.changes[-1], self.signals[-1]
 
@@ -80,7 +83,7 @@ def correlate(
     within: timedelta,
     *,
     once: bool,
-    assign: Assign | None = None,
+    resolve: Resolve | None = None,
 ) -> list[Chain]:
     """The chains: by actor, every change with the signals from its own time to `within` after it, both inclusive.
 
@@ -90,38 +93,38 @@ def correlate(
     changes = list(changes)
     for change in changes:
         actors.setdefault(change.actor, ([], []))[0].append(change)
-    if assign:
-        for actor, signal in assign(changes, signals):
+    if resolve:
+        for actor, signal in resolve(changes, signals):
             actors[actor][1].append(signal)
     else:
         for signal in signals:
             if sides := actors.get(signal.actor):
                 sides[1].append(signal)
-    chains = (chain(actor, *sides, within, once=once) for actor, sides in actors.items() if sides[1])
-    return [one for one in chains if one.spans]
+    chains = (make_chain(actor, *sides, within, once=once) for actor, sides in actors.items() if sides[1])
+    return [chain for chain in chains if chain.spans]
 
 
-def chain(
+def make_chain(
     actor: str, changes: Iterable[Event], signals: Iterable[Event], within: timedelta, *, once: bool
 ) -> Chain:
     """The chain of one actor's events; without any pair it has no spans."""
     ordered = sorted(signals, key=_by_time)
-    times = [signal.time for signal in ordered]
-    reaching: list[Event] = []
-    kept: list[Event] = []
+    signal_times = [signal.time for signal in ordered]
+    reaching_changes: list[Event] = []
+    reached: list[Event] = []
     spans: list[range] = []
-    seen = 0  # signals before this position are kept or out of every later change's reach
+    taken = 0  # signals before this position are kept or out of every later change's reach
     for change in sorted(changes, key=_by_time):
-        start = bisect_left(times, change.time)
-        stop = bisect_right(times, change.time + within)
+        start = bisect_left(signal_times, change.time)
+        stop = bisect_right(signal_times, change.time + within)
         if start == stop:
             continue
-        kept += ordered[max(start, seen) : stop]
-        seen = stop
-        reaching.append(change)
+        reached += ordered[max(start, taken) : stop]
+        taken = stop
+        reaching_changes.append(change)
         # Later changes reach later signals, so `stop` is always the end of what is kept by now.
-        spans.append(range(len(kept) - (stop - start), len(kept)))
-    return Chain(actor, reaching, kept, spans, once)
+        spans.append(range(len(reached) - (stop - start), len(reached)))
+    return Chain(actor, reaching_changes, reached, spans, once)
 
 
 def _repeats(events: Sequence[Event]) -> bool:

@@ -30,8 +30,8 @@ SCHEDULE = sum(
 LONGEST_WAIT = timedelta(hours=24)  # of what a receiver may ask for with Retry-After
 DEADLINE = timedelta(seconds=15)  # of one attempt, from connecting to the answer
 LEASE = 4 * DEADLINE  # of a claim: longer than any attempt takes
-SENDING = timedelta(seconds=60)  # for which what is due is sent, even without patience
-LANES = 32  # at once
+SEND_FOR = timedelta(seconds=60)  # for which what is due is sent, even without patience
+MAX_THREADS = 32  # at once
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +40,7 @@ class Outcome:
 
     status: int | None
     sent: bool = False
-    dead: str = ""
+    dead_reason: str = ""
     reason: str = ""
     retry_after: timedelta | None = None
 
@@ -67,7 +67,7 @@ def deliver(
     destinations: Mapping[str, Destination],
     clock: Callable[[], datetime],
     sleep: Callable[[float], None],
-    patience: timedelta,
+    drain_for: timedelta,
     report: Callable[[Attempt], object],
 ) -> list[Attempt]:
     """Drains every destination's lane, all at once; `report` hears of each attempt as it happens.
@@ -78,16 +78,16 @@ def deliver(
     if not names:
         return []
 
-    def lane(name: str) -> list[Attempt]:
+    def drain_destination(name: str) -> list[Attempt]:
         attempts = []
-        for attempt in drain(outbox, name, destinations.get(name), clock, sleep, patience):
+        for attempt in drain(outbox, name, destinations.get(name), clock, sleep, drain_for):
             report(attempt)
             attempts.append(attempt)
         return attempts
 
-    with ThreadPoolExecutor(min(len(names), LANES)) as lanes:
-        running = [lanes.submit(lane, name) for name in names]
-    return [attempt for one in running for attempt in one.result()]
+    with ThreadPoolExecutor(min(len(names), MAX_THREADS)) as executor:
+        futures = [executor.submit(drain_destination, name) for name in names]
+    return [attempt for future in futures for attempt in future.result()]
 
 
 def drain(
@@ -96,43 +96,43 @@ def drain(
     destination: Destination | None,
     clock: Callable[[], datetime],
     sleep: Callable[[float], None],
-    patience: timedelta,
+    drain_for: timedelta,
 ) -> Iterator[Attempt]:
     """Sends what is due to one destination, and what becomes due within the patience; yields every attempt."""
     begun = clock()
-    give_up, stop = begun + patience, begun + max(patience, SENDING)
-    while clock() <= stop:
-        waiting = list(first_of_each_line(outbox.waiting(name)))
-        due = [queued for queued in waiting if queued.delivery.due <= clock()]
-        yield from _round(due, partial(_attempt, outbox, destination, clock), clock, stop)
+    drain_until, send_until = begun + drain_for, begun + max(drain_for, SEND_FOR)
+    while clock() <= send_until:
+        oldest_messages = list(oldest_per_queue(outbox.waiting(name)))
+        due = [queued for queued in oldest_messages if queued.delivery.due <= clock()]
+        yield from _attempt_all(due, partial(_attempt, outbox, destination, clock), clock, send_until)
         if due:
             continue
-        soonest = min((queued.delivery.due for queued in waiting), default=None)
-        if soonest is None or soonest > give_up:
+        soonest = min((queued.delivery.due for queued in oldest_messages), default=None)
+        if soonest is None or soonest > drain_until:
             return
         sleep(max((soonest - clock()).total_seconds(), 0.05))
 
 
-def _round(
+def _attempt_all(
     due: Iterable[Queued],
-    attempt: Callable[[Queued], Attempt | None],
+    attempt_delivery: Callable[[Queued], Attempt | None],
     clock: Callable[[], datetime],
-    stop: datetime,
+    send_until: datetime,
 ) -> Iterator[Attempt]:
     """One attempt at each, while there is time."""
     for queued in due:
-        if clock() > stop:
+        if clock() > send_until:
             return
-        if one := attempt(queued):
-            yield one
+        if attempt := attempt_delivery(queued):
+            yield attempt
 
 
-def first_of_each_line(waiting: Iterable[Queued]) -> Iterator[Queued]:
+def oldest_per_queue(queued_messages: Iterable[Queued]) -> Iterator[Queued]:
     """The oldest message of every incident and destination: the ones behind it wait for it."""
-    seen: set[tuple[str, str]] = set()
-    for queued in waiting:
-        if queued.delivery.line not in seen:
-            seen.add(queued.delivery.line)
+    queue_keys: set[tuple[str, str]] = set()
+    for queued in queued_messages:
+        if queued.delivery.queue_key not in queue_keys:
+            queue_keys.add(queued.delivery.queue_key)
             yield queued
 
 
@@ -140,8 +140,8 @@ def next_due(attempt: int, now: datetime, retry_after: timedelta | None) -> date
     """When a delivery is due after so many failed attempts; None when it is to be given up."""
     if attempt > len(WAITS):
         return None
-    asked = min(retry_after or timedelta(0), LONGEST_WAIT)
-    return now + max(WAITS[attempt - 1], asked)
+    requested_wait = min(retry_after or timedelta(0), LONGEST_WAIT)
+    return now + max(WAITS[attempt - 1], requested_wait)
 
 
 def _attempt(
@@ -166,14 +166,15 @@ def _send(delivery: Delivery, destination: Destination | None, now: datetime) ->
 
 
 def _settle(outbox: Outbox, claimed: Queued, outcome: Outcome, now: datetime) -> Attempt:
-    again = next_due(claimed.delivery.attempt, now, outcome.retry_after)
+    due = next_due(claimed.delivery.attempt, now, outcome.retry_after)
     if outcome.sent:
         outbox.sent(claimed)
         return Attempt(claimed.delivery, outcome, None)
-    if outcome.dead or again is None:
-        outbox.bury(
-            claimed, outcome.dead or f"given up after {claimed.delivery.attempt} attempts: {outcome.reason}"
+    if outcome.dead_reason or due is None:
+        outbox.dead_letter(
+            claimed,
+            outcome.dead_reason or f"given up after {claimed.delivery.attempt} attempts: {outcome.reason}",
         )
         return Attempt(claimed.delivery, outcome, None)
-    outbox.later(claimed, again)
-    return Attempt(claimed.delivery, outcome, again)
+    outbox.reschedule(claimed, due)
+    return Attempt(claimed.delivery, outcome, due)

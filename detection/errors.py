@@ -36,7 +36,7 @@ class Incomplete(ServiceError):
     """An answer that is not the whole answer: it is never correlated, and nothing is marked."""
 
 
-def kind_of(error: Exception) -> ErrorKind:
+def error_kind(error: Exception) -> ErrorKind:
     """Which of the four an error is."""
     if isinstance(error, ConfigurationError):
         return "configuration"
@@ -45,11 +45,14 @@ def kind_of(error: Exception) -> ErrorKind:
     return "service" if isinstance(error, ServiceError) else "bug"
 
 
-def sentence(error: Exception) -> str:
+def error_sentence(error: Exception) -> str:
     """An error as one sentence for the user. A bug's own text is not shown: it may hold anything."""
     return str(error) if isinstance(error, DetectionError) else f"a bug of this job: {type(error).__name__}"
 
 
-def problems_of(error: ValidationError, whole: str = "the file") -> str:
+def problems_of(error: ValidationError, document_name: str = "the file") -> str:
     """All that is wrong with a document, by key, without showing its values; `whole` is what has no key."""
-    return "; ".join(f"{'.'.join(map(str, one['loc'])) or whole}: {one['msg']}" for one in error.errors())
+    return "; ".join(
+        f"{'.'.join(map(str, problem['loc'])) or document_name}: {problem['msg']}"
+        for problem in error.errors()
+    )

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 from detection.coverage import Coverage
 from detection.rule import Side
-from detection.uncollected import uncollected
+from detection.uncollected import gc_paused
 from detection.window import Window
 
 # A row of an answer as the query API sends it: dynamic columns are JSON text, datetimes ISO 8601 text in UTC.
@@ -32,11 +32,11 @@ class Event(NamedTuple):
     row: Row
     copies: tuple[Row, ...] = ()
 
-    def beside(self, other: "Event") -> "Event":
+    def with_copies_of(self, duplicate: "Event") -> "Event":
         """The event with the rows of another of the same id among its copies."""
         rows = (self.row, *self.copies)
-        more = tuple(row for row in (other.row, *other.copies) if row not in rows)
-        return self._replace(copies=(*self.copies, *more)) if more else self
+        new_rows = tuple(row for row in (duplicate.row, *duplicate.copies) if row not in rows)
+        return self._replace(copies=(*self.copies, *new_rows)) if new_rows else self
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,11 +44,11 @@ class Rejected:
     """How many rows were left out for one reason, and where the first of them stands."""
 
     count: int
-    first: str
+    first_location: str
 
 
 @dataclass(frozen=True, slots=True)
-class Health:
+class SideHealth:
     """What one source holds in its window: silence is explained by it.
 
     `rows` read, `named` of them naming an actor, `newest` the latest time stamp (UTC) or None.
@@ -63,14 +63,14 @@ class Health:
 class Events:
     """The events of one side: those `inside` its window, and what lay outside by their own time."""
 
-    inside: Sequence[Event]
+    in_window: Sequence[Event]
     too_late: Sequence[Event] = ()
-    waiting: Sequence[Event] = ()
+    in_future: Sequence[Event] = ()
 
     @property
-    def read(self) -> Sequence[Event]:
+    def all_events(self) -> Sequence[Event]:
         """Every event that was read."""
-        return [*self.inside, *self.too_late, *self.waiting]
+        return [*self.in_window, *self.too_late, *self.in_future]
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,16 +78,16 @@ class Logs:
     """Everything one run read, complete. A source that cannot say so raises Incomplete instead.
 
     `rejected` is by reason; `health` is by side; `coverage` is None where it could not be counted. What is too much for memory comes in slices: the signals are in
-    `rest` then, each slice with all the signals of some actors and all their changes. A `piece` has only some
+    `slices` then, each slice with all the signals of some actors and all their changes. A chunk (`is_chunk`) has only some
     signals of one actor, who has more of them than anybody can keep apart; more of his follow.
     """
 
     changes: Events
     signals: Events
     rejected: Mapping[str, Rejected] = field(default_factory=dict)
-    health: Mapping[str, Health] = field(default_factory=dict)
-    rest: Iterable["Logs"] = ()
-    piece: bool = False
+    health: Mapping[str, SideHealth] = field(default_factory=dict)
+    slices: Iterable["Logs"] = ()
+    is_chunk: bool = False
     coverage: Coverage | None = None
 
 
@@ -96,50 +96,53 @@ def to_events(rows: Iterable[Row], side: Side, window: Window, *, once: bool) ->
 
     With `once`, rows of equal id, actor and own time count as one event, the first.
     """
-    return placed(events_of(list(rows), side), window, once=once)
+    return place_in_window(events_of(list(rows), side), window, once=once)
 
 
-@uncollected()
-def placed(events: Collection[Event], window: Window, *, once: bool) -> Events:
+@gc_paused()
+def place_in_window(events: Collection[Event], window: Window, *, once: bool) -> Events:
     """The events by their place in a window. Their own time decides: older is too late, ahead of it waits for its time."""
     if once:
-        events = unique(events)
-    inside: list[Event] = []
+        events = without_duplicates(events)
+    in_window: list[Event] = []
     too_late: list[Event] = []
-    waiting: list[Event] = []
+    in_future: list[Event] = []
     after, until = window.after, window.until
     for event in events:
         if event.time <= after:
             too_late.append(event)
         elif until and event.time > until:
-            waiting.append(event)
+            in_future.append(event)
         else:
-            inside.append(event)
-    return Events(inside, too_late, waiting)
+            in_window.append(event)
+    return Events(in_window, too_late, in_future)
 
 
-def unique(events: Collection[Event]) -> Collection[Event]:
+def without_duplicates(events: Collection[Event]) -> Collection[Event]:
     """The events without duplicates; of equal id, own time and actor the first stays, with its copies."""
     if len({event.id for event in events}) == len(events):
         return events
-    first: dict[tuple[str, datetime, str], Event] = {}
+    event_by_identity: dict[tuple[str, datetime, str], Event] = {}
     for event in events:
-        known = first.setdefault((event.id, event.time, event.actor), event)
-        first[event.id, event.time, event.actor] = known.beside(event)
-    return first.values()
+        original = event_by_identity.setdefault((event.id, event.time, event.actor), event)
+        event_by_identity[event.id, event.time, event.actor] = original.with_copies_of(event)
+    return event_by_identity.values()
 
 
-@uncollected()
+@gc_paused()
 def events_of(rows: list[Row], side: Side) -> list[Event]:
     """The rows as events, one for each, column by column: there may be half a million."""
-    ident, full = side.at(side.id), side.at(side.full_row)
-    if not all(map(itemgetter(ident), rows)):
-        rows = [row if row[ident] else (*row[:ident], _digest(row[full]), *row[ident + 1 :]) for row in rows]
+    id_place, full_row_place = side.place_of(side.id), side.place_of(side.full_row)
+    if not all(map(itemgetter(id_place), rows)):
+        rows = [
+            row if row[id_place] else (*row[:id_place], _digest(row[full_row_place]), *row[id_place + 1 :])
+            for row in rows
+        ]
     ids, times, actors, kinds = (
-        map(itemgetter(side.at(name)), rows) for name in (side.id, side.time, side.actor, side.kind)
+        map(itemgetter(side.place_of(name)), rows) for name in (side.id, side.time, side.actor, side.kind)
     )
-    moments = map(datetime.fromisoformat, times)
-    return list(map(Event._make, zip(ids, moments, actors, kinds, rows, repeat(()), strict=False)))
+    parsed_times = map(datetime.fromisoformat, times)
+    return list(map(Event._make, zip(ids, parsed_times, actors, kinds, rows, repeat(()), strict=False)))
 
 
 def _digest(full_row: str) -> str:

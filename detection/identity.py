@@ -15,99 +15,105 @@ from typing import Literal
 
 from detection.errors import ConfigurationError
 
-Kind = Literal["exact", "hash", "metadata", "local-part", "mapping", "none"]
-Form = Literal["hex", "base64"]
+OptionKind = Literal["exact", "hash", "metadata", "local-part", "mapping", "none"]
+DigestEncoding = Literal["hex", "base64"]
 
 HEX_DIGITS: Mapping[str, int] = {"sha256": 64, "sha1": 40, "md5": 32}  # of a digest
 MAPPING_BYTES = 4 * 2**20  # of a mapping file: some 60,000 lines, read anew on every cold start
 MAPPING_HEADER = ["email", "user"]
-EVERYWHERE = "must be exact, local-part, none, {hash: sha256}, {metadata: <key>} or {mapping: <file>.csv}"
+ALLOWED_OPTIONS = (
+    "must be exact, local-part, none, {hash: sha256}, {metadata: <key>} or {mapping: <file>.csv}"
+)
 
 # An e-mail by who uses it at runtime, who may use several; and one runtime identity may be of several e-mails.
-Mapped = Mapping[str, Sequence[str]]
+EmailsByUser = Mapping[str, Sequence[str]]
 
 
 @dataclass(frozen=True, slots=True)
-class Bridge:
+class MatchingOption:
     """One bridge; `of` is its hash function, the key of the metadata, or its file, and `form` that of a digest."""
 
-    kind: Kind
-    of: str = ""
-    form: Form = "hex"
+    kind: OptionKind
+    parameter: str = ""
+    encoding: DigestEncoding = "hex"
 
     @property
     def name(self) -> str:
         """What alerts and records call it: exact, sha256:hex, metadata:<key>, local-part, mapping, none."""
         if self.kind == "hash":
-            return f"{self.of}:{self.form}"
-        return f"metadata:{self.of}" if self.kind == "metadata" else self.kind
+            return f"{self.parameter}:{self.encoding}"
+        return f"metadata:{self.parameter}" if self.kind == "metadata" else self.kind
 
     @property
-    def words(self) -> str:
+    def description(self) -> str:
         """What people read of it."""
-        form = " in base64" if self.form == "base64" else ""
+        encoding_text = " in base64" if self.encoding == "base64" else ""
         return {
             "exact": "the same identity",
-            "hash": f"{self.of} of the e-mail{form}",
-            "metadata": f"{self.of} in the metadata",
+            "hash": f"{self.parameter} of the e-mail{encoding_text}",
+            "metadata": f"{self.parameter} in the metadata",
             "local-part": "local part of the e-mail, which others may share",
-            "mapping": self.of,
+            "mapping": self.parameter,
             "none": "nothing: signals of anybody after the change",
         }[self.kind]
 
-    def of_change(self, column: str, actor: str) -> list[str]:
+    def change_key_steps(self, column: str, actor: str) -> list[str]:
         """KQL, step by step, that makes `column` of the actor's column; no step: the actor is the key."""
         if self.kind == "local-part":
             return [f'{column} = extract(@"^(.*)@", 1, {actor})']
         if self.kind != "hash":
             return []
-        digest = f"{column} = hash_{self.of}(tolower({actor}))"
-        return [digest] if self.form == "hex" else [digest, *_base64_of_hex(column, HEX_DIGITS[self.of])]
+        digest = f"{column} = hash_{self.parameter}(tolower({actor}))"
+        return (
+            [digest]
+            if self.encoding == "hex"
+            else [digest, *_base64_of_hex(column, HEX_DIGITS[self.parameter])]
+        )
 
-    def of_signal(self, user: str, metadata: str) -> str:
+    def signal_key(self, user: str, metadata: str) -> str:
         """KQL for the signals' key, of the column that says `user` or the one of all metadata; empty: the user is the key."""
         if self.kind == "metadata":
-            return f'tolower(tostring({metadata}["{self.of}"]))'
-        if self.kind == "hash" and self.form == "base64":  # with or without padding, in either alphabet
+            return f'tolower(tostring({metadata}["{self.parameter}"]))'
+        if self.kind == "hash" and self.encoding == "base64":  # with or without padding, in either alphabet
             return f'replace_string(replace_string(trim_end("=+", tolower({user})), "-", "+"), "_", "/")'
         return ""
 
 
-EXACT = Bridge("exact")
+EXACT = MatchingOption("exact")
 
 
-def bridge_of(written: object) -> Bridge:
+def parse_option(written: object) -> MatchingOption:
     """A bridge as rule.yaml writes it. Raises ValueError."""
-    if isinstance(written, Bridge):
+    if isinstance(written, MatchingOption):
         return written
     if written in ("exact", "local-part", "none"):
-        return Bridge(written)
+        return MatchingOption(written)
     match written:
-        case {"hash": str(of), **rest} if of in HEX_DIGITS and not rest.keys() - {"as"}:
-            return Bridge("hash", of, _form(rest.get("as", "hex")))
+        case {"hash": str(hash_name), **rest} if hash_name in HEX_DIGITS and not rest.keys() - {"as"}:
+            return MatchingOption("hash", hash_name, _encoding(rest.get("as", "hex")))
         case {"hash": _}:
             raise ValueError(f"hash must be {', '.join(HEX_DIGITS)}, beside it only `as`")
         case {"metadata": str(key), **rest} if not rest:
-            return Bridge("metadata", _metadata_key(key))
+            return MatchingOption("metadata", _metadata_key(key))
         case {"mapping": str(file), **rest} if not rest:
             if not re.fullmatch(r"\w[\w.-]*\.csv", file, re.ASCII):
                 raise ValueError("mapping must be the name of a .csv file beside rule.yaml")
-            return Bridge("mapping", file)
-    raise ValueError(EVERYWHERE)
+            return MatchingOption("mapping", file)
+    raise ValueError(ALLOWED_OPTIONS)
 
 
-def disagreements(bridges: Sequence[Bridge]) -> Iterator[str]:
+def option_problems(options: Sequence[MatchingOption]) -> Iterator[str]:
     """What is wrong with a list of bridges."""
-    kinds = [bridge.kind for bridge in bridges]
-    if "none" in kinds and len(bridges) > 1:
+    kinds = [option.kind for option in options]
+    if "none" in kinds and len(options) > 1:
         yield "identity: none matches everybody, and so stands alone"
-    if len(set(bridges)) < len(bridges):
+    if len(set(options)) < len(options):
         yield "identity: a bridge stands twice"
     if kinds.count("mapping") > 1:
         yield "identity: there can be one mapping"
 
 
-def read_mapping(path: Path) -> Mapped:
+def read_mapping(path: Path) -> EmailsByUser:
     """The e-mails by runtime identity, from a CSV file with the columns email and user; both in lower case.
 
     Raises ConfigurationError naming file and line, and shows no value: they name people, and may be salted hashes.
@@ -125,40 +131,40 @@ def read_mapping(path: Path) -> Mapped:
     except UnicodeDecodeError as error:
         line = text[: error.start].count(b"\n") + 1
         raise ConfigurationError(f"{path}: line {line}: is no UTF-8") from None
-    return _mapped(path, lines)
+    return _parse_mapping(path, lines)
 
 
-def _mapped(path: Path, lines: Sequence[str]) -> Mapped:
-    known: dict[tuple[str, str], int] = {}
+def _parse_mapping(path: Path, lines: Sequence[str]) -> EmailsByUser:
+    lines_by_pair: dict[tuple[str, str], int] = {}
     records = csv.reader(lines, strict=True)
     try:
         if next(records, None) != MAPPING_HEADER:
             raise ConfigurationError(f"{path}: line 1: must be email,user")
         for record in records:
-            if problem := _problem(record, known, records.line_num):
+            if problem := _problem(record, lines_by_pair, records.line_num):
                 raise ConfigurationError(f"{path}: line {records.line_num}: {problem}")
     except csv.Error:
         raise ConfigurationError(f"{path}: line {records.line_num}: is no CSV") from None
-    if not known:
+    if not lines_by_pair:
         raise ConfigurationError(f"{path}: has no line below its header")
-    mapped: dict[str, list[str]] = {}
-    for email, user in known:
-        mapped.setdefault(user, []).append(email)
-    return mapped
+    emails_by_user: dict[str, list[str]] = {}
+    for email, user in lines_by_pair:
+        emails_by_user.setdefault(user, []).append(email)
+    return emails_by_user
 
 
-def _problem(record: Sequence[str], known: dict[tuple[str, str], int], line: int) -> str:
+def _problem(record: Sequence[str], lines_by_pair: dict[tuple[str, str], int], line: int) -> str:
     """What is wrong with a line of a mapping; a sound one is known afterwards."""
     cells = [cell.strip().lower() for cell in record]
     if len(cells) != 2:
         return f"has {len(cells)} cells instead of 2"
     if not all(cells):
         return f"its {MAPPING_HEADER[cells.index('')]} is empty"
-    first = known.setdefault((cells[0], cells[1]), line)
-    return "" if first == line else f"says the same as line {first}"
+    first_line = lines_by_pair.setdefault((cells[0], cells[1]), line)
+    return "" if first_line == line else f"says the same as line {first_line}"
 
 
-def _form(written: object) -> Form:
+def _encoding(written: object) -> DigestEncoding:
     if written == "hex":
         return "hex"
     if written == "base64":
@@ -188,8 +194,8 @@ def _base64_of_hex(column: str, digits: int) -> Iterator[str]:
     yield f'{column} = replace_regex({column}, "(.{{6}})", @"\\1.")'
     # In several steps: no parser likes an expression that is nested too deep.
     alphabet = "abcdefghijklmnopqrstuvwxyzabcdefghijklmnopqrstuvwxyz0123456789+/"
-    for first in range(0, 64, 16):
-        letters = {f"{_bits(value, 6)}.": alphabet[value] for value in range(first, first + 16)}
+    for start in range(0, 64, 16):
+        letters = {f"{_bits(value, 6)}.": alphabet[value] for value in range(start, start + 16)}
         yield f"{column} = {_replaced(column, letters)}"
     yield f"{column} = substring({column}, 0, {-(-digits * 4 // 6)})"
 

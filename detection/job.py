@@ -11,40 +11,40 @@ from uuid import uuid4
 
 import requests
 
-from detection.adapter import adapter
+from detection.adapter import type_adapter
 from detection.deliver import Attempt, Destination, deliver
-from detection.errors import ConfigurationError, ServiceError, kind_of, sentence
+from detection.errors import ConfigurationError, ServiceError, error_kind, error_sentence
 from detection.incidents.alert import Alert
-from detection.incidents.batch import Share
+from detection.incidents.batch import DigestEntry
 from detection.incidents.grouping import Classification, Incident, Verdict, acknowledged, closed, silenced
-from detection.incidents.index import Index
+from detection.incidents.index import IncidentStore
 from detection.incidents.keys import Key
-from detection.incidents.outbox import Dead, Delivery, Outbox, Queued
-from detection.incidents.standing import Standing, standing
+from detection.incidents.outbox import DeadLetter, Delivery, Outbox, Queued
+from detection.incidents.standing import RulePrecision, rule_precision
 from detection.incidents.table import Conflict, MemoryTable, Table
-from detection.links import Links
-from detection.matches import Matches
-from detection.messages.leads import Leads, portal_link
-from detection.record import REASON, RECORD, Failure, Record, moment_of
+from detection.links import LinkSigner
+from detection.matches import Detection
+from detection.messages.leads import MessageLinks, portal_link
+from detection.record import REASON, RECORD, RunFailure, RunRecord, run_time
 from detection.report import log_attempt, log_heartbeat, log_run
 from detection.rule import Rule, load_rule
 from detection.run import run, run_gap
 from detection.settings import Settings, Webhook, settings_from
-from detection.silences import Silence, literally
+from detection.silences import Silence, literal_pattern
 from detection.sources import Source
-from detection.tell import Terms
+from detection.tell import RunOptions
 from detection.timestamps import iso
 from detection.webhook import WebhookDestination
 from detection.window import Window
 
-PATIENCE = timedelta(seconds=60)  # for the messages that a run has just written
+DRAIN_FOR = timedelta(seconds=60)  # for the messages that a run has just written
 HEARTBEAT_DEADLINE = 10  # seconds
 
 Clock = Callable[[], datetime]
 
 
 @dataclass(frozen=True, slots=True)
-class KnownIncident:
+class IncidentDetail:
     """An incident with the rule and the key it is of; `alerts` where they were asked for."""
 
     rule: str
@@ -63,210 +63,233 @@ class Job:
     clock: Clock
     sleep: Callable[[float], None] = time.sleep  # noqa: TID251  # to pass the time, not to tell it
 
-    def detect(self, now: datetime | None = None) -> list[Record]:
+    def detect(self, now: datetime | None = None) -> list[RunRecord]:
         """One run of every rule, and the messages that came of it; returns the records.
 
         A rule that fails keeps neither the others from running nor messages from being sent. Its failure is
         recorded and logged, and then raised, the first of several: ConfigurationError, DataError or ServiceError.
         """
-        at = now or self.clock()
-        return self._each(
-            lambda rule, index: run(rule, at, self._source(rule), index, self._terms(rule))[0], at
+        moment = now or self.clock()
+        return self._run_all(
+            lambda rule, store: run(rule, moment, self._source(rule), store, self._run_options(rule))[0],
+            moment,
         )
 
-    def detect_gap(self, gap: Window) -> list[Record]:
+    def detect_gap(self, gap: Window) -> list[RunRecord]:
         """Every rule over a stretch that was recorded as a gap, like `detect`; the watermark stays."""
-        at = self.clock()
-        return self._each(
-            lambda rule, index: run_gap(rule, gap, at, self._source(rule), index, self._terms(rule)), at
+        moment = self.clock()
+        return self._run_all(
+            lambda rule, store: run_gap(
+                rule, gap, moment, self._source(rule), store, self._run_options(rule)
+            ),
+            moment,
         )
 
     def deliver(
-        self, patience: timedelta = timedelta(0), report: Callable[[Attempt], object] = log_attempt
+        self, drain_for: timedelta = timedelta(0), report: Callable[[Attempt], object] = log_attempt
     ) -> list[Attempt]:
         """Sends what is due in every rule's outbox."""
         destinations: dict[str, Destination] = {
             webhook.name: WebhookDestination(webhook) for webhook in self.settings.destinations
         }
-        return deliver(self._outbox(), destinations, self.clock, self.sleep, patience, report)
+        return deliver(self._outbox(), destinations, self.clock, self.sleep, drain_for, report)
 
-    def revive(self) -> int:
+    def requeue(self) -> int:
         """Puts every dead letter back into its outbox; returns how many."""
         outbox = self._outbox()
-        dead = list(outbox.dead())
-        for one in dead:
-            outbox.revive(one, self.clock())
-        return len(dead)
+        dead_letters = list(outbox.dead_letters())
+        for dead_letter in dead_letters:
+            outbox.requeue(dead_letter, self.clock())
+        return len(dead_letters)
 
-    def incidents(self) -> list[KnownIncident]:
+    def incidents(self) -> list[IncidentDetail]:
         """Every rule's incidents, those opened last first."""
-        known = [
-            KnownIncident(rule.folder, key, incident)
+        details = [
+            IncidentDetail(rule.folder, key, incident)
             for rule in self.rules
-            for key, incident in self.index(rule).incidents()
+            for key, incident in self.store(rule).incidents()
         ]
-        return sorted(known, key=lambda one: one.incident.opened, reverse=True)
+        return sorted(details, key=lambda detail: detail.incident.opened, reverse=True)
 
-    def listed(self) -> list[KnownIncident]:
+    def summaries(self) -> list[IncidentDetail]:
         """Every rule's incidents, those opened last first, without history and with long keys cut: for lists."""
-        known = [
-            KnownIncident(rule.folder, one.key, one.incident)
+        details = [
+            IncidentDetail(rule.folder, summary.key, summary.incident)
             for rule in self.rules
-            for one in self.index(rule).listed()
+            for summary in self.store(rule).summaries()
         ]
-        return sorted(known, key=lambda one: one.incident.opened, reverse=True)
+        return sorted(details, key=lambda detail: detail.incident.opened, reverse=True)
 
-    def incident(self, name: str) -> KnownIncident:
+    def incident(self, name: str) -> IncidentDetail:
         """An incident by its id, with its alerts. Raises ConfigurationError when there is none of that id."""
         for rule in self.rules:
-            if found := self.index(rule).incident(name):
-                return KnownIncident(rule.folder, *found)
+            if parts := self.store(rule).incident(name):
+                return IncidentDetail(rule.folder, *parts)
         raise ConfigurationError(f"there is no incident {name}; see `incidents list`")
 
-    def deliveries(self, name: str) -> list[Queued | Dead]:
+    def deliveries(self, name: str) -> list[Queued | DeadLetter]:
         """The messages of an incident that wait to be sent or were given up."""
-        return self._outbox().of(name)
+        return self._outbox().messages_of(name)
 
     def acknowledge(
-        self, known: KnownIncident, by: str, note: str = "", *, self_declared: bool = True
+        self, detail: IncidentDetail, author: str, note: str = "", *, self_declared: bool = True
     ) -> None:
         """Takes an incident on. Raises Conflict when a run, or somebody else, came between."""
         now = self.clock()
-        self._amend(known, lambda one: acknowledged(one, by, now, note, self_declared=self_declared))
+        self._update(
+            detail, lambda incident: acknowledged(incident, author, now, note, self_declared=self_declared)
+        )
 
     def close(
         self,
-        known: KnownIncident,
+        detail: IncidentDetail,
         classification: Classification,
-        by: str,
+        author: str,
         note: str = "",
         *,
         self_declared: bool = True,
     ) -> None:
         """Closes an incident, also one that another has followed. Raises Conflict as `acknowledge` does."""
         now = self.clock()
-        self._amend(
-            known, lambda one: closed(one, classification, by, now, note, self_declared=self_declared)
+        self._update(
+            detail,
+            lambda incident: closed(incident, classification, author, now, note, self_declared=self_declared),
         )
 
-    def links(self) -> Links:
+    def link_signer(self) -> LinkSigner:
         """What makes and opens the links in messages: `links().to(incident, now)` is the link, or None."""
-        return Links(self.table, self.settings.PAGE_URL)
+        return LinkSigner(self.table, self.settings.PAGE_URL)
 
-    def silence(self, rule: Rule, one: Silence) -> None:
+    def silence(self, rule: Rule, silence: Silence) -> None:
         """Keeps a silence of a rule. Raises ConfigurationError when the rule cannot honour it, or has one of its name."""
-        if unmapped := rule.unmapped(one):
+        if unmapped := rule.unmapped_criteria(silence):
             raise ConfigurationError(f"{rule.folder} maps no column for {', '.join(unmapped)}")
         try:
-            self.index(rule).silence(one)
+            self.store(rule).silence(silence)
         except Conflict:
-            raise ConfigurationError(f"there is a silence {one.name} already; see `silences list`") from None
+            raise ConfigurationError(
+                f"there is a silence {silence.name} already; see `silences list`"
+            ) from None
 
     def silence_incident(
-        self, known: KnownIncident, until: datetime, by: str, reason: str, *, self_declared: bool = True
+        self, detail: IncidentDetail, until: datetime, author: str, reason: str, *, self_declared: bool = True
     ) -> Silence:
         """Silences what an incident tells of, its actor, until a moment; its history says so.
 
         Raises ConfigurationError when it has several actors, or as `silence` does.
         """
         now = self.clock()
-        one = of_incident(known, until, by, reason, now)
-        self.silence(self.rule(known.rule), one)
+        silence = silence_of_incident(detail, until, author, reason, now)
+        self.silence(self.rule(detail.rule), silence)
         note = f"until {iso(until)}: {reason}"
-        self._amend(known, lambda incident: silenced(incident, by, now, note, self_declared=self_declared))
-        return one
+        self._update(
+            detail, lambda incident: silenced(incident, author, now, note, self_declared=self_declared)
+        )
+        return silence
 
     def silences(self) -> list[tuple[Rule, Silence]]:
         """Every rule's exclusions, and its silences, ended ones too."""
         return [
-            (rule, one) for rule in self.rules for one in (*rule.exclusions, *self.index(rule).silences())
+            (rule, silence)
+            for rule in self.rules
+            for silence in (*rule.exclusions, *self.store(rule).silences())
         ]
 
-    def lift(self, name: str, by: str) -> None:
+    def lift(self, name: str, author: str) -> None:
         """Ends the silences of a name now. Raises ConfigurationError when there is none in force."""
         now = self.clock()
-        known = [(rule, one) for rule in self.rules for one in self.index(rule).silences()]
-        ending = [(rule, one) for rule, one in known if one.name == name and one.holds_at(now)]
+        silences = [(rule, silence) for rule in self.rules for silence in self.store(rule).silences()]
+        ending = [
+            (rule, silence) for rule, silence in silences if silence.name == name and silence.is_in_force(now)
+        ]
         if not ending:
             raise ConfigurationError(f"no silence {name} is in force; see `silences list`")
-        for rule, one in ending:
-            self.index(rule).lift(one, by, now)
+        for rule, silence in ending:
+            self.store(rule).lift(silence, author, now)
 
-    def records(self, last: int) -> list[Record | Failure]:
+    def records(self, count: int) -> list[RunRecord | RunFailure]:
         """The last run records of every rule, failed runs too, the newest first."""
-        found = [
-            RECORD.validate_json(text) for rule in self.rules for text in self.index(rule).records()[-last:]
+        records = [
+            RECORD.validate_json(text) for rule in self.rules for text in self.store(rule).records()[-count:]
         ]
-        return sorted(found, key=moment_of, reverse=True)
+        return sorted(records, key=run_time, reverse=True)
 
     def ages(self, now: datetime) -> dict[str, timedelta | None]:
         """How long ago each rule's last complete run was; None where there was none."""
-        marks = {rule.folder: self.index(rule).watermark() for rule in self.rules}
-        return {name: now - mark if mark else None for name, mark in marks.items()}
+        watermarks = {rule.folder: self.store(rule).watermark() for rule in self.rules}
+        return {name: now - watermark if watermark else None for name, watermark in watermarks.items()}
 
     def rule(self, folder: str) -> Rule:
         """A rule that runs, by its folder. Raises ConfigurationError when it does not."""
-        known = {rule.folder: rule for rule in self.rules}
-        if folder not in known:
-            raise ConfigurationError(f"{folder} is not among the rules that run: {', '.join(known)}")
-        return known[folder]
+        rules_by_folder = {rule.folder: rule for rule in self.rules}
+        if folder not in rules_by_folder:
+            raise ConfigurationError(
+                f"{folder} is not among the rules that run: {', '.join(rules_by_folder)}"
+            )
+        return rules_by_folder[folder]
 
-    def index(self, rule: Rule, now: datetime | None = None) -> Index:
+    def store(self, rule: Rule, now: datetime | None = None) -> IncidentStore:
         """The incident index of a rule, for a run at a moment or for a look. No two runs have one name."""
-        return Index(self.table, rule.folder, f"{now.isoformat()} {uuid4().hex[:12]}" if now else "look")
+        return IncidentStore(
+            self.table, rule.folder, f"{now.isoformat()} {uuid4().hex[:12]}" if now else "look"
+        )
 
-    def _each(self, run_one: Callable[[Rule, Index], Record], now: datetime) -> list[Record]:
-        records: list[Record] = []
+    def _run_all(self, run_one: Callable[[Rule, IncidentStore], RunRecord], now: datetime) -> list[RunRecord]:
+        records: list[RunRecord] = []
         failures: list[Exception] = []
         for rule in self.rules:
             try:
-                records.append(self._reported(rule, run_one, now))
+                records.append(self._run_and_log(rule, run_one, now))
             except Exception as error:  # noqa: BLE001  # it is logged by now, and raised below
                 failures.append(error)
         try:
-            self.deliver(PATIENCE)
+            self.deliver(DRAIN_FOR)
         finally:
             if failures:
                 raise failures[0]
         return records
 
-    def _reported(self, rule: Rule, run_one: Callable[[Rule, Index], Record], now: datetime) -> Record:
-        began, index = self.clock(), self.index(rule, now)
+    def _run_and_log(
+        self, rule: Rule, run_one: Callable[[Rule, IncidentStore], RunRecord], now: datetime
+    ) -> RunRecord:
+        began, store = self.clock(), self.store(rule, now)
         try:
-            record = run_one(rule, index)
+            record = run_one(rule, store)
         except Exception as error:
-            self._failed(error, rule, index, now, began)
+            self._record_failure(error, rule, store, now, began)
             raise
         log_run(record)
         return record
 
-    def _failed(self, error: Exception, rule: Rule, index: Index, now: datetime, began: datetime) -> None:
+    def _record_failure(
+        self, error: Exception, rule: Rule, store: IncidentStore, now: datetime, began: datetime
+    ) -> None:
         """Logs a failed run, and records it where the table can be reached: it may be what failed."""
         try:
-            failure = _failure(error, rule.folder, now, index.watermark(), self.clock() - began)
-            index.note(now, RECORD.dump_json(failure), "failed")
+            failure = _failure(error, rule.folder, now, store.watermark(), self.clock() - began)
+            store.note(now, RECORD.dump_json(failure), "failed")
         except (ConfigurationError, ServiceError):
             failure = _failure(error, rule.folder, now, None, self.clock() - began)
         log_run(failure)
 
-    def _amend(self, known: KnownIncident, amended: Callable[[Incident], Incident]) -> None:
+    def _update(self, detail: IncidentDetail, change: Callable[[Incident], Incident]) -> None:
         now = self.clock()
-        index = Index(self.table, known.rule, f"amended {now.isoformat()} {uuid4().hex[:12]}")
-        index.amend(
-            known.key,
-            amended,
-            partial(self._amended, now),
-            known.incident.number,
+        store = IncidentStore(self.table, detail.rule, f"update {now.isoformat()} {uuid4().hex[:12]}")
+        store.update(
+            detail.key,
+            change,
+            partial(self._update_messages, now),
+            detail.incident.number,
         )
 
-    def _leads(self, links: Links, verdict: Verdict, found: Matches) -> Leads:
+    def _message_links(self, signer: LinkSigner, verdict: Verdict, detection: Detection) -> MessageLinks:
         """Where a message leads."""
-        settings, incident = self.settings, verdict.memory.incident
+        settings, incident = self.settings, verdict.state.incident
         workspace, inline = settings.LOG_ANALYTICS_RESOURCE_ID, settings.PARSERS == "inline"
-        return Leads(
-            page=links.to(incident.id, found.windows.now) if incident else None,
+        return MessageLinks(
+            page=signer.link_to(incident.id, detection.windows.now) if incident else None,
             portal=portal_link(
-                workspace, settings.LOG_ANALYTICS_ENDPOINT, found.rule, found.windows, inline=inline
+                workspace, settings.LOG_ANALYTICS_ENDPOINT, detection.rule, detection.windows, inline=inline
             )
             if workspace
             else None,
@@ -278,68 +301,80 @@ class Job:
     def _source(self, rule: Rule) -> Source:
         return open_source(self.settings, rule, self.clock)
 
-    def _terms(self, rule: Rule) -> Terms:
+    def _run_options(self, rule: Rule) -> RunOptions:
         settings = self.settings
-        return Terms(
-            render=partial(self._render, rule, self.links()),
-            digest=partial(self._digest, rule),
-            storm=settings.STORM_ALERTS if self._paged(rule) else None,
+        return RunOptions(
+            render=partial(self._render, rule, self.link_signer()),
+            render_digest=partial(self._render_digest, rule),
+            storm_alerts=settings.STORM_ALERTS if self._destinations_of(rule) else None,
             lateness=settings.ALLOWED_LATENESS,
             max_catch_up=settings.MAX_CATCH_UP,
-            flood=settings.FLOOD_SIGNALS,
+            flood_signals=settings.FLOOD_SIGNALS,
             clock=self.clock,
         )
 
-    def _paged(self, rule: Rule) -> Sequence[Webhook]:
+    def _destinations_of(self, rule: Rule) -> Sequence[Webhook]:
         """Who is told: a rule that only observes keeps its incidents, and pages nobody."""
         return self.settings.destinations if rule.on_call.mode == "page" else ()
 
     # What writes messages is loaded when there is one to write: most hours are quiet, and every one is a cold start.
 
-    def _render(self, rule: Rule, links: Links, verdict: Verdict, found: Matches) -> Sequence[Delivery]:
-        from detection.rendering import render_for  # noqa: PLC0415  # as above
+    def _render(
+        self, rule: Rule, signer: LinkSigner, verdict: Verdict, detection: Detection
+    ) -> Sequence[Delivery]:
+        from detection.rendering import message_renderer  # noqa: PLC0415  # as above
 
-        return render_for(self._paged(rule), partial(self._leads, links))(verdict, found)
+        return message_renderer(self._destinations_of(rule), partial(self._message_links, signer))(
+            verdict, detection
+        )
 
-    def _digest(self, rule: Rule, batch: str, began: datetime, shares: Sequence[Share]) -> Sequence[Delivery]:
-        from detection.rendering import digest_for  # noqa: PLC0415  # as above
+    def _render_digest(
+        self, rule: Rule, draft_id: str, began: datetime, entries: Sequence[DigestEntry]
+    ) -> Sequence[Delivery]:
+        from detection.rendering import digest_renderer  # noqa: PLC0415  # as above
 
-        return digest_for(self._paged(rule), rule, self.settings.PAGE_URL)(batch, began, shares)
+        return digest_renderer(self._destinations_of(rule), rule, self.settings.PAGE_URL)(
+            draft_id, began, entries
+        )
 
-    def _amended(self, now: datetime, incident: Incident, commit: int) -> Sequence[Delivery]:
-        from detection.rendering import amended_for  # noqa: PLC0415  # as above
+    def _update_messages(self, now: datetime, incident: Incident, commit: int) -> Sequence[Delivery]:
+        from detection.rendering import update_messages  # noqa: PLC0415  # as above
 
-        return amended_for(self.settings.destinations, incident, commit, now)
+        return update_messages(self.settings.destinations, incident, commit, now)
 
 
-def standings(known: Sequence[KnownIncident]) -> list[Standing]:
+def rule_precisions(details: Sequence[IncidentDetail]) -> list[RulePrecision]:
     """What each rule's incidents turned out to be."""
-    rules = dict.fromkeys(one.rule for one in known)
-    return [standing(rule, [one.incident for one in known if one.rule == rule]) for rule in rules]
+    rules = dict.fromkeys(detail.rule for detail in details)
+    return [
+        rule_precision(rule, [detail.incident for detail in details if detail.rule == rule]) for rule in rules
+    ]
 
 
-def of_incident(known: KnownIncident, until: datetime, by: str, reason: str, now: datetime) -> Silence:
+def silence_of_incident(
+    detail: IncidentDetail, until: datetime, author: str, reason: str, now: datetime
+) -> Silence:
     """A silence of an incident's actor. Raises ConfigurationError when it has several, or the end has passed."""
-    actors = {alert.actor for alert in known.alerts}
+    actors = {alert.actor for alert in detail.alerts}
     if len(actors) != 1:
         raise ConfigurationError(
-            f"{known.incident.id} has {len(actors)} actors: name what to silence with `silences add`"
+            f"{detail.incident.id} has {len(actors)} actors: name what to silence with `silences add`"
         )
     if until <= now:
         raise ConfigurationError("a silence ends after now")
     return Silence(
-        name=f"{known.incident.id}-{now:%Y%m%dT%H%M%S}",
-        owner=by,
+        name=f"{detail.incident.id}-{now:%Y%m%dT%H%M%S}",
+        owner=author,
         reason=reason,
-        made=now,
+        created=now,
         expires=until,
-        actor=literally(actors.pop()),
+        actor=literal_pattern(actors.pop()),
     )
 
 
-def plain(value: object) -> Any:  # noqa: ANN401  # JSON has no narrower type
+def json_values(value: object) -> Any:  # noqa: ANN401  # JSON has no narrower type
     """A record or an incident as plain JSON values."""
-    return adapter(type(value)).dump_python(value, mode="json")
+    return type_adapter(type(value)).dump_python(value, mode="json")
 
 
 def open_job(settings: Settings, clock: Clock) -> Job:
@@ -365,7 +400,7 @@ def open_source(settings: Settings, rule: Rule, clock: Clock) -> Source:
     """Where the logs come from. The engine for files belongs to the keyboard and is loaded only when asked for."""
     if settings.LOGS_DIR:
         files = import_module("detection.sources.files")
-        source: Source = files.Files(settings.LOGS_DIR, rule.tables)
+        source: Source = files.FileSource(settings.LOGS_DIR, rule.tables)
         return source
     if not settings.LOG_ANALYTICS_WORKSPACE_ID:
         raise ConfigurationError(
@@ -380,7 +415,7 @@ def open_source(settings: Settings, rule: Rule, clock: Clock) -> Source:
         settings.AZURE_CLIENT_ID,
         clock,
         inline=settings.PARSERS == "inline",
-        limits=Limits(crowd=settings.FLOOD_SIGNALS),
+        limits=Limits(max_signals_per_actor=settings.FLOOD_SIGNALS),
     )
 
 
@@ -394,7 +429,7 @@ def open_table(settings: Settings) -> Table:
     return azure_table.open_table(storage, settings.INCIDENT_TABLE, settings.AZURE_CLIENT_ID)
 
 
-def beat(settings: Settings) -> None:
+def send_heartbeat(settings: Settings) -> None:
     """Tells the outside that a run was fully complete; a failure here is logged, and is no failure of the run."""
     if settings.HEARTBEAT_URL is None:
         return
@@ -405,7 +440,7 @@ def beat(settings: Settings) -> None:
 
 
 def _failure(
-    error: Exception, rule: str, now: datetime, last_complete: datetime | None, took: timedelta
-) -> Failure:
-    reason = sentence(error)[:REASON]
-    return Failure(rule, now, kind_of(error), reason, last_complete, took.total_seconds())
+    error: Exception, rule: str, now: datetime, last_complete: datetime | None, duration: timedelta
+) -> RunFailure:
+    reason = error_sentence(error)[:REASON]
+    return RunFailure(rule, now, error_kind(error), reason, last_complete, duration.total_seconds())

@@ -8,7 +8,7 @@ import re
 from collections.abc import Mapping
 from datetime import UTC, datetime
 
-from detection.rule import Rule, Table
+from detection.rule import LogTable, Rule
 from detection.timestamps import LAST_YEAR, iso
 from detection.window import Window, Windows
 
@@ -29,10 +29,10 @@ def bounds(windows: Windows) -> dict[str, datetime]:
     time decides afterwards. A row that is stamped later than a window ends may have happened within it.
     """
     changes, signals = Window(windows.changes.after, None), Window(windows.signals.after, None)
-    return narrowed(narrowed({}, "changes", changes), "signals", signals)
+    return narrow_bounds(narrow_bounds({}, "changes", changes), "signals", signals)
 
 
-def narrowed(values: Bounds, side: str, stamped: Window) -> dict[str, datetime]:
+def narrow_bounds(values: Bounds, side: str, stamped: Window) -> dict[str, datetime]:
     """The same bounds, but of one side only a slice of the stamps."""
     return {**values, f"{side}_after": stamped.after, f"{side}_until": stamped.until or NEVER}
 
@@ -45,18 +45,18 @@ def queries(rule: Rule, *, inline: bool = True) -> dict[str, str]:
     parsers = parsers_of(rule) if inline else ""
     changes = f"let changes =\n{rule.changes_kql}\n;\n"
     signals = f"let signals =\n{rule.signals_kql}\n;\n"
-    asked = {
-        "changes": parsers + changes + _changers(rule),
+    queries_by_name = {
+        "changes": parsers + changes + _changes_with_keys(rule),
         # The semi-join: signals of actors without a change never leave Log Analytics.
-        "signals": parsers + changes + signals + _of_changers(rule),
+        "signals": parsers + changes + signals + _signals_of_changers(rule),
         "health": parsers + "union\n" + ",\n".join(_health(rule, side) for side in rule.sequence.sides),
     }
-    return asked | ({"coverage": parsers + _coverage(rule)} if has_coverage(rule) else {})
+    return queries_by_name | ({"coverage": parsers + _coverage(rule)} if has_coverage(rule) else {})
 
 
 def has_coverage(rule: Rule) -> bool:
     """Whether the rule says how both sources name somebody."""
-    return all(side.who for side in rule.sequence.sides.values())
+    return all(side.actor_expression for side in rule.sequence.sides.values())
 
 
 def with_bounds(query: str, values: Bounds) -> str:
@@ -71,23 +71,23 @@ def with_parameters(query: str, values: Bounds) -> str:
     return f"declare query_parameters({declared});\n{query}"
 
 
-def unnamed(rule: Rule, side: str) -> str:
+def unnamed_rows(rule: Rule, side_name: str) -> str:
     """The rows of a side's source in its window that name no actor."""
-    chosen = rule.sequence.sides[side]
-    stamped = stamp_of(rule, side)
+    side = rule.sequence.sides[side_name]
+    stamped = stamp_of(rule, side_name)
     return (
         parsers_of(rule)
-        + f"{chosen.source}\n| where {_within(stamped, side)}\n| where not({chosen.names_actor})"
+        + f"{side.source}\n| where {_within(stamped, side_name)}\n| where not({side.names_actor})"
     )
 
 
 def parsers_of(rule: Rule, source: str | None = None) -> str:
     """The connector's parsers, each as a `let`: all, or what a source is made of."""
-    spoken = re.findall(r"\w+", f"{source} {rule.parsers.get(source, '')}") if source else rule.parsers
-    return "".join(f"let {name} =\n{body}\n;\n" for name, body in rule.parsers.items() if name in spoken)
+    names = re.findall(r"\w+", f"{source} {rule.parsers.get(source, '')}") if source else rule.parsers
+    return "".join(f"let {name} =\n{body}\n;\n" for name, body in rule.parsers.items() if name in names)
 
 
-def _changers(rule: Rule) -> str:
+def _changes_with_keys(rule: Rule) -> str:
     """The changes that say who made them, with his keys."""
     actor = rule.sequence.changes.actor
     return f"changes | where isnotempty({actor})" + _keys(rule, actor)
@@ -98,74 +98,77 @@ def _keys(rule: Rule, actor: str) -> str:
     sequence = rule.sequence
     steps = [
         step
-        for number, bridge in enumerate(sequence.identity)
-        for step in bridge.of_change(sequence.keys(number)[0], actor)
+        for number, option in enumerate(sequence.identity)
+        for step in option.change_key_steps(sequence.key_columns(number)[0], actor)
     ]
     return "".join(f"\n| extend {step}" for step in steps)
 
 
-def _of_changers(rule: Rule) -> str:
+def _signals_of_changers(rule: Rule) -> str:
     """The signals that may be of somebody who made a change."""
     sequence = rule.sequence
     metadata = sequence.signals.metadata
-    unread = f"\n| project-away {metadata.column}" if metadata else ""
+    drop_metadata = f"\n| project-away {metadata.column}" if metadata else ""
     if sequence.exact:
-        actors = f"{_changers(rule)} | distinct {sequence.changes.actor}"
-        return f"signals | where {sequence.signals.actor} in (({actors})){unread}"
+        actors = f"{_changes_with_keys(rule)} | distinct {sequence.changes.actor}"
+        return f"signals | where {sequence.signals.actor} in (({actors})){drop_metadata}"
     keys = _signal_keys(rule, sequence.signals.actor, metadata.column if metadata else "")
-    changers = f"let changers =\n{_changers(rule)}\n;\n"
-    extended = "".join(f"\n| extend {key}" for key in keys)
-    return f"{changers}signals{extended}\n| where {_any_bridge(rule)}{unread}"
+    changers = f"let changers =\n{_changes_with_keys(rule)}\n;\n"
+    extend_steps = "".join(f"\n| extend {key}" for key in keys)
+    return f"{changers}signals{extend_steps}\n| where {_any_option(rule)}{drop_metadata}"
 
 
 def _signal_keys(rule: Rule, user: str, metadata: str) -> list[str]:
     """The keys of signals that are not plainly their user."""
     pairs = {
-        rule.sequence.keys(number)[1]: bridge.of_signal(user, metadata)
-        for number, bridge in enumerate(rule.sequence.identity)
+        rule.sequence.key_columns(number)[1]: option.signal_key(user, metadata)
+        for number, option in enumerate(rule.sequence.identity)
     }
     return [f"{column} = {key}" for column, key in pairs.items() if key]
 
 
-def _any_bridge(rule: Rule) -> str:
+def _any_option(rule: Rule) -> str:
     """Whether a signal may be of a changer. A bridge that cannot be said in a query leaves that to the job, and
     keeps only what was stamped after the first change: no stamp is earlier than its row's own time.
     """
     sequence = rule.sequence
-    if any(bridge.kind in ("mapping", "none") for bridge in sequence.identity):
+    if any(option.kind in ("mapping", "none") for option in sequence.identity):
         return f"{sequence.signals.stamped} >= toscalar(changers | summarize min({sequence.changes.time}))"
-    keys = (sequence.keys(number) for number, _ in enumerate(sequence.identity))
-    return "\n    or ".join(f"{theirs} in (({_distinct('changers', ours)}))" for ours, theirs in keys)
+    keys = (sequence.key_columns(number) for number, _ in enumerate(sequence.identity))
+    return "\n    or ".join(
+        f"{signal_column} in (({_distinct('changers', change_column)}))"
+        for change_column, signal_column in keys
+    )
 
 
 def _distinct(table: str, column: str) -> str:
     return f"{table} | where isnotempty({column}) | distinct {column}"
 
 
-def _health(rule: Rule, side: str) -> str:
-    chosen = rule.sequence.sides[side]
-    stamped = stamp_of(rule, side)
+def _health(rule: Rule, side_name: str) -> str:
+    side = rule.sequence.sides[side_name]
+    stamped = stamp_of(rule, side_name)
     return f"""(
-{chosen.source}
-| where {_within(stamped, side)}
-| summarize Rows = count(), Named = countif({_named(rule, side)}), Newest = max({stamped})
-| extend Side = "{side}"
+{side.source}
+| where {_within(stamped, side_name)}
+| summarize Rows = count(), Named = countif({_named_condition(rule, side_name)}), Newest = max({stamped})
+| extend Side = "{side_name}"
 )"""
 
 
-def _named(rule: Rule, side: str) -> str:
+def _named_condition(rule: Rule, side_name: str) -> str:
     """Whether a row of a side's source says who it is of, in a way that the rule's bridges take."""
-    chosen, bridges = rule.sequence.sides[side], rule.sequence.identity
-    if side == "changes" or rule.sequence.exact:
-        return chosen.names_actor
-    if bridges[0].kind == "none":
+    side, options = rule.sequence.sides[side_name], rule.sequence.identity
+    if side_name == "changes" or rule.sequence.exact:
+        return side.names_actor
+    if options[0].kind == "none":
         return "true"
     metadata = [
-        one.of_signal("", f"({chosen.metadata.source})")
-        for one in bridges
-        if chosen.metadata and one.kind == "metadata"
+        option.signal_key("", f"({side.metadata.source})")
+        for option in options
+        if side.metadata and option.kind == "metadata"
     ]
-    return " or ".join([chosen.names_actor, *(f"isnotempty({key})" for key in metadata)])
+    return " or ".join([side.names_actor, *(f"isnotempty({key})" for key in metadata)])
 
 
 # What an identity looks like: 32 and more hexadecimal digits (a UUID's dashes among them), or the base64 of a digest.
@@ -178,40 +181,42 @@ _SHAPES = r"""case(
 
 def _coverage(rule: Rule) -> str:
     """Which of the runtime identities in the signals' source could be of somebody whom the changes' source names."""
-    sequence, bridges = rule.sequence, rule.sequence.identity
+    sequence, options = rule.sequence, rule.sequence.identity
     changes, signals = sequence.changes, sequence.signals
     keys = _signal_keys(rule, "Runtime", f"({signals.metadata.source})" if signals.metadata else "")
-    extended = "".join(f"\n| extend {key}" for key in keys)
-    together = ", ".join(["Runtime", *(key.partition(" = ")[0] for key in keys)])
-    unknown = 'iff(isempty(Bridge), Runtime, "")' if any(one.kind == "mapping" for one in bridges) else '""'
+    extend_steps = "".join(f"\n| extend {key}" for key in keys)
+    group_columns = ", ".join(["Runtime", *(key.partition(" = ")[0] for key in keys)])
+    identity_column = (
+        'iff(isempty(Bridge), Runtime, "")' if any(option.kind == "mapping" for option in options) else '""'
+    )
     return f"""let actors =
 {changes.source}
 | where {_within(stamp_of(rule, "changes"), "changes")}
-| summarize by Actor = {changes.who}
+| summarize by Actor = {changes.actor_expression}
 | where isnotempty(Actor){_keys(rule, "Actor")}
 ;
 {signals.source}
 | where {_within(stamp_of(rule, "signals"), "signals")}
-| extend Runtime = {signals.who}{extended}
-| summarize Seen = count() by {together}
-| extend Bridge = {_first_bridge(rule)}, Shape = {_SHAPES}
-| extend Identity = {unknown}
+| extend Runtime = {signals.actor_expression}{extend_steps}
+| summarize Seen = count() by {group_columns}
+| extend Bridge = {_first_option(rule)}, Shape = {_SHAPES}
+| extend Identity = {identity_column}
 | summarize Identities = count(), Rows = sum(Seen) by Bridge, Shape, Identity
 | extend Actors = toscalar(actors | count)"""
 
 
-def _first_bridge(rule: Rule) -> str:
+def _first_option(rule: Rule) -> str:
     """The name of the first bridge over which an identity could be of an actor."""
     sequence = rule.sequence
     if sequence.identity[0].kind == "none":
         return '"none"'
     cases = ""
-    for number, bridge in enumerate(sequence.identity):
-        ours, theirs = sequence.keys(number)
-        ours = "Actor" if ours == sequence.changes.actor else ours
-        theirs = "Runtime" if theirs == sequence.signals.actor else theirs
-        if bridge.kind != "mapping":
-            cases += f'\n    {theirs} in (({_distinct("actors", ours)})), "{bridge.name}",'
+    for number, option in enumerate(sequence.identity):
+        change_column, signal_column = sequence.key_columns(number)
+        change_column = "Actor" if change_column == sequence.changes.actor else change_column
+        signal_column = "Runtime" if signal_column == sequence.signals.actor else signal_column
+        if option.kind != "mapping":
+            cases += f'\n    {signal_column} in (({_distinct("actors", change_column)})), "{option.name}",'
     return f'case({cases}\n    "")' if cases else '""'
 
 
@@ -224,8 +229,8 @@ def stamp_of(rule: Rule, side: str) -> str:
     return next(table.stamped for table in tables_of(rule, side).values())
 
 
-def tables_of(rule: Rule, side: str) -> dict[str, Table]:
+def tables_of(rule: Rule, side: str) -> dict[str, LogTable]:
     """The tables that a side reads: its source, or those whose names its parser speaks."""
     source = rule.sequence.sides[side].source
-    spoken = re.findall(r"\w+", rule.parsers.get(source, source))
-    return {name: table for name, table in rule.tables.items() if name in spoken}
+    names = re.findall(r"\w+", rule.parsers.get(source, source))
+    return {name: table for name, table in rule.tables.items() if name in names}

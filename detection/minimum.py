@@ -7,40 +7,46 @@ decided as a whole, by any change that reaches enough of its kind: so none of it
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import accumulate
 
-from detection.correlate import Chain, chain
+from detection.correlate import Chain, make_chain
 from detection.rule import Rule
 
 
-def decided(chains: Iterable[Chain], rule: Rule) -> tuple[list[Chain], int]:
+def apply_thresholds(chains: Iterable[Chain], rule: Rule) -> tuple[list[Chain], int]:
     """The chains without the signals of which there are not enough, and how many those are."""
-    minimum = {kind: least for kind, least in rule.sequence.minimum.items() if least > 1}
-    if not minimum:
+    thresholds = {kind: threshold for kind, threshold in rule.sequence.threshold.items() if threshold > 1}
+    if not thresholds:
         return list(chains), 0
-    left: list[Chain] = []
-    undecided = 0
-    for one in chains:
-        enough = set(_enough(one, minimum))
-        undecided += len(one.signals) - len(enough)
-        signals = [signal for at, signal in enumerate(one.signals) if at in enough]
-        left.append(chain(one.actor, one.changes, signals, rule.sequence.within, once=one.once))
-    return [one for one in left if one.spans], undecided
+    remaining: list[Chain] = []
+    below_threshold = 0
+    for chain in chains:
+        positions = set(_positions_kept(chain, thresholds))
+        below_threshold += len(chain.signals) - len(positions)
+        signals = [signal for position, signal in enumerate(chain.signals) if position in positions]
+        remaining.append(
+            make_chain(chain.actor, chain.changes, signals, rule.sequence.within, once=chain.once)
+        )
+    return [chain for chain in remaining if chain.spans], below_threshold
 
 
-def _enough(one: Chain, minimum: Mapping[str, int]) -> Iterator[int]:
+def _positions_kept(chain: Chain, thresholds: Mapping[str, int]) -> Iterator[int]:
     """The positions of the signals that are decided."""
-    kinds = [signal.kind.lower() for signal in one.signals]
+    kinds = [signal.kind.lower() for signal in chain.signals]
     for kind in set(kinds):
-        if kind in minimum:
-            yield from _reached(kinds, kind, one.spans, minimum[kind])
+        if kind in thresholds:
+            yield from _positions_in_reach(kinds, kind, chain.spans, thresholds[kind])
         else:
-            yield from (at for at, other in enumerate(kinds) if other == kind)
+            yield from (position for position, signal_kind in enumerate(kinds) if signal_kind == kind)
 
 
-def _reached(kinds: Sequence[str], kind: str, spans: Sequence[range], least: int) -> Iterator[int]:
+def _positions_in_reach(
+    kinds: Sequence[str], kind: str, spans: Sequence[range], threshold: int
+) -> Iterator[int]:
     """The positions of a kind in the spans that hold at least so many of it. Spans are in order and may overlap."""
-    before = [0, *accumulate(int(other == kind) for other in kinds)]
-    seen = 0
+    counts = [0, *accumulate(int(signal_kind == kind) for signal_kind in kinds)]
+    end = 0
     for span in spans:
-        if before[span.stop] - before[span.start] >= least:
-            yield from (at for at in range(max(span.start, seen), span.stop) if kinds[at] == kind)
-            seen = span.stop
+        if counts[span.stop] - counts[span.start] >= threshold:
+            yield from (
+                position for position in range(max(span.start, end), span.stop) if kinds[position] == kind
+            )
+            end = span.stop

@@ -10,40 +10,40 @@ from pydantic import Discriminator, TypeAdapter
 from detection.correlate import Chain
 from detection.coverage import Coverage
 from detection.errors import ErrorKind
-from detection.events import Health, Logs, Rejected
+from detection.events import Logs, Rejected, SideHealth
 from detection.rule import Rule
 from detection.window import Windows
-from detection.withheld import HeldBack, count_restamped
+from detection.withheld import Suppressed, count_restamped
 
 ALERTS_NAMED = 100  # of a run; a log line holds 32,768 characters (Application Insights, "Limits summary")
 REASON = 1_000  # characters
 
 
 @dataclass(frozen=True, slots=True)
-class Record:
+class RunRecord:
     """What a complete run saw and did.
 
-    `previous` is the watermark that it began with: the lag is `windows.now` less it. `told` counts the alerts, of which
-    the first are named; `storm` says that a digest told them. `silenced` counts the new pairs that page nobody by the
-    silence or exclusion that took them; `told_before` those that were told or silenced earlier. In the mode `observe`
+    `previous_watermark` is the watermark that it began with: the lag is `windows.now` less it. `alerts` counts the alerts, of which
+    the first are named; `storm` says that a digest carried them. `silenced` counts the new pairs that page nobody by the
+    silence or exclusion that took them; `already_alerted` those that an earlier run alerted or silenced. In the mode `observe`
     incidents are kept, and nobody is paged. `seconds` passed up to its last write. `coverage` is missing where it could not
     be counted.
     """
 
     rule: str
     windows: Windows
-    previous: datetime | None
+    previous_watermark: datetime | None
     changes: int
     signals: int
     chains: int
     pairs: int
     new_pairs: int
-    told_before: int
-    held_back: HeldBack
-    health: Mapping[str, Health]
+    already_alerted: int
+    suppressed: Suppressed
+    health: Mapping[str, SideHealth]
     rejected: Mapping[str, Rejected]
-    told: int
-    alerts: Sequence[str]
+    alerts: int
+    alert_ids: Sequence[str]
     storm: bool
     seconds: float
     silenced: Mapping[str, int] = field(default_factory=dict)
@@ -53,7 +53,7 @@ class Record:
 
 
 @dataclass(frozen=True, slots=True)
-class Failure:
+class RunFailure:
     """Why a run failed: `reason` is one sentence for the user. Nothing was told by halves, and the next run makes up for it.
 
     `rule` is empty where the settings did not get so far; `last_complete` is the watermark, where it could be read.
@@ -69,7 +69,7 @@ class Failure:
 
 
 @dataclass(slots=True)
-class Seen:
+class RunStats:
     """What one reading held, counted slice by slice."""
 
     rule: Rule
@@ -81,37 +81,39 @@ class Seen:
     pairs: int = 0
     restamped: int = 0
     too_late: int = 0
-    waiting: int = 0
-    below_minimum: int = 0
-    health: Mapping[str, Health] = field(default_factory=dict)
+    in_future: int = 0
+    below_threshold: int = 0
+    health: Mapping[str, SideHealth] = field(default_factory=dict)
     rejected: Mapping[str, Rejected] = field(default_factory=dict)
     coverage: Coverage | None = None
 
-    def add(self, logs: Logs, chains: Sequence[Chain], undecided: int = 0) -> None:
+    def add(self, logs: Logs, chains: Sequence[Chain], below_threshold: int = 0) -> None:
         """Counts the next slice. The first has all changes and what is said of the whole; its followers have changes again."""
-        first = not self.slices
+        is_first = not self.slices
         self.slices += 1
-        sides = (logs.changes, logs.signals) if first else (logs.signals,)
+        sides = (logs.changes, logs.signals) if is_first else (logs.signals,)
         self.too_late += sum(len(side.too_late) for side in sides)
-        self.waiting += sum(len(side.waiting) for side in sides)
-        if first:
-            self.changes, self.health, self.rejected = len(logs.changes.inside), logs.health, logs.rejected
+        self.in_future += sum(len(side.in_future) for side in sides)
+        if is_first:
+            self.changes, self.health, self.rejected = len(logs.changes.in_window), logs.health, logs.rejected
             self.coverage = logs.coverage
-        self.signals += len(logs.signals.inside)
+        self.signals += len(logs.signals.in_window)
         self.chains += len(chains)
-        self.below_minimum += undecided
+        self.below_threshold += below_threshold
         self.pairs += sum(chain.count() for chain in chains)
         self.restamped += count_restamped(logs, self.rule, self.windows)
 
     @property
-    def held_back(self) -> HeldBack:
+    def suppressed(self) -> Suppressed:
         """What is not told, and why."""
-        return HeldBack(self.restamped, self.too_late, self.waiting, self.below_minimum)
+        return Suppressed(self.restamped, self.too_late, self.in_future, self.below_threshold)
 
 
-RECORD: TypeAdapter[Record | Failure] = TypeAdapter(Annotated[Record | Failure, Discriminator("outcome")])
+RECORD: TypeAdapter[RunRecord | RunFailure] = TypeAdapter(
+    Annotated[RunRecord | RunFailure, Discriminator("outcome")]
+)
 
 
-def moment_of(record: Record | Failure) -> datetime:
+def run_time(record: RunRecord | RunFailure) -> datetime:
     """The frozen moment of the run."""
-    return record.windows.now if isinstance(record, Record) else record.now
+    return record.windows.now if isinstance(record, RunRecord) else record.now

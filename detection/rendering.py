@@ -3,23 +3,31 @@
 from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 
-from detection.incidents.batch import RenderDigest, Share
+from detection.incidents.batch import DigestEntry, RenderDigest
 from detection.incidents.grouping import Incident, Verdict
-from detection.incidents.keys import identity
+from detection.incidents.keys import stable_id
 from detection.incidents.outbox import Delivery
-from detection.matches import Matches
-from detection.messages.digest import LIST, Digest, as_native, as_pagerduty, as_slack, as_teams, digest
-from detection.messages.leads import Leads
+from detection.matches import Detection
+from detection.messages.digest import (
+    LIST_COMMAND,
+    Digest,
+    as_native,
+    as_pagerduty,
+    as_slack,
+    as_teams,
+    make_digest,
+)
+from detection.messages.leads import MessageLinks
 from detection.messages.native import native
 from detection.messages.pagerduty import acknowledge, pagerduty, resolve
 from detection.messages.slack import slack
 from detection.messages.teams import teams
-from detection.messages.telling import Telling, telling
+from detection.messages.telling import AlertContext, alert_context
 from detection.rule import Rule
 from detection.settings import MessageFormat, Webhook
 from detection.tell import Render
 
-FORMATS: Mapping[MessageFormat, Callable[[Telling], bytes]] = {
+FORMATS: Mapping[MessageFormat, Callable[[AlertContext], bytes]] = {
     "native": native,
     "slack": slack,
     "teams": teams,
@@ -33,61 +41,63 @@ DIGESTS: Mapping[MessageFormat, Callable[[Digest], bytes]] = {
 }
 
 
-def nowhere(*_told: object) -> Leads:
+def no_links(*_context: object) -> MessageLinks:
     """It leads nowhere."""
-    return Leads()
+    return MessageLinks()
 
 
-def render_for(webhooks: Sequence[Webhook], leads: Callable[[Verdict, Matches], Leads] = nowhere) -> Render:
+def message_renderer(
+    webhooks: Sequence[Webhook], links_for: Callable[[Verdict, Detection], MessageLinks] = no_links
+) -> Render:
     """Writes the messages that tell a verdict, one for each destination that takes its severity, in its format."""
 
-    def render(verdict: Verdict, found: Matches) -> list[Delivery]:
+    def render(verdict: Verdict, detection: Detection) -> list[Delivery]:
         if not webhooks or verdict.alert is None:
             return []
-        taking = [webhook for webhook in webhooks if webhook.takes(verdict.alert.severity)]
-        now = found.windows.now
-        told = telling(verdict, found.rule, found.windows, leads(verdict, found))
+        accepting = [webhook for webhook in webhooks if webhook.accepts(verdict.alert.severity)]
+        now = detection.windows.now
+        context = alert_context(verdict, detection.rule, detection.windows, links_for(verdict, detection))
         return [
             Delivery(
                 id=f"{verdict.alert.alert}_{webhook.name}",
                 destination=webhook.name,
                 incident=verdict.alert.incident,
-                commit=verdict.memory.commits,
-                body=FORMATS[webhook.message_format](told),
+                commit=verdict.state.commits,
+                body=FORMATS[webhook.message_format](context),
                 created=now,
                 due=now,
             )
-            for webhook in taking
+            for webhook in accepting
         ]
 
     return render
 
 
-def digest_for(webhooks: Sequence[Webhook], rule: Rule, page: str | None = None) -> RenderDigest:
+def digest_renderer(webhooks: Sequence[Webhook], rule: Rule, page: str | None = None) -> RenderDigest:
     """Writes the message that tells many alerts of a rule, one for each destination, in its format. `page` is the pages' address."""
-    see = f"{page}/incidents" if page else LIST
+    full_list = f"{page}/incidents" if page else LIST_COMMAND
 
-    def render(batch: str, began: datetime, shares: Sequence[Share]) -> list[Delivery]:
-        name = identity("dg", rule, (), batch)
-        told = digest(name, began, shares, rule, see)
+    def render(draft_id: str, began: datetime, entries: Sequence[DigestEntry]) -> list[Delivery]:
+        name = stable_id("dg", rule, (), draft_id)
+        digest = make_digest(name, began, entries, rule, full_list)
         return [
             Delivery(
                 id=f"{name}_{webhook.name}",
                 destination=webhook.name,
                 incident=name,
                 commit=1,
-                body=DIGESTS[webhook.message_format](told),
+                body=DIGESTS[webhook.message_format](digest),
                 created=began,
                 due=began,
             )
             for webhook in webhooks
-            if webhook.takes(told.severity)
+            if webhook.accepts(digest.severity)
         ]
 
     return render
 
 
-def amended_for(
+def update_messages(
     webhooks: Sequence[Webhook], incident: Incident, commit: int, now: datetime
 ) -> list[Delivery]:
     """Says where pages are answered what was done with an incident here."""

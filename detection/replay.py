@@ -6,15 +6,15 @@ from datetime import datetime, timedelta
 
 from detection.errors import ConfigurationError
 from detection.incidents.grouping import Verdict
-from detection.incidents.index import Index
+from detection.incidents.index import IncidentStore
 from detection.incidents.table import Table
-from detection.matches import matches_at
-from detection.pairs import Numbers, Pairs
-from detection.record import Record
+from detection.matches import detect_at
+from detection.pairs import PairSet, SignalNumbers
+from detection.record import RunRecord
 from detection.rule import Rule
-from detection.run import DEFAULT_TERMS, run
+from detection.run import DEFAULT_OPTIONS, run
 from detection.sources import Source
-from detection.tell import Terms
+from detection.tell import RunOptions
 from detection.timestamps import iso
 
 
@@ -22,8 +22,8 @@ from detection.timestamps import iso
 class Replayed:
     """One run of a replay: its record and what it told."""
 
-    record: Record
-    told: list[Verdict]
+    record: RunRecord
+    verdicts: list[Verdict]
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,62 +40,64 @@ class Comparison:
     false: int
 
 
-def moments(
+def run_times(
     begin: datetime, end: datetime, every: timedelta, skip: Collection[datetime] = ()
 ) -> list[datetime]:
     """The moments of the runs: begin, begin + every, … up to and including end, but for those skipped.
 
     Raises ConfigurationError when there is none, when all are skipped, or a skipped one is none of them.
     """
-    every_one = [begin + every * step for step in range((end - begin) // every + 1)]
-    if not every_one:
+    all_times = [begin + every * step for step in range((end - begin) // every + 1)]
+    if not all_times:
         raise ConfigurationError("--to lies before --from: there is no run")
-    if unknown := set(skip) - set(every_one):
+    if unknown := set(skip) - set(all_times):
         raise ConfigurationError(f"there is no run to skip at {', '.join(map(iso, sorted(unknown)))}")
-    if not (rest := [at for at in every_one if at not in skip]):
+    if not (times := [time for time in all_times if time not in skip]):
         raise ConfigurationError("--skip names every run: there is none left")
-    return rest
+    return times
 
 
 def replay(
-    rule: Rule, source: Source, at: Iterable[datetime], table: Table, terms: Terms = DEFAULT_TERMS
+    rule: Rule, source: Source, times: Iterable[datetime], table: Table, options: RunOptions = DEFAULT_OPTIONS
 ) -> Iterator[Replayed]:
     """One run after the other, on a table that is the only memory."""
-    for now in at:
-        record, told = run(rule, now, source, Index(table, rule.folder, now.isoformat()), terms=terms)
-        yield Replayed(record, told)
+    for now in times:
+        record, verdicts = run(
+            rule, now, source, IncidentStore(table, rule.folder, now.isoformat()), options=options
+        )
+        yield Replayed(record, verdicts)
 
 
 def compare(published: Rule, source: Source, runs: Iterable[Replayed]) -> Comparison:
     """The published rule at the same moments, beside what was told."""
-    beside = Beside(published, source)
-    for one in runs:
-        beside.add(one)
-    return beside.comparison()
+    comparison = PublishedComparison(published, source)
+    for replayed in runs:
+        comparison.add(replayed)
+    return comparison.comparison()
 
 
-class Beside:
+class PublishedComparison:
     """The published rule, run by run beside what was told. Pairs are counted, not looked at one by one."""
 
     def __init__(self, published: Rule, source: Source) -> None:
-        numbers = Numbers()
+        numbers = SignalNumbers()
         self._published, self._source = published, source
-        self._told, self._distinct = Pairs(numbers), Pairs(numbers)
+        self._alerted, self._distinct = PairSet(numbers), PairSet(numbers)
         self._returned = 0
 
-    def add(self, one: Replayed) -> None:
+    def add(self, replayed: Replayed) -> None:
         """The next run. Raises what Source.read raises."""
-        for part in (part for verdict in one.told for part in verdict.told):
-            self._told.add(part)
-        for part in matches_at(self._published, one.record.windows.now, self._source).chains:
-            self._returned += part.count()
-            self._distinct.add(part)
+        for chain in (chain for verdict in replayed.verdicts for chain in verdict.new_pairs):
+            self._alerted.add(chain)
+        for chain in detect_at(self._published, replayed.record.windows.now, self._source).chains:
+            self._returned += chain.count()
+            self._distinct.add(chain)
 
     def comparison(self) -> Comparison:
         """What it comes to so far."""
         return Comparison(
             returned=self._returned,
             repeated=self._returned - len(self._distinct),
-            missed=self._told.without(self._distinct),
-            false=self._distinct.without(self._told),
+            missed=self._alerted.count_without(self._distinct),
+            false=self._distinct.count_without(self._alerted),
         )

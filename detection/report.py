@@ -14,9 +14,9 @@ from dataclasses import asdict, dataclass
 from datetime import datetime
 from typing import Literal
 
-from detection.adapter import adapter
+from detection.adapter import type_adapter
 from detection.deliver import Attempt
-from detection.record import RECORD, Failure, Record
+from detection.record import RECORD, RunFailure, RunRecord
 from detection.telemetry import LOG as LOG  # noqa: PLC0414  # whoever listens has it from here
 from detection.telemetry import log_event
 
@@ -37,7 +37,7 @@ class FailedDelivery:
 
 
 @dataclass(frozen=True, slots=True)
-class Late:
+class LateRun:
     """The timer starts a run at `now`, later than it was due. The run reads what it missed."""
 
     now: datetime
@@ -50,9 +50,9 @@ class FailedHeartbeat:
     error: str
 
 
-def log_run(record: Record | Failure) -> None:
+def log_run(record: RunRecord | RunFailure) -> None:
     """One line for a run; of a failed one an error."""
-    level = logging.ERROR if isinstance(record, Failure) else logging.INFO
+    level = logging.ERROR if isinstance(record, RunFailure) else logging.INFO
     log_event(level, "detection.run", RECORD.dump_python(record, mode="json"))
 
 
@@ -68,17 +68,17 @@ def log_attempt(attempt: Attempt) -> None:
         incident=delivery.incident,
         attempt=delivery.attempt,
         status=outcome.status,
-        reason=outcome.dead or outcome.reason,
+        reason=outcome.dead_reason or outcome.reason,
         created=delivery.created,
         due=due,
     )
     level = logging.WARNING if due else logging.ERROR
-    log_event(level, "detection.delivery", adapter(FailedDelivery).dump_python(failed, mode="json"))
+    log_event(level, "detection.delivery", type_adapter(FailedDelivery).dump_python(failed, mode="json"))
 
 
 def log_late(now: datetime) -> None:
     """A warning for a run that is past due."""
-    log_event(logging.WARNING, "detection.late", asdict(Late(now)))
+    log_event(logging.WARNING, "detection.late", asdict(LateRun(now)))
 
 
 def log_heartbeat(error: Exception) -> None:

@@ -20,7 +20,14 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationEr
 from pydantic.alias_generators import to_camel
 
 from detection.errors import ConfigurationError, problems_of
-from detection.identity import EXACT, Bridge, Mapped, bridge_of, disagreements, read_mapping
+from detection.identity import (
+    EXACT,
+    EmailsByUser,
+    MatchingOption,
+    option_problems,
+    parse_option,
+    read_mapping,
+)
 from detection.silences import ENTITIES, Silence
 
 RULES = Path(__file__).parent / "rules"
@@ -30,7 +37,7 @@ CONNECTORS = Path(__file__).parent / "connectors"
 _LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
 Model = TypeVar("Model", bound=BaseModel)
-Amend = Callable[[object], object]
+Transform = Callable[[object], object]
 KqlType = Literal["string", "datetime", "dynamic", "bool", "int", "long", "real"]
 Severity = Literal["Informational", "Low", "Medium", "High"]
 SEVERITIES: tuple[Severity, ...] = get_args(Severity)  # from the mildest
@@ -73,7 +80,7 @@ Period = Annotated[Duration, _between(timedelta(minutes=5), timedelta(days=14))]
 Lookback = Annotated[Duration, _between(timedelta(minutes=5), timedelta(days=7))]
 
 
-class _Part(BaseModel):
+class _RulePart(BaseModel):
     model_config = ConfigDict(
         extra="forbid",
         frozen=True,
@@ -84,13 +91,13 @@ class _Part(BaseModel):
     )
 
 
-class _Own(_Part):
+class _ProjectPart(_RulePart):
     """A part that this project adds: its keys are written as they are here."""
 
     model_config = ConfigDict(alias_generator=None)
 
 
-class Table(_Own):
+class LogTable(_ProjectPart):
     """A log table of a connector: its columns with their KQL types. The first of `key` that is not empty names an event."""
 
     stamped: str
@@ -100,41 +107,41 @@ class Table(_Own):
     columns: dict[str, KqlType]
 
 
-class Connector(_Own):
+class Connector(_ProjectPart):
     """What a data connector provides: tables, and parser functions over them as KQL."""
 
     parsers: dict[str, str]
-    tables: dict[str, Table]
+    tables: dict[str, LogTable]
 
 
-class DataConnector(_Part):
+class DataConnector(_RulePart):
     """A connector the rule needs: `connectors/<connectorId>.yaml`."""
 
     connector_id: str
     data_types: tuple[str, ...]
 
 
-class FieldMapping(_Part):
+class FieldMapping(_RulePart):
     """One identifier of an entity and the result column that fills it."""
 
     identifier: str
     column_name: str
 
 
-class EntityMapping(_Part):
+class EntityMapping(_RulePart):
     """A Sentinel entity and its identifiers (at most 3)."""
 
     entity_type: str
     field_mappings: Annotated[tuple[FieldMapping, ...], Field(min_length=1, max_length=3)]
 
 
-class EventGrouping(_Part):
+class EventGrouping(_RulePart):
     """One alert per grouping key and run; per-row alerts are not honoured."""
 
     aggregation_kind: Literal["SingleAlert"] = "SingleAlert"
 
 
-class Grouping(_Part):
+class Grouping(_RulePart):
     """How alerts become incidents; a closed incident is never reopened."""
 
     enabled: Literal[True] = True
@@ -153,27 +160,27 @@ class Grouping(_Part):
         return self
 
 
-class IncidentConfiguration(_Part):
+class IncidentConfiguration(_RulePart):
     """Incidents are always created here."""
 
     create_incident: Literal[True] = True
     grouping_configuration: Grouping = Grouping()
 
 
-class Metadata(_Own):
+class Metadata(_ProjectPart):
     """Where a side keeps what its callers say of themselves: KQL over `source`, and the result column of it."""
 
     source: str
     column: str
 
 
-class Side(_Own):
+class Side(_ProjectPart):
     """One of the two queries, and which of its result columns mean what."""
 
     source: str
     query: str
     names_actor: str
-    who: str | None = None
+    actor_expression: str | None = None
     metadata: Metadata | None = None
     id: str
     full_row: str
@@ -190,7 +197,7 @@ class Side(_Own):
         """The position of each result column in a row."""
         return {name: place for place, name in enumerate(self.columns)}
 
-    def at(self, column: str) -> int:
+    def place_of(self, column: str) -> int:
         """The position of a result column in a row."""
         return self.places[column]
 
@@ -214,26 +221,26 @@ class Side(_Own):
         return self
 
 
-class Published(_Own):
+class Published(_ProjectPart):
     """The rule this one derives from, and the reason given where a pair lies outside its windows."""
 
     rule: str
     beyond: str
 
 
-class Sequence(_Own):
+class EventSequence(_ProjectPart):
     """A signal after a change by the same actor: both sides, and how far apart they may be.
 
-    `minimum` says of a kind of signal how many a change must reach before they count.
+    `threshold` says of a kind of signal how many a change must reach before they count.
     """
 
     within: Duration
     windows: Literal["watermark", "query-period"]
     duplicates: Literal["once", "keep"]
-    minimum: dict[str, Annotated[int, Field(ge=1, le=1_000)]] = {}
+    threshold: dict[str, Annotated[int, Field(ge=1, le=1_000)]] = {}
     published: Published | None = None
     identity: Annotated[
-        tuple[Annotated[Bridge, BeforeValidator(bridge_of)], ...],
+        tuple[Annotated[MatchingOption, BeforeValidator(parse_option)], ...],
         BeforeValidator(lambda written: written if isinstance(written, list | tuple) else [written]),
         Field(min_length=1),
     ] = (EXACT,)
@@ -247,27 +254,27 @@ class Sequence(_Own):
         return {"changes": self.changes, "signals": self.signals}
 
     @model_validator(mode="after")
-    def _bridges_are_sound(self) -> Self:
-        problems = list(disagreements(self.identity))
-        if any(bridge.kind == "metadata" for bridge in self.identity) and self.signals.metadata is None:
+    def _options_are_sound(self) -> Self:
+        problems = list(option_problems(self.identity))
+        if any(option.kind == "metadata" for option in self.identity) and self.signals.metadata is None:
             problems.append("identity: metadata needs signals.metadata, which says where it is")
         if problems:
             raise ValueError("; ".join(problems))
         return self
 
     @model_validator(mode="after")
-    def _columns_are_known_once(self) -> Self:
-        twice = self.changes.columns.keys() & self.signals.columns.keys()
-        if twice:
-            msg = f"columns of changes and signals must differ; both have {', '.join(sorted(twice))}"
+    def _columns_are_unique(self) -> Self:
+        shared_columns = self.changes.columns.keys() & self.signals.columns.keys()
+        if shared_columns:
+            msg = f"columns of changes and signals must differ; both have {', '.join(sorted(shared_columns))}"
             raise ValueError(msg)
         unknown = [name for name in self.output if name not in self.columns]
         if unknown:
             msg = f"output: {', '.join(unknown)} is no column of changes or signals"
             raise ValueError(msg)
-        unlabelled = self.minimum.keys() - self.signals.labels.keys()
+        unlabelled = self.threshold.keys() - self.signals.labels.keys()
         if unlabelled:
-            msg = f"minimum: {', '.join(sorted(unlabelled))} is no kind in signals.labels"
+            msg = f"threshold: {', '.join(sorted(unlabelled))} is no kind in signals.labels"
             raise ValueError(msg)
         untimed = [side.time for side in self.sides.values() if side.time not in self.output]
         if untimed:
@@ -285,18 +292,18 @@ class Sequence(_Own):
         """Whether a signal is of the actor that it names, and of nobody else."""
         return self.identity == (EXACT,)
 
-    def keys(self, number: int) -> tuple[str, str]:
+    def key_columns(self, number: int) -> tuple[str, str]:
         """The columns in which the changes and the signals have their keys of a bridge."""
-        bridge = self.identity[number]
-        ours, theirs = (f"{side}Bridge{number + 1}" for side in ("Change", "Signal"))
+        option = self.identity[number]
+        change_column, signal_column = (f"{side}Bridge{number + 1}" for side in ("Change", "Signal"))
         return (
-            ours if bridge.of_change(ours, "") else self.changes.actor,
-            theirs if bridge.of_signal("", "") else self.signals.actor,
+            change_column if option.change_key_steps(change_column, "") else self.changes.actor,
+            signal_column if option.signal_key("", "") else self.signals.actor,
         )
 
-    def bridged(self) -> Self:
+    def with_key_columns(self) -> Self:
         """The same with the keys of its bridges among the columns that are read."""
-        pairs = [self.keys(number) for number, _ in enumerate(self.identity)]
+        pairs = [self.key_columns(number) for number, _ in enumerate(self.identity)]
         sides = {
             name: side.model_copy(update={"columns": side.columns | _strings(keys)})
             for (name, side), keys in zip(self.sides.items(), zip(*pairs, strict=True), strict=True)
@@ -308,48 +315,48 @@ def _strings(columns: Iterable[str]) -> dict[str, KqlType]:
     return dict.fromkeys(columns, "string")
 
 
-class Raise(_Own):
+class SeverityCondition(_ProjectPart):
     """A severity that an alert rises to when its evidence has all that is asked for here.
 
     A pair of one of these kinds of change and one of these kinds of signal, all lower-case; a new address for the actor.
     """
 
-    to: Severity
+    severity: Severity
     changes: tuple[str, ...] = ()
     signals: tuple[str, ...] = ()
     new_address: bool = False
 
     @model_validator(mode="after")
-    def _asks_for_something(self) -> Self:
+    def _has_condition(self) -> Self:
         if not (self.changes or self.signals or self.new_address):
             msg = "needs changes, signals or new_address: severity itself is what every alert has"
             raise ValueError(msg)
         return self
 
 
-class OnCall(_Own):
+class OnCall(_ProjectPart):
     """What reaches the on-call. `observe` keeps incidents and pages nobody; `runbook` are the first steps, in words."""
 
     mode: Literal["page", "observe"] = "page"
-    severity: tuple[Raise, ...] = ()
+    severity: tuple[SeverityCondition, ...] = ()
     runbook: Annotated[tuple[Annotated[str, Field(max_length=300)], ...], Field(max_length=10)] = ()
     runbook_url: Annotated[str, Field(pattern=r"^https://[^\s<>\"|]+$", max_length=500)] | None = None
 
 
-class Exclusions(_Own):
+class Exclusions(_ProjectPart):
     """exclusions.yaml, beside rule.yaml where there is one: what pages nobody, for good or until a day."""
 
     exclusions: tuple[Silence, ...]
 
     @model_validator(mode="after")
     def _names_differ(self) -> Self:
-        if len({one.name for one in self.exclusions}) < len(self.exclusions):
+        if len({exclusion.name for exclusion in self.exclusions}) < len(self.exclusions):
             msg = "two have the same name"
             raise ValueError(msg)
         return self
 
 
-class RuleFile(_Part):
+class RuleFile(_RulePart):
     """rule.yaml as written; field names and meaning are Sentinel's."""
 
     id: UUID
@@ -372,22 +379,22 @@ class RuleFile(_Part):
     version: Annotated[str, Field(pattern=r"^\d+\.\d+\.\d+$", max_length=20)]
     kind: Literal["Scheduled"]
     tags: tuple[str, ...] = ()
-    sequence: Sequence
+    sequence: EventSequence
     on_call: OnCall = Field(OnCall(), alias="on_call")
 
     @model_validator(mode="after")
     def _parts_agree(self) -> Self:
-        problems = "; ".join(self._disagreements())
+        problems = "; ".join(self._problems())
         if problems:
             raise ValueError(problems)
         return self
 
-    def _disagreements(self) -> Iterator[str]:
+    def _problems(self) -> Iterator[str]:
         if self.query_frequency > self.query_period:
             yield "queryFrequency must not be longer than queryPeriod"
         mapped = {mapping.entity_type for mapping in self.entity_mappings}
         if not self.sequence.exact:
-            yield from self._grouped_by_signals()
+            yield from self._grouping_problems()
         for entity in self.incident_configuration.grouping_configuration.group_by_entities:
             if entity not in mapped:
                 yield f"groupByEntities: {entity} is not in entityMappings"
@@ -396,13 +403,13 @@ class RuleFile(_Part):
                 if self.sequence.columns.get(field.column_name) != "string":
                     yield f"entityMappings: {field.column_name} is no string column of changes or signals"
 
-    def _grouped_by_signals(self) -> Iterator[str]:
+    def _grouping_problems(self) -> Iterator[str]:
         """Over a bridge only the change's side says whose key it is."""
         actor = self.sequence.signals.actor
-        chosen = self.incident_configuration.grouping_configuration.group_by_entities
+        group_entities = self.incident_configuration.grouping_configuration.group_by_entities
         for mapping in self.entity_mappings:
             columns = [field.column_name for field in mapping.field_mappings]
-            if mapping.entity_type in chosen and actor in columns:
+            if mapping.entity_type in group_entities and actor in columns:
                 yield f"identity: {mapping.entity_type}, by which alerts are grouped, must not be {actor}: signals name the changer otherwise"
 
 
@@ -415,8 +422,8 @@ class Rule(RuleFile):
     changes_kql: str
     signals_kql: str
     parsers: dict[str, str]
-    tables: dict[str, Table]
-    mapped: Mapped = Field(default={}, repr=False)
+    tables: dict[str, LogTable]
+    emails_by_user: EmailsByUser = Field(default={}, repr=False)
     exclusions: tuple[Silence, ...] = ()
 
     @property
@@ -429,18 +436,20 @@ class Rule(RuleFile):
         """How this rule's alerts become incidents."""
         return self.incident_configuration.grouping_configuration
 
-    def places(self, entity: str, side: Side) -> list[int]:
+    def entity_places(self, entity: str, side: Side) -> list[int]:
         """The positions in a side's row that fill an entity of a type, such as IP."""
         mappings = [mapping for mapping in self.entity_mappings if mapping.entity_type == entity]
         columns = [field.column_name for mapping in mappings for field in mapping.field_mappings]
-        return [side.at(name) for name in columns if name in side.columns]
+        return [side.place_of(name) for name in columns if name in side.columns]
 
-    def unmapped(self, silence: Silence) -> list[str]:
+    def unmapped_criteria(self, silence: Silence) -> list[str]:
         """The criteria of a silence that this rule has no column for."""
         sides = self.sequence.sides.values()
         entities = {name: ENTITIES[name] for name in silence.criteria if name in ENTITIES}
         return [
-            name for name, entity in entities.items() if not any(self.places(entity, one) for one in sides)
+            name
+            for name, entity in entities.items()
+            if not any(self.entity_places(entity, side) for side in sides)
         ]
 
 
@@ -454,11 +463,11 @@ def default_rule(root: Path = RULES) -> str:
     return (root / "DEFAULT").read_text(encoding="utf-8").strip()
 
 
-def _as_written(document: object) -> object:
+def _unchanged(document: object) -> object:
     return document
 
 
-def load_rule(name: str, root: Path = RULES, amend: Amend = _as_written) -> Rule:
+def load_rule(name: str, root: Path = RULES, transform: Transform = _unchanged) -> Rule:
     """The rule in folder `name`; `amend` may change what stands in rule.yaml before it is looked at.
 
     Raises ConfigurationError naming file and key when anything about it is wrong.
@@ -467,31 +476,35 @@ def load_rule(name: str, root: Path = RULES, amend: Amend = _as_written) -> Rule
     if name not in rule_names(root):
         msg = f"unknown rule {name!r}; there are: {', '.join(rule_names(root))}"
         raise ConfigurationError(msg)
-    written = read_yaml(folder / "rule.yaml", RuleFile, amend)
-    connectors = [_connector(needed, folder) for needed in written.required_data_connectors]
+    written = read_yaml(folder / "rule.yaml", RuleFile, transform)
+    connectors = [_connector(data_connector, folder) for data_connector in written.required_data_connectors]
     rule = Rule.model_validate(
         dict(written)
         | {
             "folder": name,
-            "sequence": written.sequence.bridged(),
-            "mapped": _mapped(folder, written.sequence.identity),
+            "sequence": written.sequence.with_key_columns(),
+            "emails_by_user": _read_mapping(folder, written.sequence.identity),
             "changes_kql": _query(folder / written.sequence.changes.query),
             "signals_kql": _query(folder / written.sequence.signals.query),
-            "parsers": {key: text.strip() for one in connectors for key, text in one.parsers.items()},
-            "tables": {key: table for one in connectors for key, table in one.tables.items()},
+            "parsers": {
+                key: text.strip() for connector in connectors for key, text in connector.parsers.items()
+            },
+            "tables": {key: table for connector in connectors for key, table in connector.tables.items()},
         }
     )
     rule = rule.model_copy(update={"exclusions": _exclusions(folder / "exclusions.yaml", rule)})
-    for where, side in rule.sequence.sides.items():
+    for side_name, side in rule.sequence.sides.items():
         if side.source not in rule.parsers.keys() | rule.tables.keys():
-            msg = f"{folder / 'rule.yaml'}: sequence.{where}.source: {side.source} is no parser or table of its connectors"
+            msg = f"{folder / 'rule.yaml'}: sequence.{side_name}.source: {side.source} is no parser or table of its connectors"
             raise ConfigurationError(msg)
     return rule
 
 
-def _mapped(folder: Path, bridges: tuple[Bridge, ...]) -> Mapped:
+def _read_mapping(folder: Path, options: tuple[MatchingOption, ...]) -> EmailsByUser:
     """What the file of a bridge says, if there is one."""
-    return next((read_mapping(folder / bridge.of) for bridge in bridges if bridge.kind == "mapping"), {})
+    return next(
+        (read_mapping(folder / option.parameter) for option in options if option.kind == "mapping"), {}
+    )
 
 
 def _exclusions(path: Path, rule: Rule) -> tuple[Silence, ...]:
@@ -499,9 +512,9 @@ def _exclusions(path: Path, rule: Rule) -> tuple[Silence, ...]:
     if not path.is_file():
         return ()
     exclusions = read_yaml(path, Exclusions).exclusions
-    for one in exclusions:
-        if unmapped := rule.unmapped(one):
-            msg = f"{path}: {one.name}: the rule maps no column for {', '.join(unmapped)}"
+    for exclusion in exclusions:
+        if unmapped := rule.unmapped_criteria(exclusion):
+            msg = f"{path}: {exclusion.name}: the rule maps no column for {', '.join(unmapped)}"
             raise ConfigurationError(msg)
     return exclusions
 
@@ -512,25 +525,25 @@ def connector_file(folder: Path, name: str) -> Path | None:
     return next((path for path in places if path.is_file()), None)
 
 
-def _connector(needed: DataConnector, folder: Path) -> Connector:
-    where = f"{folder / 'rule.yaml'}: requiredDataConnectors"
-    name = f"{needed.connector_id}.yaml"
+def _connector(data_connector: DataConnector, folder: Path) -> Connector:
+    location = f"{folder / 'rule.yaml'}: requiredDataConnectors"
+    name = f"{data_connector.connector_id}.yaml"
     path = connector_file(folder, name)
-    if not re.fullmatch(r"\w+", needed.connector_id) or path is None:
-        msg = f"{where}: there is no connectors/{name}"
+    if not re.fullmatch(r"\w+", data_connector.connector_id) or path is None:
+        msg = f"{location}: there is no connectors/{name}"
         raise ConfigurationError(msg)
     connector = read_yaml(path, Connector)
-    missing = [table for table in needed.data_types if table not in connector.tables]
+    missing = [table for table in data_connector.data_types if table not in connector.tables]
     if missing:
-        msg = f"{where}: connectors/{path.name} has no table {', '.join(missing)}"
+        msg = f"{location}: connectors/{path.name} has no table {', '.join(missing)}"
         raise ConfigurationError(msg)
     return connector
 
 
-def read_yaml(path: Path, model: type[Model], amend: Amend = _as_written) -> Model:
+def read_yaml(path: Path, model: type[Model], transform: Transform = _unchanged) -> Model:
     """A YAML file as a model. Raises ConfigurationError naming file and key."""
     try:
-        return model.model_validate(amend(yaml.load(path.read_text(encoding="utf-8"), _LOADER)))  # noqa: S506, a safe loader
+        return model.model_validate(transform(yaml.load(path.read_text(encoding="utf-8"), _LOADER)))  # noqa: S506, a safe loader
     except (yaml.YAMLError, OSError, UnicodeDecodeError) as error:
         msg = f"{path}: cannot be read as YAML: {error}"
         raise ConfigurationError(msg) from error
@@ -556,7 +569,7 @@ def _query(path: Path) -> str:
 
 def without_comments(kql: str) -> str:
     """The query without its comments; two slashes inside a text are none."""
-    return re.sub(r"""("(?:\\.|[^"\\])*"|'(?:\\.|[^'\\])*')|//[^\n]*""", lambda found: found[1] or "", kql)
+    return re.sub(r"""("(?:\\.|[^"\\])*"|'(?:\\.|[^'\\])*')|//[^\n]*""", lambda token: token[1] or "", kql)
 
 
 @dataclass(frozen=True, slots=True)

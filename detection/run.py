@@ -9,105 +9,110 @@ from datetime import datetime
 from functools import partial
 
 from detection.incidents.grouping import Verdict
-from detection.incidents.index import Index
+from detection.incidents.index import IncidentStore
 from detection.incidents.keys import grouping_of
 from detection.incidents.table import Conflict
-from detection.matches import Matches, slices
-from detection.record import ALERTS_NAMED, RECORD, Record, Seen
+from detection.matches import Detection, detect_in_slices
+from detection.record import ALERTS_NAMED, RECORD, RunRecord, RunStats
 from detection.rule import Rule
 from detection.sources import Source
-from detection.tell import LONGEST_RUN, Overtaken, Teller, Terms
-from detection.window import Window, Windows, windows
+from detection.tell import LONGEST_RUN, Committer, RunOptions, Superseded
+from detection.window import Window, Windows, plan_windows
 
-DEFAULT_TERMS = Terms()
+DEFAULT_OPTIONS = RunOptions()
 # Every new reading means that another run made progress; so many in a row are no coincidence.
-READINGS = 100
+MAX_RESTARTS = 100
 
 
 def run(
-    rule: Rule, now: datetime, source: Source, index: Index, terms: Terms = DEFAULT_TERMS
-) -> tuple[Record, list[Verdict]]:
+    rule: Rule, now: datetime, source: Source, store: IncidentStore, options: RunOptions = DEFAULT_OPTIONS
+) -> tuple[RunRecord, list[Verdict]]:
     """One complete run of a rule at the frozen moment `now`; returns its record and what it told.
 
     Raises Incomplete or ServiceError when the logs cannot be read whole: then nothing is told or marked.
     """
-    seconds = _stopwatch(terms)
-    before = index.watermark()
-    index.seal_left_behind(now - LONGEST_RUN, terms.digest)
-    stretch = partial(
-        windows,
-        watermark=before,
+    seconds = _stopwatch(options)
+    watermark = store.watermark()
+    store.publish_abandoned_digests(now - LONGEST_RUN, options.render_digest)
+    windows_at = partial(
+        plan_windows,
+        watermark=watermark,
         rule=rule,
-        lateness=terms.lateness,
-        max_catch_up=terms.max_catch_up,
-        kept=index.kept,
+        lateness=options.lateness,
+        max_catch_up=options.max_catch_up,
+        kept_since=store.kept_since,
     )
-    seen, teller = Seen(rule, stretch(now)), Teller(index, terms)
-    while overtaken := _overtaken(teller, slices(rule, seen.windows, source), seen):
-        if len(teller.known) > READINGS:
-            raise Conflict(f"{READINGS} times another run was faster; the next run tries again")
-        teller.known |= {overtaken.by.writer, index.reread()}
-        seen = Seen(rule, stretch(max(seen.windows.now, overtaken.by.judged or now)))
-    teller.close()
-    record = _record(seen, teller, before, seconds())
-    end_of_day = stretch(before) if before and before.date() < seen.windows.now.date() else None
-    index.finish(
-        seen.windows.now,
+    stats, committer = RunStats(rule, windows_at(now)), Committer(store, options)
+    while superseded := _commit_slices(committer, detect_in_slices(rule, stats.windows, source), stats):
+        if len(committer.known_writers) > MAX_RESTARTS:
+            raise Conflict(f"{MAX_RESTARTS} times another run was faster; the next run tries again")
+        committer.known_writers |= {superseded.by.writer, store.restart()}
+        stats = RunStats(rule, windows_at(max(stats.windows.now, superseded.by.decided_at or now)))
+    committer.publish_digest()
+    record = _record(stats, committer, watermark, seconds())
+    end_of_day = windows_at(watermark) if watermark and watermark.date() < stats.windows.now.date() else None
+    store.finish(
+        stats.windows.now,
         RECORD.dump_json(record),
         grouping_of(rule),
         keep=end_of_day.changes.after if end_of_day else None,
     )
     if end_of_day:
-        _tidy(index, end_of_day, terms)
-    return record, teller.told
+        _tidy(store, end_of_day, options)
+    return record, committer.verdicts
 
 
 def run_gap(
-    rule: Rule, gap: Window, now: datetime, source: Source, index: Index, terms: Terms = DEFAULT_TERMS
-) -> Record:
+    rule: Rule,
+    gap: Window,
+    now: datetime,
+    source: Source,
+    store: IncidentStore,
+    options: RunOptions = DEFAULT_OPTIONS,
+) -> RunRecord:
     """Reads a stretch that no run could read, up to `gap.until`, and tells what is new in it; moves no watermark.
 
     Memory of events that lie before the windows is gone: a gap that was read once is told again.
     """
-    seconds = _stopwatch(terms)
-    before = index.watermark()
-    stretch = Windows(now, Window(gap.after - rule.sequence.within, gap.until), gap, None)
-    seen, teller = Seen(rule, stretch), Teller(index, terms)
-    if overtaken := _overtaken(teller, slices(rule, stretch, source), seen):
+    seconds = _stopwatch(options)
+    watermark = store.watermark()
+    gap_windows = Windows(now, Window(gap.after - rule.sequence.within, gap.until), gap, None)
+    stats, committer = RunStats(rule, gap_windows), Committer(store, options)
+    if superseded := _commit_slices(committer, detect_in_slices(rule, gap_windows, source), stats):
         raise Conflict(
-            f"a run by {overtaken.by.writer} is at work on the same incidents; try again in a quarter of an hour"
+            f"a run by {superseded.by.writer} is at work on the same incidents; try again in a quarter of an hour"
         )
-    teller.close()
-    record = _record(seen, teller, before, seconds())
-    index.note(now, RECORD.dump_json(record), "gap")
+    committer.publish_digest()
+    record = _record(stats, committer, watermark, seconds())
+    store.note(now, RECORD.dump_json(record), "gap")
     return record
 
 
-def _overtaken(teller: Teller, reading: Iterator[Matches], seen: Seen) -> Overtaken | None:
+def _commit_slices(committer: Committer, slices: Iterator[Detection], stats: RunStats) -> Superseded | None:
     """Tells what is new, slice by slice; if another run comes between, the logs are to be read again."""
     try:
-        while found := next(reading, None):
-            seen.add(found.logs, found.chains, found.undecided)
-            teller.tell(found)
-            del found  # before the next slice is made
-    except Overtaken as overtaken:
-        return overtaken
+        while detection := next(slices, None):
+            stats.add(detection.logs, detection.chains, detection.below_threshold)
+            committer.commit_new(detection)
+            del detection  # before the next slice is made
+    except Superseded as superseded:
+        return superseded
     return None
 
 
-def _tidy(index: Index, before: Windows, terms: Terms) -> None:
+def _tidy(store: IncidentStore, end_of_day: Windows, options: RunOptions) -> None:
     """Once a day: forgets what no run can read again, and what has been kept long enough.
 
     It goes by the windows of the watermark that this run began with: a run that overtook another must not
     take its memory away, and an outage must not forget.
     """
-    index.purge(before.changes.after)
-    index.expire(before.now - terms.retention)
+    store.purge(end_of_day.changes.after)
+    store.expire(end_of_day.now - options.retention)
 
 
-def _stopwatch(terms: Terms) -> Callable[[], float]:
+def _stopwatch(options: RunOptions) -> Callable[[], float]:
     """Tells the seconds from now on by the clock; 0 without one."""
-    clock = terms.clock
+    clock = options.clock
     began = clock() if clock else None
 
     def seconds() -> float:
@@ -116,27 +121,27 @@ def _stopwatch(terms: Terms) -> Callable[[], float]:
     return seconds
 
 
-def _record(seen: Seen, teller: Teller, before: datetime | None, seconds: float) -> Record:
-    new_pairs = sum(verdict.pairs for verdict in teller.told)
-    alerts = [verdict.alert.alert for verdict in teller.told if verdict.alert]
-    return Record(
-        rule=seen.rule.folder,
-        windows=seen.windows,
-        previous=before,
-        changes=seen.changes,
-        signals=seen.signals,
-        chains=seen.chains,
-        pairs=seen.pairs,
+def _record(stats: RunStats, committer: Committer, watermark: datetime | None, seconds: float) -> RunRecord:
+    new_pairs = sum(verdict.pairs for verdict in committer.verdicts)
+    alerts = [verdict.alert.alert for verdict in committer.verdicts if verdict.alert]
+    return RunRecord(
+        rule=stats.rule.folder,
+        windows=stats.windows,
+        previous_watermark=watermark,
+        changes=stats.changes,
+        signals=stats.signals,
+        chains=stats.chains,
+        pairs=stats.pairs,
         new_pairs=new_pairs,
-        told_before=seen.pairs - new_pairs - sum(teller.silenced.values()),
-        held_back=seen.held_back,
-        health=seen.health,
-        rejected=seen.rejected,
-        told=len(alerts),
-        alerts=alerts[:ALERTS_NAMED],
-        storm=teller.batch is not None,
+        already_alerted=stats.pairs - new_pairs - sum(committer.silenced.values()),
+        suppressed=stats.suppressed,
+        health=stats.health,
+        rejected=stats.rejected,
+        alerts=len(alerts),
+        alert_ids=alerts[:ALERTS_NAMED],
+        storm=committer.draft is not None,
         seconds=seconds,
-        silenced=dict(teller.silenced),
-        mode=seen.rule.on_call.mode,
-        coverage=seen.coverage,
+        silenced=dict(committer.silenced),
+        mode=stats.rule.on_call.mode,
+        coverage=stats.coverage,
     )

@@ -46,12 +46,12 @@ def is_loopback(url: str) -> bool:
     return parts.scheme in ("http", "https") and parts.hostname in LOOPBACK
 
 
-def _listed(value: object) -> object:
+def _split_commas(value: object) -> object:
     """Comma-separated text as its parts."""
     return [part.strip() for part in value.split(",") if part.strip()] if isinstance(value, str) else value
 
 
-def _parsed(value: object) -> object:
+def _from_json(value: object) -> object:
     try:
         return from_json(value) if isinstance(value, str) else value
     except ValueError:
@@ -98,10 +98,10 @@ def _signing_secret(value: SecretStr) -> SecretStr:
     return value
 
 
-Listed = Annotated[tuple[str, ...], BeforeValidator(_listed)]
+CommaSeparated = Annotated[tuple[str, ...], BeforeValidator(_split_commas)]
 Address = Annotated[SecretStr, AfterValidator(_secret_address)]
 Secret = Annotated[SecretStr, AfterValidator(_signing_secret)]
-Secrets = Annotated[tuple[Secret, ...], BeforeValidator(_listed), Field(max_length=2)]
+Secrets = Annotated[tuple[Secret, ...], BeforeValidator(_split_commas), Field(max_length=2)]
 
 
 class Webhook(BaseModel):
@@ -119,26 +119,26 @@ class Webhook(BaseModel):
     @property
     def message_format(self) -> MessageFormat:
         """The format chosen, or the one that the host speaks."""
-        return self.format or _spoken_by(self.url)
+        return self.format or _format_of_host(self.url)
 
-    def takes(self, severity: Severity) -> bool:
+    def accepts(self, severity: Severity) -> bool:
         """Whether alerts of a severity go there."""
         return SEVERITIES.index(severity) >= SEVERITIES.index(self.minimum_severity)
 
     @model_validator(mode="after")
-    def _routed(self) -> Self:
+    def _routing_key_fits_format(self) -> Self:
         if (self.message_format == "pagerduty") is not (self.routing_key is not None):
             raise ValueError("routing_key goes with the format pagerduty, and the format with it")
         return self
 
 
-def _spoken_by(url: SecretStr) -> MessageFormat:
+def _format_of_host(url: SecretStr) -> MessageFormat:
     """The format that an address wants, as far as its host says so."""
     return FORMATS_OF_HOSTS.get(urlsplit(url.get_secret_value()).hostname or "", "native")
 
 
 def _names_differ(webhooks: tuple[Webhook, ...]) -> tuple[Webhook, ...]:
-    if len({one.name for one in webhooks}) < len(webhooks):
+    if len({webhook.name for webhook in webhooks}) < len(webhooks):
         raise ValueError("two have the same name")
     return webhooks
 
@@ -150,7 +150,7 @@ class Settings(BaseModel):
         extra="ignore", frozen=True, hide_input_in_errors=True, str_strip_whitespace=True, defer_build=True
     )
 
-    LOG_ANALYTICS_WORKSPACE_ID: Listed = Field(
+    LOG_ANALYTICS_WORKSPACE_ID: CommaSeparated = Field(
         (), description="Workspace to read, its id (several: comma-separated)."
     )
     LOG_ANALYTICS_RESOURCE_ID: Annotated[str, Field(pattern=r"^(/subscriptions/[\w.()/-]+)?$")] = Field(
@@ -183,7 +183,7 @@ class Settings(BaseModel):
     INCIDENT_TABLE: Annotated[str, Field(pattern=r"^[A-Za-z][A-Za-z0-9]{2,62}$")] = Field(
         "incidents", description="Name of the table; it is made if it is not there."
     )
-    RULES: Listed = Field(
+    RULES: CommaSeparated = Field(
         (),
         validate_default=True,
         description="Rule folders to run, comma-separated; the default rule if empty.",
@@ -200,7 +200,7 @@ class Settings(BaseModel):
     )
     WEBHOOKS: Annotated[
         tuple[Webhook, ...],
-        BeforeValidator(_parsed),
+        BeforeValidator(_from_json),
         AfterValidator(_names_differ),
         Field(max_length=DESTINATIONS),
     ] = Field(
@@ -248,23 +248,23 @@ class Settings(BaseModel):
     # Of one field at a time, so that they speak even when another field is wrong.
     @field_validator("LOGS_DIR")
     @classmethod
-    def _instead_of_a_workspace(cls, value: Path | None, info: ValidationInfo) -> Path | None:
-        return _alone(value, "LOG_ANALYTICS_WORKSPACE_ID", info)
+    def _logs_dir_alone(cls, value: Path | None, info: ValidationInfo) -> Path | None:
+        return _exclusive(value, "LOG_ANALYTICS_WORKSPACE_ID", info)
 
     @field_validator("WEBHOOK_FORMAT")
     @classmethod
     def _without_routing_key(cls, value: MessageFormat | None, info: ValidationInfo) -> MessageFormat | None:
         url = info.data.get("WEBHOOK_URL")
-        if (value or (url and _spoken_by(url))) == "pagerduty":
+        if (value or (url and _format_of_host(url))) == "pagerduty":
             raise ValueError("pagerduty goes into WEBHOOKS, with its routing_key")
         return value
 
     @field_validator("WEBHOOKS")
     @classmethod
-    def _instead_of_one(cls, value: tuple[Webhook, ...], info: ValidationInfo) -> tuple[Webhook, ...]:
+    def _webhooks_alone(cls, value: tuple[Webhook, ...], info: ValidationInfo) -> tuple[Webhook, ...]:
         # A secret given beside the list would sign nothing; each destination has its own.
-        for other in ("WEBHOOK_FORMAT", "WEBHOOK_SECRET", "WEBHOOK_URL"):
-            _alone(value, other, info)
+        for setting in ("WEBHOOK_FORMAT", "WEBHOOK_SECRET", "WEBHOOK_URL"):
+            _exclusive(value, setting, info)
         return value
 
     @field_validator("PARSERS")
@@ -275,13 +275,13 @@ class Settings(BaseModel):
         return value
 
 
-Given = TypeVar("Given")
+SettingValue = TypeVar("SettingValue")
 
 
-def _alone(value: Given, other: str, info: ValidationInfo) -> Given:
+def _exclusive(value: SettingValue, setting: str, info: ValidationInfo) -> SettingValue:
     """The value, if only one of the two is set; the other is not in `data` when it is set and wrong."""
-    if value and info.data.get(other, "wrong"):
-        raise ValueError(f"cannot be set together with {other}")
+    if value and info.data.get(setting, "wrong"):
+        raise ValueError(f"cannot be set together with {setting}")
     return value
 
 
@@ -290,18 +290,18 @@ def settings_from(environment: Mapping[str, str]) -> Settings:
 
     Raises ConfigurationError naming every wrong variable, and no value.
     """
-    given = {
+    values = {
         name: value for name, value in environment.items() if name in Settings.model_fields and value.strip()
     }
-    if own := _own_address(environment.get("WEBSITE_HOSTNAME", "")):
-        given.setdefault("PAGE_URL", own)
+    if page_url := _host_address(environment.get("WEBSITE_HOSTNAME", "")):
+        values.setdefault("PAGE_URL", page_url)
     try:
-        return Settings.model_validate(given)
+        return Settings.model_validate(values)
     except ValidationError as error:
         raise ConfigurationError("settings: " + "; ".join(map(_problem, error.errors()))) from None
 
 
-def _own_address(host: str) -> str:
+def _host_address(host: str) -> str:
     """Where the Functions host, which names itself, answers requests; nothing where there is no host."""
     scheme = "http" if is_loopback(f"http://{host}") else "https"
     return f"{scheme}://{host}/api" if host else ""
@@ -310,6 +310,6 @@ def _own_address(host: str) -> str:
 def _problem(error: ErrorDetails) -> str:
     """What is wrong where. The name of an unknown key is a part of the value, and not shown."""
     unknown = error["type"] == "extra_forbidden"
-    where = ".".join(map(str, error["loc"][:-1] if unknown else error["loc"]))
-    what = "has an unknown key" if unknown else error["msg"].removeprefix("Value error, ")
-    return re.sub(r"\.(\d+)", r"[\1]", where) + ": " + what
+    location = ".".join(map(str, error["loc"][:-1] if unknown else error["loc"]))
+    message = "has an unknown key" if unknown else error["msg"].removeprefix("Value error, ")
+    return re.sub(r"\.(\d+)", r"[\1]", location) + ": " + message

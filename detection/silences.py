@@ -23,31 +23,33 @@ from detection.errors import ConfigurationError, problems_of
 CRITERIA = ("actor", "address", "change", "signal", "model")
 # The Sentinel entities whose columns a criterion looks at.
 ENTITIES = {"address": "IP", "model": "CloudApplication"}
-READ = 1_024  # characters of a value that are compared: who writes the logs does not decide how long it takes
+MAX_COMPARED = (
+    1_024  # characters of a value that are compared: who writes the logs does not decide how long it takes
+)
 
 
-def _in_utc(value: object) -> object:
+def _day_start(value: object) -> object:
     """A day means its beginning."""
     if isinstance(value, date) and not isinstance(value, datetime):
         return datetime(value.year, value.month, value.day, tzinfo=UTC)
     return value
 
 
-def _aware(value: datetime) -> datetime:
+def _with_zone(value: datetime) -> datetime:
     return value if value.tzinfo else value.replace(tzinfo=UTC)
 
 
-Moment = Annotated[datetime, BeforeValidator(_in_utc), AfterValidator(_aware)]
-Words = Annotated[str, Field(min_length=1, max_length=500)]
-Pattern = Annotated[str, Field(min_length=1, max_length=3 * READ)]  # each character in brackets
+UtcTime = Annotated[datetime, BeforeValidator(_day_start), AfterValidator(_with_zone)]
+ShortText = Annotated[str, Field(min_length=1, max_length=500)]
+Pattern = Annotated[str, Field(min_length=1, max_length=3 * MAX_COMPARED)]  # each character in brackets
 
 
-def literally(value: str) -> str:
+def literal_pattern(value: str) -> str:
     """A pattern that only describes this value: who writes the logs may write stars."""
-    return escape(value[:READ])
+    return escape(value[:MAX_COMPARED])
 
 
-def silence_from(values: Mapping[str, object]) -> "Silence":
+def parse_silence(values: Mapping[str, object]) -> "Silence":
     """A silence as somebody asks for it. Raises ConfigurationError that names what is wrong."""
     try:
         return Silence.model_validate(values)
@@ -66,10 +68,10 @@ class Silence(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True, defer_build=True)
 
     name: Annotated[str, Field(pattern=r"^[A-Za-z0-9._-]{1,60}$")]
-    owner: Words
-    reason: Words
-    made: Moment | None = None
-    expires: Moment | None = None
+    owner: ShortText
+    reason: ShortText
+    created: UtcTime | None = None
+    expires: UtcTime | None = None
     lifted_by: str = ""
     actor: Pattern | None = None
     address: Pattern | None = None
@@ -93,8 +95,8 @@ class Silence(BaseModel):
         """How it stands, in a word or two."""
         if self.lifted_by:
             return f"lifted by {self.lifted_by}"
-        return "in force" if self.holds_at(now) else "ended"
+        return "in force" if self.is_in_force(now) else "ended"
 
-    def holds_at(self, now: datetime) -> bool:
+    def is_in_force(self, now: datetime) -> bool:
         """Whether it is in force; at its end, or lifted, it no longer is."""
         return not self.lifted_by and (self.expires is None or now < self.expires)

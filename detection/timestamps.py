@@ -15,7 +15,7 @@ def iso(moment: datetime) -> str:
     return moment.astimezone(UTC).isoformat().replace("+00:00", "Z")
 
 
-def moment(text: str) -> datetime:
+def parse_time(text: str) -> datetime:
     """The moment that an ISO 8601 text names, in UTC.
 
     Raises ConfigurationError when the text is not a time or names no zone.
@@ -33,7 +33,7 @@ def moment(text: str) -> datetime:
     return parsed.astimezone(UTC)
 
 
-def duration(text: str) -> timedelta:
+def parse_duration(text: str) -> timedelta:
     """The span that an ISO 8601 duration such as PT1H or P1D names.
 
     Raises ConfigurationError when it is none, or is not longer than nothing.

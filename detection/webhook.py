@@ -25,7 +25,7 @@ from detection.settings import Webhook
 TRANSIENT = {408, 425, 429}
 USER_AGENT = "openai-config-to-abuse/0.1"
 THREAD = "webhook"  # the name of the threads that post
-LARGEST_WAIT = 10**6  # seconds that are read of a Retry-After
+MAX_RETRY_AFTER = 10**6  # seconds that are read of a Retry-After
 # Below this level it logs the path of a request, or with broken headers the whole URL: the secret.
 logging.getLogger("urllib3").setLevel(logging.ERROR)
 
@@ -42,10 +42,10 @@ class WebhookDestination:
     def send(self, delivery: Delivery, now: datetime) -> Outcome:
         """One attempt, within the deadline as a whole: a receiver that drips its headers gains nothing."""
         answers: SimpleQueue[Outcome] = SimpleQueue()
-        post = threading.Thread(
+        thread = threading.Thread(
             target=lambda: answers.put(self._post(delivery, now)), name=THREAD, daemon=True
         )
-        post.start()
+        thread.start()
         try:
             return answers.get(timeout=self._deadline)
         except Empty:
@@ -53,7 +53,7 @@ class WebhookDestination:
 
     def _post(self, delivery: Delivery, now: datetime) -> Outcome:
         if self._routing_key:
-            delivery = replace(delivery, body=routed(delivery.body, self._routing_key))
+            delivery = replace(delivery, body=with_routing_key(delivery.body, self._routing_key))
         try:
             with requests.post(
                 self._url,
@@ -63,7 +63,7 @@ class WebhookDestination:
                 allow_redirects=False,
                 stream=True,  # the status says everything: the body is not read
             ) as answer:
-                return outcome(answer.status_code, answer.headers, now)
+                return outcome_of(answer.status_code, answer.headers, now)
         except requests.Timeout:  # it may come a moment before the deadline as a whole
             return self._no_answer()
         except Exception as error:  # noqa: BLE001  # whatever it is: here it would end a thread in silence
@@ -77,14 +77,14 @@ class WebhookDestination:
 def headers(delivery: Delivery, now: datetime, secrets: Sequence[str]) -> dict[str, str]:
     """The headers of one attempt: the id stays, the time and with it the signature are the attempt's."""
     timestamp = str(int(now.timestamp()))
-    sent = {
+    base_headers = {
         "content-type": "application/json",
         "user-agent": USER_AGENT,
         "webhook-id": delivery.id,
         "webhook-timestamp": timestamp,
     }
-    signed = " ".join(signature(secret, delivery.id, timestamp, delivery.body) for secret in secrets)
-    return sent | ({"webhook-signature": signed} if signed else {})
+    signatures = " ".join(signature(secret, delivery.id, timestamp, delivery.body) for secret in secrets)
+    return base_headers | ({"webhook-signature": signatures} if signatures else {})
 
 
 def signature(secret: str, message_id: str, timestamp: str, body: bytes) -> str:
@@ -94,28 +94,30 @@ def signature(secret: str, message_id: str, timestamp: str, body: bytes) -> str:
     return "v1," + base64.b64encode(hmac.new(key, content, hashlib.sha256).digest()).decode()
 
 
-def routed(body: bytes, routing_key: str) -> bytes:
+def with_routing_key(body: bytes, routing_key: str) -> bytes:
     """An event for PagerDuty with the key of the service that it is for; the same bytes at every attempt."""
     return b'{"routing_key":' + to_json(routing_key) + b"," + body[1:]
 
 
-def outcome(status: int, answered: Mapping[str, str], now: datetime) -> Outcome:
+def outcome_of(status: int, answer_headers: Mapping[str, str], now: datetime) -> Outcome:
     """What an answer means: 2xx is sent; what may pass is tried again; the rest is dead."""
     if 200 <= status < 300:
         return Outcome(status, sent=True)
     if status >= 500 or status in TRANSIENT:
         return Outcome(
-            status, reason=f"HTTP {status}", retry_after=retry_after(answered.get("retry-after"), now)
+            status,
+            reason=f"HTTP {status}",
+            retry_after=parse_retry_after(answer_headers.get("retry-after"), now),
         )
-    return Outcome(status, dead=f"HTTP {status}")
+    return Outcome(status, dead_reason=f"HTTP {status}")
 
 
-def retry_after(value: str | None, now: datetime) -> timedelta | None:
+def parse_retry_after(value: str | None, now: datetime) -> timedelta | None:
     """The wait that a receiver asks for, in seconds or until a date (RFC 9110, 10.2.3)."""
     if value is None:
         return None
     if value.strip().isdecimal():
-        return timedelta(seconds=min(int(value.strip()[:9]), LARGEST_WAIT))
+        return timedelta(seconds=min(int(value.strip()[:9]), MAX_RETRY_AFTER))
     try:
         until = parsedate_to_datetime(value)
         return max(until.replace(tzinfo=until.tzinfo or UTC) - now, timedelta(0))

@@ -7,7 +7,7 @@
 An ordinary hourly run thus reads the past day of signals and two days of changes: a signal that
 arrives up to `lateness` late is still read, and so is every change within reach of it. After an
 outage W' has stayed behind, and the window simply reaches back to it, at most MAX_CATCH_UP. A rule that
-asks for a minimum of signals reads both sides as far back as changes.
+has a threshold reads both sides as far back as changes.
 """
 
 from dataclasses import dataclass
@@ -36,13 +36,13 @@ class Windows:
     gap: Window | None
 
 
-def windows(
+def plan_windows(
     now: datetime,
     watermark: datetime | None,
     rule: Rule,
     lateness: timedelta | None = None,
     max_catch_up: timedelta = MAX_CATCH_UP,
-    kept: datetime | None = None,
+    kept_since: datetime | None = None,
 ) -> Windows:
     """The windows of a run at `now`; `lateness` defaults to, and is at least, the rule's own.
 
@@ -59,11 +59,11 @@ def windows(
         published = Window(now - rule.query_period, None)
         return Windows(now, published, published, None)
     previous = now - rule.query_frequency
-    reached = min(watermark or previous, previous)
-    wanted = reached - max(lateness or rule.lateness, rule.lateness)
+    read_until = min(watermark or previous, previous)
+    wanted_start = read_until - max(lateness or rule.lateness, rule.lateness)
     earliest = now - max(max_catch_up, rule.query_period)
-    after = max(wanted, earliest, *([kept + rule.sequence.within] if kept else []))
-    gap = Window(reached, after) if after > reached else None
+    after = max(wanted_start, earliest, *([kept_since + rule.sequence.within] if kept_since else []))
+    gap = Window(read_until, after) if after > read_until else None
     earlier = after - rule.sequence.within
     # Whether a change reached enough signals can only be said where all of its reach is seen.
-    return Windows(now, Window(earlier, now), Window(earlier if rule.sequence.minimum else after, now), gap)
+    return Windows(now, Window(earlier, now), Window(earlier if rule.sequence.threshold else after, now), gap)

@@ -10,35 +10,35 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import NamedTuple
 
-from detection.bridges import assign_for
+from detection.bridges import resolver_for
 from detection.correlate import correlate
 from detection.events import Event, Logs
-from detection.rows import Stamps
+from detection.rows import StampReader
 from detection.rule import Rule
 from detection.window import Windows
 
 
 @dataclass(frozen=True, slots=True)
-class HeldBack:
+class Suppressed:
     """Why something that was read is not told.
 
-    `restamped`: published pairs that only a re-stamp makes. `too_late`, `waiting`: events older than
-    the window by their own time, or ahead of now. `below_minimum`: signals of a kind of which there are not enough yet.
+    `restamped`: published pairs that only a re-stamp makes. `too_late`, `in_future`: events older than
+    the window by their own time, or ahead of now. `below_threshold`: signals of a kind of which there are not enough yet.
     """
 
     restamped: int
     too_late: int
-    waiting: int
-    below_minimum: int = 0
+    in_future: int
+    below_threshold: int = 0
 
 
-def held_back(logs: Logs, rule: Rule, windows: Windows, undecided: int = 0) -> HeldBack:
+def count_suppressed(logs: Logs, rule: Rule, windows: Windows, below_threshold: int = 0) -> Suppressed:
     """What is held back of the logs of one run, before memory is asked."""
-    return HeldBack(
+    return Suppressed(
         restamped=count_restamped(logs, rule, windows),
         too_late=len(logs.changes.too_late) + len(logs.signals.too_late),
-        waiting=len(logs.changes.waiting) + len(logs.signals.waiting),
-        below_minimum=undecided,
+        in_future=len(logs.changes.in_future) + len(logs.signals.in_future),
+        below_threshold=below_threshold,
     )
 
 
@@ -49,47 +49,53 @@ def count_restamped(logs: Logs, rule: Rule, windows: Windows) -> int:
     """
     if rule.sequence.published is None:
         return 0
-    changes, signals = Stamps(rule.sequence.changes), Stamps(rule.sequence.signals)
-    moved = {event.actor for event in logs.changes.read if changes.moved(event)}
-    restamped = [event for event in logs.signals.read if signals.moved(event)]
-    if assign := assign_for(rule):
-        moved |= {actor for actor, _ in assign(logs.changes.read, restamped)}
+    changes, signals = StampReader(rule.sequence.changes), StampReader(rule.sequence.signals)
+    moved = {event.actor for event in logs.changes.all_events if changes.is_restamped(event)}
+    restamped = [event for event in logs.signals.all_events if signals.is_restamped(event)]
+    if resolve := resolver_for(rule):
+        moved |= {actor for actor, _ in resolve(logs.changes.all_events, restamped)}
     else:
         moved |= {event.actor for event in restamped}
     if not moved:
         return 0
-    seen = _Seen(windows.now - rule.query_period, windows.now)
-    published = _ids(
-        _by_stamp(_of(logs.changes.read, moved), changes, seen),
-        _by_stamp(_of(logs.signals.read, None if assign else moved), signals, seen),
+    query_window = _QueryWindow(windows.now - rule.query_period, windows.now)
+    published = _pair_ids(
+        _by_stamp(_events_of(logs.changes.all_events, moved), changes, query_window),
+        _by_stamp(_events_of(logs.signals.all_events, None if resolve else moved), signals, query_window),
         rule,
     )
-    told = _ids(_of(logs.changes.inside, moved), _of(logs.signals.inside, None if assign else moved), rule)
-    return len(published - told)
+    actual = _pair_ids(
+        _events_of(logs.changes.in_window, moved),
+        _events_of(logs.signals.in_window, None if resolve else moved),
+        rule,
+    )
+    return len(published - actual)
 
 
-class _Seen(NamedTuple):
+class _QueryWindow(NamedTuple):
     """The stretch (after, until] of stamps that the published query sees."""
 
     after: datetime
     until: datetime
 
 
-def _of(events: Iterable[Event], actors: set[str] | None) -> Iterator[Event]:
+def _events_of(events: Iterable[Event], actors: set[str] | None) -> Iterator[Event]:
     """The events of some actors; of all, where the events do not say whose they are."""
     return (event for event in events if actors is None or event.actor in actors)
 
 
-def _by_stamp(events: Iterable[Event], stamps: Stamps, seen: _Seen) -> Iterator[Event]:
+def _by_stamp(events: Iterable[Event], stamps: StampReader, query_window: _QueryWindow) -> Iterator[Event]:
     """What the published query itself sees of these events at this moment, at the times it goes by."""
     for event in events:
-        if not stamps.flags(event):
+        if not stamps.query_reasons(event):
             yield from (
-                event._replace(time=time) for time in stamps.of(event) if seen.after < time <= seen.until
+                event._replace(time=time)
+                for time in stamps.stamps_of(event)
+                if query_window.after < time <= query_window.until
             )
 
 
-def _ids(changes: Iterable[Event], signals: Iterable[Event], rule: Rule) -> set[tuple[str, str]]:
+def _pair_ids(changes: Iterable[Event], signals: Iterable[Event], rule: Rule) -> set[tuple[str, str]]:
     """The pairs by their ids."""
-    chains = correlate(changes, signals, rule.sequence.within, once=False, assign=assign_for(rule))
+    chains = correlate(changes, signals, rule.sequence.within, once=False, resolve=resolver_for(rule))
     return {(change.id, signal.id) for chain in chains for change, signal in chain.pairs()}

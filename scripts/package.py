@@ -19,7 +19,7 @@ PACKAGE = ROOT / "out" / "package"
 ARCHIVE = ROOT / "out" / "app.zip"
 APP = ("function_app.py", "host.json", "requirements.txt", "detection")
 # The command line, and what only it reads or reads with, as patterns. .funcignore says the same to other tools.
-LEFT_OUT = (
+EXCLUDED = (
     "__main__.py",
     "backtest",
     "check/canary.py",
@@ -52,15 +52,15 @@ LONG_AGO = (1980, 1, 1, 0, 0, 0)  # the oldest time that a zip can hold
 
 def files_of_the_app() -> list[Path]:
     """What belongs to the app, relative to the checkout. Bytecode that lies about is of other Pythons."""
-    left_out = [path for name in LEFT_OUT for path in (ROOT / "detection").glob(name)]
-    named = [ROOT / name for name in APP]
-    found = [path for one in named for path in ([one] if one.is_file() else sorted(one.rglob("*")))]
+    excluded = [path for name in EXCLUDED for path in (ROOT / "detection").glob(name)]
+    roots = [ROOT / name for name in APP]
+    paths = [path for root in roots for path in ([root] if root.is_file() else sorted(root.rglob("*")))]
     return [
         path.relative_to(ROOT)
-        for path in found
+        for path in paths
         if path.is_file()
         and "__pycache__" not in path.parts
-        and not any(path.is_relative_to(one) for one in left_out)
+        and not any(path.is_relative_to(excluded_path) for excluded_path in excluded)
     ]
 
 
@@ -95,14 +95,14 @@ def compile_all(folder: Path) -> None:
     subprocess.run([sys.executable, "-m", "compileall", *options, str(folder)], check=True)
 
 
-def zipped(folder: Path, archive: Path) -> None:
+def write_zip(folder: Path, archive: Path) -> None:
     """Packs a folder: sorted, without times, rights or owners."""
-    with ZipFile(archive, "w") as packed:
+    with ZipFile(archive, "w") as zip_file:
         for path in sorted(folder.rglob("*")):
             if path.is_file():
                 entry = ZipInfo(path.relative_to(folder).as_posix(), LONG_AGO)
                 entry.external_attr = 0o644 << 16
-                packed.writestr(entry, path.read_bytes(), ZIP_DEFLATED, compresslevel=6)
+                zip_file.writestr(entry, path.read_bytes(), ZIP_DEFLATED, compresslevel=6)
 
 
 def main() -> None:
@@ -115,7 +115,7 @@ def main() -> None:
         shutil.copyfile(ROOT / path, PACKAGE / path)
     install(PACKAGE / LIBRARIES)
     compile_all(PACKAGE)
-    zipped(PACKAGE, ARCHIVE)
+    write_zip(PACKAGE, ARCHIVE)
     # azd packs the folder itself. Without this file it would leave the bytecode out; the file it does not pack.
     (PACKAGE / ".funcignore").write_text("# everything here belongs to the app\n", encoding="utf-8")
     print(f"{ARCHIVE.relative_to(ROOT)}: {ARCHIVE.stat().st_size / 2**20:.1f} MiB")

@@ -31,11 +31,11 @@ OPTIONS = ("--inMemoryPersistence", "--silent", "--disableTelemetry", "--tableHo
 ACCOUNT = "devstoreaccount1"
 # Published with the emulator; every installation has it.
 KEY = "Eby8vdM02xNOcqFlqUwJPLlmEtlCDXJ1OUzFT50uSRZ6IFsuFq2UVErCz4I6tq/K1SZFPTOtr/KBHBeksoGMGw=="
-PATIENCE = 120.0  # seconds; it takes less than one, unless the machine is busy
+TIMEOUT = 120.0  # seconds; it takes less than one, unless the machine is busy
 
 
 @dataclass(frozen=True, slots=True)
-class OverTls:
+class TlsEndpoint:
     """Where Azurite answers bearer tokens, and the certificate to trust there."""
 
     url: str
@@ -50,12 +50,12 @@ def azurite() -> Iterator[str]:
 
 
 @pytest.fixture(scope="session")
-def azurite_over_tls(tmp_path_factory: pytest.TempPathFactory) -> Iterator[OverTls]:
+def azurite_over_tls(tmp_path_factory: pytest.TempPathFactory) -> Iterator[TlsEndpoint]:
     """A running Azurite that takes bearer tokens, as an account with identities does."""
     folder = tmp_path_factory.mktemp("azurite")
     certificate, key = self_signed(folder)
     with running("--oauth", "basic", "--cert", str(certificate), "--key", str(key)) as port:
-        yield OverTls(f"https://127.0.0.1:{port}/{ACCOUNT}", certificate)
+        yield TlsEndpoint(f"https://127.0.0.1:{port}/{ACCOUNT}", certificate)
 
 
 @pytest.fixture
@@ -93,24 +93,24 @@ class Azurite:
 
     def start(self) -> None:
         """Returns when it answers."""
-        kept = [one for one in OPTIONS if one != "--inMemoryPersistence"]
+        options = [option for option in OPTIONS if option != "--inMemoryPersistence"]
         command = [
             str(NODE),
             str(MAIN),
-            *kept,
+            *options,
             "--tablePort",
             str(self.port),
             "--location",
             str(self._folder),
         ]
         self._process = subprocess.Popen(command, stdout=subprocess.DEVNULL)
-        _await(self.port, self._process)
+        _wait_for(self.port, self._process)
 
     def stop(self) -> None:
         """Returns when it has written its files and is gone."""
         if self._process:
             self._process.send_signal(signal.SIGINT)  # at any other signal it forgets the last seconds
-            self._process.wait(PATIENCE)
+            self._process.wait(TIMEOUT)
             self._process = None
 
     def __enter__(self) -> Self:
@@ -128,7 +128,7 @@ def running(*options: str) -> Iterator[int]:
     command = [str(NODE), str(MAIN), *OPTIONS, "--tablePort", str(port), *options]
     with subprocess.Popen(command, stdout=subprocess.DEVNULL) as process:
         try:
-            _await(port, process)
+            _wait_for(port, process)
             yield port
         finally:
             process.terminate()
@@ -149,25 +149,25 @@ def self_signed(folder: Path) -> tuple[Path, Path]:
         .sign(key, SHA256())
     )
     return (
-        _file(folder / "cert.pem", certificate.public_bytes(Encoding.PEM)),
-        _file(folder / "key.pem", key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())),
+        _write_file(folder / "cert.pem", certificate.public_bytes(Encoding.PEM)),
+        _write_file(folder / "key.pem", key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())),
     )
 
 
-def _file(path: Path, content: bytes) -> Path:
+def _write_file(path: Path, content: bytes) -> Path:
     path.write_bytes(content)
     return path
 
 
-def _await(port: int, process: subprocess.Popen[bytes]) -> None:
+def _wait_for(port: int, process: subprocess.Popen[bytes]) -> None:
     """Waits until the process answers at the port."""
-    until = time.monotonic() + PATIENCE
+    deadline = time.monotonic() + TIMEOUT
     while True:
         try:
             socket.create_connection(("127.0.0.1", port), 1).close()
         except OSError:
             assert process.poll() is None, "Azurite did not start"
-            assert time.monotonic() < until, "Azurite does not answer"
+            assert time.monotonic() < deadline, "Azurite does not answer"
             time.sleep(0.02)
         else:
             return

@@ -17,7 +17,7 @@ IDENTITIES = {
     "mapping": "[{mapping: users.csv}, local-part]",
     "none": "[none]",
 }
-EVERYTHING = (
+ALL_OPTIONS = (
     "[exact, {hash: sha256}, {hash: sha256, as: base64}, {metadata: employee}, {metadata: 'the user''s id'}, "
     "local-part, {hash: md5}]"
 )
@@ -35,7 +35,7 @@ def rule_folder(parent: Path, identity: str) -> Path:
     return folder
 
 
-def bridged(parent: Path, identity: str) -> Rule:
+def rule_with_options(parent: Path, identity: str) -> Rule:
     """The default rule with these bridges, loaded."""
     folder = rule_folder(parent, identity)
     return load_rule(folder.name, folder.parent)

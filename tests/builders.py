@@ -11,7 +11,7 @@ from detection.incidents.grouping import Incident, closed
 from detection.incidents.keys import Key
 from detection.rule import Rule, Side, default_rule, load_rule
 from detection.timestamps import iso
-from detection.window import Windows, windows
+from detection.window import Windows, plan_windows
 
 RULE = load_rule(default_rule())
 DAY = timedelta(hours=24)
@@ -93,42 +93,42 @@ def signal(
     return _event(signal_row(ident, time, actor, model=model, kind=kind), RULE.sequence.signals)
 
 
-def logs(changes: Iterable[Row], signals: Iterable[Row], stretch: Windows, rule: Rule = RULE) -> Logs:
+def logs(changes: Iterable[Row], signals: Iterable[Row], windows: Windows, rule: Rule = RULE) -> Logs:
     """Both sides as a source hands them to a run."""
     sequence = rule.sequence
     once = sequence.duplicates == "once"
     return Logs(
-        to_events(changes, sequence.changes, stretch.changes, once=once),
-        to_events(signals, sequence.signals, stretch.signals, once=once),
+        to_events(changes, sequence.changes, windows.changes, once=once),
+        to_events(signals, sequence.signals, windows.signals, once=once),
     )
 
 
-def sliced(whole: Logs, crowd: int = 1_000) -> Logs:
-    """The same, as a source hands over what is too much for memory: a slice for every actor; of more than `crowd`
+def sliced(whole: Logs, max_signals_per_actor: int = 1_000) -> Logs:
+    """The same, as a source hands over what is too much for memory: a slice for every actor; of more than `max_signals_per_actor`
     signals, pieces in order of time.
     """
-    actors = sorted({event.actor for event in whole.signals.read})
-    rest = (
-        Logs(_of(actor, whole.changes), some, piece=piece)
+    actors = sorted({event.actor for event in whole.signals.all_events})
+    slices = (
+        Logs(_events_of(actor, whole.changes), actor_signals, is_chunk=is_chunk)
         for actor in actors
-        for some, piece in _pieces(_of(actor, whole.signals), crowd)
+        for actor_signals, is_chunk in _chunks(_events_of(actor, whole.signals), max_signals_per_actor)
     )
-    return replace(whole, signals=Events(()), rest=rest)
+    return replace(whole, signals=Events(()), slices=slices)
 
 
-def _pieces(events: Events, crowd: int) -> Iterator[tuple[Events, bool]]:
-    moments = sorted({event.time for event in events.inside})
-    inside: list[Event] = []
+def _chunks(events: Events, max_signals_per_actor: int) -> Iterator[tuple[Events, bool]]:
+    moments = sorted({event.time for event in events.in_window})
+    in_window: list[Event] = []
     for number, moment in enumerate(moments, 1):
-        inside += [event for event in events.inside if event.time == moment]
-        if len(inside) >= crowd and number < len(moments):
-            yield Events(inside), True
-            inside = []
-    yield replace(events, inside=inside), False
+        in_window += [event for event in events.in_window if event.time == moment]
+        if len(in_window) >= max_signals_per_actor and number < len(moments):
+            yield Events(in_window), True
+            in_window = []
+    yield replace(events, in_window=in_window), False
 
 
-def _of(actor: str, events: Events) -> Events:
-    parts = (events.inside, events.too_late, events.waiting)
+def _events_of(actor: str, events: Events) -> Events:
+    parts = (events.in_window, events.too_late, events.in_future)
     return Events(*([event for event in part if event.actor == actor] for part in parts))
 
 
@@ -137,9 +137,9 @@ def chains(changes: Sequence[Event], signals: Sequence[Event]) -> list[Chain]:
     return correlate(changes, signals, RULE.sequence.within, once=True)
 
 
-def stretch(now: datetime = START) -> Windows:
+def first_windows(now: datetime = START) -> Windows:
     """The windows of a first run."""
-    return windows(now, None, RULE)
+    return plan_windows(now, None, RULE)
 
 
 def grouped_by(method: Method, *entities: str) -> Rule:
@@ -171,7 +171,7 @@ def _row(side: Side, **values: object) -> Row:
 
 
 def _event(row: Row, side: Side) -> Event:
-    always = stretch(datetime(2100, 1, 1, tzinfo=UTC)).signals
-    events: Events = to_events([row], side, always, once=True)
-    (event,) = events.read
+    window = first_windows(datetime(2100, 1, 1, tzinfo=UTC)).signals
+    events: Events = to_events([row], side, window, once=True)
+    (event,) = events.all_events
     return event

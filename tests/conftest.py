@@ -57,13 +57,13 @@ def pytest_runtest_makereport(
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """The heavy files come first; with `--no-loadscope-reorder` xdist hands files out in this order."""
     order = {TESTS / name: position for position, name in enumerate(HEAVY)}
-    items.sort(key=lambda item: order.get(item.path, len(order)))
+    items.sort(key=lambda test: order.get(test.path, len(order)))
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     """The table that the chaos tests come to."""
-    reports = [one for outcome in ("passed", "failed") for one in terminalreporter.getreports(outcome)]
-    entered = [value for one in reports for name, value in one.user_properties if name == "chaos"]
+    reports = [report for outcome in ("passed", "failed") for report in terminalreporter.getreports(outcome)]
+    entered = [value for report in reports for name, value in report.user_properties if name == "chaos"]
     if lines := table(entered):
         terminalreporter.section("chaos")
         terminalreporter.write_line("\n".join(lines))

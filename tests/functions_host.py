@@ -73,7 +73,7 @@ PROTOS = SimpleNamespace(
 
 
 @dataclass(frozen=True, slots=True)
-class Failure:
+class InvocationFailure:
     """What the host is told of an invocation that failed, and logs."""
 
     message: str
@@ -81,7 +81,7 @@ class Failure:
 
 
 @dataclass(frozen=True, slots=True)
-class Answered:
+class FunctionResponse:
     """What the host is told to answer to a request."""
 
     status: int
@@ -101,12 +101,14 @@ class Worker:
         """The bindings of a function, as the host reads them."""
         return [json.loads(binding) for binding in self.functions[name].raw_bindings]
 
-    def invoke(self, name: str, *, past_due: bool = False) -> Failure | None:
+    def invoke(self, name: str, *, past_due: bool = False) -> InvocationFailure | None:
         """Runs a function as its timer does; None if it succeeded."""
         timer = json.dumps({"Schedule": {}, "ScheduleStatus": {}, "IsPastDue": past_due})
         return _failure(self._run(name, TypedData(json=timer)).result)
 
-    def ask(self, name: str, method: str, url: str, headers: dict[str, str], body: bytes = b"") -> Answered:
+    def ask(
+        self, name: str, method: str, url: str, headers: dict[str, str], body: bytes = b""
+    ) -> FunctionResponse:
         """Runs a function as a request does. Raises RuntimeError if it failed."""
         parts = urlsplit(url)
         http = Message(
@@ -120,8 +122,8 @@ class Worker:
         answer = self._run(name, TypedData(http=http))
         if failure := _failure(answer.result):
             raise RuntimeError(f"{failure.message}\n{failure.trace}")
-        given = answer.return_value.http
-        return Answered(int(given.status_code), dict(given.headers), given.body.bytes)
+        response = answer.return_value.http
+        return FunctionResponse(int(response.status_code), dict(response.headers), response.body.bytes)
 
     def _run(self, name: str, data: TypedData) -> Any:  # noqa: ANN401  # a message, and those have any fields
         binding = self.bindings(name)[0]
@@ -147,8 +149,8 @@ def running(folder: Path) -> Iterator[Worker]:
         answer = _ask(runtime.worker_init_request(_wrapped(worker_init_request=start)))
         if failure := _failure(answer.result):
             raise RuntimeError(failure.message)
-        found = _ask(runtime.functions_metadata_request(_wrapped())).function_metadata_results
-        yield Worker(runtime, sys.modules[APP], {function.name: function for function in found})
+        functions = _ask(runtime.functions_metadata_request(_wrapped())).function_metadata_results
+        yield Worker(runtime, sys.modules[APP], {function.name: function for function in functions})
     finally:
         runtime.stop_threadpool_executor()
 
@@ -161,10 +163,10 @@ def _ask(answer: Coroutine[Any, Any, Any]) -> Any:  # noqa: ANN401  # a message,
     return asyncio.run(answer)
 
 
-def _failure(result: StatusResult) -> Failure | None:
+def _failure(result: StatusResult) -> InvocationFailure | None:
     if result.status == StatusResult.Success:
         return None
-    return Failure(result.exception.message, result.exception.stack_trace)
+    return InvocationFailure(result.exception.message, result.exception.stack_trace)
 
 
 # ------------------------------------------------------------------------------------------------------- schedules
@@ -198,19 +200,19 @@ def ncrontab(schedule: str) -> dict[str, frozenset[int]]:
 
 def _values(name: str, part: str, lowest: int, highest: int, words: tuple[str, ...]) -> range:
     """`*`, a value or a range, and every how many of them; a value with a step goes on to the highest."""
-    found = _PART.fullmatch(part)
-    if found is None or (found["first"] == "*" and found["last"]):
+    match = _PART.fullmatch(part)
+    if match is None or (match["first"] == "*" and match["last"]):
         raise ValueError(f"{name}: {part!r} is no value")
 
     def number(text: str) -> int:
         return lowest + words.index(text.lower()) if text.lower() in words else int(text)
 
-    if found["first"] == "*":
-        first, last = lowest, highest
+    if match["first"] == "*":
+        start, end = lowest, highest
     else:
-        first = number(found["first"])
-        last = number(found["last"]) if found["last"] else highest if found["step"] else first
-    step = int(found["step"] or 1)
-    if not lowest <= first <= last <= highest or step == 0:
+        start = number(match["first"])
+        end = number(match["last"]) if match["last"] else highest if match["step"] else start
+    step = int(match["step"] or 1)
+    if not lowest <= start <= end <= highest or step == 0:
         raise ValueError(f"{name}: {part!r} is not within {lowest} to {highest}")
-    return range(first, last + 1, step)
+    return range(start, end + 1, step)

@@ -9,19 +9,19 @@ from uuid import uuid4
 
 from rich.progress import track
 
-from detection.check.bench import Bench
-from detection.check.checks import checks
-from detection.check.order import run
+from detection.check.bench import CheckContext
+from detection.check.checks import all_checks
+from detection.check.order import run_checks
 from detection.cli.output import write_findings
 from detection.job import open_job
-from detection.messages.text import inert
+from detection.messages.text import escape_line
 from detection.rule import load_rule
 from detection.settings import settings_from
 from tests.azurite import connection_string, running
 from tests.query_api import query_api, tables_of
 from tests.receiver import receiving
 from tests.regenerate import LOGS
-from tests.test_whole_line import FIRST, LAST, Line, hours
+from tests.test_whole_line import FIRST_RUN, LAST_RUN, Pipeline, hours
 
 RULE = load_rule("openai-config-to-abuse")
 
@@ -42,15 +42,15 @@ def main() -> None:
         }
         settings = settings_from(environment)
         print(f"Azurite on port {port}, query API at {api.endpoint}, receiver at {receiver.url}\n")
-        line = Line(open_job(settings, lambda: datetime.now(UTC)), api, receiver)
-        line.runs(track(list(hours(FIRST, LAST)), description="hourly runs"))
+        pipeline = Pipeline(open_job(settings, lambda: datetime.now(UTC)), api, receiver)
+        pipeline.runs(track(list(hours(FIRST_RUN, LAST_RUN)), description="hourly runs"))
         for message in receiver.messages:
             data = message["data"]
-            print(f"{data['at']}  {message['type']}  {inert(data['title'])}")
-        incidents = line.job.incidents()
+            print(f"{data['at']}  {message['type']}  {escape_line(data['title'])}")
+        incidents = pipeline.job.incidents()
         print(f"\n{len(receiver.bodies)} messages arrived, {len(incidents)} incidents are in the table\n")
         print("python -m detection check --canary, at the moment of the last run:\n")
-        write_findings([*run(checks(Bench(environment, lambda: LAST), "canary"))])
+        write_findings([*run_checks(all_checks(CheckContext(environment, lambda: LAST_RUN), "canary"))])
 
 
 if __name__ == "__main__":

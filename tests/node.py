@@ -20,7 +20,7 @@ class NodeError(Exception):
 def ask(script: Path, request: object) -> Any:  # noqa: ANN401  # JSON has no narrower type
     """What a script answers to a request on its standard input. Raises NodeError."""
     try:
-        done = subprocess.run(
+        completed = subprocess.run(
             [NODE, script],
             cwd=ROOT,
             input=json.dumps(request),
@@ -31,7 +31,7 @@ def ask(script: Path, request: object) -> Any:  # noqa: ANN401  # JSON has no na
         )
     except subprocess.TimeoutExpired as error:
         raise NodeError(f"{script.name} did not answer within {TIMEOUT:g} s") from error
-    if done.returncode != 0:
-        hint = " (run make setup)" if "Cannot find module" in done.stderr else ""
-        raise NodeError(f"{script.name} failed{hint}: {done.stderr.strip()}")
-    return json.loads(done.stdout)
+    if completed.returncode != 0:
+        hint = " (run make setup)" if "Cannot find module" in completed.stderr else ""
+        raise NodeError(f"{script.name} failed{hint}: {completed.stderr.strip()}")
+    return json.loads(completed.stdout)

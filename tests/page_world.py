@@ -9,17 +9,17 @@ from typing import Any
 from urllib.parse import urlencode
 
 from detection.events import Event, Events, Logs
-from detection.incidents.index import Index
+from detection.incidents.index import IncidentStore
 from detection.incidents.table import MemoryTable, Table
 from detection.job import Job
-from detection.matches import Matches
-from detection.rendering import render_for
+from detection.matches import Detection
+from detection.rendering import message_renderer
 from detection.rule import Rule
 from detection.settings import settings_from
-from detection.tell import Overtaken, Teller, Terms
-from detection.web.exchange import Door, Response, request
+from detection.tell import Committer, RunOptions, Superseded
+from detection.web.exchange import AccessMode, Response, make_request
 from detection.web.respond import respond
-from tests.builders import ALICE, HOUR, RULE, START, chains, change, signal, stretch
+from tests.builders import ALICE, HOUR, RULE, START, chains, change, first_windows, signal
 
 ORIGIN = "https://app.example"
 API = f"{ORIGIN}/api"
@@ -31,7 +31,7 @@ MINUTE = timedelta(minutes=1)
 
 
 @dataclass(slots=True)
-class World:
+class PageWorld:
     """A job whose page is asked at `now`, through one door or another."""
 
     environment: Mapping[str, str] = field(default_factory=dict)
@@ -44,66 +44,82 @@ class World:
         settings = settings_from({"PAGE_URL": API, **self.environment})
         return Job(settings, [self.rule], self.table, lambda: self.now)
 
-    def tell(self, changes: Sequence[Event], signals: Sequence[Event], now: datetime = START) -> str:
+    def commit_new(self, changes: Sequence[Event], signals: Sequence[Event], now: datetime = START) -> str:
         """Tells what is new in these events at a moment; returns the id of the incident that was opened last."""
-        windows = stretch(now)
+        windows = first_windows(now)
         destinations = self.job.settings.destinations if self.rule.on_call.mode == "page" else ()
-        found = Matches(RULE, windows, Logs(Events(changes), Events(signals)), chains(changes, signals))
-        teller = Teller(Index(self.table, RULE.folder, "run"), Terms(render_for(destinations)))
+        detection = Detection(RULE, windows, Logs(Events(changes), Events(signals)), chains(changes, signals))
+        committer = Committer(
+            IncidentStore(self.table, RULE.folder, "run"), RunOptions(message_renderer(destinations))
+        )
         try:
-            teller.tell(found)
-        except Overtaken as overtaken:  # by somebody who has amended an incident; what was read is read again
-            teller.known.add(overtaken.by.writer)
-            teller.tell(found)
-        return [one.alert.incident for one in teller.told if one.alert][-1] if teller.told else ""
+            committer.commit_new(detection)
+        except (
+            Superseded
+        ) as superseded:  # by somebody who has amended an incident; what was read is read again
+            committer.known_writers.add(superseded.by.writer)
+            committer.commit_new(detection)
+        return (
+            [verdict.alert.incident for verdict in committer.verdicts if verdict.alert][-1]
+            if committer.verdicts
+            else ""
+        )
 
     def incident(self, actor: str = ALICE, signals: int = 3, now: datetime = START) -> str:
         """Opens an incident of an actor: a change, and so many signals after it."""
-        return self.tell(
+        return self.commit_new(
             [change(f"audit-{actor}", now - 3 * HOUR, actor)],
             [signal(f"chat-{n}-{actor}", now - 2 * HOUR + n * MINUTE, actor) for n in range(signals)],
             now,
         )
 
-    def get(self, path: str, door: Door = "key", method: str = "GET", **headers: str) -> Response:
+    def get(self, path: str, door: AccessMode = "key", method: str = "GET", **headers: str) -> Response:
         """What is answered at an address under `/api/`, or at a whole address."""
-        given = {**HTML, **{name.replace("_", "-"): value for name, value in headers.items()}}
+        request_headers = {**HTML, **{name.replace("_", "-"): value for name, value in headers.items()}}
         url = path if path.startswith("http") else f"{API}/{path}"
-        return respond(request(method, url, given, b"", door), self.job, self.now)
+        return respond(make_request(method, url, request_headers, b"", door), self.job, self.now)
 
-    def json(self, path: str, door: Door = "key", **headers: str) -> Any:  # noqa: ANN401  # a JSON value
+    def json(self, path: str, door: AccessMode = "key", **headers: str) -> Any:  # noqa: ANN401  # a JSON value
         """The same as JSON."""
         return json.loads(self.get(path, door, **JSON, **headers).body)
 
-    def form(self, name: str, door: Door = "key", **headers: str) -> dict[str, str]:
+    def form(self, name: str, door: AccessMode = "key", **headers: str) -> dict[str, str]:
         """The hidden fields that the page of an incident has for its form."""
-        page = read(self.get(f"incidents/{name}", door, **headers))
-        return {one["name"]: one["value"] for tag, one in page.elements if one.get("type") == "hidden"}
+        page = parse_page(self.get(f"incidents/{name}", door, **headers))
+        return {
+            attributes["name"]: attributes["value"]
+            for tag, attributes in page.elements
+            if attributes.get("type") == "hidden"
+        }
 
     def post(
         self,
         path: str,
         fields: Mapping[str, str],
-        door: Door = "key",
+        door: AccessMode = "key",
         headers: Mapping[str, str] = {"sec-fetch-site": "same-origin"},
         content: bytes | None = None,
     ) -> Response:
         """What is answered to a form; its hidden fields are filled in unless they are given."""
-        who = {name: value for name, value in headers.items() if name in SIGNED_IN}
+        signed_in = {name: value for name, value in headers.items() if name in SIGNED_IN}
         name = path.split("/")[1]
         body = (
-            content if content is not None else urlencode({**self.form(name, door, **who), **fields}).encode()
+            content
+            if content is not None
+            else urlencode({**self.form(name, door, **signed_in), **fields}).encode()
         )
         return respond(
-            request("POST", f"{API}/{path}", {**HTML, **FORM, **headers}, body, door), self.job, self.now
+            make_request("POST", f"{API}/{path}", {**HTML, **FORM, **headers}, body, door), self.job, self.now
         )
 
     def rows(self) -> dict[str, object]:
         """Everything in the table that belongs to the rule."""
-        return {one.row: (one.version, one.values) for one in self.table.scan(RULE.folder, " ", "~")}
+        return {
+            entity.row: (entity.version, entity.values) for entity in self.table.scan(RULE.folder, " ", "~")
+        }
 
 
-class Read(HTMLParser):
+class ParsedPage(HTMLParser):
     """A page as a browser's parser takes it apart: elements with their attributes, and the text."""
 
     def __init__(self) -> None:
@@ -117,14 +133,14 @@ class Read(HTMLParser):
     def handle_data(self, data: str) -> None:
         self.text += data
 
-    def all(self, tag: str) -> list[dict[str, str]]:
+    def attributes_of(self, tag: str) -> list[dict[str, str]]:
         """The attributes of all elements of a kind."""
         return [attributes for name, attributes in self.elements if name == tag]
 
 
-def read(answer: Response) -> Read:
+def parse_page(answer: Response) -> ParsedPage:
     """An answer taken apart."""
-    page = Read()
+    page = ParsedPage()
     page.feed(answer.body.decode())
     page.close()
     return page

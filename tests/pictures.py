@@ -13,21 +13,21 @@ from detection.cli.story import write_logs
 from detection.incidents.outbox import Outbox
 from detection.incidents.table import MemoryTable
 from detection.job import Job
-from detection.rendering import render_for
-from detection.replay import moments, replay
+from detection.rendering import message_renderer
+from detection.replay import replay, run_times
 from detection.rule import Rule, default_rule, load_rule
 from detection.settings import Settings, settings_from
-from detection.sources.files import Files
-from detection.tell import Terms
-from tests.browser.browser import Browser, Size, missing, running
+from detection.sources.files import FileSource
+from detection.tell import RunOptions
+from tests.browser.browser import Browser, Size, missing_reason, running
 from tests.pages import serving
 
 PICTURES = Path(__file__).resolve().parents[1] / "docs" / "pictures"
 WEBHOOKS = '[{"name": "pager", "url": "https://pager.example/"}, {"name": "soc-channel", "url": "https://soc.example/"}]'
 WIDE, HIGH = Size(1120, 860), Size(390, 844)
-CHOSEN = "created an API key, then hit the content filter within 20 h"  # the title in the list
+CHOSEN_TITLE = "created an API key, then hit the content filter within 20 h"  # the title in the list
 # Name, what it is of, the window, and whether it is dark.
-TAKEN = (
+SHOTS = (
     ("incident", "incident", WIDE, False),
     ("incident-phone", "incident", HIGH, True),
     ("incidents", "list", WIDE, False),
@@ -36,29 +36,33 @@ TAKEN = (
 
 def main() -> None:
     """Takes all of them anew."""
-    if reason := missing():
+    if reason := missing_reason():
         sys.exit(f"make screenshots: {reason}")
     PICTURES.mkdir(exist_ok=True)
-    job = after_the_story()
-    name = next(one.incident.id for one in job.listed() if one.incident.title.endswith(CHOSEN))
+    job = demo_job()
+    name = next(
+        summary.incident.id for summary in job.summaries() if summary.incident.title.endswith(CHOSEN_TITLE)
+    )
     _act(job, name)
     with serving(job) as server, running() as browser:
         path = {"incident": f"incidents/{name}?", "list": "incidents?status=all&"}
-        for picture, page, size, dark in TAKEN:
+        for picture, page, size, dark in SHOTS:
             browser.open(f"{server.origin}/api/{path[page]}code={server.key}", size, dark=dark)
             _take(browser, PICTURES / f"{picture}.png")
 
 
-def after_the_story() -> Job:
+def demo_job() -> Job:
     """The demo's job after its last run."""
     rule, settings = load_rule(default_rule()), settings_from({"WEBHOOKS": WEBHOOKS})
     table = MemoryTable()
-    first = BEGIN + HISTORY
-    at = moments(first + timedelta(minutes=5), first + timedelta(hours=RUNS), rule.query_frequency)
+    history_end = BEGIN + HISTORY
+    times = run_times(
+        history_end + timedelta(minutes=5), history_end + timedelta(hours=RUNS), rule.query_frequency
+    )
     with tempfile.TemporaryDirectory() as folder:
         write_logs(Path(folder), BEGIN)
-        source = Files(Path(folder), rule.tables, arrival="stamped")
-        for _ in replay(rule, source, at, table, Terms(render_for(settings.destinations))):
+        source = FileSource(Path(folder), rule.tables, arrival="stamped")
+        for _ in replay(rule, source, times, table, RunOptions(message_renderer(settings.destinations))):
             _send(Outbox(table, rule.folder))
     return _job(settings, rule, table)
 
@@ -70,21 +74,25 @@ def _job(settings: Settings, rule: Rule, table: MemoryTable) -> Job:
 
 def _send(outbox: Outbox) -> None:
     """The channel takes everything, the pager as well until the last of all, which waits."""
-    waiting = [one for lane in outbox.destinations() for one in outbox.waiting(lane)]
-    for one in waiting:
-        if one.delivery.destination == "pager" and f"{one.delivery.created:%dT%H}" == "10T10":
-            outbox.later(outbox.claim(one, one.delivery.due), one.delivery.due + timedelta(hours=13))
+    queued_messages = [
+        message for destination in outbox.destinations() for message in outbox.waiting(destination)
+    ]
+    for queued in queued_messages:
+        if queued.delivery.destination == "pager" and f"{queued.delivery.created:%dT%H}" == "10T10":
+            outbox.reschedule(
+                outbox.claim(queued, queued.delivery.due), queued.delivery.due + timedelta(hours=13)
+            )
         else:
-            outbox.sent(one)
+            outbox.sent(queued)
 
 
 def _act(job: Job, name: str) -> None:
     """What the on-call did with the incidents."""
-    known = job.incident(name)
-    job.acknowledge(known, "eve@example.com", "asked Alice by phone: not hers", self_declared=False)
-    others = [one for one in job.listed() if one.incident.id != name]
-    job.close(job.incident(others[1].incident.id), "benign", "mallet", "the invited colleague's first try")
-    job.acknowledge(job.incident(others[3].incident.id), "mallet")
+    detail = job.incident(name)
+    job.acknowledge(detail, "eve@example.com", "asked Alice by phone: not hers", self_declared=False)
+    summaries = [summary for summary in job.summaries() if summary.incident.id != name]
+    job.close(job.incident(summaries[1].incident.id), "benign", "mallet", "the invited colleague's first try")
+    job.acknowledge(job.incident(summaries[3].incident.id), "mallet")
 
 
 def _take(browser: Browser, path: Path) -> None:

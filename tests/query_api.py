@@ -21,9 +21,9 @@ import duckdb_kql
 from duckdb_kql import engine
 from duckdb_kql.translate import CLOCK_SLOT
 
-from detection.rule import Table
-from detection.sources.engine import joined
-from detection.sources.loading import ARRIVED, files_of, load
+from detection.rule import LogTable
+from detection.sources.engine import join_has_any
+from detection.sources.loading import ARRIVED, files_of, load_table
 
 Body = dict[str, Any]
 
@@ -43,7 +43,7 @@ _UNKNOWN = (r"Table with name (\S+) does not exist", r'column "(\w+)" not found'
 
 
 @dataclass(frozen=True, slots=True)
-class Request:
+class ApiRequest:
     """What the API was asked."""
 
     workspace: str
@@ -67,7 +67,7 @@ class Reply:
     headers: Mapping[str, str] = field(default_factory=lambda: {"Content-Type": "application/json"})
 
 
-def no_fault(_request: Request) -> Reply | None:
+def no_fault(_request: ApiRequest) -> Reply | None:
     """Answers as it should."""
     return None
 
@@ -85,39 +85,41 @@ class QueryApi:
 
     def __init__(self, connection: duckdb.DuckDBPyConnection, endpoint: str = "") -> None:
         self.endpoint = endpoint
-        self._known: dict[tuple[str, datetime], Reply] = {}
+        self._replies: dict[tuple[str, datetime], Reply] = {}
         self._connection = connection
         self.reset()
 
     def reply(self, path: str, body: bytes, headers: Mapping[str, str]) -> Reply:
         """The answer to a POST."""
-        found = _PATH.fullmatch(path)
-        if not found:
+        path_match = _PATH.fullmatch(path)
+        if not path_match:
             return error(404, "PathNotFoundError", "The requested path does not exist")
         if not headers.get("Authorization", "").startswith("Bearer "):
             return error(
                 401, "AuthenticationFailed", "Authentication failed. The 'Authorization' header is missing."
             )
-        request = Request(found[1], json.loads(body), headers)
+        request = ApiRequest(path_match[1], json.loads(body), headers)
         self.requests.append(request)
         return self.fault(request) or self.answer(request.query)
 
     def reset(self) -> None:
         """As it was at first; what it has found out about its tables it still knows."""
         self.moment = datetime(2100, 1, 1, tzinfo=UTC)
-        self.requests: list[Request] = []
-        self.fault: Callable[[Request], Reply | None] = no_fault
+        self.requests: list[ApiRequest] = []
+        self.fault: Callable[[ApiRequest], Reply | None] = no_fault
         self.amend: Callable[[Body], Body] = unchanged
 
     def answer(self, query: str) -> Reply:
         """What the tables say, whatever the faults."""
-        asked = (query, self.moment)
-        if asked not in self._known:
-            self._known[asked] = self._find(*asked)
-        known = self._known[asked]
-        return known if known.status != 200 else reply(self.amend(json.loads(known.body)))
+        question = (query, self.moment)
+        if question not in self._replies:
+            self._replies[question] = self._execute(*question)
+        cached_reply = self._replies[question]
+        return (
+            cached_reply if cached_reply.status != 200 else reply(self.amend(json.loads(cached_reply.body)))
+        )
 
-    def _find(self, query: str, moment: datetime) -> Reply:
+    def _execute(self, query: str, moment: datetime) -> Reply:
         connection = self._connection.cursor()
         try:
             connection.execute("SET VARIABLE moment = ?::TIMESTAMP", [moment.replace(tzinfo=None)])
@@ -173,12 +175,12 @@ def query_api(connection: duckdb.DuckDBPyConnection) -> Iterator[QueryApi]:
 
 
 @contextmanager
-def tables_of(folder: Path, tables: Mapping[str, Table]) -> Iterator[duckdb.DuckDBPyConnection]:
+def tables_of(folder: Path, tables: Mapping[str, LogTable]) -> Iterator[duckdb.DuckDBPyConnection]:
     """The tables of a folder of exported logs, each with the rows that have arrived by the variable `moment`."""
     connection = duckdb_kql.connect()
     for name, table in tables.items():
         if files := files_of(folder, name):
-            load(connection, name, table, files)
+            load_table(connection, name, table, files)
             for view, hidden in ((name, f"{ARRIVED}, _file, _line"), (f"{name}_arrived", "_file, _line")):
                 connection.execute(
                     f'CREATE VIEW "{view}" AS SELECT * EXCLUDE ({hidden}) FROM "{name}_rows" '
@@ -282,8 +284,12 @@ def _translated(
 ) -> tuple[str, tuple[tuple[str, str], ...], bool]:
     tables = {name: list(columns) for name, columns in schema}
     result = duckdb_kql.to_sql(query, schema=tables, query_now=datetime(2000, 1, 1))
-    slots = tuple((each.name, each.slot) for each in result.declarations if each.slot in result.slots)
-    return joined(result), slots, CLOCK_SLOT in result.parameters
+    slots = tuple(
+        (declaration.name, declaration.slot)
+        for declaration in result.declarations
+        if declaration.slot in result.slots
+    )
+    return join_has_any(result), slots, CLOCK_SLOT in result.parameters
 
 
 def _wire(value: object) -> object:
@@ -295,7 +301,7 @@ def _wire(value: object) -> object:
 
 
 def _unknown(problem: Exception) -> str:
-    names = (found[1] for pattern in _UNKNOWN if (found := re.search(pattern, str(problem))))
+    names = (match[1] for pattern in _UNKNOWN if (match := re.search(pattern, str(problem))))
     name = next(names, None)
     assert name, f"the double has no Kusto error for: {problem}"
     return f"'where' operator: Failed to resolve table or column expression named '{name}'"

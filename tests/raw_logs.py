@@ -12,12 +12,12 @@ LogRow = dict[str, Any]
 
 
 def audit(
-    ident: str, actor: str, at: datetime, *, kind: str = "api_key.created", arrived: datetime
+    ident: str, actor: str, time: datetime, *, kind: str = "api_key.created", arrived: datetime
 ) -> LogRow:
     """A row of the audit log: somebody changed the configuration."""
     return {
-        "TimeGenerated": iso(at),
-        "EffectiveAt": iso(at),
+        "TimeGenerated": iso(time),
+        "EffectiveAt": iso(time),
         "Id": ident,
         "EventType": kind,
         "ActorType": "session",
@@ -27,12 +27,12 @@ def audit(
 
 
 def completion(
-    ident: str, actor: str, at: datetime, *, reason: str = "content_filter", arrived: datetime
+    ident: str, actor: str, time: datetime, *, reason: str = "content_filter", arrived: datetime
 ) -> LogRow:
     """A row of the chat completions: a request of somebody, and how it ended."""
     return {
-        "TimeGenerated": iso(at),
-        "EventStartTime": iso(at),
+        "TimeGenerated": iso(time),
+        "EventStartTime": iso(time),
         "EventVendor": "OpenAI",
         "EventProduct": "OpenAI API Platform",
         "EventType": "ChatCompletion",

@@ -21,7 +21,7 @@ class Handler(BaseHTTPRequestHandler):
 
     def do_POST(self) -> None:
         body = self.rfile.read(int(self.headers["content-length"]))
-        self.server.got.append(({name.lower(): value for name, value in self.headers.items()}, body))
+        self.server.requests.append(({name.lower(): value for name, value in self.headers.items()}, body))
         self.close_connection = True
         try:
             self.server.answer(self)
@@ -44,9 +44,9 @@ class Receiver(ThreadingHTTPServer):
 
     def __init__(self) -> None:
         super().__init__(("127.0.0.1", 0), Handler)
-        self.got: list[tuple[dict[str, str], bytes]] = []
+        self.requests: list[tuple[dict[str, str], bytes]] = []
         self.answers: list[Answer] = []
-        self.always: Answer = status(204)
+        self.default_answer: Answer = status(204)
         self.stopped, self.broken = threading.Event(), threading.Event()
 
     @property
@@ -56,11 +56,11 @@ class Receiver(ThreadingHTTPServer):
     @property
     def headers(self) -> list[Mapping[str, str]]:
         """The headers of what it got, with lower-case names."""
-        return [headers for headers, _ in self.got]
+        return [headers for headers, _ in self.requests]
 
     @property
     def bodies(self) -> list[bytes]:
-        return [body for _, body in self.got]
+        return [body for _, body in self.requests]
 
     @property
     def messages(self) -> list[dict[str, Any]]:
@@ -68,7 +68,7 @@ class Receiver(ThreadingHTTPServer):
         return [json.loads(body) for body in self.bodies]
 
     def answer(self, handler: Handler) -> None:
-        (self.answers.pop(0) if self.answers else self.always)(handler)
+        (self.answers.pop(0) if self.answers else self.default_answer)(handler)
 
     def handle_error(self, request: object, client_address: object) -> None:
         """A client that went away is no news."""
@@ -126,6 +126,6 @@ def receiving(server: Receiver | None = None) -> Iterator[Receiver]:
         receiver.shutdown()
         receiver.server_close()
         thread.join()
-        for one in threading.enumerate():
-            if one.name == THREAD:
-                one.join(10)
+        for running_thread in threading.enumerate():
+            if running_thread.name == THREAD:
+                running_thread.join(10)

@@ -16,12 +16,12 @@ import duckdb
 
 from benchmarks import pages, results
 from detection.cli.main import app
-from detection.cli.schemas import schemas, text
+from detection.cli.schemas import schema_text, schemas
 from detection.cli.settings_page import settings_page
 from detection.rendering import DIGESTS, FORMATS
 from tests.chaos.page import TABLES
 from tests.marked import filled
-from tests.tellings import plain, storm
+from tests.tellings import golden_context, golden_digest
 
 ROOT = Path(__file__).parents[1]
 SCHEMAS = ROOT / "docs" / "schemas"
@@ -59,17 +59,17 @@ def output(command: Sequence[str]) -> bytes:
 
 def message_files() -> dict[str, bytes]:
     """The files of tests/golden/messages by name: an alert and a digest in every format, indented for people."""
-    made = {f"{name}.json": render(plain()) for name, render in FORMATS.items()}
-    made |= {f"digest.{name}.json": render(storm()) for name, render in DIGESTS.items()}
+    messages = {f"{name}.json": render(golden_context()) for name, render in FORMATS.items()}
+    messages |= {f"digest.{name}.json": render(golden_digest()) for name, render in DIGESTS.items()}
     return {
         name: (json.dumps(json.loads(body), indent=2, ensure_ascii=False) + "\n").encode()
-        for name, body in made.items()
+        for name, body in messages.items()
     }
 
 
 def schema_files() -> dict[str, bytes]:
     """The files of docs/schemas by name."""
-    return {f"{name}.json": text(schema).encode() for name, schema in schemas().items()}
+    return {f"{name}.json": schema_text(schema).encode() for name, schema in schemas().items()}
 
 
 def write_typed(path: Path) -> None:
@@ -81,8 +81,8 @@ def write_typed(path: Path) -> None:
 def main() -> None:
     """Writes every file anew; a schema that the code no longer knows goes."""
     SCHEMAS.mkdir(parents=True, exist_ok=True)
-    for old in SCHEMAS.glob("*.json"):
-        old.unlink()
+    for schema_path in SCHEMAS.glob("*.json"):
+        schema_path.unlink()
     for name, content in schema_files().items():
         (SCHEMAS / name).write_bytes(content)
     SETTINGS_PAGE.write_bytes(settings_page().encode())

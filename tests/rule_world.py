@@ -60,7 +60,7 @@ CONNECTOR = {"EventVendor": "OpenAI", "EventProduct": "OpenAI API Platform", "Ev
 
 
 @dataclass(frozen=True, slots=True)
-class World:
+class LogWorld:
     """Both logs. `_ingested` in a row is when it arrived; a row without it was always there."""
 
     audit: list[LogRow] = field(default_factory=list)
@@ -70,21 +70,21 @@ class World:
 # ------------------------------------------------------------------------------------------------------------ rows
 
 
-def change(actor: str, at: datetime, **fields: object) -> LogRow:
+def change(actor: str, time: datetime, **fields: object) -> LogRow:
     """An audit row: a key created in a session; `fields` say otherwise, and None of a column is a null."""
-    usual = {"TimeGenerated": at, "EventType": "api_key.created", "ActorSession": _session(actor)}
-    return usual | fields
+    defaults = {"TimeGenerated": time, "EventType": "api_key.created", "ActorSession": _session(actor)}
+    return defaults | fields
 
 
-def signal(actor: str, at: datetime, **fields: object) -> LogRow:
+def signal(actor: str, time: datetime, **fields: object) -> LogRow:
     """A completion that hit the content filter."""
-    usual = {
-        "TimeGenerated": at,
+    defaults = {
+        "TimeGenerated": time,
         "EventFinishReasons": ["content_filter"],
         "ModelName": "gpt-4o-2024-08-06",
         "AdditionalFields": {"service_tier": "default", "input_user": actor},
     }
-    return CONNECTOR | usual | fields
+    return CONNECTOR | defaults | fields
 
 
 def from_json(text: str, column: str) -> dict[str, object]:
@@ -160,7 +160,7 @@ _REASONS = (
     *truth.NO_REASON * 2,
 )
 _DETAILS = tuple(truth.EVENT_DETAILS)
-_OTHERS = (
+_OTHER_TYPES = (
     {"EventVendor": "Microsoft"},
     {"EventVendor": "openai"},
     {"EventProduct": "Copilot"},
@@ -174,10 +174,10 @@ _REACHES = (timedelta(0), timedelta(0), DAY, DAY, DAY + TICK, DAY - TICK, SECOND
 _BLANK = " "  # one actor of many cases: rare, so that it does not pair everything with everything
 
 
-def random_world(seed: int, actors: int) -> World:
+def random_world(seed: int, actors: int) -> LogWorld:
     """Logs around MOMENT: every actor has up to 4 audit rows and up to 5 completions, and then duplicates."""
     random = Random(seed)
-    world = World()
+    world = LogWorld()
     for number in range(actors):
         _Actor(random, f"{random.choice(('ann', 'Bob', 'zoë'))}.{seed}.{number}@example.com").fill(world)
     random.shuffle(world.audit)
@@ -195,7 +195,7 @@ class _Actor:
         self._unique = name
         self._anchors: list[datetime] = []
 
-    def fill(self, world: World) -> None:
+    def fill(self, world: LogWorld) -> None:
         changes = [self._change(n) for n in range(self._random.choice((0, 1, 1, 2, 2, 3, 4)))]
         signals = [self._signal(n) for n in range(self._random.choice((0, 1, 2, 2, 3, 4, 5)))]
         world.audit.extend(self._with_duplicates(changes, "EffectiveAt", ("ConnectorName", "Project")))
@@ -232,7 +232,7 @@ class _Actor:
             "AdditionalFields": self._mostly(_USERS)(self._name),
         }
         if random.random() < 0.05:
-            row |= random.choice(_OTHERS)
+            row |= random.choice(_OTHER_TYPES)
         return _present(row | from_json(reasons, "EventFinishReasons"))
 
     def _mostly(self, values: Sequence[Value]) -> Value:
@@ -247,13 +247,13 @@ class _Actor:
         random = self._random
         chance = random.random()
         if chance < 0.2:
-            at = random.choice(_CHANGE_EDGES)
+            time = random.choice(_CHANGE_EDGES)
         elif chance < 0.25:
-            at = MOMENT + random.random() * 2 * HOUR
+            time = MOMENT + random.random() * 2 * HOUR
         else:
-            at = MOMENT - random.random() * (DAY if chance < 0.7 else 2.2 * DAY)
-        self._anchors.append(at)
-        return at
+            time = MOMENT - random.random() * (DAY if chance < 0.7 else 2.2 * DAY)
+        self._anchors.append(time)
+        return time
 
     def _signal_time(self) -> datetime:
         random = self._random
@@ -267,18 +267,21 @@ class _Actor:
         after = random.choice(_REACHES) if chance < 0.6 else random.random() * 26 * HOUR
         return random.choice(self._anchors) + after
 
-    def _times(self, own: datetime, column: str) -> dict[str, object]:
+    def _times(self, own_time: datetime, column: str) -> dict[str, object]:
         """The row's own time and its stamp: equal, or re-stamped on arrival; the own time may be missing."""
         random = self._random
         chance = random.random()
         if chance < 0.75:
-            return {"TimeGenerated": own, column: own} | self._arrival()
+            return {"TimeGenerated": own_time, column: own_time} | self._arrival()
         if chance < 0.85:
-            return {"TimeGenerated": own, column: random.choice((None, _ABSENT))} | self._arrival()
+            return {"TimeGenerated": own_time, column: random.choice((None, _ABSENT))} | self._arrival()
         if chance < 0.93:
             # As Log Analytics does it: more than two days late, stamped with the time of arrival.
-            return {"TimeGenerated": own, column: own - 2 * DAY - random.random() * 3 * DAY} | self._arrival()
-        return {"TimeGenerated": own + random.random() * 20 * HOUR, column: own} | self._arrival()
+            return {
+                "TimeGenerated": own_time,
+                column: own_time - 2 * DAY - random.random() * 3 * DAY,
+            } | self._arrival()
+        return {"TimeGenerated": own_time + random.random() * 20 * HOUR, column: own_time} | self._arrival()
 
     def _arrival(self) -> dict[str, object]:
         random = self._random
@@ -293,7 +296,9 @@ class _Actor:
         )
         return {"_ingested": random.choice(arrived)}
 
-    def _with_duplicates(self, rows: Iterable[LogRow], own: str, other: Sequence[str]) -> Iterator[LogRow]:
+    def _with_duplicates(
+        self, rows: Iterable[LogRow], time_column: str, other_columns: Sequence[str]
+    ) -> Iterator[LogRow]:
         random = self._random
         for row in rows:
             yield row
@@ -301,10 +306,12 @@ class _Actor:
             if chance < 0.08:
                 yield without(row, "_ingested") | self._arrival()
             elif chance < 0.11:
-                column = random.choice(other)
+                column = random.choice(other_columns)
                 yield row | {column: {"ConnectorName": "Other", "Project": {"id": "proj_2"}}.get(column, 31)}
             elif chance < 0.15:
-                yield row | _moved(row, own, random.choice((SECOND, -SECOND, 30 * HOUR * random.random())))
+                yield row | _moved(
+                    row, time_column, random.choice((SECOND, -SECOND, 30 * HOUR * random.random()))
+                )
             elif chance < 0.17:
                 yield row | {"TimeGenerated": _time(row) + random.random() * DAY}
 
@@ -319,14 +326,16 @@ def _time(row: LogRow, column: str = "TimeGenerated") -> datetime:
     return value
 
 
-def _moved(row: LogRow, own: str, by: timedelta) -> dict[str, object]:
-    return {name: _time(row, name) + by for name in ("TimeGenerated", own) if row.get(name) is not None}
+def _moved(row: LogRow, time_column: str, shift: timedelta) -> dict[str, object]:
+    return {
+        name: _time(row, name) + shift for name in ("TimeGenerated", time_column) if row.get(name) is not None
+    }
 
 
 # ------------------------------------------------------------------------------------------------- as files on disk
 
 
-def write(world: World, folder: Path, seed: int = 0) -> Path:
+def write(world: LogWorld, folder: Path, seed: int = 0) -> Path:
     """The world as JSON lines; a dynamic value stands there as such or as JSON text, as exports have it."""
     random = Random(seed)
     folder.mkdir(parents=True, exist_ok=True)
@@ -353,7 +362,7 @@ def _written(column: str, value: object, random: Random) -> object:
 # --------------------------------------------------------------------------------------------- the published query
 
 
-def published_answer(world: World, moment: datetime = MOMENT) -> Answer:
+def published_answer(world: LogWorld, moment: datetime = MOMENT) -> Answer:
     """What the published KQL returns at a moment, with the `ConfigKey` and `AbuseKey` of each pair in front.
 
     The text is executed as it is, but for parentheses that its one `..` needs here, and for the two keys.
@@ -372,7 +381,7 @@ def published_answer(world: World, moment: datetime = MOMENT) -> Answer:
     )
     answer = duckdb_kql.query(connection, text, query_now=moment)
     return [
-        {name: _shown(name, value) for name, value in zip(answer.columns, row, strict=True)}
+        {name: _answer_value(name, value) for name, value in zip(answer.columns, row, strict=True)}
         for row in answer.fetchall()
     ]
 
@@ -429,7 +438,7 @@ def _replaced(text: str, old: str, new: str) -> str:
     return text.replace(old, new)
 
 
-def _shown(column: str, value: object) -> object:
+def _answer_value(column: str, value: object) -> object:
     if isinstance(value, datetime):
         return f"{value.isoformat()}Z"
     return json.loads(value) if column == "EventFinishReasons" and isinstance(value, str) else value

@@ -18,5 +18,5 @@ SECRETS = {
 
 def leaks(texts: Iterable[str]) -> list[str]:
     """The secrets that some output holds."""
-    everything = "\n".join(texts)
-    return [name for name, secret in SECRETS.items() if secret in everything]
+    output = "\n".join(texts)
+    return [name for name, secret in SECRETS.items() if secret in output]

@@ -25,11 +25,22 @@ from azure.data.tables import TableClient
 
 from detection.errors import ConfigurationError, ServiceError
 from detection.incidents.azure_table import SETTINGS, AzureTable, open_table
-from detection.incidents.grouping import Memory, Verdict, group
-from detection.incidents.index import Index
+from detection.incidents.grouping import KeyState, Verdict, group
+from detection.incidents.index import IncidentStore
 from detection.incidents.table import Conflict, Delete, Insert, Operation, Put, Replace, Table, Value
-from tests.azurite import KEY, OverTls, connection_string, free_port, new_name
-from tests.builders import DAY, HOUR, RULE, START, account, chains, change, closed_at_start, signal, stretch
+from tests.azurite import KEY, TlsEndpoint, connection_string, free_port, new_name
+from tests.builders import (
+    DAY,
+    HOUR,
+    RULE,
+    START,
+    account,
+    chains,
+    change,
+    closed_at_start,
+    first_windows,
+    signal,
+)
 
 SERVICE = "https://account.table.core.windows.net"
 IN_THE_CLOUD = (
@@ -79,15 +90,15 @@ def answers() -> Answers:
 
 
 @pytest.fixture
-def watched(azurite: str, answers: Answers) -> Table:
+def watched_table(azurite: str, answers: Answers) -> Table:
     """A table on Azurite of which every answer is kept."""
     return AzureTable(
         TableClient.from_connection_string(azurite, new_name(), raw_response_hook=answers.append)
     )
 
 
-def rows(table: Table, partition: str = "rule", first: str = "", last: str = "~") -> list[str]:
-    return [entity.row for entity in table.scan(partition, first, last)]
+def rows(table: Table, partition: str = "rule", start: str = "", end: str = "~") -> list[str]:
+    return [entity.row for entity in table.scan(partition, start, end)]
 
 
 def number(table: Table, row: str = "a") -> Value:
@@ -159,13 +170,13 @@ def test_keys_are_ordered_by_their_characters(azure_table: Table) -> None:
     keys = ["Z", "a", "_", "é", "0", "10", "2", "|", "a|b", "aa", "B"]
     azure_table.write("rule", [Put(key, {}) for key in keys])
 
-    assert rows(azure_table, last="я") == sorted(keys)
+    assert rows(azure_table, end="я") == sorted(keys)
 
 
 def test_a_scan_reads_page_after_page(azure_table: Table) -> None:
     keys = [f"{place:04}" for place in range(1_100)]
-    for at in range(0, len(keys), 100):
-        azure_table.write("rule", [Put(key, {}) for key in keys[at : at + 100]])
+    for start in range(0, len(keys), 100):
+        azure_table.write("rule", [Put(key, {}) for key in keys[start : start + 100]])
 
     assert rows(azure_table) == keys
 
@@ -226,11 +237,11 @@ def test_rows_that_are_gone_do_not_keep_others_from_being_removed(azure_table: T
     assert rows(azure_table) == []
 
 
-def test_rows_that_are_gone_cost_two_requests_more(watched: Table, answers: Answers) -> None:
-    watched.write("rule", [Put("a", {})])
+def test_rows_that_are_gone_cost_two_requests_more(watched_table: Table, answers: Answers) -> None:
+    watched_table.write("rule", [Put("a", {})])
     answers.clear()
 
-    watched.write("rule", [Put("b", {}), *(Delete(f"c{place}") for place in range(50))])
+    watched_table.write("rule", [Put("b", {}), *(Delete(f"c{place}") for place in range(50))])
 
     assert len(answers) == 3  # refused, what there is, again
 
@@ -256,16 +267,16 @@ def test_a_conflict_next_to_a_row_that_is_gone_is_a_conflict(azure_table: Table,
 # ------------------------------------------------------------------------------------------------ the table itself
 
 
-def test_reading_makes_no_table(watched: Table, answers: Answers) -> None:
-    assert watched.get("rule", "a") is None
-    assert rows(watched) == []
+def test_reading_makes_no_table(watched_table: Table, answers: Answers) -> None:
+    assert watched_table.get("rule", "a") is None
+    assert rows(watched_table) == []
     assert [answer.http_response.status_code for answer in answers] == [404, 404]
 
 
-def test_the_first_write_makes_the_table(watched: Table, answers: Answers) -> None:
-    watched.write("rule", [Insert("a", {"n": 1})])
+def test_the_first_write_makes_the_table(watched_table: Table, answers: Answers) -> None:
+    watched_table.write("rule", [Insert("a", {"n": 1})])
 
-    assert number(watched) == 1
+    assert number(watched_table) == 1
     assert len(answers) == 4  # not there, made, written; read
 
 
@@ -293,11 +304,13 @@ def test_a_table_that_is_gone_again_is_not_made_for_ever(
 
 
 @pytest.mark.parametrize("operations", [[Put("a", {})], [Put("a", {}), Put("b", {})]], ids=["one", "two"])
-def test_a_write_is_one_request(watched: Table, answers: Answers, operations: Sequence[Operation]) -> None:
-    watched.write("rule", [Put("z", {})])
+def test_a_write_is_one_request(
+    watched_table: Table, answers: Answers, operations: Sequence[Operation]
+) -> None:
+    watched_table.write("rule", [Put("z", {})])
     answers.clear()
 
-    watched.write("rule", operations)
+    watched_table.write("rule", operations)
 
     assert len(answers) == 1
 
@@ -402,10 +415,10 @@ def test_a_server_that_is_gone_is_a_service_error() -> None:
 
 
 def test_an_empty_page_does_not_end_a_scan(cloud_table: Table, service: responses.RequestsMock) -> None:
-    goes_on = {"x-ms-continuation-NextPartitionKey": "P", "x-ms-continuation-NextRowKey": "R"}
-    service.get(ANY, json={"value": []}, headers=goes_on)
-    service.get(ANY, json={"value": [{"RowKey": "a", "odata.etag": "1"}]}, headers=goes_on)
-    service.get(ANY, json={"value": []}, headers=goes_on)
+    continuation = {"x-ms-continuation-NextPartitionKey": "P", "x-ms-continuation-NextRowKey": "R"}
+    service.get(ANY, json={"value": []}, headers=continuation)
+    service.get(ANY, json={"value": [{"RowKey": "a", "odata.etag": "1"}]}, headers=continuation)
+    service.get(ANY, json={"value": []}, headers=continuation)
     service.get(ANY, json={"value": [{"RowKey": "b", "odata.etag": "1"}]})
 
     assert rows(cloud_table) == ["a", "b"]
@@ -415,8 +428,8 @@ def test_an_empty_page_does_not_end_a_scan(cloud_table: Table, service: response
 def test_a_scan_that_breaks_off_is_a_service_error(
     cloud_table: Table, service: responses.RequestsMock
 ) -> None:
-    goes_on = {"x-ms-continuation-NextPartitionKey": "P", "x-ms-continuation-NextRowKey": "R"}
-    service.get(ANY, json={"value": [{"RowKey": "a", "odata.etag": "1"}]}, headers=goes_on)
+    continuation = {"x-ms-continuation-NextPartitionKey": "P", "x-ms-continuation-NextRowKey": "R"}
+    service.get(ANY, json={"value": [{"RowKey": "a", "odata.etag": "1"}]}, headers=continuation)
     service.get(ANY, status=500, json=odata_error("OperationTimedOut"))
 
     with pytest.raises(ServiceError, match="OperationTimedOut"):
@@ -461,15 +474,15 @@ def test_no_error_shows_a_signature(service: responses.RequestsMock, answer: dic
     assert caught.value.__suppress_context__  # a traceback does not show the SDK's error either
 
 
-class Identity:
+class SignedIdentity:
     """A credential with a token that Azurite believes: it does not check who signed it."""
 
     def __init__(self, **claims: object) -> None:
         now = int(time.time())
         tenant = "ab1f708d-50f6-404c-a006-d71b2ac7a606"
-        usual = {"aud": "https://storage.azure.com", "iss": f"https://sts.windows.net/{tenant}/"}
+        default_claims = {"aud": "https://storage.azure.com", "iss": f"https://sts.windows.net/{tenant}/"}
         times = {"iat": now - 10, "nbf": now - 10, "exp": now + 3600}
-        self._token = ".".join(map(encoded, ({"alg": "RS256"}, usual | times | claims, "signature")))
+        self._token = ".".join(map(encoded, ({"alg": "RS256"}, default_claims | times | claims, "signature")))
 
     def get_token(self, *scopes: str, **_: object) -> AccessToken:
         assert scopes == ("https://storage.azure.com/.default",)
@@ -481,19 +494,21 @@ def encoded(part: object) -> str:
 
 
 @pytest.fixture
-def enter_as(azurite_over_tls: OverTls, monkeypatch: pytest.MonkeyPatch) -> Callable[[Identity], Table]:
+def enter_as(
+    azurite_over_tls: TlsEndpoint, monkeypatch: pytest.MonkeyPatch
+) -> Callable[[SignedIdentity], Table]:
     """Opens a table with the managed identity of the app."""
     monkeypatch.setenv("REQUESTS_CA_BUNDLE", str(azurite_over_tls.certificate))
 
-    def enter(identity: Identity) -> Table:
+    def enter(identity: SignedIdentity) -> Table:
         monkeypatch.setattr(azure.identity, "ManagedIdentityCredential", lambda client_id: identity)
         return open_table(azurite_over_tls.url, new_name(), "client id")
 
     return enter
 
 
-def test_an_identity_writes_and_reads(enter_as: Callable[[Identity], Table]) -> None:
-    table = enter_as(Identity())
+def test_an_identity_writes_and_reads(enter_as: Callable[[SignedIdentity], Table]) -> None:
+    table = enter_as(SignedIdentity())
 
     table.write("rule", [Insert("a", {"n": 1}), Put("b", {})])
 
@@ -505,22 +520,22 @@ def test_an_identity_writes_and_reads(enter_as: Callable[[Identity], Table]) -> 
     "claims", [{"exp": 1}, {"aud": "https://vault.azure.net"}], ids=["expired", "audience"]
 )
 def test_an_identity_that_is_refused_is_told_which_role_it_needs(
-    enter_as: Callable[[Identity], Table], claims: dict[str, object]
+    enter_as: Callable[[SignedIdentity], Table], claims: dict[str, object]
 ) -> None:
-    table = enter_as(Identity(**claims))
+    table = enter_as(SignedIdentity(**claims))
 
     with pytest.raises(ConfigurationError, match=r"Storage Table Data Contributor.*an hour"):
         table.write("rule", [Put("a", {})])
 
 
 def test_an_identity_that_is_not_there_is_a_mistake_in_the_settings(
-    azurite_over_tls: OverTls, monkeypatch: pytest.MonkeyPatch
+    azurite_over_tls: TlsEndpoint, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    class Nobody:
+    class MissingIdentity:
         def get_token(self, *_: str, **__: object) -> AccessToken:
             raise azure.identity.CredentialUnavailableError("no identity answers")
 
-    monkeypatch.setattr(azure.identity, "DefaultAzureCredential", lambda **_: Nobody())
+    monkeypatch.setattr(azure.identity, "DefaultAzureCredential", lambda **_: MissingIdentity())
 
     with pytest.raises(ConfigurationError, match="AZURE_CLIENT_ID"):
         open_table(azurite_over_tls.url, new_name(), None).get("rule", "a")
@@ -529,7 +544,7 @@ def test_an_identity_that_is_not_there_is_a_mistake_in_the_settings(
 # ------------------------------------------------------------------------------------------------------------- opening
 
 
-def opened(storage: str, client_id: str | None = None) -> TableClient:
+def table_client(storage: str, client_id: str | None = None) -> TableClient:
     table = open_table(storage, "incidents", client_id)
     assert isinstance(table, AzureTable)
     return table._client
@@ -537,18 +552,18 @@ def opened(storage: str, client_id: str | None = None) -> TableClient:
 
 @pytest.mark.parametrize("storage", ["UseDevelopmentStorage=true", "usedevelopmentstorage=true;"])
 def test_development_storage_is_azurites_own_port(storage: str) -> None:
-    assert opened(storage).url == "http://127.0.0.1:10002/devstoreaccount1"
+    assert table_client(storage).url == "http://127.0.0.1:10002/devstoreaccount1"
 
 
 def test_a_client_id_chooses_the_managed_identity(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("IDENTITY_ENDPOINT", "http://127.0.0.1")
     monkeypatch.setenv("IDENTITY_HEADER", "secret")
 
-    assert isinstance(opened(SERVICE, "client id").credential, azure.identity.ManagedIdentityCredential)
+    assert isinstance(table_client(SERVICE, "client id").credential, azure.identity.ManagedIdentityCredential)
 
 
 def test_without_a_client_id_the_identity_is_looked_for() -> None:
-    assert isinstance(opened(SERVICE).credential, azure.identity.DefaultAzureCredential)
+    assert isinstance(table_client(SERVICE).credential, azure.identity.DefaultAzureCredential)
 
 
 @pytest.mark.parametrize(
@@ -562,11 +577,11 @@ def test_without_a_client_id_the_identity_is_looked_for() -> None:
 def test_each_cloud_has_its_audience(
     service: responses.RequestsMock, monkeypatch: pytest.MonkeyPatch, suffix: str, audience: str
 ) -> None:
-    asked: list[str] = []
+    requested_scopes: list[str] = []
 
     class Token:
         def get_token(self, *scopes: str, **_: object) -> AccessToken:
-            asked.extend(scopes)
+            requested_scopes.extend(scopes)
             return AccessToken("token", int(time.time()) + 3600)
 
     monkeypatch.setattr(azure.identity, "DefaultAzureCredential", lambda **_: Token())
@@ -574,7 +589,7 @@ def test_each_cloud_has_its_audience(
 
     rows(open_table(f"https://account.table.{suffix}", "incidents", None))
 
-    assert asked == [f"{audience}/.default"]
+    assert requested_scopes == [f"{audience}/.default"]
 
 
 @pytest.mark.parametrize(
@@ -608,7 +623,7 @@ def test_identities_are_loaded_only_when_they_are_needed() -> None:
 
 
 @pytest.fixture(params=["timed out", "reset"])
-def losing(azurite: str, request: pytest.FixtureRequest) -> Table:
+def lossy_table(azurite: str, request: pytest.FixtureRequest) -> Table:
     """A table whose next transaction comes through, but whose answer gets lost on the way."""
     faults: list[str] = []
 
@@ -626,114 +641,117 @@ def losing(azurite: str, request: pytest.FixtureRequest) -> Table:
     return AzureTable(client)
 
 
-def tell(index: Index, *signals: str, now: datetime = START) -> Verdict | None:
+def commit_signals(store: IncidentStore, *signals: str, now: datetime = START) -> Verdict | None:
     """Tells signals that follow a change, as a run at `now` does."""
-    found = chains([change("c", now - HOUR)], [signal(one, now) for one in signals])
-    verdict = group(found, index.recall(account()), RULE, stretch(now))
+    actor_chains = chains([change("c", now - HOUR)], [signal(signal_id, now) for signal_id in signals])
+    verdict = group(actor_chains, store.load(account()), RULE, first_windows(now))
     if verdict:
-        index.commit(verdict)
+        store.commit(verdict)
     return verdict
 
 
 @pytest.fixture
-def index(azure_table: Table) -> Index:
-    return Index(azure_table, "rule", "run")
+def store(azure_table: Table) -> IncidentStore:
+    return IncidentStore(azure_table, "rule", "run")
 
 
-def marked(memory: Memory) -> tuple[int, int]:
-    return len(memory.changes), len(memory.signals)
+def mark_counts(state: KeyState) -> tuple[int, int]:
+    return len(state.changes), len(state.signals)
 
 
-def test_an_insert_whose_answer_was_lost_is_a_conflict(losing: Table) -> None:
+def test_an_insert_whose_answer_was_lost_is_a_conflict(lossy_table: Table) -> None:
     with pytest.raises(Conflict):
-        losing.write("rule", [Insert("a", {"n": 1})])
+        lossy_table.write("rule", [Insert("a", {"n": 1})])
 
-    assert number(losing) == 1
-
-
-def test_a_removal_whose_answer_was_lost_is_no_error(losing: Table) -> None:
-    losing.write("rule", [Put("b", {}), Delete("a")])
-
-    assert rows(losing) == ["b"]
+    assert number(lossy_table) == 1
 
 
-def test_a_commit_whose_answer_was_lost_is_a_commit(losing: Table) -> None:
-    index = Index(losing, "rule", "run")
+def test_a_removal_whose_answer_was_lost_is_no_error(lossy_table: Table) -> None:
+    lossy_table.write("rule", [Put("b", {}), Delete("a")])
 
-    assert tell(index, "s")
-
-    assert len(list(index.alerts())) == 1
+    assert rows(lossy_table) == ["b"]
 
 
-def test_what_was_committed_is_recalled(index: Index) -> None:
-    verdict = tell(index, "s1", "s2")
+def test_a_commit_whose_answer_was_lost_is_a_commit(lossy_table: Table) -> None:
+    store = IncidentStore(lossy_table, "rule", "run")
 
-    memory = index.recall(account())
+    assert commit_signals(store, "s")
+
+    assert len(list(store.alerts())) == 1
+
+
+def test_what_was_committed_is_recalled(store: IncidentStore) -> None:
+    verdict = commit_signals(store, "s1", "s2")
+
+    state = store.load(account())
     assert verdict is not None
-    assert marked(memory) == (1, 2)
-    assert memory.incident == verdict.memory.incident
-    assert tell(index, "s1", "s2") is None
+    assert mark_counts(state) == (1, 2)
+    assert state.incident == verdict.state.incident
+    assert commit_signals(store, "s1", "s2") is None
 
 
 def test_of_two_runs_that_judge_a_key_one_commits(azure_table: Table) -> None:
-    first, second = (Index(azure_table, "rule", token) for token in ("one", "two"))
-    found = chains([change("c", START - HOUR)], [signal("s", START)])
-    verdict = group(found, second.recall(account()), RULE, stretch())
+    first_store, second_store = (IncidentStore(azure_table, "rule", token) for token in ("one", "two"))
+    actor_chains = chains([change("c", START - HOUR)], [signal("s", START)])
+    verdict = group(actor_chains, second_store.load(account()), RULE, first_windows())
     assert verdict
-    tell(first, "s")
+    commit_signals(first_store, "s")
 
     with pytest.raises(Conflict):
-        second.commit(verdict)
+        second_store.commit(verdict)
 
-    assert len(list(first.alerts())) == 1
-
-
-def test_a_closed_incident_is_followed_by_the_next(index: Index) -> None:
-    tell(index, "s1")
-    index.amend(account(), closed_at_start)
-
-    tell(index, "s2", now=START + HOUR)
-
-    assert [(one.number, one.status) for _, one in index.incidents()] == [(1, "closed"), (2, "new")]
+    assert len(list(first_store.alerts())) == 1
 
 
-def test_marks_go_with_their_day(index: Index) -> None:
-    tell(index, "s1")
-    tell(index, "s2", now=START + 10 * DAY)
+def test_a_closed_incident_is_followed_by_the_next(store: IncidentStore) -> None:
+    commit_signals(store, "s1")
+    store.update(account(), closed_at_start)
 
-    assert index.purge(START + 5 * DAY) == 2  # a row of changes and one of signals
+    commit_signals(store, "s2", now=START + HOUR)
 
-    assert marked(index.recall(account())) == (1, 1)
-    assert index.purge(START + 5 * DAY) == 0
+    assert [(incident.number, incident.status) for _, incident in store.incidents()] == [
+        (1, "closed"),
+        (2, "new"),
+    ]
+
+
+def test_marks_go_with_their_day(store: IncidentStore) -> None:
+    commit_signals(store, "s1")
+    commit_signals(store, "s2", now=START + 10 * DAY)
+
+    assert store.purge(START + 5 * DAY) == 2  # a row of changes and one of signals
+
+    assert mark_counts(store.load(account())) == (1, 1)
+    assert store.purge(START + 5 * DAY) == 0
 
 
 def test_the_watermark_moves_forward(azure_table: Table) -> None:
     for now in (START, START + HOUR, START - HOUR):
-        index = Index(azure_table, "rule", f"run {now}")
-        index.watermark()
-        index.finish(now, b"{}", ())
+        store = IncidentStore(azure_table, "rule", f"run {now}")
+        store.watermark()
+        store.finish(now, b"{}", ())
 
-    assert Index(azure_table, "rule", "reader").watermark() == START + HOUR
+    assert IncidentStore(azure_table, "rule", "reader").watermark() == START + HOUR
 
 
 def test_two_runs_that_finish_at_once_both_do(azure_table: Table) -> None:
-    first, second = (Index(azure_table, "rule", token) for token in ("one", "two"))
-    first.watermark()
-    second.watermark()
+    first_store, second_store = (IncidentStore(azure_table, "rule", token) for token in ("one", "two"))
+    first_store.watermark()
+    second_store.watermark()
 
-    first.finish(START + HOUR, b"{}", ())
-    second.finish(START, b"{}", ())
+    first_store.finish(START + HOUR, b"{}", ())
+    second_store.finish(START, b"{}", ())
 
-    assert Index(azure_table, "rule", "reader").watermark() == START + HOUR
+    assert IncidentStore(azure_table, "rule", "reader").watermark() == START + HOUR
 
 
-def test_a_quiet_run_makes_three_requests(watched: Table, answers: Answers) -> None:
-    Index(watched, "rule", "before").finish(START - HOUR, b"{}", ())
+def test_a_quiet_run_makes_three_requests(watched_table: Table, answers: Answers) -> None:
+    IncidentStore(watched_table, "rule", "before").finish(START - HOUR, b"{}", ())
     answers.clear()
-    index = Index(watched, "rule", "run")
+    store = IncidentStore(watched_table, "rule", "run")
 
-    index.watermark()
-    index.finish(START, b"{}", ())
-    index.purge(START - timedelta(days=2))
+    store.watermark()
+    store.finish(START, b"{}", ())
+    store.purge(START - timedelta(days=2))
 
     assert len(answers) == 3

@@ -13,21 +13,21 @@ from uuid import UUID
 
 import pytest
 
-from detection.backtest.backtest import Backtest, backtested, planned
-from detection.backtest.page import page
-from detection.cli.environment import job
+from detection.backtest.backtest import Backtest, make_plan, run_backtest
+from detection.backtest.page import render_page
+from detection.cli.environment import environment_job
 from detection.cli.story import write_logs
 from detection.rule import Rule, default_rule, load_rule
 from detection.silences import Silence
-from detection.sources.past_files import past_files
+from detection.sources.past_files import open_file_archive
 from tests import azurite, raw_logs
 from tests.builders import HOUR, RULE
 from tests.query_api import QueryApi, error, partial, query_api, tables_of
-from tests.test_cli import Ran, run
+from tests.test_cli import CommandResult, run
 
 BEGIN = datetime(2026, 6, 8, tzinfo=UTC)
 RUNS = ("--from", "2026-06-09T00:05:00Z", "--to", "2026-06-10T23:05:00Z")
-CALM = {"owner": "soc@example.com", "reason": "it is ours"}
+SILENCE_FIELDS = {"owner": "soc@example.com", "reason": "it is ours"}
 
 Json = dict[str, Any]
 
@@ -49,47 +49,47 @@ def _nothing_set() -> Iterator[None]:
 
 
 @pytest.fixture(scope="module")
-def demo(logs: Path) -> Ran:
+def demo(logs: Path) -> CommandResult:
     """The backtest of the demo's logs."""
     return backtest(logs, "--format", "json")
 
 
 @pytest.fixture(scope="module")
-def stormy(logs: Path) -> Ran:
+def stormy(logs: Path) -> CommandResult:
     """The same, where a second alert makes a storm."""
     return backtest(logs, "--format", "json", "--set", "STORM_ALERTS=1")
 
 
 @pytest.fixture(scope="module")
-def without(logs: Path) -> Backtest:
+def baseline(logs: Path) -> Backtest:
     """The same, of the rule as it stands here."""
-    return tried(logs, RULE)
+    return backtest_rule(logs, RULE)
 
 
-def backtest(logs: Path, *options: object) -> Ran:
+def backtest(logs: Path, *options: object) -> CommandResult:
     return run("backtest", "--logs", logs, *RUNS, *options)
 
 
-def figures(ran: Ran) -> Json:
+def figures(ran: CommandResult) -> Json:
     assert ran.code == 0, ran.err
-    told: Json = ran.objects[0]["figures"]
-    return told
+    totals: Json = ran.objects[0]["figures"]
+    return totals
 
 
-def tried(logs: Path, rule: Rule, *silences: Silence, sets: tuple[str, ...] = ()) -> Backtest:
+def backtest_rule(logs: Path, rule: Rule, *silences: Silence, sets: tuple[str, ...] = ()) -> Backtest:
     """A backtest of a rule as it stands here."""
-    plan = planned(default_rule(), BEGIN + 24 * HOUR, BEGIN + 71 * HOUR, sets, {})
-    plan = type(plan)(rule, plan.published, plan.settings, plan.at, plan.overridden)
-    with past_files(logs, rule.tables) as archive:
-        return backtested(plan, archive, silences, lambda runs, _number, _what: runs)
+    plan = make_plan(default_rule(), BEGIN + 24 * HOUR, BEGIN + 71 * HOUR, sets, {})
+    plan = type(plan)(rule, plan.published, plan.settings, plan.run_times, plan.overridden)
+    with open_file_archive(logs, rule.tables) as archive:
+        return run_backtest(plan, archive, silences, lambda runs, _number, _label: runs)
 
 
 # ------------------------------------------------------------------------------------------------------- the figures
 
 
-def test_it_tells_what_the_demo_tells_and_compares_the_published_rule_alike(demo: Ran) -> None:
-    told = figures(demo)
-    assert [told[name] for name in ("runs", "pairs", "alerts", "incidents", "messages")] == [
+def test_it_tells_what_the_demo_tells_and_compares_the_published_rule_alike(demo: CommandResult) -> None:
+    totals = figures(demo)
+    assert [totals[name] for name in ("runs", "pairs", "alerts", "incidents", "messages")] == [
         48,
         80,
         15,
@@ -99,22 +99,22 @@ def test_it_tells_what_the_demo_tells_and_compares_the_published_rule_alike(demo
     assert demo.objects[0]["published"] == {"returned": 1595, "repeated": 1524, "missed": 10, "false": 1}
 
 
-def test_days_actors_and_severities_add_up_to_the_whole(demo: Ran) -> None:
-    told = figures(demo)
+def test_days_actors_and_severities_add_up_to_the_whole(demo: CommandResult) -> None:
+    totals = figures(demo)
 
-    for parts in (told["days"], told["actors"]["first"], told["severities"]["first"]):
-        assert sum(one["alerts"] for one in parts) == told["alerts"]
-        assert sum(one["pairs"] for one in parts) == told["pairs"]
-
-
-def test_each_pair_falls_to_one_kind_of_change_and_one_of_signal(demo: Ran) -> None:
-    told = figures(demo)
-
-    for parts in (told["changes"]["first"], told["signals"]["first"]):
-        assert sum(one["pairs"] for one in parts) == told["pairs"]
+    for parts in (totals["days"], totals["actors"]["top"], totals["severities"]["top"]):
+        assert sum(part["alerts"] for part in parts) == totals["alerts"]
+        assert sum(part["pairs"] for part in parts) == totals["pairs"]
 
 
-def test_a_storm_is_one_message(demo: Ran, stormy: Ran) -> None:
+def test_each_pair_falls_to_one_kind_of_change_and_one_of_signal(demo: CommandResult) -> None:
+    totals = figures(demo)
+
+    for parts in (totals["changes"]["top"], totals["signals"]["top"]):
+        assert sum(part["pairs"] for part in parts) == totals["pairs"]
+
+
+def test_a_storm_is_one_message(demo: CommandResult, stormy: CommandResult) -> None:
     calm, storm = figures(demo), figures(stormy)
 
     assert calm["digests"] == 0
@@ -140,8 +140,8 @@ def stamped(tmp_path_factory: pytest.TempPathFactory) -> Path:
     times = [BEGIN + number * HOUR / 3 for number in range(150)]
     sides = [
         [
-            build(f"{name}{at}", f"user{at % 5}@example.com", time, arrived=time)
-            for at, time in enumerate(times)
+            build(f"{name}{index}", f"user{index % 5}@example.com", time, arrived=time)
+            for index, time in enumerate(times)
         ]
         for name, build in (("c", raw_logs.audit), ("s", raw_logs.completion))
     ]
@@ -150,7 +150,7 @@ def stamped(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def exported(stamped: Path) -> Ran:
+def exported(stamped: Path) -> CommandResult:
     """The backtest of that export."""
     return backtest(stamped, "--format", "json")
 
@@ -163,34 +163,34 @@ def workspace(stamped: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[QueryA
         yield api
 
 
-def of_workspace(*options: object) -> Ran:
+def backtest_workspace(*options: object) -> CommandResult:
     return run("backtest", "--workspace", UUID(int=1), *RUNS, *options)
 
 
-def test_a_workspace_gives_the_same_as_an_export_of_it(exported: Ran, workspace: QueryApi) -> None:
-    [here] = exported.objects
-    asked = of_workspace("--format", "json").objects[0]
+def test_a_workspace_gives_the_same_as_an_export_of_it(exported: CommandResult, workspace: QueryApi) -> None:
+    [export_result] = exported.objects
+    workspace_result = backtest_workspace("--format", "json").objects[0]
 
-    assert asked == {**here, "rejected": asked["rejected"]}
-    assert here["figures"]["pairs"] > 0
+    assert workspace_result == {**export_result, "rejected": workspace_result["rejected"]}
+    assert export_result["figures"]["pairs"] > 0
     assert len(workspace.requests) == 6  # three questions for each of two rules, for 48 runs
 
 
 def test_what_one_answer_of_a_workspace_cannot_hold_is_asked_for_in_halves(
-    exported: Ran, workspace: QueryApi
+    exported: CommandResult, workspace: QueryApi
 ) -> None:
     workspace.amend = lambda body: partial(body) if len(body["tables"][0]["rows"]) > 100 else body
 
-    asked = of_workspace("--format", "json")
+    ran = backtest_workspace("--format", "json")
 
-    assert figures(asked) == figures(exported)
+    assert figures(ran) == figures(exported)
     assert len(workspace.requests) > 6
 
 
 def test_a_workspace_that_fails_is_told_in_a_sentence(workspace: QueryApi) -> None:
     workspace.fault = lambda _: error(403, "InsufficientAccessError", "no access")
 
-    ran = of_workspace()
+    ran = backtest_workspace()
 
     assert ran.code == 2
     assert "Log Analytics Data Reader" in ran.err
@@ -200,63 +200,69 @@ def test_a_workspace_that_fails_is_told_in_a_sentence(workspace: QueryApi) -> No
 # -------------------------------------------------------------------------------------- what keeps the noise down
 
 
-def test_an_exclusion_removes_what_would_come_without_it(logs: Path, without: Backtest) -> None:
-    alice = Silence.model_validate({**CALM, "name": "alice", "actor": "alice@*"})
+def test_an_exclusion_removes_what_would_come_without_it(logs: Path, baseline: Backtest) -> None:
+    alice = Silence.model_validate({**SILENCE_FIELDS, "name": "alice", "actor": "alice@*"})
 
-    there = tried(logs, RULE.model_copy(update={"exclusions": (alice,)}))
+    excluded = backtest_rule(logs, RULE.model_copy(update={"exclusions": (alice,)}))
 
-    [one] = there.removed
-    assert (one.by, one.stands) == ("exclusion alice", True)
-    assert one.pairs == without.figures.pairs - there.figures.pairs == there.figures.silenced["alice"]
-    assert one.alerts == without.figures.alerts - there.figures.alerts
-    assert one.messages == without.figures.messages - there.figures.messages
+    [reduction] = excluded.noise_reductions
+    assert (reduction.removed_by, reduction.in_place) == ("exclusion alice", True)
+    assert (
+        reduction.pairs
+        == baseline.figures.pairs - excluded.figures.pairs
+        == excluded.figures.silenced["alice"]
+    )
+    assert reduction.alerts == baseline.figures.alerts - excluded.figures.alerts
+    assert reduction.messages == baseline.figures.messages - excluded.figures.messages
 
 
-def test_a_silence_is_tried_as_if_it_stood_all_the_time(logs: Path, without: Backtest) -> None:
+def test_a_silence_is_tried_as_if_it_stood_all_the_time(logs: Path, baseline: Backtest) -> None:
     long_over = Silence.model_validate(
-        {**CALM, "name": "old", "actor": "alice@*", "expires": datetime(2020, 1, 1)}
+        {**SILENCE_FIELDS, "name": "old", "actor": "alice@*", "expires": datetime(2020, 1, 1)}
     )
 
-    result = tried(logs, RULE, long_over)
+    result = backtest_rule(logs, RULE, long_over)
 
-    assert result.figures == without.figures
-    [one] = result.removed
-    assert (one.by, one.stands) == ("silence old", False)
-    alice = next(actor for actor in result.figures.actors.first if actor.name.startswith("alice"))
-    assert (one.alerts, one.pairs) == (alice.alerts, alice.pairs)
+    assert result.figures == baseline.figures
+    [reduction] = result.noise_reductions
+    assert (reduction.removed_by, reduction.in_place) == ("silence old", False)
+    alice = next(actor for actor in result.figures.actors.top if actor.name.startswith("alice"))
+    assert (reduction.alerts, reduction.pairs) == (alice.alerts, alice.pairs)
 
 
 def test_silences_are_those_of_the_incident_table(logs: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with azurite.running() as port:
         monkeypatch.setenv("INCIDENT_STORAGE", azurite.connection_string(port))
-        job().silence(RULE, Silence.model_validate({**CALM, "name": "carol", "actor": "carol@*"}))
+        environment_job().silence(
+            RULE, Silence.model_validate({**SILENCE_FIELDS, "name": "carol", "actor": "carol@*"})
+        )
 
         ran = backtest(logs, "--format", "json", "--silences")
 
-    [one] = ran.objects[0]["removed"]
-    assert (one["by"], one["alerts"]) == ("silence carol", 2)
+    [reduction] = ran.objects[0]["noise_reductions"]
+    assert (reduction["removed_by"], reduction["alerts"]) == ("silence carol", 2)
 
 
-def test_a_minimum_says_what_it_removes(logs: Path, demo: Ran) -> None:
-    ran = backtest(logs, "--format", "json", "--set", "minimum.length=50")
+def test_a_minimum_says_what_it_removes(logs: Path, demo: CommandResult) -> None:
+    ran = backtest(logs, "--format", "json", "--set", "threshold.length=50")
 
-    [one] = ran.objects[0]["removed"]
-    assert one["by"] == "minimum length: 50"
-    assert one["pairs"] == figures(demo)["pairs"] - figures(ran)["pairs"] > 0
+    [reduction] = ran.objects[0]["noise_reductions"]
+    assert reduction["removed_by"] == "threshold length: 50"
+    assert reduction["pairs"] == figures(demo)["pairs"] - figures(ran)["pairs"] > 0
 
 
 def test_a_rule_that_observes_pages_nobody_and_says_what_paging_would_send(logs: Path) -> None:
     ran = backtest(logs, "--format", "json", "--set", "on_call.mode=observe")
 
-    [one] = ran.objects[0]["removed"]
+    [reduction] = ran.objects[0]["noise_reductions"]
     assert (figures(ran)["messages"], figures(ran)["alerts"]) == (0, 15)
-    assert (one["by"], one["messages"], one["alerts"]) == ("mode: observe", 15, 0)
+    assert (reduction["removed_by"], reduction["messages"], reduction["alerts"]) == ("mode: observe", 15, 0)
 
 
-def test_the_digest_of_storms_says_how_many_messages_it_saves(stormy: Ran) -> None:
-    [one] = stormy.objects[0]["removed"]
-    assert one["by"] == "digest of more than 1 alerts"
-    assert one["messages"] + figures(stormy)["messages"] == figures(stormy)["alerts"]
+def test_the_digest_of_storms_says_how_many_messages_it_saves(stormy: CommandResult) -> None:
+    [reduction] = stormy.objects[0]["noise_reductions"]
+    assert reduction["removed_by"] == "digest of more than 1 alerts"
+    assert reduction["messages"] + figures(stormy)["messages"] == figures(stormy)["alerts"]
 
 
 # -------------------------------------------------------------------------------------------------------- the report
@@ -293,38 +299,38 @@ class Texts(HTMLParser):
 def reported(logs: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Json, str]:
     """The result as JSON, and the report of the same backtest."""
     file = tmp_path_factory.mktemp("report") / "report.html"
-    ran = backtest(logs, "--format", "json", "--set", "minimum.length=5", "--report", file)
+    ran = backtest(logs, "--format", "json", "--set", "threshold.length=5", "--report", file)
     assert ran.code == 0
     return ran.objects[0], file.read_text(encoding="utf-8")
 
 
 def test_the_report_says_the_numbers_of_the_json(reported: tuple[Json, str]) -> None:
     result, text = reported
-    said = Texts(text).by_id
+    texts_by_id = Texts(text).by_id
 
     for name in ("messages", "alerts", "pairs", "incidents"):
-        assert said[name] == f"{result['figures'][name]:,}"
+        assert texts_by_id[name] == f"{result['figures'][name]:,}"
     for name, number in result["published"].items():
-        assert said[name] == f"{number:,}"
+        assert texts_by_id[name] == f"{number:,}"
     for day in result["figures"]["days"]:
         assert f"{day['day']}: {day['alerts']} alerts" in text
-    for one in result["figures"]["actors"]["first"]:
-        assert re.search(rf"{one['name']}\s+{one['alerts']}\s*{one['pairs']}\s", said["actor"])
-    [one] = result["removed"]
-    assert re.sub(r"\s+", " ", said["removed"]).endswith(
-        f"minimum length: 5{one['messages']}{one['alerts']}{one['pairs']} "
+    for row in result["figures"]["actors"]["top"]:
+        assert re.search(rf"{row['name']}\s+{row['alerts']}\s*{row['pairs']}\s", texts_by_id["actor"])
+    [row] = result["noise_reductions"]
+    assert re.sub(r"\s+", " ", texts_by_id["removed"]).endswith(
+        f"threshold length: 5{row['messages']}{row['alerts']}{row['pairs']} "
     )
-    assert "sequence.minimum.length=5" in text
+    assert "sequence.threshold.length=5" in text
 
 
 def test_the_report_needs_nothing_and_lets_nothing_in(reported: tuple[Json, str]) -> None:
     _, text = reported
-    seen = Texts(text)
+    texts = Texts(text)
 
-    assert not seen.tags & {"script", "link", "img", "iframe", "form", "object", "a"}
-    assert not seen.attributes.keys() & {"style", "src", "href", "onclick", "onload"}
+    assert not texts.tags & {"script", "link", "img", "iframe", "form", "object", "a"}
+    assert not texts.attributes.keys() & {"style", "src", "href", "onclick", "onload"}
     style = text.partition("<style>")[2].partition("</style>")[0]
-    policy = next(one for one in seen.attributes["content"] if "default-src" in one)
+    policy = next(content for content in texts.attributes["content"] if "default-src" in content)
     assert policy.startswith("default-src 'none'")
     assert f"'sha256-{b64encode(sha256(style.encode()).digest()).decode()}'" in policy
     assert "http" not in text.replace("http-equiv", "")
@@ -336,11 +342,11 @@ HOSTILE = "<script>alert(1)</script>[red]\u202e\x1b[31m'\"@example.com"
 @pytest.fixture
 def hostile(tmp_path: Path) -> Path:
     """Logs of somebody who hopes that they are obeyed."""
-    at = BEGIN + 30 * HOUR
+    time = BEGIN + 30 * HOUR
     raw_logs.write(
         tmp_path,
-        [raw_logs.audit("c", HOSTILE, at, kind="role.<b>.created", arrived=at)],
-        [raw_logs.completion("s", HOSTILE, at + HOUR / 2, arrived=at + HOUR / 2)],
+        [raw_logs.audit("c", HOSTILE, time, kind="role.<b>.created", arrived=time)],
+        [raw_logs.completion("s", HOSTILE, time + HOUR / 2, arrived=time + HOUR / 2)],
     )
     return tmp_path
 
@@ -368,7 +374,7 @@ def test_a_range_without_anything_is_told_as_such(tmp_path: Path) -> None:
     file = tmp_path / "report.html"
 
     assert figures(backtest(tmp_path, "--format", "json", "--report", file))["alerts"] == 0
-    assert "Nothing was told." in file.read_text(encoding="utf-8")
+    assert "There was no alert." in file.read_text(encoding="utf-8")
 
 
 def test_the_terminal_has_the_days_and_what_the_published_rule_misses(logs: Path) -> None:
@@ -383,7 +389,7 @@ def test_the_terminal_has_the_days_and_what_the_published_rule_misses(logs: Path
 
 
 @pytest.mark.parametrize(
-    "options,said",
+    "options,message",
     [
         (
             ("--set", "witin=PT1H"),
@@ -393,7 +399,7 @@ def test_the_terminal_has_the_days_and_what_the_published_rule_misses(logs: Path
         (("--set", "within"), "--set 'within' must be key=value"),
         (("--set", "query=x"), "say which: sequence.changes.query or sequence.signals.query"),
         (("--set", "STORM_ALERTS=0"), "settings: STORM_ALERTS: "),
-        (("--set", "minimum.lenght=2"), "minimum: lenght is no kind in signals.labels"),
+        (("--set", "threshold.lenght=2"), "threshold: lenght is no kind in signals.labels"),
         (("--workspace", UUID(int=1)), "give --logs or --workspace, and not both"),
         (("--rule", "none-such"), "unknown rule 'none-such'"),
         (("--to", "2026-06-08T00:05:00Z"), "--to lies before --from: there is no run"),
@@ -401,12 +407,12 @@ def test_the_terminal_has_the_days_and_what_the_published_rule_misses(logs: Path
     ],
 )
 def test_wrong_input_is_one_sentence_that_says_what_to_do(
-    logs: Path, options: tuple[object, ...], said: str
+    logs: Path, options: tuple[object, ...], message: str
 ) -> None:
     ran = backtest(logs, *options)
 
     assert ran.code == 2
-    assert said in ran.err
+    assert message in ran.err
     assert "Traceback" not in ran.err
 
 
@@ -429,9 +435,9 @@ def test_a_broken_file_is_an_error_of_the_data(tmp_path: Path) -> None:
 
 def test_page_is_written_for_every_shipped_rule(logs: Path) -> None:
     published = load_rule("openai-config-to-abuse-sentinel")
-    assert "<h1>Backtest: " in page(tried(logs, published), published)
+    assert "<h1>Backtest: " in render_page(backtest_rule(logs, published), published)
 
 
-def test_json_is_one_line_and_nothing_else(demo: Ran) -> None:
+def test_json_is_one_line_and_nothing_else(demo: CommandResult) -> None:
     [line] = demo.out.splitlines()
     assert list(json.loads(line)) == list(Backtest.__dataclass_fields__)

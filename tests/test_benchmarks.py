@@ -12,34 +12,48 @@ import pytest
 from benchmarks.__main__ import PARTS, Measure, main
 from benchmarks.backtest import BEGIN
 from benchmarks.cost import GB_SECOND, Prices
-from benchmarks.figures import Figures
+from benchmarks.figures import FigureTable
 from benchmarks.pages import PAGES, PART_OF, tables
-from benchmarks.processes import Failed, measured
+from benchmarks.processes import MeasurementFailed, measure
 from benchmarks.results import RESULTS, Part, Results, Run, read, this_run, write
 from benchmarks.size import FULL, TOY, Size
 from benchmarks.tuning import KNOBS
-from detection.backtest.backtest import planned
+from detection.backtest.backtest import make_plan
 from detection.rule import default_rule
 from tests.chaos.page import TABLES
 from tests.marked import tables_in
 
 RUN = Run(
-    datetime(2026, 6, 9, 12, tzinfo=UTC), FULL.most, 0.5, 2, "a processor", 24, "3.13.0", {"duckdb": "2.0.0"}
+    datetime(2026, 6, 9, 12, tzinfo=UTC),
+    FULL.max_rows,
+    0.5,
+    2,
+    "a processor",
+    24,
+    "3.13.0",
+    {"duckdb": "2.0.0"},
 )
 EARLIER = Run(
-    datetime(2026, 6, 1, 12, tzinfo=UTC), FULL.most, 1.5, 2, "a processor", 24, "3.13.0", {"duckdb": "1.0.0"}
+    datetime(2026, 6, 1, 12, tzinfo=UTC),
+    FULL.max_rows,
+    1.5,
+    2,
+    "a processor",
+    24,
+    "3.13.0",
+    {"duckdb": "1.0.0"},
 )
 # `package` needs a Python 3.13 and half a minute: tests/infra/test_package.py runs it.
-HERE = [name for name in PARTS if name != "package"]
+LOCAL_PARTS = [name for name in PARTS if name != "package"]
 PRICES = Prices(GB_SECOND, None, None)
 
 
 @cache
-def toy(name: str) -> Mapping[str, Figures]:
+def toy(name: str) -> Mapping[str, FigureTable]:
     return PARTS[name](TOY, PRICES)
 
 
-@pytest.mark.parametrize("name", HERE)
+@pytest.mark.parametrize("name", LOCAL_PARTS)
 def test_part_runs_and_fills_its_tables(name: str) -> None:
     for figures in toy(name).values():
         assert figures.rows
@@ -56,25 +70,25 @@ def test_run_over_many_signals_finds_its_pairs_with_four_queries() -> None:
 
 @pytest.mark.parametrize("knob", KNOBS[1:])
 def test_knob_is_a_setting_of_the_backtest(knob: str) -> None:
-    planned(default_rule(), BEGIN, datetime(2026, 5, 2, tzinfo=UTC), [knob], {})
+    make_plan(default_rule(), BEGIN, datetime(2026, 5, 2, tzinfo=UTC), [knob], {})
 
 
 # ------------------------------------------------------------------------------------------------------- the command
 
 
-def _good(size: Size, _: Prices) -> Mapping[str, Figures]:
-    return {"good": Figures("a good part", ("most",), [[str(size.most)]])}
+def _good(size: Size, _: Prices) -> Mapping[str, FigureTable]:
+    return {"good": FigureTable("a good part", ("most",), [[str(size.max_rows)]])}
 
 
-def _bad(_size: Size, _prices: Prices) -> Mapping[str, Figures]:
-    raise Failed("it broke")
+def _bad(_size: Size, _prices: Prices) -> Mapping[str, FigureTable]:
+    raise MeasurementFailed("it broke")
 
 
-FEW: Mapping[str, Measure] = {"bad": _bad, "good": _good}
+TWO_PARTS: Mapping[str, Measure] = {"bad": _bad, "good": _good}
 
 
 def test_part_that_fails_ends_neither_the_run_nor_in_success(capsys: pytest.CaptureFixture[str]) -> None:
-    assert main([], FEW) == 1
+    assert main([], TWO_PARTS) == 1
     printed = capsys.readouterr()
     assert "a good part" in printed.out
     assert "it broke" in printed.err
@@ -83,7 +97,7 @@ def test_part_that_fails_ends_neither_the_run_nor_in_success(capsys: pytest.Capt
 
 
 def test_size_is_handed_down(capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["good", "--largest", "400000"], FEW) == 0
+    assert main(["good", "--largest", "400000"], TWO_PARTS) == 0
     assert "400000" in capsys.readouterr().out
 
 
@@ -113,13 +127,13 @@ def test_help_names_every_part(capsys: pytest.CaptureFixture[str]) -> None:
 
 
 def test_process_that_fails_says_why() -> None:
-    with pytest.raises(Failed, match=r"ended with 1\nwhy"):
-        measured(["-c", "raise SystemExit('why')"])
+    with pytest.raises(MeasurementFailed, match=r"ended with 1\nwhy"):
+        measure(["-c", "raise SystemExit('why')"])
 
 
 def test_peak_memory_is_that_of_the_process_and_not_of_its_starter() -> None:
     memory = bytearray(b"x") * (200 << 20)
-    assert measured(["-c", "pass"]).peak < 50
+    assert measure(["-c", "pass"]).peak < 50
     del memory
 
 
@@ -128,7 +142,7 @@ def test_peak_memory_is_that_of_the_process_and_not_of_its_starter() -> None:
 
 def _results(run: Run = RUN) -> Results:
     results = Results()
-    for name in HERE:
+    for name in LOCAL_PARTS:
         results = results.with_part(name, Part(run.began, 1, toy(name)), run)
     return results
 
@@ -156,9 +170,9 @@ def test_pages_can_show_what_the_parts_measure_now() -> None:
 
 def test_results_come_back_as_they_were_kept(tmp_path: Path) -> None:
     write(_results(), tmp_path / "results.json")
-    shown, kept = tables(_results()), tables(read(tmp_path / "results.json"))
-    assert [name for name in toy("hours") if shown[name]() != kept[name]()] == []
-    assert shown["speed"]() == kept["speed"]()
+    expected, read_tables = tables(_results()), tables(read(tmp_path / "results.json"))
+    assert [name for name in toy("hours") if expected[name]() != read_tables[name]()] == []
+    assert expected["speed"]() == read_tables["speed"]()
 
 
 def test_results_name_no_folder_of_the_machine() -> None:
@@ -184,7 +198,7 @@ def test_run_is_forgotten_with_the_last_of_its_figures() -> None:
 
 
 def test_facts_of_this_machine_are_known() -> None:
-    run = this_run(FULL.most)
+    run = this_run(FULL.max_rows)
     assert run.cores
     assert run.processor
     assert all(run.libraries.values())

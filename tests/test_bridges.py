@@ -16,34 +16,39 @@ from duckdb_kql import engine
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from detection.bridges import Owners
+from detection.bridges import ActorResolver
 from detection.errors import ConfigurationError
-from detection.identity import Bridge
+from detection.identity import MatchingOption
 from detection.kql import bounds, queries, with_bounds
-from detection.matches import Matches, matches_at, slices
+from detection.matches import Detection, detect_at, detect_in_slices
 from detection.rule import Rule, load_rule
-from detection.ruletests.suite import suites
+from detection.ruletests.suite import load_suites
 from detection.sources import hoard, log_analytics
-from detection.sources.files import Files
+from detection.sources.files import FileSource
 from detection.sources.log_analytics import open_log_analytics
 from detection.sources.reading import Limits
-from detection.window import windows
-from tests.bridged import DATA, EVERYTHING, IDENTITIES, bridged, rule_folder
+from detection.window import plan_windows
+from tests.bridged import ALL_OPTIONS, DATA, IDENTITIES, rule_folder, rule_with_options
 from tests.examples import examples, many
 from tests.kusto.analyzer import Analysis, analyze, connector_schema
 from tests.query_api import query_api, tables_of
-from tests.rule_world import HOUR, MOMENT, LogRow, World, change, signal, write
+from tests.rule_world import HOUR, MOMENT, LogRow, LogWorld, change, signal, write
 
-ALL = {**IDENTITIES, "everything": EVERYTHING}
+ALL_IDENTITIES = {**IDENTITIES, "everything": ALL_OPTIONS}
 # What others of these have bridges of, too, runs in `make test-slow`.
-SELDOM = ("digests", "local-part")
-MOST = [pytest.param(name, marks=pytest.mark.slow) if name in SELDOM else name for name in ALL]
-DIGESTS = [(of, form) for of in ("sha256", "sha1", "md5") for form in ("hex", "base64")]
+SLOW_NAMES = ("digests", "local-part")
+NAMES = [
+    pytest.param(name, marks=pytest.mark.slow) if name in SLOW_NAMES else name for name in ALL_IDENTITIES
+]
+DIGESTS = [(algorithm, form) for algorithm in ("sha256", "sha1", "md5") for form in ("hex", "base64")]
 
 
 @pytest.fixture(scope="module")
 def rules(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Rule]:
-    return {name: bridged(tmp_path_factory.mktemp(name), identity) for name, identity in ALL.items()}
+    return {
+        name: rule_with_options(tmp_path_factory.mktemp(name), identity)
+        for name, identity in ALL_IDENTITIES.items()
+    }
 
 
 # ----------------------------------------------------------------------------------------------------- as rule tests
@@ -54,8 +59,8 @@ def test_cases_of_a_bridge_pass(name: str, tmp_path: Path) -> None:
     folder = rule_folder(tmp_path, IDENTITIES[name])
     (folder / "tests").mkdir()
     shutil.copy(DATA / f"{name}.yaml", folder / "tests")
-    (suite,) = suites(folder)
-    failed = {one.case.name: one.difference for one in suite.outcomes() if one.difference}
+    (suite,) = load_suites(folder)
+    failed = {outcome.case.name: outcome.difference for outcome in suite.outcomes() if outcome.difference}
     assert failed == {}
 
 
@@ -64,28 +69,28 @@ def test_cases_of_a_bridge_pass(name: str, tmp_path: Path) -> None:
 
 @pytest.fixture(scope="module")
 def analysed(rules: dict[str, Rule]) -> dict[tuple[str, str], Analysis]:
-    values = {name: bounds(windows(MOMENT, None, rule)) for name, rule in rules.items()}
+    values = {name: bounds(plan_windows(MOMENT, None, rule)) for name, rule in rules.items()}
     texts = {
         f"{name} {query}": with_bounds(text, values[name])
         for name, rule in rules.items()
         for query, text in queries(rule).items()
     }
-    found = analyze(texts, connector_schema())
+    analyses = analyze(texts, connector_schema())
     return {
-        (name, query): found[f"{name} {query}"] for name, rule in rules.items() for query in queries(rule)
+        (name, query): analyses[f"{name} {query}"] for name, rule in rules.items() for query in queries(rule)
     }
 
 
 @pytest.mark.parametrize("query", ["changes", "signals", "health", "coverage"])
-@pytest.mark.parametrize("name", ALL)
+@pytest.mark.parametrize("name", ALL_IDENTITIES)
 def test_query_over_bridges_is_sound_kql(
     analysed: dict[tuple[str, str], Analysis], name: str, query: str
 ) -> None:
-    assert [str(one) for one in analysed[name, query].diagnostics] == []
+    assert [str(diagnostic) for diagnostic in analysed[name, query].diagnostics] == []
 
 
 @pytest.mark.parametrize("side", ["changes", "signals"])
-@pytest.mark.parametrize("name", ALL)
+@pytest.mark.parametrize("name", ALL_IDENTITIES)
 def test_query_over_bridges_returns_the_columns_that_are_read(
     analysed: dict[tuple[str, str], Analysis], rules: dict[str, Rule], name: str, side: str
 ) -> None:
@@ -103,17 +108,19 @@ emails = st.one_of(
         "{}+{}@{}".format, st.text(max_size=5), st.text(max_size=5), st.sampled_from(["X.com", "exämple.de"])
     ),
     st.text(min_size=1, max_size=20),
-).filter(lambda one: "\0" not in one and "\n" not in one)
+).filter(lambda address: "\0" not in address and "\n" not in address)
 
 
 @many
-@pytest.mark.parametrize("of, form", DIGESTS)
+@pytest.mark.parametrize("algorithm, form", DIGESTS)
 @settings(max_examples=examples(4, many=15), deadline=None)
 @given(actors=st.lists(emails, min_size=1, max_size=30))
-def test_digest_in_kql_is_that_of_the_e_mail_in_lower_case(of: str, form: str, actors: list[str]) -> None:
-    bridge = Bridge("hash", of, "base64" if form == "base64" else "hex")
-    for lowered, key in in_kql(actors, bridge.of_change("Key", "Actor")):
-        digest = hashlib.new(of, lowered.encode()).digest()
+def test_digest_in_kql_is_that_of_the_e_mail_in_lower_case(
+    algorithm: str, form: str, actors: list[str]
+) -> None:
+    option = MatchingOption("hash", algorithm, "base64" if form == "base64" else "hex")
+    for lowered, key in keys_in_kql(actors, option.change_key_steps("Key", "Actor")):
+        digest = hashlib.new(algorithm, lowered.encode()).digest()
         text = base64.b64encode(digest).decode() if form == "base64" else digest.hex()
         assert key == text.lower().rstrip("=")
 
@@ -122,29 +129,31 @@ def test_digest_in_kql_is_that_of_the_e_mail_in_lower_case(of: str, form: str, a
 @settings(max_examples=examples(4, many=15), deadline=None)
 @given(actors=st.lists(emails, min_size=1, max_size=30))
 def test_local_part_in_kql_ends_before_the_last_at(actors: list[str]) -> None:
-    for lowered, key in in_kql(actors, Bridge("local-part").of_change("Key", "tolower(Actor)")):
+    for lowered, key in keys_in_kql(
+        actors, MatchingOption("local-part").change_key_steps("Key", "tolower(Actor)")
+    ):
         assert key == lowered.rpartition("@")[0]
 
 
 @cache
-def translated(steps: tuple[str, ...]) -> str:
+def translate_steps(steps: tuple[str, ...]) -> str:
     """The SQL for the keys of a table of actors: translating takes longer than answering."""
     kql = "Actors" + "".join(f"\n| extend {step}" for step in steps)
-    connection = of_actors([])
+    connection = actors_table([])
     return str(
         duckdb_kql.to_sql(f"{kql}\n| project Lower = tolower(Actor), Key", schema=engine.schema(connection))
     )
 
 
-def of_actors(actors: Sequence[str]) -> duckdb.DuckDBPyConnection:
+def actors_table(actors: Sequence[str]) -> duckdb.DuckDBPyConnection:
     connection = duckdb_kql.connect()
     connection.execute("CREATE TABLE Actors AS SELECT unnest(?::VARCHAR[]) AS Actor", [actors])
     return connection
 
 
-def in_kql(actors: Sequence[str], steps: Sequence[str]) -> list[tuple[str, str]]:
+def keys_in_kql(actors: Sequence[str], steps: Sequence[str]) -> list[tuple[str, str]]:
     """The actors in lower case, and their keys."""
-    return of_actors(actors).execute(translated(tuple(steps))).fetchall()
+    return actors_table(actors).execute(translate_steps(tuple(steps))).fetchall()
 
 
 # ------------------------------------------------------------------------------------------------- pairs, by a model
@@ -160,12 +169,12 @@ PEOPLE = [
 MAPPED = {"salted-3f9c": ["ann@example.com"], "shared-desk": ["ann@example.com", "bob@example.com"]}
 
 
-def calls_of(person: str, whims: Random) -> dict[str, object]:
+def random_fields(person: str, random: Random) -> dict[str, object]:
     """What a completion of a person may say."""
     lower = person.lower().encode()
-    digest = whims.choice([hashlib.sha256, hashlib.sha1, hashlib.md5])(lower).digest()
-    encoded = whims.choice([base64.b64encode, base64.urlsafe_b64encode])(digest).decode()
-    user = whims.choice(
+    digest = random.choice([hashlib.sha256, hashlib.sha1, hashlib.md5])(lower).digest()
+    encoded = random.choice([base64.b64encode, base64.urlsafe_b64encode])(digest).decode()
+    user = random.choice(
         [
             person,
             person.upper(),
@@ -179,79 +188,82 @@ def calls_of(person: str, whims: Random) -> dict[str, object]:
             "",
         ]
     )
-    said = whims.choice(
-        [{}, {}, {"employee": whims.choice(PEOPLE)}, {"employee": person}, {"the user's id": person}]
+    metadata = random.choice(
+        [{}, {}, {"employee": random.choice(PEOPLE)}, {"employee": person}, {"the user's id": person}]
     )
-    return {"input_user": user, "metadata": said}
+    return {"input_user": user, "metadata": metadata}
 
 
-def expected_owners(user: str, metadata: dict[str, str], rule: Rule, actors: Sequence[str]) -> set[str]:
+def expected_actors(user: str, metadata: dict[str, str], rule: Rule, actors: Sequence[str]) -> set[str]:
     """Whose a signal may be, said without any of the job's own code."""
-    found: set[str] = set()
-    for bridge in rule.sequence.identity:
+    matching_actors: set[str] = set()
+    for option in rule.sequence.identity:
         for actor in actors:
-            digest = hashlib.new(bridge.of, actor.encode()).digest() if bridge.kind == "hash" else b""
+            digest = hashlib.new(option.parameter, actor.encode()).digest() if option.kind == "hash" else b""
             encoded = base64.b64encode(digest).decode().lower().rstrip("=")
-            same = {
+            matches_by_kind = {
                 "exact": user == actor,
                 "hash": user == digest.hex()
-                if bridge.form == "hex"
+                if option.encoding == "hex"
                 else user.rstrip("=").replace("-", "+").replace("_", "/") == encoded,
-                "metadata": metadata.get(bridge.of, "").lower() == actor,
+                "metadata": metadata.get(option.parameter, "").lower() == actor,
                 "local-part": user != "" and user == actor.rpartition("@")[0],
                 "mapping": actor in MAPPED.get(user, []),
                 "none": True,
             }
-            if same[bridge.kind]:
-                found.add(actor)
-    return found
+            if matches_by_kind[option.kind]:
+                matching_actors.add(actor)
+    return matching_actors
 
 
-def made_up(changes: int, signals: int) -> World:
+def random_world(changes: int, signals: int) -> LogWorld:
     """Some changes and signals of few people, who call themselves whatever they like."""
-    whims = Random(changes)
-    return World(
+    random = Random(changes)
+    return LogWorld(
         [
-            change(whims.choice(PEOPLE), MOMENT - HOUR * whims.uniform(2, 40), Id=f"c{number}")
+            change(random.choice(PEOPLE), MOMENT - HOUR * random.uniform(2, 40), Id=f"c{number}")
             for number in range(changes)
         ],
         [
             signal(
                 "",
-                MOMENT - HOUR * whims.uniform(0.1, 20),
+                MOMENT - HOUR * random.uniform(0.1, 20),
                 EventUid=f"s{number}",
-                AdditionalFields=calls_of(whims.choice(PEOPLE), whims),
+                AdditionalFields=random_fields(random.choice(PEOPLE), random),
             )
             for number in range(signals)
         ],
     )
 
 
-def pairs_of(found: Matches) -> set[tuple[str, str, str]]:
-    return {(one.actor, left.id, right.id) for one in found.chains for left, right in one.pairs()}
+def pairs_of(detection: Detection) -> set[tuple[str, str, str]]:
+    return {
+        (chain.actor, change.id, signal.id) for chain in detection.chains for change, signal in chain.pairs()
+    }
 
 
-@pytest.mark.parametrize("name", MOST)
+@pytest.mark.parametrize("name", NAMES)
 def test_pairs_are_those_of_everybody_whom_a_signal_may_be_of(
     rules: dict[str, Rule], tmp_path: Path, name: str
 ) -> None:
-    rule, world = rules[name], made_up(12, 300)
-    found = matches_at(rule, MOMENT, Files(write(world, tmp_path), rule.tables))
+    rule, world = rules[name], random_world(12, 300)
+    detection = detect_at(rule, MOMENT, FileSource(write(world, tmp_path), rule.tables))
 
-    assert pairs_of(found) == expected_pairs(world, rule) != set()
+    assert pairs_of(detection) == expected_pairs(world, rule) != set()
 
 
-def expected_pairs(world: World, rule: Rule) -> set[tuple[str, str, str]]:
+def expected_pairs(world: LogWorld, rule: Rule) -> set[tuple[str, str, str]]:
     changes = [(row, email(row)) for row in world.audit]
     actors = sorted({actor for _, actor in changes})
     return {
-        (actor, str(left["Id"]), str(right["EventUid"]))
-        for right in world.chat
-        for fields in [right["AdditionalFields"]]
+        (actor, str(change_row["Id"]), str(signal_row["EventUid"]))
+        for signal_row in world.chat
+        for fields in [signal_row["AdditionalFields"]]
         if isinstance(fields, dict)
-        for owner in expected_owners(fields["input_user"].lower(), fields["metadata"], rule, actors)
-        for left, actor in changes
-        if actor == owner and timedelta(0) <= time(right) - time(left) <= timedelta(hours=24)
+        for matching_actor in expected_actors(fields["input_user"].lower(), fields["metadata"], rule, actors)
+        for change_row, actor in changes
+        if actor == matching_actor
+        and timedelta(0) <= time(signal_row) - time(change_row) <= timedelta(hours=24)
     }
 
 
@@ -262,56 +274,59 @@ def email(row: LogRow) -> str:
 
 
 def time(row: LogRow) -> datetime:
-    at = row["TimeGenerated"]
-    assert isinstance(at, datetime)
-    return at
+    stamp = row["TimeGenerated"]
+    assert isinstance(stamp, datetime)
+    return stamp
 
 
 # ------------------------------------------------------------------------------------------------------------- slices
 
 
 @pytest.fixture(scope="module")
-def crowd(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return write(made_up(40, 400), tmp_path_factory.mktemp("crowd"))
+def large_logs(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write(random_world(40, 400), tmp_path_factory.mktemp("crowd"))
 
 
-@pytest.mark.parametrize("name", MOST)
+@pytest.mark.parametrize("name", NAMES)
 def test_slices_hold_what_the_whole_holds_and_nobody_is_in_two(
-    rules: dict[str, Rule], crowd: Path, name: str, monkeypatch: pytest.MonkeyPatch
+    rules: dict[str, Rule], large_logs: Path, name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     rule = rules[name]
-    whole = matches_at(rule, MOMENT, Files(crowd, rule.tables))
+    whole = detect_at(rule, MOMENT, FileSource(large_logs, rule.tables))
     monkeypatch.setattr(hoard, "SLICE", 10)
-    found = in_slices(rule, crowd)
+    detections = sliced_detections(rule, large_logs)
 
-    assert sorted(line for one in found for line in one.lines()) == sorted(whole.lines())
-    actors = [chain.actor for one in found for chain in one.chains]
+    assert sorted(line for detection in detections for line in detection.lines()) == sorted(whole.lines())
+    actors = [chain.actor for detection in detections for chain in detection.chains]
     assert len(actors) == len(set(actors))
     # Where signals are known by several columns, or by nothing, any of them may belong together.
-    assert (len(found) > 2) == (name in ("sha256", "local-part", "mapping"))
+    assert (len(detections) > 2) == (name in ("sha256", "local-part", "mapping"))
 
 
-def in_slices(rule: Rule, folder: Path) -> list[Matches]:
+def sliced_detections(rule: Rule, folder: Path) -> list[Detection]:
     """What the rule finds where 10 signals are many, asked over the wire."""
     with tables_of(folder, rule.tables) as tables, query_api(tables) as api:
         api.moment = MOMENT
-        workspaces, limits = ["4f1c2a6e-0b5d-4a57-9a2e-3f9d5d0c7b11"], Limits(crowd=10)
+        workspaces, limits = ["4f1c2a6e-0b5d-4a57-9a2e-3f9d5d0c7b11"], Limits(max_signals_per_actor=10)
         source = open_log_analytics(workspaces, api.endpoint, None, lambda: MOMENT, limits=limits)
         try:
-            return list(slices(rule, windows(MOMENT, None, rule), source))
+            return list(detect_in_slices(rule, plan_windows(MOMENT, None, rule), source))
         finally:
             source.close()
 
 
 def test_pieces_come_in_order_of_time_where_any_may_be_of_anybody(
-    rules: dict[str, Rule], crowd: Path, monkeypatch: pytest.MonkeyPatch
+    rules: dict[str, Rule], large_logs: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(hoard, "SLICE", 10)
     monkeypatch.setattr(log_analytics, "SLICE", 10)
-    found = in_slices(rules["none"], crowd)
-    times = [event.time for one in found for event in one.logs.signals.read]
+    detections = sliced_detections(rules["none"], large_logs)
+    times = [event.time for detection in detections for event in detection.logs.signals.all_events]
     assert times == sorted(times)
-    assert [one.logs.piece for one in found[1:]] == [*[True] * (len(found) - 2), False]
+    assert [detection.logs.is_chunk for detection in detections[1:]] == [
+        *[True] * (len(detections) - 2),
+        False,
+    ]
 
 
 # ------------------------------------------------------------------------------------------------- what must not be seen
@@ -319,19 +334,19 @@ def test_pieces_come_in_order_of_time_where_any_may_be_of_anybody(
 
 def test_no_identity_ever_enters_a_query(rules: dict[str, Rule]) -> None:
     texts = "\n".join(queries(rules["mapping"]).values())
-    assert [value for value in (*rules["mapping"].mapped, "ann@example.com") if value in texts] == []
+    assert [value for value in (*rules["mapping"].emails_by_user, "ann@example.com") if value in texts] == []
 
 
 def test_mapped_signals_of_nobody_who_changed_something_are_not_kept(
     rules: dict[str, Rule], tmp_path: Path
 ) -> None:
-    world = World(
+    world = LogWorld(
         [change("ann@example.com", MOMENT - 3 * HOUR)],
         [signal(user, MOMENT - 2 * HOUR, EventUid=user) for user in ("salted-3f9c", "salted-b0b", "eve")],
     )
     rule = rules["mapping"]
-    found = matches_at(rule, MOMENT, Files(write(world, tmp_path), rule.tables))
-    assert [event.id for event in found.logs.signals.read] == ["salted-3f9c"]
+    detection = detect_at(rule, MOMENT, FileSource(write(world, tmp_path), rule.tables))
+    assert [event.id for event in detection.logs.signals.all_events] == ["salted-3f9c"]
 
 
 # ------------------------------------------------------------------------------------------------------ planted mistakes
@@ -354,23 +369,23 @@ WRONG = {
 @pytest.mark.parametrize("identity", WRONG)
 def test_wrong_identity_is_named_by_file_and_key(identity: str, tmp_path: Path) -> None:
     with pytest.raises(ConfigurationError) as raised:
-        bridged(tmp_path, identity)
-    where, _, said = str(raised.value).partition(": ")
-    assert (Path(where).name, WRONG[identity] in said) == ("rule.yaml", True)
-    assert "pepper" not in said
+        rule_with_options(tmp_path, identity)
+    path, _, message = str(raised.value).partition(": ")
+    assert (Path(path).name, WRONG[identity] in message) == ("rule.yaml", True)
+    assert "pepper" not in message
 
 
 def test_identity_may_be_one_bridge_without_a_list(tmp_path: Path) -> None:
-    assert bridged(tmp_path, "none").sequence.identity == (Bridge("none"),)
+    assert rule_with_options(tmp_path, "none").sequence.identity == (MatchingOption("none"),)
 
 
 def test_missing_mapping_is_named(tmp_path: Path) -> None:
     with pytest.raises(ConfigurationError, match=r"people\.csv: the rule's identity names this file"):
-        bridged(tmp_path, "[{mapping: people.csv}]")
+        rule_with_options(tmp_path, "[{mapping: people.csv}]")
 
 
 @pytest.mark.parametrize(
-    "content, said",
+    "content, message",
     [
         (b"", "line 1: must be email,user"),
         (b"user,email\na,b\n", "line 1: must be email,user"),
@@ -387,21 +402,21 @@ def test_missing_mapping_is_named(tmp_path: Path) -> None:
     ],
 )
 def test_line_of_a_mapping_that_says_nothing_is_named_and_not_shown(
-    content: bytes, said: str, tmp_path: Path
+    content: bytes, message: str, tmp_path: Path
 ) -> None:
     folder = rule_folder(tmp_path, "[{mapping: users.csv}]")
     (folder / "users.csv").write_bytes(content)
     with pytest.raises(ConfigurationError) as raised:
         load_rule(folder.name, folder.parent)
-    assert str(raised.value) == f"{folder / 'users.csv'}: {said}"
+    assert str(raised.value) == f"{folder / 'users.csv'}: {message}"
 
 
 def test_metadata_needs_to_be_told_where_it_is(tmp_path: Path) -> None:
     folder = rule_folder(tmp_path, "[{metadata: employee}]")
     lines = (folder / "rule.yaml").read_text(encoding="utf-8").splitlines(keepends=True)
-    without = [line for line in lines if not line.startswith("    metadata: ")]
-    assert len(without) == len(lines) - 1
-    (folder / "rule.yaml").write_text("".join(without), encoding="utf-8")
+    remaining_lines = [line for line in lines if not line.startswith("    metadata: ")]
+    assert len(remaining_lines) == len(lines) - 1
+    (folder / "rule.yaml").write_text("".join(remaining_lines), encoding="utf-8")
     with pytest.raises(
         ConfigurationError, match=r"rule\.yaml: sequence: .*identity: metadata needs signals\.metadata"
     ):
@@ -423,11 +438,13 @@ def test_alerts_over_bridges_cannot_be_grouped_by_what_signals_say(tmp_path: Pat
 
 def test_owners_of_the_exact_rule_are_those_who_are_named(rules: dict[str, Rule], tmp_path: Path) -> None:
     rule = load_rule("openai-config-to-abuse")
-    world = World(
+    world = LogWorld(
         [change("ann@example.com", MOMENT - 3 * HOUR)], [signal("ann@example.com", MOMENT - 2 * HOUR)]
     )
-    found = matches_at(rule, MOMENT, Files(write(world, tmp_path), rule.tables))
-    owners = Owners(rule, [event.row for event in found.logs.changes.read])
-    assert [owner.actor for event in found.logs.signals.read for owner in owners.of(event.row)] == [
-        "ann@example.com"
-    ]
+    detection = detect_at(rule, MOMENT, FileSource(write(world, tmp_path), rule.tables))
+    resolver = ActorResolver(rule, [event.row for event in detection.logs.changes.all_events])
+    assert [
+        actor_match.actor
+        for event in detection.logs.signals.all_events
+        for actor_match in resolver.resolve(event.row)
+    ] == ["ann@example.com"]

@@ -18,12 +18,12 @@ from standardwebhooks import Webhook as Verifier
 from typer.testing import CliRunner
 
 from detection.check import health as health_module
-from detection.check.bench import PARTITION, Bench
-from detection.check.canary import Walk
-from detection.check.checks import Sending, checks
+from detection.check.bench import CHECK_PARTITION, CheckContext
+from detection.check.canary import CanaryDelivery
+from detection.check.checks import SendMode, all_checks
 from detection.check.finding import Finding, Level
 from detection.check.health import health
-from detection.check.order import run
+from detection.check.order import run_checks
 from detection.check.questions import truth_lines
 from detection.cli import check as command
 from detection.cli.main import app
@@ -31,16 +31,16 @@ from detection.incidents.azure_table import AzureTable, open_table
 from detection.incidents.outbox import Delivery, queue
 from detection.incidents.table import MemoryTable, Table
 from detection.job import open_job
-from detection.rule import OnCall, Raise, load_rule, rule_names
+from detection.rule import OnCall, SeverityCondition, load_rule, rule_names
 from detection.settings import Webhook, settings_from
-from detection.silences import silence_from
+from detection.silences import parse_silence
 from detection.timestamps import iso
 from tests.query_api import (
     DROPPED,
+    ApiRequest,
     Body,
     QueryApi,
     Reply,
-    Request,
     basic_plan,
     error,
     no_role,
@@ -58,13 +58,13 @@ RULE = load_rule("openai-config-to-abuse")
 SOURCES = ("OpenAIAuditLogs", "OpenAIChatCompletions")
 NOW = datetime(2026, 6, 10, 12, tzinfo=UTC)
 MINUTE, HOUR, DAY = timedelta(minutes=1), timedelta(hours=1), timedelta(days=1)
-WORKSPACE, OTHER = "4f1c2a6e-0b5d-4a57-9a2e-3f9d5d0c7b11", "9b0e7c54-53d1-4c0e-8f57-6a1f2f0f6a22"
+WORKSPACE, OTHER_WORKSPACE = "4f1c2a6e-0b5d-4a57-9a2e-3f9d5d0c7b11", "9b0e7c54-53d1-4c0e-8f57-6a1f2f0f6a22"
 SECRET = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"
 Environment = dict[str, str]
 
 
 @pytest.fixture(scope="module")
-def listening(tmp_path_factory: pytest.TempPathFactory) -> Iterator[QueryApi]:
+def shared_api(tmp_path_factory: pytest.TempPathFactory) -> Iterator[QueryApi]:
     """The double over a quiet day: rows of the last hour, each five minutes late."""
     folder = tmp_path_factory.mktemp("logs")
     times = [NOW - 10 * MINUTE - n * MINUTE for n in range(50)]
@@ -78,10 +78,10 @@ def listening(tmp_path_factory: pytest.TempPathFactory) -> Iterator[QueryApi]:
 
 
 @pytest.fixture
-def api(listening: QueryApi) -> QueryApi:
-    listening.reset()
-    listening.moment = NOW
-    return listening
+def api(shared_api: QueryApi) -> QueryApi:
+    shared_api.reset()
+    shared_api.moment = NOW
+    return shared_api
 
 
 @pytest.fixture
@@ -107,20 +107,20 @@ def table(environment: Environment) -> Table:
     return open_table(environment["INCIDENT_STORAGE"], environment["INCIDENT_TABLE"], None)
 
 
-def found(
-    environment: Mapping[str, str], sending: Sending = "nothing", now: datetime = NOW
+def run_all_checks(
+    environment: Mapping[str, str], sending: SendMode = "nothing", now: datetime = NOW
 ) -> dict[str, Finding]:
     """The findings by name; no name comes twice."""
-    findings = list(run(checks(Bench(environment, lambda: now), sending)))
-    assert len({one.name for one in findings}) == len(findings)
-    return {one.name: one for one in findings}
+    findings = list(run_checks(all_checks(CheckContext(environment, lambda: now), sending)))
+    assert len({finding.name for finding in findings}) == len(findings)
+    return {finding.name: finding for finding in findings}
 
 
-def levels(findings: Mapping[str, Finding], level: Level) -> list[str]:
-    return [name for name, one in findings.items() if one.level == level]
+def names_with_level(findings: Mapping[str, Finding], level: Level) -> list[str]:
+    return [name for name, finding in findings.items() if finding.level == level]
 
 
-def to(word: str, answer: Reply) -> Callable[[Request], Reply | None]:
+def fault_for(word: str, answer: Reply) -> Callable[[ApiRequest], Reply | None]:
     """A fault of every query in which a word stands."""
     return lambda request: answer if word in request.query else None
 
@@ -129,7 +129,7 @@ def to(word: str, answer: Reply) -> Callable[[Request], Reply | None]:
 
 
 def test_everything_in_place_is_green_but_for_the_first_run(environment: Environment) -> None:
-    findings = found(environment)
+    findings = run_all_checks(environment)
     assert list(findings) == [
         "settings",
         "rules",
@@ -138,7 +138,7 @@ def test_everything_in_place_is_green_but_for_the_first_run(environment: Environ
         "table OpenAIAuditLogs_CL",
         "table SentinelOpenAIAuditLogs",
         "table ASimAgentEventLogs",
-        *(f"{what} {source}" for source in SOURCES for what in ("newest row of", "arrival of")),
+        *(f"{check_name} {source}" for source in SOURCES for check_name in ("newest row of", "arrival of")),
         "queries of openai-config-to-abuse",
         "identities of openai-config-to-abuse",
         "operators",
@@ -148,26 +148,26 @@ def test_everything_in_place_is_green_but_for_the_first_run(environment: Environ
         "outbox",
         "destination webhook",
     ]
-    assert levels(findings, "red") == []
-    assert levels(findings, "yellow") == ["last run of openai-config-to-abuse"]
+    assert names_with_level(findings, "red") == []
+    assert names_with_level(findings, "yellow") == ["last run of openai-config-to-abuse"]
 
 
 def test_complete_run_makes_the_last_yellow_one_green(environment: Environment) -> None:
     open_job(settings_from(environment), lambda: NOW).detect(NOW)
-    assert levels(found(environment), "yellow") == []
+    assert names_with_level(run_all_checks(environment), "yellow") == []
 
 
 def test_delays_and_ages_are_measured(environment: Environment) -> None:
-    findings = found(environment)
-    assert findings["newest row of OpenAIAuditLogs"].what == "10 min ago, 50 rows in 7 d"
-    assert findings["arrival of OpenAIAuditLogs"].what == (
+    findings = run_all_checks(environment)
+    assert findings["newest row of OpenAIAuditLogs"].message == "10 min ago, 50 rows in 7 d"
+    assert findings["arrival of OpenAIAuditLogs"].message == (
         "99 of 100 rows arrive within 5 min, all within 5 min; 23 h are allowed"
     )
 
 
 def test_identities_say_who_could_be_whom(environment: Environment) -> None:
-    said = found(environment)["identities of openai-config-to-abuse"].what
-    assert said == "1 of 1 runtime identities could be one of 1 audit actors"
+    message = run_all_checks(environment)["identities of openai-config-to-abuse"].message
+    assert message == "1 of 1 runtime identities could be one of 1 audit actors"
 
 
 def test_identities_that_nobody_could_be_are_yellow(environment: Environment, tmp_path: Path) -> None:
@@ -176,29 +176,29 @@ def test_identities_that_nobody_could_be_are_yellow(environment: Environment, tm
         [audit("a", "ann@example.com", NOW - HOUR, arrived=NOW - HOUR)],
         [completion("c", "chat-frontend", NOW - HOUR, arrived=NOW - HOUR)],
     )
-    with tables_of(tmp_path, RULE.tables) as tables, query_api(tables) as other:
-        other.moment = NOW
-        finding = found(environment | {"LOG_ANALYTICS_ENDPOINT": other.endpoint})[
+    with tables_of(tmp_path, RULE.tables) as tables, query_api(tables) as api:
+        api.moment = NOW
+        finding = run_all_checks(environment | {"LOG_ANALYTICS_ENDPOINT": api.endpoint})[
             "identities of openai-config-to-abuse"
         ]
     assert finding.level == "yellow"
-    assert "your callers do not set user to the audit identity; this rule cannot see them" in finding.what
-    assert "docs/rules.md" in finding.do
+    assert "your callers do not set user to the audit identity; this rule cannot see them" in finding.message
+    assert "docs/rules.md" in finding.remedy
 
 
 def test_nothing_is_sent_and_nothing_stays_in_the_table(
     environment: Environment, receiver: Receiver, table: Table
 ) -> None:
-    found(environment)
+    run_all_checks(environment)
     assert receiver.bodies == []
-    assert list(table.scan(PARTITION, "!", "~")) == []
+    assert list(table.scan(CHECK_PARTITION, "!", "~")) == []
     assert list(table.scan(RULE.folder, "!", "~")) == []
 
 
 def test_one_workspace_and_the_default_rule_take_twelve_queries(
     environment: Environment, api: QueryApi
 ) -> None:
-    found(environment)
+    run_all_checks(environment)
     assert len(api.requests) == 12
 
 
@@ -206,36 +206,36 @@ def test_one_workspace_and_the_default_rule_take_twelve_queries(
 
 
 def test_settings_are_named_all_at_once_and_what_needs_them_is_not_tried() -> None:
-    findings = found({"MAX_CATCH_UP": HIDDEN, "WEBHOOK_URL": HIDDEN, "STORM_ALERTS": "0"})
+    findings = run_all_checks({"MAX_CATCH_UP": HIDDEN, "WEBHOOK_URL": HIDDEN, "STORM_ALERTS": "0"})
     assert findings["settings"].level == "red"
-    assert re.findall(r"[A-Z_]{5,}", findings["settings"].what) == [
+    assert re.findall(r"[A-Z_]{5,}", findings["settings"].message) == [
         "MAX_CATCH_UP",
         "WEBHOOK_URL",
         "STORM_ALERTS",
     ]
-    others = {one.what for name, one in findings.items() if name != "settings"}
-    assert others == {"not tried, because settings failed"}
+    messages = {finding.message for name, finding in findings.items() if name != "settings"}
+    assert messages == {"not tried, because settings failed"}
     assert HIDDEN not in repr(findings)
 
 
 def test_unknown_rule_is_red_and_the_rest_is_tried(environment: Environment) -> None:
-    findings = found(environment | {"RULES": "no-such-rule"})
-    assert levels(findings, "red") == ["rules"]
-    assert "unknown rule 'no-such-rule'" in findings["rules"].what
+    findings = run_all_checks(environment | {"RULES": "no-such-rule"})
+    assert names_with_level(findings, "red") == ["rules"]
+    assert "unknown rule 'no-such-rule'" in findings["rules"].message
     assert findings["incident table"].level == "green"
 
 
 def test_without_logs_the_rest_is_tried(environment: Environment) -> None:
-    findings = found(environment | {"LOG_ANALYTICS_WORKSPACE_ID": ""})
-    assert levels(findings, "red") == ["token"]
-    assert "LOG_ANALYTICS_WORKSPACE_ID" in findings["token"].do
+    findings = run_all_checks(environment | {"LOG_ANALYTICS_WORKSPACE_ID": ""})
+    assert names_with_level(findings, "red") == ["token"]
+    assert "LOG_ANALYTICS_WORKSPACE_ID" in findings["token"].remedy
     assert findings["outbox"].level == "green"
 
 
 # --------------------------------------------------------------------------------------------------------------- token
 
 
-class Nobody:
+class UnavailableCredential:
     """Stands in for azure.identity's: nobody is signed in."""
 
     def __init__(self, **_: object) -> None: ...
@@ -247,11 +247,11 @@ class Nobody:
 def test_without_an_identity_nothing_is_asked(
     environment: Environment, api: QueryApi, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(azure.identity, "DefaultAzureCredential", Nobody)
-    findings = found(environment | {"LOG_ANALYTICS_ENDPOINT": "https://api.loganalytics.io"})
-    assert levels(findings, "red") == ["token"]
-    assert "`az login`" in findings["token"].what
-    assert findings["workspace"].what == "not tried, because token failed"
+    monkeypatch.setattr(azure.identity, "DefaultAzureCredential", UnavailableCredential)
+    findings = run_all_checks(environment | {"LOG_ANALYTICS_ENDPOINT": "https://api.loganalytics.io"})
+    assert names_with_level(findings, "red") == ["token"]
+    assert "`az login`" in findings["token"].message
+    assert findings["workspace"].message == "not tried, because token failed"
     assert api.requests == []
     assert HIDDEN not in repr(findings)
 
@@ -261,50 +261,53 @@ def test_without_an_identity_nothing_is_asked(
 
 def test_role_that_does_not_work_yet_is_told_with_the_remedy(environment: Environment, api: QueryApi) -> None:
     api.fault = lambda _: no_role()
-    findings = found(environment)
-    assert levels(findings, "red") == [f"workspace {WORKSPACE}"]
-    assert "InsufficientAccessError" in findings[f"workspace {WORKSPACE}"].what
-    assert "Log Analytics Data Reader" in findings[f"workspace {WORKSPACE}"].do
-    assert findings["tables"].what == "not tried, because workspace failed"
-    assert findings["operators"].what == "not tried, because workspace failed"
+    findings = run_all_checks(environment)
+    assert names_with_level(findings, "red") == [f"workspace {WORKSPACE}"]
+    assert "InsufficientAccessError" in findings[f"workspace {WORKSPACE}"].message
+    assert "Log Analytics Data Reader" in findings[f"workspace {WORKSPACE}"].remedy
+    assert findings["tables"].message == "not tried, because workspace failed"
+    assert findings["operators"].message == "not tried, because workspace failed"
 
 
 def test_of_two_workspaces_the_one_that_answers_is_looked_at(environment: Environment, api: QueryApi) -> None:
-    api.fault = lambda request: no_role() if request.workspace == OTHER else None
-    findings = found(environment | {"LOG_ANALYTICS_WORKSPACE_ID": f"{OTHER},{WORKSPACE}"})
-    assert levels(findings, "red") == [f"workspace {OTHER}", "queries of openai-config-to-abuse"]
+    api.fault = lambda request: no_role() if request.workspace == OTHER_WORKSPACE else None
+    findings = run_all_checks(environment | {"LOG_ANALYTICS_WORKSPACE_ID": f"{OTHER_WORKSPACE},{WORKSPACE}"})
+    assert names_with_level(findings, "red") == [
+        f"workspace {OTHER_WORKSPACE}",
+        "queries of openai-config-to-abuse",
+    ]
     assert findings[f"table OpenAIAuditLogs_CL in {WORKSPACE}"].level == "green"
     assert findings["operators"].level == "green"
-    assert f"table OpenAIAuditLogs_CL in {OTHER}" not in findings
+    assert f"table OpenAIAuditLogs_CL in {OTHER_WORKSPACE}" not in findings
 
 
 def test_table_that_only_one_workspace_has_is_yellow_in_the_other(
     environment: Environment, api: QueryApi
 ) -> None:
-    def fault(request: Request) -> Reply | None:
-        alone = request.workspace == OTHER and "workspaces" not in request.body
+    def fault(request: ApiRequest) -> Reply | None:
+        alone = request.workspace == OTHER_WORKSPACE and "workspaces" not in request.body
         return no_table("OpenAIAuditLogs_CL") if alone and "OpenAIAuditLogs_CL" in request.query else None
 
     api.fault = fault
-    findings = found(environment | {"LOG_ANALYTICS_WORKSPACE_ID": f"{WORKSPACE},{OTHER}"})
-    assert levels(findings, "red") == []
-    assert findings[f"table OpenAIAuditLogs_CL in {OTHER}"].level == "yellow"
+    findings = run_all_checks(environment | {"LOG_ANALYTICS_WORKSPACE_ID": f"{WORKSPACE},{OTHER_WORKSPACE}"})
+    assert names_with_level(findings, "red") == []
+    assert findings[f"table OpenAIAuditLogs_CL in {OTHER_WORKSPACE}"].level == "yellow"
     assert findings[f"table OpenAIAuditLogs_CL in {WORKSPACE}"].level == "green"
 
 
 def test_service_that_does_not_answer_is_red(environment: Environment, api: QueryApi) -> None:
     api.fault = lambda _: DROPPED
-    finding = found(environment)[f"workspace {WORKSPACE}"]
+    finding = run_all_checks(environment)[f"workspace {WORKSPACE}"]
     assert finding.level == "red"
-    assert "did not answer" in finding.what
+    assert "did not answer" in finding.message
 
 
 # -------------------------------------------------------------------------------------------------------------- tables
 
 
 def test_missing_table_is_red_and_its_source_is_not_asked(environment: Environment, api: QueryApi) -> None:
-    api.fault = to("ASimAgentEventLogs", no_table("ASimAgentEventLogs"))
-    findings = found(environment)
+    api.fault = fault_for("ASimAgentEventLogs", no_table("ASimAgentEventLogs"))
+    findings = run_all_checks(environment)
     assert findings["table ASimAgentEventLogs"].level == "red"
     assert findings["table OpenAIAuditLogs_CL"].level == "green"
     assert "newest row of OpenAIChatCompletions" not in findings
@@ -313,20 +316,20 @@ def test_missing_table_is_red_and_its_source_is_not_asked(environment: Environme
 
 
 def test_table_that_is_optional_need_not_be_there(environment: Environment, api: QueryApi) -> None:
-    api.fault = to("SentinelOpenAIAuditLogs\n| getschema", no_table("SentinelOpenAIAuditLogs"))
-    finding = found(environment)["table SentinelOpenAIAuditLogs"]
-    assert (finding.level, finding.what) == ("green", "not there, and need not be")
+    api.fault = fault_for("SentinelOpenAIAuditLogs\n| getschema", no_table("SentinelOpenAIAuditLogs"))
+    finding = run_all_checks(environment)["table SentinelOpenAIAuditLogs"]
+    assert (finding.level, finding.message) == ("green", "not there, and need not be")
 
 
 @pytest.mark.parametrize("word", ["OpenAIAuditLogs_CL\n| getschema", "OpenAIAuditLogs_CL"])
 def test_table_on_the_basic_plan_is_red_and_says_what_to_do(
     environment: Environment, api: QueryApi, word: str
 ) -> None:
-    api.fault = to(word, basic_plan())
-    finding = found(environment)["table OpenAIAuditLogs_CL"]
+    api.fault = fault_for(word, basic_plan())
+    finding = run_all_checks(environment)["table OpenAIAuditLogs_CL"]
     assert finding.level == "red"
-    assert "Basic or Auxiliary plan" in finding.what
-    assert "--plan Analytics" in finding.do
+    assert "Basic or Auxiliary plan" in finding.message
+    assert "--plan Analytics" in finding.remedy
 
 
 def test_missing_columns_are_named(environment: Environment, api: QueryApi) -> None:
@@ -337,10 +340,10 @@ def test_missing_columns_are_named(environment: Environment, api: QueryApi) -> N
         return {"tables": [{**body["tables"][0], "rows": rows}]}
 
     api.amend = without
-    findings = found(environment)
-    assert findings["table OpenAIAuditLogs_CL"].what.startswith("lacks ActorApiKey;")
-    assert findings["table ASimAgentEventLogs"].what.startswith("lacks EventFinishReasons;")
-    assert levels(findings, "red")[:2] == ["table OpenAIAuditLogs_CL", "table ASimAgentEventLogs"]
+    findings = run_all_checks(environment)
+    assert findings["table OpenAIAuditLogs_CL"].message.startswith("lacks ActorApiKey;")
+    assert findings["table ASimAgentEventLogs"].message.startswith("lacks EventFinishReasons;")
+    assert names_with_level(findings, "red")[:2] == ["table OpenAIAuditLogs_CL", "table ASimAgentEventLogs"]
 
 
 # ------------------------------------------------------------------------------------------------------------- sources
@@ -351,21 +354,23 @@ def test_silent_source_is_yellow_after_a_day_and_red_after_a_week(
 ) -> None:
     for days, level in ((2, "yellow"), (8, "red")):
         api.moment = NOW + days * DAY
-        assert found(environment, now=NOW + days * DAY)["newest row of OpenAIAuditLogs"].level == level
+        assert (
+            run_all_checks(environment, now=NOW + days * DAY)["newest row of OpenAIAuditLogs"].level == level
+        )
 
 
 def test_rows_that_arrive_later_than_allowed_are_red_and_name_the_setting(
     environment: Environment, api: QueryApi
 ) -> None:
-    api.amend = lambda body: amended(body, Longest=30 * 3600.0)
-    findings = found(environment)
+    api.amend = lambda body: replace_cells(body, Longest=30 * 3600.0)
+    findings = run_all_checks(environment)
     assert findings["arrival of OpenAIAuditLogs"].level == "red"
-    assert "ALLOWED_LATENESS=PT31H" in findings["arrival of OpenAIAuditLogs"].do
-    later = found(environment | {"ALLOWED_LATENESS": "PT61H"})
+    assert "ALLOWED_LATENESS=PT31H" in findings["arrival of OpenAIAuditLogs"].remedy
+    later = run_all_checks(environment | {"ALLOWED_LATENESS": "PT61H"})
     assert later["arrival of OpenAIAuditLogs"].level == "green"
 
 
-def amended(body: Body, **values: object) -> Body:
+def replace_cells(body: Body, **values: object) -> Body:
     """The answer with other values in its one row, where it has those columns."""
     table = body["tables"][0]
     names = [column["name"] for column in table["columns"]]
@@ -376,38 +381,40 @@ def amended(body: Body, **values: object) -> Body:
 def test_query_that_takes_too_long_is_red_and_the_rest_is_tried(
     environment: Environment, api: QueryApi
 ) -> None:
-    api.fault = to("percentile(Delay", error(504, "GatewayTimeout", "Gateway timeout"))
-    findings = found(environment)
-    assert levels(findings, "red") == [f"newest row of {source}" for source in SOURCES]
-    assert "504 GatewayTimeout" in findings[f"newest row of {SOURCES[0]}"].what
+    api.fault = fault_for("percentile(Delay", error(504, "GatewayTimeout", "Gateway timeout"))
+    findings = run_all_checks(environment)
+    assert names_with_level(findings, "red") == [f"newest row of {source}" for source in SOURCES]
+    assert "504 GatewayTimeout" in findings[f"newest row of {SOURCES[0]}"].message
     assert findings["queries of openai-config-to-abuse"].level == "green"
 
 
 def test_answer_without_a_row_is_red(environment: Environment, api: QueryApi) -> None:
-    api.fault = to("getschema", reply({"tables": [{"name": "PrimaryResult", "columns": [], "rows": []}]}))
-    finding = found(environment)["table ASimAgentEventLogs"]
-    assert (finding.level, finding.what) == ("red", "the query API's answer has no ColumnName, ColumnType")
+    api.fault = fault_for(
+        "getschema", reply({"tables": [{"name": "PrimaryResult", "columns": [], "rows": []}]})
+    )
+    finding = run_all_checks(environment)["table ASimAgentEventLogs"]
+    assert (finding.level, finding.message) == ("red", "the query API's answer has no ColumnName, ColumnType")
 
 
 # ------------------------------------------------------------------------------------------------- operators and clock
 
 
 def test_underscore_that_ends_no_term_is_red(environment: Environment, api: QueryApi) -> None:
-    api.amend = lambda body: amended(body, t14=0, t18=0)
-    finding = found(environment)["operators"]
+    api.amend = lambda body: replace_cells(body, t14=0, t18=0)
+    finding = run_all_checks(environment)["operators"]
     assert finding.level == "red"
-    assert "event types: tenant.admin_api_key.created is False" in finding.what
+    assert "event types: tenant.admin_api_key.created is False" in finding.message
 
 
 @pytest.mark.parametrize(
-    "off, level, word", [(-2 * MINUTE, "yellow", "behind"), (20 * MINUTE, "red", "ahead of")]
+    "offset, level, word", [(-2 * MINUTE, "yellow", "behind"), (20 * MINUTE, "red", "ahead of")]
 )
 def test_clock_that_is_wrong(
-    environment: Environment, api: QueryApi, off: timedelta, level: Level, word: str
+    environment: Environment, api: QueryApi, offset: timedelta, level: Level, word: str
 ) -> None:
-    api.amend = lambda body: amended(body, Now=iso(NOW - off))
-    finding = found(environment)["clock"]
-    assert (finding.level, word in finding.what) == (level, True)
+    api.amend = lambda body: replace_cells(body, Now=iso(NOW - offset))
+    finding = run_all_checks(environment)["clock"]
+    assert (finding.level, word in finding.message) == (level, True)
 
 
 # ------------------------------------------------------------------------------------------------------ incident table
@@ -415,39 +422,39 @@ def test_clock_that_is_wrong(
 
 def test_table_that_refuses_is_red_and_shows_no_key(environment: Environment, azurite: str) -> None:
     wrong = re.sub("AccountKey=[^;]+", "AccountKey=d3Jvbmc=", azurite)
-    findings = found(environment | {"INCIDENT_STORAGE": wrong})
-    assert levels(findings, "red") == ["incident table"]
-    assert "refuses access" in findings["incident table"].what
-    assert findings["outbox"].what == "not tried, because incident table failed"
+    findings = run_all_checks(environment | {"INCIDENT_STORAGE": wrong})
+    assert names_with_level(findings, "red") == ["incident table"]
+    assert "refuses access" in findings["incident table"].message
+    assert findings["outbox"].message == "not tried, because incident table failed"
 
 
 def test_table_in_memory_is_yellow(environment: Environment) -> None:
-    findings = found(environment | {"INCIDENT_STORAGE": "memory"})
-    assert levels(findings, "yellow") == ["incident table", "last runs"]
+    findings = run_all_checks(environment | {"INCIDENT_STORAGE": "memory"})
+    assert names_with_level(findings, "yellow") == ["incident table", "last runs"]
 
 
 def test_old_run_is_yellow_and_then_red(environment: Environment) -> None:
     open_job(settings_from(environment), lambda: NOW).detect(NOW)
     for hours, level in ((2, "yellow"), (3, "red")):
-        finding = found(environment, now=NOW + hours * HOUR)["last run of openai-config-to-abuse"]
-        assert (finding.level, finding.what) == (
+        finding = run_all_checks(environment, now=NOW + hours * HOUR)["last run of openai-config-to-abuse"]
+        assert (finding.level, finding.message) == (
             level,
             f"last complete run {hours} h ago".replace("2 h", "2 h"),
         )
 
 
 def test_dead_letter_is_red(environment: Environment, table: Table, receiver: Receiver) -> None:
-    receiver.always = status(404)
+    receiver.default_answer = status(404)
     table.write(RULE.folder, [queue(Delivery("al_1_webhook", "webhook", "in_1", 1, b"{}", NOW, NOW))])
     open_job(settings_from(environment), lambda: NOW).deliver()
-    finding = found(environment)["outbox"]
-    assert (finding.level, finding.what) == ("red", "1 dead letter for webhook, the first: HTTP 404")
+    finding = run_all_checks(environment)["outbox"]
+    assert (finding.level, finding.message) == ("red", "1 dead letter for webhook, the first: HTTP 404")
 
 
 # -------------------------------------------------------------------------------------------------------- destinations
 
 
-def several(receiver: Receiver) -> str:
+def webhooks_of_all_formats(receiver: Receiver) -> str:
     """One destination of each format; the second takes only the worst."""
     url = receiver.url
     return json.dumps(
@@ -461,8 +468,8 @@ def several(receiver: Receiver) -> str:
 
 
 @pytest.fixture
-def with_several(environment: Environment, receiver: Receiver) -> Environment:
-    return environment | {"WEBHOOK_URL": "", "WEBHOOKS": several(receiver)}
+def with_all_formats(environment: Environment, receiver: Receiver) -> Environment:
+    return environment | {"WEBHOOK_URL": "", "WEBHOOKS": webhooks_of_all_formats(receiver)}
 
 
 TITLE = (
@@ -473,12 +480,12 @@ TITLE = (
 
 @pytest.mark.parametrize("sending, name", [("test", "destination"), ("canary", "canary to")])
 def test_every_destination_gets_a_marked_test_in_its_format(
-    with_several: Environment, receiver: Receiver, sending: Sending, name: str
+    with_all_formats: Environment, receiver: Receiver, sending: SendMode, name: str
 ) -> None:
-    findings = found(with_several, sending)
-    for one in ("own", "slack", "teams"):
-        assert findings[f"{name} {one}"].what == "took the test alert (HTTP 204), marked TEST"
-    assert findings[f"{name} pager"].what.endswith("and resolved there")
+    findings = run_all_checks(with_all_formats, sending)
+    for destination in ("own", "slack", "teams"):
+        assert findings[f"{name} {destination}"].message == "took the test alert (HTTP 204), marked TEST"
+    assert findings[f"{name} pager"].message.endswith("and resolved there")
     titles = sorted(title for message in receiver.messages if (title := title_of(message)))
     assert titles == sorted([TITLE, TITLE, f"🔵 {TITLE}", TITLE])
 
@@ -494,15 +501,15 @@ def title_of(message: Body) -> str:
     return str(message["payload"]["summary"]) if "payload" in message else ""
 
 
-def test_page_is_no_emergency_and_resolved_at_once(with_several: Environment, receiver: Receiver) -> None:
-    found(with_several, "canary")
+def test_page_is_no_emergency_and_resolved_at_once(with_all_formats: Environment, receiver: Receiver) -> None:
+    run_all_checks(with_all_formats, "canary")
     opened, resolved = [message for message in receiver.messages if "event_action" in message]
     assert (opened["event_action"], opened["payload"]["severity"]) == ("trigger", "info")
     assert (resolved["event_action"], resolved["dedup_key"]) == ("resolve", opened["dedup_key"])
 
 
-def test_test_is_signed_as_alerts_are(with_several: Environment, receiver: Receiver) -> None:
-    found(with_several, "test", now=datetime.now(UTC))
+def test_test_is_signed_as_alerts_are(with_all_formats: Environment, receiver: Receiver) -> None:
+    run_all_checks(with_all_formats, "test", now=datetime.now(UTC))
     body, headers = next(
         (body, headers)
         for body, headers in zip(receiver.bodies, receiver.headers, strict=True)
@@ -512,55 +519,62 @@ def test_test_is_signed_as_alerts_are(with_several: Environment, receiver: Recei
 
 
 def test_two_tests_have_different_ids(environment: Environment, receiver: Receiver) -> None:
-    found(environment, "test")
-    found(environment, "test", now=NOW + MINUTE)
+    run_all_checks(environment, "test")
+    run_all_checks(environment, "test", now=NOW + MINUTE)
     assert len({headers["webhook-id"] for headers in receiver.headers}) == 2
 
 
 @pytest.mark.parametrize("sending", ["test", "canary"])
 def test_memory_of_incidents_is_not_touched(
-    environment: Environment, table: Table, receiver: Receiver, sending: Sending
+    environment: Environment, table: Table, receiver: Receiver, sending: SendMode
 ) -> None:
     job = open_job(settings_from(environment), lambda: NOW)
     job.detect(NOW)
-    before, told = list(table.scan(RULE.folder, "!", "~")), len(receiver.bodies)
-    found(environment, sending)
+    before, message_count = list(table.scan(RULE.folder, "!", "~")), len(receiver.bodies)
+    run_all_checks(environment, sending)
     assert list(table.scan(RULE.folder, "!", "~")) == before
-    assert list(table.scan(PARTITION, "!", "~")) == []
+    assert list(table.scan(CHECK_PARTITION, "!", "~")) == []
     assert job.deliver() == []
-    assert len(receiver.bodies) == told + 1
+    assert len(receiver.bodies) == message_count + 1
 
 
 def test_canary_goes_through_the_incident_table(environment: Environment, azurite: str) -> None:
     wrong = re.sub("AccountKey=[^;]+", "AccountKey=d3Jvbmc=", azurite)
-    findings = found(environment | {"INCIDENT_STORAGE": wrong}, "canary")
-    assert findings["canary"].what == "not tried, because incident table failed"
-    assert found(environment | {"INCIDENT_STORAGE": wrong}, "test")["destination webhook"].level == "green"
+    findings = run_all_checks(environment | {"INCIDENT_STORAGE": wrong}, "canary")
+    assert findings["canary"].message == "not tried, because incident table failed"
+    assert (
+        run_all_checks(environment | {"INCIDENT_STORAGE": wrong}, "test")["destination webhook"].level
+        == "green"
+    )
 
 
 def test_what_a_canary_left_that_was_cut_short_is_swept_away(
     environment: Environment, table: Table, receiver: Receiver
 ) -> None:
-    left = Delivery("al_old_webhook", "webhook", "in_old", 1, b"{}", created=NOW, due=NOW)
-    table.write(PARTITION, [queue(left)])
-    found(environment, "canary")
-    assert [headers["webhook-id"] for headers in receiver.headers if headers["webhook-id"] == left.id] == []
-    assert list(table.scan(PARTITION, "!", "~")) == []
+    delivery = Delivery("al_old_webhook", "webhook", "in_old", 1, b"{}", created=NOW, due=NOW)
+    table.write(CHECK_PARTITION, [queue(delivery)])
+    run_all_checks(environment, "canary")
+    assert [
+        headers["webhook-id"] for headers in receiver.headers if headers["webhook-id"] == delivery.id
+    ] == []
+    assert list(table.scan(CHECK_PARTITION, "!", "~")) == []
 
 
 def test_nothing_that_keeps_alerts_back_or_makes_more_of_them_changes_the_test(receiver: Receiver) -> None:
-    first = next(iter(RULE.sequence.signals.labels))
+    kind = next(iter(RULE.sequence.signals.labels))
     rule = RULE.model_copy(
         update={
             "exclusions": (
-                silence_from({"name": "all", "owner": "carol", "reason": "a move", "actor": "*"}),
+                parse_silence({"name": "all", "owner": "carol", "reason": "a move", "actor": "*"}),
             ),
-            "on_call": OnCall(mode="observe", severity=(Raise(to="High", signals=(first,)),)),
-            "sequence": RULE.sequence.model_copy(update={"minimum": {first: 5}}),
+            "on_call": OnCall(
+                mode="observe", severity=(SeverityCondition(severity="High", signals=(kind,)),)
+            ),
+            "sequence": RULE.sequence.model_copy(update={"threshold": {kind: 5}}),
         }
     )
     webhook = Webhook(url=SecretStr(receiver.url))
-    attempts = Walk(MemoryTable(), [webhook], lambda: NOW).test(rule)
+    attempts = CanaryDelivery(MemoryTable(), [webhook], lambda: NOW).send_test(rule)
     assert attempts["webhook"].outcome.sent
     assert receiver.messages[0]["data"]["severity"] == "Informational"
 
@@ -568,12 +582,12 @@ def test_nothing_that_keeps_alerts_back_or_makes_more_of_them_changes_the_test(r
 @pytest.mark.parametrize("folder", rule_names())
 def test_every_rule_can_be_tested(receiver: Receiver, folder: str) -> None:
     webhook = Webhook(url=SecretStr(receiver.url))
-    Walk(MemoryTable(), [webhook], lambda: NOW).test(load_rule(folder))
+    CanaryDelivery(MemoryTable(), [webhook], lambda: NOW).send_test(load_rule(folder))
     assert title_of(receiver.messages[0]).startswith("TEST, nothing happened")
 
 
 @pytest.mark.parametrize(
-    "code, what, do",
+    "code, message, remedy",
     [
         (404, "refused the test alert: HTTP 404", "has the webhook been deleted?"),
         (302, "refused the test alert: HTTP 302", "it redirects"),
@@ -583,28 +597,28 @@ def test_every_rule_can_be_tested(receiver: Receiver, folder: str) -> None:
 )
 @pytest.mark.parametrize("sending", ["test", "canary"])
 def test_destination_that_refuses_is_red_and_says_why(
-    environment: Environment, receiver: Receiver, code: int, what: str, do: str, sending: Sending
+    environment: Environment, receiver: Receiver, code: int, message: str, remedy: str, sending: SendMode
 ) -> None:
-    receiver.always = status(code)
-    finding = list(found(environment, sending).values())[-1]
-    assert (finding.level, finding.what, do in finding.do) == ("red", what, True)
+    receiver.default_answer = status(code)
+    finding = list(run_all_checks(environment, sending).values())[-1]
+    assert (finding.level, finding.message, remedy in finding.remedy) == ("red", message, True)
     assert HIDDEN not in repr(finding)
 
 
 def test_one_destination_that_fails_keeps_no_other_from_its_test(
-    with_several: Environment, receiver: Receiver
+    with_all_formats: Environment, receiver: Receiver
 ) -> None:
-    nobody = json.dumps(
+    webhooks = json.dumps(
         [{"name": "dead", "url": "http://127.0.0.1:1/"}, {"name": "own", "url": receiver.url}]
     )
-    findings = found(with_several | {"WEBHOOKS": nobody}, "test")
-    assert findings["destination dead"].what == "did not take the test alert: ConnectionError"
+    findings = run_all_checks(with_all_formats | {"WEBHOOKS": webhooks}, "test")
+    assert findings["destination dead"].message == "did not take the test alert: ConnectionError"
     assert findings["destination own"].level == "green"
 
 
 def test_without_a_destination_nobody_is_told(environment: Environment) -> None:
-    assert found(environment | {"WEBHOOK_URL": ""})["destinations"].level == "yellow"
-    assert found(environment | {"WEBHOOK_URL": ""}, "canary")["destinations"].level == "yellow"
+    assert run_all_checks(environment | {"WEBHOOK_URL": ""})["destinations"].level == "yellow"
+    assert run_all_checks(environment | {"WEBHOOK_URL": ""}, "canary")["destinations"].level == "yellow"
 
 
 # -------------------------------------------------------------------------------------------------------------- folder
@@ -613,27 +627,27 @@ def test_without_a_destination_nobody_is_told(environment: Environment) -> None:
 def test_folder_is_read_in_place_of_a_workspace(environment: Environment, tmp_path: Path) -> None:
     at = NOW - HOUR
     write(tmp_path, [audit("a", "ann", at, arrived=at)], [completion("c", "ann", at, arrived=at)])
-    given = environment | {"LOG_ANALYTICS_WORKSPACE_ID": "", "LOGS_DIR": str(tmp_path)}
-    findings = found(given)
-    assert findings["signals of openai-config-to-abuse"].what.startswith("read; 1 row in the windows")
-    assert "there is no token" in findings["workspace"].what
-    assert levels(findings, "red") == []
-    later = found(given, now=NOW + 30 * DAY)
+    settings = environment | {"LOG_ANALYTICS_WORKSPACE_ID": "", "LOGS_DIR": str(tmp_path)}
+    findings = run_all_checks(settings)
+    assert findings["signals of openai-config-to-abuse"].message.startswith("read; 1 row in the windows")
+    assert "there is no token" in findings["workspace"].message
+    assert names_with_level(findings, "red") == []
+    later = run_all_checks(settings, now=NOW + 30 * DAY)
     assert later["changes of openai-config-to-abuse"].level == "yellow"
 
 
 def test_folder_that_is_not_there_is_red(environment: Environment, tmp_path: Path) -> None:
-    given = environment | {"LOG_ANALYTICS_WORKSPACE_ID": "", "LOGS_DIR": str(tmp_path / "none")}
-    findings = found(given)
-    assert levels(findings, "red") == ["logs"]
-    assert "there is no such folder" in findings["logs"].what
+    settings = environment | {"LOG_ANALYTICS_WORKSPACE_ID": "", "LOGS_DIR": str(tmp_path / "none")}
+    findings = run_all_checks(settings)
+    assert names_with_level(findings, "red") == ["logs"]
+    assert "there is no such folder" in findings["logs"].message
 
 
 # ------------------------------------------------------------------------------------------------------------- command
 
 
 @pytest.fixture
-def typed(environment: Environment, monkeypatch: pytest.MonkeyPatch) -> Environment:
+def cli_environment(environment: Environment, monkeypatch: pytest.MonkeyPatch) -> Environment:
     """The settings in the environment of the command line, at NOW."""
     for name, value in environment.items():
         monkeypatch.setenv(name, value)
@@ -641,14 +655,14 @@ def typed(environment: Environment, monkeypatch: pytest.MonkeyPatch) -> Environm
     return environment
 
 
-def test_command_prints_a_table_and_ends_well(typed: Environment) -> None:
+def test_command_prints_a_table_and_ends_well(cli_environment: Environment) -> None:
     result = CliRunner().invoke(app, ["check"])
     assert result.exit_code == 0
     assert re.search(r"^green +settings +\d+ set, all valid", result.stdout, re.MULTILINE)
     assert "→ after the first hour" in result.stdout
 
 
-def test_command_prints_findings_of_the_documented_shape(typed: Environment) -> None:
+def test_command_prints_findings_of_the_documented_shape(cli_environment: Environment) -> None:
     result = CliRunner().invoke(app, ["check", "--format", "json", "--send"])
     schema = Draft202012Validator(json.loads((SCHEMAS / "check.json").read_text()))
     lines = [json.loads(line) for line in result.stdout.splitlines()]
@@ -658,9 +672,9 @@ def test_command_prints_findings_of_the_documented_shape(typed: Environment) -> 
 
 
 def test_command_ends_with_1_when_something_is_red(
-    typed: Environment, receiver: Receiver, monkeypatch: pytest.MonkeyPatch
+    cli_environment: Environment, receiver: Receiver, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    receiver.always = status(410)
+    receiver.default_answer = status(410)
     result = CliRunner().invoke(app, ["check", "--canary"])
     assert result.exit_code == 1
     assert "→ the webhook has been deleted there: make another" in result.stdout
@@ -670,7 +684,7 @@ def test_command_ends_with_1_when_something_is_red(
 # -------------------------------------------------------------------------------------------------------------- health
 
 
-def answered(environment: Mapping[str, str], now: datetime = NOW) -> tuple[int, Body]:
+def call_health(environment: Mapping[str, str], now: datetime = NOW) -> tuple[int, Body]:
     """What the function `health` answers; it is of the documented shape and holds no secret."""
     code, body = health(environment, lambda: now)
     answer: Body = json.loads(body)
@@ -683,9 +697,9 @@ def answered(environment: Mapping[str, str], now: datetime = NOW) -> tuple[int, 
 def test_health_asks_one_query_for_each_source_and_sends_nothing(
     environment: Environment, api: QueryApi, receiver: Receiver, table: Table
 ) -> None:
-    code, answer = answered(environment)
+    code, answer = call_health(environment)
     assert (code, answer["status"]) == (200, "yellow")  # no complete run yet
-    assert [one["name"] for one in answer["findings"]] == [
+    assert [finding["name"] for finding in answer["findings"]] == [
         "settings",
         "rules",
         *(f"newest row of {source}" for source in SOURCES),
@@ -694,7 +708,7 @@ def test_health_asks_one_query_for_each_source_and_sends_nothing(
     ]
     assert len(api.requests) == 2
     assert receiver.bodies == []
-    assert list(table.scan(PARTITION, "!", "~")) == []
+    assert list(table.scan(CHECK_PARTITION, "!", "~")) == []
 
 
 def test_health_makes_three_table_requests(environment: Environment, azurite: str) -> None:
@@ -703,35 +717,35 @@ def test_health_makes_three_table_requests(environment: Environment, azurite: st
         azurite, environment["INCIDENT_TABLE"], raw_response_hook=answers.append
     )
     open_job(settings_from(environment), lambda: NOW).detect(NOW)
-    bench = Bench(environment, lambda: NOW)
-    bench.table = AzureTable(client)
-    assert {one.level for one in health_module.looked_at(bench)} == {"green"}
+    context = CheckContext(environment, lambda: NOW)
+    context.table = AzureTable(client)
+    assert {finding.level for finding in health_module.quick_findings(context)} == {"green"}
     assert len(answers) == 3
 
 
 def test_health_asks_several_workspaces_as_one(environment: Environment, api: QueryApi) -> None:
-    answered(environment | {"LOG_ANALYTICS_WORKSPACE_ID": f"{WORKSPACE},{OTHER}"})
-    assert [request.body["workspaces"] for request in api.requests] == [[OTHER], [OTHER]]
+    call_health(environment | {"LOG_ANALYTICS_WORKSPACE_ID": f"{WORKSPACE},{OTHER_WORKSPACE}"})
+    assert [request.body["workspaces"] for request in api.requests] == [[OTHER_WORKSPACE], [OTHER_WORKSPACE]]
 
 
 def test_health_is_503_when_a_workspace_does_not_answer(environment: Environment, api: QueryApi) -> None:
     api.fault = lambda _: no_role()
-    code, answer = answered(environment)
+    code, answer = call_health(environment)
     assert (code, answer["status"]) == (503, "red")
 
 
 def test_health_is_503_when_no_run_was_complete_for_long(environment: Environment) -> None:
     open_job(settings_from(environment), lambda: NOW).detect(NOW)
-    assert answered(environment, NOW + HOUR)[0] == 200
-    assert answered(environment, NOW + 3 * HOUR)[0] == 503
+    assert call_health(environment, NOW + HOUR)[0] == 200
+    assert call_health(environment, NOW + 3 * HOUR)[0] == 503
 
 
 def test_health_names_wrong_settings_and_no_value(environment: Environment) -> None:
-    code, answer = answered(environment | {"MAX_CATCH_UP": HIDDEN, "WEBHOOK_SECRET": HIDDEN})
+    code, answer = call_health(environment | {"MAX_CATCH_UP": HIDDEN, "WEBHOOK_SECRET": HIDDEN})
     assert code == 503
-    wrong = answer["findings"][0]
-    assert (wrong["name"], wrong["level"]) == ("settings", "red")
-    assert all(name in wrong["what"] for name in ("MAX_CATCH_UP", "WEBHOOK_SECRET"))
+    finding = answer["findings"][0]
+    assert (finding["name"], finding["level"]) == ("settings", "red")
+    assert all(name in finding["message"] for name in ("MAX_CATCH_UP", "WEBHOOK_SECRET"))
 
 
 def test_bug_is_named_and_its_text_is_not_shown(
@@ -741,9 +755,9 @@ def test_bug_is_named_and_its_text_is_not_shown(
         raise RuntimeError(HIDDEN)
 
     monkeypatch.setattr(health_module, "newest_query", broken)
-    code, answer = answered(environment)
+    code, answer = call_health(environment)
     assert code == 503
-    assert {one["what"] for one in answer["findings"] if one["level"] == "red"} == {
+    assert {finding["message"] for finding in answer["findings"] if finding["level"] == "red"} == {
         "a bug of this job: RuntimeError"
     }
 
@@ -752,11 +766,11 @@ def test_bug_is_named_and_its_text_is_not_shown(
 
 
 @pytest.mark.parametrize("sending", ["nothing", "canary"])
-def test_page_explains_every_finding(environment: Environment, sending: Sending) -> None:
+def test_page_explains_every_finding(environment: Environment, sending: SendMode) -> None:
     rows = [line for line in PAGE.read_text(encoding="utf-8").splitlines() if line.startswith("| `")]
     explained = [re.escape(name).replace("…", ".+") for row in rows for name in re.findall("`([^`]+)`", row)]
-    names = found(environment, sending)
-    assert [name for name in names if not any(re.fullmatch(one, name) for one in explained)] == []
+    names = run_all_checks(environment, sending)
+    assert [name for name in names if not any(re.fullmatch(pattern, name) for pattern in explained)] == []
 
 
 def test_page_says_how_many_lines_the_truth_table_has() -> None:

@@ -8,24 +8,24 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from detection.check.finding import Finding, Level
-from detection.check.health import worst
+from detection.check.health import worst_level
 from detection.check.judging import (
-    Arrivals,
-    identity_in,
-    judge_age,
-    judge_clock,
-    judge_delay,
-    judge_last_run,
-    judge_missing_table,
-    judge_operators,
-    judge_outbox,
-    judge_table,
-    span,
+    SourceArrivals,
+    duration_text,
+    evaluate_age,
+    evaluate_clock,
+    evaluate_delay,
+    evaluate_last_run,
+    evaluate_missing_table,
+    evaluate_operators,
+    evaluate_outbox,
+    evaluate_table,
+    token_identity,
     usable_lateness,
 )
-from detection.check.order import Check, run
+from detection.check.order import Check, run_checks
 from detection.errors import ServiceError
-from detection.incidents.outbox import Dead, Delivery, Queued
+from detection.incidents.outbox import DeadLetter, Delivery, Queued
 from detection.rule import KqlType, load_rule
 
 RULE = load_rule("openai-config-to-abuse")
@@ -54,7 +54,7 @@ COLUMNS: dict[str, KqlType] = {"Id": "string", "Session": "dynamic", "Count": "i
     ],
 )
 def test_span_is_never_less_than_it_is(length: timedelta, text: str) -> None:
-    assert span(length) == text
+    assert duration_text(length) == text
 
 
 # ----------------------------------------------------------------------------------------------------------- identity
@@ -81,14 +81,14 @@ def jwt(**claims: str) -> str:
     ],
 )
 def test_token_says_whose_it_is(token: str, text: str) -> None:
-    assert identity_in(token) == text
+    assert token_identity(token) == text
 
 
 # -------------------------------------------------------------------------------------------------------------- tables
 
 
 @pytest.mark.parametrize(
-    "found, optional, level, text",
+    "column_types, optional, level, text",
     [
         ({"Id": "string", "Session": "dynamic", "Count": "int", "More": "real"}, False, "green", "3 columns needed, all there"),
         ({"Id": "string", "Session": "dynamic", "Count": "long"}, False, "green", "all there"),
@@ -99,17 +99,17 @@ def test_token_says_whose_it_is(token: str, text: str) -> None:
     ids=["whole", "another number", "lacking", "optional", "wrong type"],
 )  # fmt: skip
 def test_table_is_judged_by_the_columns_that_are_needed(
-    found: dict[str, str], optional: bool, level: Level, text: str
+    column_types: dict[str, str], optional: bool, level: Level, text: str
 ) -> None:
-    judged = judge_table("table T", COLUMNS, found, optional=optional)
-    assert (judged.level, text in judged.what) == (level, True)
+    finding = evaluate_table("table T", COLUMNS, column_types, optional=optional)
+    assert (finding.level, text in finding.message) == (level, True)
 
 
 @pytest.mark.parametrize(
     "optional, elsewhere, level", [(True, False, "green"), (False, True, "yellow"), (False, False, "red")]
 )
 def test_table_that_is_not_there(optional: bool, elsewhere: bool, level: Level) -> None:
-    assert judge_missing_table("table T", optional=optional, elsewhere=elsewhere).level == level
+    assert evaluate_missing_table("table T", optional=optional, elsewhere=elsewhere).level == level
 
 
 # ------------------------------------------------------------------------------------------------------------- sources
@@ -119,7 +119,7 @@ def test_table_that_is_not_there(optional: bool, elsewhere: bool, level: Level) 
     "newest, level", [(NOW - MINUTE, "green"), (NOW - DAY, "green"), (NOW - DAY - SECOND, "yellow"), (None, "red")]
 )  # fmt: skip
 def test_newest_row_is_judged_by_its_age(newest: datetime | None, level: Level) -> None:
-    assert judge_age("newest row", Arrivals(1, newest), NOW, 7 * DAY).level == level
+    assert evaluate_age("newest row", SourceArrivals(1, newest), NOW, 7 * DAY).level == level
 
 
 @pytest.mark.parametrize(
@@ -133,18 +133,18 @@ def test_newest_row_is_judged_by_its_age(newest: datetime | None, level: Level) 
     ],
 )
 def test_arrival_is_judged_by_the_lateness_that_is_allowed(longest: timedelta | None, level: Level) -> None:
-    assert judge_delay("arrival", Arrivals(1, NOW, longest, longest), 23 * HOUR).level == level
+    assert evaluate_delay("arrival", SourceArrivals(1, NOW, longest, longest), 23 * HOUR).level == level
 
 
 def test_lateness_that_would_do_is_named() -> None:
-    judged = judge_delay("arrival", Arrivals(1, NOW, 30 * HOUR + MINUTE, MINUTE), 23 * HOUR)
-    assert "ALLOWED_LATENESS=PT32H" in judged.do
-    assert "99 of 100 rows arrive within 60 s, all within 31 h; 23 h are allowed" in judged.what
+    finding = evaluate_delay("arrival", SourceArrivals(1, NOW, 30 * HOUR + MINUTE, MINUTE), 23 * HOUR)
+    assert "ALLOWED_LATENESS=PT32H" in finding.remedy
+    assert "99 of 100 rows arrive within 60 s, all within 31 h; 23 h are allowed" in finding.message
 
 
 @pytest.mark.parametrize("rows, text", [(0, "no rows"), (5, "does not say when rows arrived")])
 def test_arrival_that_cannot_be_measured_says_why(rows: int, text: str) -> None:
-    assert text in judge_delay("arrival", Arrivals(rows, None), 23 * HOUR).what
+    assert text in evaluate_delay("arrival", SourceArrivals(rows, None), 23 * HOUR).message
 
 
 @pytest.mark.parametrize(
@@ -172,21 +172,21 @@ def test_rule_that_reads_its_query_period_allows_no_more_than_that() -> None:
 
 
 def test_operators_that_answer_otherwise_are_named() -> None:
-    judged = judge_operators("operators", ["a is False", "b is True", "c is True", "d is True"], 9)
-    assert judged.level == "red"
-    assert judged.what.startswith("4 of 9 lines of the truth table are answered otherwise: a is False;")
-    assert judge_operators("operators", [], 9).level == "green"
+    finding = evaluate_operators("operators", ["a is False", "b is True", "c is True", "d is True"], 9)
+    assert finding.level == "red"
+    assert finding.message.startswith("4 of 9 lines of the truth table are answered otherwise: a is False;")
+    assert evaluate_operators("operators", [], 9).level == "green"
 
 
 @pytest.mark.parametrize(
-    "off, level",
+    "offset, level",
     [(MINUTE, "green"), (MINUTE + SECOND, "yellow"), (15 * MINUTE, "yellow"), (15 * MINUTE + SECOND, "red")],
 )
 @pytest.mark.parametrize("sign, word", [(1, "ahead of"), (-1, "behind")])
-def test_clock_is_judged_either_way(off: timedelta, level: Level, sign: int, word: str) -> None:
-    judged = judge_clock("clock", sign * off)
-    assert judged.level == level
-    assert level == "green" or word in judged.what
+def test_clock_is_judged_either_way(offset: timedelta, level: Level, sign: int, word: str) -> None:
+    finding = evaluate_clock("clock", sign * offset)
+    assert finding.level == level
+    assert level == "green" or word in finding.message
 
 
 # ------------------------------------------------------------------------------------------------------- incident table
@@ -197,12 +197,12 @@ def test_clock_is_judged_either_way(off: timedelta, level: Level, sign: int, wor
     [(None, "yellow"), (90 * MINUTE, "green"), (91 * MINUTE, "yellow"), (150 * MINUTE, "yellow"), (151 * MINUTE, "red")],
 )  # fmt: skip
 def test_last_run_is_judged_by_how_often_the_rule_runs(age: timedelta | None, level: Level) -> None:
-    assert judge_last_run("last run", age, RULE).level == level
+    assert evaluate_last_run("last run", age, RULE).level == level
 
 
 def test_last_run_of_a_slower_rule_may_be_older() -> None:
     slower = RULE.model_copy(update={"query_frequency": DAY})
-    assert judge_last_run("last run", 30 * HOUR, slower).level == "green"
+    assert evaluate_last_run("last run", 30 * HOUR, slower).level == "green"
 
 
 def delivery(minutes: int) -> Delivery:
@@ -211,15 +211,15 @@ def delivery(minutes: int) -> Delivery:
 
 
 def test_dead_letter_is_red_and_says_for_whom_and_why() -> None:
-    judged = judge_outbox("outbox", [Dead("rule", delivery(5), "HTTP 404")], [], NOW)
-    assert (judged.level, judged.what) == ("red", "1 dead letter for soc, the first: HTTP 404")
-    assert "--retry-dead" in judged.do
+    finding = evaluate_outbox("outbox", [DeadLetter("rule", delivery(5), "HTTP 404")], [], NOW)
+    assert (finding.level, finding.message) == ("red", "1 dead letter for soc, the first: HTTP 404")
+    assert "--retry-dead" in finding.remedy
 
 
 @pytest.mark.parametrize("minutes, level", [(30, "green"), (31, "yellow")])
 def test_message_that_has_waited_for_long_is_yellow(minutes: int, level: Level) -> None:
-    judged = judge_outbox("outbox", [], [Queued("rule", delivery(minutes), "row", "v1")], NOW)
-    assert judged.level == level
+    finding = evaluate_outbox("outbox", [], [Queued("rule", delivery(minutes), "row", "v1")], NOW)
+    assert finding.level == level
 
 
 # ----------------------------------------------------------------------------------------------------------- together
@@ -235,13 +235,13 @@ def test_message_that_has_waited_for_long_is_yellow(minutes: int, level: Level) 
     ],
 )
 def test_worst_counts(levels: list[Level], level: Level) -> None:
-    assert worst([Finding("one", each, "") for each in levels]) == level
+    assert worst_level([Finding("one", finding_level, "") for finding_level in levels]) == level
 
 
 # --------------------------------------------------------------------------------------------------------------- order
 
 
-def finding(name: str, *levels: Level) -> Callable[[], Iterator[Finding]]:
+def make_findings(name: str, *levels: Level) -> Callable[[], Iterator[Finding]]:
     return lambda: (Finding(f"{name} {level}", level, "") for level in levels)
 
 
@@ -252,11 +252,11 @@ def broken() -> Iterator[Finding]:
 def test_check_that_fails_stops_only_those_that_need_it() -> None:
     planned = [
         Check("token", broken),
-        Check("tables", finding("tables", "green"), ("token",)),
-        Check("sources", finding("sources", "green"), ("tables",)),
-        Check("outbox", finding("outbox", "green")),
+        Check("tables", make_findings("tables", "green"), ("token",)),
+        Check("sources", make_findings("sources", "green"), ("tables",)),
+        Check("outbox", make_findings("outbox", "green")),
     ]
-    assert [(one.name, one.level, one.what) for one in run(planned)] == [
+    assert [(finding.name, finding.level, finding.message) for finding in run_checks(planned)] == [
         ("token", "red", "the service is away"),
         ("tables", "yellow", "not tried, because token failed"),
         (
@@ -270,10 +270,10 @@ def test_check_that_fails_stops_only_those_that_need_it() -> None:
 
 def test_check_has_not_failed_where_something_of_it_is_well() -> None:
     planned = [
-        Check("workspace", finding("workspace", "red", "green")),
-        Check("tables", finding("tables", "green"), ("workspace",)),
+        Check("workspace", make_findings("workspace", "red", "green")),
+        Check("tables", make_findings("tables", "green"), ("workspace",)),
     ]
-    assert [one.level for one in run(planned)] == ["red", "green", "green"]
+    assert [finding.level for finding in run_checks(planned)] == ["red", "green", "green"]
 
 
 def test_what_was_found_before_a_check_broke_off_is_kept() -> None:
@@ -281,12 +281,12 @@ def test_what_was_found_before_a_check_broke_off_is_kept() -> None:
         yield Finding("one", "green", "")
         raise ServiceError("the service is away")
 
-    assert [one.name for one in run([Check("both", half)])] == ["one", "both"]
+    assert [finding.name for finding in run_checks([Check("both", half)])] == ["one", "both"]
 
 
 def test_each_check_is_announced_before_it_is_tried_and_none_that_is_not() -> None:
-    heard: list[str] = []
+    announced_names: list[str] = []
     planned = [Check("token", broken), Check("tables", broken, ("token",)), Check("outbox", broken)]
-    for one in run(planned, heard.append):
-        assert one.name == "tables" or heard[-1] == one.name
-    assert heard == ["token", "outbox"]
+    for finding in run_checks(planned, announced_names.append):
+        assert finding.name == "tables" or announced_names[-1] == finding.name
+    assert announced_names == ["token", "outbox"]

@@ -8,18 +8,18 @@ import pytest
 
 from detection.check.questions import (
     ARRIVAL_COLUMNS,
-    NOW,
+    NOW_COLUMN,
     SCHEMA_COLUMNS,
-    Line,
+    TruthLine,
     arrival_query,
     needed_columns,
     newest_query,
     predicates,
-    said_of,
     schema_query,
     trial_queries,
     truth_lines,
     truth_query,
+    wrong_lines,
 )
 from detection.kql import queries
 from detection.rule import load_rule, rule_names
@@ -32,10 +32,10 @@ LINES = truth_lines()
 TEXTS = {
     "truth": truth_query(LINES),
     **{
-        f"{rule.folder}: {side}, {what.__name__}": what(rule, side, AT, inline=True)
+        f"{rule.folder}: {side}, {make_query.__name__}": make_query(rule, side, AT, inline=True)
         for rule in RULES.values()
         for side in rule.sequence.sides
-        for what in (arrival_query, newest_query)
+        for make_query in (arrival_query, newest_query)
     },
     **{
         f"{rule.folder}: {name}, trial": text
@@ -47,25 +47,25 @@ TEXTS = {
 
 
 @pytest.fixture(scope="module")
-def found() -> dict[str, Analysis]:
+def analyses() -> dict[str, Analysis]:
     return analyze(TEXTS, connector_schema())
 
 
 @pytest.mark.parametrize("name", TEXTS)
-def test_question_is_sound_kql(found: dict[str, Analysis], name: str) -> None:
-    assert [str(one) for one in found[name].diagnostics] == []
+def test_question_is_sound_kql(analyses: dict[str, Analysis], name: str) -> None:
+    assert [str(diagnostic) for diagnostic in analyses[name].diagnostics] == []
 
 
 @pytest.mark.parametrize("name", [name for name in TEXTS if name.endswith("arrival_query")])
-def test_arrivals_come_as_they_are_read(found: dict[str, Analysis], name: str) -> None:
-    assert found[name].columns == dict(
+def test_arrivals_come_as_they_are_read(analyses: dict[str, Analysis], name: str) -> None:
+    assert analyses[name].columns == dict(
         zip(ARRIVAL_COLUMNS, ("long", "datetime", "real", "real"), strict=True)
     )
 
 
 @pytest.mark.parametrize("name", [name for name in TEXTS if name.endswith("schema")])
-def test_schema_comes_as_it_is_read(found: dict[str, Analysis], name: str) -> None:
-    assert tuple(found[name].columns) == SCHEMA_COLUMNS
+def test_schema_comes_as_it_is_read(analyses: dict[str, Analysis], name: str) -> None:
+    assert tuple(analyses[name].columns) == SCHEMA_COLUMNS
 
 
 def test_workspace_with_its_own_parsers_is_asked_without_them() -> None:
@@ -75,7 +75,7 @@ def test_workspace_with_its_own_parsers_is_asked_without_them() -> None:
         for side in rule.sequence.sides
     }
     analysed = analyze(texts, connector_schema(), CONNECTOR_FUNCTIONS)
-    assert [one.diagnostics for one in analysed.values() if one.diagnostics] == []
+    assert [analysis.diagnostics for analysis in analysed.values() if analysis.diagnostics] == []
     assert not any("union isfuzzy" in text for text in texts.values())
 
 
@@ -99,11 +99,11 @@ def test_columns_that_the_queries_name_are_needed_of_their_tables() -> None:
 
 def test_column_that_only_a_comment_names_is_not_needed() -> None:
     rule = load_rule("openai-config-to-abuse")
-    only = rule.model_copy(
+    rule_with_comment = rule.model_copy(
         update={"changes_kql": "OpenAIAuditLogs // ConnectorName\n| project Id, EventType"}
     )
-    assert "ConnectorName" not in needed_columns(only)["OpenAIAuditLogs_CL"]
-    assert "Id" in needed_columns(only)["OpenAIAuditLogs_CL"]
+    assert "ConnectorName" not in needed_columns(rule_with_comment)["OpenAIAuditLogs_CL"]
+    assert "Id" in needed_columns(rule_with_comment)["OpenAIAuditLogs_CL"]
 
 
 # --------------------------------------------------------------------------------------------------------------- truth
@@ -112,44 +112,48 @@ def test_column_that_only_a_comment_names_is_not_needed() -> None:
 @pytest.fixture(scope="module")
 def answer() -> dict[str, Any]:
     """What the local engine says of the truth table."""
-    asked = duckdb_kql.execute(duckdb_kql.connect(), truth_query(LINES))
-    names = [name for name, *_ in asked.description or ()]
-    return dict(zip(names, asked.fetchone() or (), strict=True))
+    cursor = duckdb_kql.execute(duckdb_kql.connect(), truth_query(LINES))
+    names = [name for name, *_ in cursor.description or ()]
+    return dict(zip(names, cursor.fetchone() or (), strict=True))
 
 
 def test_local_engine_answers_as_the_rules_take_it(answer: dict[str, Any]) -> None:
-    assert said_of(LINES, answer) == []
-    assert NOW in answer
+    assert wrong_lines(LINES, answer) == []
+    assert NOW_COLUMN in answer
 
 
 def test_line_that_is_answered_otherwise_is_named(answer: dict[str, Any]) -> None:
-    place = next(at for at, one in enumerate(LINES) if one.text == "event types: tenant.custom_role.created")
-    assert said_of(LINES, answer | {f"t{place}": 0}) == ["event types: tenant.custom_role.created is False"]
+    place = next(
+        number for number, line in enumerate(LINES) if line.text == "event types: tenant.custom_role.created"
+    )
+    assert wrong_lines(LINES, answer | {f"t{place}": 0}) == [
+        "event types: tenant.custom_role.created is False"
+    ]
 
 
 def test_missing_answer_counts_as_no() -> None:
-    assert said_of([Line("", True, "one"), Line("", False, "other")], {}) == ["one is False"]
+    assert wrong_lines([TruthLine("", True, "one"), TruthLine("", False, "other")], {}) == ["one is False"]
 
 
 def has(text: str, term: str) -> bool:
     """Kusto's `has` as its page defines it: bounded by a change between letters or digits and anything else."""
     text, term = text.lower(), term.lower()
-    at = text.find(term)
-    while at != -1:
-        end = at + len(term)
-        left = at == 0 or not (text[at - 1].isalnum() and term[0].isalnum())
-        right = end == len(text) or not (text[end].isalnum() and term[-1].isalnum())
-        if left and right:
+    start = text.find(term)
+    while start != -1:
+        end = start + len(term)
+        starts_term = start == 0 or not (text[start - 1].isalnum() and term[0].isalnum())
+        ends_term = end == len(text) or not (text[end].isalnum() and term[-1].isalnum())
+        if starts_term and ends_term:
             return True
-        at = text.find(term, at + 1)
+        start = text.find(term, start + 1)
     return False
 
 
 @pytest.mark.parametrize("name", ["event types", "other spellings"])
 def test_lines_over_texts_are_what_the_definition_of_has_says(name: str) -> None:
-    one = predicates()[name]
-    terms = [term.strip('"') for term in one.kql.partition("(")[2].rstrip(")").split(", ")]
-    assert {value: any(has(value, term) for term in terms) for value in one.lines} == one.lines
+    predicate = predicates()[name]
+    terms = [term.strip('"') for term in predicate.kql.partition("(")[2].rstrip(")").split(", ")]
+    assert {value: any(has(value, term) for term in terms) for value in predicate.lines} == predicate.lines
 
 
 def test_truth_table_asks_what_the_default_rule_asks() -> None:

@@ -37,7 +37,7 @@ ALERT = [
     "incident",
     "action",
     "rule",
-    "at",
+    "time",
     "key",
     "actor",
     "severity",
@@ -48,10 +48,10 @@ ALERT = [
     "signal_kinds",
     "entities",
     "windows",
-    "flood",
+    "flood_until",
     "new_addresses",
-    "raised",
-    "bridges",
+    "severity_raised",
+    "matched_by",
 ]
 
 Json = dict[str, Any]
@@ -59,7 +59,7 @@ COLOURS = re.compile(r"\x1b\[[0-9;]*m")  # some machines colour what is no termi
 
 
 @dataclass(frozen=True)
-class Ran:
+class CommandResult:
     """A finished command."""
 
     code: int
@@ -72,7 +72,7 @@ class Ran:
         return [json.loads(line) for line in self.out.splitlines()]
 
 
-def run(*arguments: object) -> Ran:
+def run(*arguments: object) -> CommandResult:
     """A command in this process, from its arguments to its exit code."""
     out, err, code = io.StringIO(newline=""), io.StringIO(newline=""), 0
     threshold = gc.get_threshold()
@@ -87,12 +87,12 @@ def run(*arguments: object) -> Ran:
             code = int(end.code or 0)
         finally:
             gc.set_threshold(*threshold)
-    return Ran(code, out.getvalue(), err.getvalue())
+    return CommandResult(code, out.getvalue(), err.getvalue())
 
 
-def run_process(*arguments: object) -> Ran:
+def run_process(*arguments: object) -> CommandResult:
     """The same as a process of its own."""
-    ran = subprocess.run(
+    completed = subprocess.run(
         [sys.executable, "-m", "detection", *map(str, arguments)],
         capture_output=True,
         check=False,
@@ -101,7 +101,7 @@ def run_process(*arguments: object) -> Ran:
         encoding="utf-8",
         timeout=300,
     )
-    return Ran(ran.returncode, ran.stdout, ran.stderr)
+    return CommandResult(completed.returncode, completed.stdout, completed.stderr)
 
 
 @pytest.fixture(scope="module")
@@ -125,8 +125,8 @@ def logs(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def _change(ident: str, clock: str, event: str, who: str, **columns: object) -> str:
-    user = {"user": {"email": f"{who}@example.com"}}
+def _change(ident: str, clock: str, event: str, name: str, **columns: object) -> str:
+    user = {"user": {"email": f"{name}@example.com"}}
     return json.dumps(
         {
             "TimeGenerated": f"2026-06-08T{clock}Z",
@@ -142,7 +142,7 @@ def _change(ident: str, clock: str, event: str, who: str, **columns: object) -> 
     )
 
 
-def _signal(ident: str, clock: str, reasons: object, who: str, **columns: object) -> str:
+def _signal(ident: str, clock: str, reasons: object, name: str, **columns: object) -> str:
     return json.dumps(
         {
             "TimeGenerated": f"2026-06-08T{clock}Z",
@@ -154,7 +154,7 @@ def _signal(ident: str, clock: str, reasons: object, who: str, **columns: object
             "EventRequestId": f"req_{ident}",
             "EventFinishReasons": reasons,
             "ModelName": "gpt-4o",
-            "AdditionalFields": {"input_user": f"{who}@example.com"},
+            "AdditionalFields": {"input_user": f"{name}@example.com"},
         }
         | columns
     )
@@ -164,39 +164,39 @@ def _signal(ident: str, clock: str, reasons: object, who: str, **columns: object
 
 
 @pytest.fixture(scope="module")
-def found(logs: Path) -> Ran:
+def matches(logs: Path) -> CommandResult:
     return run_process("matches", "--logs", logs, "--at", "2026-06-08T12:00:00Z", "--format", "json")
 
 
 @pytest.fixture(scope="module")
-def found_later(logs: Path) -> Ran:
+def later_matches(logs: Path) -> CommandResult:
     return run("matches", "--logs", logs, "--at", "2026-06-08T16:00:00+02:00", "--format", "json")
 
 
 @pytest.fixture(scope="module")
-def published(logs: Path) -> Ran:
+def published(logs: Path) -> CommandResult:
     return run(
         "matches", "--logs", logs, "--at", "2026-06-08T12:00:00Z", "--rule", SENTINEL, "--format", "json"
     )
 
 
-def test_matches_are_objects_a_line_the_newest_change_first(found: Ran) -> None:
-    pairs = [(row["ConfigId"], row["AbuseId"]) for row in found.objects]
+def test_matches_are_objects_a_line_the_newest_change_first(matches: CommandResult) -> None:
+    pairs = [(row["ConfigId"], row["AbuseId"]) for row in matches.objects]
     assert pairs == [("a2", "s2"), ("a2", "s1"), ("b1", "t1"), ("a1", "s2"), ("a1", "s1")]
-    assert found.code == 0
+    assert matches.code == 0
 
 
-def test_matches_of_the_default_rule_have_its_keys_in_order(found: Ran) -> None:
-    assert {tuple(row) for row in found.objects} == {tuple(COLUMNS)}
+def test_matches_of_the_default_rule_have_its_keys_in_order(matches: CommandResult) -> None:
+    assert {tuple(row) for row in matches.objects} == {tuple(COLUMNS)}
 
 
-def test_matches_of_the_published_rule_have_its_keys_in_order(published: Ran) -> None:
+def test_matches_of_the_published_rule_have_its_keys_in_order(published: CommandResult) -> None:
     assert {tuple(row) for row in published.objects} == {tuple(PUBLISHED)}
     assert len(published.objects) == 4
 
 
-def test_match_is_written_as_promised(found: Ran) -> None:
-    assert found.objects[-1] == {
+def test_match_is_written_as_promised(matches: CommandResult) -> None:
+    assert matches.objects[-1] == {
         "ConfigTime": "2026-06-08T10:00:00Z",
         "ConfigEvent": "api_key.created",
         "ActorEmail": "alice@example.com",
@@ -211,158 +211,165 @@ def test_match_is_written_as_promised(found: Ran) -> None:
     }
 
 
-def test_time_has_a_fraction_only_when_it_is_not_zero(found: Ran) -> None:
-    assert [row["ConfigTime"] for row in found.objects][1:3] == [
+def test_time_has_a_fraction_only_when_it_is_not_zero(matches: CommandResult) -> None:
+    assert [row["ConfigTime"] for row in matches.objects][1:3] == [
         "2026-06-08T10:10:00.500000Z",
         "2026-06-08T10:05:00Z",
     ]
 
 
-def test_beyond_says_why(found: Ran) -> None:
-    assert found.objects[2]["Beyond"] == ["api_key_actor", "finish_reason_missing"]
+def test_beyond_says_why(matches: CommandResult) -> None:
+    assert matches.objects[2]["Beyond"] == ["api_key_actor", "finish_reason_missing"]
 
 
-def test_what_is_ingested_later_is_not_there_yet(found: Ran, found_later: Ran) -> None:
-    assert "s3" not in {row["AbuseId"] for row in found.objects}
-    assert "s3" in {row["AbuseId"] for row in found_later.objects}
+def test_what_is_ingested_later_is_not_there_yet(
+    matches: CommandResult, later_matches: CommandResult
+) -> None:
+    assert "s3" not in {row["AbuseId"] for row in matches.objects}
+    assert "s3" in {row["AbuseId"] for row in later_matches.objects}
 
 
-def test_null_reason_is_null(found_later: Ran) -> None:
-    assert [row["EventFinishReasons"] for row in found_later.objects if row["AbuseId"] == "s3"] == [
+def test_null_reason_is_null(later_matches: CommandResult) -> None:
+    assert [row["EventFinishReasons"] for row in later_matches.objects if row["AbuseId"] == "s3"] == [
         None,
         None,
     ]
 
 
-def test_remarks_are_on_stderr(found: Ran) -> None:
-    assert found.err.splitlines() == [
+def test_remarks_are_on_stderr(matches: CommandResult) -> None:
+    assert matches.err.splitlines() == [
         "ignored columns of OpenAIAuditLogs_CL: TenantId",
         "left out: 1 x OpenAIAuditLogs_CL, not a JSON object (first: OpenAIAuditLogs_CL.jsonl:4)",
     ]
 
 
-def test_csv_has_a_header_and_the_same_rows(logs: Path, found: Ran) -> None:
-    ran = run("matches", "--logs", logs, "--at", "2026-06-08T12:00:00Z", "--format", "csv")
-    header, *rows = csv.reader(io.StringIO(ran.out))
+def test_csv_has_a_header_and_the_same_rows(logs: Path, matches: CommandResult) -> None:
+    result = run("matches", "--logs", logs, "--at", "2026-06-08T12:00:00Z", "--format", "csv")
+    header, *rows = csv.reader(io.StringIO(result.out))
     assert header == COLUMNS
-    assert [row[:6] for row in rows] == [list(row.values())[:6] for row in found.objects]
-    assert [json.loads(row[6]) for row in rows] == [row["EventFinishReasons"] for row in found.objects]
+    assert [row[:6] for row in rows] == [list(row.values())[:6] for row in matches.objects]
+    assert [json.loads(row[6]) for row in rows] == [row["EventFinishReasons"] for row in matches.objects]
 
 
 def test_table_is_the_default_and_says_how_many_rows_there_are(logs: Path) -> None:
-    ran = run("matches", "--logs", logs, "--at", "2026-06-08T12:00:00Z")
-    assert ran.code == 0
-    assert "ConfigTime" in ran.out
-    assert ran.err.splitlines()[-1] == "5 rows"
+    result = run("matches", "--logs", logs, "--at", "2026-06-08T12:00:00Z")
+    assert result.code == 0
+    assert "ConfigTime" in result.out
+    assert result.err.splitlines()[-1] == "5 rows"
 
 
 def test_no_rows_is_done(logs: Path) -> None:
-    ran = run("matches", "--logs", logs, "--at", "2026-07-08T12:00:00Z", "--format", "json")
-    assert (ran.code, ran.out) == (0, "")
+    result = run("matches", "--logs", logs, "--at", "2026-07-08T12:00:00Z", "--format", "json")
+    assert (result.code, result.out) == (0, "")
 
 
 # ---------------------------------------------------------------------------------------------------------- replay
 
 
 @pytest.fixture(scope="module")
-def replay(logs: Path) -> Callable[..., Ran]:
-    def begin(*more: str) -> Ran:
+def replay(logs: Path) -> Callable[..., CommandResult]:
+    def begin(*options: str) -> CommandResult:
         span = ("--from", "2026-06-08T11:00:00Z", "--to", "2026-06-08T14:00:00Z", "--format", "json")
-        return run("replay", "--logs", logs, *span, *more)
+        return run("replay", "--logs", logs, *span, *options)
 
     return begin
 
 
 @pytest.fixture(scope="module")
-def told(replay: Callable[..., Ran]) -> Ran:
+def alerts(replay: Callable[..., CommandResult]) -> CommandResult:
     return replay("--pairs")
 
 
 @pytest.fixture(scope="module")
-def skipped(replay: Callable[..., Ran]) -> Ran:
+def skipped(replay: Callable[..., CommandResult]) -> CommandResult:
     return replay("--skip", "2026-06-08T11:00:00Z,2026-06-08T14:00:00+02:00")
 
 
-def test_replay_prints_an_alert_a_line(told: Ran) -> None:
-    assert [(one["at"], one["actor"], one["action"], one["counts"]["pairs"]) for one in told.objects] == [
+def test_replay_prints_an_alert_a_line(alerts: CommandResult) -> None:
+    assert [
+        (alert["time"], alert["actor"], alert["action"], alert["counts"]["pairs"]) for alert in alerts.objects
+    ] == [
         ("2026-06-08T11:00:00Z", "alice@example.com", "opened", 2),
         ("2026-06-08T11:00:00Z", "bob@example.com", "opened", 1),
         ("2026-06-08T12:00:00Z", "alice@example.com", "updated", 2),
         ("2026-06-08T14:00:00Z", "alice@example.com", "updated", 2),
     ]
-    assert told.code == 0
+    assert alerts.code == 0
 
 
-def test_alert_has_its_keys_in_order(told: Ran, skipped: Ran) -> None:
-    assert {tuple(one) for one in skipped.objects} == {tuple(ALERT)}
-    assert {tuple(one) for one in told.objects} == {(*ALERT, "pairs")}
+def test_alert_has_its_keys_in_order(alerts: CommandResult, skipped: CommandResult) -> None:
+    assert {tuple(alert) for alert in skipped.objects} == {tuple(ALERT)}
+    assert {tuple(alert) for alert in alerts.objects} == {(*ALERT, "pairs")}
 
 
-def test_alert_is_written_as_promised(told: Ran) -> None:
-    first = told.objects[0]
-    assert first["rule"] == "openai-config-to-abuse"
-    assert first["key"] == {"Account": "alice@example.com"}
-    assert first["severity"] == "High"
-    assert first["counts"] == {"changes": 2, "signals": 1, "pairs": 2}
-    assert first["change_kinds"] == {"api_key.created": 1, "role.assignment.created": 1}
-    assert first["signal_kinds"] == {"content_filter": 1}
-    assert first["windows"] == {
+def test_alert_is_written_as_promised(alerts: CommandResult) -> None:
+    alert = alerts.objects[0]
+    assert alert["rule"] == "openai-config-to-abuse"
+    assert alert["key"] == {"Account": "alice@example.com"}
+    assert alert["severity"] == "High"
+    assert alert["counts"] == {"changes": 2, "signals": 1, "pairs": 2}
+    assert alert["change_kinds"] == {"api_key.created": 1, "role.assignment.created": 1}
+    assert alert["signal_kinds"] == {"content_filter": 1}
+    assert alert["windows"] == {
         "changes": {"after": "2026-06-06T11:00:00Z", "until": "2026-06-08T11:00:00Z"},
         "signals": {"after": "2026-06-07T11:00:00Z", "until": "2026-06-08T11:00:00Z"},
         "gap": None,
     }
-    assert first["entities"] == [
+    assert alert["entities"] == [
         {"type": "Account", "Name": "alice@example.com"},
         {"type": "IP", "Address": "203.0.113.7"},
         {"type": "CloudApplication", "Name": "gpt-4o"},
     ]
 
 
-def test_pairs_are_rows_as_matches_prints_them(told: Ran, found: Ran) -> None:
-    pairs = [pair for alert in told.objects[:3] for pair in alert["pairs"]]
-    assert sorted(map(json.dumps, pairs)) == sorted(map(json.dumps, found.objects))
+def test_pairs_are_rows_as_matches_prints_them(alerts: CommandResult, matches: CommandResult) -> None:
+    pairs = [pair for alert in alerts.objects[:3] for pair in alert["pairs"]]
+    assert sorted(map(json.dumps, pairs)) == sorted(map(json.dumps, matches.objects))
 
 
-def test_first_and_last_pair_are_among_the_pairs(told: Ran) -> None:
-    for alert in told.objects:
+def test_first_and_last_pair_are_among_the_pairs(alerts: CommandResult) -> None:
+    for alert in alerts.objects:
         assert alert["first_pair"] in alert["pairs"]
         assert alert["last_pair"] in alert["pairs"]
 
 
-def test_alerts_of_one_incident_share_its_id_and_have_their_own(told: Ran) -> None:
-    assert len({one["alert"] for one in told.objects}) == 4
-    assert len({one["incident"] for one in told.objects if one["actor"] == "alice@example.com"}) == 1
+def test_alerts_of_one_incident_share_its_id_and_have_their_own(alerts: CommandResult) -> None:
+    assert len({alert["alert"] for alert in alerts.objects}) == 4
+    assert len({alert["incident"] for alert in alerts.objects if alert["actor"] == "alice@example.com"}) == 1
 
 
-def test_pairs_of_skipped_runs_come_with_the_next(skipped: Ran) -> None:
-    assert [(one["at"], one["actor"], one["action"], one["counts"]["pairs"]) for one in skipped.objects] == [
+def test_pairs_of_skipped_runs_come_with_the_next(skipped: CommandResult) -> None:
+    assert [
+        (alert["time"], alert["actor"], alert["action"], alert["counts"]["pairs"])
+        for alert in skipped.objects
+    ] == [
         ("2026-06-08T13:00:00Z", "alice@example.com", "opened", 4),
         ("2026-06-08T13:00:00Z", "bob@example.com", "opened", 1),
         ("2026-06-08T14:00:00Z", "alice@example.com", "updated", 2),
     ]
 
 
-def test_runs_are_counted_on_stderr(told: Ran, skipped: Ran) -> None:
-    assert told.err.splitlines()[-1] == "4 runs"
+def test_runs_are_counted_on_stderr(alerts: CommandResult, skipped: CommandResult) -> None:
+    assert alerts.err.splitlines()[-1] == "4 runs"
     assert skipped.err.splitlines()[-1] == "2 runs"
 
 
-def test_last_run_is_at_or_before_the_end(replay: Callable[..., Ran]) -> None:
-    ran = replay("--every", "PT2H")
-    assert [one["at"][11:13] for one in ran.objects] == ["11", "11", "13"]
-    assert ran.err.splitlines()[-1] == "2 runs"
+def test_last_run_is_at_or_before_the_end(replay: Callable[..., CommandResult]) -> None:
+    result = replay("--every", "PT2H")
+    assert [alert["time"][11:13] for alert in result.objects] == ["11", "11", "13"]
+    assert result.err.splitlines()[-1] == "2 runs"
 
 
-def test_replay_of_the_published_rule_tells_its_pairs(replay: Callable[..., Ran]) -> None:
-    ran = replay("--rule", SENTINEL, "--pairs")
-    assert {one["rule"] for one in ran.objects} == {SENTINEL}
-    assert sum(one["counts"]["pairs"] for one in ran.objects) == 4
-    assert {tuple(pair) for one in ran.objects for pair in one["pairs"]} == {tuple(PUBLISHED)}
+def test_replay_of_the_published_rule_tells_its_pairs(replay: Callable[..., CommandResult]) -> None:
+    result = replay("--rule", SENTINEL, "--pairs")
+    assert {alert["rule"] for alert in result.objects} == {SENTINEL}
+    assert sum(alert["counts"]["pairs"] for alert in result.objects) == 4
+    assert {tuple(pair) for alert in result.objects for pair in alert["pairs"]} == {tuple(PUBLISHED)}
 
 
 def test_replay_in_words(logs: Path) -> None:
-    ran = run("replay", "--logs", logs, "--from", "2026-06-08T12:00:00Z", "--to", "2026-06-08T12:00:00Z")
-    assert "bob@example.com created a project, then returned no finish reason within 35 min" in ran.out
+    result = run("replay", "--logs", logs, "--from", "2026-06-08T12:00:00Z", "--to", "2026-06-08T12:00:00Z")
+    assert "bob@example.com created a project, then returned no finish reason within 35 min" in result.out
 
 
 # --------------------------------------------------------------------------------------------------- query and rules
@@ -370,31 +377,31 @@ def test_replay_in_words(logs: Path) -> None:
 
 @pytest.mark.parametrize("rule", ["openai-config-to-abuse", SENTINEL])
 def test_query_prints_the_kql_of_a_run_at_a_moment(rule: str) -> None:
-    ran = run("query", "--rule", rule, "--at", "2026-06-08T14:00:00+02:00")
-    assert (ran.code, ran.err) == (0, "")
-    assert [line for line in ran.out.splitlines() if line in {"// changes", "// signals", "// health"}]
-    assert ran.out.count("let signals_after = datetime(2026-06-07T12:00:00Z);") == 4
+    result = run("query", "--rule", rule, "--at", "2026-06-08T14:00:00+02:00")
+    assert (result.code, result.err) == (0, "")
+    assert [line for line in result.out.splitlines() if line in {"// changes", "// signals", "// health"}]
+    assert result.out.count("let signals_after = datetime(2026-06-07T12:00:00Z);") == 4
 
 
 def test_query_of_the_published_rule_looks_a_day_back_on_both_sides() -> None:
-    ran = run("query", "--rule", SENTINEL, "--at", "2026-06-08T12:00:00Z")
-    assert "let changes_after = datetime(2026-06-07T12:00:00Z);" in ran.out
+    result = run("query", "--rule", SENTINEL, "--at", "2026-06-08T12:00:00Z")
+    assert "let changes_after = datetime(2026-06-07T12:00:00Z);" in result.out
 
 
 def test_query_without_a_moment_is_for_now() -> None:
-    ran = run("query", "--format", "json")
-    (texts,) = ran.objects
+    result = run("query", "--format", "json")
+    (texts,) = result.objects
     assert list(texts) == ["changes", "signals", "health", "coverage"]
     assert all(text.startswith("let changes_after = datetime(2") for text in texts.values())
 
 
 def test_rules_lists_every_rule_and_marks_the_default() -> None:
-    ran = run("rules", "--format", "json")
-    assert ran.code == 0
-    assert [list(one) for one in ran.objects] == [
+    result = run("rules", "--format", "json")
+    assert result.code == 0
+    assert [list(rule) for rule in result.objects] == [
         ["rule", "valid", "default", "name", "severity", "problem"]
-    ] * len(ran.objects)
-    assert {one["rule"]: one["default"] for one in ran.objects} == {
+    ] * len(result.objects)
+    assert {rule["rule"]: rule["default"] for rule in result.objects} == {
         "copilot-config-to-abuse": False,
         "openai-config-to-abuse": True,
         SENTINEL: False,
@@ -408,7 +415,7 @@ def test_rules_lists_every_rule_and_marks_the_default() -> None:
 class Demo:
     """The demo, run once, and the logs that it kept."""
 
-    ran: Ran
+    result: CommandResult
     folder: Path
 
 
@@ -419,12 +426,12 @@ def demo(tmp_path_factory: pytest.TempPathFactory) -> Demo:
 
 
 def test_demo_ends_well_and_prints_alerts_in_words(demo: Demo) -> None:
-    assert demo.ran.code == 0
-    assert "HIGH  alice@example.com created an API key, then hit the content filter" in demo.ran.out
+    assert demo.result.code == 0
+    assert "HIGH  alice@example.com created an API key, then hit the content filter" in demo.result.out
 
 
 @pytest.mark.parametrize(
-    "begin, said",
+    "begin, text",
     [
         ("runs", "48 hourly"),
         ("last run, changes", "naming an actor"),
@@ -438,10 +445,10 @@ def test_demo_ends_well_and_prints_alerts_in_words(demo: Demo) -> None:
         ("  missed", "1 that never were"),
     ],
 )
-def test_demo_sums_up(begin: str, said: str, demo: Demo) -> None:
-    lines = [line for line in demo.ran.out.splitlines() if line.startswith(begin)]
+def test_demo_sums_up(begin: str, text: str, demo: Demo) -> None:
+    lines = [line for line in demo.result.out.splitlines() if line.startswith(begin)]
     assert len(lines) == 1
-    assert said in lines[0]
+    assert text in lines[0]
 
 
 def test_demo_keeps_the_logs_and_says_what_to_do_with_them(demo: Demo) -> None:
@@ -449,12 +456,12 @@ def test_demo_keeps_the_logs_and_says_what_to_do_with_them(demo: Demo) -> None:
         "OpenAIAuditLogs_CL.jsonl",
         "ASimAgentEventLogs.jsonl",
     }
-    assert f"matches --logs {demo.folder} --at 2026-06-10T12:00:00Z" in demo.ran.err
+    assert f"matches --logs {demo.folder} --at 2026-06-10T12:00:00Z" in demo.result.err
 
 
 def test_demos_logs_can_be_asked_as_it_says(demo: Demo) -> None:
-    ran = run("matches", "--logs", demo.folder, "--at", "2026-06-10T12:00:00Z", "--format", "json")
-    assert "alice@example.com" in {row["ActorEmail"] for row in ran.objects}
+    result = run("matches", "--logs", demo.folder, "--at", "2026-06-10T12:00:00Z", "--format", "json")
+    assert "alice@example.com" in {row["ActorEmail"] for row in result.objects}
 
 
 # ------------------------------------------------------------------------------------------------------- exit codes
@@ -464,8 +471,8 @@ def _at(moment: str) -> tuple[str, ...]:
     return ("matches", "--logs", "{logs}", "--at", moment)
 
 
-def _replay(*more: str) -> tuple[str, ...]:
-    return ("replay", "--logs", "{logs}", "--from", "2026-06-08T11:00:00Z", "--to", *more)
+def _replay(*options: str) -> tuple[str, ...]:
+    return ("replay", "--logs", "{logs}", "--from", "2026-06-08T11:00:00Z", "--to", *options)
 
 
 WRONG_USAGE: dict[str, tuple[tuple[str, ...], str]] = {
@@ -504,20 +511,20 @@ WRONG_USAGE: dict[str, tuple[tuple[str, ...], str]] = {
 }
 
 
-@pytest.mark.parametrize("arguments, said", WRONG_USAGE.values(), ids=WRONG_USAGE)
+@pytest.mark.parametrize("arguments, message", WRONG_USAGE.values(), ids=WRONG_USAGE)
 def test_wrong_usage_ends_with_2_and_a_sentence_on_stderr(
-    arguments: tuple[str, ...], said: str, logs: Path
+    arguments: tuple[str, ...], message: str, logs: Path
 ) -> None:
-    ran = run(*(argument.format(logs=logs) for argument in arguments))
-    assert (ran.code, ran.out) == (2, "")
-    assert said in COLOURS.sub("", ran.err)
-    assert "Traceback" not in ran.err
+    result = run(*(argument.format(logs=logs) for argument in arguments))
+    assert (result.code, result.out) == (2, "")
+    assert message in COLOURS.sub("", result.err)
+    assert "Traceback" not in result.err
 
 
 def test_wrong_rule_ends_a_real_process_with_2() -> None:
-    ran = run_process("query", "--rule", "nope")
-    assert (ran.code, ran.out) == (2, "")
-    assert ran.err.startswith("error: unknown rule 'nope'")
+    result = run_process("query", "--rule", "nope")
+    assert (result.code, result.out) == (2, "")
+    assert result.err.startswith("error: unknown rule 'nope'")
 
 
 @pytest.fixture
@@ -527,20 +534,20 @@ def no_parquet(tmp_path: Path) -> Path:
 
 
 def test_logs_that_cannot_be_read_end_with_1(no_parquet: Path) -> None:
-    ran = run("matches", "--logs", no_parquet, "--at", "2026-06-08T12:00:00Z")
-    assert (ran.code, ran.out) == (1, "")
-    assert ran.err.startswith(
+    result = run("matches", "--logs", no_parquet, "--at", "2026-06-08T12:00:00Z")
+    assert (result.code, result.out) == (1, "")
+    assert result.err.startswith(
         f"error: {no_parquet / 'OpenAIAuditLogs_CL.parquet'}: cannot be read as parquet"
     )
-    assert len(ran.err.splitlines()) == 1
+    assert len(result.err.splitlines()) == 1
 
 
 def test_invalid_rule_folder_makes_rules_end_with_2(tmp_path: Path) -> None:
     (tmp_path / "DEFAULT").write_text("broken\n")
     (tmp_path / "broken").mkdir()
     (tmp_path / "broken" / "rule.yaml").write_text("id: 1\n")
-    ran = run("rules", tmp_path, "--format", "json")
-    assert ran.code == 2
-    (status,) = ran.objects
+    result = run("rules", tmp_path, "--format", "json")
+    assert result.code == 2
+    (status,) = result.objects
     assert (status["rule"], status["valid"], status["default"]) == ("broken", False, True)
     assert "broken/rule.yaml" in status["problem"]

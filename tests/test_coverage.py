@@ -11,26 +11,26 @@ from threading import get_ident
 import pytest
 from jsonschema import Draft202012Validator
 
-from detection.coverage import Coverage, Shape, Unmatched, in_words, warning
-from detection.incidents.index import Index
+from detection.coverage import Coverage, Shape, Unmatched, coverage_text, coverage_warning
+from detection.incidents.index import IncidentStore
 from detection.incidents.table import MemoryTable
 from detection.job import open_job
 from detection.kql import bounds, queries, with_bounds
-from detection.matches import matches_at
-from detection.record import RECORD, Record
+from detection.matches import detect_at
+from detection.record import RECORD, RunRecord
 from detection.rule import Rule, load_rule
 from detection.run import run
 from detection.settings import settings_from
-from detection.sources.coverage_query import counted
-from detection.sources.files import Files
+from detection.sources.coverage_query import query_coverage
+from detection.sources.files import FileSource
 from detection.sources.log_analytics import open_log_analytics
-from detection.window import windows
-from tests.bridged import bridged
+from detection.window import plan_windows
+from tests.bridged import rule_with_options
 from tests.query_api import (
+    ApiRequest,
     Body,
     QueryApi,
     Reply,
-    Request,
     error,
     no_role,
     no_table,
@@ -41,7 +41,7 @@ from tests.query_api import (
 )
 from tests.receiver import receiving
 from tests.regenerate import SCHEMAS
-from tests.rule_world import HOUR, MOMENT, LogRow, World, change, signal, write
+from tests.rule_world import HOUR, MOMENT, LogRow, LogWorld, change, signal, write
 
 DEFAULT = load_rule("openai-config-to-abuse")
 SHA256 = hashlib.sha256(b"ann@example.com").hexdigest()
@@ -54,26 +54,26 @@ def login(actor: str) -> LogRow:
     return change(actor, MOMENT - 5 * HOUR, EventType="login.succeeded")
 
 
-def said(user: object, rows: int = 1, **metadata: str) -> list[LogRow]:
+def completions(user: object, rows: int = 1, **metadata: str) -> list[LogRow]:
     """Completions that no rule minds."""
     fields = {"input_user": user, "metadata": metadata}
     stop = {"EventFinishReasons": ["stop"], "AdditionalFields": fields}
     return [signal("", MOMENT - 2 * HOUR, **stop) for _ in range(rows)]
 
 
-WORLD = World(
+WORLD = LogWorld(
     [login("Ann@example.com"), login("bob@example.com"), login("bob@example.com")],
     [
-        *said("ANN@example.com", 4),
-        *said("ann@example.com", 3),
-        *said("eve@elsewhere.com", 2),
-        *said(SHA256, 5),
-        *said("6f9619ff-8b86-d011-b42d-00c04fc964ff"),
-        *said("bob", 6),
-        *said("billing-service", 7),
-        *said("", 8),
-        *said(None, 2),
-        *said("session-1", employee="bob@example.com"),
+        *completions("ANN@example.com", 4),
+        *completions("ann@example.com", 3),
+        *completions("eve@elsewhere.com", 2),
+        *completions(SHA256, 5),
+        *completions("6f9619ff-8b86-d011-b42d-00c04fc964ff"),
+        *completions("bob", 6),
+        *completions("billing-service", 7),
+        *completions("", 8),
+        *completions(None, 2),
+        *completions("session-1", employee="bob@example.com"),
     ],
 )
 NAMES = {
@@ -102,11 +102,11 @@ def logs(tmp_path: Path) -> Path:
     return write(WORLD, tmp_path / "logs")
 
 
-def seen(rule: Rule, folder: Path) -> Coverage:
+def coverage_of(rule: Rule, folder: Path) -> Coverage:
     """The coverage of a rule in a folder of logs."""
-    covered = matches_at(rule, MOMENT, Files(folder, rule.tables)).logs.coverage
-    assert covered is not None
-    return covered
+    coverage = detect_at(rule, MOMENT, FileSource(folder, rule.tables)).logs.coverage
+    assert coverage is not None
+    return coverage
 
 
 # ------------------------------------------------------------------------------------------------------------- counting
@@ -114,21 +114,24 @@ def seen(rule: Rule, folder: Path) -> Coverage:
 
 @pytest.mark.parametrize("identity", EXPECTED)
 def test_identities_are_counted_over_the_whole_log(identity: str, logs: Path, tmp_path: Path) -> None:
-    matched, bridges, unmatched = EXPECTED[identity]
-    covered = seen(bridged(tmp_path, identity), logs)
-    assert (covered.rows, covered.actors) == (39, 2)
-    assert (covered.matched, dict(covered.bridges)) == (matched, bridges)
-    assert unmatched is None or covered.unmatched == unmatched
-    assert covered.matched_rows == 39 - sum(one.rows for one in covered.unmatched.values())
+    matched, matched_by, unmatched = EXPECTED[identity]
+    coverage = coverage_of(rule_with_options(tmp_path, identity), logs)
+    assert (coverage.rows, coverage.actors) == (39, 2)
+    assert (coverage.matched, dict(coverage.matched_by)) == (matched, matched_by)
+    assert unmatched is None or coverage.unmatched == unmatched
+    assert coverage.matched_rows == 39 - sum(counts.rows for counts in coverage.unmatched.values())
     if identity != "[none]":
-        assert covered.identities == 7
+        assert coverage.identities == 7
 
 
 def test_what_a_mapping_names_is_matched(tmp_path: Path) -> None:
-    logs = write(World([login("ann@example.com")], [*said("Salted-3f9c", 3), *said("x")]), tmp_path / "logs")
-    covered = seen(bridged(tmp_path, "[exact, {mapping: users.csv}]"), logs)
-    assert (covered.matched, covered.matched_rows, covered.identities) == (1, 3, 2)
-    assert covered.bridges == {"mapping": 1}
+    logs = write(
+        LogWorld([login("ann@example.com")], [*completions("Salted-3f9c", 3), *completions("x")]),
+        tmp_path / "logs",
+    )
+    coverage = coverage_of(rule_with_options(tmp_path, "[exact, {mapping: users.csv}]"), logs)
+    assert (coverage.matched, coverage.matched_rows, coverage.identities) == (1, 3, 2)
+    assert coverage.matched_by == {"mapping": 1}
 
 
 @pytest.mark.parametrize(
@@ -147,27 +150,29 @@ def test_what_a_mapping_names_is_matched(tmp_path: Path) -> None:
     ],
 )
 def test_shape_of_an_identity(user: str, shape: Shape, tmp_path: Path) -> None:
-    logs = write(World([login("bob@example.com")], said(user)), tmp_path / "logs")
-    assert seen(DEFAULT, logs).unmatched == {shape: Unmatched(1, 1)}
+    logs = write(LogWorld([login("bob@example.com")], completions(user)), tmp_path / "logs")
+    assert coverage_of(DEFAULT, logs).unmatched == {shape: Unmatched(1, 1)}
 
 
 @pytest.mark.parametrize(
     "identity, named", [("[exact]", 1), ("[exact, {metadata: employee}]", 2), ("[none]", 3)]
 )
 def test_health_counts_who_is_named_by_a_bridge(identity: str, named: int, tmp_path: Path) -> None:
-    world = World([login("a@b")], [*said("x"), *said("", employee="ann@example.com"), *said("")])
-    rule = bridged(tmp_path, identity)
-    found = matches_at(rule, MOMENT, Files(write(world, tmp_path / "logs"), rule.tables)).logs
-    assert found.health["signals"].named == named
-    unnamed = found.rejected.get("signals, no actor")
+    world = LogWorld(
+        [login("a@b")], [*completions("x"), *completions("", employee="ann@example.com"), *completions("")]
+    )
+    rule = rule_with_options(tmp_path, identity)
+    logs = detect_at(rule, MOMENT, FileSource(write(world, tmp_path / "logs"), rule.tables)).logs
+    assert logs.health["signals"].named == named
+    unnamed = logs.rejected.get("signals, no actor")
     assert (unnamed.count if unnamed else 0) == 3 - named
 
 
 def test_coverage_over_the_wire_is_that_of_the_same_logs_in_files(logs: Path, tmp_path: Path) -> None:
-    rule = bridged(tmp_path, "[exact, {hash: sha256}, {mapping: users.csv}]")
+    rule = rule_with_options(tmp_path, "[exact, {hash: sha256}, {mapping: users.csv}]")
     with tables_of(logs, rule.tables) as tables, query_api(tables) as api:
         source = open_log_analytics([WORKSPACE], api.endpoint, None, lambda: MOMENT)
-        assert source.read(rule, windows(MOMENT, None, rule)).coverage == seen(rule, logs)
+        assert source.read(rule, plan_windows(MOMENT, None, rule)).coverage == coverage_of(rule, logs)
         source.close()
 
 
@@ -204,7 +209,7 @@ FAULTS: dict[str, tuple[Callable[[Body], Reply], str]] = {
 
 
 @pytest.fixture(scope="module")
-def answering(tmp_path_factory: pytest.TempPathFactory) -> Iterator[QueryApi]:
+def shared_api(tmp_path_factory: pytest.TempPathFactory) -> Iterator[QueryApi]:
     logs = write(WORLD, tmp_path_factory.mktemp("logs"))
     with tables_of(logs, DEFAULT.tables) as tables, query_api(tables) as api:
         yield api
@@ -212,33 +217,33 @@ def answering(tmp_path_factory: pytest.TempPathFactory) -> Iterator[QueryApi]:
 
 @pytest.mark.parametrize("fault", FAULTS)
 def test_coverage_that_cannot_be_counted_is_logged_and_fails_nothing(
-    fault: str, answering: QueryApi, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+    fault: str, shared_api: QueryApi, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("azure.core.pipeline.transport.RequestsTransport.sleep", lambda *_: None)
-    whole = with_bounds(queries(DEFAULT)["coverage"], bounds(windows(MOMENT, None, DEFAULT)))
+    whole = with_bounds(queries(DEFAULT)["coverage"], bounds(plan_windows(MOMENT, None, DEFAULT)))
     answer, reason = FAULTS[fault]
 
-    def failing(request: Request) -> Reply | None:
-        body = json.loads(answering.answer(request.query).body)
+    def failing(request: ApiRequest) -> Reply | None:
+        body = json.loads(shared_api.answer(request.query).body)
         return answer(body) if request.query == whole else None
 
-    answering.fault = failing
-    source = open_log_analytics([WORKSPACE], answering.endpoint, None, lambda: MOMENT)
+    shared_api.fault = failing
+    source = open_log_analytics([WORKSPACE], shared_api.endpoint, None, lambda: MOMENT)
     with caplog.at_level(logging.WARNING, "detection"):
-        found = source.read(DEFAULT, windows(MOMENT, None, DEFAULT))
+        logs = source.read(DEFAULT, plan_windows(MOMENT, None, DEFAULT))
     source.close()
-    assert (found.coverage, found.health["signals"].rows) == (None, 39)
+    assert (logs.coverage, logs.health["signals"].rows) == (None, 39)
     assert explained(caplog).startswith(reason)
 
 
 def test_coverage_of_files_that_cannot_be_counted_is_logged_and_fails_nothing(
     logs: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    signals = DEFAULT.sequence.signals.model_copy(update={"who": "Unheard"})
+    signals = DEFAULT.sequence.signals.model_copy(update={"actor_expression": "Unheard"})
     rule = DEFAULT.model_copy(update={"sequence": DEFAULT.sequence.model_copy(update={"signals": signals})})
     with caplog.at_level(logging.WARNING, "detection"):
-        found = matches_at(rule, MOMENT, Files(logs, rule.tables)).logs
-    assert (found.coverage, found.health["signals"].rows) == (None, 39)
+        read_logs = detect_at(rule, MOMENT, FileSource(logs, rule.tables)).logs
+    assert (read_logs.coverage, read_logs.health["signals"].rows) == (None, 39)
     assert "Unheard" in explained(caplog)
 
 
@@ -254,31 +259,38 @@ def explained(caplog: pytest.LogCaptureFixture) -> str:
 
 def test_bug_in_the_coverage_passes_through() -> None:
     with pytest.raises(ZeroDivisionError):
-        counted(lambda: [(1 // 0,)], DEFAULT)
+        query_coverage(lambda: [(1 // 0,)], DEFAULT)
 
 
 def test_rule_that_does_not_say_who_is_named_has_no_coverage(logs: Path) -> None:
-    sides = {name: side.model_copy(update={"who": None}) for name, side in DEFAULT.sequence.sides.items()}
+    sides = {
+        name: side.model_copy(update={"actor_expression": None})
+        for name, side in DEFAULT.sequence.sides.items()
+    }
     rule = DEFAULT.model_copy(update={"sequence": DEFAULT.sequence.model_copy(update=sides)})
     assert "coverage" not in queries(rule)
-    assert matches_at(rule, MOMENT, Files(logs, rule.tables)).logs.coverage is None
+    assert detect_at(rule, MOMENT, FileSource(logs, rule.tables)).logs.coverage is None
 
 
 # ------------------------------------------------------------------------------------------------------------- records
 
 
 def test_every_record_says_the_coverage(logs: Path) -> None:
-    record, _ = run(DEFAULT, MOMENT, Files(logs, DEFAULT.tables), Index(MemoryTable(), DEFAULT.folder, "run"))
-    assert record.coverage == seen(DEFAULT, logs)
+    record, _ = run(
+        DEFAULT, MOMENT, FileSource(logs, DEFAULT.tables), IncidentStore(MemoryTable(), DEFAULT.folder, "run")
+    )
+    assert record.coverage == coverage_of(DEFAULT, logs)
     assert RECORD.validate_json(RECORD.dump_json(record)) == record
 
 
 def test_record_of_a_run_before_there_was_coverage_is_read(logs: Path) -> None:
-    record, _ = run(DEFAULT, MOMENT, Files(logs, DEFAULT.tables), Index(MemoryTable(), DEFAULT.folder, "run"))
+    record, _ = run(
+        DEFAULT, MOMENT, FileSource(logs, DEFAULT.tables), IncidentStore(MemoryTable(), DEFAULT.folder, "run")
+    )
     old = json.loads(RECORD.dump_json(record))
     del old["coverage"]
     read = RECORD.validate_json(json.dumps(old))
-    assert isinstance(read, Record)
+    assert isinstance(read, RunRecord)
     assert read.coverage is None
 
 
@@ -288,12 +300,12 @@ def test_record_of_a_run_before_there_was_coverage_is_read(logs: Path) -> None:
 Shapes = dict[Shape, Unmatched]
 
 
-def covered(
+def make_coverage(
     matched: int, identities: int, rows: int | None = None, actors: int = 5, unmatched: Shapes | None = None
 ) -> Coverage:
     """A coverage of so many identities, in a row each; the others are names, if nothing else is said."""
-    left = identities - matched
-    names: Shapes = {"name": Unmatched(left, left)} if left else {}
+    unmatched_count = identities - matched
+    names: Shapes = {"name": Unmatched(unmatched_count, unmatched_count)} if unmatched_count else {}
     rows = identities if rows is None else rows
     shapes = names if unmatched is None else unmatched
     return Coverage(rows, matched, identities, matched, actors, {"exact": matched}, shapes)
@@ -303,39 +315,44 @@ def covered(
     "now, before",
     [
         (None, []),
-        (covered(0, 0, rows=0), []),  # nothing was logged: another alarm's matter
-        (covered(0, 9, actors=0), []),  # nobody is in the audit log
-        (covered(1, 40), []),  # as little as it ever was
-        (covered(20, 40), [covered(40, 40)]),  # half is not less than half
-        (covered(3, 9), [covered(9, 9)]),  # few say nothing
-        (covered(4, 90), [covered(10, 100)]),  # nine were to be expected
-        (covered(30, 40), [covered(0, 0), covered(1, 40)]),
+        (make_coverage(0, 0, rows=0), []),  # nothing was logged: another alarm's matter
+        (make_coverage(0, 9, actors=0), []),  # nobody is in the audit log
+        (make_coverage(1, 40), []),  # as little as it ever was
+        (make_coverage(20, 40), [make_coverage(40, 40)]),  # half is not less than half
+        (make_coverage(3, 9), [make_coverage(9, 9)]),  # few say nothing
+        (make_coverage(4, 90), [make_coverage(10, 100)]),  # nine were to be expected
+        (make_coverage(30, 40), [make_coverage(0, 0), make_coverage(1, 40)]),
     ],
 )
 def test_no_warning(now: Coverage | None, before: list[Coverage]) -> None:
-    assert warning(now, before) is None
+    assert coverage_warning(now, before) is None
 
 
 def test_warning_where_nobody_is_known() -> None:
-    text = warning(covered(0, 40)) or ""
+    text = coverage_warning(make_coverage(0, 40)) or ""
     assert text.startswith(f"none of 40 runtime identities could be an audit actor: {BLIND} (most say names")
 
 
 def test_warning_where_nobody_is_named() -> None:
-    now = covered(0, 0, rows=12, unmatched={"empty": Unmatched(1, 12)})
-    assert "(most say nothing at all" in (warning(now) or "")
+    now = make_coverage(0, 0, rows=12, unmatched={"empty": Unmatched(1, 12)})
+    assert "(most say nothing at all" in (coverage_warning(now) or "")
 
 
 def test_warning_of_hashes_says_which_bridge_to_try() -> None:
-    assert "{hash: sha256}" in (warning(covered(0, 3, unmatched={"hash-like": Unmatched(3, 9)})) or "")
+    assert "{hash: sha256}" in (
+        coverage_warning(make_coverage(0, 3, unmatched={"hash-like": Unmatched(3, 9)})) or ""
+    )
 
 
 @pytest.mark.parametrize(
     "now, before",
-    [(covered(19, 40), [covered(40, 40)]), (covered(4, 100), [covered(10, 100), covered(80, 800)])],
+    [
+        (make_coverage(19, 40), [make_coverage(40, 40)]),
+        (make_coverage(4, 100), [make_coverage(10, 100), make_coverage(80, 800)]),
+    ],
 )
 def test_warning_where_coverage_has_fallen(now: Coverage, before: list[Coverage]) -> None:
-    text = warning(now, before) or ""
+    text = coverage_warning(now, before) or ""
     assert text.startswith(
         f"only {now.share:.0%} of {now.identities} runtime identities could be an audit actor, "
     )
@@ -344,7 +361,7 @@ def test_warning_where_coverage_has_fallen(now: Coverage, before: list[Coverage]
 
 def test_coverage_in_words() -> None:
     unmatched: Shapes = {"hash-like": Unmatched(3, 9), "empty": Unmatched(1, 1_000)}
-    text = in_words(covered(4, 7, rows=5_000, unmatched=unmatched))
+    text = coverage_text(make_coverage(4, 7, rows=5_000, unmatched=unmatched))
     assert text == (
         "4 of 7 runtime identities could be one of 5 audit actors; "
         "unmatched: 3 hash-like, 1,000 of 5,000 rows name nobody"
@@ -355,7 +372,7 @@ def test_coverage_in_words() -> None:
 
 
 def test_hashed_user_is_told_with_the_bridge_and_once(tmp_path: Path) -> None:
-    world = World(
+    world = LogWorld(
         [change("ann@example.com", MOMENT - 3 * HOUR, Id="c1")],
         [
             signal(SHA256, MOMENT - 2 * HOUR, EventUid="s1"),
@@ -363,7 +380,7 @@ def test_hashed_user_is_told_with_the_bridge_and_once(tmp_path: Path) -> None:
         ],
     )
     logs = write(world, tmp_path / "logs")
-    hashing = bridged(tmp_path, "[exact, {hash: sha256}]")
+    hashing = rule_with_options(tmp_path, "[exact, {hash: sha256}]")
     with receiving() as native, receiving() as slack:
         webhooks = [{"name": "n", "url": native.url}, {"name": "s", "url": slack.url, "format": "slack"}]
         settings = settings_from(
@@ -371,16 +388,16 @@ def test_hashed_user_is_told_with_the_bridge_and_once(tmp_path: Path) -> None:
         )
         job = open_job(settings, lambda: MOMENT)
         records = [
-            one
+            record
             for hours, rule in enumerate((DEFAULT, hashing, hashing))
             for at in [MOMENT + hours * HOUR]
-            for one in replace(job, rules=[rule], clock=lambda at=at: at).detect()  # type: ignore[misc]
+            for record in replace(job, rules=[rule], clock=lambda at=at: at).detect()  # type: ignore[misc]
         ]
-        told = [message["data"] for message in native.messages]
-        said = [json.dumps(message) for message in slack.messages]
+        alerts = [message["data"] for message in native.messages]
+        messages = [json.dumps(message) for message in slack.messages]
 
-    assert [one.new_pairs for one in records] == [1, 1, 0]
-    assert [one["bridges"] for one in told] == [{"exact": 1}, {"sha256:hex": 1}]
-    assert {one["key"]["Account"] for one in told} == {"ann@example.com"}
-    assert ["sha256 of the e-mail (1 signal)" in text for text in said] == [False, True]
-    assert [one.coverage.matched for one in records if one.coverage] == [1, 2, 2]
+    assert [record.new_pairs for record in records] == [1, 1, 0]
+    assert [alert["matched_by"] for alert in alerts] == [{"exact": 1}, {"sha256:hex": 1}]
+    assert {alert["key"]["Account"] for alert in alerts} == {"ann@example.com"}
+    assert ["sha256 of the e-mail (1 signal)" in text for text in messages] == [False, True]
+    assert [record.coverage.matched for record in records if record.coverage] == [1, 2, 2]

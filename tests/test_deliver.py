@@ -10,7 +10,7 @@ import pytest
 from detection.deliver import (
     LEASE,
     LONGEST_WAIT,
-    SENDING,
+    SEND_FOR,
     WAITS,
     Attempt,
     Outcome,
@@ -31,34 +31,34 @@ WEEK = timedelta(days=7)
 
 SENT = Outcome(200, sent=True)
 FAILED = Outcome(500, reason="HTTP 500")
-REFUSED = Outcome(400, dead="HTTP 400")
+REFUSED = Outcome(400, dead_reason="HTTP 400")
 SILENT = Outcome(None, reason="no answer within 15 s")
 
 
 @dataclass
-class Receiver:
+class ScriptedReceiver:
     """A destination that takes its time, answers by the list and then by `always`, and remembers what it got."""
 
     clock: Clock
-    answers: list[Outcome] = field(default_factory=list)
-    always: Outcome = SENT
-    takes: timedelta = NOW
-    meanwhile: Callable[[], object] = lambda: None
-    got: list[tuple[datetime, Delivery]] = field(default_factory=list)
+    outcomes: list[Outcome] = field(default_factory=list)
+    default_outcome: Outcome = SENT
+    duration: timedelta = NOW
+    on_send: Callable[[], object] = lambda: None
+    deliveries: list[tuple[datetime, Delivery]] = field(default_factory=list)
 
     def send(self, delivery: Delivery, now: datetime) -> Outcome:
-        self.got.append((now, delivery))
-        self.clock.now += self.takes
-        self.meanwhile()
-        return self.answers.pop(0) if self.answers else self.always
+        self.deliveries.append((now, delivery))
+        self.clock.now += self.duration
+        self.on_send()
+        return self.outcomes.pop(0) if self.outcomes else self.default_outcome
 
     @property
     def commits(self) -> list[int]:
-        return [delivery.commit for _, delivery in self.got]
+        return [delivery.commit for _, delivery in self.deliveries]
 
     @property
     def times(self) -> list[timedelta]:
-        return [at - START for at, _ in self.got]
+        return [time - START for time, _ in self.deliveries]
 
 
 @dataclass
@@ -67,7 +67,7 @@ class Post:
 
     clock: Clock = field(default_factory=lambda: Clock(START))
     table: MemoryTable = field(default_factory=MemoryTable)
-    receivers: dict[str, Receiver] = field(default_factory=dict)
+    receivers: dict[str, ScriptedReceiver] = field(default_factory=dict)
 
     @property
     def outbox(self) -> Outbox:
@@ -76,23 +76,23 @@ class Post:
     def receiver(
         self,
         name: str = "soc",
-        answers: Sequence[Outcome] = (),
-        always: Outcome = SENT,
-        takes: timedelta = NOW,
-    ) -> Receiver:
-        self.receivers[name] = Receiver(self.clock, list(answers), always, takes)
+        outcomes: Sequence[Outcome] = (),
+        default_outcome: Outcome = SENT,
+        duration: timedelta = NOW,
+    ) -> ScriptedReceiver:
+        self.receivers[name] = ScriptedReceiver(self.clock, list(outcomes), default_outcome, duration)
         return self.receivers[name]
 
     def put(self, commit: int = 1, destination: str = "soc", incident: str = "in_1") -> None:
         body = f"body {commit}".encode()
         name = f"al_{incident}_{commit}_{destination}"
-        one = Delivery(name, destination, incident, commit, body, created=START, due=START)
-        self.table.write(RULE, [queue(one)])
+        delivery = Delivery(name, destination, incident, commit, body, created=START, due=START)
+        self.table.write(RULE, [queue(delivery)])
 
-    def drain(self, patience: timedelta = NOW, outbox: Outbox | None = None) -> list[Attempt]:
+    def drain(self, drain_for: timedelta = NOW, outbox: Outbox | None = None) -> list[Attempt]:
         """The lane of "soc", by the clock that the tests move."""
         box, soc = outbox or self.outbox, self.receivers.get("soc")
-        return list(drain(box, "soc", soc, self.clock, self.clock.sleep, patience))
+        return list(drain(box, "soc", soc, self.clock, self.clock.sleep, drain_for))
 
     def deliver(self) -> list[Attempt]:
         """All lanes, at the same time."""
@@ -104,7 +104,7 @@ class Post:
 
     @property
     def dead(self) -> list[str]:
-        return [one.reason for one in self.outbox.dead()]
+        return [dead_letter.reason for dead_letter in self.outbox.dead_letters()]
 
 
 @pytest.fixture
@@ -130,7 +130,7 @@ def test_empty_outbox_is_nothing_to_do(post: Post) -> None:
 
 
 def test_refused_message_is_a_dead_letter_at_once(post: Post) -> None:
-    receiver = post.receiver(always=REFUSED)
+    receiver = post.receiver(default_outcome=REFUSED)
     post.put()
     (attempt,) = post.drain(WEEK)
     assert attempt.next_due is None
@@ -138,7 +138,7 @@ def test_refused_message_is_a_dead_letter_at_once(post: Post) -> None:
 
 
 def test_failing_message_is_tried_by_the_schedule_and_then_dead(post: Post) -> None:
-    receiver = post.receiver(always=FAILED)
+    receiver = post.receiver(default_outcome=FAILED)
     post.put()
     attempts = post.drain(WEEK)
     assert receiver.times == [sum(WAITS[:tried], NOW) for tried in range(len(WAITS) + 1)]
@@ -152,14 +152,16 @@ def test_schedule_begins_in_seconds_and_ends_after_about_three_days() -> None:
 
 
 def test_all_attempts_have_one_id_and_one_body(post: Post) -> None:
-    receiver = post.receiver(always=FAILED)
+    receiver = post.receiver(default_outcome=FAILED)
     post.put()
     post.drain(WEEK)
-    assert {(delivery.id, delivery.body) for _, delivery in receiver.got} == {("al_in_1_1_soc", b"body 1")}
+    assert {(delivery.id, delivery.body) for _, delivery in receiver.deliveries} == {
+        ("al_in_1_1_soc", b"body 1")
+    }
 
 
 def test_message_that_fails_first_is_sent_within_the_patience(post: Post) -> None:
-    receiver = post.receiver(answers=[FAILED, SILENT])
+    receiver = post.receiver(outcomes=[FAILED, SILENT])
     post.put()
     post.drain(60 * SECOND)
     assert receiver.times == [NOW, 2 * SECOND, 10 * SECOND]
@@ -167,7 +169,7 @@ def test_message_that_fails_first_is_sent_within_the_patience(post: Post) -> Non
 
 
 def test_without_patience_nothing_is_waited_for(post: Post) -> None:
-    receiver = post.receiver(always=FAILED)
+    receiver = post.receiver(default_outcome=FAILED)
     post.put()
     (attempt,) = post.drain()
     assert attempt.next_due == START + 2 * SECOND
@@ -175,7 +177,7 @@ def test_without_patience_nothing_is_waited_for(post: Post) -> None:
 
 
 def test_next_drain_goes_on_where_the_last_one_stopped(post: Post) -> None:
-    receiver = post.receiver(answers=[FAILED])
+    receiver = post.receiver(outcomes=[FAILED])
     post.put()
     post.drain()
     assert post.drain() == []
@@ -185,15 +187,15 @@ def test_next_drain_goes_on_where_the_last_one_stopped(post: Post) -> None:
 
 
 def test_retry_after_is_obeyed(post: Post) -> None:
-    asked = Outcome(429, reason="HTTP 429", retry_after=40 * SECOND)
-    receiver = post.receiver(answers=[asked])
+    outcome = Outcome(429, reason="HTTP 429", retry_after=40 * SECOND)
+    receiver = post.receiver(outcomes=[outcome])
     post.put()
     post.drain(60 * SECOND)
     assert receiver.times == [NOW, 40 * SECOND]
 
 
 @pytest.mark.parametrize(
-    "tried, asked, wait",
+    "tried, requested_wait, wait",
     [
         (1, None, 2 * SECOND),
         (1, NOW, 2 * SECOND),
@@ -205,9 +207,9 @@ def test_retry_after_is_obeyed(post: Post) -> None:
     ],
 )
 def test_longer_of_both_waits_counts_up_to_a_day(
-    tried: int, asked: timedelta | None, wait: timedelta
+    tried: int, requested_wait: timedelta | None, wait: timedelta
 ) -> None:
-    assert next_due(tried, START, asked) == START + wait
+    assert next_due(tried, START, requested_wait) == START + wait
 
 
 def test_retry_after_does_not_prolong_the_schedule() -> None:
@@ -218,7 +220,7 @@ def test_retry_after_does_not_prolong_the_schedule() -> None:
 
 
 def test_messages_of_an_incident_keep_their_order(post: Post) -> None:
-    receiver = post.receiver(answers=[FAILED, SENT, FAILED])
+    receiver = post.receiver(outcomes=[FAILED, SENT, FAILED])
     for commit in (3, 1, 2, 10):
         post.put(commit)
     post.drain(60 * SECOND)
@@ -226,7 +228,7 @@ def test_messages_of_an_incident_keep_their_order(post: Post) -> None:
 
 
 def test_failing_message_holds_back_its_incident_only(post: Post) -> None:
-    receiver = post.receiver(answers=[FAILED])
+    receiver = post.receiver(outcomes=[FAILED])
     post.put(1, incident="in_1")
     post.put(2, incident="in_1")
     post.put(7, incident="in_2")
@@ -235,7 +237,7 @@ def test_failing_message_holds_back_its_incident_only(post: Post) -> None:
 
 
 def test_dead_message_releases_the_next(post: Post) -> None:
-    receiver = post.receiver(answers=[REFUSED])
+    receiver = post.receiver(outcomes=[REFUSED])
     post.put(1)
     post.put(2)
     post.drain()
@@ -246,8 +248,8 @@ def test_claimed_message_holds_back_the_next(post: Post) -> None:
     receiver = post.receiver()
     post.put(1)
     post.put(2)
-    first, _ = post.outbox.waiting("soc")
-    post.outbox.claim(first, START + LEASE)
+    queued, _ = post.outbox.waiting("soc")
+    post.outbox.claim(queued, START + LEASE)
     post.drain()
     assert receiver.commits == []
 
@@ -258,19 +260,19 @@ def test_claimed_message_holds_back_the_next(post: Post) -> None:
 def test_hanging_destination_delays_no_other(post: Post) -> None:
     """It hangs until the other one has got everything; were it waited for, that would be never."""
     done = threading.Event()
-    post.receiver("a", always=SILENT).meanwhile = lambda: done.wait(60)
+    post.receiver("a", default_outcome=SILENT).on_send = lambda: done.wait(60)
     healthy = post.receiver("b")
-    healthy.meanwhile = lambda: done.set() if len(healthy.got) == 40 else None
+    healthy.on_send = lambda: done.set() if len(healthy.deliveries) == 40 else None
     for number in range(40):
         post.put(1, "a", f"in_{number}")
         post.put(1, "b", f"in_{number}")
     post.deliver()
     assert done.is_set()
-    assert len(healthy.got) == 40
+    assert len(healthy.deliveries) == 40
 
 
 def test_dead_destination_delays_no_other(post: Post) -> None:
-    post.receiver("a", always=REFUSED)
+    post.receiver("a", default_outcome=REFUSED)
     healthy = post.receiver("b")
     for number in range(40):
         post.put(1, "a", f"in_{number}")
@@ -295,23 +297,25 @@ def test_lane_that_the_table_fails_lets_the_others_end(post: Post) -> None:
 
 
 def test_every_attempt_is_reported_as_it_happens(post: Post) -> None:
-    post.receiver("a", always=FAILED)
+    post.receiver("a", default_outcome=FAILED)
     post.receiver("b")
     post.put(1, "a")
     post.put(1, "b")
-    heard: list[Attempt] = []
-    returned = deliver(post.outbox, post.receivers, post.clock, post.clock.sleep, NOW, heard.append)
-    assert sorted(one.delivery.destination for one in heard) == ["a", "b"]
+    reported_attempts: list[Attempt] = []
+    returned = deliver(
+        post.outbox, post.receivers, post.clock, post.clock.sleep, NOW, reported_attempts.append
+    )
+    assert sorted(attempt.delivery.destination for attempt in reported_attempts) == ["a", "b"]
     assert len(returned) == 2
 
 
-@pytest.mark.parametrize("patience", [NOW, 60 * SECOND])
-def test_drain_ends_even_where_every_attempt_hangs(post: Post, patience: timedelta) -> None:
-    post.receiver(always=SILENT, takes=15 * SECOND)
+@pytest.mark.parametrize("drain_for", [NOW, 60 * SECOND])
+def test_drain_ends_even_where_every_attempt_hangs(post: Post, drain_for: timedelta) -> None:
+    post.receiver(default_outcome=SILENT, duration=15 * SECOND)
     for number in range(100):
         post.put(1, incident=f"in_{number}")
-    post.drain(patience)
-    assert post.clock.now - START <= SENDING + 15 * SECOND
+    post.drain(drain_for)
+    assert post.clock.now - START <= SEND_FOR + 15 * SECOND
 
 
 def test_everything_due_is_sent_without_patience_by_a_clock_that_moves(post: Post) -> None:
@@ -321,14 +325,14 @@ def test_everything_due_is_sent_without_patience_by_a_clock_that_moves(post: Pos
         post.put(commit)
         post.put(1, incident=f"in_1{commit}")
     post.drain()
-    assert len(receiver.got) == 10
+    assert len(receiver.deliveries) == 10
     assert post.waiting == []
 
 
 # ------------------------------------------------------------------------------------------------- several, and crashes
 
 
-class Interrupted(Outbox):
+class InterruptedOutbox(Outbox):
     """An outbox whose reader is overtaken between looking and claiming."""
 
     def __init__(self, post: Post) -> None:
@@ -336,21 +340,21 @@ class Interrupted(Outbox):
         self._post = post
 
     def waiting(self, destination: str) -> Iterator[Queued]:
-        seen = list(super().waiting(destination))
+        queued_messages = list(super().waiting(destination))
         self._post.drain()
-        yield from seen
+        yield from queued_messages
 
 
 def test_two_deliverers_send_a_message_once(post: Post) -> None:
     receiver = post.receiver()
     post.put()
-    assert post.drain(outbox=Interrupted(post)) == []
+    assert post.drain(outbox=InterruptedOutbox(post)) == []
     assert receiver.commits == [1]
 
 
 def test_second_deliverer_leaves_alone_what_the_first_is_sending(post: Post) -> None:
     receiver = post.receiver()
-    receiver.meanwhile = post.drain
+    receiver.on_send = post.drain
     post.put(1)
     post.put(2)
     post.drain()
@@ -390,22 +394,22 @@ def test_message_posted_before_a_crash_is_sent_again_unchanged() -> None:
         post.drain()
     post.clock.now += LEASE
     post.drain()
-    (_, first), (_, second) = receiver.got
-    assert (first.id, first.body) == (second.id, second.body)
-    assert (first.attempt, second.attempt, post.waiting) == (1, 2, [])
+    (_, first_delivery), (_, second_delivery) = receiver.deliveries
+    assert (first_delivery.id, first_delivery.body) == (second_delivery.id, second_delivery.body)
+    assert (first_delivery.attempt, second_delivery.attempt, post.waiting) == (1, 2, [])
 
 
 def test_whose_claim_ended_leaves_the_message_to_the_next(post: Post) -> None:
     """The first sends for longer than its claim, fails, and must not put off what the second has claimed."""
-    receiver = post.receiver(always=FAILED, takes=LEASE)
+    receiver = post.receiver(default_outcome=FAILED, duration=LEASE)
     post.put()
 
     def overtake() -> None:
-        receiver.meanwhile, receiver.takes = lambda: None, NOW
+        receiver.on_send, receiver.duration = lambda: None, NOW
         (queued,) = post.outbox.waiting("soc")
         post.outbox.claim(queued, post.clock.now + LEASE)
 
-    receiver.meanwhile = overtake
+    receiver.on_send = overtake
     (attempt,) = post.drain()
     (queued,) = post.outbox.waiting("soc")
     assert attempt.next_due is None
@@ -418,14 +422,14 @@ def test_whose_claim_ended_leaves_the_message_to_the_next(post: Post) -> None:
 def test_message_to_an_unknown_destination_waits_until_it_is_known(post: Post) -> None:
     post.put(1, "soc")
     post.put(1, "known")
-    known = post.receiver("known")
+    receiver = post.receiver("known")
     attempts = post.deliver()
     assert {attempt.outcome.reason for attempt in attempts} == {"no such destination in the settings", ""}
-    assert (known.commits, post.waiting, post.dead) == ([1], [1], [])
-    back = post.receiver("soc")
+    assert (receiver.commits, post.waiting, post.dead) == ([1], [1], [])
+    restored_receiver = post.receiver("soc")
     post.clock.now += HOUR
     post.deliver()
-    assert (back.commits, post.waiting) == ([1], [])
+    assert (restored_receiver.commits, post.waiting) == ([1], [])
 
 
 def test_message_to_a_destination_that_never_comes_back_is_given_up(post: Post) -> None:

@@ -22,17 +22,17 @@ ROUTING_KEY = "hunter2-routing-key"
 
 @pytest.fixture
 def receiver() -> Iterator[Receiver]:
-    with receiving() as one:
-        yield one
+    with receiving() as server:
+        yield server
 
 
-def job(folder: Path, *hooks: dict[str, str]) -> Job:
+def make_job(folder: Path, *hooks: dict[str, str]) -> Job:
     """A job that has one alert to tell, to these destinations."""
-    at = NOW - 30 * MINUTE
+    time = NOW - 30 * MINUTE
     write(
         folder,
-        [audit("audit_1", "alice@example.com", at, arrived=at)],
-        [completion("chatcmpl-1", "alice@example.com", at + MINUTE, arrived=at)],
+        [audit("audit_1", "alice@example.com", time, arrived=time)],
+        [completion("chatcmpl-1", "alice@example.com", time + MINUTE, arrived=time)],
     )
     settings = settings_from({"LOGS_DIR": str(folder), "WEBHOOKS": json.dumps(hooks)})
     return replace(open_job(settings, lambda: NOW), table=MemoryTable())
@@ -46,8 +46,10 @@ def test_each_destination_gets_its_format(tmp_path: Path, receiver: Receiver) ->
     hooks: list[dict[str, Any]] = [
         {"name": name, "url": receiver.url, "format": name} for name in ("native", "slack", "teams")
     ]
-    job(tmp_path, *hooks, pager(receiver)).detect()
-    shapes = {headers["webhook-id"].rpartition("_")[2]: json.loads(body) for headers, body in receiver.got}
+    make_job(tmp_path, *hooks, pager(receiver)).detect()
+    shapes = {
+        headers["webhook-id"].rpartition("_")[2]: json.loads(body) for headers, body in receiver.requests
+    }
     assert {name: next(iter(shape)) for name, shape in shapes.items()} == {
         "native": "type",
         "slack": "text",
@@ -59,48 +61,50 @@ def test_each_destination_gets_its_format(tmp_path: Path, receiver: Receiver) ->
 def test_alert_that_is_too_mild_for_a_destination_does_not_go_there(
     tmp_path: Path, receiver: Receiver
 ) -> None:
-    present = job(tmp_path, {"name": "soc", "url": receiver.url, "minimum_severity": "High"}, pager(receiver))
-    mild = [rule.model_copy(update={"severity": "Medium"}) for rule in present.rules]
-    replace(present, rules=mild).detect()
+    job = make_job(
+        tmp_path, {"name": "soc", "url": receiver.url, "minimum_severity": "High"}, pager(receiver)
+    )
+    mild = [rule.model_copy(update={"severity": "Medium"}) for rule in job.rules]
+    replace(job, rules=mild).detect()
     assert [headers["webhook-id"].rpartition("_")[2] for headers in receiver.headers] == ["pager"]
 
 
 def test_routing_key_is_sent_and_kept_nowhere(tmp_path: Path, receiver: Receiver) -> None:
-    receiver.always = status(410)
-    present = job(tmp_path, pager(receiver))
-    present.detect()
-    kept = list(present.table.scan(present.rules[0].folder, "", "~"))
-    assert any(entity.row.startswith("x|pager|") for entity in kept)
-    assert ROUTING_KEY not in repr(kept)
+    receiver.default_answer = status(410)
+    job = make_job(tmp_path, pager(receiver))
+    job.detect()
+    entities = list(job.table.scan(job.rules[0].folder, "", "~"))
+    assert any(entity.row.startswith("x|pager|") for entity in entities)
+    assert ROUTING_KEY not in repr(entities)
     assert [message["routing_key"] for message in receiver.messages] == [ROUTING_KEY]
 
 
 def test_acknowledging_an_incident_does_so_where_people_are_paged(tmp_path: Path, receiver: Receiver) -> None:
-    present = job(tmp_path, {"name": "soc", "url": receiver.url}, pager(receiver))
-    present.detect()
-    (known,) = present.incidents()
-    receiver.got.clear()
-    present.acknowledge(known, "carol", "looking into it")
-    present.deliver()
+    job = make_job(tmp_path, {"name": "soc", "url": receiver.url}, pager(receiver))
+    job.detect()
+    (detail,) = job.incidents()
+    receiver.requests.clear()
+    job.acknowledge(detail, "carol", "looking into it")
+    job.deliver()
     (message,) = receiver.messages
-    assert (message["event_action"], message["dedup_key"]) == ("acknowledge", known.incident.id)
-    (after,) = present.incidents()
-    assert after.incident.status == "acknowledged"
-    assert [(act.what, act.by, act.at, act.note) for act in after.incident.history] == [
-        ("acknowledged", "carol", NOW, "looking into it")
-    ]
+    assert (message["event_action"], message["dedup_key"]) == ("acknowledge", detail.incident.id)
+    (updated_detail,) = job.incidents()
+    assert updated_detail.incident.status == "acknowledged"
+    assert [
+        (entry.action, entry.author, entry.time, entry.note) for entry in updated_detail.incident.history
+    ] == [("acknowledged", "carol", NOW, "looking into it")]
 
 
 def test_closing_an_incident_resolves_it_where_people_are_paged(tmp_path: Path, receiver: Receiver) -> None:
-    present = job(tmp_path, {"name": "soc", "url": receiver.url}, pager(receiver))
-    present.detect()
-    (known,) = present.incidents()
-    receiver.got.clear()
-    present.close(known, "benign", "carol", "a load test")
-    present.deliver()
+    job = make_job(tmp_path, {"name": "soc", "url": receiver.url}, pager(receiver))
+    job.detect()
+    (detail,) = job.incidents()
+    receiver.requests.clear()
+    job.close(detail, "benign", "carol", "a load test")
+    job.deliver()
     (message,) = receiver.messages
     assert message == {
         "routing_key": ROUTING_KEY,
         "event_action": "resolve",
-        "dedup_key": known.incident.id,
+        "dedup_key": detail.incident.id,
     }

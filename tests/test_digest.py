@@ -16,23 +16,23 @@ from detection.incidents.table import MemoryTable
 from detection.job import Job, open_job
 from detection.messages import pagerduty, teams
 from detection.messages.digest import (
-    NAMED,
+    INCIDENTS_SHOWN,
     Digest,
     as_native,
     as_pagerduty,
     as_slack,
     as_teams,
-    digest,
+    make_digest,
 )
 from detection.messages.slack import HEADER, MESSAGE_BYTES, SECTION
-from detection.rendering import digest_for
+from detection.rendering import digest_renderer
 from detection.rule import SEVERITIES
 from detection.settings import MessageFormat, Webhook, settings_from
 from tests.builders import RULE, START
 from tests.raw_logs import audit, completion, write
 from tests.receiver import Receiver, receiving
 from tests.regenerate import SCHEMAS
-from tests.tellings import shared, storm
+from tests.tellings import digest_entry, golden_digest
 
 NOW = datetime(2026, 6, 9, 15, tzinfo=UTC)
 MINUTE = timedelta(minutes=1)
@@ -43,39 +43,45 @@ HOSTILE = "<!channel> *bold* <https://evil.example|click> \u202egnp.exe " + "x" 
 
 
 def test_incidents_stand_by_severity_and_then_by_size() -> None:
-    weights = [(SEVERITIES.index(one.severity), one.pairs) for one in storm(200).named]
-    assert all(one >= other for one, other in pairwise(weights))
+    weights = [
+        (SEVERITIES.index(entry.severity), entry.pairs) for entry in golden_digest(200).listed_incidents
+    ]
+    assert all(weight >= next_weight for weight, next_weight in pairwise(weights))
 
 
 def test_alerts_of_one_incident_are_one_line_and_add_up() -> None:
-    told = storm()
-    (five,) = (one for one in told.named if one.incident == "in_0005")
+    storm_digest = golden_digest()
+    (five,) = (entry for entry in storm_digest.listed_incidents if entry.incident == "in_0005")
     assert (five.alerts, five.pairs, five.severity) == (3, 1 + 40 + 2, "High")
-    assert (told.alerts, told.incidents) == (25, 23)
+    assert (storm_digest.alerts, storm_digest.incidents) == (25, 23)
 
 
 def test_digest_counts_what_it_does_not_name() -> None:
-    told = storm(1_000)
-    assert (len(told.named), told.more_incidents, told.incidents) == (NAMED, 950, 1_000)
-    assert sum(told.severities.values()) == 1_000
+    storm_digest = golden_digest(1_000)
+    assert (len(storm_digest.listed_incidents), storm_digest.more_incidents, storm_digest.incidents) == (
+        INCIDENTS_SHOWN,
+        950,
+        1_000,
+    )
+    assert sum(storm_digest.severity_counts.values()) == 1_000
 
 
 PAGE = "https://func.example/api"
 
 
-@pytest.mark.parametrize("page, where", [(PAGE, f"{PAGE}/incidents"), (None, "incidents list")])
+@pytest.mark.parametrize("page, location", [(PAGE, f"{PAGE}/incidents"), (None, "incidents list")])
 @pytest.mark.parametrize("destination", ["native", "slack", "teams"])
 def test_digest_says_where_all_incidents_are(
-    page: str | None, where: str, destination: MessageFormat
+    page: str | None, location: str, destination: MessageFormat
 ) -> None:
     webhook = Webhook(url=SecretStr("https://chat.example/x"), format=destination)
-    [sent] = digest_for([webhook], RULE, page)("batch", START, [shared(1)])
-    assert where in sent.body.decode()
+    [sent] = digest_renderer([webhook], RULE, page)("batch", START, [digest_entry(1)])
+    assert location in sent.body.decode()
 
 
 def test_native_digest_is_of_the_documented_shape() -> None:
     schema = json.loads((SCHEMAS / "digest.json").read_text(encoding="utf-8"))
-    Draft202012Validator(schema).validate(json.loads(as_native(storm(1_000))))
+    Draft202012Validator(schema).validate(json.loads(as_native(golden_digest(1_000))))
 
 
 @pytest.mark.parametrize("incidents", [1, 50, 5_000])
@@ -86,13 +92,15 @@ def test_native_digest_is_of_the_documented_shape() -> None:
 def test_digest_is_as_short_as_its_receiver_wants_it(
     render: Callable[[Digest], bytes], limit: int, incidents: int
 ) -> None:
-    told = digest("dg_1", START, [shared(n, title="\u202e😀" * 250) for n in range(incidents)], RULE)
-    assert len(render(told)) <= limit
+    long_digest = make_digest(
+        "dg_1", START, [digest_entry(n, title="\u202e😀" * 250) for n in range(incidents)], RULE
+    )
+    assert len(render(long_digest)) <= limit
 
 
 @pytest.mark.parametrize("incidents", [1, 21, 49, 50, 51, 5_000])
 def test_slack_digest_keeps_slacks_limits(incidents: int) -> None:
-    message = json.loads(body := as_slack(storm(incidents)))
+    message = json.loads(body := as_slack(golden_digest(incidents)))
     assert len(body) <= MESSAGE_BYTES
     texts = [block["text"]["text"] for block in message["blocks"] if "text" in block]
     assert len(texts[0]) <= HEADER
@@ -100,18 +108,18 @@ def test_slack_digest_keeps_slacks_limits(incidents: int) -> None:
 
 
 def test_slack_digest_names_fewer_where_titles_are_long_and_counts_the_rest() -> None:
-    told = digest("dg_1", START, [shared(n, title="x" * 500) for n in range(60)], RULE)
-    text = as_slack(told).decode()
+    long_digest = make_digest("dg_1", START, [digest_entry(n, title="x" * 500) for n in range(60)], RULE)
+    text = as_slack(long_digest).decode()
     named = text.count("in_00")
-    assert 5 < named < NAMED
+    assert 5 < named < INCIDENTS_SHOWN
     assert f"and {60 - named} incidents more" in text
 
 
 def test_hostile_titles_are_plain_text_in_slack() -> None:
-    message = json.loads(as_slack(digest("dg_1", START, [shared(1, title=HOSTILE[:500])], RULE)))
+    message = json.loads(as_slack(make_digest("dg_1", START, [digest_entry(1, title=HOSTILE[:500])], RULE)))
     for block in message["blocks"]:
         elements = [block["text"]] if "text" in block else block["elements"]
-        assert {one["type"] for one in elements} == {"plain_text"}
+        assert {text_object["type"] for text_object in elements} == {"plain_text"}
     assert "<!channel>" not in message["text"]
 
 
@@ -120,8 +128,8 @@ def test_hostile_titles_are_plain_text_in_slack() -> None:
 
 @pytest.fixture
 def receiver() -> Iterator[Receiver]:
-    with receiving() as one:
-        yield one
+    with receiving() as receiver:
+        yield receiver
 
 
 def job(folder: Path, receiver: Receiver, actors: int, table: MemoryTable, limit: int = 20) -> Job:
@@ -155,22 +163,22 @@ def test_as_many_alerts_as_the_setting_says_are_told_one_by_one(tmp_path: Path, 
 
 
 def test_one_alert_more_and_each_destination_gets_one_digest(tmp_path: Path, receiver: Receiver) -> None:
-    present = job(tmp_path, receiver, 21, MemoryTable())
-    [record] = present.detect()
+    storm_job = job(tmp_path, receiver, 21, MemoryTable())
+    [record] = storm_job.detect()
     assert _kinds(receiver) == ["detection.alert.digest"] * 2
     assert {headers["webhook-id"][-4:] for headers in receiver.headers} == {"_soc", "ager"}
-    assert (record.storm, record.told, len(record.alerts)) == (True, 21, 21)
+    assert (record.storm, record.alerts, len(record.alert_ids)) == (True, 21, 21)
 
 
 def test_storm_keeps_every_incident_and_drops_nothing(tmp_path: Path, receiver: Receiver) -> None:
-    present = job(tmp_path, receiver, 60, MemoryTable())
-    [record] = present.detect()
-    told = receiver.messages[0]["data"]
-    incidents = {one.incident.id for one in present.incidents()}
-    assert len(incidents) == told["incidents"] == record.new_pairs == 60
-    assert {one["incident"] for one in told["named"]} < incidents
-    assert told["more_incidents"] == 10
-    assert len(list(present.index(present.rules[0]).alerts())) == 60
+    storm_job = job(tmp_path, receiver, 60, MemoryTable())
+    [record] = storm_job.detect()
+    payload = receiver.messages[0]["data"]
+    incidents = {detail.incident.id for detail in storm_job.incidents()}
+    assert len(incidents) == payload["incidents"] == record.new_pairs == 60
+    assert {entry["incident"] for entry in payload["listed_incidents"]} < incidents
+    assert payload["more_incidents"] == 10
+    assert len(list(storm_job.store(storm_job.rules[0]).alerts())) == 60
 
 
 def test_storm_is_told_once(tmp_path: Path, receiver: Receiver) -> None:

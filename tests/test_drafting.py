@@ -9,11 +9,11 @@ from typing import Any
 import pytest
 import yaml
 
-from detection.drafting.draft import Draft, draft
+from detection.drafting.draft import Draft, make_draft
 from detection.drafting.fields import iso_duration
-from detection.drafting.folder import problem_of, write
+from detection.drafting.folder import problem_of, write_draft
 from detection.drafting.pieces import Piece, split, without_comments
-from detection.drafting.query import Query, span, understood
+from detection.drafting.query import Query, parse_query, parse_timespan
 from detection.errors import ConfigurationError
 from detection.rule import load_rule
 from tests.test_cli import run
@@ -65,12 +65,12 @@ def published(folder: Path, **fields: object) -> Path:
 
 
 @pytest.fixture
-def made(tmp_path: Path) -> Draft:
-    return draft(published(tmp_path))
+def rule_draft(tmp_path: Path) -> Draft:
+    return make_draft(published(tmp_path))
 
 
-def document(made: Draft) -> dict[str, Any]:
-    read: dict[str, Any] = yaml.safe_load(made.files[f"rules/{made.name}/rule.yaml"])
+def document(rule_draft: Draft) -> dict[str, Any]:
+    read: dict[str, Any] = yaml.safe_load(rule_draft.files[f"rules/{rule_draft.name}/rule.yaml"])
     return read
 
 
@@ -89,7 +89,7 @@ def openai(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_draft_of_the_published_rule_passes_the_check_of_rules(openai: Path) -> None:
     ran = run("rules", openai.parent, "--format", "json")
-    assert (ran.code, [(one["rule"], one["valid"]) for one in ran.objects]) == (0, [(NAME, True)])
+    assert (ran.code, [(row["rule"], row["valid"]) for row in ran.objects]) == (0, [(NAME, True)])
 
 
 def test_draft_of_the_published_rule_finds_what_it_should(openai: Path, tmp_path: Path) -> None:
@@ -132,14 +132,16 @@ def test_draft_of_the_published_rule_returns_the_published_columns(openai: Path)
 # ------------------------------------------------------------------------------------------------- another, as far as it goes
 
 
-def test_change_is_the_side_that_comes_first_wherever_it_stands(made: Draft) -> None:
-    sequence = document(made)["sequence"]
+def test_change_is_the_side_that_comes_first_wherever_it_stands(rule_draft: Draft) -> None:
+    sequence = document(rule_draft)["sequence"]
     assert (sequence["changes"]["source"], sequence["signals"]["source"]) == ("Changes", "Signals")
     assert sequence["within"] == "PT2H"
 
 
-def test_lets_are_written_out_and_the_window_is_the_jobs(made: Draft) -> None:
-    changes, signals = (made.files[f"rules/{made.name}/{side}.kql"] for side in ("changes", "signals"))
+def test_lets_are_written_out_and_the_window_is_the_jobs(rule_draft: Draft) -> None:
+    changes, signals = (
+        rule_draft.files[f"rules/{rule_draft.name}/{side}.kql"] for side in ("changes", "signals")
+    )
     assert changes.startswith(
         'Changes\n| where TimeGenerated > changes_after and TimeGenerated <= changes_until\n| where Kind in (dynamic(["a|b", "c;d"]))\n'
     )
@@ -149,52 +151,60 @@ def test_lets_are_written_out_and_the_window_is_the_jobs(made: Draft) -> None:
     )
 
 
-def test_lines_that_are_not_understood_are_named(made: Draft) -> None:
-    said = [one for one in made.remarks if "not understood" in one]
-    assert said == [
+def test_lines_that_are_not_understood_are_named(rule_draft: Draft) -> None:
+    remarks = [remark for remark in rule_draft.remarks if "not understood" in remark]
+    assert remarks == [
         'line 12: not understood: where Agent has "x"',
         "line 13: not understood: summarize count() by Who",
     ]
 
 
-def test_fields_that_are_left_out_or_changed_are_named(made: Draft) -> None:
-    assert [one for one in made.remarks if one.startswith(("status", "trigger", "entity"))] == [
+def test_fields_that_are_left_out_or_changed_are_named(rule_draft: Draft) -> None:
+    assert [
+        remark for remark in rule_draft.remarks if remark.startswith(("status", "trigger", "entity"))
+    ] == [
         "entityMappings: Computer is no text column of either side; left out",
         "status: is not a field of a rule here; left out",
         "triggerThreshold: 5 cannot be honoured; 0 stands for it",
     ]
 
 
-def test_remarks_stand_in_the_rule_too(made: Draft) -> None:
-    text = made.files[f"rules/{made.name}/rule.yaml"]
-    assert [one for one in made.remarks if f"#   - {one}" not in text and f"#  - {one}" not in text] == []
+def test_remarks_stand_in_the_rule_too(rule_draft: Draft) -> None:
+    text = rule_draft.files[f"rules/{rule_draft.name}/rule.yaml"]
+    assert [
+        remark
+        for remark in rule_draft.remarks
+        if f"#   - {remark}" not in text and f"#  - {remark}" not in text
+    ] == []
 
 
-def test_column_of_both_sides_is_called_apart(made: Draft) -> None:
-    sides = document(made)["sequence"]
+def test_column_of_both_sides_is_called_apart(rule_draft: Draft) -> None:
+    sides = document(rule_draft)["sequence"]
     assert (sides["changes"]["actor"], sides["signals"]["actor"]) == ("Who", "SignalWho")
-    assert "signals: Who is called SignalWho, for changes have such a column too" in made.remarks
+    assert "signals: Who is called SignalWho, for changes have such a column too" in rule_draft.remarks
 
 
-def test_unknown_connector_is_guessed_and_said_to_be(made: Draft) -> None:
-    tables = yaml.safe_load(made.files["connectors/MadeUp.yaml"])["tables"]
+def test_unknown_connector_is_guessed_and_said_to_be(rule_draft: Draft) -> None:
+    tables = yaml.safe_load(rule_draft.files["connectors/MadeUp.yaml"])["tables"]
     assert tables["Signals"]["columns"] == {
         "TimeGenerated": "datetime",
         "Level": "string",
         "Who": "string",
         "Agent": "string",
     }
-    assert any(one.startswith("connectors/MadeUp.yaml: ") and "guessed" in one for one in made.remarks)
+    assert any(
+        remark.startswith("connectors/MadeUp.yaml: ") and "guessed" in remark for remark in rule_draft.remarks
+    )
 
 
-def test_guessed_draft_is_valid_beside_its_connector(made: Draft, tmp_path: Path) -> None:
-    folder = write(made, tmp_path / "out")
+def test_guessed_draft_is_valid_beside_its_connector(rule_draft: Draft, tmp_path: Path) -> None:
+    folder = write_draft(rule_draft, tmp_path / "out")
     assert problem_of(folder) == ""
     assert run("test-rules", folder).code == 0
 
 
-def test_rule_of_a_connector_without_objects_is_tested_by_rows(made: Draft, tmp_path: Path) -> None:
-    folder = write(made, tmp_path / "out")
+def test_rule_of_a_connector_without_objects_is_tested_by_rows(rule_draft: Draft, tmp_path: Path) -> None:
+    folder = write_draft(rule_draft, tmp_path / "out")
     change: dict[str, Any] = {"Changes": {"Who": "ann", "Kind": "a|b"}, "at": "-PT3H"}
     signal: dict[str, Any] = {"Signals": {"Who": "ann", "Level": "high"}, "at": "-PT2H"}
     cases = [
@@ -227,23 +237,25 @@ def test_command_ends_with_1_where_the_draft_is_not_valid_yet(tmp_path: Path) ->
 
 
 def test_nothing_is_overwritten(tmp_path: Path) -> None:
-    first, second = (
+    first_run, second_run = (
         run("new-rule", "--from", published(tmp_path), "--out", tmp_path / "out") for _ in range(2)
     )
-    assert (first.code, second.code) == (0, 2)
-    assert "is there already; nothing was written" in second.err
+    assert (first_run.code, second_run.code) == (0, 2)
+    assert "is there already; nothing was written" in second_run.err
 
 
 def test_connector_that_was_drafted_before_is_known(tmp_path: Path) -> None:
-    first = run("new-rule", "--from", published(tmp_path), "--out", tmp_path / "out")
-    second = run("new-rule", "--from", published(tmp_path, name="Another"), "--out", tmp_path / "out")
-    assert (first.code, second.code) == (0, 0)
-    assert "guessed" not in second.out
+    first_run = run("new-rule", "--from", published(tmp_path), "--out", tmp_path / "out")
+    second_run = run("new-rule", "--from", published(tmp_path, name="Another"), "--out", tmp_path / "out")
+    assert (first_run.code, second_run.code) == (0, 0)
+    assert "guessed" not in second_run.out
 
 
 def test_column_that_only_the_join_reads_is_guessed_too(tmp_path: Path) -> None:
     query = QUERY.replace("| project SignalTime = TimeGenerated, Who, Level, Agent\n", "")
-    tables = yaml.safe_load(draft(published(tmp_path, query=query)).files["connectors/MadeUp.yaml"])["tables"]
+    tables = yaml.safe_load(make_draft(published(tmp_path, query=query)).files["connectors/MadeUp.yaml"])[
+        "tables"
+    ]
     assert "Who" in tables["Signals"]["columns"]
 
 
@@ -256,7 +268,7 @@ def test_column_that_only_the_join_reads_is_guessed_too(tmp_path: Path) -> None:
     ],
 )
 def test_names_of_the_published_rule_lead_nowhere_else(tmp_path: Path, fields: dict[str, object]) -> None:
-    files = draft(published(tmp_path, **fields)).files
+    files = make_draft(published(tmp_path, **fields)).files
     assert [name for name in files if ".." in name or "//" in name] == []
 
 
@@ -278,13 +290,13 @@ REFUSED: dict[str, tuple[dict[str, object], str]] = {
 }
 
 
-@pytest.mark.parametrize("what", REFUSED)
-def test_rule_that_cannot_be_drafted_is_refused_by_file_and_reason(tmp_path: Path, what: str) -> None:
-    fields, said = REFUSED[what]
+@pytest.mark.parametrize("mistake", REFUSED)
+def test_rule_that_cannot_be_drafted_is_refused_by_file_and_reason(tmp_path: Path, mistake: str) -> None:
+    fields, message = REFUSED[mistake]
     ran = run("new-rule", "--from", published(tmp_path, **fields), "--out", tmp_path / "out")
     assert ran.code == 2
     assert "published.yaml: " in ran.err
-    assert said in ran.err
+    assert message in ran.err
 
 
 # ------------------------------------------------------------------------------------------------------- parts of a query
@@ -292,7 +304,9 @@ def test_rule_that_cannot_be_drafted_is_refused_by_file_and_reason(tmp_path: Pat
 
 def query(*conditions: str, join: str = "join kind=inner (B | project TB, Who) on Who") -> Query:
     """A query of two tables, with conditions behind its join."""
-    return understood("\n| ".join(["A", "project TA, Who", join, *(f"where {one}" for one in conditions)]))
+    return parse_query(
+        "\n| ".join(["A", "project TA, Who", join, *(f"where {condition}" for condition in conditions)])
+    )
 
 
 @pytest.mark.parametrize(
@@ -308,16 +322,16 @@ def query(*conditions: str, join: str = "join kind=inner (B | project TB, Who) o
     ],
 )
 def test_time_between_the_two_is_understood(condition: str) -> None:
-    found = query(condition)
-    assert (found.change_time, found.signal_time, found.within) == ("TA", "TB", timedelta(hours=2))
-    assert (found.changes.source, found.remarks) == ("A", [])
+    parsed = query(condition)
+    assert (parsed.change_time, parsed.signal_time, parsed.within) == ("TA", "TB", timedelta(hours=2))
+    assert (parsed.changes.source, parsed.remarks) == ("A", [])
 
 
 def test_order_of_the_times_decides_not_of_the_sides() -> None:
-    found = query(
+    parsed = query(
         "TA between (TB .. TB + 1d)", join="join kind=inner (B | project TB, Who) on $right.Who == $left.Whom"
     )
-    assert (found.changes.source, found.change_actor, found.signal_actor) == ("B", "Who", "Whom")
+    assert (parsed.changes.source, parsed.change_actor, parsed.signal_actor) == ("B", "Who", "Whom")
 
 
 def test_no_condition_on_the_times_is_said() -> None:
@@ -327,23 +341,23 @@ def test_no_condition_on_the_times_is_said() -> None:
 
 
 def test_only_the_first_of_several_keys_is_the_actor_and_that_is_said() -> None:
-    found = query("TA <= TB", join="join kind=inner (B | project TB, Who) on Who, Tenant")
-    assert found.remarks == ["line 3: only Who == Who is the actor; not taken over: Tenant"]
+    parsed = query("TA <= TB", join="join kind=inner (B | project TB, Who) on Who, Tenant")
+    assert parsed.remarks == ["line 3: only Who == Who is the actor; not taken over: Tenant"]
 
 
 def test_join_that_is_not_inner_is_said() -> None:
-    found = query("TA <= TB", join="join (B | project TB, Who) on Who")
-    assert found.remarks == ["line 3: the join is not kind=inner; here every pair counts, as with inner"]
+    parsed = query("TA <= TB", join="join (B | project TB, Who) on Who")
+    assert parsed.remarks == ["line 3: the join is not kind=inner; here every pair counts, as with inner"]
 
 
 def test_let_may_be_a_join_of_its_own_name() -> None:
     with pytest.raises(ConfigurationError, match="0 joins"):
-        understood("let A = A | take 1; A | take 1")
+        parse_query("let A = A | take 1; A | take 1")
 
 
 def test_separator_in_a_text_a_comment_or_a_bracket_separates_nothing() -> None:
     text = "T // a | b\n| where x == 'c|d' and y in ('|') | extend z = @\"e|\\\" | take 1"
-    assert [(one.text, one.line) for one in split(Piece(without_comments(text), 1), r"\|")] == [
+    assert [(piece.text, piece.line) for piece in split(Piece(without_comments(text), 1), r"\|")] == [
         ("T", 1),
         ("where x == 'c|d' and y in ('|')", 2),
         ('extend z = @"e|\\"', 2),
@@ -362,7 +376,7 @@ def test_separator_in_a_text_a_comment_or_a_bracket_separates_nothing() -> None:
     ],
 )
 def test_span_is_a_number_and_a_unit(text: str, length: timedelta | None) -> None:
-    assert span(text) == length
+    assert parse_timespan(text) == length
 
 
 @pytest.mark.parametrize(

@@ -12,7 +12,7 @@ from detection.events import Event, Events, Logs
 from detection.incidents.alert import Alert
 from detection.incidents.evidence import (
     KINDS,
-    OTHER,
+    OTHER_KINDS,
     PAIRS,
     PAIRS_BYTES,
     VALUE,
@@ -21,37 +21,37 @@ from detection.incidents.evidence import (
     histogram,
 )
 from detection.incidents.grouping import EVENTS_PER_PART, Verdict
-from detection.incidents.index import Index
+from detection.incidents.index import IncidentStore
 from detection.incidents.outbox import Delivery
 from detection.incidents.table import MemoryTable
-from detection.matches import Matches
-from detection.rendering import render_for
+from detection.matches import Detection
+from detection.rendering import message_renderer
 from detection.settings import DESTINATIONS, MARKS_DAYS, Webhook
-from detection.tell import Teller, Terms
-from detection.window import Windows, windows
-from tests.builders import DAY, HOUR, RULE, START, TICK, chains, change, signal, stretch
+from detection.tell import Committer, RunOptions
+from detection.window import Windows, plan_windows
+from tests.builders import DAY, HOUR, RULE, START, TICK, chains, change, first_windows, signal
 from tests.test_messages import HOSTILE
 
 MINUTE = timedelta(minutes=1)
 
 
-def kept(changes: Sequence[Event], signals: Sequence[Event]) -> Evidence:
-    return evidence(chains(changes, signals), RULE, stretch())
+def evidence_of(changes: Sequence[Event], signals: Sequence[Event]) -> Evidence:
+    return evidence(chains(changes, signals), RULE, first_windows())
 
 
 def test_events_are_counted_by_kind_and_quarter_of_an_hour() -> None:
     events = [signal(f"s{n}", START + n * 7 * MINUTE) for n in range(5)]  # 0, 7, 14, 21, 28
-    other = signal("t", START + 31 * MINUTE)._replace(kind="length")
+    length_signal = signal("t", START + 31 * MINUTE)._replace(kind="length")
 
-    found = histogram([*events, other])
+    counts = histogram([*events, length_signal])
 
-    assert found.begin == "2026-03-02T10:00:00Z"
-    assert found.kinds == {"content_filter": {0: 3, 1: 2}, "length": {2: 1}}
+    assert counts.begin == "2026-03-02T10:00:00Z"
+    assert counts.kinds == {"content_filter": {0: 3, 1: 2}, "length": {2: 1}}
 
 
 def test_first_quarter_is_a_whole_one() -> None:
-    found = histogram([signal("s", START + 29 * MINUTE), signal("t", START + 30 * MINUTE)])
-    assert (found.begin, found.kinds) == ("2026-03-02T10:15:00Z", {"content_filter": {0: 1, 1: 1}})
+    counts = histogram([signal("s", START + 29 * MINUTE), signal("t", START + 30 * MINUTE)])
+    assert (counts.begin, counts.kinds) == ("2026-03-02T10:15:00Z", {"content_filter": {0: 1, 1: 1}})
 
 
 def test_kinds_beyond_the_most_common_are_counted_together() -> None:
@@ -60,20 +60,27 @@ def test_kinds_beyond_the_most_common_are_counted_together() -> None:
         for kind in range(KINDS + 3)
         for n in range(KINDS + 3 - kind)
     ]
-    found = histogram(events).kinds
-    assert len(found) == KINDS + 1
-    assert found[OTHER] == {0: 3 + 2 + 1}
+    counts_by_kind = histogram(events).kinds
+    assert len(counts_by_kind) == KINDS + 1
+    assert counts_by_kind[OTHER_KINDS] == {0: 3 + 2 + 1}
 
 
 def test_newest_pairs_are_kept_the_latest_first() -> None:
-    found = kept([change("c", START)], [signal(f"s{n:03}", START + n * TICK) for n in range(PAIRS + 9)])
-    assert [row["AbuseId"] for row in found.pairs] == [f"s{n:03}" for n in reversed(range(9, PAIRS + 9))]
+    stored_evidence = evidence_of(
+        [change("c", START)], [signal(f"s{n:03}", START + n * TICK) for n in range(PAIRS + 9)]
+    )
+    assert [row["AbuseId"] for row in stored_evidence.pairs] == [
+        f"s{n:03}" for n in reversed(range(9, PAIRS + 9))
+    ]
 
 
 def test_pair_beyond_the_published_rule_says_why() -> None:
-    late = kept([change("c", START - 30 * HOUR)], [signal("s", START - 7 * HOUR)])
-    usual = kept([change("c", START - 3 * HOUR)], [signal("s", START - 2 * HOUR)])
-    assert [one.pairs[0]["Beyond"] for one in (late, usual)] == [["outside_published_window"], []]
+    late = evidence_of([change("c", START - 30 * HOUR)], [signal("s", START - 7 * HOUR)])
+    usual = evidence_of([change("c", START - 3 * HOUR)], [signal("s", START - 2 * HOUR)])
+    assert [stored_evidence.pairs[0]["Beyond"] for stored_evidence in (late, usual)] == [
+        ["outside_published_window"],
+        [],
+    ]
 
 
 @pytest.mark.parametrize("value", HOSTILE)
@@ -81,48 +88,55 @@ def test_values_are_cut_and_pairs_left_out_until_they_fit(value: str) -> None:
     changes = [change(f"c{n}", START, value, ip=value) for n in range(10)]
     signals = [signal(f"s{n}{value}", START, value, model=value) for n in range(10)]
 
-    found = evidence(chains(changes, signals), RULE, stretch())
+    stored_evidence = evidence(chains(changes, signals), RULE, first_windows())
 
-    assert found.pairs
-    assert len(to_json(found.pairs)) <= PAIRS_BYTES
-    assert max(len(str(one)) for row in found.pairs for one in row.values()) <= VALUE + 1
+    assert stored_evidence.pairs
+    assert len(to_json(stored_evidence.pairs)) <= PAIRS_BYTES
+    assert max(len(str(cell)) for row in stored_evidence.pairs for cell in row.values()) <= VALUE + 1
 
 
 # ---------------------------------------------------------------------------------------------------- with its alert
 
 
-def matches(changes: Sequence[Event], signals: Sequence[Event], stretch: Windows) -> Matches:
-    return Matches(RULE, stretch, Logs(Events(changes), Events(signals)), chains(changes, signals))
+def make_detection(changes: Sequence[Event], signals: Sequence[Event], windows: Windows) -> Detection:
+    return Detection(RULE, windows, Logs(Events(changes), Events(signals)), chains(changes, signals))
 
 
-def told(found: Matches, terms: Terms = Terms()) -> Alert:  # noqa: B008  # frozen
+def stored_alert(detection: Detection, options: RunOptions = RunOptions()) -> Alert:  # noqa: B008  # frozen
     """The one alert that is in the table after a run has found this."""
-    index = Index(MemoryTable(), RULE.folder, "run")
-    Teller(index, terms).tell(found)
-    (alert,) = index.alerts()
+    store = IncidentStore(MemoryTable(), RULE.folder, "run")
+    Committer(store, options).commit_new(detection)
+    (alert,) = store.alerts()
     return alert
 
 
 def test_alert_in_the_table_has_its_evidence() -> None:
     changes, signals = [change("c", START - HOUR)], [signal("s", START - MINUTE)]
-    assert told(matches(changes, signals, stretch())).evidence == kept(changes, signals)
+    assert stored_alert(make_detection(changes, signals, first_windows())).evidence == evidence_of(
+        changes, signals
+    )
 
 
 def test_no_message_has_the_evidence() -> None:
-    rendered: list[tuple[Verdict, Matches]] = []
+    rendered: list[tuple[Verdict, Detection]] = []
 
-    def listen(verdict: Verdict, found: Matches) -> list[Delivery]:
-        rendered.append((verdict, found))
+    def listen(verdict: Verdict, detection: Detection) -> list[Delivery]:
+        rendered.append((verdict, detection))
         return []
 
-    told(matches([change("c", START - HOUR)], [signal("s", START - MINUTE)], stretch()), Terms(listen))
+    stored_alert(
+        make_detection([change("c", START - HOUR)], [signal("s", START - MINUTE)], first_windows()),
+        RunOptions(listen),
+    )
 
-    ((verdict, found),) = rendered
+    ((verdict, detection),) = rendered
     assert verdict.alert
     assert verdict.alert.evidence
     without = replace(verdict, alert=replace(verdict.alert, evidence=None))
-    render = render_for(_webhooks())
-    assert [one.body for one in render(verdict, found)] == [one.body for one in render(without, found)]
+    render = message_renderer(_webhooks())
+    assert [delivery.body for delivery in render(verdict, detection)] == [
+        delivery.body for delivery in render(without, detection)
+    ]
 
 
 def _webhooks() -> list[Webhook]:
@@ -132,22 +146,24 @@ def _webhooks() -> list[Webhook]:
 
 def test_what_spans_the_widest_catch_up_fits_into_one_transaction_with_messages_to_all() -> None:
     now = datetime(2026, 6, 30, 12, tzinfo=UTC)
-    widest = windows(now, now - 60 * DAY, RULE, max_catch_up=timedelta(days=MARKS_DAYS))
+    widest = plan_windows(now, now - 60 * DAY, RULE, max_catch_up=timedelta(days=MARKS_DAYS))
     changes = [*_daily(change, widest.changes.after, now), change("last", now - MINUTE)]
     signals = [*_daily(signal, widest.signals.after, now), signal("last", now)]
 
-    alert = told(matches(changes, signals, widest), Terms(render_for(_webhooks())))
+    alert = stored_alert(make_detection(changes, signals, widest), RunOptions(message_renderer(_webhooks())))
 
     assert alert.counts.changes == len(changes) >= MARKS_DAYS + 1
 
 
 @pytest.mark.parametrize("value", ["\x01" * 32_000, pytest.param("🔑" * 16_000, marks=pytest.mark.slow)])
 def test_largest_part_of_hostile_events_fits_into_one_transaction_with_messages_to_all(value: str) -> None:
-    one = signal("s", START, value, model=value)
-    signals = [one._replace(id=f"{n:07}") for n in range(EVENTS_PER_PART - 1)]
+    hostile_signal = signal("s", START, value, model=value)
+    signals = [hostile_signal._replace(id=f"{n:07}") for n in range(EVENTS_PER_PART - 1)]
     changes = [change("c", START, value, ip=value)]
 
-    alert = told(matches(changes, signals, stretch()), Terms(render_for(_webhooks())))
+    alert = stored_alert(
+        make_detection(changes, signals, first_windows()), RunOptions(message_renderer(_webhooks()))
+    )
 
     assert alert.counts.signals == EVENTS_PER_PART - 1
 

@@ -5,20 +5,20 @@ from datetime import datetime, timedelta
 import pytest
 
 from detection.events import Logs
-from detection.incidents.grouping import Memory, Verdict
-from detection.incidents.index import Index
+from detection.incidents.grouping import KeyState, Verdict
+from detection.incidents.index import IncidentStore
 from detection.incidents.table import MemoryTable
 from detection.messages.native import native
-from detection.messages.share import share
+from detection.messages.share import digest_entry
 from detection.messages.slack import slack
-from detection.messages.telling import telling
+from detection.messages.telling import alert_context
 from detection.messages.text import lines
-from detection.record import Record
+from detection.record import RunRecord
 from detection.rule import Rule
 from detection.run import run
-from detection.tell import Terms
+from detection.tell import RunOptions
 from detection.timestamps import iso
-from detection.window import Windows, windows
+from detection.window import Windows, plan_windows
 from tests.builders import ALICE, HOUR, RULE, START, account, change_row, logs, signal_row, sliced
 
 LIMIT = 10
@@ -26,30 +26,30 @@ MINUTE = timedelta(minutes=1)
 NOW = START + HOUR
 
 
-class Log:
+class GrowingLogs:
     """A log store that fills up: changes and signals by id, and when they happened."""
 
     def __init__(self) -> None:
         self.changes: dict[str, datetime] = {"c": START}
         self.signals: dict[str, datetime] = {}
-        self.crowd: int | None = None
+        self.max_signals_per_actor: int | None = None
 
     def read(self, rule: Rule, windows: Windows) -> Logs:
         changes = [change_row(ident, time) for ident, time in self.changes.items()]
         signals = [signal_row(ident, time) for ident, time in self.signals.items()]
         whole = logs(changes, signals, windows, rule)
-        return sliced(whole, self.crowd) if self.crowd else whole
+        return sliced(whole, self.max_signals_per_actor) if self.max_signals_per_actor else whole
 
-    def add(self, number: int, first: datetime = START) -> list[str]:
+    def add(self, number: int, start: datetime = START) -> list[str]:
         """So many more signals, a second apart."""
-        names = [f"s{len(self.signals) + at}" for at in range(number)]
-        self.signals |= {name: first + timedelta(seconds=at) for at, name in enumerate(names)}
+        names = [f"s{len(self.signals) + offset}" for offset in range(number)]
+        self.signals |= {name: start + timedelta(seconds=offset) for offset, name in enumerate(names)}
         return names
 
 
 @pytest.fixture
-def log() -> Log:
-    return Log()
+def log() -> GrowingLogs:
+    return GrowingLogs()
 
 
 @pytest.fixture
@@ -57,90 +57,96 @@ def table() -> MemoryTable:
     return MemoryTable()
 
 
-def ran(log: Log, table: MemoryTable, now: datetime = NOW) -> tuple[Record, list[Verdict]]:
-    return run(RULE, now, log, Index(table, RULE.folder, f"run {now}"), Terms(flood=LIMIT))
+def run_once(log: GrowingLogs, table: MemoryTable, now: datetime = NOW) -> tuple[RunRecord, list[Verdict]]:
+    return run(
+        RULE, now, log, IncidentStore(table, RULE.folder, f"run {now}"), RunOptions(flood_signals=LIMIT)
+    )
 
 
-def remembered(table: MemoryTable) -> Memory:
-    return Index(table, RULE.folder, "look").recall(account(ALICE))
+def recalled_state(table: MemoryTable) -> KeyState:
+    return IncidentStore(table, RULE.folder, "look").load(account(ALICE))
 
 
-def test_as_many_signals_as_the_limit_are_remembered_one_by_one(log: Log, table: MemoryTable) -> None:
+def test_as_many_signals_as_the_limit_are_remembered_one_by_one(log: GrowingLogs, table: MemoryTable) -> None:
     log.add(LIMIT)
-    ran(log, table)
-    memory = remembered(table)
-    assert (len(memory.signals), memory.flood) == (LIMIT, None)
+    run_once(log, table)
+    state = recalled_state(table)
+    assert (len(state.signals), state.flood_until) == (LIMIT, None)
 
 
-def test_one_more_is_a_flood_that_is_told_whole_in_one_alert(log: Log, table: MemoryTable) -> None:
+def test_one_more_is_a_flood_that_is_told_whole_in_one_alert(log: GrowingLogs, table: MemoryTable) -> None:
     log.add(LIMIT + 1)
-    record, (verdict,) = ran(log, table)
+    record, (verdict,) = run_once(log, table)
     latest = START + timedelta(seconds=LIMIT)
     assert verdict.alert
-    assert (record.new_pairs, verdict.alert.flood) == (LIMIT + 1, iso(latest))
-    assert (remembered(table).signals, remembered(table).flood) == (frozenset(), latest)
+    assert (record.new_pairs, verdict.alert.flood_until) == (LIMIT + 1, iso(latest))
+    assert (recalled_state(table).signals, recalled_state(table).flood_until) == (frozenset(), latest)
 
 
-def test_alert_of_no_flood_does_not_speak_of_one(log: Log, table: MemoryTable) -> None:
+def test_alert_of_no_flood_does_not_speak_of_one(log: GrowingLogs, table: MemoryTable) -> None:
     log.add(LIMIT)
-    _, (verdict,) = ran(log, table)
+    _, (verdict,) = run_once(log, table)
     assert verdict.alert
-    assert verdict.alert.flood is None
+    assert verdict.alert.flood_until is None
     assert not any("Flood" in line for line in lines(verdict.alert, RULE))
 
 
-def test_a_flood_is_told_once(log: Log, table: MemoryTable) -> None:
+def test_a_flood_is_told_once(log: GrowingLogs, table: MemoryTable) -> None:
     log.add(3 * LIMIT)
-    ran(log, table)
-    record, told = ran(log, table, NOW + MINUTE)
-    assert (record.pairs, record.new_pairs, told) == (3 * LIMIT, 0, [])
+    run_once(log, table)
+    record, verdicts = run_once(log, table, NOW + MINUTE)
+    assert (record.pairs, record.new_pairs, verdicts) == (3 * LIMIT, 0, [])
 
 
-def test_what_arrives_late_behind_a_flood_counts_as_told(log: Log, table: MemoryTable) -> None:
+def test_what_arrives_late_behind_a_flood_counts_as_told(log: GrowingLogs, table: MemoryTable) -> None:
     log.add(3 * LIMIT)
-    ran(log, table)
+    run_once(log, table)
     log.changes["late"] = START + timedelta(seconds=1)
     log.signals["late"] = START + timedelta(seconds=2)
-    record, _ = ran(log, table, NOW + MINUTE)
+    record, _ = run_once(log, table, NOW + MINUTE)
     assert record.new_pairs == 0
 
 
-def test_what_happens_after_a_flood_is_told_and_remembered_one_by_one(log: Log, table: MemoryTable) -> None:
+def test_what_happens_after_a_flood_is_told_and_remembered_one_by_one(
+    log: GrowingLogs, table: MemoryTable
+) -> None:
     log.add(3 * LIMIT)
-    ran(log, table)
-    log.add(2, first=NOW)
-    record, _ = ran(log, table, NOW + HOUR)
-    assert (record.new_pairs, len(remembered(table).signals)) == (2, 2)
+    run_once(log, table)
+    log.add(2, start=NOW)
+    record, _ = run_once(log, table, NOW + HOUR)
+    assert (record.new_pairs, len(recalled_state(table).signals)) == (2, 2)
 
 
-def test_a_key_never_keeps_more_marks_than_the_limit(log: Log, table: MemoryTable) -> None:
-    told = 0
+def test_a_key_never_keeps_more_marks_than_the_limit(log: GrowingLogs, table: MemoryTable) -> None:
+    alerted_count = 0
     for hour in range(1, 20):
-        log.add(4, first=START + hour * HOUR - MINUTE)
-        told += ran(log, table, START + hour * HOUR)[0].new_pairs
-        assert len(remembered(table).signals) <= LIMIT
-    assert told == 4 * 19
+        log.add(4, start=START + hour * HOUR - MINUTE)
+        alerted_count += run_once(log, table, START + hour * HOUR)[0].new_pairs
+        assert len(recalled_state(table).signals) <= LIMIT
+    assert alerted_count == 4 * 19
 
 
-@pytest.mark.parametrize("crowd", [1, 7, 100])
-def test_pieces_of_a_crowd_are_each_told_once(log: Log, table: MemoryTable, crowd: int) -> None:
+@pytest.mark.parametrize("max_signals_per_actor", [1, 7, 100])
+def test_pieces_of_a_crowd_are_each_told_once(
+    log: GrowingLogs, table: MemoryTable, max_signals_per_actor: int
+) -> None:
     log.add(5 * LIMIT)
-    log.crowd = crowd
-    record, told = ran(log, table)
-    again, _ = ran(log, table, NOW + MINUTE)
-    assert (record.new_pairs, again.new_pairs) == (5 * LIMIT, 0)
-    assert len(told) == max(5 * LIMIT // crowd, 1) + (crowd == 7)
-    assert len(remembered(table).signals) <= LIMIT
+    log.max_signals_per_actor = max_signals_per_actor
+    record, verdicts = run_once(log, table)
+    second_record, _ = run_once(log, table, NOW + MINUTE)
+    assert (record.new_pairs, second_record.new_pairs) == (5 * LIMIT, 0)
+    assert len(verdicts) == max(5 * LIMIT // max_signals_per_actor, 1) + (max_signals_per_actor == 7)
+    assert len(recalled_state(table).signals) <= LIMIT
 
 
-def test_every_format_says_so(log: Log, table: MemoryTable) -> None:
+def test_every_format_says_so(log: GrowingLogs, table: MemoryTable) -> None:
     log.add(LIMIT + 1)
-    _, (verdict,) = ran(log, table)
+    _, (verdict,) = run_once(log, table)
     assert verdict.alert
     until = iso(START + timedelta(seconds=LIMIT))
     words = f"Flood: everything of this actor up to {until} counts as told"
-    told = telling(verdict, RULE, windows(NOW, None, RULE))
+    context = alert_context(verdict, RULE, plan_windows(NOW, None, RULE))
     assert f"  {words}" in lines(verdict.alert, RULE)
-    assert words in slack(told).decode()
-    assert f'"flood":"{until}"' in native(told).decode()
-    assert share(verdict.alert, RULE).title.endswith(words)
+    assert words in slack(context).decode()
+    assert f'"flood_until":"{until}"' in native(context).decode()
+    assert digest_entry(verdict.alert, RULE).title.endswith(words)

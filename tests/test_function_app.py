@@ -15,11 +15,11 @@ import pytest
 import responses
 
 import function_app
-from detection.cli.settings_page import secrets, settings_page
-from detection.links import Links
+from detection.cli.settings_page import secret_settings, settings_page
+from detection.links import LinkSigner
 from detection.settings import Settings, settings_from
 from detection.tell import LONGEST_RUN
-from tests.functions_host import OLDEST, Answered, Worker, ncrontab, running
+from tests.functions_host import OLDEST, FunctionResponse, Worker, ncrontab, running
 from tests.regenerate import GOLDEN, LOGS, ROOT, SETTINGS_PAGE
 
 NOON = datetime(2026, 6, 10, 12, tzinfo=UTC)
@@ -88,7 +88,7 @@ def bindings(request: pytest.FixtureRequest) -> dict[str, list[dict[str, Any]]]:
 
 
 @pytest.fixture
-def invoked(worker: Worker, monkeypatch: pytest.MonkeyPatch) -> Iterator[Worker]:
+def fresh_worker(worker: Worker, monkeypatch: pytest.MonkeyPatch) -> Iterator[Worker]:
     """The worker in a fresh process: golden logs, nothing kept, June 2026."""
     for name in Settings.model_fields:
         monkeypatch.delenv(name, raising=False)
@@ -126,58 +126,60 @@ def test_a_function_has_one_timer(bindings: Mapping[str, list[dict[str, Any]]], 
     ]
 
 
-def test_detect_finds_what_the_golden_folder_holds(invoked: Worker, caplog: pytest.LogCaptureFixture) -> None:
+def test_detect_finds_what_the_golden_folder_holds(
+    fresh_worker: Worker, caplog: pytest.LogCaptureFixture
+) -> None:
     caplog.set_level(logging.INFO, "detection")
-    assert invoked.invoke("detect") is None
+    assert fresh_worker.invoke("detect") is None
     (record,) = _records(caplog)
-    kept = (GOLDEN / "matches.default.jsonl").read_text(encoding="utf-8").splitlines()
-    assert record["pairs"] == len(kept)
+    golden_lines = (GOLDEN / "matches.default.jsonl").read_text(encoding="utf-8").splitlines()
+    assert record["pairs"] == len(golden_lines)
 
 
-def test_jobs_memory_lasts_from_run_to_run(invoked: Worker, caplog: pytest.LogCaptureFixture) -> None:
+def test_jobs_memory_lasts_from_run_to_run(fresh_worker: Worker, caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.INFO, "detection")
-    assert [invoked.invoke("detect"), invoked.invoke("detect")] == [None, None]
-    first, second = _records(caplog)
-    assert (first["new_pairs"] > 0, second["new_pairs"]) == (True, 0)
+    assert [fresh_worker.invoke("detect"), fresh_worker.invoke("detect")] == [None, None]
+    first_record, second_record = _records(caplog)
+    assert (first_record["new_pairs"] > 0, second_record["new_pairs"]) == (True, 0)
 
 
-def test_deliver_succeeds_with_nothing_to_deliver(invoked: Worker) -> None:
-    assert invoked.invoke("deliver") is None
+def test_deliver_succeeds_with_nothing_to_deliver(fresh_worker: Worker) -> None:
+    assert fresh_worker.invoke("deliver") is None
 
 
-def test_late_run_says_so(invoked: Worker, caplog: pytest.LogCaptureFixture) -> None:
-    assert invoked.invoke("detect", past_due=True) is None
+def test_late_run_says_so(fresh_worker: Worker, caplog: pytest.LogCaptureFixture) -> None:
+    assert fresh_worker.invoke("detect", past_due=True) is None
     warnings = [record for record in caplog.records if record.levelname == "WARNING"]
     assert [json.loads(record.getMessage()) for record in warnings] == [
         {"event": "detection.late", "now": "2026-06-10T12:00:00Z"}
     ]
 
 
-def test_heartbeat_follows_a_complete_run(invoked: Worker, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_heartbeat_follows_a_complete_run(fresh_worker: Worker, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HEARTBEAT_URL", HEARTBEAT)
     with responses.RequestsMock() as web:
         web.get(HEARTBEAT)
-        assert invoked.invoke("detect") is None
+        assert fresh_worker.invoke("detect") is None
 
 
 def test_no_heartbeat_follows_a_run_that_failed(
-    invoked: Worker, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    fresh_worker: Worker, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     monkeypatch.setenv("HEARTBEAT_URL", HEARTBEAT)
     monkeypatch.setenv("LOGS_DIR", str(tmp_path / "none"))
     with responses.RequestsMock(assert_all_requests_are_fired=False) as web:
-        beat = web.get(HEARTBEAT)
-        assert invoked.invoke("detect") is not None
-        assert beat.call_count == 0
+        heartbeat = web.get(HEARTBEAT)
+        assert fresh_worker.invoke("detect") is not None
+        assert heartbeat.call_count == 0
 
 
 @pytest.mark.parametrize("function", ["detect", "deliver"])
 @pytest.mark.parametrize("setting", ["MAX_CATCH_UP", "WEBHOOK_URL", "WEBHOOK_SECRET", "WEBHOOKS"])
 def test_wrong_setting_is_named_and_its_value_not_shown(
-    invoked: Worker, monkeypatch: pytest.MonkeyPatch, function: str, setting: str
+    fresh_worker: Worker, monkeypatch: pytest.MonkeyPatch, function: str, setting: str
 ) -> None:
     monkeypatch.setenv(setting, "hunter2")
-    failure = invoked.invoke(function)
+    failure = fresh_worker.invoke(function)
     assert failure is not None
     assert failure.message.startswith(f"ConfigurationError: settings: {setting}")
     assert "hunter2" not in failure.message + failure.trace
@@ -196,30 +198,32 @@ def test_health_takes_a_get_with_a_key(bindings: Mapping[str, list[dict[str, Any
     assert answer == {"direction": "OUT", "type": "http", "name": "$return"}
 
 
-def test_health_says_how_the_job_is(invoked: Worker) -> None:
-    answer = invoked.ask("health", "GET", "https://app.example/api/health", {})
-    assert isinstance(answer, Answered)
+def test_health_says_how_the_job_is(fresh_worker: Worker) -> None:
+    answer = fresh_worker.ask("health", "GET", "https://app.example/api/health", {})
+    assert isinstance(answer, FunctionResponse)
     assert (answer.status, answer.headers["content-type"]) == (200, "application/json")
     assert json.loads(answer.body)["status"] == "yellow"  # what is kept in memory is forgotten
 
 
 def test_health_names_a_wrong_setting_logs_no_failed_run_and_shows_no_value(
-    invoked: Worker, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    fresh_worker: Worker, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     monkeypatch.setenv("WEBHOOK_URL", "hunter2")
-    answer = invoked.ask("health", "GET", "https://app.example/api/health", {})
-    assert isinstance(answer, Answered)
+    answer = fresh_worker.ask("health", "GET", "https://app.example/api/health", {})
+    assert isinstance(answer, FunctionResponse)
     assert answer.status == 503
     assert b"WEBHOOK_URL" in answer.body
     assert b"hunter2" not in answer.body
     assert _records(caplog) == []
 
 
-def test_mended_setting_is_read_by_the_next_run(invoked: Worker, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_mended_setting_is_read_by_the_next_run(
+    fresh_worker: Worker, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("MAX_CATCH_UP", "P99D")
-    assert invoked.invoke("detect") is not None
+    assert fresh_worker.invoke("detect") is not None
     monkeypatch.setenv("MAX_CATCH_UP", "P9D")
-    assert invoked.invoke("detect") is None
+    assert fresh_worker.invoke("detect") is None
 
 
 # -------------------------------------------------------------------------------------------------------- the page
@@ -245,8 +249,10 @@ def test_key_is_asked_for_where_app_service_signs_nobody_in(
     environment: dict[str, str], levels: dict[str, str]
 ) -> None:
     command = [sys.executable, "-c", LEVELS]
-    done = subprocess.run(command, cwd=ROOT, check=True, capture_output=True, env=os.environ | environment)
-    assert json.loads(done.stdout) == levels
+    completed = subprocess.run(
+        command, cwd=ROOT, check=True, capture_output=True, env=os.environ | environment
+    )
+    assert json.loads(completed.stdout) == levels
 
 
 def test_route_of_the_page_takes_what_is_under_it_with_any_method(
@@ -265,9 +271,9 @@ def test_link_only_looks(bindings: Mapping[str, list[dict[str, Any]]]) -> None:
     assert (trigger["route"], trigger["methods"]) == ("look/{id}", ["GET", "HEAD"])
 
 
-def test_incidents_of_a_run_are_on_the_page(invoked: Worker) -> None:
-    assert invoked.invoke("detect") is None
-    answer = invoked.ask("incidents", "GET", f"{API}/incidents?code=k", {"Accept": "text/html"})
+def test_incidents_of_a_run_are_on_the_page(fresh_worker: Worker) -> None:
+    assert fresh_worker.invoke("detect") is None
+    answer = fresh_worker.ask("incidents", "GET", f"{API}/incidents?code=k", {"Accept": "text/html"})
     assert answer.status == 200
     assert answer.headers["content-type"] == "text/html; charset=utf-8"
     assert answer.headers["content-security-policy"].startswith("default-src 'none'")
@@ -275,33 +281,36 @@ def test_incidents_of_a_run_are_on_the_page(invoked: Worker) -> None:
     assert b"?code=k" in answer.body
 
 
-def test_slash_at_the_end_of_an_address_leads_to_the_one_without_it(invoked: Worker) -> None:
-    answer = invoked.ask("incidents", "GET", f"{API}/incidents/?code=k", {"Accept": "text/html"})
+def test_slash_at_the_end_of_an_address_leads_to_the_one_without_it(fresh_worker: Worker) -> None:
+    answer = fresh_worker.ask("incidents", "GET", f"{API}/incidents/?code=k", {"Accept": "text/html"})
     assert (answer.status, answer.headers["location"]) == (308, "../incidents?code=k")
-    answer = invoked.ask("look", "GET", f"{API}/look/in_1/?signature=s", {})
+    answer = fresh_worker.ask("look", "GET", f"{API}/look/in_1/?signature=s", {})
     assert (answer.status, answer.headers["location"]) == (308, "../in_1?signature=s")
-    assert invoked.ask("health", "GET", "https://app.example/api/health/", {}).status == 200
+    assert fresh_worker.ask("health", "GET", "https://app.example/api/health/", {}).status == 200
 
 
-def test_incident_is_acknowledged_over_http(invoked: Worker) -> None:
-    assert invoked.invoke("detect") is None
+def test_incident_is_acknowledged_over_http(fresh_worker: Worker) -> None:
+    assert fresh_worker.invoke("detect") is None
     json_headers = {"Accept": "application/json", "Content-Type": "application/json"}
-    listed = invoked.ask("incidents", "GET", f"{API}/incidents", json_headers)
-    name = json.loads(listed.body)["incidents"][0]["id"]
+    list_response = fresh_worker.ask("incidents", "GET", f"{API}/incidents", json_headers)
+    name = json.loads(list_response.body)["incidents"][0]["id"]
     url = f"{API}/incidents/{name}/acknowledge"
-    done = invoked.ask("incidents", "POST", url, json_headers, b'{"by": "eve"}')
-    assert (done.status, json.loads(done.body)["incident"]["history"][0]["by"]) == (200, "eve")
+    act_response = fresh_worker.ask("incidents", "POST", url, json_headers, b'{"by": "eve"}')
+    assert (act_response.status, json.loads(act_response.body)["incident"]["history"][0]["author"]) == (
+        200,
+        "eve",
+    )
 
 
-def test_link_of_a_message_shows_its_incident_without_a_key(invoked: Worker) -> None:
-    assert invoked.invoke("detect") is None
-    known = invoked.module.job().incidents()[0]
-    link = Links(invoked.module.job().table, API).to(known.incident.id, NOON) or ""
-    answer = invoked.ask("look", "GET", link, {})
+def test_link_of_a_message_shows_its_incident_without_a_key(fresh_worker: Worker) -> None:
+    assert fresh_worker.invoke("detect") is None
+    detail = fresh_worker.module.job().incidents()[0]
+    link = LinkSigner(fresh_worker.module.job().table, API).link_to(detail.incident.id, NOON) or ""
+    answer = fresh_worker.ask("look", "GET", link, {})
     assert answer.status == 200
     assert b"<form" not in answer.body
-    assert invoked.ask("look", "GET", link[:-1], {}).status == 403
-    assert invoked.ask("look", "GET", f"{link.partition('?')[0]}?until=999999999999", {}).status == 403
+    assert fresh_worker.ask("look", "GET", link[:-1], {}).status == 403
+    assert fresh_worker.ask("look", "GET", f"{link.partition('?')[0]}?until=999999999999", {}).status == 403
 
 
 def _records(caplog: pytest.LogCaptureFixture) -> list[dict[str, Any]]:
@@ -395,7 +404,7 @@ def test_sample_is_accepted() -> None:
 
 
 def test_sample_holds_no_secret() -> None:
-    assert {SAMPLE[name] for name in secrets()} == {"", "UseDevelopmentStorage=true"}
+    assert {SAMPLE[name] for name in secret_settings()} == {"", "UseDevelopmentStorage=true"}
 
 
 def test_host_ends_a_run_before_another_thinks_it_dead() -> None:
@@ -434,4 +443,10 @@ def test_settings_page_explains(name: str) -> None:
 
 
 def test_settings_with_secrets_are_known() -> None:
-    assert secrets() == {"INCIDENT_STORAGE", "WEBHOOK_URL", "WEBHOOK_SECRET", "WEBHOOKS", "HEARTBEAT_URL"}
+    assert secret_settings() == {
+        "INCIDENT_STORAGE",
+        "WEBHOOK_URL",
+        "WEBHOOK_SECRET",
+        "WEBHOOKS",
+        "HEARTBEAT_URL",
+    }

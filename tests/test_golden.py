@@ -46,33 +46,38 @@ def test_command_prints_what_is_kept(name: str) -> None:
 
 
 def test_default_rule_finds_the_pairs_that_were_worked_out_by_hand() -> None:
-    found = [
-        (row["ConfigId"], _short(row["AbuseId"]), row["Beyond"]) for row in _kept("matches.default.jsonl")
+    pairs = [
+        (row["ConfigId"], _short(row["AbuseId"]), row["Beyond"])
+        for row in _golden_rows("matches.default.jsonl")
     ]
-    assert found == DEFAULT_PAIRS
+    assert pairs == DEFAULT_PAIRS
 
 
 def test_published_rule_finds_the_pairs_that_were_worked_out_by_hand() -> None:
-    found = [row["EventRequestId"].removeprefix("req_") for row in _kept("matches.sentinel.jsonl")]
-    assert found == PUBLISHED_SIGNALS
+    signal_ids = [
+        row["EventRequestId"].removeprefix("req_") for row in _golden_rows("matches.sentinel.jsonl")
+    ]
+    assert signal_ids == PUBLISHED_SIGNALS
 
 
 def test_replay_tells_the_alerts_that_were_worked_out_by_hand() -> None:
-    found = [
+    alerts = [
         (
-            alert["at"],
+            alert["time"],
             alert["actor"].removesuffix("@example.com"),
             alert["action"],
             sorted(f"{pair['ConfigId']}-{_short(pair['AbuseId'])}" for pair in alert["pairs"]),
         )
-        for alert in _kept("replay.jsonl")
+        for alert in _golden_rows("replay.jsonl")
     ]
-    assert found == ALERTS
+    assert alerts == ALERTS
 
 
 def test_every_pair_is_told_once() -> None:
     pairs = [
-        (pair["ConfigId"], pair["AbuseId"]) for alert in _kept("replay.jsonl") for pair in alert["pairs"]
+        (pair["ConfigId"], pair["AbuseId"])
+        for alert in _golden_rows("replay.jsonl")
+        for pair in alert["pairs"]
     ]
     assert len(pairs) == len(set(pairs))
 
@@ -86,7 +91,7 @@ def test_parquet_file_holds_the_rows_that_people_can_read(tmp_path: Path) -> Non
     assert _rows(tmp_path / TYPED.name) == _rows(TYPED)
 
 
-def _kept(name: str) -> Iterator[dict[str, Any]]:
+def _golden_rows(name: str) -> Iterator[dict[str, Any]]:
     return map(json.loads, (GOLDEN / name).read_text(encoding="utf-8").splitlines())
 
 

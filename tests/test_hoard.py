@@ -12,15 +12,15 @@ from hypothesis import strategies as st
 
 from detection.events import Row
 from detection.sources import hoard
-from detection.sources.hoard import Hoard, Slice, gathered
+from detection.sources.hoard import Slice, SpillFile, collect
 from tests.builders import RULE, START, TICK, signal_row
 
 SIDE = RULE.sequence.signals
-ACTOR = SIDE.at(SIDE.actor)
+ACTOR = SIDE.place_of(SIDE.actor)
 actors = st.sampled_from(["alice", "bob", "carol", "dave", "Ann é", "x' | drop"])
 ids = st.text(max_size=5)
-rows_ = st.lists(
-    st.builds(signal_row, ids, st.integers(0, 40).map(lambda at: START + at * TICK), actors), max_size=60
+row_lists = st.lists(
+    st.builds(signal_row, ids, st.integers(0, 40).map(lambda tick: START + tick * TICK), actors), max_size=60
 )
 
 
@@ -31,71 +31,86 @@ def small(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(hoard, "BATCH", 7)
 
 
-def hoarded(rows: Sequence[Row], most: int = 1_000) -> list[Slice]:
-    heap = Hoard(SIDE, most, itemgetter(SIDE.at(SIDE.actor)))
-    heap.add(list(rows))
-    return list(heap.slices())
+def spilled_slices(rows: Sequence[Row], max_signals_per_actor: int = 1_000) -> list[Slice]:
+    spill_file = SpillFile(SIDE, max_signals_per_actor, itemgetter(SIDE.place_of(SIDE.actor)))
+    spill_file.add(list(rows))
+    return list(spill_file.slices())
 
 
-def by(actor: str, number: int) -> list[Row]:
+def rows_of(actor: str, number: int) -> list[Row]:
     """An actor's rows, one after the other."""
-    return [signal_row(f"{at}", START + at * TICK, actor) for at in range(number)]
+    return [signal_row(f"{position}", START + position * TICK, actor) for position in range(number)]
 
 
-def in_time(rows: Iterable[Row]) -> list[Row]:
-    return sorted(rows, key=lambda row: datetime.fromisoformat(row[SIDE.at(SIDE.time)]))
+def ordered_by_time(rows: Iterable[Row]) -> list[Row]:
+    return sorted(rows, key=lambda row: datetime.fromisoformat(row[SIDE.place_of(SIDE.time)]))
 
 
-@given(rows_, st.integers(1, 30))
-def test_every_row_comes_out_once_and_an_actors_rows_in_order_of_time(rows: list[Row], most: int) -> None:
-    out = [row for slice_ in hoarded(rows, most) for row in slice_.rows]
-    assert Counter(out) == Counter(rows)
+@given(row_lists, st.integers(1, 30))
+def test_every_row_comes_out_once_and_an_actors_rows_in_order_of_time(
+    rows: list[Row], max_signals_per_actor: int
+) -> None:
+    spilled_rows = [row for slice_ in spilled_slices(rows, max_signals_per_actor) for row in slice_.rows]
+    assert Counter(spilled_rows) == Counter(rows)
     for actor in {row[ACTOR] for row in rows}:
-        assert [row for row in out if row[ACTOR] == actor] == in_time(
+        assert [row for row in spilled_rows if row[ACTOR] == actor] == ordered_by_time(
             row for row in rows if row[ACTOR] == actor
         )
 
 
-@given(rows_)
+@given(row_lists)
 def test_an_actor_is_in_one_slice(rows: list[Row]) -> None:
-    slices = Counter(actor for slice_ in hoarded(rows) for actor in {row[ACTOR] for row in slice_.rows})
+    slices = Counter(
+        actor for slice_ in spilled_slices(rows) for actor in {row[ACTOR] for row in slice_.rows}
+    )
     assert set(slices.values()) <= {1}
 
 
-@given(rows_, st.integers(1, 10))
-def test_pieces_do_not_cut_a_moment_in_two(rows: list[Row], most: int) -> None:
-    slices = hoarded(rows, most)
-    pieces = [
-        (one.rows[0][ACTOR], {row[SIDE.at(SIDE.time)] for row in one.rows}) for one in slices if one.piece
+@given(row_lists, st.integers(1, 10))
+def test_pieces_do_not_cut_a_moment_in_two(rows: list[Row], max_signals_per_actor: int) -> None:
+    slices = spilled_slices(rows, max_signals_per_actor)
+    chunks = [
+        (slice_.rows[0][ACTOR], {row[SIDE.place_of(SIDE.time)] for row in slice_.rows})
+        for slice_ in slices
+        if slice_.is_chunk
     ]
-    for (actor, moments), (other, later) in pairwise(pieces):
-        assert actor != other or not moments & later
+    for (actor, moments), (next_actor, next_moments) in pairwise(chunks):
+        assert actor != next_actor or not moments & next_moments
 
 
 def test_small_buckets_share_a_slice() -> None:
-    rows = [row for number in range(20) for row in by(f"user{number}", 2)]
-    sizes = [len(slice_.rows) for slice_ in hoarded(rows)]
+    rows = [row for number in range(20) for row in rows_of(f"user{number}", 2)]
+    sizes = [len(slice_.rows) for slice_ in spilled_slices(rows)]
     assert max(sizes) <= 10
     assert len(sizes) < 10
 
 
 def test_an_actor_with_too_many_comes_in_pieces_of_which_the_last_is_none() -> None:
-    slices = hoarded([*by("alice", 50), *by("bob", 3)], most=20)
-    alice = [slice_ for slice_ in slices if slice_.rows[0][ACTOR] == "alice"]
-    assert [(len(one.rows), one.piece) for one in alice] == [(20, True), (20, True), (10, False)]
+    slices = spilled_slices([*rows_of("alice", 50), *rows_of("bob", 3)], max_signals_per_actor=20)
+    alice_slices = [slice_ for slice_ in slices if slice_.rows[0][ACTOR] == "alice"]
+    assert [(len(slice_.rows), slice_.is_chunk) for slice_ in alice_slices] == [
+        (20, True),
+        (20, True),
+        (10, False),
+    ]
 
 
 def test_as_many_as_allowed_are_no_crowd() -> None:
-    assert [one.piece for one in hoarded(by("alice", 20), most=20)] == [False]
+    assert [slice_.is_chunk for slice_ in spilled_slices(rows_of("alice", 20), max_signals_per_actor=20)] == [
+        False
+    ]
 
 
 def test_few_rows_stay_in_memory() -> None:
-    assert gathered([by("alice", 5), by("bob", 5)], SIDE, 1_000) == [*by("alice", 5), *by("bob", 5)]
+    assert collect([rows_of("alice", 5), rows_of("bob", 5)], SIDE, 1_000) == [
+        *rows_of("alice", 5),
+        *rows_of("bob", 5),
+    ]
 
 
 def test_many_rows_go_to_disk() -> None:
-    heap = gathered([by("alice", 5), by("bob", 6), by("carol", 1)], SIDE, 1_000)
-    assert isinstance(heap, Hoard)
-    assert sorted(row for one in heap.slices() for row in one.rows) == sorted(
-        [*by("alice", 5), *by("bob", 6), *by("carol", 1)]
+    spill_file = collect([rows_of("alice", 5), rows_of("bob", 6), rows_of("carol", 1)], SIDE, 1_000)
+    assert isinstance(spill_file, SpillFile)
+    assert sorted(row for slice_ in spill_file.slices() for row in slice_.rows) == sorted(
+        [*rows_of("alice", 5), *rows_of("bob", 6), *rows_of("carol", 1)]
     )

@@ -15,15 +15,15 @@ from detection.incidents.grouping import (
     ALERTS_PER_INCIDENT,
     EVENTS_PER_PART,
     Incident,
-    Memory,
+    KeyState,
     Verdict,
     acknowledged,
     closed,
     group,
     next_incident,
 )
-from detection.incidents.index import Index
-from detection.incidents.keys import Key, by_key
+from detection.incidents.index import IncidentStore
+from detection.incidents.keys import Key, group_by_key
 from detection.incidents.table import Conflict, MemoryTable
 from detection.rule import Rule
 from tests.builders import (
@@ -37,10 +37,10 @@ from tests.builders import (
     chains,
     change,
     closed_at_start,
+    first_windows,
     grouped,
     grouped_by,
     signal,
-    stretch,
 )
 from tests.world import Faults, FaultyTable
 
@@ -67,9 +67,9 @@ class Job:
     def __init__(self, rule: Rule = RULE, token: str = "run", table: MemoryTable | None = None) -> None:
         self.rule = rule
         self.table = table or MemoryTable()
-        self.index = Index(self.table, rule.folder, token)
+        self.store = IncidentStore(self.table, rule.folder, token)
 
-    def tells(
+    def commit_new(
         self,
         now: datetime,
         changes: Sequence[Event],
@@ -79,8 +79,8 @@ class Job:
         """What a run at `now` commits when it finds these events."""
         return [
             verdict
-            for key, part in by_key(chains(changes, signals), self.rule).items()
-            for verdict in told_from(part, key, self.index, self.rule, now, limit)
+            for key, part in group_by_key(chains(changes, signals), self.rule).items()
+            for verdict in commit_chains(part, key, self.store, self.rule, now, limit)
         ]
 
     def signals_at(self, *moments: datetime) -> list[str]:
@@ -88,45 +88,48 @@ class Job:
         verdicts = [
             verdict
             for now in moments
-            for verdict in self.tells(now, [change("c", now)], [signal(f"s {now}", now)])
+            for verdict in self.commit_new(now, [change("c", now)], [signal(f"s {now}", now)])
         ]
         return [verdict.alert.incident for verdict in verdicts if verdict.alert]
 
     @property
     def incidents(self) -> list[Incident]:
         """The incidents of all keys."""
-        return [incident for _, incident in self.index.incidents()]
+        return [incident for _, incident in self.store.incidents()]
 
 
-def told_from(
-    part: Sequence[Chain],
+def commit_chains(
+    chains: Sequence[Chain],
     key: Key,
-    index: Index,
+    store: IncidentStore,
     rule: Rule = RULE,
     now: datetime = START,
     limit: int = EVENTS_PER_PART,
 ) -> list[Verdict]:
     """What a run at `now` that found these chains commits for a key, part by part."""
     verdicts: list[Verdict] = []
-    while verdict := group(part, index.recall(key), rule, stretch(now), limit):
-        index.commit(verdict)
+    while verdict := group(chains, store.load(key), rule, first_windows(now), limit):
+        store.commit(verdict)
         verdicts.append(verdict)
-        if not verdict.more:
+        if not verdict.has_more:
             break
     return verdicts
 
 
-def told(verdicts: Iterable[Verdict]) -> Counter[tuple[str, str]]:
+def pair_counts(verdicts: Iterable[Verdict]) -> Counter[tuple[str, str]]:
     return Counter(
-        (left.id, right.id) for verdict in verdicts for chain in verdict.told for left, right in chain.pairs()
+        (change.id, signal.id)
+        for verdict in verdicts
+        for chain in verdict.new_pairs
+        for change, signal in chain.pairs()
     )
 
 
-def many(number: int) -> list[Event]:
+def many_signals(number: int) -> list[Event]:
     """Signals in time order."""
-    one = signal("s", START)
+    first_signal = signal("s", START)
     return [
-        one._replace(id=f"s{place:07}", time=START + place * timedelta(milliseconds=1))
+        first_signal._replace(id=f"s{place:07}", time=START + place * timedelta(milliseconds=1))
         for place in range(number)
     ]
 
@@ -139,17 +142,17 @@ def test_the_default_rule_groups_by_account() -> None:
     changes = [change("c1", START, ip="203.0.113.1"), change("c2", START, ip="203.0.113.2")]
 
     job = Job()
-    job.tells(START, changes, signals)
-    job.tells(START, [change("c3", START, BOB)], [signal("s3", START, BOB)])
+    job.commit_new(START, changes, signals)
+    job.commit_new(START, [change("c3", START, BOB)], [signal("s3", START, BOB)])
 
-    assert {key for key, _ in job.index.incidents()} == {account(ALICE), account(BOB)}
+    assert {key for key, _ in job.store.incidents()} == {account(ALICE), account(BOB)}
 
 
 def test_several_chosen_entities_make_the_key_together() -> None:
     rule = grouped_by("Selected", "Account", "IP")
     changes = [change("c1", START, ip="203.0.113.1"), change("c2", START, ip="203.0.113.2")]
 
-    keys = by_key(chains(changes, [signal("s", START)]), rule)
+    keys = group_by_key(chains(changes, [signal("s", START)]), rule)
 
     assert set(keys) == {
         (("Account", ALICE), ("IP", "203.0.113.1")),
@@ -161,7 +164,7 @@ def test_all_entities_separate_whatever_differs_on_either_side() -> None:
     changes = [change("c1", START, ip="203.0.113.1"), change("c2", START, ip="203.0.113.2")]
     signals = [signal("s1", START, model="gpt-4o"), signal("s2", START, model="o3")]
 
-    keys = by_key(chains(changes, signals), grouped_by("AllEntities"))
+    keys = group_by_key(chains(changes, signals), grouped_by("AllEntities"))
 
     assert Counter(tuple(sorted(key)) for key in keys) == Counter(
         (("Account", ALICE), ("CloudApplication", model), ("IP", f"203.0.113.{ip}"))
@@ -174,21 +177,21 @@ def test_all_entities_separate_whatever_differs_on_either_side() -> None:
 def test_any_alert_puts_every_actor_into_one_incident() -> None:
     job = Job(grouped_by("AnyAlert"))
 
-    verdicts = job.tells(
+    verdicts = job.commit_new(
         START,
         [change("c1", START), change("c2", START, BOB)],
         [signal("s1", START), signal("s2", START, BOB)],
     )
 
-    assert [verdict.memory.key for verdict in verdicts] == [()]
-    assert told(verdicts) == {("c1", "s1"): 1, ("c2", "s2"): 1}
+    assert [verdict.state.key for verdict in verdicts] == [()]
+    assert pair_counts(verdicts) == {("c1", "s1"): 1, ("c2", "s2"): 1}
     assert len(job.incidents) == 1
 
 
 def test_an_entity_without_a_value_is_a_value_of_its_own() -> None:
     changes = [change("c1", START, ip=""), change("c2", START, ip="203.0.113.2")]
 
-    keys = by_key(chains(changes, [signal("s", START)]), grouped_by("Selected", "IP"))
+    keys = group_by_key(chains(changes, [signal("s", START)]), grouped_by("Selected", "IP"))
 
     assert set(keys) == {(("IP", ""),), (("IP", "203.0.113.2"),)}
 
@@ -206,10 +209,12 @@ def test_no_pair_is_lost_or_doubled_by_grouping(rule: Rule) -> None:
         for number, actor in enumerate([ALICE, ALICE, BOB] * 4)
     ]
 
-    verdicts = Job(rule).tells(START, changes, signals)
+    verdicts = Job(rule).commit_new(START, changes, signals)
 
-    every = chains(changes, signals)
-    assert told(verdicts) == Counter((left.id, right.id) for one in every for left, right in one.pairs())
+    all_chains = chains(changes, signals)
+    assert pair_counts(verdicts) == Counter(
+        (change.id, signal.id) for chain in all_chains for change, signal in chain.pairs()
+    )
 
 
 # --------------------------------------------------------------------------------------------------- what is new
@@ -217,36 +222,36 @@ def test_no_pair_is_lost_or_doubled_by_grouping(rule: Rule) -> None:
 
 def test_nothing_is_told_twice() -> None:
     job = Job()
-    job.tells(START, [change("c", START)], [signal("s", START)])
+    job.commit_new(START, [change("c", START)], [signal("s", START)])
 
-    assert job.tells(START + HOUR, [change("c", START)], [signal("s", START)]) == []
+    assert job.commit_new(START + HOUR, [change("c", START)], [signal("s", START)]) == []
 
 
 def test_a_new_signal_of_a_known_change_is_told_alone() -> None:
     job = Job()
-    job.tells(START, [change("c", START)], [signal("s1", START)])
+    job.commit_new(START, [change("c", START)], [signal("s1", START)])
 
-    verdicts = job.tells(START + HOUR, [change("c", START)], [signal("s1", START), signal("s2", START)])
+    verdicts = job.commit_new(START + HOUR, [change("c", START)], [signal("s1", START), signal("s2", START)])
 
-    assert told(verdicts) == {("c", "s2"): 1}
+    assert pair_counts(verdicts) == {("c", "s2"): 1}
 
 
 def test_a_late_change_is_told_with_the_known_signals_it_reaches() -> None:
     job = Job()
-    job.tells(START, [change("c1", START)], [signal("s1", START)])
+    job.commit_new(START, [change("c1", START)], [signal("s1", START)])
 
-    verdicts = job.tells(START + HOUR, [change("c1", START), change("c2", START)], [signal("s1", START)])
+    verdicts = job.commit_new(START + HOUR, [change("c1", START), change("c2", START)], [signal("s1", START)])
 
-    assert told(verdicts) == {("c2", "s1"): 1}
+    assert pair_counts(verdicts) == {("c2", "s1"): 1}
 
 
 def test_the_same_event_is_new_to_another_key() -> None:
     job = Job(grouped_by("Selected", "IP"))
-    job.tells(START, [change("c1", START, ip="203.0.113.1")], [signal("s", START)])
+    job.commit_new(START, [change("c1", START, ip="203.0.113.1")], [signal("s", START)])
 
-    verdicts = job.tells(START, [change("c2", START, ip="203.0.113.2")], [signal("s", START)])
+    verdicts = job.commit_new(START, [change("c2", START, ip="203.0.113.2")], [signal("s", START)])
 
-    assert told(verdicts) == {("c2", "s"): 1}
+    assert pair_counts(verdicts) == {("c2", "s"): 1}
 
 
 # ------------------------------------------------------------------------------------------------------------- parts
@@ -256,57 +261,62 @@ def test_the_same_event_is_new_to_another_key() -> None:
 def test_parts_together_tell_every_pair_once(limit: int) -> None:
     changes = [change(f"c{hour}", START + hour * HOUR) for hour in (0, 10, 20, 40)]
     signals = [signal(f"s{hour}", START + hour * HOUR) for hour in (0, 5, 15, 30, 44, 60)]
-    (every,) = chains(changes, signals)
+    (chain,) = chains(changes, signals)
 
-    verdicts = Job().tells(START, changes, signals, limit)
+    verdicts = Job().commit_new(START, changes, signals, limit)
 
-    assert told(verdicts) == Counter((left.id, right.id) for left, right in every.pairs())
+    assert pair_counts(verdicts) == Counter((change.id, signal.id) for change, signal in chain.pairs())
 
 
 def test_only_the_last_part_says_that_no_more_follows() -> None:
-    verdicts = Job().tells(START, [change("c", START)], many(5), limit=2)
+    verdicts = Job().commit_new(START, [change("c", START)], many_signals(5), limit=2)
 
-    assert [verdict.more for verdict in verdicts] == [True, True, False]
+    assert [verdict.has_more for verdict in verdicts] == [True, True, False]
 
 
 def test_parts_tell_the_signals_in_time_order() -> None:
-    verdicts = Job().tells(START, [change("c", START)], many(7)[::-1], limit=2)
+    verdicts = Job().commit_new(START, [change("c", START)], many_signals(7)[::-1], limit=2)
 
-    assert [right for _, right in told(verdicts)] == [one.id for one in many(7)]
+    assert [signal_id for _, signal_id in pair_counts(verdicts)] == [event.id for event in many_signals(7)]
 
 
 def test_a_part_without_a_pair_is_remembered_without_an_alert() -> None:
     job = Job()
 
-    first, *_ = job.tells(START, [change(f"c{number}", START) for number in range(3)], many(1), limit=2)
+    verdict, *_ = job.commit_new(
+        START, [change(f"c{number}", START) for number in range(3)], many_signals(1), limit=2
+    )
 
-    assert (first.alert, first.told, first.pairs) == (None, [], 0)
-    assert len(first.change_marks) == 2
+    assert (verdict.alert, verdict.new_pairs, verdict.pairs) == (None, [], 0)
+    assert len(verdict.change_marks) == 2
 
 
 def test_the_alerts_of_parts_are_of_one_incident() -> None:
     job = Job()
 
-    verdicts = job.tells(START, [change("c", START)], many(9), limit=2)
+    verdicts = job.commit_new(START, [change("c", START)], many_signals(9), limit=2)
 
     alerts = [verdict.alert for verdict in verdicts if verdict.alert]
     assert [alert.action for alert in alerts] == ["opened", *["updated"] * 4]
-    assert [(one.alerts, one.pairs) for one in job.incidents] == [(5, 9)]
-    assert list(job.index.alerts()) == alerts
+    assert [(incident.alerts, incident.pairs) for incident in job.incidents] == [(5, 9)]
+    assert list(job.store.alerts()) == alerts
 
 
 @pytest.mark.parametrize("days", [1, 16])
 def test_the_marks_of_the_largest_part_fit_into_one_transaction(days: int) -> None:
     job = Job()
     apart = days * DAY / EVENTS_PER_PART
-    one = signal("s", START)
+    first_signal = signal("s", START)
     marks = {
-        number.to_bytes(8): one._replace(time=START + number * apart) for number in range(EVENTS_PER_PART)
+        number.to_bytes(8): first_signal._replace(time=START + number * apart)
+        for number in range(EVENTS_PER_PART)
     }
 
-    job.index.commit(Verdict(Memory(account(), commits=1), {}, marks, told=[], alert=None, more=False))
+    job.store.commit(
+        Verdict(KeyState(account(), commits=1), {}, marks, new_pairs=[], alert=None, has_more=False)
+    )
 
-    assert job.index.recall(account()).signals == marks.keys()
+    assert job.store.load(account()).signals == marks.keys()
 
 
 @settings(deadline=None, max_examples=50)
@@ -327,15 +337,15 @@ def test_however_events_arrive_and_parts_are_cut_each_pair_is_told_once(
             changes.append(change(f"c{number}", time))
         else:
             signals.append(signal(f"s{number}", time))
-        verdicts += job.tells(START, changes, signals, limits[number % len(limits)])
+        verdicts += job.commit_new(START, changes, signals, limits[number % len(limits)])
 
     wanted = [
-        (left.id, right.id)
-        for left in changes
-        for right in signals
-        if left.time <= right.time <= left.time + DAY
+        (change.id, signal.id)
+        for change in changes
+        for signal in signals
+        if change.time <= signal.time <= change.time + DAY
     ]
-    assert told(verdicts) == Counter(wanted)
+    assert pair_counts(verdicts) == Counter(wanted)
 
 
 # --------------------------------------------------------------------------------------------------------- incidents
@@ -344,7 +354,7 @@ def test_however_events_arrive_and_parts_are_cut_each_pair_is_told_once(
 def test_the_first_alert_opens_an_incident() -> None:
     job = Job()
 
-    (verdict,) = job.tells(START, [change("c", START)], [signal("s1", START), signal("s2", START)])
+    (verdict,) = job.commit_new(START, [change("c", START)], [signal("s1", START), signal("s2", START)])
 
     assert verdict.alert is not None
     assert verdict.alert.action == "opened"
@@ -364,92 +374,100 @@ def test_the_first_alert_opens_an_incident() -> None:
 def test_an_alert_exactly_24_hours_after_the_first_is_of_the_same_incident() -> None:
     job = Job()
 
-    first, second = job.signals_at(START, START + DAY)
+    first_id, second_id = job.signals_at(START, START + DAY)
 
-    assert first == second
-    assert [(one.opened, one.updated, one.alerts, one.pairs) for one in job.incidents] == [
-        (START, START + DAY, 2, 2)
-    ]
+    assert first_id == second_id
+    assert [
+        (incident.opened, incident.updated, incident.alerts, incident.pairs) for incident in job.incidents
+    ] == [(START, START + DAY, 2, 2)]
 
 
 def test_an_alert_a_microsecond_later_opens_the_next_incident() -> None:
     job = Job()
 
-    first, second = job.signals_at(START, START + DAY + TICK)
+    first_id, second_id = job.signals_at(START, START + DAY + TICK)
 
-    assert [(one.id, one.predecessor) for one in job.incidents] == [(first, None), (second, first)]
+    assert [(incident.id, incident.predecessor) for incident in job.incidents] == [
+        (first_id, None),
+        (second_id, first_id),
+    ]
 
 
 def test_the_24_hours_do_not_slide_with_later_alerts() -> None:
     job = Job()
 
-    one, two, three = job.signals_at(START, START + 20 * HOUR, START + 25 * HOUR)
+    first_id, second_id, third_id = job.signals_at(START, START + 20 * HOUR, START + 25 * HOUR)
 
-    assert one == two != three
+    assert first_id == second_id != third_id
 
 
 def test_the_next_incident_has_24_hours_of_its_own() -> None:
     job = Job()
 
-    first, second, third = job.signals_at(START, START + 30 * HOUR, START + 54 * HOUR)
+    first_id, second_id, third_id = job.signals_at(START, START + 30 * HOUR, START + 54 * HOUR)
 
-    assert first != second == third
+    assert first_id != second_id == third_id
 
 
 def test_the_look_back_is_the_rules() -> None:
     job = Job(grouped(lookback_duration=5 * HOUR))
 
-    first, second, third = job.signals_at(START, START + 5 * HOUR, START + 5 * HOUR + TICK)
+    first_id, second_id, third_id = job.signals_at(START, START + 5 * HOUR, START + 5 * HOUR + TICK)
 
-    assert first == second != third
+    assert first_id == second_id != third_id
 
 
 def test_the_150th_alert_is_of_the_incident_and_the_151st_opens_the_next() -> None:
     job = Job()
 
-    incidents = job.signals_at(*(START + minute * 60 * SECOND for minute in range(151)))
+    incident_ids = job.signals_at(*(START + minute * 60 * SECOND for minute in range(151)))
 
-    assert Counter(incidents) == {incidents[0]: ALERTS_PER_INCIDENT, incidents[150]: 1}
-    assert [(one.alerts, one.predecessor) for one in job.incidents] == [(150, None), (1, incidents[0])]
+    assert Counter(incident_ids) == {incident_ids[0]: ALERTS_PER_INCIDENT, incident_ids[150]: 1}
+    assert [(incident.alerts, incident.predecessor) for incident in job.incidents] == [
+        (150, None),
+        (1, incident_ids[0]),
+    ]
 
 
 def test_parts_beyond_150_go_into_the_next_incident() -> None:
     job = Job()
 
-    job.tells(START, [change("c", START)], many(160), limit=1)
+    job.commit_new(START, [change("c", START)], many_signals(160), limit=1)
 
-    assert [(one.number, one.alerts) for one in job.incidents] == [(1, 150), (2, 10)]
+    assert [(incident.number, incident.alerts) for incident in job.incidents] == [(1, 150), (2, 10)]
 
 
 def test_new_evidence_opens_the_next_incident_after_a_closed_one() -> None:
     job = Job()
-    (first,) = job.signals_at(START)
-    job.index.amend(account(), closed_at_start)
+    (first_id,) = job.signals_at(START)
+    job.store.update(account(), closed_at_start)
 
-    (second,) = job.signals_at(START + HOUR)
+    (second_id,) = job.signals_at(START + HOUR)
 
-    assert [(one.id, one.status, one.alerts, one.predecessor) for one in job.incidents] == [
-        (first, "closed", 1, None),
-        (second, "new", 1, first),
+    assert [
+        (incident.id, incident.status, incident.alerts, incident.predecessor) for incident in job.incidents
+    ] == [
+        (first_id, "closed", 1, None),
+        (second_id, "new", 1, first_id),
     ]
 
 
 def test_an_acknowledged_incident_goes_on_taking_alerts_and_keeps_its_history() -> None:
     job = Job()
     job.signals_at(START)
-    job.index.amend(account(), lambda incident: acknowledged(incident, "carol", START, "on it"))
+    job.store.update(account(), lambda incident: acknowledged(incident, "carol", START, "on it"))
 
     job.signals_at(START + HOUR)
 
     (incident,) = job.incidents
     assert (incident.status, incident.alerts) == ("acknowledged", 2)
-    assert [(act.by, act.note) for act in incident.history] == [("carol", "on it")]
+    assert [(entry.author, entry.note) for entry in incident.history] == [("carol", "on it")]
 
 
 def test_old_evidence_opens_nothing_after_a_closed_incident() -> None:
     job = Job()
     job.signals_at(START)
-    job.index.amend(account(), closed_at_start)
+    job.store.update(account(), closed_at_start)
     before = job.incidents
 
     job.signals_at(START)
@@ -460,8 +478,8 @@ def test_old_evidence_opens_nothing_after_a_closed_incident() -> None:
 def test_closing_again_corrects_the_judgement_and_opens_nothing() -> None:
     job = Job()
     job.signals_at(START)
-    job.index.amend(account(), closed_at_start)
-    job.index.amend(account(), lambda one: closed(one, "true-positive", "carol", START))
+    job.store.update(account(), closed_at_start)
+    job.store.update(account(), lambda incident: closed(incident, "true-positive", "carol", START))
 
     (incident,) = job.incidents
     assert (incident.status, incident.classification) == ("closed", "true-positive")
@@ -471,16 +489,16 @@ def test_closing_again_corrects_the_judgement_and_opens_nothing() -> None:
 def test_acknowledging_a_closed_incident_does_not_open_it() -> None:
     job = Job()
     job.signals_at(START)
-    job.index.amend(account(), closed_at_start)
-    job.index.amend(account(), lambda one: acknowledged(one, "carol", START))
+    job.store.update(account(), closed_at_start)
+    job.store.update(account(), lambda incident: acknowledged(incident, "carol", START))
 
-    assert [one.status for one in job.incidents] == ["closed"]
+    assert [incident.status for incident in job.incidents] == ["closed"]
 
 
 def test_closing_where_there_is_no_incident_does_nothing() -> None:
     job = Job()
 
-    job.index.amend(account(), closed_at_start)
+    job.store.update(account(), closed_at_start)
 
     assert job.incidents == []
 
@@ -490,7 +508,7 @@ def test_an_incident_is_never_updated_before_it_was_opened() -> None:
     job = Job()
     job.signals_at(START, START - HOUR)
 
-    assert all(one.opened <= one.updated for one in job.incidents)
+    assert all(incident.opened <= incident.updated for incident in job.incidents)
 
 
 def test_another_keys_incident_is_not_touched() -> None:
@@ -498,7 +516,7 @@ def test_another_keys_incident_is_not_touched() -> None:
     job.signals_at(START)
     before = job.incidents
 
-    job.tells(START + HOUR, [change("c", START, BOB)], [signal("s", START, BOB)])
+    job.commit_new(START + HOUR, [change("c", START, BOB)], [signal("s", START, BOB)])
 
     assert set(job.incidents) > set(before)
 
@@ -508,11 +526,11 @@ def test_another_keys_incident_is_not_touched() -> None:
 
 def history(job: Job) -> list[tuple[str, str]]:
     """The ids of a history with parts, a closed incident and a day's end."""
-    job.tells(START, [change("c", START)], many(5), limit=2)
+    job.commit_new(START, [change("c", START)], many_signals(5), limit=2)
     job.signals_at(START + HOUR)
-    job.index.amend(account(), closed_at_start)
+    job.store.update(account(), closed_at_start)
     job.signals_at(START + 2 * HOUR, START + 3 * DAY)
-    return [(alert.alert, alert.incident) for alert in job.index.alerts()]
+    return [(alert.alert, alert.incident) for alert in job.store.alerts()]
 
 
 def test_the_same_history_gives_the_same_ids() -> None:
@@ -526,28 +544,33 @@ def test_every_alert_has_an_id_of_its_own() -> None:
 
 
 def test_another_rule_gives_other_ids() -> None:
-    other = RULE.model_copy(update={"folder": "another"})
+    other_rule = RULE.model_copy(update={"folder": "another"})
 
-    assert not set(map(str, history(Job()))) & set(map(str, history(Job(other))))
+    assert not set(map(str, history(Job()))) & set(map(str, history(Job(other_rule))))
 
 
 def test_another_key_gives_other_ids() -> None:
-    def of(key: Key) -> str:
-        return next_incident(Memory(key), 1, RULE, START)[1].id
+    def incident_id(key: Key) -> str:
+        return next_incident(KeyState(key), 1, RULE, START)[1].id
 
     keys: list[Key] = [(), account("a"), account("b"), (("IP", "a"),), (("Account", "a"), ("IP", "a"))]
 
-    assert len({of(key) for key in keys}) == len(keys)
+    assert len({incident_id(key) for key in keys}) == len(keys)
 
 
 def test_an_id_does_not_depend_on_the_evidence_or_the_clock() -> None:
-    one, other = Job(), Job()
-    (first,) = one.tells(START, [change("c1", START)], [signal("s1", START)])
-    (second,) = other.tells(START + DAY, [change("c2", START)], [signal("s2", START), signal("s3", START)])
+    job, other_job = Job(), Job()
+    (verdict,) = job.commit_new(START, [change("c1", START)], [signal("s1", START)])
+    (other_verdict,) = other_job.commit_new(
+        START + DAY, [change("c2", START)], [signal("s2", START), signal("s3", START)]
+    )
 
-    assert first.alert is not None
-    assert second.alert is not None
-    assert (first.alert.alert, first.alert.incident) == (second.alert.alert, second.alert.incident)
+    assert verdict.alert is not None
+    assert other_verdict.alert is not None
+    assert (verdict.alert.alert, verdict.alert.incident) == (
+        other_verdict.alert.alert,
+        other_verdict.alert.incident,
+    )
 
 
 # ------------------------------------------------------------------------------------------------------- hostile text
@@ -557,13 +580,13 @@ def test_an_id_does_not_depend_on_the_evidence_or_the_clock() -> None:
 def test_any_text_can_be_a_key(actor: str) -> None:
     job = Job()
 
-    job.tells(START, [change("c", START, actor)], [signal("s1", START, actor)])
-    job.tells(START + HOUR, [change("c", START, actor)], [signal("s2", START, actor)])
+    job.commit_new(START, [change("c", START, actor)], [signal("s1", START, actor)])
+    job.commit_new(START + HOUR, [change("c", START, actor)], [signal("s2", START, actor)])
 
-    ((key, incident),) = job.index.incidents()
+    ((key, incident),) = job.store.incidents()
     assert key == account(actor)
-    assert incident.alerts == len(list(job.index.alerts())) == 2
-    assert job.tells(START + HOUR, [change("c", START, actor)], [signal("s2", START, actor)]) == []
+    assert incident.alerts == len(list(job.store.alerts())) == 2
+    assert job.commit_new(START + HOUR, [change("c", START, actor)], [signal("s2", START, actor)]) == []
 
 
 @pytest.mark.parametrize("text", HOSTILE.values(), ids=HOSTILE.keys())
@@ -571,8 +594,8 @@ def test_any_text_can_be_an_events_id(text: str) -> None:
     job = Job()
     events = [change(text or "c", START)], [signal(text or "s", START)]
 
-    assert job.tells(START, *events)
-    assert not job.tells(START + HOUR, *events)
+    assert job.commit_new(START, *events)
+    assert not job.commit_new(START + HOUR, *events)
 
 
 def test_keys_that_look_alike_stay_apart() -> None:
@@ -580,135 +603,138 @@ def test_keys_that_look_alike_stay_apart() -> None:
     job = Job()
 
     for actor in actors:
-        job.tells(START, [change("c", START, actor)], [signal("s", START, actor)])
+        job.commit_new(START, [change("c", START, actor)], [signal("s", START, actor)])
 
-    assert {key for key, _ in job.index.incidents()} == {account(actor) for actor in actors}
+    assert {key for key, _ in job.store.incidents()} == {account(actor) for actor in actors}
 
 
 def test_an_alert_of_as_many_long_entities_as_it_may_name_fits_the_table() -> None:
     # Each of its characters takes six in JSON.
     signals = [signal(f"s{number}", START, model=f"{number}{WIDE}") for number in range(600)]
 
-    assert Job().tells(START, [change("c", START)], signals)
+    assert Job().commit_new(START, [change("c", START)], signals)
 
 
 def test_an_alert_of_the_longest_values_that_a_log_holds_fits_the_table() -> None:
     events = [change("c", START, WIDE, ip=WIDE)], [signal("s", START, WIDE, model=WIDE)]
 
-    assert Job().tells(START, *events)
+    assert Job().commit_new(START, *events)
 
 
 # ------------------------------------------------------------------------------------------------------------- memory
 
 
 def test_of_two_runs_that_judge_a_key_at_once_one_commits() -> None:
-    one = Job(token="one")
-    other = Job(token="two", table=one.table)
-    found = chains([change("c", START)], [signal("s", START)])
-    verdicts = [group(found, job.index.recall(account()), RULE, stretch()) for job in (one, other)]
-    first, second = verdicts
-    assert first is not None
-    assert second is not None
+    first_job = Job(token="one")
+    second_job = Job(token="two", table=first_job.table)
+    actor_chains = chains([change("c", START)], [signal("s", START)])
+    verdicts = [
+        group(actor_chains, job.store.load(account()), RULE, first_windows())
+        for job in (first_job, second_job)
+    ]
+    first_verdict, second_verdict = verdicts
+    assert first_verdict is not None
+    assert second_verdict is not None
 
-    one.index.commit(first)
+    first_job.store.commit(first_verdict)
 
     with pytest.raises(Conflict):
-        other.index.commit(second)
-    assert len(list(one.index.alerts())) == 1
+        second_job.store.commit(second_verdict)
+    assert len(list(first_job.store.alerts())) == 1
 
 
 def test_a_commit_whose_answer_was_lost_counts_as_done() -> None:
     job = Job()
-    unheard = FaultyTable(job.table, Faults(lost=frozenset({1})))
-    found = chains([change("c", START)], [signal("s", START)])
+    faulty_table = FaultyTable(job.table, Faults(lost=frozenset({1})))
+    actor_chains = chains([change("c", START)], [signal("s", START)])
 
-    verdicts = told_from(found, account(), Index(unheard, RULE.folder, "run"))
+    verdicts = commit_chains(actor_chains, account(), IncidentStore(faulty_table, RULE.folder, "run"))
 
-    assert told(verdicts) == {("c", "s"): 1}
-    assert unheard.figures["unheard"] == 1
+    assert pair_counts(verdicts) == {("c", "s"): 1}
+    assert faulty_table.figures["unheard"] == 1
 
 
 def test_closing_an_incident_makes_a_run_judge_again() -> None:
     job = Job()
     job.signals_at(START)
-    found = chains([change("c", START)], [signal("new", START)])
-    verdict = group(found, job.index.recall(account()), RULE, stretch())
+    actor_chains = chains([change("c", START)], [signal("new", START)])
+    verdict = group(actor_chains, job.store.load(account()), RULE, first_windows())
     assert verdict is not None
 
-    Index(job.table, RULE.folder, "somebody").amend(account(), closed_at_start)
+    IncidentStore(job.table, RULE.folder, "somebody").update(account(), closed_at_start)
 
     with pytest.raises(Conflict):
-        job.index.commit(verdict)
+        job.store.commit(verdict)
 
 
 def test_memory_comes_back_as_it_was_committed() -> None:
     job = Job()
 
-    *_, last = job.tells(START, [change("c", START - HOUR)], many(20_000), limit=15_000)
+    *_, last_verdict = job.commit_new(START, [change("c", START - HOUR)], many_signals(20_000), limit=15_000)
 
-    recalled = job.index.recall(account())
-    assert replace(recalled, version=None) == replace(last.memory, version=None)
-    assert len(recalled.signals) == 20_000
+    state = job.store.load(account())
+    assert replace(state, version=None) == replace(last_verdict.state, version=None)
+    assert len(state.signals) == 20_000
 
 
 def test_an_unknown_key_has_no_memory() -> None:
-    assert Job().index.recall(account()) == Memory(account())
+    assert Job().store.load(account()) == KeyState(account())
 
 
 def test_rules_do_not_share_memory() -> None:
     table = MemoryTable()
-    Job(table=table).tells(START, [change("c", START)], [signal("s", START)])
-    other = RULE.model_copy(update={"folder": "another"})
+    Job(table=table).commit_new(START, [change("c", START)], [signal("s", START)])
+    other_rule = RULE.model_copy(update={"folder": "another"})
 
-    assert Job(other, table=table).tells(START, [change("c", START)], [signal("s", START)])
+    assert Job(other_rule, table=table).commit_new(START, [change("c", START)], [signal("s", START)])
 
 
 def test_the_watermark_is_where_the_last_complete_run_ended() -> None:
-    index = Job().index
-    assert index.watermark() is None
+    store = Job().store
+    assert store.watermark() is None
 
-    index.finish(START, b"{}", ())
-    index.finish(START + HOUR, b"{}", ())
+    store.finish(START, b"{}", ())
+    store.finish(START + HOUR, b"{}", ())
 
-    assert index.watermark() == START + HOUR
+    assert store.watermark() == START + HOUR
 
 
 def test_the_watermark_only_moves_forward() -> None:
-    index = Job().index
-    index.finish(START, b"{}", ())
+    store = Job().store
+    store.finish(START, b"{}", ())
 
-    index.finish(START - HOUR, b"{}", ())
+    store.finish(START - HOUR, b"{}", ())
 
-    assert index.watermark() == START
+    assert store.watermark() == START
 
 
 def test_purge_removes_the_marks_of_days_that_are_over_and_one_day_more() -> None:
     job = Job()
     days = [START.replace(hour=0) + day * DAY for day in range(4)]
     for day in days:
-        job.tells(day, [change(f"c{day}", day)], [signal(f"s{day}", day)])
+        job.commit_new(day, [change(f"c{day}", day)], [signal(f"s{day}", day)])
 
-    removed = job.index.purge(days[3])
+    removed = job.store.purge(days[3])
 
-    memory = job.index.recall(account())
+    state = job.store.load(account())
     assert removed == 4  # both sides of the first two days
-    assert (len(memory.changes), len(memory.signals)) == (2, 2)
+    assert (len(state.changes), len(state.signals)) == (2, 2)
 
 
 def test_purge_goes_on_where_its_limit_stopped_it() -> None:
     job = Job()
-    job.tells(START, [change("c", START)], many(6), limit=1)
+    job.commit_new(START, [change("c", START)], many_signals(6), limit=1)
 
-    removed = [job.index.purge(START + 9 * DAY, limit=3) for _ in range(4)]
+    removed = [job.store.purge(START + 9 * DAY, limit=3) for _ in range(4)]
 
     assert removed == [3, 3, 1, 0]
-    assert not job.index.recall(account()).signals
+    assert not job.store.load(account()).signals
 
 
 def test_purge_leaves_alerts_and_incidents() -> None:
     job = Job()
-    job.tells(START, [change("c", START)], [signal("s", START)])
+    job.commit_new(START, [change("c", START)], [signal("s", START)])
 
-    job.index.purge(START + 90 * DAY)
+    job.store.purge(START + 90 * DAY)
 
-    assert len(list(job.index.alerts())) == len(job.incidents) == 1
+    assert len(list(job.store.alerts())) == len(job.incidents) == 1

@@ -12,31 +12,31 @@ from detection.cli import deliver, demo, environment, incidents, run, runs, sile
 from detection.cli.main import app
 from detection.errors import ConfigurationError
 from detection.incidents.azure_table import AzureTable
-from detection.incidents.index import Index
+from detection.incidents.index import IncidentStore
 from detection.incidents.table import MemoryTable, Put
 from detection.job import Job, open_job
 from detection.settings import settings_from
 from tests.receiver import receiving, status
 from tests.regenerate import GOLDEN, LOGS, SCHEMAS
-from tests.test_whole_line import Line, line, listening
+from tests.test_whole_line import Pipeline, golden_api, pipeline
 
-__all__ = ["line", "listening"]  # fixtures
+__all__ = ["golden_api", "pipeline"]  # fixtures
 FIRST_ALERT = datetime(2026, 6, 9, 14, tzinfo=UTC)
 
 
 class Commands:
     """The command line over one job, at one moment after another."""
 
-    def __init__(self, line: Line, monkeypatch: pytest.MonkeyPatch) -> None:
-        self._line = line
-        self._patch = monkeypatch
+    def __init__(self, pipeline: Pipeline, monkeypatch: pytest.MonkeyPatch) -> None:
+        self._pipeline = pipeline
+        self._monkeypatch = monkeypatch
         self.now = FIRST_ALERT
 
     def __call__(self, *arguments: str) -> Result:
-        present = self._line.at(self.now)
+        current_job = self._pipeline.job_at(self.now)
         for module in (deliver, incidents, run, runs, silences):
-            self._patch.setattr(module, "job", lambda: present, raising=False)
-            self._patch.setattr(module, "clock", present.clock, raising=False)
+            self._monkeypatch.setattr(module, "environment_job", lambda: current_job, raising=False)
+            self._monkeypatch.setattr(module, "clock", current_job.clock, raising=False)
         return CliRunner().invoke(app, list(arguments))
 
     def lines(self, *arguments: str) -> list[dict[str, object]]:
@@ -45,15 +45,15 @@ class Commands:
 
 
 @pytest.fixture
-def commands(line: Line, monkeypatch: pytest.MonkeyPatch) -> Commands:
-    return Commands(line, monkeypatch)
+def commands(pipeline: Pipeline, monkeypatch: pytest.MonkeyPatch) -> Commands:
+    return Commands(pipeline, monkeypatch)
 
 
-def test_run_reads_tells_and_prints_its_record(commands: Commands, line: Line) -> None:
+def test_run_reads_tells_and_prints_its_record(commands: Commands, pipeline: Pipeline) -> None:
     [record] = commands.lines("run", "--at", "2026-06-09T14:00:00Z")
 
-    assert (record["new_pairs"], record["told_before"]) == (1, 0)
-    assert len(line.receiver.bodies) == 1
+    assert (record["new_pairs"], record["already_alerted"]) == (1, 0)
+    assert len(pipeline.receiver.bodies) == 1
 
 
 def test_record_and_incident_are_of_the_documented_shapes(commands: Commands) -> None:
@@ -72,19 +72,19 @@ def test_run_ahead_of_the_clock_is_refused(commands: Commands) -> None:
     assert "ahead of the clock" in str(result.exception)
 
 
-def test_run_over_a_gap_tells_it_and_leaves_the_watermark(commands: Commands, line: Line) -> None:
+def test_run_over_a_gap_tells_it_and_leaves_the_watermark(commands: Commands, pipeline: Pipeline) -> None:
     commands.now = datetime(2026, 6, 20, tzinfo=UTC)
     [record] = commands.lines("run", "--from", "2026-06-09T13:00:00Z", "--to", "2026-06-09T16:00:00Z")
 
-    kept = (json.loads(text) for text in (GOLDEN / "replay.jsonl").read_text().splitlines())
-    inside = [
+    golden_alerts = (json.loads(text) for text in (GOLDEN / "replay.jsonl").read_text().splitlines())
+    golden_pairs = [
         pair
-        for alert in kept
+        for alert in golden_alerts
         for pair in alert["pairs"]
         if "2026-06-09T13:00:00Z" < pair["AbuseTime"] <= "2026-06-09T16:00:00Z"
     ]
-    assert record["new_pairs"] == len(inside) == 4
-    assert line.job.ages(commands.now) == {"openai-config-to-abuse": None}
+    assert record["new_pairs"] == len(golden_pairs) == 4
+    assert pipeline.job.ages(commands.now) == {"openai-config-to-abuse": None}
 
 
 def test_runs_says_how_long_ago_the_last_complete_run_was(commands: Commands) -> None:
@@ -96,7 +96,7 @@ def test_runs_says_how_long_ago_the_last_complete_run_was(commands: Commands) ->
 
     assert result.exit_code == 0
     assert "the last complete run was 2:00:00" in result.stderr
-    assert [row["at"] for row in commands.lines("runs")] == ["2026-06-09T14:00:00Z"]
+    assert [row["time"] for row in commands.lines("runs")] == ["2026-06-09T14:00:00Z"]
 
 
 def test_incident_is_listed_shown_and_closed(commands: Commands) -> None:
@@ -122,15 +122,15 @@ def test_unknown_incident_is_a_clear_sentence(commands: Commands) -> None:
     assert "there is no incident in_nothing" in str(result.exception)
 
 
-def test_dead_letter_is_sent_again_when_asked(commands: Commands, line: Line) -> None:
-    line.receiver.answers = [status(404)]
+def test_dead_letter_is_sent_again_when_asked(commands: Commands, pipeline: Pipeline) -> None:
+    pipeline.receiver.answers = [status(404)]
     commands("run", "--at", "2026-06-09T14:00:00Z")
     assert commands("deliver").stdout == "0 sent, 0 failed\n"
 
     result = commands("deliver", "--retry-dead")
 
     assert (result.exit_code, result.stdout) == (0, "1 sent, 0 failed\n")
-    assert line.receiver.bodies[0] == line.receiver.bodies[1]
+    assert pipeline.receiver.bodies[0] == pipeline.receiver.bodies[1]
 
 
 def test_demo_posts_where_it_is_told_to(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -144,21 +144,21 @@ def test_demo_posts_where_it_is_told_to(monkeypatch: pytest.MonkeyPatch) -> None
     assert all(title in result.stdout for title in titles)
 
 
-def test_quiet_run_asks_four_queries_and_makes_four_table_requests(line: Line, azurite: str) -> None:
+def test_quiet_run_asks_four_queries_and_makes_four_table_requests(pipeline: Pipeline, azurite: str) -> None:
     answers: list[object] = []
     client = TableClient.from_connection_string(azurite, "quietrun", raw_response_hook=answers.append)
-    quiet = datetime(2026, 6, 9, 3, tzinfo=UTC)
-    settings = line.job.settings
-    before = Job(settings, line.job.rules, AzureTable(client), lambda: quiet)
-    line.api.moment = quiet
-    before.detect(quiet)
+    quiet_hour = datetime(2026, 6, 9, 3, tzinfo=UTC)
+    settings = pipeline.job.settings
+    first_job = Job(settings, pipeline.job.rules, AzureTable(client), lambda: quiet_hour)
+    pipeline.api.moment = quiet_hour
+    first_job.detect(quiet_hour)
     answers.clear()
-    line.api.requests.clear()
+    pipeline.api.requests.clear()
 
-    after = quiet + timedelta(hours=1)
-    Job(settings, line.job.rules, AzureTable(client), lambda: after).detect(after)
+    next_hour = quiet_hour + timedelta(hours=1)
+    Job(settings, pipeline.job.rules, AzureTable(client), lambda: next_hour).detect(next_hour)
 
-    assert len(line.api.requests) == 4
+    assert len(pipeline.api.requests) == 4
     assert len(answers) == 4
 
 
@@ -180,30 +180,30 @@ def test_table_of_a_newer_version_is_refused() -> None:
     table.write("rule", [Put("w", {"now": "2026-06-09T14:00:00Z", "runs": 1, "schema": 2})])
 
     with pytest.raises(ConfigurationError, match="schema 2"):
-        Index(table, "rule", "run").watermark()
+        IncidentStore(table, "rule", "run").watermark()
 
 
-def test_what_is_old_goes_but_the_number_of_incidents_is_kept(line: Line) -> None:
+def test_what_is_old_goes_but_the_number_of_incidents_is_kept(pipeline: Pipeline) -> None:
     table = MemoryTable()
-    job = Job(settings_from({"LOGS_DIR": str(LOGS)}), line.job.rules, table, environment.clock)
-    for at in (FIRST_ALERT, FIRST_ALERT + timedelta(hours=1), FIRST_ALERT + timedelta(days=1, hours=2)):
-        job.detect(at)
-    known = {one.incident.id: one.incident.number for one in job.incidents()}
-    index = Index(table, job.rules[0].folder, "look")
-    assert max(known.values()) == 2
+    job = Job(settings_from({"LOGS_DIR": str(LOGS)}), pipeline.job.rules, table, environment.clock)
+    for time in (FIRST_ALERT, FIRST_ALERT + timedelta(hours=1), FIRST_ALERT + timedelta(days=1, hours=2)):
+        job.detect(time)
+    numbers_by_id = {detail.incident.id: detail.incident.number for detail in job.incidents()}
+    store = IncidentStore(table, job.rules[0].folder, "look")
+    assert max(numbers_by_id.values()) == 2
 
-    index.expire(FIRST_ALERT + timedelta(days=90))
+    store.expire(FIRST_ALERT + timedelta(days=90))
 
-    kept = {one.incident.id: one.incident.number for one in job.incidents()}
-    assert kept.items() < known.items()
-    assert max(kept.values()) == 2
-    assert not list(index.alerts())
-    assert not index.records()
+    kept_numbers = {detail.incident.id: detail.incident.number for detail in job.incidents()}
+    assert kept_numbers.items() < numbers_by_id.items()
+    assert max(kept_numbers.values()) == 2
+    assert not list(store.alerts())
+    assert not store.records()
     assert not list(table.scan(job.rules[0].folder, "e|", "e}"))
 
 
-def test_no_secret_is_printed_by_a_run(commands: Commands, line: Line) -> None:
-    line.receiver.answers = [status(500)]
+def test_no_secret_is_printed_by_a_run(commands: Commands, pipeline: Pipeline) -> None:
+    pipeline.receiver.answers = [status(500)]
     result = commands("run", "--at", "2026-06-09T14:00:00Z")
 
-    assert line.receiver.url not in result.output
+    assert pipeline.receiver.url not in result.output

@@ -38,7 +38,7 @@ TEXTS = {
 
 
 @pytest.fixture(scope="module")
-def found() -> dict[str, Analysis]:
+def analyses() -> dict[str, Analysis]:
     return analyze(TEXTS, connector_schema(), CONNECTOR_FUNCTIONS)
 
 
@@ -51,12 +51,12 @@ def published_rule() -> dict[str, Any]:
 # The published rule
 
 
-def test_published_rule_has_no_diagnostics(found: dict[str, Analysis]) -> None:
-    assert found["published rule"].diagnostics == ()
+def test_published_rule_has_no_diagnostics(analyses: dict[str, Analysis]) -> None:
+    assert analyses["published rule"].diagnostics == ()
 
 
-def test_published_rule_returns_exactly_these_columns_in_this_order(found: dict[str, Analysis]) -> None:
-    assert list(found["published rule"].columns.items()) == [
+def test_published_rule_returns_exactly_these_columns_in_this_order(analyses: dict[str, Analysis]) -> None:
+    assert list(analyses["published rule"].columns.items()) == [
         ("ConfigTime", "datetime"),
         ("ConfigEvent", "string"),
         ("ActorEmail", "string"),
@@ -119,8 +119,8 @@ def test_published_yaml_and_kql_file_hold_the_same_query(published_rule: dict[st
 # Mistakes
 
 
-def test_misspelt_column_is_reported_with_line_and_column(found: dict[str, Analysis]) -> None:
-    assert found["misspelt column"].diagnostics == (
+def test_misspelt_column_is_reported_with_line_and_column(analyses: dict[str, Analysis]) -> None:
+    assert analyses["misspelt column"].diagnostics == (
         Diagnostic(
             severity="Error",
             code="KS142",
@@ -132,42 +132,42 @@ def test_misspelt_column_is_reported_with_line_and_column(found: dict[str, Analy
     )
 
 
-def test_misspelt_column_is_seen_through_the_connectors_fuzzy_union(found: dict[str, Analysis]) -> None:
-    assert _codes_and_texts(found["misspelt column behind a union"]) == [("KS142", "EvntType")]
+def test_misspelt_column_is_seen_through_the_connectors_fuzzy_union(analyses: dict[str, Analysis]) -> None:
+    assert _codes_and_texts(analyses["misspelt column behind a union"]) == [("KS142", "EvntType")]
 
 
-def test_missing_table_is_named(found: dict[str, Analysis]) -> None:
-    assert _codes_and_texts(found["missing table"]) == [("KS204", "OpenAIAuditLogs_C")]
+def test_missing_table_is_named(analyses: dict[str, Analysis]) -> None:
+    assert _codes_and_texts(analyses["missing table"]) == [("KS204", "OpenAIAuditLogs_C")]
 
 
-def test_wrong_function_is_named(found: dict[str, Analysis]) -> None:
-    assert _codes_and_texts(found["wrong function"]) == [("KS211", "tolowr")]
+def test_wrong_function_is_named(analyses: dict[str, Analysis]) -> None:
+    assert _codes_and_texts(analyses["wrong function"]) == [("KS211", "tolowr")]
 
 
-def test_argument_of_the_wrong_type_is_named(found: dict[str, Analysis]) -> None:
-    assert _codes_and_texts(found["wrong type"]) == [("KS234", "ModelName")]
+def test_argument_of_the_wrong_type_is_named(analyses: dict[str, Analysis]) -> None:
+    assert _codes_and_texts(analyses["wrong type"]) == [("KS234", "ModelName")]
 
 
-def test_reserved_word_as_column_name_must_be_bracketed(found: dict[str, Analysis]) -> None:
-    assert _codes_and_texts(found["reserved name"]) == [("KS228", "kind")]
+def test_reserved_word_as_column_name_must_be_bracketed(analyses: dict[str, Analysis]) -> None:
+    assert _codes_and_texts(analyses["reserved name"]) == [("KS228", "kind")]
 
 
-def test_missing_table_in_a_fuzzy_union_is_a_warning(found: dict[str, Analysis]) -> None:
-    (diagnostic,) = found["missing table in a fuzzy union"].diagnostics
+def test_missing_table_in_a_fuzzy_union_is_a_warning(analyses: dict[str, Analysis]) -> None:
+    (diagnostic,) = analyses["missing table in a fuzzy union"].diagnostics
     assert (diagnostic.severity, diagnostic.code, diagnostic.text) == ("Warning", "KS205", "Elsewhere")
 
 
-def test_column_number_counts_characters_not_bytes(found: dict[str, Analysis]) -> None:
-    (diagnostic,) = found["after a character beyond ASCII"].diagnostics
+def test_column_number_counts_characters_not_bytes(analyses: dict[str, Analysis]) -> None:
+    (diagnostic,) = analyses["after a character beyond ASCII"].diagnostics
     assert (diagnostic.line, diagnostic.column) == (1, len("print a = 'é', b = ") + 1)
 
 
-def test_text_without_a_query_returns_no_columns(found: dict[str, Analysis]) -> None:
-    assert found["nothing returned"] == Analysis(diagnostics=(), columns={})
+def test_text_without_a_query_returns_no_columns(analyses: dict[str, Analysis]) -> None:
+    assert analyses["nothing returned"] == Analysis(diagnostics=(), columns={})
 
 
-def test_diagnostic_reads_as_one_line(found: dict[str, Analysis]) -> None:
-    (diagnostic,) = found["missing table"].diagnostics
+def test_diagnostic_reads_as_one_line(analyses: dict[str, Analysis]) -> None:
+    (diagnostic,) = analyses["missing table"].diagnostics
     assert str(diagnostic).startswith("1:1: Error KS204: The name 'OpenAIAuditLogs_C'")
 
 

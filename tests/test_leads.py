@@ -8,9 +8,9 @@ from urllib.parse import unquote, urlsplit
 import pytest
 
 from detection.kql import bounds, queries, with_bounds
-from detection.messages.leads import LONGEST, portal_link
+from detection.messages.leads import MAX_LENGTH, portal_link
 from detection.rule import load_rule, rule_names
-from tests.builders import RULE, START, stretch
+from tests.builders import RULE, START, first_windows
 
 WORKSPACE = (
     "/subscriptions/00000000-0000-0000-0000-000000000000/resourceGroups/a-group-with-a-long-name"
@@ -20,22 +20,22 @@ CLOUD = "https://api.loganalytics.io"
 
 
 def link(endpoint: str = CLOUD, name: str = RULE.folder) -> str:
-    made = portal_link(WORKSPACE, endpoint, load_rule(name), stretch(), inline=True)
-    assert made is not None
-    return made
+    url = portal_link(WORKSPACE, endpoint, load_rule(name), first_windows(), inline=True)
+    assert url is not None
+    return url
 
 
 def test_portal_opens_the_query_for_signals_that_the_run_sent() -> None:
     packed = unquote(link().partition("/q/")[2].partition("/")[0])
-    sent = with_bounds(queries(RULE)["signals"], bounds(stretch()))
-    assert zlib.decompress(base64.b64decode(packed)).decode() == sent
+    sent_query = with_bounds(queries(RULE)["signals"], bounds(first_windows()))
+    assert zlib.decompress(base64.b64decode(packed)).decode() == sent_query
 
 
 def test_portal_opens_the_workspace_over_the_stretch_that_was_read() -> None:
     scope = unquote(link().partition("/scope/")[2].partition("/")[0])
     assert json.loads(scope) == {"resources": [{"resourceId": WORKSPACE}]}
     assert unquote(link().rpartition("/timespan/")[2]) == "2026-02-28T10:00:00Z/2026-03-02T10:00:00Z"
-    assert stretch().now == START
+    assert first_windows().now == START
 
 
 @pytest.mark.parametrize(
@@ -52,10 +52,10 @@ def test_portal_is_that_of_the_cloud(endpoint: str, host: str) -> None:
 
 @pytest.mark.parametrize("name", rule_names())
 def test_link_of_every_shipped_rule_is_short_enough(name: str) -> None:
-    assert len(link(name=name)) <= LONGEST
+    assert len(link(name=name)) <= MAX_LENGTH
 
 
 def test_link_that_would_be_too_long_is_left_out() -> None:
     # A text that deflates badly.
-    long = RULE.model_copy(update={"signals_kql": "// " + "".join(map(str, range(10_000)))})
-    assert portal_link(WORKSPACE, CLOUD, long, stretch(), inline=True) is None
+    long_rule = RULE.model_copy(update={"signals_kql": "// " + "".join(map(str, range(10_000)))})
+    assert portal_link(WORKSPACE, CLOUD, long_rule, first_windows(), inline=True) is None

@@ -7,10 +7,10 @@ from urllib.parse import parse_qs, urlsplit
 
 import pytest
 
-from detection.capability import signed, verify
+from detection.capability import sign_link, verify_link
 from detection.deliver import SCHEDULE, next_due
 from detection.incidents.table import Delete, MemoryTable, Table
-from detection.links import FORM, PARTITION, ROW, Links
+from detection.links import FORM_LIFETIME, PARTITION, ROW, LinkSigner
 from tests.builders import START, TICK
 
 BASE = "https://app.example/api"
@@ -18,14 +18,14 @@ KEY = bytes(range(32))
 SECOND = timedelta(seconds=1)
 
 
-def _asked(link: str) -> tuple[str, str, str]:
+def _link_parts(link: str) -> tuple[str, str, str]:
     """What a request for a link says: the incident, until when, and the signature."""
     parts = urlsplit(link)
-    asked = parse_qs(parts.query)
-    return parts.path.rpartition("/")[2], asked["until"][0], asked["signature"][0]
+    query = parse_qs(parts.query)
+    return parts.path.rpartition("/")[2], query["until"][0], query["signature"][0]
 
 
-LINK = signed(BASE, "in_1", START + timedelta(hours=1), KEY)
+LINK = sign_link(BASE, "in_1", START + timedelta(hours=1), KEY)
 
 
 def test_link_names_incident_and_end_in_the_open() -> None:
@@ -35,7 +35,7 @@ def test_link_names_incident_and_end_in_the_open() -> None:
 
 def test_link_opens_up_to_its_end_and_no_longer() -> None:
     end = START + timedelta(hours=1)
-    assert [verify(*_asked(LINK), end + late, KEY) for late in (-SECOND, 0 * SECOND, TICK)] == [
+    assert [verify_link(*_link_parts(LINK), end + delay, KEY) for delay in (-SECOND, 0 * SECOND, TICK)] == [
         True,
         True,
         False,
@@ -43,91 +43,95 @@ def test_link_opens_up_to_its_end_and_no_longer() -> None:
 
 
 def test_link_opens_no_other_incident() -> None:
-    _, until, signature = _asked(LINK)
-    assert not verify("in_2", until, signature, START, KEY)
+    _, until, signature = _link_parts(LINK)
+    assert not verify_link("in_2", until, signature, START, KEY)
 
 
 def test_links_end_cannot_be_put_off() -> None:
-    incident, until, signature = _asked(LINK)
-    assert not verify(incident, str(int(until) + 1), signature, START, KEY)
+    incident, until, signature = _link_parts(LINK)
+    assert not verify_link(incident, str(int(until) + 1), signature, START, KEY)
 
 
 def test_link_of_another_key_opens_nothing() -> None:
-    assert not verify(*_asked(LINK), START, bytes(32))
+    assert not verify_link(*_link_parts(LINK), START, bytes(32))
 
 
 def test_no_bit_of_a_signature_can_be_changed() -> None:
-    incident, until, signature = _asked(LINK)
+    incident, until, signature = _link_parts(LINK)
     raw = base64.urlsafe_b64decode(signature + "=")
     for bit in range(8 * len(raw)):
-        other = bytearray(raw)
-        other[bit // 8] ^= 1 << bit % 8
-        assert not verify(incident, until, base64.urlsafe_b64encode(other).decode().rstrip("="), START, KEY)
+        forged_signature = bytearray(raw)
+        forged_signature[bit // 8] ^= 1 << bit % 8
+        assert not verify_link(
+            incident, until, base64.urlsafe_b64encode(forged_signature).decode().rstrip("="), START, KEY
+        )
 
 
 @pytest.mark.parametrize(
     "until", ["", "-1", "1e12", "99999999999999999999", "１７", "17.5", " 17", "until", "0x10"]
 )
 def test_end_that_is_no_number_opens_nothing(until: str) -> None:
-    assert not verify("in_1", until, _asked(LINK)[2], START, KEY)
+    assert not verify_link("in_1", until, _link_parts(LINK)[2], START, KEY)
 
 
 @pytest.mark.parametrize("signature", ["", "é", "\N{SNOWMAN}", "a" * 100_000])
 def test_signature_that_is_none_opens_nothing(signature: str) -> None:
-    assert not verify("in_1", _asked(LINK)[1], signature, START, KEY)
+    assert not verify_link("in_1", _link_parts(LINK)[1], signature, START, KEY)
 
 
 # ------------------------------------------------------------------------------------------------------ with a table
 
 
 def test_link_is_good_as_long_as_a_message_is_tried() -> None:
-    links = Links(MemoryTable(), BASE)
-    link = _asked(links.to("in_1", START) or "")
-    assert links.opens(*link, START + SCHEDULE)
-    assert not links.opens(*link, START + SCHEDULE + SECOND)
+    signer = LinkSigner(MemoryTable(), BASE)
+    link = _link_parts(signer.link_to("in_1", START) or "")
+    assert signer.verify(*link, START + SCHEDULE)
+    assert not signer.verify(*link, START + SCHEDULE + SECOND)
 
 
 def test_schedule_is_the_time_from_the_first_attempt_to_the_last() -> None:
     due, attempt = START, 0
-    while later := next_due(attempt + 1, due, None):
-        due, attempt = later, attempt + 1
+    while next_attempt := next_due(attempt + 1, due, None):
+        due, attempt = next_attempt, attempt + 1
     assert due - START == SCHEDULE
 
 
 def test_every_process_makes_the_same_link(azure_table: Table) -> None:
-    assert Links(azure_table, BASE).to("in_1", START) == Links(azure_table, BASE).to("in_1", START)
+    assert LinkSigner(azure_table, BASE).link_to("in_1", START) == LinkSigner(azure_table, BASE).link_to(
+        "in_1", START
+    )
 
 
 def test_of_many_that_make_the_key_at_once_one_does(azure_table: Table) -> None:
-    with ThreadPoolExecutor(8) as together:
-        made = set(together.map(lambda _: Links(azure_table, BASE).to("in_1", START), range(16)))
-    assert len(made) == 1
+    with ThreadPoolExecutor(8) as executor:
+        links = set(executor.map(lambda _: LinkSigner(azure_table, BASE).link_to("in_1", START), range(16)))
+    assert len(links) == 1
 
 
 def test_keys_of_two_tables_differ() -> None:
-    link = Links(MemoryTable(), BASE).to("in_1", START) or ""
-    other = Links(MemoryTable(), BASE)
-    other.to("in_1", START)
-    assert not other.opens(*_asked(link), START)
+    link = LinkSigner(MemoryTable(), BASE).link_to("in_1", START) or ""
+    other_signer = LinkSigner(MemoryTable(), BASE)
+    other_signer.link_to("in_1", START)
+    assert not other_signer.verify(*_link_parts(link), START)
 
 
 def test_removed_key_ends_all_links_also_where_it_is_known_already() -> None:
     table = MemoryTable()
-    links = Links(table, BASE)
-    link = _asked(links.to("in_1", START) or "")
+    signer = LinkSigner(table, BASE)
+    link = _link_parts(signer.link_to("in_1", START) or "")
     table.write(PARTITION, [Delete(ROW)])
-    assert not links.opens(*link, START)
+    assert not signer.verify(*link, START)
 
 
 def test_looking_makes_no_key() -> None:
     table = MemoryTable()
-    assert not Links(table, BASE).opens("in_1", "1800000000", "x", START)
+    assert not LinkSigner(table, BASE).verify("in_1", "1800000000", "x", START)
     assert table.get(PARTITION, ROW) is None
 
 
 def test_without_an_address_there_are_no_links_and_no_key() -> None:
     table = MemoryTable()
-    assert Links(table, None).to("in_1", START) is None
+    assert LinkSigner(table, None).link_to("in_1", START) is None
     assert table.get(PARTITION, ROW) is None
 
 
@@ -135,24 +139,24 @@ def test_without_an_address_there_are_no_links_and_no_key() -> None:
 
 
 def test_form_is_taken_from_whom_it_was_shown_to_for_its_incident_until_its_end() -> None:
-    links = Links(MemoryTable(), None)
-    form = links.form("in_1", "alice", START)
-    assert links.takes(form, "in_1", "alice", START + FORM)
-    assert not links.takes(form, "in_1", "alice", START + FORM + SECOND)
-    assert not links.takes(form, "in_2", "alice", START)
-    assert not links.takes(form, "in_1", "bob", START)
+    signer = LinkSigner(MemoryTable(), None)
+    token = signer.form_token("in_1", "alice", START)
+    assert signer.verify_form_token(token, "in_1", "alice", START + FORM_LIFETIME)
+    assert not signer.verify_form_token(token, "in_1", "alice", START + FORM_LIFETIME + SECOND)
+    assert not signer.verify_form_token(token, "in_2", "alice", START)
+    assert not signer.verify_form_token(token, "in_1", "bob", START)
 
 
 def test_link_is_no_form_and_form_is_no_link() -> None:
-    links = Links(MemoryTable(), BASE)
-    incident, until, signature = _asked(links.to("in_1", START) or "")
-    assert not links.takes(f"{until}.{signature}", incident, "", START)
-    until, _, signature = links.form("in_1", "", START).partition(".")
-    assert not links.opens("in_1", until, signature, START)
+    signer = LinkSigner(MemoryTable(), BASE)
+    incident, until, signature = _link_parts(signer.link_to("in_1", START) or "")
+    assert not signer.verify_form_token(f"{until}.{signature}", incident, "", START)
+    until, _, signature = signer.form_token("in_1", "", START).partition(".")
+    assert not signer.verify("in_1", until, signature, START)
 
 
-@pytest.mark.parametrize("given", ["", ".", "1.2.3", "\ud800.\ud800", "99999999999." + "x" * 43])
-def test_form_of_somebody_else_is_not_taken(given: str) -> None:
-    links = Links(MemoryTable(), None)
-    links.form("in_1", "", START)
-    assert not links.takes(given, "in_1", "", START)
+@pytest.mark.parametrize("token", ["", ".", "1.2.3", "\ud800.\ud800", "99999999999." + "x" * 43])
+def test_form_of_somebody_else_is_not_taken(token: str) -> None:
+    signer = LinkSigner(MemoryTable(), None)
+    signer.form_token("in_1", "", START)
+    assert not signer.verify_form_token(token, "in_1", "", START)

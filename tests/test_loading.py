@@ -13,13 +13,13 @@ import pytest
 
 from detection.errors import ConfigurationError, DataError, DetectionError
 from detection.events import Rejected
-from detection.matches import Matches, matches_at
+from detection.matches import Detection, detect_at
 from detection.rows import OutputRow
 from detection.rule import default_rule, load_rule
-from detection.sources.files import Arrival, Files
+from detection.sources.files import ArrivalBasis, FileSource
 from detection.sources.loading import FIELD_LIMIT
-from detection.timestamps import moment
-from detection.window import windows
+from detection.timestamps import parse_time
+from detection.window import plan_windows
 
 RULE = load_rule(default_rule())
 NOW = datetime(2026, 6, 8, 14, tzinfo=UTC)
@@ -97,7 +97,7 @@ def as_the_portal_has_it(row: LogRow) -> LogRow:
 
 
 def _portal_time(text: str) -> str:
-    time = moment(text)
+    time = parse_time(text)
     half = "AM" if time.hour < 12 else "PM"
     fraction = time.microsecond // 1000
     return f"{time.month}/{time.day}/{time.year}, {time.hour % 12 or 12}:{time:%M:%S}.{fraction:03} {half}"
@@ -161,7 +161,7 @@ def reference(tmp_path_factory: pytest.TempPathFactory) -> list[OutputRow]:
     folder = tmp_path_factory.mktemp("reference")
     jsonl(folder, CHANGES, SAME_CHANGES)
     jsonl(folder, SIGNALS, SAME_SIGNALS)
-    return found(folder)
+    return match_rows(folder)
 
 
 def test_matches_are_the_expected_pairs(reference: list[OutputRow]) -> None:
@@ -174,7 +174,7 @@ def test_same_rows_give_the_same_matches_in_every_format(
 ) -> None:
     write(tmp_path, CHANGES, SAME_CHANGES)
     write(tmp_path, SIGNALS, SAME_SIGNALS)
-    assert found(tmp_path) == reference
+    assert match_rows(tmp_path) == reference
 
 
 def test_many_files_of_many_formats_are_one_table(tmp_path: Path, reference: list[OutputRow]) -> None:
@@ -183,7 +183,7 @@ def test_many_files_of_many_formats_are_one_table(tmp_path: Path, reference: lis
     FORMATS["parquet of TIMESTAMP, STRUCT and LIST"](tmp_path, CHANGES, SAME_CHANGES[2:])
     for number, row in enumerate(SAME_SIGNALS):
         jsonl(tmp_path, f"{SIGNALS}-2026-06-0{number + 1}", [row])
-    assert found(tmp_path) == reference
+    assert match_rows(tmp_path) == reference
 
 
 # -------------------------------------------------------------------------------------------- what may be there or not
@@ -198,7 +198,7 @@ def test_optional_table_may_be_missing(tmp_path: Path) -> None:
 def test_optional_table_counts_where_it_is_present(tmp_path: Path) -> None:
     jsonl(tmp_path, OPTIONAL, [change("2")])
     source = load(tmp_path, [change("1")], [signal()])
-    rows = list(matches_at(RULE, NOW, source).rows())
+    rows = list(detect_at(RULE, NOW, source).rows())
     assert {row["ConfigId"] for row in rows} == {"audit_log-1", "audit_log-2"}
 
 
@@ -210,10 +210,10 @@ def test_unknown_columns_are_ignored_and_named_once(tmp_path: Path) -> None:
 
 
 def test_text_column_that_no_file_has_is_empty_as_in_kusto(tmp_path: Path) -> None:
-    without = {name: value for name, value in signal().items() if name != "ModelName"}
+    signal_row = {name: value for name, value in signal().items() if name != "ModelName"}
     jsonl(tmp_path, CHANGES, [change()])
-    jsonl(tmp_path, SIGNALS, [without])
-    assert [row["ModelName"] for row in found(tmp_path)] == [""]
+    jsonl(tmp_path, SIGNALS, [signal_row])
+    assert [row["ModelName"] for row in match_rows(tmp_path)] == [""]
 
 
 @pytest.mark.parametrize(
@@ -238,28 +238,32 @@ def test_export_without_any_row_is_no_error(tmp_path: Path) -> None:
 
 
 @pytest.fixture(scope="module")
-def arriving(tmp_path_factory: pytest.TempPathFactory) -> Callable[[Arrival], Files]:
+def files_by_arrival(tmp_path_factory: pytest.TempPathFactory) -> Callable[[ArrivalBasis], FileSource]:
     """Two rows stamped 10:00, of which one says that it arrived at 11:00."""
     folder = tmp_path_factory.mktemp("arriving")
     jsonl(folder, CHANGES, [change("1"), change("2", _ingested="2026-06-08T11:00:00Z")])
     jsonl(folder, SIGNALS, [signal()])
-    return lambda arrival: Files(folder, RULE.tables, arrival)
+    return lambda arrival: FileSource(folder, RULE.tables, arrival)
 
 
 @pytest.mark.parametrize(
-    "arrival, there",
+    "arrival, rows_by_clock",
     [
         ("ingested", {"09:00": 1, "10:00": 1, "10:59": 1, "11:00": 2}),
         ("stamped", {"09:00": 0, "09:59": 0, "10:00": 1, "10:59": 1, "11:00": 2}),
     ],
 )
 def test_row_is_there_from_the_moment_it_arrived(
-    arrival: Arrival, there: dict[str, int], arriving: Callable[[Arrival], Files]
+    arrival: ArrivalBasis,
+    rows_by_clock: dict[str, int],
+    files_by_arrival: Callable[[ArrivalBasis], FileSource],
 ) -> None:
-    source = arriving(arrival)
-    moments = {clock: moment(f"2026-06-08T{clock}:00Z") for clock in there}
-    seen = {clock: source.read(RULE, windows(at, None, RULE)) for clock, at in moments.items()}
-    assert {clock: logs.health["changes"].rows for clock, logs in seen.items()} == there
+    source = files_by_arrival(arrival)
+    moments = {clock: parse_time(f"2026-06-08T{clock}:00Z") for clock in rows_by_clock}
+    logs_by_clock = {
+        clock: source.read(RULE, plan_windows(time, None, RULE)) for clock, time in moments.items()
+    }
+    assert {clock: logs.health["changes"].rows for clock, logs in logs_by_clock.items()} == rows_by_clock
 
 
 def test_arrival_in_a_portal_export_is_read_too(tmp_path: Path) -> None:
@@ -332,7 +336,7 @@ def test_file_name_may_hold_quotes_spaces_and_wildcards(ending: str, tmp_path: P
     source = load(tmp_path, None, [signal()])
     (rejected,) = source.loaded[CHANGES].rejected.values()
     assert sound(source) == 1
-    assert rejected.first == f"{name}:{3 if ending == 'csv' else 2}"
+    assert rejected.first_location == f"{name}:{3 if ending == 'csv' else 2}"
 
 
 @pytest.mark.parametrize("name", [f"{CHANGES}[2]", f"{CHANGES}*", f"{CHANGES}?"])
@@ -385,7 +389,7 @@ BAD_LINES = [
 
 
 @pytest.mark.parametrize(
-    "columns, reason", BAD_CHANGES, ids=[f"{why} {n}" for n, (_, why) in enumerate(BAD_CHANGES)]
+    "columns, reason", BAD_CHANGES, ids=[f"{reason} {n}" for n, (_, reason) in enumerate(BAD_CHANGES)]
 )
 def test_bad_change_is_rejected_and_the_rest_goes_on(columns: LogRow, reason: str, tmp_path: Path) -> None:
     source = load(tmp_path, [change("1"), change("2", **columns), change("3")], [signal()])
@@ -394,7 +398,7 @@ def test_bad_change_is_rejected_and_the_rest_goes_on(columns: LogRow, reason: st
 
 
 @pytest.mark.parametrize(
-    "columns, reason", BAD_SIGNALS, ids=[f"{why} {n}" for n, (_, why) in enumerate(BAD_SIGNALS)]
+    "columns, reason", BAD_SIGNALS, ids=[f"{reason} {n}" for n, (_, reason) in enumerate(BAD_SIGNALS)]
 )
 def test_bad_signal_is_rejected_and_the_rest_goes_on(columns: LogRow, reason: str, tmp_path: Path) -> None:
     source = load(tmp_path, [change()], [signal("1"), signal("2", **columns), signal("3")])
@@ -411,8 +415,8 @@ def test_bad_line_is_rejected_and_the_rest_goes_on(line: str, reason: str, tmp_p
 
 
 def test_missing_time_is_rejected(tmp_path: Path) -> None:
-    without = {name: value for name, value in change("2").items() if name != "TimeGenerated"}
-    source = load(tmp_path, [change("1"), without], [signal()])
+    change_row = {name: value for name, value in change("2").items() if name != "TimeGenerated"}
+    source = load(tmp_path, [change("1"), change_row], [signal()])
     assert source.loaded[CHANGES].rejected == {"TimeGenerated: no time": Rejected(1, f"{CHANGES}.jsonl:2")}
 
 
@@ -435,27 +439,27 @@ def test_portal_time_without_the_portals_header_is_rejected(tmp_path: Path) -> N
     assert source.loaded[CHANGES].rejected == {"TimeGenerated: not a time": Rejected(1, f"{CHANGES}.csv:3")}
 
 
-@pytest.mark.parametrize("before", [1, 30_000], ids=["among the first records", "far down"])
+@pytest.mark.parametrize("preceding_count", [1, 30_000], ids=["among the first records", "far down"])
 def test_csv_records_with_too_many_cells_are_rejected_and_the_rest_goes_on(
-    before: int, tmp_path: Path
+    preceding_count: int, tmp_path: Path
 ) -> None:
     header, record = csv_of([change()]).splitlines()
-    records = [*[record] * before, f"{record},more", record, f"{record},more,and more"]
+    records = [*[record] * preceding_count, f"{record},more", record, f"{record},more,and more"]
     source = load_text(tmp_path, f"{CHANGES}.csv", "\n".join([header, *records, ""]))
     rejected = source.loaded[CHANGES].rejected
-    assert rejected == {"not a CSV record": Rejected(2, f"{CHANGES}.csv:{before + 2}")}
-    assert sound(source) == before + 1
+    assert rejected == {"not a CSV record": Rejected(2, f"{CHANGES}.csv:{preceding_count + 2}")}
+    assert sound(source) == preceding_count + 1
 
 
 def test_csv_record_with_a_stray_quote_does_not_cost_the_file(tmp_path: Path) -> None:
     header, record = csv_of([change()]).splitlines()
     source = load_text(tmp_path, f"{CHANGES}.csv", "\n".join([header, record, f'"a"b{record}', record, ""]))
     assert sound(source) == 2
-    assert [one.count for one in source.loaded[CHANGES].rejected.values()] == [1]
+    assert [rejection.count for rejection in source.loaded[CHANGES].rejected.values()] == [1]
 
 
 @pytest.fixture(scope="module")
-def spoiled(tmp_path_factory: pytest.TempPathFactory) -> tuple[int, Matches, Files]:
+def spoiled(tmp_path_factory: pytest.TempPathFactory) -> tuple[int, Detection, FileSource]:
     """Every bad row there is, good ones before, between and after, in two files; and the rows in all."""
     folder = tmp_path_factory.mktemp("spoiled")
     bad = [change(f"bad{number}", **columns) for number, (columns, _) in enumerate(BAD_CHANGES)]
@@ -464,37 +468,40 @@ def spoiled(tmp_path_factory: pytest.TempPathFactory) -> tuple[int, Matches, Fil
     jsonl(folder, f"{CHANGES}-1", lines)
     (folder / f"{CHANGES}-2.jsonl").write_text(broken + lines_of([*bad, change("5")]))
     jsonl(folder, SIGNALS, [signal("1"), *(signal("bad", **columns) for columns, _ in BAD_SIGNALS)])
-    source = Files(folder, RULE.tables)
-    return len(lines) + len(BAD_LINES) + len(bad) + 1, matches_at(RULE, NOW, source), source
+    source = FileSource(folder, RULE.tables)
+    return len(lines) + len(BAD_LINES) + len(bad) + 1, detect_at(RULE, NOW, source), source
 
 
-def test_sound_rows_and_rejected_rows_are_all_rows(spoiled: tuple[int, Matches, Files]) -> None:
+def test_sound_rows_and_rejected_rows_are_all_rows(spoiled: tuple[int, Detection, FileSource]) -> None:
     number, _, source = spoiled
-    assert sound(source) + sum(one.count for one in source.loaded[CHANGES].rejected.values()) == number
-    rejected = sum(one.count for one in source.loaded[SIGNALS].rejected.values())
+    assert (
+        sound(source) + sum(rejection.count for rejection in source.loaded[CHANGES].rejected.values())
+        == number
+    )
+    rejected = sum(rejection.count for rejection in source.loaded[SIGNALS].rejected.values())
     assert sound(source, SIGNALS) + rejected == 1 + len(BAD_SIGNALS)
 
 
 def test_rejects_of_all_files_are_counted_by_reason_and_the_first_is_named(
-    spoiled: tuple[int, Matches, Files],
+    spoiled: tuple[int, Detection, FileSource],
 ) -> None:
-    _, matches, _ = spoiled
-    rejected = matches.logs.rejected
+    _, detection, _ = spoiled
+    rejected = detection.logs.rejected
     assert rejected[f"{CHANGES}, TimeGenerated: absurd time"] == Rejected(4, f"{CHANGES}-1.jsonl:12")
     assert rejected[f"{CHANGES}, not a JSON object"] == Rejected(5, f"{CHANGES}-2.jsonl:1")
     assert rejected[f"{SIGNALS}, EventCount: not of type INTEGER"] == Rejected(2, f"{SIGNALS}.jsonl:2")
 
 
 def test_rows_without_an_actor_are_counted_and_the_first_is_named(
-    spoiled: tuple[int, Matches, Files],
+    spoiled: tuple[int, Detection, FileSource],
 ) -> None:
-    _, matches, _ = spoiled
-    assert matches.logs.rejected["changes, no actor"] == Rejected(2, f"{CHANGES}-1.jsonl:18")
+    _, detection, _ = spoiled
+    assert detection.logs.rejected["changes, no actor"] == Rejected(2, f"{CHANGES}-1.jsonl:18")
 
 
-def test_sound_rows_among_the_bad_ones_are_matched(spoiled: tuple[int, Matches, Files]) -> None:
-    _, matches, _ = spoiled
-    assert {row["ConfigId"] for row in matches.rows()} == {"audit_log-1", "audit_log-2", "audit_log-5"}
+def test_sound_rows_among_the_bad_ones_are_matched(spoiled: tuple[int, Detection, FileSource]) -> None:
+    _, detection, _ = spoiled
+    assert {row["ConfigId"] for row in detection.rows()} == {"audit_log-1", "audit_log-2", "audit_log-5"}
 
 
 # ----------------------------------------------------------------------------------------- what cannot be read at all
@@ -546,30 +553,30 @@ def test_file_that_is_no_parquet_is_said_in_one_sentence(content: bytes, tmp_pat
 # --------------------------------------------------------------------------------------------------------- helpers
 
 
-def load(folder: Path, changes: Sequence[LogRow] | None, signals: Sequence[LogRow]) -> Files:
+def load(folder: Path, changes: Sequence[LogRow] | None, signals: Sequence[LogRow]) -> FileSource:
     """The folder after these rows were written to it as JSON lines."""
     if changes is not None:
         jsonl(folder, CHANGES, changes)
     jsonl(folder, SIGNALS, signals)
-    return Files(folder, RULE.tables)
+    return FileSource(folder, RULE.tables)
 
 
-def load_text(folder: Path, name: str, text: str) -> Files:
+def load_text(folder: Path, name: str, text: str) -> FileSource:
     """The folder with one file of exactly this text, and one signal."""
     (folder / name).write_text(text, encoding="utf-8", newline="")
     return load(folder, None, [signal()])
 
 
-def found(folder: Path) -> list[OutputRow]:
-    return list(matches_at(RULE, NOW, Files(folder, RULE.tables)).rows())
+def match_rows(folder: Path) -> list[OutputRow]:
+    return list(detect_at(RULE, NOW, FileSource(folder, RULE.tables)).rows())
 
 
-def sound(source: Files, table: str = CHANGES) -> int:
+def sound(source: FileSource, table: str = CHANGES) -> int:
     """How many rows were loaded."""
     return len(column(source, "_line", table))
 
 
-def column(source: Files, name: str, table: str = CHANGES) -> list[Any]:
+def column(source: FileSource, name: str, table: str = CHANGES) -> list[Any]:
     """A column of the rows that were loaded, in the order of their files and lines."""
     rows = source._folder.connection.execute(
         f'SELECT "{name}" FROM "{table}_rows" ORDER BY _file, _line'
@@ -580,7 +587,7 @@ def column(source: Files, name: str, table: str = CHANGES) -> list[Any]:
 def refusal(error: type[DetectionError], folder: Path) -> str:
     """The one sentence with which a folder is refused."""
     with pytest.raises(error) as caught:
-        Files(folder, RULE.tables)
+        FileSource(folder, RULE.tables)
     text = str(caught.value)
     assert text
     assert "\n" not in text

@@ -19,7 +19,7 @@ import pytest
 
 from detection.errors import ConfigurationError
 from detection.rule import REFUSED_FUNCTIONS, RULES, load_rule
-from detection.sources.engine import translated
+from detection.sources.engine import translate
 
 RULE = "openai-config-to-abuse"
 
@@ -120,7 +120,11 @@ def test_every_refused_function_is_shown_to_be_wrong(name: str) -> None:
 
 @pytest.mark.parametrize(
     "claim",
-    [pytest.param(one, id=f"{name}: {one.source}") for name, several in CLAIMS.items() for one in several],
+    [
+        pytest.param(claim, id=f"{name}: {claim.source}")
+        for name, claims in CLAIMS.items()
+        for claim in claims
+    ],
 )
 def test_local_engine_differs_from_kusto(connection: duckdb.DuckDBPyConnection, claim: Claim) -> None:
     assert local(connection, claim.query) != claim.kusto
@@ -138,7 +142,7 @@ def test_local_engine_counts_where_kusto_estimates(connection: duckdb.DuckDBPyCo
 # ------------------------------------------------------------------------------------------------------- translated
 
 
-def of_columns(*columns: str) -> duckdb.DuckDBPyConnection:
+def table_with_columns(*columns: str) -> duckdb.DuckDBPyConnection:
     """A table of these columns; each holds its own name."""
     connection = duckdb_kql.connect()
     values = ", ".join(f"'{name}' AS {name}" for name in columns)
@@ -148,14 +152,14 @@ def of_columns(*columns: str) -> duckdb.DuckDBPyConnection:
 
 def test_text_is_translated_once_for_tables_of_the_same_columns() -> None:
     query = "Names | extend a = strcat(a, a)"
-    assert translated(query, of_columns("a", "b")) is translated(query, of_columns("a", "b"))
+    assert translate(query, table_with_columns("a", "b")) is translate(query, table_with_columns("a", "b"))
 
 
 @pytest.mark.parametrize("columns", [("a", "b"), ("b", "a"), ("a",)])
 def test_text_is_translated_anew_for_tables_of_other_columns(columns: tuple[str, ...]) -> None:
     # What an operator replaces keeps its place, so the SQL names all columns.
-    connection = of_columns(*columns)
-    rows = connection.execute(translated("Names | extend a = strcat(a, a)", connection).text)
+    connection = table_with_columns(*columns)
+    rows = connection.execute(translate("Names | extend a = strcat(a, a)", connection).text)
     assert rows.fetchall() == [tuple("aa" if name == "a" else name for name in columns)]
 
 
@@ -185,21 +189,21 @@ def test_any_of_several_terms_is_what_the_engine_says_of_each(
     )
     connection.execute("CREATE OR REPLACE TABLE Texts AS SELECT unnest(?::VARCHAR[]) AS Text", [texts])
     query = f"Texts | project Text, Has = Text has_any ({terms})"
-    answer = connection.execute(translated(query, connection).text).fetchall()
+    answer = connection.execute(translate(query, connection).text).fetchall()
     assert answer == duckdb_kql.query(connection, query).fetchall()
 
 
 def test_several_terms_are_one_regular_expression(connection: duckdb.DuckDBPyConnection) -> None:
     connection.execute("CREATE OR REPLACE TABLE Texts AS SELECT 'a' AS Text")
     queries = ('Texts | where Text has_any ("a", "b", "c")', 'Texts | where Text has "a"')
-    several, single = (translated(query, connection).text.count("regexp_matches") for query in queries)
+    several, single = (translate(query, connection).text.count("regexp_matches") for query in queries)
     assert several == single
 
 
 # --------------------------------------------------------------------------------------------------------- refused
 
 
-def copied(folder: Path, query: str, line: str) -> Path:
+def copy_rule_with_line(folder: Path, query: str, line: str) -> Path:
     """The query of a rule folder, with a line more."""
     shutil.copytree(RULES / RULE, folder / RULE)
     path = folder / RULE / query
@@ -212,44 +216,44 @@ def copied(folder: Path, query: str, line: str) -> Path:
 def test_rule_that_uses_it_is_refused_by_file_function_and_reason(
     tmp_path: Path, name: str, query: str
 ) -> None:
-    path = copied(tmp_path, query, f"| extend Extra = {name}(ModelName)")
+    path = copy_rule_with_line(tmp_path, query, f"| extend Extra = {name}(ModelName)")
     expected = f"{re.escape(str(path))}: .*{name}: {re.escape(REFUSED_FUNCTIONS[name])}"
     with pytest.raises(ConfigurationError, match=expected):
         load_rule(RULE, tmp_path)
 
 
 def test_space_before_the_parenthesis_is_no_way_around(tmp_path: Path) -> None:
-    copied(tmp_path, "changes.kql", "| extend Extra = todatetime (EventType)")
+    copy_rule_with_line(tmp_path, "changes.kql", "| extend Extra = todatetime (EventType)")
     with pytest.raises(ConfigurationError, match="todatetime"):
         load_rule(RULE, tmp_path)
 
 
 def test_all_refused_functions_of_a_query_are_named(tmp_path: Path) -> None:
-    copied(tmp_path, "changes.kql", "| extend Extra = toupper(tostring(parse_json(EventType)))")
+    copy_rule_with_line(tmp_path, "changes.kql", "| extend Extra = toupper(tostring(parse_json(EventType)))")
     with pytest.raises(ConfigurationError, match=r"parse_json: .*; toupper: "):
         load_rule(RULE, tmp_path)
 
 
 @pytest.mark.parametrize("name", REFUSED_FUNCTIONS)
 def test_comment_that_mentions_it_is_not_refused(tmp_path: Path, name: str) -> None:
-    copied(tmp_path, "changes.kql", f"// not {name}(EventType)")
+    copy_rule_with_line(tmp_path, "changes.kql", f"// not {name}(EventType)")
     assert load_rule(RULE, tmp_path).folder == RULE
 
 
 @pytest.mark.parametrize("line", ["| extend my_coalesce = 1", "| extend Extra = strcat('a', 'make_set')"])
 def test_name_that_is_no_call_is_not_refused(tmp_path: Path, line: str) -> None:
-    copied(tmp_path, "changes.kql", line)
+    copy_rule_with_line(tmp_path, "changes.kql", line)
     assert load_rule(RULE, tmp_path).folder == RULE
 
 
 def test_function_behind_a_text_that_holds_slashes_is_refused(tmp_path: Path) -> None:
-    copied(tmp_path, "changes.kql", '| extend Extra = strcat("https://x", toupper(EventType))')
+    copy_rule_with_line(tmp_path, "changes.kql", '| extend Extra = strcat("https://x", toupper(EventType))')
     with pytest.raises(ConfigurationError, match="toupper"):
         load_rule(RULE, tmp_path)
 
 
 def test_alias_that_the_engine_knows_is_refused_with_its_function(tmp_path: Path) -> None:
     # The engine does not know the other aliases: makelist, makeset, parsejson, toobject.
-    copied(tmp_path, "changes.kql", "| extend Extra = base64_decodestring(EventType)")
+    copy_rule_with_line(tmp_path, "changes.kql", "| extend Extra = base64_decodestring(EventType)")
     with pytest.raises(ConfigurationError, match="base64_decodestring"):
         load_rule(RULE, tmp_path)

@@ -23,9 +23,9 @@ from detection.kql import COVERAGE_COLUMNS, HEALTH_COLUMNS, bounds, queries, wit
 from detection.rule import Rule, Side, default_rule, load_rule
 from detection.sources import answer
 from detection.sources.answer import AUTHORITIES
-from detection.sources.files import Files
+from detection.sources.files import FileSource
 from detection.sources.log_analytics import LogAnalytics, open_log_analytics, token_for
-from detection.window import windows
+from detection.window import plan_windows
 from tests.query_api import (
     Body,
     QueryApi,
@@ -36,12 +36,12 @@ from tests.query_api import (
     reply,
     tables_of,
 )
-from tests.rule_world import HOUR, MOMENT, World, change, random_world, signal, write
+from tests.rule_world import HOUR, MOMENT, LogWorld, change, random_world, signal, write
 
 RULES = {name: load_rule(name) for name in (default_rule(), "openai-config-to-abuse-sentinel")}
 RULE = load_rule(default_rule())
 WORKSPACE = "4f1c2a6e-0b5d-4a57-9a2e-3f9d5d0c7b11"
-OTHER = "9b0e7c54-53d1-4c0e-8f57-6a1f2f0f6a22"
+OTHER_CALLER = "9b0e7c54-53d1-4c0e-8f57-6a1f2f0f6a22"
 PUBLIC = "https://api.loganalytics.io"
 SECRET = "made-up-bearer-token"
 HTML = b"<html><body>Bad gateway</body></html>"
@@ -59,22 +59,22 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def in_files(folder: Path) -> InFiles:
     """The logs as `Files` reads them: for a rule, at a moment."""
-    files = Files(folder, RULE.tables)
-    return cache(lambda name, now: files.read(RULES[name], windows(now, None, RULES[name])))
+    files = FileSource(folder, RULE.tables)
+    return cache(lambda name, now: files.read(RULES[name], plan_windows(now, None, RULES[name])))
 
 
 @pytest.fixture(scope="module")
-def listening(folder: Path) -> Iterator[QueryApi]:
+def shared_api(folder: Path) -> Iterator[QueryApi]:
     with tables_of(folder, RULE.tables) as connection, query_api(connection) as api:
         yield api
 
 
 @pytest.fixture
-def api(listening: QueryApi) -> QueryApi:
+def api(shared_api: QueryApi) -> QueryApi:
     """The double with the same logs, at MOMENT."""
-    listening.reset()
-    listening.moment = MOMENT
-    return listening
+    shared_api.reset()
+    shared_api.moment = MOMENT
+    return shared_api
 
 
 @pytest.fixture
@@ -102,11 +102,11 @@ def slept(monkeypatch: pytest.MonkeyPatch) -> list[float]:
 class Credential:
     """Stands in for azure.identity's; keeps what it was made with and asked for."""
 
-    made: Mapping[str, object]
+    arguments: Mapping[str, object]
     scopes: tuple[str, ...]
 
-    def __init__(self, **made: object) -> None:
-        Credential.made = made
+    def __init__(self, **arguments: object) -> None:
+        Credential.arguments = arguments
 
     def get_token(self, *scopes: str, **_: object) -> AccessToken:
         Credential.scopes = scopes
@@ -122,14 +122,14 @@ def cloud(monkeypatch: pytest.MonkeyPatch, opened: Open) -> Iterator[responses.R
 
 
 def read(source: LogAnalytics, rule: Rule = RULE, now: datetime = MOMENT) -> Logs:
-    return source.read(rule, windows(now, None, rule))
+    return source.read(rule, plan_windows(now, None, rule))
 
 
 def url(endpoint: str = PUBLIC) -> str:
     return f"{endpoint}/v1/workspaces/{WORKSPACE}/query"
 
 
-def nothing() -> Body:
+def empty_answer() -> Body:
     """A whole answer without rows, to whichever query."""
     sides = RULE.sequence.sides
     names = [*sides["changes"].columns, *sides["signals"].columns, *HEALTH_COLUMNS, *COVERAGE_COLUMNS]
@@ -137,7 +137,7 @@ def nothing() -> Body:
     return {"tables": [{"name": "PrimaryResult", "columns": columns, "rows": []}]}
 
 
-def changes(body: Body) -> bool:
+def is_changes_answer(body: Body) -> bool:
     """Whether it is the answer to the query for changes."""
     return any(column["name"] == "ConfigId" for column in body["tables"][0]["columns"])
 
@@ -146,15 +146,15 @@ def first_change(**cells: object) -> Answers:
     """Amends the first row of the answer for changes."""
 
     def amend(body: Body) -> Body:
-        if changes(body):
+        if is_changes_answer(body):
             for name, value in cells.items():
-                body["tables"][0]["rows"][0][place(body, name)] = value
+                body["tables"][0]["rows"][0][column_index(body, name)] = value
         return body
 
     return amend
 
 
-def place(body: Body, name: str) -> int:
+def column_index(body: Body, name: str) -> int:
     return [column["name"] for column in body["tables"][0]["columns"]].index(name)
 
 
@@ -165,7 +165,7 @@ def plain(logs: Logs, rule: Rule) -> list[list[tuple[object, ...]]]:
     return [
         [_plain(event, side) for event in part]
         for events, side in pairs
-        for part in (events.inside, events.too_late, events.waiting)
+        for part in (events.in_window, events.too_late, events.in_future)
     ]
 
 
@@ -186,10 +186,10 @@ def test_events_are_those_of_the_same_logs_in_files(
     api: QueryApi, opened: Open, in_files: InFiles, name: str, now: datetime
 ) -> None:
     api.moment = now
-    found, expected = read(opened(api.endpoint), RULES[name], now), in_files(name, now)
-    assert expected.changes.inside
-    assert expected.signals.inside
-    assert plain(found, RULES[name]) == plain(expected, RULES[name])
+    logs, expected = read(opened(api.endpoint), RULES[name], now), in_files(name, now)
+    assert expected.changes.in_window
+    assert expected.signals.in_window
+    assert plain(logs, RULES[name]) == plain(expected, RULES[name])
 
 
 @pytest.mark.parametrize("name", RULES)
@@ -202,15 +202,20 @@ def test_health_is_that_of_the_same_logs_in_files(
 @pytest.mark.parametrize("name", RULES)
 def test_rows_without_an_actor_are_counted(api: QueryApi, opened: Open, in_files: InFiles, name: str) -> None:
     expected = in_files(name, MOMENT).rejected
-    found = read(opened(api.endpoint), RULES[name]).rejected
-    assert found == {why: replace(one, first="in the workspace") for why, one in expected.items()}
+    rejected = read(opened(api.endpoint), RULES[name]).rejected
+    assert rejected == {
+        reason: replace(rejection, first_location="in the workspace")
+        for reason, rejection in expected.items()
+    }
 
 
 def test_table_that_the_connector_does_not_fill_may_be_missing(tmp_path: Path, opened: Open) -> None:
-    world = World([change("ann@example.com", MOMENT - 2 * HOUR)], [signal("ann@example.com", MOMENT - HOUR)])
+    world = LogWorld(
+        [change("ann@example.com", MOMENT - 2 * HOUR)], [signal("ann@example.com", MOMENT - HOUR)]
+    )
     with tables_of(write(world, tmp_path), RULE.tables) as connection, query_api(connection) as api:
         logs = read(opened(api.endpoint))
-    assert (len(logs.changes.inside), len(logs.signals.inside)) == (1, 1)
+    assert (len(logs.changes.in_window), len(logs.signals.in_window)) == (1, 1)
 
 
 # ------------------------------------------------------------------------------------------------------ what is sent
@@ -219,34 +224,38 @@ def test_table_that_the_connector_does_not_fill_may_be_missing(tmp_path: Path, o
 @pytest.mark.parametrize("rule", RULES.values(), ids=RULES)
 def test_queries_are_sent_as_composed(api: QueryApi, opened: Open, rule: Rule) -> None:
     read(opened(api.endpoint), rule)
-    values = bounds(windows(MOMENT, None, rule))
+    values = bounds(plan_windows(MOMENT, None, rule))
     composed = [with_bounds(text, values) for text in queries(rule).values()]
-    assert sorted(one.query for one in api.requests) == sorted(composed)
+    assert sorted(request.query for request in api.requests) == sorted(composed)
 
 
 def test_query_alone_says_which_stretch_is_read(api: QueryApi, opened: Open) -> None:
     read(opened(api.endpoint))
-    assert {one.body["timespan"] for one in api.requests} == {None}
+    assert {request.body["timespan"] for request in api.requests} == {None}
 
 
 def test_service_is_given_two_minutes(api: QueryApi, opened: Open) -> None:
     read(opened(api.endpoint))
-    assert {one.headers["Prefer"] for one in api.requests} == {"wait=120"}
+    assert {request.headers["Prefer"] for request in api.requests} == {"wait=120"}
 
 
 def test_one_workspace_is_named_in_the_path(api: QueryApi, opened: Open) -> None:
     read(opened(api.endpoint, WORKSPACE.upper()))
-    assert {(one.workspace, "workspaces" in one.body) for one in api.requests} == {(WORKSPACE, False)}
+    assert {(request.workspace, "workspaces" in request.body) for request in api.requests} == {
+        (WORKSPACE, False)
+    }
 
 
 def test_further_workspaces_are_named_in_the_body(api: QueryApi, opened: Open) -> None:
-    read(opened(api.endpoint, WORKSPACE, OTHER))
-    assert [(one.workspace, one.body["workspaces"]) for one in api.requests] == 4 * [(WORKSPACE, [OTHER])]
+    read(opened(api.endpoint, WORKSPACE, OTHER_CALLER))
+    assert [(request.workspace, request.body["workspaces"]) for request in api.requests] == 4 * [
+        (WORKSPACE, [OTHER_CALLER])
+    ]
 
 
 def test_workspace_given_twice_is_asked_once(api: QueryApi, opened: Open) -> None:
-    read(opened(api.endpoint, WORKSPACE, OTHER, WORKSPACE))
-    assert [one.body["workspaces"] for one in api.requests] == 4 * [[OTHER]]
+    read(opened(api.endpoint, WORKSPACE, OTHER_CALLER, WORKSPACE))
+    assert [request.body["workspaces"] for request in api.requests] == 4 * [[OTHER_CALLER]]
 
 
 # ------------------------------------------------------------------------------------------------------------- rows
@@ -256,9 +265,11 @@ def test_columns_may_come_in_any_order(api: QueryApi, opened: Open) -> None:
     expected = read(opened(api.endpoint))
 
     def backwards(body: Body) -> Body:
-        (one,) = body["tables"]
+        (table,) = body["tables"]
         return {
-            "tables": [one | {"columns": one["columns"][::-1], "rows": [row[::-1] for row in one["rows"]]}]
+            "tables": [
+                table | {"columns": table["columns"][::-1], "rows": [row[::-1] for row in table["rows"]]}
+            ]
         }
 
     api.amend = backwards
@@ -269,11 +280,12 @@ def test_columns_that_nobody_asked_for_are_ignored(api: QueryApi, opened: Open) 
     expected = read(opened(api.endpoint))
 
     def wider(body: Body) -> Body:
-        (one,) = body["tables"]
+        (table,) = body["tables"]
         extra = {"name": "TenantId", "type": "string"}
         return {
             "tables": [
-                one | {"columns": [extra, *one["columns"]], "rows": [["x", *row] for row in one["rows"]]}
+                table
+                | {"columns": [extra, *table["columns"]], "rows": [["x", *row] for row in table["rows"]]}
             ]
         }
 
@@ -289,12 +301,12 @@ def test_declared_column_must_be_there(api: QueryApi, opened: Open) -> None:
 
 def test_seventh_digit_of_a_time_is_dropped(api: QueryApi, opened: Open) -> None:
     api.amend = first_change(ConfigTime="2026-06-08T10:00:00.1234567Z")
-    times = [event.time for event in read(opened(api.endpoint)).changes.inside]
+    times = [event.time for event in read(opened(api.endpoint)).changes.in_window]
     assert datetime(2026, 6, 8, 10, 0, 0, 123456, tzinfo=UTC) in times
 
 
 @pytest.mark.parametrize(
-    "sent, kept",
+    "sent, expected",
     [
         ('["content_filter"]', '["content_filter"]'),
         ('{"a": 1}', '{"a": 1}'),
@@ -313,17 +325,25 @@ def test_seventh_digit_of_a_time_is_dropped(api: QueryApi, opened: Open) -> None
     ids=repr,
 )
 def test_dynamic_value_is_json_text_however_it_is_sent(
-    api: QueryApi, opened: Open, sent: object, kept: str | None
+    api: QueryApi, opened: Open, sent: object, expected: str | None
 ) -> None:
     api.amend = first_change(ConfigId="this", ConfigBeyond=sent)
-    (event,) = [one for one in read(opened(api.endpoint)).changes.read if one.id == "this"]
-    assert event.row[RULE.sequence.changes.at("ConfigBeyond")] == kept
+    (event,) = [
+        change_event
+        for change_event in read(opened(api.endpoint)).changes.all_events
+        if change_event.id == "this"
+    ]
+    assert event.row[RULE.sequence.changes.place_of("ConfigBeyond")] == expected
 
 
 def test_text_has_no_null(api: QueryApi, opened: Open) -> None:
     api.amend = first_change(ConfigId="this", ConfigIp=None)
-    (event,) = [one for one in read(opened(api.endpoint)).changes.read if one.id == "this"]
-    assert event.row[RULE.sequence.changes.at("ConfigIp")] == ""
+    (event,) = [
+        change_event
+        for change_event in read(opened(api.endpoint)).changes.all_events
+        if change_event.id == "this"
+    ]
+    assert event.row[RULE.sequence.changes.place_of("ConfigIp")] == ""
 
 
 def test_text_column_without_text_is_an_error(api: QueryApi, opened: Open) -> None:
@@ -334,7 +354,7 @@ def test_text_column_without_text_is_an_error(api: QueryApi, opened: Open) -> No
 
 @pytest.mark.parametrize("column", ["ConfigTime", "ConfigStamped"])
 @pytest.mark.parametrize(
-    "sent, why",
+    "sent, reason",
     [
         (None, "no time"),
         ("", "no time"),
@@ -346,18 +366,18 @@ def test_text_column_without_text_is_an_error(api: QueryApi, opened: Open) -> No
     ids=repr,
 )
 def test_row_without_a_proper_time_is_rejected(
-    api: QueryApi, opened: Open, column: str, sent: object, why: str
+    api: QueryApi, opened: Open, column: str, sent: object, reason: str
 ) -> None:
     api.amend = first_change(ConfigId="this", **{column: sent})
     logs = read(opened(api.endpoint))
-    assert logs.rejected[f"changes, {column}: {why}"] == Rejected(1, "this")
+    assert logs.rejected[f"changes, {column}: {reason}"] == Rejected(1, "this")
 
 
 def test_rejected_row_is_no_event(api: QueryApi, opened: Open) -> None:
-    whole = len(read(opened(api.endpoint)).changes.read)
+    whole = len(read(opened(api.endpoint)).changes.all_events)
     api.amend = first_change(ConfigId="this", ConfigTime=None)
-    found = read(opened(api.endpoint)).changes.read
-    assert (len(found), "this" in [one.id for one in found]) == (whole - 1, False)
+    events = read(opened(api.endpoint)).changes.all_events
+    assert (len(events), "this" in [event.id for event in events]) == (whole - 1, False)
 
 
 # ------------------------------------------------------------------------------------------------------- incomplete
@@ -365,14 +385,14 @@ def test_rejected_row_is_no_event(api: QueryApi, opened: Open) -> None:
 
 def truncated(body: Body) -> Body:
     """The rows and the columns, and one row that stops half-way."""
-    (one,) = body["tables"]
-    return {"tables": [one | {"rows": [*one["rows"], one["rows"][0][:1]]}]}
+    (table,) = body["tables"]
+    return {"tables": [table | {"rows": [*table["rows"], table["rows"][0][:1]]}]}
 
 
 def spoilt(body: Body) -> Body:
     """A failure in the midst of the rows, as Kusto reports what it finds out too late."""
-    (one,) = body["tables"]
-    return {"tables": [one | {"rows": [*one["rows"], {"OneApiErrors": []}]}]}
+    (table,) = body["tables"]
+    return {"tables": [table | {"rows": [*table["rows"], {"OneApiErrors": []}]}]}
 
 
 @pytest.mark.parametrize(
@@ -404,14 +424,14 @@ def spoilt(body: Body) -> Body:
 )
 def test_answer_that_is_not_whole_is_none(api: QueryApi, opened: Open, amend: Answers) -> None:
     query = queries(RULE)["changes"]
-    whole = api.answer(with_bounds(query, bounds(windows(MOMENT, None, RULE)))).body
+    whole = api.answer(with_bounds(query, bounds(plan_windows(MOMENT, None, RULE)))).body
     api.fault = lambda request: reply(amend(json.loads(whole))) if request.query.endswith(query) else None
     with pytest.raises(Incomplete, match=r"^changes: "):
         read(opened(api.endpoint))
 
 
 def test_partial_answer_says_what_the_service_said(api: QueryApi, opened: Open) -> None:
-    api.fault = lambda _: reply(partial(nothing()))
+    api.fault = lambda _: reply(partial(empty_answer()))
     with pytest.raises(Incomplete, match=r"PartialError > EngineError > -2133196797: .* 64000000 bytes"):
         read(opened(api.endpoint))
 
@@ -441,7 +461,7 @@ def test_limit_is_that_of_the_service() -> None:
 
 @pytest.mark.parametrize("name", ["changes", "signals", "health"])
 def test_every_query_must_be_answered(api: QueryApi, opened: Open, name: str) -> None:
-    query = with_bounds(queries(RULE)[name], bounds(windows(MOMENT, None, RULE)))
+    query = with_bounds(queries(RULE)[name], bounds(plan_windows(MOMENT, None, RULE)))
     api.fault = lambda request: Reply(204) if request.query == query else None
     with pytest.raises(Incomplete, match=f"^{name}: "):
         read(opened(api.endpoint))
@@ -463,7 +483,7 @@ def test_query_that_the_workspace_cannot_run_is_a_configuration_error(
 
 
 def test_workspace_without_the_connector_is_a_configuration_error(tmp_path: Path, opened: Open) -> None:
-    folder = write(World([change("ann@example.com", MOMENT - HOUR)]), tmp_path)
+    folder = write(LogWorld([change("ann@example.com", MOMENT - HOUR)]), tmp_path)
     with (
         tables_of(folder, RULE.tables) as connection,
         query_api(connection) as api,
@@ -568,22 +588,22 @@ def test_two_failures_are_overcome(
 ) -> None:
     for _ in range(2):
         cloud.post(url(), **fault)
-    cloud.post(url(), json=nothing())
-    assert opened(PUBLIC).ask("changes", "print 1").rows == []
+    cloud.post(url(), json=empty_answer())
+    assert opened(PUBLIC).run_query("changes", "print 1").rows == []
 
 
 def test_third_failure_is_the_last(cloud: responses.RequestsMock, opened: Open) -> None:
     cloud.post(url(), status=503)
     with pytest.raises(ServiceError, match="503"):
-        opened(PUBLIC).ask("changes", "print 1")
+        opened(PUBLIC).run_query("changes", "print 1")
     assert len(cloud.calls) == 3
 
 
 def test_client_waits_a_little_longer_than_the_service_may_take(
     cloud: responses.RequestsMock, opened: Open
 ) -> None:
-    cloud.post(url(), json=nothing())
-    opened(PUBLIC).ask("changes", "print 1")
+    cloud.post(url(), json=empty_answer())
+    opened(PUBLIC).run_query("changes", "print 1")
     assert vars(cloud.calls[0].request)["req_kwargs"]["timeout"] == (10, 140)
 
 
@@ -592,7 +612,7 @@ def test_pause_is_as_long_as_the_service_asks(
 ) -> None:
     cloud.post(url(), status=429, headers={"Retry-After": "7"})
     with pytest.raises(ServiceError):
-        opened(PUBLIC).ask("changes", "print 1")
+        opened(PUBLIC).run_query("changes", "print 1")
     assert slept == [7, 7]
 
 
@@ -601,7 +621,7 @@ def test_pause_is_never_longer_than_a_minute(
 ) -> None:
     cloud.post(url(), status=429, headers={"Retry-After": "3600"})
     with pytest.raises(ServiceError):
-        opened(PUBLIC).ask("changes", "print 1")
+        opened(PUBLIC).run_query("changes", "print 1")
     assert slept == [60, 60]
 
 
@@ -613,16 +633,16 @@ def test_endpoint_where_nobody_listens_is_a_service_error(opened: Open) -> None:
 # --------------------------------------------------------------------------------------------------------- identity
 
 
-class Refused(Credential):
+class FailingCredential(Credential):
     """A credential that yields no token."""
 
     problem: ClientAuthenticationError
 
     def get_token(self, *scopes: str, **_: object) -> AccessToken:
-        raise Refused.problem
+        raise FailingCredential.problem
 
 
-class Answer:
+class RefusalResponse:
     """As much of a response as an error looks at."""
 
     reason = "made up"
@@ -634,8 +654,8 @@ class Answer:
         return SECRET
 
 
-def refused(status: int) -> ClientAuthenticationError:
-    return ClientAuthenticationError(message=f"no: {SECRET}", response=Answer(status))  # type: ignore[arg-type]
+def token_refusal(status: int) -> ClientAuthenticationError:
+    return ClientAuthenticationError(message=f"no: {SECRET}", response=RefusalResponse(status))  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize(
@@ -643,10 +663,10 @@ def refused(status: int) -> ClientAuthenticationError:
     [
         (CredentialUnavailableError(message=f"no endpoint {SECRET}"), ServiceError),
         (ClientAuthenticationError(message=f"no credential {SECRET}"), ServiceError),
-        (refused(503), ServiceError),
-        (refused(429), ServiceError),
-        (refused(400), ConfigurationError),
-        (refused(401), ConfigurationError),
+        (token_refusal(503), ServiceError),
+        (token_refusal(429), ServiceError),
+        (token_refusal(400), ConfigurationError),
+        (token_refusal(401), ConfigurationError),
     ],
     ids=["unavailable", "none", "503", "429", "400", "401"],
 )
@@ -657,8 +677,8 @@ def test_sign_in_that_fails(
     problem: ClientAuthenticationError,
     kind: type[DetectionError],
 ) -> None:
-    monkeypatch.setattr(azure.identity, "DefaultAzureCredential", Refused)
-    Refused.problem = problem
+    monkeypatch.setattr(azure.identity, "DefaultAzureCredential", FailingCredential)
+    FailingCredential.problem = problem
     with pytest.raises(kind) as caught:
         read(opened(PUBLIC))
     assert SECRET not in str(caught.value)
@@ -697,22 +717,22 @@ def test_message_holds_neither_token_nor_address(
 def test_endpoint_says_audience_and_authority(
     cloud: responses.RequestsMock, opened: Open, endpoint: str, authority: str, ending: str
 ) -> None:
-    cloud.post(url(endpoint), json=nothing())
+    cloud.post(url(endpoint), json=empty_answer())
     read(opened(endpoint + ending))
-    assert (Credential.made, Credential.scopes) == ({"authority": authority}, (f"{endpoint}/.default",))
+    assert (Credential.arguments, Credential.scopes) == ({"authority": authority}, (f"{endpoint}/.default",))
 
 
 def test_token_to_look_at_is_the_one_that_queries_get(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(azure.identity, "DefaultAzureCredential", Credential)
     assert token_for("https://api.loganalytics.us/v1", None) == SECRET
-    assert Credential.made == {"authority": AzureAuthorityHosts.AZURE_GOVERNMENT}
+    assert Credential.arguments == {"authority": AzureAuthorityHosts.AZURE_GOVERNMENT}
     assert Credential.scopes == ("https://api.loganalytics.us/.default",)
 
 
 @pytest.mark.parametrize(
     "problem, kind",
     [
-        (refused(401), ConfigurationError),
+        (token_refusal(401), ConfigurationError),
         (CredentialUnavailableError(message=f"no endpoint {SECRET}"), ServiceError),
         (ServiceRequestError(f"no way to {SECRET}"), ServiceError),
     ],
@@ -721,8 +741,8 @@ def test_token_to_look_at_is_the_one_that_queries_get(monkeypatch: pytest.Monkey
 def test_token_that_cannot_be_had_says_why_and_no_more(
     monkeypatch: pytest.MonkeyPatch, problem: Exception, kind: type[DetectionError]
 ) -> None:
-    monkeypatch.setattr(azure.identity, "DefaultAzureCredential", Refused)
-    monkeypatch.setattr(Refused, "problem", problem, raising=False)
+    monkeypatch.setattr(azure.identity, "DefaultAzureCredential", FailingCredential)
+    monkeypatch.setattr(FailingCredential, "problem", problem, raising=False)
     with pytest.raises(kind) as caught:
         token_for(PUBLIC, None)
     assert SECRET not in str(caught.value)
@@ -732,9 +752,9 @@ def test_managed_identity_is_the_one_named(
     cloud: responses.RequestsMock, opened: Open, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(azure.identity, "ManagedIdentityCredential", Credential)
-    cloud.post(url(), json=nothing())
-    read(opened(PUBLIC, client_id=OTHER))
-    assert Credential.made == {"client_id": OTHER}
+    cloud.post(url(), json=empty_answer())
+    read(opened(PUBLIC, client_id=OTHER_CALLER))
+    assert Credential.arguments == {"client_id": OTHER_CALLER}
 
 
 @pytest.mark.parametrize(
@@ -757,7 +777,7 @@ def test_token_goes_to_no_other_endpoint(opened: Open, endpoint: str) -> None:
 
 def test_emulator_gets_a_made_up_token(api: QueryApi, opened: Open) -> None:
     read(opened(api.endpoint))
-    assert {one.headers["Authorization"] for one in api.requests} == {"Bearer emulator"}
+    assert {request.headers["Authorization"] for request in api.requests} == {"Bearer emulator"}
 
 
 def test_every_cloud_has_an_authority_of_the_sdk() -> None:

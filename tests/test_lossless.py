@@ -13,19 +13,19 @@ from time import monotonic
 
 import pytest
 
-from detection.incidents.index import Index
+from detection.incidents.index import IncidentStore
 from detection.incidents.table import MemoryTable
 from detection.run import run
-from detection.tell import Terms
+from detection.tell import RunOptions
 from tests.builders import ALICE, DAY, HOUR, RULE, START, TICK
 from tests.examples import examples, many
 from tests.world import (
     Arrival,
     Faults,
     History,
+    LogStore,
     Plan,
     SideName,
-    Store,
     World,
     expected,
     live,
@@ -47,10 +47,10 @@ def event(
     return Arrival(side, ident, actor, time, stamped=time, arrived=time + delay)
 
 
-def quiet_hours(first: datetime, last: datetime) -> list[Plan]:
+def quiet_hours(begin: datetime, end: datetime) -> list[Plan]:
     """Clean runs, hour by hour."""
-    hours = int((last - first) / HOUR) + 1
-    return [Plan(first + HOUR * hour, first + HOUR * hour) for hour in range(hours)]
+    hours = int((end - begin) / HOUR) + 1
+    return [Plan(begin + HOUR * hour, begin + HOUR * hour) for hour in range(hours)]
 
 
 def hours_around(plan: Plan) -> list[Plan]:
@@ -58,7 +58,7 @@ def hours_around(plan: Plan) -> list[Plan]:
     return [*quiet_hours(START, START), plan, *quiet_hours(plan.moment + HOUR, plan.moment + 2 * HOUR)]
 
 
-def around(plan: Plan) -> list[Plan]:
+def hourly_runs_around(plan: Plan) -> list[Plan]:
     """Clean runs every hour, and one of them as planned."""
     before = quiet_hours(START, plan.moment - HOUR)
     return [*before, plan, *quiet_hours(plan.moment + HOUR, plan.moment + 2 * HOUR)]
@@ -87,7 +87,7 @@ def story_with_a_late_change() -> list[Arrival]:
     ]
 
 
-def assert_kept(history: History) -> None:
+def assert_no_problems(history: History) -> None:
     problems = history.problems[:5]
     assert not problems, history.world.name
 
@@ -96,26 +96,30 @@ def assert_kept(history: History) -> None:
 
 
 @pytest.fixture(scope="module")
-def lived() -> list[History]:
+def histories() -> list[History]:
     return [live(random_world(seed)) for seed in range(WORLDS)]
 
 
 @many
-def test_every_pair_is_told_exactly_once_in_random_worlds(lived: Sequence[History]) -> None:
-    broken = [f"{one.world.name}: {'; '.join(one.problems[:3])}" for one in lived if one.problems]
+def test_every_pair_is_told_exactly_once_in_random_worlds(histories: Sequence[History]) -> None:
+    broken = [
+        f"{history.world.name}: {'; '.join(history.problems[:3])}"
+        for history in histories
+        if history.problems
+    ]
     assert not broken, f"{len(broken)} of {WORLDS} worlds; {broken[:5]}"
 
 
 @many
-def test_the_random_worlds_hold_every_trouble(lived: Sequence[History]) -> None:
-    total = sum((one.figures for one in lived), Counter[str]())
+def test_the_random_worlds_hold_every_trouble(histories: Sequence[History]) -> None:
+    total = sum((history.figures for history in histories), Counter[str]())
     missing = [trouble for trouble in TROUBLES if total[trouble] < WORLDS / 4]
     assert not missing, total
 
 
 @many
-def test_the_published_rule_loses_and_repeats_pairs_in_the_same_worlds(lived: Sequence[History]) -> None:
-    total = sum((_figures(one) for one in lived), Counter[str]())
+def test_the_published_rule_loses_and_repeats_pairs_in_the_same_worlds(histories: Sequence[History]) -> None:
+    total = sum((_figures(history) for history in histories), Counter[str]())
     assert total["published lost"] > 0
     assert total["published again"] > 0
 
@@ -124,9 +128,13 @@ def test_the_published_rule_loses_and_repeats_pairs_in_the_same_worlds(lived: Se
 def test_a_flood_tells_every_pair_that_was_there_once_in_random_worlds() -> None:
     worlds = [replace(random_world(seed), flood=2 + seed % 7) for seed in range(FLOODED_WORLDS)]
     histories = [live(world) for world in worlds]
-    broken = [f"{one.world.name}: {'; '.join(one.problems[:3])}" for one in histories if one.problems]
+    broken = [
+        f"{history.world.name}: {'; '.join(history.problems[:3])}"
+        for history in histories
+        if history.problems
+    ]
     assert not broken, f"{len(broken)} of {FLOODED_WORLDS} worlds; {broken[:5]}"
-    total = sum((one.figures for one in histories), Counter[str]())
+    total = sum((history.figures for history in histories), Counter[str]())
     assert total["floods"] > FLOODED_WORLDS
     assert total["covered"] < total["pairs"] / 4, total
 
@@ -136,7 +144,9 @@ def test_every_pair_is_told_exactly_once_in_ten_thousand_random_worlds() -> None
     began = monotonic()
     total, broken = Counter[str](), list[str]()
     with ProcessPoolExecutor(mp_context=get_context("spawn")) as pool:
-        for done, (figures, problems) in enumerate(pool.map(_soaked, range(SOAK_WORLDS), chunksize=20), 1):
+        for done, (figures, problems) in enumerate(
+            pool.map(_soak_world, range(SOAK_WORLDS), chunksize=20), 1
+        ):
             total.update(figures)
             broken += problems
             if done % 1000 == 0:
@@ -147,16 +157,16 @@ def test_every_pair_is_told_exactly_once_in_ten_thousand_random_worlds() -> None
     assert not broken, broken[:5]
 
 
-def _soaked(seed: int) -> tuple[Counter[str], list[str]]:
+def _soak_world(seed: int) -> tuple[Counter[str], list[str]]:
     history = live(random_world(seed, size=1 + seed % 3))
-    return _figures(history), [f"{history.world.name}: {one}" for one in history.problems[:3]]
+    return _figures(history), [f"{history.world.name}: {problem}" for problem in history.problems[:3]]
 
 
 def _figures(history: History) -> Counter[str]:
     """The history's figures beside those of the published rule in the same world."""
-    told = published(history.world, history.complete)
-    lost = len(expected(history.world) - {pair for pair, times in told.items() if times})
-    again = sum(max(0, times - 1) for times in told.values())
+    times_by_pair = published(history.world, history.complete)
+    lost = len(expected(history.world) - {pair for pair, times in times_by_pair.items() if times})
+    again = sum(max(0, times - 1) for times in times_by_pair.values())
     return history.figures + Counter({"published lost": lost, "published again": again})
 
 
@@ -166,8 +176,8 @@ def _figures(history: History) -> Counter[str]:
 def test_a_quiet_day_is_told_once() -> None:
     history = live(World("quiet", small_story(), quiet_hours(START, START + DAY)))
 
-    assert_kept(history)
-    assert history.told.total() == 8
+    assert_no_problems(history)
+    assert history.alerted_pairs.total() == 8
 
 
 @pytest.mark.parametrize("after", [False, True], ids=["before", "after"])
@@ -178,7 +188,7 @@ def test_a_crash_at_any_write_loses_and_repeats_nothing(write: int, after: bool)
     history = live(World("crash", small_story(), hours_around(dying)))
 
     assert history.figures["crashes"] == 1
-    assert_kept(history)
+    assert_no_problems(history)
 
 
 @pytest.mark.parametrize("write", range(1, 7))
@@ -188,41 +198,43 @@ def test_a_run_recognises_its_own_write_when_the_answer_is_lost(write: int) -> N
     history = live(World("lost answer", small_story(), hours_around(unheard)))
 
     assert history.figures["unheard"] == 1
-    assert_kept(history)
+    assert_no_problems(history)
 
 
 @pytest.mark.parametrize("minutes", [0, 7, -7])
 @pytest.mark.parametrize("access", range(1, 25))
 def test_another_run_at_any_access_to_the_table_repeats_nothing(access: int, minutes: int) -> None:
     moment = START + HOUR
-    other = Plan(moment, moment + timedelta(minutes=minutes), limit=3)
-    raced = Plan(moment, moment, limit=2, race=other, race_at=access)
+    rival = Plan(moment, moment + timedelta(minutes=minutes), limit=3)
+    raced = Plan(moment, moment, limit=2, race=rival, race_at=access)
 
-    assert_kept(live(World("race", small_story(), hours_around(raced))))
+    assert_no_problems(live(World("race", small_story(), hours_around(raced))))
 
 
 @pytest.mark.parametrize("access", range(1, 25))
 def test_another_run_that_dies_on_the_way_loses_nothing(access: int) -> None:
     moment = START + HOUR
-    other = Plan(moment, moment, limit=1, faults=Faults(crash=3, crash_after=True))
-    raced = Plan(moment, moment, limit=2, race=other, race_at=access)
+    rival = Plan(moment, moment, limit=1, faults=Faults(crash=3, crash_after=True))
+    raced = Plan(moment, moment, limit=2, race=rival, race_at=access)
 
-    assert_kept(live(World("race with a crash", small_story(), hours_around(raced))))
+    assert_no_problems(live(World("race with a crash", small_story(), hours_around(raced))))
 
 
 @pytest.mark.parametrize("access", range(1, 12))
 def test_a_catch_up_run_that_is_overtaken_repeats_nothing(access: int) -> None:
     # The other run completes, so the watermark leaves the outage behind, and memory may be purged;
     # but the overtaken run still holds what it read of the days before.
-    told = quiet_hours(START, START + HOUR)
+    clean_runs = quiet_hours(START, START + HOUR)
     back = START + 4 * DAY
-    overtaken = Plan(back, back, race=Plan(back, back), race_at=access)
+    superseded = Plan(back, back, race=Plan(back, back), race_at=access)
 
     history = live(
-        World("overtaken", small_story(), [*told, overtaken, *quiet_hours(back + HOUR, back + 2 * HOUR)])
+        World(
+            "overtaken", small_story(), [*clean_runs, superseded, *quiet_hours(back + HOUR, back + 2 * HOUR)]
+        )
     )
 
-    assert_kept(history)
+    assert_no_problems(history)
 
 
 @pytest.mark.parametrize("crash", range(1, 5))
@@ -237,7 +249,7 @@ def test_a_catch_up_run_finishes_what_a_racing_one_began(access: int, crash: int
         World("began", small_story(), [Plan(START, START), raced, *quiet_hours(back + HOUR, back + 2 * HOUR)])
     )
 
-    assert_kept(history)
+    assert_no_problems(history)
 
 
 @pytest.mark.parametrize("behind", [timedelta(), HOUR], ids=["same clock", "clock an hour behind"])
@@ -247,10 +259,10 @@ def test_a_run_does_not_mark_beside_what_only_a_dying_run_saw(access: int, behin
     # mark the new signal nevertheless, the pair of the two would never be new again.
     moment = START + 2 * HOUR
     late = moment + timedelta(minutes=1)
-    other = Plan(late, late - behind, limit=1, faults=Faults(crash=1, crash_after=True))
-    raced = Plan(moment, moment, race=other, race_at=access)
+    rival = Plan(late, late - behind, limit=1, faults=Faults(crash=1, crash_after=True))
+    raced = Plan(moment, moment, race=rival, race_at=access)
 
-    assert_kept(live(World("late change", story_with_a_late_change(), around(raced))))
+    assert_no_problems(live(World("late change", story_with_a_late_change(), hourly_runs_around(raced))))
 
 
 @pytest.mark.parametrize("access", range(1, 9))
@@ -263,10 +275,10 @@ def test_runs_whose_readings_interleave_lose_nothing(access: int) -> None:
         event("signals", "s3", START + 4 * TICK, delay=2 * HOUR),
         event("signals", "s4", START + 5 * TICK, delay=2 * HOUR + minute),
     ]
-    other = Plan(moment, moment, changes_later=minute)
-    raced = Plan(moment, moment, signals_later=2 * minute, race=other, race_at=access)
+    rival = Plan(moment, moment, changes_later=minute)
+    raced = Plan(moment, moment, signals_later=2 * minute, race=rival, race_at=access)
 
-    assert_kept(live(World("interleaved", rows, around(raced))))
+    assert_no_problems(live(World("interleaved", rows, hourly_runs_around(raced))))
 
 
 @pytest.mark.parametrize("dies_at", [None, 1, 2])
@@ -277,13 +289,13 @@ def test_a_run_in_a_storm_that_was_taken_for_dead_tells_nothing_twice(
     # It stands still for two hours in the middle of its batch, which the next run then seals over its head,
     # and dies of it or not.
     moment = START + HOUR
-    other = Plan(moment + 2 * HOUR, moment + 2 * HOUR, faults=Faults(crash=dies_at, crash_after=True))
-    stopped = Plan(moment, moment, limit=1, race=other, race_at=access)
+    rival = Plan(moment + 2 * HOUR, moment + 2 * HOUR, faults=Faults(crash=dies_at, crash_after=True))
+    stopped = Plan(moment, moment, limit=1, race=rival, race_at=access)
     later = quiet_hours(moment + 3 * HOUR, moment + 4 * HOUR)
 
     history = live(World("stopped", small_story(), [Plan(START, START), stopped, *later], storm=0))
 
-    assert_kept(history)
+    assert_no_problems(history)
 
 
 @pytest.mark.parametrize("after", [False, True], ids=["before", "after"])
@@ -295,11 +307,11 @@ def test_a_crash_at_any_write_of_a_storm_loses_and_repeats_no_message(write: int
 
     assert history.figures["crashes"] == 1
     assert history.figures["digests"] > 0
-    assert_kept(history)
+    assert_no_problems(history)
 
 
 def test_a_lateness_that_is_raised_does_not_repeat_what_memory_has_let_go() -> None:
-    table, rows = MemoryTable(), [(one, one.row()) for one in small_story()]
+    table, rows = MemoryTable(), [(arrival, arrival.row()) for arrival in small_story()]
     pairs = 0
     for hours in range(24 * 8):
         now = START + hours * HOUR
@@ -307,9 +319,9 @@ def test_a_lateness_that_is_raised_does_not_repeat_what_memory_has_let_go() -> N
         record, _ = run(
             RULE,
             now,
-            Store(Plan(now, now), rows, lambda: START),
-            Index(table, RULE.folder, f"run {hours}"),
-            Terms(lateness=lateness),
+            LogStore(Plan(now, now), rows, lambda: START),
+            IncidentStore(table, RULE.folder, f"run {hours}"),
+            RunOptions(lateness=lateness),
         )
         pairs += record.new_pairs
 
@@ -328,7 +340,7 @@ def test_a_clock_that_went_back_does_not_hide_what_is_marked() -> None:
     ]
     back = Plan(moment + HOUR, moment - 10 * SECOND)
 
-    assert_kept(
+    assert_no_problems(
         live(
             World(
                 "back",
@@ -345,22 +357,24 @@ def test_nothing_is_told_from_half_an_answer() -> None:
     history = live(World("half an answer", small_story(), [Plan(START, START), cut]))
 
     assert history.figures["incomplete"] == 1
-    assert not history.told
-    assert history.index.watermark() == START
+    assert not history.alerted_pairs
+    assert history.store.watermark() == START
 
 
 def test_an_outage_of_days_is_caught_up() -> None:
     back = START + 5 * DAY
     world = World("outage", small_story(), [Plan(START, START), *quiet_hours(back, back + HOUR)])
 
-    assert_kept(live(world))
+    assert_no_problems(live(world))
 
 
 def test_a_clock_that_went_back_an_hour_loses_and_repeats_nothing() -> None:
     plans = quiet_hours(START, START + DAY)
-    plans = [replace(one, now=one.now - HOUR) if index % 3 == 1 else one for index, one in enumerate(plans)]
+    plans = [
+        replace(plan, now=plan.now - HOUR) if index % 3 == 1 else plan for index, plan in enumerate(plans)
+    ]
 
-    assert_kept(live(World("clock", small_story(), plans)))
+    assert_no_problems(live(World("clock", small_story(), plans)))
 
 
 @pytest.mark.parametrize("side", ["changes", "signals"])
@@ -371,8 +385,8 @@ def test_a_row_exactly_the_lateness_late_is_told(side: SideName) -> None:
 
     history = live(World("late", [changed, signalled], quiet_hours(START, START + 2 * DAY)))
 
-    assert_kept(history)
-    assert history.told.total() == 1
+    assert_no_problems(history)
+    assert history.alerted_pairs.total() == 1
 
 
 @pytest.mark.parametrize("days", [2, 3, 6])
@@ -382,7 +396,7 @@ def test_a_longer_lateness_is_kept_in_memory_too(days: int) -> None:
 
     history = live(World("patient", rows, quiet_hours(START, START + 12 * DAY), lateness=lateness))
 
-    assert_kept(history)
+    assert_no_problems(history)
 
 
 def test_marks_are_removed_when_no_run_can_need_them() -> None:
@@ -390,6 +404,6 @@ def test_marks_are_removed_when_no_run_can_need_them() -> None:
 
     assert history.figures["purged"] > 0
     assert not list(history.table.scan(RULE.folder, "p|", "p}"))
-    memory = history.index.recall((("Account", ALICE),))
-    assert not memory.changes | memory.signals
-    assert_kept(history)
+    state = history.store.load((("Account", ALICE),))
+    assert not state.changes | state.signals
+    assert_no_problems(history)

@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 
 from detection.events import Event
-from detection.incidents.grouping import Memory, Verdict, group
+from detection.incidents.grouping import KeyState, Verdict, group
 from detection.incidents.packing import ROW_SIZE
-from detection.incidents.severity import by_actor, weighed
+from detection.incidents.severity import group_by_actor, with_severity
 from detection.messages import native as native_module
 from detection.messages import pagerduty as pagerduty_module
 from detection.messages import slack as slack_module
@@ -20,13 +20,13 @@ from detection.messages.native import native
 from detection.messages.pagerduty import pagerduty, resolve
 from detection.messages.slack import slack
 from detection.messages.teams import teams
-from detection.messages.telling import NEWEST, Telling, telling
+from detection.messages.telling import PAIRS_SHOWN, AlertContext, alert_context
 from detection.rendering import FORMATS
 from detection.timestamps import iso
-from detection.webhook import routed
-from tests.builders import ALICE, HOUR, RULE, START, TICK, account, chains, change, signal, stretch
+from detection.webhook import with_routing_key
+from tests.builders import ALICE, HOUR, RULE, START, TICK, account, chains, change, first_windows, signal
 from tests.regenerate import MESSAGES, message_files
-from tests.tellings import LINKS, known, plain, told
+from tests.tellings import LINKS, golden_context, incident_opened_at, made_up_context
 
 Json = dict[str, Any]
 
@@ -52,27 +52,27 @@ def test_message_is_what_is_kept(name: str) -> None:
 
 
 @every_format
-def test_same_alert_is_the_same_bytes(render: Callable[[Telling], bytes]) -> None:
-    assert render(plain()) == render(plain())
+def test_same_alert_is_the_same_bytes(render: Callable[[AlertContext], bytes]) -> None:
+    assert render(golden_context()) == render(golden_context())
 
 
 def test_verdict_without_an_alert_tells_nothing() -> None:
     with pytest.raises(ValueError, match="nothing to tell"):
-        telling(Verdict(Memory(account()), {}, {}, [], None, more=False), RULE, stretch())
+        alert_context(Verdict(KeyState(account()), {}, {}, [], None, has_more=False), RULE, first_windows())
 
 
 # ---------------------------------------------------------------------------------------------------------- native
 
 
 def test_native_has_the_shape_of_standard_webhooks() -> None:
-    message = json.loads(native(told()))
+    message = json.loads(native(made_up_context()))
     assert list(message) == ["type", "timestamp", "data"]
     assert message["type"] == "detection.alert.opened"
     assert message["timestamp"] == iso(START)
 
 
 def test_native_names_the_rule() -> None:
-    rule = _data(told())["rule"]
+    rule = _data(made_up_context())["rule"]
     assert (rule["rule"], rule["id"], rule["version"]) == (RULE.folder, str(RULE.id), RULE.version)
     assert (rule["name"], rule["description"]) == (RULE.name, RULE.description)
     assert tuple(rule["tactics"]) == RULE.tactics
@@ -80,14 +80,14 @@ def test_native_names_the_rule() -> None:
 
 
 def test_native_tells_an_opened_incident() -> None:
-    incident = _data(told(3))["incident"]
+    incident = _data(made_up_context(3))["incident"]
     assert (incident["action"], incident["number"], incident["predecessor"]) == ("opened", 1, None)
     assert (incident["opened"], incident["updated"]) == (iso(START), iso(START))
     assert (incident["alerts"], incident["pairs"]) == (1, 3)
 
 
 def test_native_tells_an_updated_incident() -> None:
-    message = json.loads(native(told(3, incident=known(START - HOUR))))
+    message = json.loads(native(made_up_context(3, incident=incident_opened_at(START - HOUR))))
     incident = message["data"]["incident"]
     assert message["type"] == "detection.alert.updated"
     assert (incident["id"], incident["action"]) == ("in_1", "updated")
@@ -96,12 +96,12 @@ def test_native_tells_an_updated_incident() -> None:
 
 
 def test_native_names_the_predecessor() -> None:
-    incident = _data(plain())["incident"]
+    incident = _data(golden_context())["incident"]
     assert (incident["number"], incident["predecessor"]) == (2, "in_1")
 
 
 def test_native_names_actor_severity_key_and_entities() -> None:
-    data = _data(told())
+    data = _data(made_up_context())
     assert (data["actor"], data["severity"], data["key"]) == (ALICE, "High", {"Account": ALICE})
     assert data["entities"][:2] == [
         {"type": "Account", "Name": ALICE},
@@ -110,72 +110,82 @@ def test_native_names_actor_severity_key_and_entities() -> None:
 
 
 def test_native_says_in_words_what_happened() -> None:
-    data = _data(told(3))
+    data = _data(made_up_context(3))
     assert data["changes"] == "created an API key"
     assert data["signals"] == "hit the content filter 3 times"
     assert data["title"] == f"{ALICE} created an API key, then hit the content filter 3 times within 2 h"
 
 
 def test_native_counts_all_and_by_kind() -> None:
-    data = _data(told(3))
+    data = _data(made_up_context(3))
     assert data["counts"] == {"changes": 1, "signals": 3, "pairs": 3}
     assert (data["change_kinds"], data["signal_kinds"]) == ({"api_key.created": 1}, {"content_filter": 3})
 
 
 def test_native_shows_first_and_last_pair() -> None:
-    data = _data(told(3))
+    data = _data(made_up_context(3))
     assert (data["first_pair"]["AbuseId"], data["last_pair"]["AbuseId"]) == ("chatcmpl-0", "chatcmpl-2")
 
 
 def test_native_shows_the_newest_pairs_and_how_many_more() -> None:
-    data = _data(told(30))
+    data = _data(made_up_context(30))
     assert [row["AbuseId"] for row in data["pairs"]] == [f"chatcmpl-{n}" for n in range(29, 9, -1)]
     assert data["more_pairs"] == 10
 
 
 def test_native_shows_all_pairs_where_they_are_few() -> None:
-    data = _data(told(NEWEST))
-    assert (len(data["pairs"]), data["more_pairs"]) == (NEWEST, 0)
+    data = _data(made_up_context(PAIRS_SHOWN))
+    assert (len(data["pairs"]), data["more_pairs"]) == (PAIRS_SHOWN, 0)
 
 
 def test_native_shows_the_windows() -> None:
-    windows = _data(told())["windows"]
-    assert windows["signals"] == {"after": iso(stretch().signals.after), "until": iso(START)}
-    assert windows["changes"]["after"] == iso(stretch().changes.after)
+    windows = _data(made_up_context())["windows"]
+    assert windows["signals"] == {"after": iso(first_windows().signals.after), "until": iso(START)}
+    assert windows["changes"]["after"] == iso(first_windows().changes.after)
     assert windows["gap"] is None
 
 
 def test_native_shows_the_kql_that_was_sent() -> None:
-    asked = _data(told())["queries"]
-    assert list(asked) == ["changes", "signals"]
-    for text in asked.values():
-        assert f"let changes_after = datetime({iso(stretch().changes.after)});" in text
+    queries = _data(made_up_context())["queries"]
+    assert list(queries) == ["changes", "signals"]
+    for text in queries.values():
+        assert f"let changes_after = datetime({iso(first_windows().changes.after)});" in text
         assert RULE.changes_kql in text
 
 
 def test_pair_that_stands_at_several_times_is_shown_once() -> None:
-    again = [signal("s1", START - HOUR), signal("s1", START - HOUR + TICK), signal("s2", START - HOUR / 2)]
-    verdict = group(chains([change("c1", START - 2 * HOUR)], again), Memory(account()), RULE, stretch())
+    repeated_signals = [
+        signal("s1", START - HOUR),
+        signal("s1", START - HOUR + TICK),
+        signal("s2", START - HOUR / 2),
+    ]
+    verdict = group(
+        chains([change("c1", START - 2 * HOUR)], repeated_signals), KeyState(account()), RULE, first_windows()
+    )
     assert verdict is not None
-    data = _data(telling(verdict, RULE, stretch()))
+    data = _data(alert_context(verdict, RULE, first_windows()))
     assert [row["AbuseId"] for row in data["pairs"]] == ["s2", "s1"]
     assert (data["counts"]["pairs"], data["more_pairs"]) == (2, 0)
 
 
 @hostile
 def test_native_stays_short(value: str) -> None:
-    assert len(native(told(30, value, ip=value, model=value))) <= native_module.MESSAGE_BYTES < ROW_SIZE
+    assert (
+        len(native(made_up_context(30, value, ip=value, model=value)))
+        <= native_module.MESSAGE_BYTES
+        < ROW_SIZE
+    )
 
 
 def test_native_counts_the_pairs_that_its_length_leaves_out() -> None:
-    data = _data(told(30, "😀" * 60_000, model="😀" * 60_000))
-    assert len(data["pairs"]) < NEWEST
+    data = _data(made_up_context(30, "😀" * 60_000, model="😀" * 60_000))
+    assert len(data["pairs"]) < PAIRS_SHOWN
     assert len(data["pairs"]) + data["more_pairs"] == 30
 
 
 @hostile
 def test_native_is_plain_ascii_on_one_line(value: str) -> None:
-    message = native(told(3, value, ip=value, model=value))
+    message = native(made_up_context(3, value, ip=value, model=value))
     assert all(0x20 <= byte < 0x7F for byte in message)
 
 
@@ -183,7 +193,7 @@ def test_native_is_plain_ascii_on_one_line(value: str) -> None:
 
 
 def test_slack_tells_the_alert() -> None:
-    text = "\n".join(element["text"] for element in _elements(json.loads(slack(plain()))))
+    text = "\n".join(element["text"] for element in _elements(json.loads(slack(golden_context()))))
     for part in (
         f"🔴 {ALICE} created an API key, then hit the content filter 3 times within 2 h",
         "Incident: opened in_",
@@ -195,13 +205,13 @@ def test_slack_tells_the_alert() -> None:
         "Tactics: Persistence, DefenseEvasion, Execution (T1098, T1556, T1059)",
         "api_key.created 203.0.113.7 → ",
         RULE.name,
-        f"signals from {iso(stretch().signals.after)} to {iso(START)}",
+        f"signals from {iso(first_windows().signals.after)} to {iso(START)}",
     ):
         assert part in text
 
 
 def test_slack_shows_the_newest_pairs_first_and_counts_the_rest() -> None:
-    evidence = _evidence(json.loads(slack(told(500))))
+    evidence = _evidence(json.loads(slack(made_up_context(500))))
     shown = [line.rpartition(" ")[2] for line in evidence[:-1]]
     assert shown == [f"req_chatcmpl-{499 - n}" for n in range(len(shown))]
     assert len(shown) > 5
@@ -209,19 +219,19 @@ def test_slack_shows_the_newest_pairs_first_and_counts_the_rest() -> None:
 
 
 def test_slack_shows_all_pairs_where_they_are_few() -> None:
-    evidence = _evidence(json.loads(slack(told(3))))
+    evidence = _evidence(json.loads(slack(made_up_context(3))))
     assert len(evidence) == 3
 
 
 def test_slack_has_a_fallback_without_markup() -> None:
-    message = json.loads(slack(told(3, "<!channel> & <http://x|click>")))
+    message = json.loads(slack(made_up_context(3, "<!channel> & <http://x|click>")))
     assert "&lt;!channel&gt; &amp; &lt;http://x|click&gt;" in message["text"]
     assert message["mrkdwn"] is False
 
 
 @hostile
 def test_slack_stays_below_its_limits(value: str) -> None:
-    body = slack(told(30, value, ip=value, model=value))
+    body = slack(made_up_context(30, value, ip=value, model=value))
     message = json.loads(body)
     header, facts, *sections, origin = message["blocks"]
     assert len(body) <= slack_module.MESSAGE_BYTES == 10_000
@@ -234,16 +244,18 @@ def test_slack_stays_below_its_limits(value: str) -> None:
 
 @hostile
 def test_slack_says_how_many_pairs_it_leaves_out(value: str) -> None:
-    evidence = _evidence(json.loads(slack(told(30, value, ip=value, model=value))))
+    evidence = _evidence(json.loads(slack(made_up_context(30, value, ip=value, model=value))))
     assert evidence[-1] == f"and {30 - len(evidence[:-1])} pairs more"
 
 
 @hostile
 def test_slack_has_hostile_values_in_plain_text_only(value: str) -> None:
-    message = json.loads(slack(told(3, value, ip=value, model=value)))
+    message = json.loads(slack(made_up_context(3, value, ip=value, model=value)))
     links = [element["text"] for element in _elements(message) if element["type"] != "plain_text"]
     assert links == [
-        element["text"] for element in _elements(json.loads(slack(plain()))) if element["type"] == "mrkdwn"
+        element["text"]
+        for element in _elements(json.loads(slack(golden_context())))
+        if element["type"] == "mrkdwn"
     ]
     assert {block["type"] for block in message["blocks"]} == {"header", "section", "context"}
     assert "<" not in message["text"]
@@ -252,7 +264,7 @@ def test_slack_has_hostile_values_in_plain_text_only(value: str) -> None:
 
 @hostile
 def test_slack_shows_no_control_or_direction_characters(value: str) -> None:
-    message = json.loads(slack(told(3, value, ip=value, model=value)))
+    message = json.loads(slack(made_up_context(3, value, ip=value, model=value)))
     texts = [message["text"], *(element["text"] for element in _elements(message))]
     assert all(line.isprintable() for text in texts for line in text.split("\n"))
     assert len(_evidence(message)) <= 4
@@ -263,11 +275,17 @@ def test_slack_shows_no_control_or_direction_characters(value: str) -> None:
 
 def _addresses(*earlier: Event) -> str:
     """How the address of the alert's change is told, beside changes before it."""
-    found = chains([change("c", START - 2 * HOUR)], [signal("s", START - HOUR)])
-    verdict = group(found, Memory(account()), RULE, stretch())
+    actor_chains = chains([change("c", START - 2 * HOUR)], [signal("s", START - HOUR)])
+    verdict = group(actor_chains, KeyState(account()), RULE, first_windows())
     assert verdict is not None
     return dict(
-        facts(telling(weighed(verdict, RULE, by_actor([*found[0].changes, *earlier])), RULE, stretch()))
+        facts(
+            alert_context(
+                with_severity(verdict, RULE, group_by_actor([*actor_chains[0].changes, *earlier])),
+                RULE,
+                first_windows(),
+            )
+        )
     )["Addresses"]
 
 
@@ -276,20 +294,20 @@ def test_address_that_the_actor_had_before_is_not_new() -> None:
 
 
 def test_address_that_the_actor_never_had_is_new() -> None:
-    before = change("c0", START - 9 * HOUR, ip="198.51.100.1")
-    assert _addresses(before) == "203.0.113.7 (new for this actor)"
+    earlier_change = change("c0", START - 9 * HOUR, ip="198.51.100.1")
+    assert _addresses(earlier_change) == "203.0.113.7 (new for this actor)"
 
 
 @pytest.mark.parametrize(
-    "other",
+    "earlier_change",
     [
         change("c0", START - 9 * HOUR, "bob@example.com", ip="198.51.100.1"),
         change("c0", START - HOUR, ip="198.51.100.1"),
     ],
     ids=["another actor's", "a later one"],
 )
-def test_address_of_an_actors_first_change_is_not_called_new(other: Event) -> None:
-    assert _addresses(other) == "203.0.113.7"
+def test_address_of_an_actors_first_change_is_not_called_new(earlier_change: Event) -> None:
+    assert _addresses(earlier_change) == "203.0.113.7"
 
 
 # ---------------------------------------------------------------------------------------------- what all of them say
@@ -298,14 +316,16 @@ people = pytest.mark.parametrize("render", [slack, teams, pagerduty], ids=["slac
 
 
 @people
-def test_update_says_that_it_is_one(render: Callable[[Telling], bytes]) -> None:
-    assert f"Update: {ALICE} created" in _text(render(told(incident=known(START - HOUR))))
-    assert "Update: " not in _text(render(told()))
+def test_update_says_that_it_is_one(render: Callable[[AlertContext], bytes]) -> None:
+    assert f"Update: {ALICE} created" in _text(
+        render(made_up_context(incident=incident_opened_at(START - HOUR)))
+    )
+    assert "Update: " not in _text(render(made_up_context()))
 
 
 @people
-def test_message_tells_what_happened_in_order(render: Callable[[Telling], bytes]) -> None:
-    text = _text(render(told()))
+def test_message_tells_what_happened_in_order(render: Callable[[AlertContext], bytes]) -> None:
+    text = _text(render(made_up_context()))
     steps = (
         "02 Mar 08:00:00  created an API key (203.0.113.7)",
         "02 Mar 09:00:00  hit the content filter 3 times (gpt-4o-2024-08-06)",
@@ -314,30 +334,32 @@ def test_message_tells_what_happened_in_order(render: Callable[[Telling], bytes]
 
 
 @people
-def test_message_shows_the_first_three_steps_of_the_runbook(render: Callable[[Telling], bytes]) -> None:
-    text = _text(render(told()))
+def test_message_shows_the_first_three_steps_of_the_runbook(render: Callable[[AlertContext], bytes]) -> None:
+    text = _text(render(made_up_context()))
     assert all(f"{number}. {step}" in text for number, step in enumerate(RULE.on_call.runbook, 1))
     assert len(RULE.on_call.runbook) == 3
 
 
 @people
-def test_message_says_where_the_whole_runbook_is(render: Callable[[Telling], bytes]) -> None:
-    assert "The whole runbook: docs/runbook.md" in _text(render(told()))
+def test_message_says_where_the_whole_runbook_is(render: Callable[[AlertContext], bytes]) -> None:
+    assert "The whole runbook: docs/runbook.md" in _text(render(made_up_context()))
 
 
 @every_format
-def test_message_leads_to_the_page_the_portal_and_the_runbook(render: Callable[[Telling], bytes]) -> None:
+def test_message_leads_to_the_page_the_portal_and_the_runbook(
+    render: Callable[[AlertContext], bytes],
+) -> None:
     book = "https://wiki.example/runbooks/openai?a=1&b=2"
     rule = RULE.model_copy(update={"on_call": RULE.on_call.model_copy(update={"runbook_url": book})})
-    text = _text(render(told(rule=rule))).replace("&amp;", "&")
+    text = _text(render(made_up_context(rule=rule))).replace("&amp;", "&")
     assert all(url and url in text for url in (LINKS.page, LINKS.portal, book))
 
 
 @people
-def test_raised_severity_says_so(render: Callable[[Telling], bytes]) -> None:
-    plain_one = told()
-    raised = replace(plain_one, alert=replace(plain_one.alert, raised=True))
-    assert "High, raised by the evidence" in _text(render(raised))
+def test_raised_severity_says_so(render: Callable[[AlertContext], bytes]) -> None:
+    context = made_up_context()
+    raised_context = replace(context, alert=replace(context.alert, severity_raised=True))
+    assert "High, raised by the evidence" in _text(render(raised_context))
 
 
 def _text(body: bytes) -> str:
@@ -349,8 +371,8 @@ def _texts(value: object) -> Iterator[str]:
     if isinstance(value, str):
         yield value
     elif isinstance(value, dict | list):
-        for one in value.values() if isinstance(value, dict) else value:
-            yield from _texts(one)
+        for child in value.values() if isinstance(value, dict) else value:
+            yield from _texts(child)
 
 
 # ----------------------------------------------------------------------------------------------------------- teams
@@ -358,18 +380,20 @@ def _texts(value: object) -> Iterator[str]:
 
 @hostile
 def test_teams_stays_below_its_limit_and_says_what_it_leaves_out(value: str) -> None:
-    body = teams(told(30, value, ip=value, model=value))
+    body = teams(made_up_context(30, value, ip=value, model=value))
     assert len(body) <= teams_module.MESSAGE_BYTES < 21_000
-    shown = [text for text in _runs(json.loads(body)) if " → " in text]
-    left = [text for text in _runs(json.loads(body)) if text.startswith("and ")]
-    assert left == ([f"and {30 - len(shown)} pairs more"] if len(shown) < 20 else ["and 10 pairs more"])
+    pair_texts = [text for text in _runs(json.loads(body)) if " → " in text]
+    remainder_texts = [text for text in _runs(json.loads(body)) if text.startswith("and ")]
+    assert remainder_texts == (
+        [f"and {30 - len(pair_texts)} pairs more"] if len(pair_texts) < 20 else ["and 10 pairs more"]
+    )
 
 
 @hostile
 def test_teams_has_hostile_values_in_text_runs_only(value: str) -> None:
-    message = json.loads(teams(told(3, value, ip=value, model=value)))
+    message = json.loads(teams(made_up_context(3, value, ip=value, model=value)))
     card = message["attachments"][0]["content"]
-    assert card["actions"] == json.loads(teams(plain()))["attachments"][0]["content"]["actions"]
+    assert card["actions"] == json.loads(teams(golden_context()))["attachments"][0]["content"]["actions"]
     assert {element["type"] for element in card["body"]} == {"RichTextBlock"}
     assert {run["type"] for element in card["body"] for run in element["inlines"]} == {"TextRun"}
     assert card["fallbackText"] == teams_module.FALLBACK
@@ -379,11 +403,14 @@ def test_teams_has_hostile_values_in_text_runs_only(value: str) -> None:
 
 @hostile
 def test_teams_shows_no_control_or_direction_characters(value: str) -> None:
-    assert all(text.isprintable() for text in _runs(json.loads(teams(told(3, value, ip=value, model=value)))))
+    assert all(
+        text.isprintable()
+        for text in _runs(json.loads(teams(made_up_context(3, value, ip=value, model=value))))
+    )
 
 
 def test_teams_is_the_envelope_of_a_workflow() -> None:
-    message = json.loads(teams(told()))
+    message = json.loads(teams(made_up_context()))
     (attachment,) = message["attachments"]
     assert message["type"] == "message"
     assert attachment["contentType"] == "application/vnd.microsoft.card.adaptive"
@@ -394,7 +421,10 @@ def test_teams_is_the_envelope_of_a_workflow() -> None:
 
 
 def test_pagerduty_has_one_key_for_an_incident() -> None:
-    opened, updated = (json.loads(pagerduty(one)) for one in (told(), told(incident=known(START - HOUR))))
+    opened, updated = (
+        json.loads(pagerduty(context))
+        for context in (made_up_context(), made_up_context(incident=incident_opened_at(START - HOUR)))
+    )
     assert opened["dedup_key"].startswith("in_")
     assert updated["dedup_key"] == "in_1"
     assert json.loads(resolve("in_1")) == {"event_action": "resolve", "dedup_key": "in_1"}
@@ -402,7 +432,7 @@ def test_pagerduty_has_one_key_for_an_incident() -> None:
 
 @hostile
 def test_pagerduty_keeps_its_limits(value: str) -> None:
-    body = pagerduty(told(30, value, ip=value, model=value))
+    body = pagerduty(made_up_context(30, value, ip=value, model=value))
     event = json.loads(body)
     assert len(body) <= pagerduty_module.MESSAGE_BYTES
     assert len(event["payload"]["summary"]) <= 1_024
@@ -413,15 +443,15 @@ def test_pagerduty_keeps_its_limits(value: str) -> None:
 
 @hostile
 def test_pagerduty_shows_no_control_or_direction_characters(value: str) -> None:
-    payload = json.loads(pagerduty(told(3, value, ip=value, model=value)))["payload"]
+    payload = json.loads(pagerduty(made_up_context(3, value, ip=value, model=value)))["payload"]
     texts = [payload["summary"], *payload["custom_details"].values()]
     assert all(line.isprintable() for text in texts for line in text.split("\n"))
 
 
 def test_pagerduty_event_has_its_routing_key_only_when_it_is_sent() -> None:
-    body = pagerduty(told())
+    body = pagerduty(made_up_context())
     assert b"routing_key" not in body
-    sent = json.loads(routed(body, 'k"1'))
+    sent = json.loads(with_routing_key(body, 'k"1'))
     assert sent == {"routing_key": 'k"1', **json.loads(body)}
 
 
@@ -431,8 +461,8 @@ def _runs(message: Json) -> list[str]:
     return [run["text"] for element in body for run in element["inlines"]]
 
 
-def _data(of: Telling) -> Json:
-    data: Json = json.loads(native(of))["data"]
+def _data(context: AlertContext) -> Json:
+    data: Json = json.loads(native(context))["data"]
     return data
 
 

@@ -9,28 +9,28 @@ from hypothesis import strategies as st
 
 from detection.correlate import Chain
 from detection.events import Event, Logs
-from detection.incidents.index import Index
+from detection.incidents.index import IncidentStore
 from detection.incidents.table import MemoryTable
-from detection.matches import matches_at
-from detection.minimum import decided
+from detection.matches import detect_at
+from detection.minimum import apply_thresholds
 from detection.rule import Rule
 from detection.run import run
 from detection.window import Windows
 from tests.builders import DAY, HOUR, RULE, START, chains, change, change_row, logs, signal, signal_row
 
 
-def asking_for(**minimum: int) -> Rule:
+def with_thresholds(**threshold: int) -> Rule:
     """The default rule with a minimum per kind."""
-    return RULE.model_copy(update={"sequence": RULE.sequence.model_copy(update={"minimum": minimum})})
+    return RULE.model_copy(update={"sequence": RULE.sequence.model_copy(update={"threshold": threshold})})
 
 
-THREE_LENGTHS = asking_for(length=3)
+THREE_LENGTHS = with_thresholds(length=3)
 
 
-def left(of: list[Chain], rule: Rule = THREE_LENGTHS) -> tuple[set[tuple[str, str]], int]:
+def decided_pairs(candidates: list[Chain], rule: Rule = THREE_LENGTHS) -> tuple[set[tuple[str, str]], int]:
     """The pairs that are decided, by id, and how many signals are not."""
-    parts, undecided = decided(of, rule)
-    return {(one.id, other.id) for part in parts for one, other in part.pairs()}, undecided
+    parts, undecided = apply_thresholds(candidates, rule)
+    return {(change.id, signal.id) for part in parts for change, signal in part.pairs()}, undecided
 
 
 def lengths(number: int, begin: datetime = START, name: str = "s") -> list[Event]:
@@ -38,40 +38,40 @@ def lengths(number: int, begin: datetime = START, name: str = "s") -> list[Event
 
 
 def test_too_few_of_a_kind_are_undecided() -> None:
-    assert left(chains([change("c", START)], lengths(2))) == (set(), 2)
+    assert decided_pairs(chains([change("c", START)], lengths(2))) == (set(), 2)
 
 
 def test_enough_of_a_kind_are_all_decided() -> None:
-    found = chains([change("c", START)], lengths(3))
-    assert left(found) == ({("c", "s0"), ("c", "s1"), ("c", "s2")}, 0)
+    candidates = chains([change("c", START)], lengths(3))
+    assert decided_pairs(candidates) == ({("c", "s0"), ("c", "s1"), ("c", "s2")}, 0)
 
 
 def test_other_kinds_are_decided_at_once() -> None:
-    found = chains([change("c", START)], [signal("f", START), signal("s", START, kind="length")])
-    assert left(found) == ({("c", "f")}, 1)
+    candidates = chains([change("c", START)], [signal("f", START), signal("s", START, kind="length")])
+    assert decided_pairs(candidates) == ({("c", "f")}, 1)
 
 
 def test_kind_in_capitals_counts_too() -> None:
-    found = chains([change("c", START)], [signal(f"s{n}", START, kind="LENGTH") for n in range(3)])
-    assert len(left(found)[0]) == 3
+    candidates = chains([change("c", START)], [signal(f"s{n}", START, kind="LENGTH") for n in range(3)])
+    assert len(decided_pairs(candidates)[0]) == 3
 
 
 def test_signals_of_two_changes_far_apart_do_not_add_up() -> None:
     changes = [change("c1", START - DAY - HOUR), change("c2", START)]
-    found = chains(changes, [*lengths(2, START - HOUR * 2, "a"), *lengths(2, START, "b")])
-    assert left(found) == (set(), 4)
+    candidates = chains(changes, [*lengths(2, START - HOUR * 2, "a"), *lengths(2, START, "b")])
+    assert decided_pairs(candidates) == (set(), 4)
 
 
 def test_signal_that_one_change_decides_is_told_with_all_its_changes() -> None:
     changes = [change("early", START), change("late", START + HOUR / 5)]
-    found = chains(changes, lengths(3))
-    assert ("late", "s2") in left(found)[0]
+    candidates = chains(changes, lengths(3))
+    assert ("late", "s2") in decided_pairs(candidates)[0]
 
 
 def test_without_a_minimum_everything_is_decided() -> None:
-    found = chains([change("c", START)], lengths(1))
-    assert left(found, RULE) == ({("c", "s0")}, 0)
-    assert left(found, asking_for(length=1)) == ({("c", "s0")}, 0)
+    candidates = chains([change("c", START)], lengths(1))
+    assert decided_pairs(candidates, RULE) == ({("c", "s0")}, 0)
+    assert decided_pairs(candidates, with_thresholds(length=1)) == ({("c", "s0")}, 0)
 
 
 hours = st.integers(0, 60)
@@ -80,55 +80,68 @@ kinds = st.sampled_from(["length", "content_filter"])
 
 @given(st.lists(hours, max_size=5), st.lists(st.tuples(hours, kinds), max_size=12), st.integers(1, 4))
 def test_what_is_decided_is_what_a_plain_reading_says(
-    changed: list[int], signalled: list[tuple[int, str]], least: int
+    changed: list[int], signalled: list[tuple[int, str]], threshold: int
 ) -> None:
     changes = [change(f"c{n}", START + hour * HOUR) for n, hour in enumerate(changed)]
     signals = [signal(f"s{n}", START + hour * HOUR, kind=kind) for n, (hour, kind) in enumerate(signalled)]
-    pairs = [(one, other) for one in changes for other in signals if one.time <= other.time <= one.time + DAY]
+    pairs = [
+        (change_event, signal_event)
+        for change_event in changes
+        for signal_event in signals
+        if change_event.time <= signal_event.time <= change_event.time + DAY
+    ]
     reached = {
-        one.id: {other.id for first, other in pairs if first is one and other.kind == "length"}
-        for one in changes
+        change_event.id: {
+            signal_event.id
+            for paired_change, signal_event in pairs
+            if paired_change is change_event and signal_event.kind == "length"
+        }
+        for change_event in changes
     }
-    enough = {name for names in reached.values() if len(names) >= least for name in names}
-    plain = {(one.id, other.id) for one, other in pairs if other.kind != "length" or other.id in enough}
+    enough = {name for names in reached.values() if len(names) >= threshold for name in names}
+    plain = {
+        (change_event.id, signal_event.id)
+        for change_event, signal_event in pairs
+        if signal_event.kind != "length" or signal_event.id in enough
+    }
 
-    assert left(chains(changes, signals), asking_for(length=least))[0] == plain
+    assert decided_pairs(chains(changes, signals), with_thresholds(length=threshold))[0] == plain
 
 
 @dataclass(frozen=True)
-class Log:
+class HourlyLog:
     """A change, and answers cut for length at some moments after it."""
 
     moments: Sequence[datetime] = tuple(START + n * HOUR for n in range(5))
 
     def read(self, rule: Rule, windows: Windows) -> Logs:
         """What had happened by then."""
-        past = (at for at in self.moments if windows.signals.after < at <= windows.now)
-        rows = (signal_row(f"s {at}", at, kind="length") for at in past)
+        past = (moment for moment in self.moments if windows.signals.after < moment <= windows.now)
+        rows = (signal_row(f"s {moment}", moment, kind="length") for moment in past)
         return logs([change_row("c", START)], rows, windows, rule)
 
 
-def hourly(log: Log, begin: datetime, runs: int) -> tuple[list[int], list[int]]:
+def run_hourly(log: HourlyLog, begin: datetime, runs: int) -> tuple[list[int], list[int]]:
     """How many pairs hourly runs tell, and how many signals they hold back."""
-    table, new, waiting = MemoryTable(), [], []
+    table, new_pairs, suppressed = MemoryTable(), [], []
     for hour in range(runs):
         now = begin + hour * HOUR
-        record, _ = run(THREE_LENGTHS, now, log, Index(table, THREE_LENGTHS.folder, f"run of {now}"))
-        new.append(record.new_pairs)
-        waiting.append(record.held_back.below_minimum)
-    return new, waiting
+        record, _ = run(THREE_LENGTHS, now, log, IncidentStore(table, THREE_LENGTHS.folder, f"run of {now}"))
+        new_pairs.append(record.new_pairs)
+        suppressed.append(record.suppressed.below_threshold)
+    return new_pairs, suppressed
 
 
 def test_undecided_signals_are_told_together_once_there_are_enough() -> None:
-    assert hourly(Log(), START, 5) == ([0, 0, 3, 1, 1], [1, 2, 0, 0, 0])
+    assert run_hourly(HourlyLog(), START, 5) == ([0, 0, 3, 1, 1], [1, 2, 0, 0, 0])
 
 
 def test_signals_at_both_ends_of_a_changes_reach_are_counted_together() -> None:
     minute = HOUR / 60
-    ends = Log((START + 2 * minute, START + DAY - 2 * minute, START + DAY - minute))
-    new, _ = hourly(ends, START + 5 * minute, 26)
-    assert sum(new) == 3
+    ends = HourlyLog((START + 2 * minute, START + DAY - 2 * minute, START + DAY - minute))
+    new_pairs, _ = run_hourly(ends, START + 5 * minute, 26)
+    assert sum(new_pairs) == 3
 
 
 def test_matches_counts_what_is_undecided() -> None:
-    assert matches_at(THREE_LENGTHS, START + HOUR, Log()).undecided == 2
+    assert detect_at(THREE_LENGTHS, START + HOUR, HourlyLog()).below_threshold == 2

@@ -5,11 +5,11 @@ from datetime import timedelta
 
 import pytest
 
-from detection.incidents.index import Index
+from detection.incidents.index import IncidentStore
 from detection.incidents.outbox import Delivery, Outbox, queue
 from detection.incidents.packing import ROW_SIZE
 from detection.incidents.table import Conflict, MemoryTable
-from detection.silences import silence_from
+from detection.silences import parse_silence
 from tests.builders import START
 
 RULE = "some-rule"
@@ -36,7 +36,7 @@ def delivery(
 
 def put(table: MemoryTable, *deliveries: Delivery) -> None:
     """Commits messages as a run does."""
-    table.write(RULE, [queue(one) for one in deliveries])
+    table.write(RULE, [queue(message) for message in deliveries])
 
 
 def waiting(outbox: Outbox) -> list[Delivery]:
@@ -58,7 +58,7 @@ def test_messages_of_an_incident_wait_in_the_order_of_their_commits(
     table: MemoryTable, outbox: Outbox
 ) -> None:
     put(table, *(delivery(commit) for commit in (10, 9, 100, 2)))
-    assert [one.commit for one in waiting(outbox)] == [2, 9, 10, 100]
+    assert [message.commit for message in waiting(outbox)] == [2, 9, 10, 100]
 
 
 def test_same_message_is_not_queued_twice(table: MemoryTable) -> None:
@@ -93,59 +93,59 @@ def test_sent_message_is_gone(table: MemoryTable, outbox: Outbox) -> None:
     (queued,) = outbox.waiting("soc")
     outbox.sent(outbox.claim(queued, START + MINUTE))
     assert waiting(outbox) == []
-    assert list(outbox.dead()) == []
+    assert list(outbox.dead_letters()) == []
 
 
 def test_message_put_off_is_due_later(table: MemoryTable, outbox: Outbox) -> None:
     put(table, delivery())
     (queued,) = outbox.waiting("soc")
-    outbox.later(outbox.claim(queued, START + MINUTE), START + 5 * MINUTE)
+    outbox.reschedule(outbox.claim(queued, START + MINUTE), START + 5 * MINUTE)
     assert waiting(outbox) == [replace(delivery(), attempt=1, due=START + 5 * MINUTE)]
 
 
 def test_whose_claim_was_taken_over_cannot_put_it_off(table: MemoryTable, outbox: Outbox) -> None:
     put(table, delivery())
     (queued,) = outbox.waiting("soc")
-    mine = outbox.claim(queued, START + MINUTE)
-    (seen,) = outbox.waiting("soc")
-    theirs = outbox.claim(seen, START + 2 * MINUTE)
+    own_claim = outbox.claim(queued, START + MINUTE)
+    (claimed,) = outbox.waiting("soc")
+    other_claim = outbox.claim(claimed, START + 2 * MINUTE)
     with pytest.raises(Conflict):
-        outbox.later(mine, START)
-    assert waiting(outbox) == [theirs.delivery]
+        outbox.reschedule(own_claim, START)
+    assert waiting(outbox) == [other_claim.delivery]
 
 
 def test_dead_letter_and_silence_of_a_rule_are_not_taken_for_each_other(
     table: MemoryTable, outbox: Outbox
 ) -> None:
-    quiet = silence_from({"name": "quiet", "owner": "carol", "reason": "a deployment", "actor": "ann"})
-    index = Index(table, RULE, "look")
-    index.silence(quiet)
+    silence = parse_silence({"name": "quiet", "owner": "carol", "reason": "a deployment", "actor": "ann"})
+    store = IncidentStore(table, RULE, "look")
+    store.silence(silence)
     put(table, delivery())
     (queued,) = outbox.waiting("soc")
-    outbox.bury(outbox.claim(queued, START), "HTTP 410")
-    assert index.silences() == [quiet]
-    assert [one.reason for one in outbox.dead()] == ["HTTP 410"]
+    outbox.dead_letter(outbox.claim(queued, START), "HTTP 410")
+    assert store.silences() == [silence]
+    assert [dead_letter.reason for dead_letter in outbox.dead_letters()] == ["HTTP 410"]
 
 
 def test_buried_message_is_a_dead_letter_with_its_reason(table: MemoryTable, outbox: Outbox) -> None:
     put(table, delivery(1), delivery(2))
     queued, _ = outbox.waiting("soc")
     claimed = outbox.claim(queued, START + MINUTE)
-    outbox.bury(claimed, "HTTP 410")
-    (dead,) = outbox.dead()
-    assert (dead.delivery, dead.reason) == (claimed.delivery, "HTTP 410")
+    outbox.dead_letter(claimed, "HTTP 410")
+    (dead_letter,) = outbox.dead_letters()
+    assert (dead_letter.delivery, dead_letter.reason) == (claimed.delivery, "HTTP 410")
     assert waiting(outbox) == [delivery(2)]
 
 
 def test_whose_claim_was_taken_over_cannot_bury_it(table: MemoryTable, outbox: Outbox) -> None:
     put(table, delivery())
     (queued,) = outbox.waiting("soc")
-    mine = outbox.claim(queued, START + MINUTE)
-    (seen,) = outbox.waiting("soc")
-    outbox.sent(outbox.claim(seen, START + 2 * MINUTE))
+    own_claim = outbox.claim(queued, START + MINUTE)
+    (claimed,) = outbox.waiting("soc")
+    outbox.sent(outbox.claim(claimed, START + 2 * MINUTE))
     with pytest.raises(Conflict):
-        outbox.bury(mine, "HTTP 410")
-    assert list(outbox.dead()) == []
+        outbox.dead_letter(own_claim, "HTTP 410")
+    assert list(outbox.dead_letters()) == []
 
 
 def test_destinations_are_those_that_something_waits_for(table: MemoryTable) -> None:
@@ -160,22 +160,22 @@ def test_name_that_begins_like_another_is_a_destination_of_its_own(
 ) -> None:
     put(table, delivery(1, "soc"), delivery(2, "soc-2"), delivery(3, "soc2"))
     assert outbox.destinations() == ["soc", "soc-2", "soc2"]
-    assert [one.commit for one in waiting(outbox)] == [1]
+    assert [message.commit for message in waiting(outbox)] == [1]
 
 
 def test_long_reason_is_cut(table: MemoryTable, outbox: Outbox) -> None:
     put(table, delivery())
     (queued,) = outbox.waiting("soc")
-    outbox.bury(queued, "x" * 100_000)
-    (dead,) = outbox.dead()
-    assert dead.reason == "x" * 1_000
+    outbox.dead_letter(queued, "x" * 100_000)
+    (dead_letter,) = outbox.dead_letters()
+    assert dead_letter.reason == "x" * 1_000
 
 
 def test_revived_message_waits_as_if_never_tried(table: MemoryTable, outbox: Outbox) -> None:
     put(table, delivery())
     (queued,) = outbox.waiting("soc")
-    outbox.bury(outbox.claim(queued, START + MINUTE), "HTTP 410")
-    (dead,) = outbox.dead()
-    outbox.revive(dead, START + 9 * MINUTE)
+    outbox.dead_letter(outbox.claim(queued, START + MINUTE), "HTTP 410")
+    (dead_letter,) = outbox.dead_letters()
+    outbox.requeue(dead_letter, START + 9 * MINUTE)
     assert waiting(outbox) == [replace(delivery(), due=START + 9 * MINUTE)]
-    assert list(outbox.dead()) == []
+    assert list(outbox.dead_letters()) == []

@@ -21,8 +21,8 @@ from detection.deliver import Attempt, Outcome
 from detection.errors import ConfigurationError, Incomplete
 from detection.incidents.outbox import Delivery
 from detection.incidents.table import MemoryTable, Put
-from detection.job import Job, beat, open_job, start
-from detection.record import ALERTS_NAMED, RECORD, Failure, Record
+from detection.job import Job, open_job, send_heartbeat, start
+from detection.record import ALERTS_NAMED, RECORD, RunFailure, RunRecord
 from detection.report import log_attempt, log_late, log_run
 from detection.settings import settings_from
 from tests.builders import START
@@ -35,10 +35,10 @@ DEFAULT, PUBLISHED = "openai-config-to-abuse", "openai-config-to-abuse-sentinel"
 DELIVERY = Delivery("al_1_soc", "soc", "in_1", 1, b"{}", created=START, due=START, attempt=3)
 
 
-def job(table: MemoryTable, logs: str = str(LOGS), now: datetime = NOW, **more: str) -> Job:
+def job(table: MemoryTable, logs: str = str(LOGS), now: datetime = NOW, **extra_settings: str) -> Job:
     """The job over the golden logs and a table, with both rules."""
     rules = f"{PUBLISHED},{DEFAULT}"
-    settings = settings_from({"LOGS_DIR": logs, "RULES": rules, **more})
+    settings = settings_from({"LOGS_DIR": logs, "RULES": rules, **extra_settings})
     return replace(open_job(settings, lambda: now), table=table)
 
 
@@ -65,7 +65,7 @@ def lines(caplog: pytest.LogCaptureFixture) -> Iterator[list[dict[str, Any]]]:
         logging.getLogger("detection").removeHandler(handler)
 
 
-def newer(table: MemoryTable, rule: str) -> MemoryTable:
+def with_newer_schema(table: MemoryTable, rule: str) -> MemoryTable:
     """The table as a newer version of the job has left it for a rule: this one must not touch it."""
     table.write(rule, [Put("w", {"now": "2026-06-09T14:00:00Z", "runs": 1, "schema": 2})])
     return table
@@ -87,11 +87,11 @@ def test_line_says_how_far_the_run_was_behind(lines: list[dict[str, Any]]) -> No
     table = MemoryTable()
     job(table, now=NOW - 3 * HOUR).detect()
     job(table).detect()
-    assert [line["previous"] for line in lines] == [None, None, *["2026-06-09T12:00:00Z"] * 2]
+    assert [line["previous_watermark"] for line in lines] == [None, None, *["2026-06-09T12:00:00Z"] * 2]
 
 
 def test_rule_that_fails_does_not_keep_the_others_from_running(lines: list[dict[str, Any]]) -> None:
-    table = newer(MemoryTable(), PUBLISHED)
+    table = with_newer_schema(MemoryTable(), PUBLISHED)
     with pytest.raises(ConfigurationError, match="schema 2"):
         job(table).detect()
     assert [(line["rule"], line["outcome"]) for line in lines] == [
@@ -109,12 +109,12 @@ def test_failed_run_is_recorded_with_its_reason_and_the_last_complete_one(
     with pytest.raises(ConfigurationError):
         job(table, logs=f"{tmp_path}/none", now=NOW + HOUR).detect()
 
-    failed = [one for one in job(table).records(5) if isinstance(one, Failure)]
+    failures = [record for record in job(table).records(5) if isinstance(record, RunFailure)]
 
-    assert [one.rule for one in failed] == [PUBLISHED, DEFAULT]
-    assert {one.last_complete for one in failed} == {NOW}
-    assert {one.now for one in failed} == {NOW + HOUR}
-    assert all("none" in one.reason for one in failed)
+    assert [failure.rule for failure in failures] == [PUBLISHED, DEFAULT]
+    assert {failure.last_complete for failure in failures} == {NOW}
+    assert {failure.now for failure in failures} == {NOW + HOUR}
+    assert all("none" in failure.reason for failure in failures)
     assert [line["outcome"] for line in lines] == ["complete", "complete", "failed", "failed"]
 
 
@@ -131,32 +131,32 @@ def test_failed_run_does_not_hide_the_complete_one_of_the_same_moment(tmp_path: 
     job(table).detect()
     with pytest.raises(ConfigurationError):
         job(table, logs=f"{tmp_path}/none").detect()
-    outcomes = sorted(one.outcome for one in job(table).records(5) if one.rule == DEFAULT)
+    outcomes = sorted(record.outcome for record in job(table).records(5) if record.rule == DEFAULT)
     assert outcomes == ["complete", "failed"]
 
 
 def test_bug_is_told_from_other_failures_and_its_text_is_not_shown(lines: list[dict[str, Any]]) -> None:
-    class Bug(MemoryTable):
+    class BuggyTable(MemoryTable):
         def get(self, partition: str, row: str) -> None:
-            if self.first:
-                self.first = False
+            if self.is_first_read:
+                self.is_first_read = False
                 raise ZeroDivisionError("hunter2")
 
-        first = True
+        is_first_read = True
 
     with pytest.raises(ZeroDivisionError):
-        job(Bug(), RULES=DEFAULT).detect()
+        job(BuggyTable(), RULES=DEFAULT).detect()
     (line,) = lines
     assert (line["error"], line["reason"]) == ("bug", "a bug of this job: ZeroDivisionError")
 
 
 def test_run_that_the_table_fails_is_still_a_line(lines: list[dict[str, Any]]) -> None:
-    class Gone(MemoryTable):
+    class UnavailableTable(MemoryTable):
         def get(self, partition: str, row: str) -> None:
             raise Incomplete("the table service answers nothing")
 
     with pytest.raises(Incomplete):
-        job(Gone(), RULES=DEFAULT).detect()
+        job(UnavailableTable(), RULES=DEFAULT).detect()
     (line,) = lines
     assert (line["error"], line["last_complete"]) == ("service", None)
 
@@ -173,34 +173,36 @@ def test_settings_that_are_wrong_are_a_line_without_a_rule(lines: list[dict[str,
 def test_line_of_a_run_in_the_worst_storm_fits_where_logs_are_kept(caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.INFO, "detection")
     [record] = job(MemoryTable(), RULES=DEFAULT).detect()
-    log_run(replace(record, told=50_000, alerts=["al_" + "0" * 20] * ALERTS_NAMED))
+    log_run(replace(record, alerts=50_000, alert_ids=["al_" + "0" * 20] * ALERTS_NAMED))
     assert len(caplog.messages[-1]) < 32_768
 
 
-@pytest.mark.parametrize("last", [True, False])
-def test_record_comes_back_as_it_was_kept(last: bool) -> None:
+@pytest.mark.parametrize("is_complete", [True, False])
+def test_record_comes_back_as_it_was_kept(is_complete: bool) -> None:
     [record] = job(MemoryTable(), RULES=DEFAULT).detect()
-    one: Record | Failure = record if last else Failure(DEFAULT, NOW, "service", "no answer", None, 1.5)
-    assert RECORD.validate_json(RECORD.dump_json(one)) == one
+    stored_record: RunRecord | RunFailure = (
+        record if is_complete else RunFailure(DEFAULT, NOW, "service", "no answer", None, 1.5)
+    )
+    assert RECORD.validate_json(RECORD.dump_json(stored_record)) == stored_record
 
 
 # ------------------------------------------------------------------------------------------------------------ attempts
 
 
 @pytest.mark.parametrize(
-    "outcome, again, told",
+    "outcome, next_due, expected",
     [
         (Outcome(500, reason="HTTP 500"), START + HOUR, ("again", 500, "HTTP 500")),
-        (Outcome(410, dead="HTTP 410"), None, ("dead", 410, "HTTP 410")),
+        (Outcome(410, dead_reason="HTTP 410"), None, ("dead", 410, "HTTP 410")),
         (Outcome(None, reason="SSLError"), None, ("dead", None, "SSLError")),
     ],
 )
 def test_failed_attempt_is_a_line(
-    lines: list[dict[str, Any]], outcome: Outcome, again: datetime | None, told: tuple[object, ...]
+    lines: list[dict[str, Any]], outcome: Outcome, next_due: datetime | None, expected: tuple[object, ...]
 ) -> None:
-    log_attempt(Attempt(DELIVERY, outcome, again))
+    log_attempt(Attempt(DELIVERY, outcome, next_due))
     (line,) = lines
-    assert (line["outcome"], line["status"], line["reason"]) == told
+    assert (line["outcome"], line["status"], line["reason"]) == expected
     assert (line["id"], line["attempt"], line["created"]) == ("al_1_soc", 3, "2026-03-02T10:00:00Z")
 
 
@@ -210,7 +212,7 @@ def test_attempt_that_succeeded_is_no_line(lines: list[dict[str, Any]]) -> None:
 
 
 def test_dead_letter_is_an_error_and_a_retry_a_warning(caplog: pytest.LogCaptureFixture) -> None:
-    log_attempt(Attempt(DELIVERY, Outcome(410, dead="HTTP 410"), None))
+    log_attempt(Attempt(DELIVERY, Outcome(410, dead_reason="HTTP 410"), None))
     log_attempt(Attempt(DELIVERY, Outcome(500, reason="HTTP 500"), START))
     assert [record.levelname for record in caplog.records] == ["ERROR", "WARNING"]
 
@@ -227,7 +229,7 @@ def test_failed_heartbeat_is_a_line_without_its_address(lines: list[dict[str, An
     settings = settings_from({"HEARTBEAT_URL": "https://beat.example/hunter2"})
     with responses.RequestsMock() as web:
         web.get("https://beat.example/hunter2", status=500)
-        beat(settings)
+        send_heartbeat(settings)
     assert lines == [{"event": "detection.heartbeat", "error": "HTTPError"}]
 
 
@@ -248,18 +250,18 @@ def test_every_event_is_named_where_people_look(name: str) -> None:
 
 
 def _runs(table: MemoryTable, monkeypatch: pytest.MonkeyPatch, *arguments: str) -> Any:  # noqa: ANN401
-    present = job(table, now=NOW + 3 * HOUR, RULES=DEFAULT)
-    monkeypatch.setattr(runs, "job", lambda: present)
-    monkeypatch.setattr(runs, "clock", present.clock)
+    current_job = job(table, now=NOW + 3 * HOUR, RULES=DEFAULT)
+    monkeypatch.setattr(runs, "environment_job", lambda: current_job)
+    monkeypatch.setattr(runs, "clock", current_job.clock)
     return CliRunner().invoke(app, ["runs", *arguments])
 
 
 def test_runs_says_why_none_was_complete_since(monkeypatch: pytest.MonkeyPatch, tmp_path: object) -> None:
     table = MemoryTable()
     job(table, RULES=DEFAULT).detect()
-    for later in (1, 2):
+    for hours in (1, 2):
         with pytest.raises(ConfigurationError):
-            job(table, logs=f"{tmp_path}/none", now=NOW + later * HOUR, RULES=DEFAULT).detect()
+            job(table, logs=f"{tmp_path}/none", now=NOW + hours * HOUR, RULES=DEFAULT).detect()
 
     result = _runs(table, monkeypatch)
 

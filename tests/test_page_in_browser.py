@@ -7,11 +7,11 @@ import pytest
 
 from detection.cli.serve import Server
 from detection.incidents.grouping import acknowledged
-from detection.incidents.index import Index
-from tests.browser import browser as real
+from detection.incidents.index import IncidentStore
+from tests.browser import browser as browser_module
 from tests.browser.browser import DESKTOP, PHONE, Browser, Size
 from tests.builders import ALICE, DAY, HOUR, RULE, START, account, change, signal
-from tests.page_world import World
+from tests.page_world import PageWorld
 from tests.pages import serving
 from tests.test_incidents import HOSTILE
 
@@ -44,25 +44,25 @@ LIGHT_AND_DARK = pytest.mark.parametrize("dark", [False, True], ids=["light", "d
 
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
-    if reason := real.missing():
+    if reason := browser_module.missing_reason():
         pytest.skip(reason)
-    with real.running() as one:
-        yield one
+    with browser_module.running() as running_browser:
+        yield running_browser
 
 
 @pytest.fixture(scope="module")
-def world() -> World:
+def world() -> PageWorld:
     """Incidents of all kinds: small and large, open, acknowledged and closed, of one who writes the worst there is."""
     webhooks = (
         '[{"name": "pager", "url": "https://p.example/"}, {"name": "chat", "url": "https://c.example/"}]'
     )
-    made = World({"WEBHOOKS": webhooks}, now=START + DAY)
-    made.incident("bob@example.com")
-    closed = made.incident("carol@example.com", now=START + HOUR)
-    made.post(
-        f"incidents/{closed}/close", {"by": "eve", "classification": "false-positive", "note": "a test"}
+    page_world = PageWorld({"WEBHOOKS": webhooks}, now=START + DAY)
+    page_world.incident("bob@example.com")
+    closed_id = page_world.incident("carol@example.com", now=START + HOUR)
+    page_world.post(
+        f"incidents/{closed_id}/close", {"by": "eve", "classification": "false-positive", "note": "a test"}
     )
-    made.tell(
+    page_world.commit_new(
         [change(f"c{n}", START - 40 * HOUR + n * 9 * HOUR, kind=kind) for n, kind in enumerate(KINDS)],
         [
             signal(
@@ -73,22 +73,24 @@ def world() -> World:
             for n in range(2_000)
         ],
     )
-    Index(made.table, RULE.folder, "x").amend(account(), lambda one: acknowledged(one, "eve", START, "mine"))
-    return made
+    IncidentStore(page_world.table, RULE.folder, "x").update(
+        account(), lambda incident: acknowledged(incident, "eve", START, "mine")
+    )
+    return page_world
 
 
 KINDS = ("api_key.created", "role.updated", "invite.sent")
 
 
 @pytest.fixture(scope="module")
-def server(world: World) -> Iterator[Server]:
+def server(world: PageWorld) -> Iterator[Server]:
     with serving(world.job) as running:
         yield running
 
 
-def address(server: Server, world: World, page: str) -> str:
-    names = {one.incident.status: one.incident.id for one in world.job.listed()}
-    link = world.job.links().to(names["acknowledged"], world.now) or ""
+def address(server: Server, world: PageWorld, page: str) -> str:
+    names = {summary.incident.status: summary.incident.id for summary in world.job.summaries()}
+    link = world.job.link_signer().link_to(names["acknowledged"], world.now) or ""
     path = {
         "list": "incidents?status=all&",
         "empty list": "incidents?severity=Low&",
@@ -107,20 +109,20 @@ PAGES = {"list": 200, "empty list": 200, "large": 200, "new": 200, "closed": 200
 @LOOKS
 @pytest.mark.parametrize("page", PAGES)
 def test_page_is_accessible_fits_and_complains_of_nothing(
-    browser: Browser, server: Server, world: World, page: str, size: Size, dark: bool
+    browser: Browser, server: Server, world: PageWorld, page: str, size: Size, dark: bool
 ) -> None:
     assert browser.open(address(server, world, page), size, dark=dark) == PAGES[page]
     browser.evaluate("document.querySelectorAll('details').forEach(one => { one.open = true })")
     assert browser.ask("axe") == []
     assert browser.evaluate("document.documentElement.scrollWidth") <= size.width
-    problems = [one for one in browser.problems if "404 (Not Found)" not in one]
+    problems = [problem for problem in browser.problems if "404 (Not Found)" not in problem]
     assert problems == []
-    assert [one for one in browser.requests if not one.startswith(f"GET {server.origin}/")] == []
+    assert [request for request in browser.requests if not request.startswith(f"GET {server.origin}/")] == []
 
 
 @LIGHT_AND_DARK
 def test_page_is_light_or_dark_as_the_reader_wants_it(
-    browser: Browser, server: Server, world: World, dark: bool
+    browser: Browser, server: Server, world: PageWorld, dark: bool
 ) -> None:
     browser.open(address(server, world, "new"), DESKTOP, dark=dark)
     colour = browser.evaluate("getComputedStyle(document.body).backgroundColor.match(/\\d+/g).map(Number)")
@@ -129,7 +131,7 @@ def test_page_is_light_or_dark_as_the_reader_wants_it(
 
 @EVERYWHERE
 def test_timeline_that_fits_the_window_is_shown(
-    browser: Browser, server: Server, world: World, size: Size
+    browser: Browser, server: Server, world: PageWorld, size: Size
 ) -> None:
     browser.open(address(server, world, "large"), size)
     shown = browser.evaluate(
@@ -145,7 +147,7 @@ def test_timeline_that_fits_the_window_is_shown(
 def test_incident_is_acknowledged_and_closed_with_the_keyboard_and_without_scripts(
     browser: Browser, size: Size
 ) -> None:
-    world = World()
+    world = PageWorld()
     name = world.incident()
     with serving(world.job) as server:
         browser.open(f"{server.origin}/api/incidents?code={server.key}", size, scripts=False)
@@ -172,7 +174,7 @@ def test_incident_is_acknowledged_and_closed_with_the_keyboard_and_without_scrip
 
 
 def test_focus_is_to_be_seen_wherever_the_keyboard_leads(
-    browser: Browser, server: Server, world: World
+    browser: Browser, server: Server, world: PageWorld
 ) -> None:
     browser.open(address(server, world, "new"), DESKTOP)
     for _ in range(15):
@@ -185,8 +187,8 @@ def test_focus_is_to_be_seen_wherever_the_keyboard_leads(
     "value", [*HOSTILE_MARKUP.values(), *HOSTILE.values()], ids=[*HOSTILE_MARKUP, *HOSTILE]
 )
 def test_what_an_attacker_writes_into_the_logs_does_nothing(browser: Browser, value: str) -> None:
-    world = World()
-    name = world.tell(
+    world = PageWorld()
+    name = world.commit_new(
         [change("c", START - HOUR, f"eve{value}", ip=value)],
         [signal(f"s{value}", START - HOUR / 2, f"eve{value}", model=value)._replace(kind=value)],
     )
@@ -195,13 +197,17 @@ def test_what_an_attacker_writes_into_the_logs_does_nothing(browser: Browser, va
         for path in ("incidents?", f"incidents/{name}?"):
             assert browser.open(f"{server.origin}/api/{path}code={server.key}", PHONE) == 200
             assert browser.problems == []
-            assert [one for one in browser.requests if not one.startswith(f"GET {server.origin}/")] == []
+            assert [
+                request for request in browser.requests if not request.startswith(f"GET {server.origin}/")
+            ] == []
             assert browser.evaluate("document.documentElement.scrollWidth") <= PHONE.width
             assert browser.evaluate("document.querySelectorAll('script, img, meta[http-equiv]').length") == 0
         assert browser.evaluate("document.forms.length") == 1
 
 
-def test_browser_would_notice_what_the_policy_forbids(browser: Browser, server: Server, world: World) -> None:
+def test_browser_would_notice_what_the_policy_forbids(
+    browser: Browser, server: Server, world: PageWorld
+) -> None:
     browser.open(address(server, world, "new"), DESKTOP)
     browser.evaluate(f"void document.body.append(Object.assign(new Image(), {{src: '{ELSEWHERE}'}}))")
     browser.evaluate(
@@ -211,9 +217,11 @@ def test_browser_would_notice_what_the_policy_forbids(browser: Browser, server: 
     assert [
         word for word in ("image", "style", "event handler") if word not in " ".join(browser.problems)
     ] == []
-    assert [one for one in browser.requests if ELSEWHERE in one] == []
+    assert [request for request in browser.requests if ELSEWHERE in request] == []
 
 
-def test_actor_of_the_large_incident_is_who_it_says(browser: Browser, server: Server, world: World) -> None:
+def test_actor_of_the_large_incident_is_who_it_says(
+    browser: Browser, server: Server, world: PageWorld
+) -> None:
     browser.open(address(server, world, "large"), DESKTOP)
     assert browser.text("h1").startswith(f"{ALICE} created an API key")

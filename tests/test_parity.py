@@ -17,11 +17,11 @@ from pathlib import Path
 import pytest
 
 from detection.events import Events, Logs
-from detection.matches import Matches, matches_at, read
+from detection.matches import Detection, detect, detect_at
 from detection.rule import load_rule
-from detection.sources.files import Files
-from detection.window import windows
-from detection.withheld import count_restamped, held_back
+from detection.sources.files import FileSource
+from detection.window import plan_windows
+from detection.withheld import count_restamped, count_suppressed
 from tests import truth
 from tests.rule_world import (
     CONNECTOR,
@@ -31,7 +31,7 @@ from tests.rule_world import (
     TICK,
     Answer,
     LogRow,
-    World,
+    LogWorld,
     arrived,
     change,
     change_key,
@@ -54,12 +54,12 @@ Shown = tuple[object, ...]
 
 
 @dataclass(frozen=True, slots=True)
-class Seen:
+class OracleEvent:
     """A change or a signal as the words of the default rule see it; `beyond` is why the published rule would not."""
 
     key: str
     actor: str
-    own: datetime
+    own_time: datetime
     stamp: datetime
     beyond: frozenset[str]
     row: LogRow
@@ -69,24 +69,24 @@ class Seen:
 class Instance:
     """One way in which a pair stands in the logs: an id may stand there more than once."""
 
-    change: Seen
-    signal: Seen
+    change: OracleEvent
+    signal: OracleEvent
 
     @property
-    def published(self) -> bool:
+    def is_published(self) -> bool:
         """Both rows in the published rule's day, in order, as they were stamped."""
         change, signal = self.change, self.signal
-        seen = MOMENT - DAY < change.stamp <= signal.stamp <= change.stamp + DAY
-        return seen and not change.beyond | signal.beyond
+        in_window = MOMENT - DAY < change.stamp <= signal.stamp <= change.stamp + DAY
+        return in_window and not change.beyond | signal.beyond
 
-    def told(self, reach: timedelta) -> bool:
+    def is_expected(self, reach: timedelta) -> bool:
         """In order by their own times: a signal no older than `reach`, and a change at most a day before it."""
-        change, signal = self.change.own, self.signal.own
+        change, signal = self.change.own_time, self.signal.own_time
         inside = MOMENT - reach < signal <= MOMENT and MOMENT - reach - DAY < change
         return inside and change <= signal <= change + DAY
 
     @property
-    def waits(self) -> bool:
+    def is_in_future(self) -> bool:
         """Stamped ahead of now."""
         return max(self.change.stamp, self.signal.stamp) > MOMENT
 
@@ -100,16 +100,16 @@ class Instance:
         return sorted(reasons)
 
 
-def seen_changes(world: World) -> Iterator[Seen]:
+def oracle_changes(world: LogWorld) -> Iterator[OracleEvent]:
     for row in world.audit:
         session, key = _email(row.get("ActorSession")), _email(row.get("ActorApiKey"))
         listed = row["EventType"] in LISTED
         if arrived(row, MOMENT) and (session or key) and (listed or _updates_a_role(row)):
             reasons = {"api_key_actor": not session, "role_change_in_update": not listed}
-            yield _seen(row, change_key(row), session or key, "EffectiveAt", reasons)
+            yield _oracle_event(row, change_key(row), session or key, "EffectiveAt", reasons)
 
 
-def seen_signals(world: World) -> Iterator[Seen]:
+def oracle_signals(world: LogWorld) -> Iterator[OracleEvent]:
     for row in world.chat:
         fields = row.get("AdditionalFields")
         user = fields.get("input_user") if isinstance(fields, dict) else None
@@ -117,17 +117,21 @@ def seen_signals(world: World) -> Iterator[Seen]:
         missing = reasons in NO_REASON
         from_connector = all(row[name] == value for name, value in CONNECTOR.items())
         if arrived(row, MOMENT) and from_connector and user and (missing or reasons in ABUSE):
-            yield _seen(
+            yield _oracle_event(
                 row, signal_key(row), user.lower(), "EventStartTime", {"finish_reason_missing": missing}
             )
 
 
-def _seen(row: LogRow, key: str, actor: str, own: str, reasons: dict[str, bool]) -> Seen:
+def _oracle_event(
+    row: LogRow, key: str, actor: str, time_column: str, reasons: dict[str, bool]
+) -> OracleEvent:
     stamp = row["TimeGenerated"]
-    time = row.get(own) or stamp
+    time = row.get(time_column) or stamp
     assert isinstance(stamp, datetime)
     assert isinstance(time, datetime)
-    return Seen(key, actor, time, stamp, frozenset(name for name, holds in reasons.items() if holds), row)
+    return OracleEvent(
+        key, actor, time, stamp, frozenset(name for name, holds in reasons.items() if holds), row
+    )
 
 
 def _email(actor: object) -> str:
@@ -146,13 +150,13 @@ def _spelt(lines: Iterable[str]) -> set[str]:
     return {line if line == "(absent)" else json.dumps(json.loads(line)) for line in lines}
 
 
-def _true(table: dict[str, bool]) -> list[str]:
+def _true_lines(table: dict[str, bool]) -> list[str]:
     return [line for line, holds in table.items() if holds]
 
 
-LISTED = {*truth.LISTED, *_true(dict(truth.SPELLINGS))}
-ROLE_DETAILS = _spelt(_true(dict(truth.EVENT_DETAILS)))
-ABUSE = _spelt(_true(dict(truth.PUBLISHED_REASONS)))
+LISTED = {*truth.LISTED, *_true_lines(dict(truth.SPELLINGS))}
+ROLE_DETAILS = _spelt(_true_lines(dict(truth.EVENT_DETAILS)))
+ABUSE = _spelt(_true_lines(dict(truth.PUBLISHED_REASONS)))
 NO_REASON = _spelt(truth.NO_REASON)
 
 
@@ -165,47 +169,48 @@ class Answers:
     An outage is how long before the usual hour the last complete run lies.
     """
 
-    def __init__(self, world: World, folder: Path, outage: timedelta = timedelta(0)) -> None:
+    def __init__(self, world: LogWorld, folder: Path, outage: timedelta = timedelta(0)) -> None:
         self.world = world
         self.reach = DAY + outage
-        self._source = Files(write(world, folder), DEFAULT.tables)
+        self._source = FileSource(write(world, folder), DEFAULT.tables)
         self.published = published_answer(world)
-        self.sentinel: Answer = list(matches_at(PUBLISHED, MOMENT, self._source).rows())
+        self.sentinel: Answer = list(detect_at(PUBLISHED, MOMENT, self._source).rows())
         self._read()
 
-    def after(self, outage: timedelta) -> "Answers":
+    def with_outage(self, outage: timedelta) -> "Answers":
         """The same, but for the outage."""
-        other = copy(self)
-        other.reach = DAY + outage
-        other._read()
-        return other
+        answers = copy(self)
+        answers.reach = DAY + outage
+        answers._read()
+        return answers
 
     def _read(self) -> None:
         watermark = MOMENT - HOUR - (self.reach - DAY)
-        self.matches: Matches = read(DEFAULT, windows(MOMENT, watermark, DEFAULT), self._source)
-        self.default: Answer = list(self.matches.rows())
+        self.detection: Detection = detect(DEFAULT, plan_windows(MOMENT, watermark, DEFAULT), self._source)
+        self.default: Answer = list(self.detection.rows())
 
     @cached_property
     def instances(self) -> dict[Key, list[Instance]]:
         """Every pair that one of the rules may return, as it stands in the logs."""
-        signals: dict[str, list[Seen]] = defaultdict(list)
-        for abuse in seen_signals(self.world):
+        signals: dict[str, list[OracleEvent]] = defaultdict(list)
+        for abuse in oracle_signals(self.world):
             signals[abuse.actor].append(abuse)
-        found: dict[Key, list[Instance]] = defaultdict(list)
-        for config in seen_changes(self.world):
+        instances: dict[Key, list[Instance]] = defaultdict(list)
+        for config in oracle_changes(self.world):
             for abuse in signals.get(config.actor, ()):
-                one = Instance(config, abuse)
-                if one.told(self.reach) or one.published:
-                    found[config.key, abuse.key].append(one)
-        return found
+                instance = Instance(config, abuse)
+                if instance.is_expected(self.reach) or instance.is_published:
+                    instances[config.key, abuse.key].append(instance)
+        return instances
 
     @cached_property
-    def told(self) -> dict[Key, list[Instance]]:
+    def expected_pairs(self) -> dict[Key, list[Instance]]:
         """The pairs that the default rule has to return. Where one of a pair's instances is published, it is that one."""
-        told = {
-            key: [one for one in several if one.told(self.reach)] for key, several in self.instances.items()
+        expected = {
+            key: [instance for instance in instances if instance.is_expected(self.reach)]
+            for key, instances in self.instances.items()
         }
-        return {key: several for key, several in told.items() if several}
+        return {key: instances for key, instances in expected.items() if instances}
 
     @cached_property
     def published_keys(self) -> set[Key]:
@@ -223,7 +228,7 @@ def first_run(tmp_path_factory: pytest.TempPathFactory) -> Answers:
 
 @pytest.fixture(scope="module")
 def after_an_outage(first_run: Answers) -> Answers:
-    return first_run.after(4 * DAY)
+    return first_run.with_outage(4 * DAY)
 
 
 @pytest.fixture(params=["first_run", "after_an_outage"])
@@ -246,44 +251,52 @@ def test_published_rule_returns_the_published_columns(answers: Answers) -> None:
 def test_both_rules_return_the_newest_change_first(answers: Answers) -> None:
     for rows in (answers.sentinel, answers.default):
         times = [datetime.fromisoformat(str(row["ConfigTime"])) for row in rows]
-        assert all(one >= after for one, after in pairwise(times))
+        assert all(newer >= older for newer, older in pairwise(times))
 
 
 # ---------------------------------------------------------------------------------------------------- same pairs
 
 
 def test_oracle_agrees_with_the_published_kql(answers: Answers) -> None:
-    said = {key for key, several in answers.instances.items() if any(one.published for one in several)}
-    assert_same(said, answers.published_keys)
+    oracle_pairs = {
+        key
+        for key, instances in answers.instances.items()
+        if any(instance.is_published for instance in instances)
+    }
+    assert_same(oracle_pairs, answers.published_keys)
 
 
 def test_default_rule_tells_every_published_pair_but_waiting_and_counted_restamped_ones(
     answers: Answers,
 ) -> None:
-    untold = answers.published_keys - answers.told.keys()
+    missing_pairs = answers.published_keys - answers.expected_pairs.keys()
     restamped = [
-        key for key in untold if any(one.published and not one.waits for one in answers.instances[key])
+        key
+        for key in missing_pairs
+        if any(instance.is_published and not instance.is_in_future for instance in answers.instances[key])
     ]
-    counted = held_back(answers.matches.logs, DEFAULT, answers.matches.windows).restamped
+    counted = count_suppressed(answers.detection.logs, DEFAULT, answers.detection.windows).restamped
     assert counted == len(restamped)
 
 
 def test_default_rule_tells_exactly_the_pairs_of_its_words(answers: Answers) -> None:
-    assert_same(map(_ids, answers.default), (_ids_of(several[0]) for several in answers.told.values()))
+    assert_same(
+        map(_ids, answers.default), (_ids_of(instances[0]) for instances in answers.expected_pairs.values())
+    )
 
 
 def test_default_rule_shows_each_pair_with_exactly_its_reasons(answers: Answers) -> None:
     allowed: dict[str, set[str]] = defaultdict(set)
-    for key, several in answers.told.items():
+    for key, instances in answers.expected_pairs.items():
         # Of a pair that stands at several places any may be shown; it goes beyond only if all of them do.
         none: dict[str, object] = {"Beyond": []} if key in answers.published_keys else {}
-        allowed[_ids_of(several[0])].update(_text(_expected(one) | none) for one in several)
+        allowed[_ids_of(instances[0])].update(_text(_expected(instance) | none) for instance in instances)
     wrong = [row for row in answers.default if _text(_masked(row)) not in allowed[_ids(row)]]
     assert not wrong, f"{len(wrong)} rows, the first: {wrong[0]}, expected one of {allowed[_ids(wrong[0])]}"
 
 
 def test_default_rule_gives_no_reasons_exactly_for_the_published_pairs(answers: Answers) -> None:
-    expected = Counter(key in answers.published_keys for key in answers.told)
+    expected = Counter(key in answers.published_keys for key in answers.expected_pairs)
     assert Counter(row["Beyond"] == [] for row in answers.default) == expected
 
 
@@ -292,10 +305,10 @@ def test_default_rule_tells_a_pair_once(answers: Answers) -> None:
     assert [pair for pair, times in pairs.items() if times > 1] == []
 
 
-def assert_same(found: Iterable[object], expected: Iterable[object]) -> None:
+def assert_same(actual: Iterable[object], expected: Iterable[object]) -> None:
     """Equal as multisets; says how far they are apart without showing ten thousand rows."""
-    one, other = Counter(found), Counter(expected)
-    extra, missing = one - other, other - one
+    actual_counts, expected_counts = Counter(actual), Counter(expected)
+    extra, missing = actual_counts - expected_counts, expected_counts - actual_counts
     examples = [*list(extra)[:2], *list(missing)[:2]]
     assert not extra | missing, f"{extra.total()} too many, {missing.total()} missing: {examples}"
 
@@ -317,8 +330,8 @@ def _ids(row: dict[str, object]) -> str:
     return f"{_mask(row['ConfigId'])} {_mask(row['AbuseId'])} {row['ActorEmail']}"
 
 
-def _ids_of(one: Instance) -> str:
-    return f"{_mask(one.change.key)} {_mask(one.signal.key)} {one.change.actor}"
+def _ids_of(instance: Instance) -> str:
+    return f"{_mask(instance.change.key)} {_mask(instance.signal.key)} {instance.change.actor}"
 
 
 def _masked(row: dict[str, object]) -> dict[str, object]:
@@ -328,21 +341,21 @@ def _masked(row: dict[str, object]) -> dict[str, object]:
     return row | ids | {"Beyond": sorted(beyond)}
 
 
-def _expected(one: Instance) -> dict[str, object]:
-    session = one.change.row.get("ActorSession")
+def _expected(instance: Instance) -> dict[str, object]:
+    session = instance.change.row.get("ActorSession")
     address = session.get("ip_address") if isinstance(session, dict) else None
     return {
-        "ConfigTime": one.change.own.isoformat().replace("+00:00", "Z"),
-        "ConfigEvent": one.change.row["EventType"],
-        "ActorEmail": one.change.actor,
+        "ConfigTime": instance.change.own_time.isoformat().replace("+00:00", "Z"),
+        "ConfigEvent": instance.change.row["EventType"],
+        "ActorEmail": instance.change.actor,
         "ConfigIp": address or "",
-        "AbuseTime": one.signal.own.isoformat().replace("+00:00", "Z"),
-        "ModelName": one.signal.row.get("ModelName") or "",
-        "EventFinishReasons": one.signal.row.get("EventFinishReasons"),
-        "EventRequestId": one.signal.row.get("EventRequestId") or "",
-        "ConfigId": _mask(one.change.key),
-        "AbuseId": _mask(one.signal.key),
-        "Beyond": one.beyond,
+        "AbuseTime": instance.signal.own_time.isoformat().replace("+00:00", "Z"),
+        "ModelName": instance.signal.row.get("ModelName") or "",
+        "EventFinishReasons": instance.signal.row.get("EventFinishReasons"),
+        "EventRequestId": instance.signal.row.get("EventRequestId") or "",
+        "ConfigId": _mask(instance.change.key),
+        "AbuseId": _mask(instance.signal.key),
+        "Beyond": instance.beyond,
     }
 
 
@@ -355,55 +368,61 @@ def test_world_has_plenty_of_every_edge(first_run: Answers) -> None:
 
 
 def test_first_run_on_its_own_reads_what_a_run_after_an_hour_reads(first_run: Answers) -> None:
-    assert first_run.matches.windows == windows(MOMENT, None, DEFAULT)
+    assert first_run.detection.windows == plan_windows(MOMENT, None, DEFAULT)
 
 
 def edges(answers: Answers) -> dict[str, int]:
     """How often each kind of edge takes part in a world."""
     audit, chat = answers.world.audit, answers.world.chat
-    pairs = [one for several in answers.instances.values() for one in several]
-    published = [one for one in pairs if one.published]
+    pairs = [instance for instances in answers.instances.values() for instance in instances]
+    published = [instance for instance in pairs if instance.is_published]
     reasons = Counter(reason for row in answers.default for reason in _reasons(row))
-    held = held_back(answers.matches.logs, DEFAULT, answers.matches.windows)
+    suppressed = count_suppressed(answers.detection.logs, DEFAULT, answers.detection.windows)
     return {
         "published rows / 100": len(answers.published) // 100,
         "default rows / 100": len(answers.default) // 100,
         "published rows that repeat a pair": len(answers.published) - len(answers.published_keys),
         **{reason: reasons[reason] for reason in (*truth.REASONS, "")},
-        "restamped": held.restamped,
-        "too late": held.too_late,
-        "waiting": held.waiting,
-        "at the same time": sum(one.change.stamp == one.signal.stamp for one in published),
-        "24 h apart": sum(one.signal.stamp - one.change.stamp == DAY for one in published),
-        "a change at the edge of the published day": _at(audit, MOMENT - DAY),
-        "a change right after that edge": sum(one.change.stamp == MOMENT - DAY + TICK for one in published),
-        "a signal at the edge of the published day": _at(chat, MOMENT - DAY),
-        "a signal at the moment of the run": sum(one.signal.own == MOMENT for one in published),
-        "a signal right after that moment": _at(chat, MOMENT + TICK),
-        "a change at the edge of the default window": _at(audit, MOMENT - 2 * DAY),
-        "changes without an id": sum(one.change.key.startswith("row") for one in pairs),
-        "signals without an id": sum(one.signal.key.startswith("row") for one in pairs),
-        "signals with a request id only": sum(one.signal.key.startswith("req") for one in pairs),
-        "pairs at several places": sum(len(several) > 1 for several in answers.told.values()),
+        "restamped": suppressed.restamped,
+        "too late": suppressed.too_late,
+        "waiting": suppressed.in_future,
+        "at the same time": sum(instance.change.stamp == instance.signal.stamp for instance in published),
+        "24 h apart": sum(instance.signal.stamp - instance.change.stamp == DAY for instance in published),
+        "a change at the edge of the published day": _count_at(audit, MOMENT - DAY),
+        "a change right after that edge": sum(
+            instance.change.stamp == MOMENT - DAY + TICK for instance in published
+        ),
+        "a signal at the edge of the published day": _count_at(chat, MOMENT - DAY),
+        "a signal at the moment of the run": sum(
+            instance.signal.own_time == MOMENT for instance in published
+        ),
+        "a signal right after that moment": _count_at(chat, MOMENT + TICK),
+        "a change at the edge of the default window": _count_at(audit, MOMENT - 2 * DAY),
+        "changes without an id": sum(instance.change.key.startswith("row") for instance in pairs),
+        "signals without an id": sum(instance.signal.key.startswith("row") for instance in pairs),
+        "signals with a request id only": sum(instance.signal.key.startswith("req") for instance in pairs),
+        "pairs at several places": sum(len(instances) > 1 for instances in answers.expected_pairs.values()),
         "audit rows yet to arrive": sum(not arrived(row, MOMENT) for row in audit),
         "completions yet to arrive": sum(not arrived(row, MOMENT) for row in chat),
         "rows of other vendors": sum(not CONNECTOR.items() <= row.items() for row in chat),
         "session and key": sum(
             bool(_email(row.get("ActorSession")) and row.get("ActorApiKey")) for row in audit
         ),
-        "actor with a space at its end": sum(one.change.actor.endswith("@example.com ") for one in pairs),
-        "actor that is a space": sum(one.change.actor == " " for one in pairs),
-        "event type in capitals": sum(str(one.change.row["EventType"]).isupper() for one in pairs),
+        "actor with a space at its end": sum(
+            instance.change.actor.endswith("@example.com ") for instance in pairs
+        ),
+        "actor that is a space": sum(instance.change.actor == " " for instance in pairs),
+        "event type in capitals": sum(str(instance.change.row["EventType"]).isupper() for instance in pairs),
         "scalar finish reason": sum(
-            isinstance(one.signal.row.get("EventFinishReasons"), str) for one in pairs
+            isinstance(instance.signal.row.get("EventFinishReasons"), str) for instance in pairs
         ),
         "empty list of finish reasons": sum(
-            one.signal.row.get("EventFinishReasons") == [] for one in published
+            instance.signal.row.get("EventFinishReasons") == [] for instance in published
         ),
     }
 
 
-def _at(rows: list[LogRow], time: datetime) -> int:
+def _count_at(rows: list[LogRow], time: datetime) -> int:
     return sum(row["TimeGenerated"] == time for row in rows)
 
 
@@ -416,12 +435,12 @@ def _reasons(row: dict[str, object]) -> list[object]:
 # ------------------------------------------------------------------------------------------------ small, and named
 
 
-def _small() -> World:
+def _small() -> LogWorld:
     late, early = MOMENT - 25 * HOUR, MOMENT - 3 * HOUR
     restamped = change("later stamp", late, Id="audit_log-1", EffectiveAt=late)
-    twice = [change("two times", at, Id="audit_log-2", EffectiveAt=at) for at in (late, early)]
+    twice = [change("two times", time, Id="audit_log-2", EffectiveAt=time) for time in (late, early)]
     old = signal("old signal", MOMENT - 4 * DAY, EventUid="chatcmpl-3", EventStartTime=MOMENT - 4 * DAY)
-    return World(
+    return LogWorld(
         [
             restamped,
             restamped | {"TimeGenerated": early},
@@ -455,8 +474,8 @@ def test_change_that_stands_at_two_times_is_in_the_published_window_with_the_lat
 def test_restamped_signal_is_counted_also_where_the_original_is_read(after_an_outage: Answers) -> None:
     assert ("audit_log-3", "chatcmpl-3") in after_an_outage.published_keys
     assert _beyond(after_an_outage, "audit_log-3") == []
-    found = after_an_outage.matches
-    counted = count_restamped(_of("old signal", found.logs), DEFAULT, found.windows)
+    detection = after_an_outage.detection
+    counted = count_restamped(_logs_of("old signal", detection.logs), DEFAULT, detection.windows)
     assert counted == 1
 
 
@@ -464,9 +483,9 @@ def _beyond(answers: Answers, change_id: str) -> list[object]:
     return [row["Beyond"] for row in answers.default if row["ConfigId"] == change_id]
 
 
-def _of(actor: str, logs: Logs) -> Logs:
+def _logs_of(actor: str, logs: Logs) -> Logs:
     changes, signals = (
-        Events([event for event in side.read if event.actor == actor])
+        Events([event for event in side.all_events if event.actor == actor])
         for side in (logs.changes, logs.signals)
     )
     return Logs(changes, signals)

@@ -9,17 +9,17 @@ from typing import Any
 import duckdb
 import pytest
 
-from detection.incidents.index import Index
+from detection.incidents.index import IncidentStore
 from detection.incidents.table import MemoryTable
-from detection.replay import moments, replay
+from detection.replay import replay, run_times
 from detection.rule import Rule, load_rule, rule_names
 from detection.sources import Source
-from detection.sources.cycles import Calendar
-from detection.sources.files import Files
-from detection.sources.loading import Loaded, load, look_at
-from detection.sources.past import Arrival, Past, Range, across_rows
-from detection.sources.past_files import _lanes, past_files
-from detection.window import windows
+from detection.sources.cycles import CalendarShift
+from detection.sources.files import FileSource
+from detection.sources.loading import LoadedFiles, load_table, view_table
+from detection.sources.past import ArrivedRow, PastLogs, RunRange, cross_row_keyword
+from detection.sources.past_files import _lane_batches, open_file_archive
+from detection.window import plan_windows
 from tests import raw_logs, world
 from tests.builders import HOUR, RULE, START, change_row, signal_row
 from tests.world import random_world
@@ -28,18 +28,23 @@ SENTINEL = load_rule("openai-config-to-abuse-sentinel")
 RUNS = 7
 
 
-def write(folder: Path, rows: Sequence[world.Arrival], chance: Random) -> None:
+def write(folder: Path, rows: Sequence[world.Arrival], random: Random) -> None:
     """The rows of a world as exported logs; some have no id or no actor, some do not say when they arrived."""
     sides: dict[str, list[raw_logs.LogRow]] = {"changes": [], "signals": []}
-    for one in rows:
-        build = raw_logs.audit if one.side == "changes" else raw_logs.completion
-        row = build(one.id, "" if one.id.endswith("3") else one.actor, one.time, arrived=one.arrived)
-        row["TimeGenerated"] = one.stamped.isoformat()
-        if one.id.endswith("7"):
-            row |= {"Id": ""} if one.side == "changes" else {"EventUid": "", "EventRequestId": ""}
-        if chance.random() < 0.1:
+    for arrival in rows:
+        build = raw_logs.audit if arrival.side == "changes" else raw_logs.completion
+        row = build(
+            arrival.id,
+            "" if arrival.id.endswith("3") else arrival.actor,
+            arrival.time,
+            arrived=arrival.arrived,
+        )
+        row["TimeGenerated"] = arrival.stamped.isoformat()
+        if arrival.id.endswith("7"):
+            row |= {"Id": ""} if arrival.side == "changes" else {"EventUid": "", "EventRequestId": ""}
+        if random.random() < 0.1:
             row["_ingested"] = None
-        sides[one.side].append(row)
+        sides[arrival.side].append(row)
     raw_logs.write(folder, sides["changes"], sides["signals"])
 
 
@@ -57,37 +62,43 @@ def as_parquet(folder: Path) -> None:
         path.unlink()
 
 
-def outcome(rule: Rule, source: Source, at: Sequence[datetime]) -> list[object]:
+def outcome(rule: Rule, source: Source, times: Sequence[datetime]) -> list[object]:
     """All that the runs told, what the last says of the logs, and what is kept after them."""
     table = MemoryTable()
-    runs = list(replay(rule, source, at, table))
-    told = [verdict.alert for one in runs for verdict in one.told]
+    runs = list(replay(rule, source, times, table))
+    alerts = [verdict.alert for replayed in runs for verdict in replayed.verdicts]
     pairs = [
         sorted(
             (change.id, signal.id)
-            for verdict in one.told
-            for part in verdict.told
+            for verdict in replayed.verdicts
+            for part in verdict.new_pairs
             for change, signal in part.pairs()
         )
-        for one in runs
+        for replayed in runs
     ]
     counts = [
         (
-            one.record.changes,
-            one.record.signals,
-            one.record.pairs,
-            one.record.told_before,
-            one.record.held_back,
+            replayed.record.changes,
+            replayed.record.signals,
+            replayed.record.pairs,
+            replayed.record.already_alerted,
+            replayed.record.suppressed,
         )
-        for one in runs
+        for replayed in runs
     ]
     last = runs[-1].record
-    held = [last.health, last.rejected, last.coverage]
-    return [sorted(told, key=str), pairs, counts, held, list(Index(table, rule.folder, "look").incidents())]
+    log_figures = [last.health, last.rejected, last.coverage]
+    return [
+        sorted(alerts, key=str),
+        pairs,
+        counts,
+        log_figures,
+        list(IncidentStore(table, rule.folder, "look").incidents()),
+    ]
 
 
 @pytest.mark.parametrize(
-    "seed,rule,form,every",
+    "seed,rule,form,interval",
     [
         pytest.param(1, RULE, as_lines, HOUR, id="default rule, JSON lines, hourly"),
         pytest.param(2, RULE, as_parquet, 7.5 * HOUR, id="default rule, Parquet, three times a day"),
@@ -96,23 +107,25 @@ def outcome(rule: Rule, source: Source, at: Sequence[datetime]) -> list[object]:
     ],
 )
 def test_runs_that_read_once_together_tell_what_runs_tell_that_each_ask_anew(
-    seed: int, rule: Rule, form: Callable[[Path], None], every: timedelta, tmp_path: Path
+    seed: int, rule: Rule, form: Callable[[Path], None], interval: timedelta, tmp_path: Path
 ) -> None:
-    chance = Random(seed)
+    random = Random(seed)
     history = random_world(seed, size=3)
-    write(tmp_path, history.rows, chance)
+    write(tmp_path, history.rows, random)
     form(tmp_path)
     begin = history.plans[0].now
-    at = moments(begin, begin + RUNS * every, every, {begin + number * every for number in (0, 4, 5)})
+    times = run_times(
+        begin, begin + RUNS * interval, interval, {begin + number * interval for number in (0, 4, 5)}
+    )
 
-    with past_files(tmp_path, rule.tables) as files:
-        together = outcome(rule, files.source(rule, Range.over(at, every, rule)), at)
+    with open_file_archive(tmp_path, rule.tables) as files:
+        together = outcome(rule, files.source(rule, RunRange.of_runs(times, interval, rule)), times)
 
-    assert together == outcome(rule, Files(tmp_path, rule.tables, arrival="stamped"), at)
+    assert together == outcome(rule, FileSource(tmp_path, rule.tables, arrival="stamped"), times)
 
 
 def test_rule_that_looks_across_rows_is_asked_anew_by_each_run(tmp_path: Path) -> None:
-    first = RULE.model_copy(update={"changes_kql": f"{RULE.changes_kql}\n| top 1 by ConfigTime asc"})
+    top_rule = RULE.model_copy(update={"changes_kql": f"{RULE.changes_kql}\n| top 1 by ConfigTime asc"})
     forgotten, recent = (
         START - 51.5 * HOUR,
         START - 3 * HOUR,
@@ -123,13 +136,13 @@ def test_rule_that_looks_across_rows_is_asked_anew_by_each_run(tmp_path: Path) -
     ]
     signal = raw_logs.completion("s", "bob@example.com", START - 2 * HOUR, arrived=START)
     raw_logs.write(tmp_path, changes, [signal])
-    at = [START - 4 * HOUR, START]
+    times = [START - 4 * HOUR, START]
 
-    with past_files(tmp_path, RULE.tables) as files:
-        source = files.source(first, Range.over(at, 4 * HOUR, first))
-        told = [len(one.told) for one in replay(first, source, at, MemoryTable())]
+    with open_file_archive(tmp_path, RULE.tables) as files:
+        source = files.source(top_rule, RunRange.of_runs(times, 4 * HOUR, top_rule))
+        alert_counts = [len(replayed.verdicts) for replayed in replay(top_rule, source, times, MemoryTable())]
 
-    assert told == [0, 1]
+    assert alert_counts == [0, 1]
 
 
 @pytest.mark.parametrize(
@@ -148,12 +161,12 @@ def test_rule_that_looks_across_rows_is_asked_anew_by_each_run(tmp_path: Path) -
 def test_query_looks_across_rows_unless_each_of_its_operators_is_known_not_to(
     changes: str, word: str
 ) -> None:
-    assert across_rows(RULE.model_copy(update={"changes_kql": changes})) == word
+    assert cross_row_keyword(RULE.model_copy(update={"changes_kql": changes})) == word
 
 
 @pytest.mark.parametrize("name", rule_names())
 def test_shipped_rule_looks_at_each_row_by_itself(name: str) -> None:
-    assert not across_rows(load_rule(name))
+    assert not cross_row_keyword(load_rule(name))
 
 
 def test_rows_that_are_late_by_more_runs_than_there_are_lanes_are_asked_for_in_turns(
@@ -161,27 +174,27 @@ def test_rows_that_are_late_by_more_runs_than_there_are_lanes_are_asked_for_in_t
 ) -> None:
     write(tmp_path, random_world(1, size=3).rows, Random(1))
     begin = random_world(1, size=3).plans[0].now
-    at = moments(begin, begin + RUNS * HOUR, HOUR)
+    times = run_times(begin, begin + RUNS * HOUR, HOUR)
 
     def read_once() -> list[object]:
-        with past_files(tmp_path, RULE.tables) as files:
-            return outcome(RULE, files.source(RULE, Range.over(at, HOUR, RULE)), at)
+        with open_file_archive(tmp_path, RULE.tables) as files:
+            return outcome(RULE, files.source(RULE, RunRange.of_runs(times, HOUR, RULE)), times)
 
     together = read_once()
-    monkeypatch.setattr(Calendar, "lanes", 3)
+    monkeypatch.setattr(CalendarShift, "lane_count", 3)
 
     assert read_once() == together
 
 
-@pytest.mark.parametrize("most", [3, 5, 50])
-def test_every_delay_has_a_lane_and_the_first_is_for_rows_in_time_or_for_nobody(most: int) -> None:
+@pytest.mark.parametrize("max_lanes", [3, 5, 50])
+def test_every_delay_has_a_lane_and_the_first_is_for_rows_in_time_or_for_nobody(max_lanes: int) -> None:
     delays = [-1, 0, 1, 2, 7, 30]
 
-    turns = list(_lanes(delays, most))
+    turns = list(_lane_batches(delays, max_lanes))
 
     assert sorted(delay for lanes in turns for delay in lanes.values()) == delays
-    assert all(len({0, *lanes}) <= most for lanes in turns)
-    assert [lanes.get(0) for lanes in turns] == ([0] if most >= len(delays) else [None] * len(turns))
+    assert all(len({0, *lanes}) <= max_lanes for lanes in turns)
+    assert [lanes.get(0) for lanes in turns] == ([0] if max_lanes >= len(delays) else [None] * len(turns))
 
 
 BROKEN: dict[str, list[str | None]] = {
@@ -201,24 +214,27 @@ def test_parquet_that_stays_on_disk_has_the_rows_that_would_be_loaded(
     lists = ", ".join(f"unnest(${column}::VARCHAR[]) AS {column}" for column in columns)
     file = tmp_path / f"{name}.parquet"
     duckdb.execute(f"COPY (SELECT {lists}) TO '{file}'", columns)
-    found: list[tuple[Loaded, list[tuple[Any, ...]], list[str]]] = []
-    for take in (load, look_at):
+    results: list[tuple[LoadedFiles, list[tuple[Any, ...]], list[str]]] = []
+    for take in (load_table, view_table):
         connection = duckdb.connect()
         loaded = take(connection, name, table, [file])
         rows = connection.execute(f'SELECT * FROM "{name}_rows" ORDER BY _line').fetchall()
-        found.append((loaded, rows, [column for column, *_ in connection.description or ()]))
+        results.append((loaded, rows, [column for column, *_ in connection.description or ()]))
 
-    assert found[0] == found[1]
-    assert len(found[0][1]) == 2
+    assert results[0] == results[1]
+    assert len(results[0][1]) == 2
 
 
 def test_what_is_stamped_ahead_of_a_run_waits_for_its_time() -> None:
-    runs = Range(START, START + 5 * HOUR, HOUR, windows(START, None, RULE))
+    runs = RunRange(START, START + 5 * HOUR, HOUR, plan_windows(START, None, RULE))
     ahead = START + 2 * HOUR
-    changed = Arrival(START, change_row("c", START - HOUR))
-    signalled = Arrival(START, signal_row("s", ahead))
-    past = Past(RULE, {"changes": [changed], "signals": [signalled]}, {}, {})
+    changed = ArrivedRow(START, change_row("c", START - HOUR))
+    signalled = ArrivedRow(START, signal_row("s", ahead))
+    past = PastLogs(RULE, {"changes": [changed], "signals": [signalled]}, {}, {})
 
-    told = [len(one.told) for one in replay(RULE, past, moments(START, runs.end, HOUR), MemoryTable())]
+    alert_counts = [
+        len(replayed.verdicts)
+        for replayed in replay(RULE, past, run_times(START, runs.end, HOUR), MemoryTable())
+    ]
 
-    assert told == [0, 0, 1, 0, 0, 0]
+    assert alert_counts == [0, 0, 1, 0, 0, 0]

@@ -7,7 +7,7 @@ from threading import Event
 import pytest
 
 from detection.cli import output
-from detection.cli.output import progress, reading
+from detection.cli.output import progress, reading_progress
 
 
 class Terminal(io.StringIO):
@@ -17,7 +17,7 @@ class Terminal(io.StringIO):
         return True
 
 
-class Lines(io.StringIO):
+class LineStream(io.StringIO):
     """A stream that nobody looks at, which sets an event once a text was written."""
 
     def __init__(self, text: str) -> None:
@@ -42,8 +42,8 @@ def test_terminal_gets_a_bar_and_stdout_what_is_meant_for_it() -> None:
 
 
 def test_other_stderr_gets_a_line_now_and_then(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(output, "BETWEEN_LINES", 0.001)
-    err = Lines("replaying: 1 of 8,760")
+    monkeypatch.setattr(output, "PROGRESS_INTERVAL", 0.001)
+    err = LineStream("replaying: 1 of 8,760")
     with redirect_stderr(err), progress() as bar:
         for step in bar.track(range(2), total=8_760, description="replaying"):
             assert step == 0 or err.written.wait(60)
@@ -52,10 +52,10 @@ def test_other_stderr_gets_a_line_now_and_then(monkeypatch: pytest.MonkeyPatch) 
 
 
 def test_reading_that_takes_long_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(output, "BETWEEN_LINES", 0.001)
-    err = Lines("reading the logs\n")
+    monkeypatch.setattr(output, "PROGRESS_INTERVAL", 0.001)
+    err = LineStream("reading the logs\n")
     with redirect_stderr(err), progress() as bar:
-        with reading(bar):
+        with reading_progress(bar):
             assert err.written.wait(60)
         assert not bar.tasks
 

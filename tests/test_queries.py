@@ -6,13 +6,13 @@ from unittest.mock import patch
 
 import pytest
 
-from detection.kql import COVERAGE_COLUMNS, bounds, queries, unnamed, with_bounds
-from detection.matches import matches_at
-from detection.rule import Rule, Table, load_rule, rule_names
-from detection.sources.files import Files
-from detection.window import windows
+from detection.kql import COVERAGE_COLUMNS, bounds, queries, unnamed_rows, with_bounds
+from detection.matches import detect_at
+from detection.rule import LogTable, Rule, load_rule, rule_names
+from detection.sources.files import FileSource
+from detection.window import plan_windows
 from tests.kusto.analyzer import CONNECTOR_FUNCTIONS, Analysis, analyze, connector_schema
-from tests.rule_world import MOMENT, World, change, signal, write
+from tests.rule_world import MOMENT, LogWorld, change, signal, write
 
 NOW = datetime(2026, 6, 8, 12, tzinfo=UTC)
 RULES = {name: load_rule(name) for name in rule_names()}
@@ -30,8 +30,8 @@ SIDES = ("changes", "signals")
 
 def composed(rule: Rule) -> dict[str, str]:
     """All texts of a rule as they are sent."""
-    values = bounds(windows(NOW, None, rule))
-    texts = queries(rule) | {f"unnamed {side}": unnamed(rule, side) for side in SIDES}
+    values = bounds(plan_windows(NOW, None, rule))
+    texts = queries(rule) | {f"unnamed {side}": unnamed_rows(rule, side) for side in SIDES}
     return {name: with_bounds(text, values) for name, text in texts.items()}
 
 
@@ -56,51 +56,55 @@ MISSPELT = {
 
 
 @pytest.fixture(scope="module")
-def found() -> dict[str, Analysis]:
+def analyses() -> dict[str, Analysis]:
     return analyze(TEXTS | MISSPELT, connector_schema())
 
 
 @pytest.mark.parametrize("name", TEXTS)
-def test_query_is_sound_kql(found: dict[str, Analysis], name: str) -> None:
-    assert [str(one) for one in found[name].diagnostics] == []
+def test_query_is_sound_kql(analyses: dict[str, Analysis], name: str) -> None:
+    assert [str(diagnostic) for diagnostic in analyses[name].diagnostics] == []
 
 
 @pytest.mark.parametrize("side", SIDES)
 @pytest.mark.parametrize("folder", RULES)
 def test_query_returns_the_columns_that_the_rule_declares_in_their_order(
-    found: dict[str, Analysis], folder: str, side: str
+    analyses: dict[str, Analysis], folder: str, side: str
 ) -> None:
     declared = RULES[folder].sequence.sides[side].columns
-    assert list(found[f"{folder}: {side}"].columns.items()) == list(declared.items())
+    assert list(analyses[f"{folder}: {side}"].columns.items()) == list(declared.items())
 
 
 @pytest.mark.parametrize("folder", RULES)
-def test_health_query_returns_what_is_read_from_it(found: dict[str, Analysis], folder: str) -> None:
-    assert found[f"{folder}: health"].columns == HEALTH
+def test_health_query_returns_what_is_read_from_it(analyses: dict[str, Analysis], folder: str) -> None:
+    assert analyses[f"{folder}: health"].columns == HEALTH
 
 
 @pytest.mark.parametrize("folder", RULES)
-def test_coverage_query_returns_what_is_read_from_it(found: dict[str, Analysis], folder: str) -> None:
-    assert found[f"{folder}: coverage"].columns == COVERAGE
+def test_coverage_query_returns_what_is_read_from_it(analyses: dict[str, Analysis], folder: str) -> None:
+    assert analyses[f"{folder}: coverage"].columns == COVERAGE
     assert tuple(COVERAGE) == COVERAGE_COLUMNS
 
 
 @pytest.mark.parametrize("side", SIDES)
 @pytest.mark.parametrize("folder", RULES)
 def test_rows_without_an_actor_are_those_of_the_source(
-    found: dict[str, Analysis], folder: str, side: str
+    analyses: dict[str, Analysis], folder: str, side: str
 ) -> None:
     openai = {"changes": "OpenAIAuditLogs_CL", "signals": "ASimAgentEventLogs"}
     source = RULES[folder].sequence.sides[side].source
     table = source if source in RULES[folder].tables else openai[side]
-    assert found[f"{folder}: unnamed {side}"].columns == connector_schema()[table]
+    assert analyses[f"{folder}: unnamed {side}"].columns == connector_schema()[table]
 
 
 @pytest.mark.parametrize("side", SIDES)
 @pytest.mark.parametrize("folder", RULES)
-def test_misspelt_column_is_found(found: dict[str, Analysis], folder: str, side: str) -> None:
-    errors = [one for one in found[f"misspelt {folder}: {side}"].diagnostics if one.severity == "Error"]
-    assert {one.text for one in errors} == {WRONG[folder][side][1].split(".")[0].strip("()")}
+def test_misspelt_column_is_found(analyses: dict[str, Analysis], folder: str, side: str) -> None:
+    errors = [
+        diagnostic
+        for diagnostic in analyses[f"misspelt {folder}: {side}"].diagnostics
+        if diagnostic.severity == "Error"
+    ]
+    assert {error.text for error in errors} == {WRONG[folder][side][1].split(".")[0].strip("()")}
 
 
 # ------------------------------------------------------------------------------------------------------- connector
@@ -109,7 +113,7 @@ def test_misspelt_column_is_found(found: dict[str, Analysis], folder: str, side:
 @pytest.mark.parametrize(
     "name, table", {name: table for rule in RULES.values() for name, table in rule.tables.items()}.items()
 )
-def test_columns_of_the_connector_are_those_of_its_schema(name: str, table: Table) -> None:
+def test_columns_of_the_connector_are_those_of_its_schema(name: str, table: LogTable) -> None:
     schema = connector_schema()[name]
     assert table.columns.items() <= schema.items()
     assert {table.stamped, *table.required} <= table.columns.keys()
@@ -130,13 +134,13 @@ def test_bounds_stand_in_front_as_literals() -> None:
 
 def test_bound_keeps_its_microseconds() -> None:
     rule = RULES["openai-config-to-abuse-sentinel"]
-    values = bounds(windows(NOW + timedelta(microseconds=1), None, rule))
+    values = bounds(plan_windows(NOW + timedelta(microseconds=1), None, rule))
     assert "let signals_after = datetime(2026-06-07T12:00:00.000001Z);" in with_bounds("print 1", values)
 
 
 def test_moment_is_written_only_in_the_bounds() -> None:
     rule = RULES["openai-config-to-abuse"]
-    now, later = (bounds(windows(at, None, rule)) for at in (NOW, NOW + timedelta(days=3)))
+    now, later = (bounds(plan_windows(at, None, rule)) for at in (NOW, NOW + timedelta(days=3)))
     assert with_bounds("", now) != with_bounds("", later)
     assert composed(rule)["signals"].removeprefix(with_bounds("", now)) == queries(rule)["signals"]
 
@@ -152,26 +156,26 @@ def test_parsers_of_the_connector_are_inlined(folder: str, side: str) -> None:
 @pytest.mark.parametrize("folder", [name for name in RULES if WRONG[name] is OPENAI])
 def test_hostile_values_never_enter_a_query(folder: str, tmp_path: Path) -> None:
     hostile = "x' or 1==1 | union * //\n'); DROP TABLE"
-    world = World(
+    world = LogWorld(
         [change(hostile, MOMENT - timedelta(hours=2))], [signal(hostile, MOMENT - timedelta(hours=1))]
     )
     rule = RULES[folder]
-    source = Files(write(world, tmp_path), rule.tables)
-    with patch.object(source._folder, "_answer", wraps=source._folder._answer) as asked:
-        (row,) = matches_at(rule, MOMENT, source).rows()
+    source = FileSource(write(world, tmp_path), rule.tables)
+    with patch.object(source._folder, "_query", wraps=source._folder._query) as answer_spy:
+        (row,) = detect_at(rule, MOMENT, source).rows()
 
     assert row["ActorEmail"] == hostile.lower()
-    assert [call.args[0] for call in asked.call_args_list] == [
+    assert [call.args[0] for call in answer_spy.call_args_list] == [
         queries(rule)[name] for name in ("changes", "signals", "health", "coverage")
     ]
 
 
 def test_workspace_with_its_own_parsers_is_asked_without_them() -> None:
     texts = {
-        f"{rule.folder} {name}": with_bounds(text, bounds(windows(NOW, None, rule)))
+        f"{rule.folder} {name}": with_bounds(text, bounds(plan_windows(NOW, None, rule)))
         for rule in map(load_rule, rule_names())
         for name, text in queries(rule, inline=False).items()
     }
-    analysed = analyze(texts, connector_schema(), CONNECTOR_FUNCTIONS)
-    assert {name: one.diagnostics for name, one in analysed.items() if one.diagnostics} == {}
+    analyses = analyze(texts, connector_schema(), CONNECTOR_FUNCTIONS)
+    assert {name: analysis.diagnostics for name, analysis in analyses.items() if analysis.diagnostics} == {}
     assert not any("union isfuzzy" in text for text in texts.values())

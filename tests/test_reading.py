@@ -20,23 +20,23 @@ from hypothesis import strategies as st
 from detection.errors import Incomplete
 from detection.events import Events, Logs
 from detection.kql import HEALTH_COLUMNS, bounds, queries, with_bounds
-from detection.matches import Matches, slices
-from detection.matches import read as matches_in
-from detection.record import Seen
+from detection.matches import Detection, detect_in_slices
+from detection.matches import detect as matches_in
+from detection.record import RunStats
 from detection.rule import Rule, default_rule, load_rule, rule_names
 from detection.sources import hoard, log_analytics
-from detection.sources.answer import Table
+from detection.sources.answer import AnswerTable
 from detection.sources.log_analytics import LogAnalytics, open_log_analytics
 from detection.sources.reading import LIMITS, Limits, Reading
 from detection.timestamps import iso
-from detection.window import windows
+from detection.window import plan_windows
 from tests.query_api import Body, QueryApi, Reply, error, partial, query_api, reply, tables_of
 from tests.rule_world import MOMENT, random_world, write
 
 # The rules over the tables that the golden logs have.
 RULES = {name: rule for name in rule_names() if "OpenAIAuditLogs_CL" in (rule := load_rule(name)).tables}
 RULE = load_rule(default_rule())
-STRETCH = windows(MOMENT, None, RULE)
+WINDOWS = plan_windows(MOMENT, None, RULE)
 WORKSPACE = "4f1c2a6e-0b5d-4a57-9a2e-3f9d5d0c7b11"
 CUT = 12  # rows after which the double cuts its answers off
 FEW_ROWS = Limits(rows=CUT, requests=10_000)
@@ -46,24 +46,24 @@ TIMEOUT = error(504, "GatewayTimeout", "The gateway did not receive a response i
 BROKEN = Reply(200, b'{"tables": [', {"Content-Type": "application/json", "Content-Encoding": "gzip"})
 CUT_OFF = reply(partial({"tables": []}))
 
-Answer = Callable[[str], Reply]
+AnswerFunction = Callable[[str], Reply]
 Open = Callable[..., LogAnalytics]
 
 
 @pytest.fixture(scope="module")
-def listening(tmp_path_factory: pytest.TempPathFactory) -> Iterator[QueryApi]:
+def shared_api(tmp_path_factory: pytest.TempPathFactory) -> Iterator[QueryApi]:
     folder = write(random_world(seed=8, actors=120), tmp_path_factory.mktemp("logs"))
     with tables_of(folder, RULE.tables) as tables, query_api(tables) as api:
         yield api
 
 
 @pytest.fixture
-def api(listening: QueryApi, monkeypatch: pytest.MonkeyPatch) -> QueryApi:
+def api(shared_api: QueryApi, monkeypatch: pytest.MonkeyPatch) -> QueryApi:
     """The double at MOMENT and without faults, and a client that does not sleep."""
-    listening.reset()
-    listening.moment = MOMENT
+    shared_api.reset()
+    shared_api.moment = MOMENT
     monkeypatch.setattr(RequestsTransport, "sleep", lambda _, _seconds: None)
-    return listening
+    return shared_api
 
 
 @pytest.fixture
@@ -91,7 +91,7 @@ def cutting(api: QueryApi, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def read(source: LogAnalytics, rule: Rule = RULE) -> Logs:
-    return source.read(rule, windows(MOMENT, None, rule))
+    return source.read(rule, plan_windows(MOMENT, None, rule))
 
 
 def side_of(query: str) -> str:
@@ -103,28 +103,30 @@ def side_of(query: str) -> str:
     return "signals" if "let signals =" in query else "changes"
 
 
-def asked(api: QueryApi, name: str) -> list[dict[str, str]]:
+def requested_bounds(api: QueryApi, name: str) -> list[dict[str, str]]:
     """The bounds of every request for a side, in their order."""
-    queries = [one.query for one in api.requests if side_of(one.query) == name]
-    return [{f"{side}_{end}": time for side, end, time in LET.findall(query)} for query in queries]
+    sent_queries = [request.query for request in api.requests if side_of(request.query) == name]
+    return [{f"{side}_{end}": time for side, end, time in LET.findall(query)} for query in sent_queries]
 
 
-def cut(body: Body, whims: Random) -> Body:
+def cut(body: Body, random: Random) -> Body:
     """A long answer cut off: in part, or at the limit of rows, or in the midst of them."""
     (table,) = body["tables"]
     if len(table["rows"]) < CUT:
         return body
-    kept = {"tables": [table | {"rows": table["rows"][:CUT]}]}
+    limited = {"tables": [table | {"rows": table["rows"][:CUT]}]}
     torn = {"tables": [table | {"rows": [*table["rows"][:3], []]}]}
-    return whims.choice((partial(kept), kept, torn))
+    return random.choice((partial(limited), limited, torn))
 
 
-def slicing(api: QueryApi, rule: Rule, seed: int) -> Answer:
+def slicing(api: QueryApi, rule: Rule, seed: int) -> AnswerFunction:
     """Answers for any slice of the stamps from what the KQL returns for all of them, cut off and giving up at random."""
-    whims = {name: Random(f"{name} {seed}") for name in rule.sequence.sides}  # each in a thread of its own
+    random_by_side = {
+        name: Random(f"{name} {seed}") for name in rule.sequence.sides
+    }  # each in a thread of its own
     rows: dict[str, Body] = {}
     for name, text in queries(rule).items():
-        rows[name] = json.loads(api.answer(with_bounds(text, bounds(windows(MOMENT, None, rule)))).body)
+        rows[name] = json.loads(api.answer(with_bounds(text, bounds(plan_windows(MOMENT, None, rule)))).body)
 
     def answer(query: str) -> Reply:
         name = side_of(query)
@@ -133,21 +135,21 @@ def slicing(api: QueryApi, rule: Rule, seed: int) -> Answer:
         (table,) = rows[name]["tables"]
         stamped = [column["name"] for column in table["columns"]].index(rule.sequence.sides[name].stamped)
         ends = {end: datetime.fromisoformat(time) for side, end, time in LET.findall(query) if side == name}
-        if ends["until"] - ends["after"] > timedelta(seconds=2) and whims[name].random() < 0.1:
+        if ends["until"] - ends["after"] > timedelta(seconds=2) and random_by_side[name].random() < 0.1:
             return TIMEOUT
         inside = [
             row
             for row in table["rows"]
             if ends["after"] < datetime.fromisoformat(row[stamped]) <= ends["until"]
         ]
-        return reply(cut({"tables": [table | {"rows": inside}]}, whims[name]))
+        return reply(cut({"tables": [table | {"rows": inside}]}, random_by_side[name]))
 
     return answer
 
 
 def plain(events: Events) -> list[object]:
     """Everything of the events, in an order that does not depend on that of the rows."""
-    parts = (events.inside, events.too_late, events.waiting)
+    parts = (events.in_window, events.too_late, events.in_future)
     return [
         sorted((*event[:3], sorted(map(str, (event.row, *event.copies)))) for event in part) for part in parts
     ]
@@ -169,11 +171,11 @@ def test_every_row_is_read_once_wherever_the_service_gives_up(
     expected = read(opened(), rule)
     with pytest.MonkeyPatch.context() as patched:
         patched.setattr(api, "answer", slicing(api, rule, seed))
-        found = read(opened(FEW_ROWS), rule)
+        logs = read(opened(FEW_ROWS), rule)
 
-    assert plain(found.changes) == plain(expected.changes)
-    assert plain(found.signals) == plain(expected.signals)
-    assert (found.health, found.rejected) == (expected.health, expected.rejected)
+    assert plain(logs.changes) == plain(expected.changes)
+    assert plain(logs.signals) == plain(expected.signals)
+    assert (logs.health, logs.rejected) == (expected.health, expected.rejected)
 
 
 @pytest.mark.parametrize("name", ["changes", "signals", "health"])
@@ -184,13 +186,13 @@ def test_query_that_is_not_answered_whole_is_asked_again_in_halves(
     api: QueryApi, source: LogAnalytics, name: str, fault: Reply
 ) -> None:
     expected = read(source)
-    whole = with_bounds(queries(RULE)[name], bounds(STRETCH))
+    whole = with_bounds(queries(RULE)[name], bounds(WINDOWS))
     api.fault = lambda request: fault if request.query == whole else None
-    found = read(source)
+    logs = read(source)
 
-    assert plain(found.changes) == plain(expected.changes)
-    assert plain(found.signals) == plain(expected.signals)
-    assert (found.health, found.rejected) == (expected.health, expected.rejected)
+    assert plain(logs.changes) == plain(expected.changes)
+    assert plain(logs.signals) == plain(expected.signals)
+    assert (logs.health, logs.rejected) == (expected.health, expected.rejected)
 
 
 def test_what_fits_is_asked_once(api: QueryApi, source: LogAnalytics) -> None:
@@ -200,8 +202,11 @@ def test_what_fits_is_asked_once(api: QueryApi, source: LogAnalytics) -> None:
 
 def test_slices_adjoin_and_reach_as_far_as_the_whole(api: QueryApi, opened: Open, cutting: None) -> None:
     read(opened(FEW_ROWS))
-    slices = [(one["signals_after"], one["signals_until"]) for one in asked(api, "signals")]
-    edges = sorted({edge for one in slices for edge in one})
+    slices = [
+        (request_bounds["signals_after"], request_bounds["signals_until"])
+        for request_bounds in requested_bounds(api, "signals")
+    ]
+    edges = sorted({edge for window in slices for edge in window})
     assert slices[0] == (edges[0], edges[-1])
     assert len(edges) > 4
     assert set(pairwise(edges)) <= set(slices)
@@ -211,8 +216,11 @@ def test_every_slice_of_signals_has_all_changes_in_its_semi_join(
     api: QueryApi, opened: Open, cutting: None
 ) -> None:
     read(opened(FEW_ROWS))
-    semi_joined = {(one["changes_after"], one["changes_until"]) for one in asked(api, "signals")}
-    assert semi_joined == {(iso(STRETCH.changes.after), "2100-01-01T00:00:00Z")}
+    semi_joined = {
+        (request_bounds["changes_after"], request_bounds["changes_until"])
+        for request_bounds in requested_bounds(api, "signals")
+    }
+    assert semi_joined == {(iso(WINDOWS.changes.after), "2100-01-01T00:00:00Z")}
 
 
 def test_what_is_cut_off_within_a_second_fails_the_run(api: QueryApi, source: LogAnalytics) -> None:
@@ -227,14 +235,14 @@ def test_what_is_cut_off_within_a_second_fails_the_run(api: QueryApi, source: Lo
 def test_three_are_asked_at_once_and_never_more_than_five(
     api: QueryApi, opened: Open, cutting: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    at_once, most, lock, whole = 0, 0, Lock(), api.answer
+    at_once, peak, lock, whole = 0, 0, Lock(), api.answer
     arrivals, first_three = count(1), Barrier(3)
 
     def counting(query: str) -> Reply:
-        nonlocal at_once, most
+        nonlocal at_once, peak
         with lock:
             at_once += 1
-            most = max(most, at_once)
+            peak = max(peak, at_once)
         try:
             if next(arrivals) <= 3:
                 first_three.wait(HANG)
@@ -245,7 +253,7 @@ def test_three_are_asked_at_once_and_never_more_than_five(
 
     monkeypatch.setattr(api, "answer", counting)
     read(opened(FEW_ROWS))
-    assert 3 <= most <= 5
+    assert 3 <= peak <= 5
 
 
 def test_a_reading_has_no_more_requests_than_the_api_takes_in_half_a_minute() -> None:
@@ -274,11 +282,13 @@ def test_reading_that_needs_more_time_fails(api: QueryApi, opened: Open) -> None
 def test_question_may_be_sent_again_for_as_long_as_the_reading_may_still_take() -> None:
     times: list[float] = []
 
-    def ask(_name: str, _query: str, seconds: float) -> Table:
+    def ask(_name: str, _query: str, seconds: float) -> AnswerTable:
         times.append(seconds)
-        return Table([*RULE.sequence.changes.columns, *RULE.sequence.signals.columns, *HEALTH_COLUMNS], [])
+        return AnswerTable(
+            [*RULE.sequence.changes.columns, *RULE.sequence.signals.columns, *HEALTH_COLUMNS], []
+        )
 
-    Reading(ask, RULE, STRETCH, queries(RULE), clock_that_goes_on(10), Limits(seconds=300)).rows()
+    Reading(ask, RULE, WINDOWS, queries(RULE), clock_that_goes_on(10), Limits(seconds=300)).read_raw()
     assert sorted(times) == [270, 280, 290]
 
 
@@ -291,30 +301,34 @@ def clock_that_goes_on(seconds: int) -> Callable[[], datetime]:
 # ------------------------------------------------------------------------------------------------------------ slices
 
 
-def in_slices(source: LogAnalytics, monkeypatch: pytest.MonkeyPatch) -> list[Matches]:
+def sliced_detections(source: LogAnalytics, monkeypatch: pytest.MonkeyPatch) -> list[Detection]:
     monkeypatch.setattr(hoard, "SLICE", CUT)
-    return list(slices(RULE, STRETCH, source))
+    return list(detect_in_slices(RULE, WINDOWS, source))
 
 
 def test_slices_hold_what_the_whole_holds(source: LogAnalytics, monkeypatch: pytest.MonkeyPatch) -> None:
-    expected = matches_in(RULE, STRETCH, source)
-    found = in_slices(source, monkeypatch)
-    assert len(found) > 3
-    assert not any(one.whole for one in found)
-    rows = sorted(line for one in found for line in one.lines())
+    expected = matches_in(RULE, WINDOWS, source)
+    detections = sliced_detections(source, monkeypatch)
+    assert len(detections) > 3
+    assert not any(detection.is_whole for detection in detections)
+    rows = sorted(line for detection in detections for line in detection.lines())
     assert rows == sorted(expected.lines())
-    seen, whole = seen_in(found), seen_in([expected])
-    assert replace(seen, slices=1) == whole
+    stats, whole = stats_of(detections), stats_of([expected])
+    assert replace(stats, slices=1) == whole
 
 
-def seen_in(found: Sequence[Matches]) -> Seen:
-    seen = Seen(RULE, STRETCH)
-    for one in found:
-        seen.add(one.logs, one.chains)
-    return seen
+def stats_of(detections: Sequence[Detection]) -> RunStats:
+    stats = RunStats(RULE, WINDOWS)
+    for detection in detections:
+        stats.add(detection.logs, detection.chains)
+    return stats
 
 
 def test_an_actor_is_in_one_slice(source: LogAnalytics, monkeypatch: pytest.MonkeyPatch) -> None:
-    found = in_slices(source, monkeypatch)
-    times = Counter(actor for one in found for actor in {event.actor for event in one.logs.signals.read})
+    detections = sliced_detections(source, monkeypatch)
+    times = Counter(
+        actor
+        for detection in detections
+        for actor in {event.actor for event in detection.logs.signals.all_events}
+    )
     assert set(times.values()) == {1}

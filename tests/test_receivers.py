@@ -18,28 +18,31 @@ from detection.messages.slack import slack
 from detection.messages.teams import teams
 from tests.builders import HOUR, START
 from tests.node import ask
-from tests.tellings import known, plain, storm, told
+from tests.tellings import golden_context, golden_digest, incident_opened_at, made_up_context
 from tests.test_messages import HOSTILE
 
 SCRIPT = Path(__file__).with_name("cards") / "validate.js"
 Json = dict[str, Any]
 
-TOLD = {
-    "opened": plain(),
-    "updated": told(30, incident=known(START - HOUR)),
-    **{f"hostile: {name}": told(30, value, ip=value, model=value) for name, value in HOSTILE.items()},
+CONTEXTS = {
+    "opened": golden_context(),
+    "updated": made_up_context(30, incident=incident_opened_at(START - HOUR)),
+    **{
+        f"hostile: {name}": made_up_context(30, value, ip=value, model=value)
+        for name, value in HOSTILE.items()
+    },
 }
-SLACK = {name: json.loads(slack(one)) for name, one in TOLD.items()} | {
-    "digest": json.loads(as_slack(storm()))
+SLACK = {name: json.loads(slack(context)) for name, context in CONTEXTS.items()} | {
+    "digest": json.loads(as_slack(golden_digest()))
 }
-TEAMS = {name: json.loads(teams(one)) for name, one in TOLD.items()} | {
-    "digest": json.loads(as_teams(storm()))
+TEAMS = {name: json.loads(teams(context)) for name, context in CONTEXTS.items()} | {
+    "digest": json.loads(as_teams(golden_digest()))
 }
 
 
 @pytest.mark.parametrize("message", SLACK.values(), ids=SLACK)
 def test_slack_message_is_what_slacks_own_models_take(message: Json) -> None:
-    assert [one.to_dict() for one in blocks(message)] == message["blocks"]
+    assert [block.to_dict() for block in blocks(message)] == message["blocks"]
 
 
 def test_block_that_slack_refuses_is_found() -> None:
@@ -50,7 +53,7 @@ def test_block_that_slack_refuses_is_found() -> None:
 
 
 def test_teams_message_is_what_the_parser_of_adaptive_cards_takes() -> None:
-    assert {name: said for name, said in complaints(TEAMS).items() if said} == {}
+    assert {name: problems for name, problems in complaints(TEAMS).items() if problems} == {}
 
 
 def test_card_that_the_parser_refuses_is_found() -> None:
@@ -59,21 +62,25 @@ def test_card_that_the_parser_refuses_is_found() -> None:
     card["body"][0]["inlines"][0]["size"] = "gigantic"
     card["body"].append({"type": "TextBlok", "text": "x"})
     del card["actions"][0]["url"]
-    said = complaints({"broken": message})["broken"]
-    assert [one for one in said if '"gigantic"' in one or '"TextBlok"' in one or '"url"' in one] == said
-    assert len(said) == 3
+    problems = complaints({"broken": message})["broken"]
+    assert [
+        problem
+        for problem in problems
+        if '"gigantic"' in problem or '"TextBlok"' in problem or '"url"' in problem
+    ] == problems
+    assert len(problems) == 3
 
 
 def blocks(message: Json) -> list[Block]:
     """The blocks as Slack's models have them, validated."""
-    found: list[Block] = list(Block.parse_all(message["blocks"]))
-    for one in found:
-        one.validate_json()
-    return found
+    parsed_blocks: list[Block] = list(Block.parse_all(message["blocks"]))
+    for block in parsed_blocks:
+        block.validate_json()
+    return parsed_blocks
 
 
 def complaints(messages: Mapping[str, Json]) -> Mapping[str, list[str]]:
     """What the parser has to say about each message's card."""
     cards = {name: message["attachments"][0]["content"] for name, message in messages.items()}
-    said: dict[str, list[str]] = ask(SCRIPT, cards)
-    return said
+    problems: dict[str, list[str]] = ask(SCRIPT, cards)
+    return problems

@@ -6,11 +6,11 @@ from itertools import permutations
 import pytest
 
 from detection.events import Logs
-from detection.incidents.index import Index
+from detection.incidents.index import IncidentStore
 from detection.incidents.table import MemoryTable
 from detection.rule import Rule
 from detection.run import run
-from detection.tell import Terms
+from detection.tell import RunOptions
 from detection.window import Windows
 from tests.builders import HOUR, START, change_row, grouped_by, logs, signal_row
 
@@ -24,7 +24,7 @@ GROUPINGS = {
 ACTORS, ADDRESSES, MODELS = ("a@example.com", "b@example.com"), ("192.0.2.1", "192.0.2.2"), ("gpt-4o", "o3")
 
 
-class Growing:
+class HourlyLogs:
     """Two actors, each with two changes from different addresses and signals of two models; every hour there is more."""
 
     def read(self, rule: Rule, windows: Windows) -> Logs:
@@ -43,25 +43,29 @@ class Growing:
         return logs(changes, signals, windows, rule)
 
 
-def told_by(rules: list[Rule], part: int = 1_000) -> Counter[tuple[str, str]]:
+def count_alerts(rules: list[Rule], events_per_part: int = 1_000) -> Counter[tuple[str, str]]:
     """How often each pair was told by hourly runs, each of a rule."""
-    table, told = MemoryTable(), Counter[tuple[str, str]]()
+    table, alert_counts = MemoryTable(), Counter[tuple[str, str]]()
     for hour, rule in enumerate(rules, 1):
-        index = Index(table, rule.folder, f"run {hour}")
-        _, verdicts = run(rule, START + hour * HOUR, Growing(), index, Terms(part=part))
-        told.update(
+        store = IncidentStore(table, rule.folder, f"run {hour}")
+        _, verdicts = run(
+            rule, START + hour * HOUR, HourlyLogs(), store, RunOptions(events_per_part=events_per_part)
+        )
+        alert_counts.update(
             (change.id, signal.id)
-            for one in verdicts
-            for chain in one.told
+            for verdict in verdicts
+            for chain in verdict.new_pairs
             for change, signal in chain.pairs()
         )
-    return told
+    return alert_counts
 
 
-@pytest.mark.parametrize("part", [1_000, 1])
+@pytest.mark.parametrize("events_per_part", [1_000, 1])
 @pytest.mark.parametrize("before, after", list(permutations(GROUPINGS, 2)))
-def test_each_pair_is_told_once_whatever_grouping_follows(before: str, after: str, part: int) -> None:
+def test_each_pair_is_told_once_whatever_grouping_follows(
+    before: str, after: str, events_per_part: int
+) -> None:
     rules = [GROUPINGS[name] for name in (before, before, after, after, before)]
-    told = told_by(rules, part)
+    alert_counts = count_alerts(rules, events_per_part)
     pairs = sum(range(1, 6)) * len(ACTORS) * len(MODELS)
-    assert (len(told), set(told.values())) == (pairs, {1})
+    assert (len(alert_counts), set(alert_counts.values())) == (pairs, {1})

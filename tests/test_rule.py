@@ -14,7 +14,7 @@ from detection.errors import ConfigurationError
 from detection.kql import queries
 from detection.rule import CONNECTORS, RULES, default_rule, load_rule, rule_names, statuses
 
-OWN = ["sequence", "on_call"]
+PROJECT_FIELDS = ["sequence", "on_call"]
 PUBLISHED = Path(__file__).parent / "data" / "published_rule.yaml"
 SENTINEL, DEFAULT = "openai-config-to-abuse-sentinel", "openai-config-to-abuse"
 COPILOT = "copilot-config-to-abuse"
@@ -24,12 +24,12 @@ Edit = Callable[[Document], None]
 
 
 def document(path: Path) -> Document:
-    read: Document = yaml.safe_load(path.read_text(encoding="utf-8"))
-    return read
+    parsed: Document = yaml.safe_load(path.read_text(encoding="utf-8"))
+    return parsed
 
 
 PUBLISHED_FIELDS = {name: value for name, value in document(PUBLISHED).items() if name != "query"}
-OWN_FIELDS = ("id", "name", "description")  # of the default rule
+DIFFERING_FIELDS = ("id", "name", "description")  # of the default rule
 
 
 # ---------------------------------------------------------------------------------------------------- what ships
@@ -44,7 +44,7 @@ def test_default_rule_is_the_one_that_tells_every_pair_once() -> None:
 
 
 def test_all_shipped_rules_are_valid() -> None:
-    assert [(one.rule, one.valid, one.default, one.problem) for one in statuses()] == [
+    assert [(status.rule, status.valid, status.default, status.problem) for status in statuses()] == [
         (COPILOT, True, False, ""),
         (DEFAULT, True, True, ""),
         (SENTINEL, True, False, ""),
@@ -57,15 +57,15 @@ def test_sentinel_rule_has_the_published_value(field: str) -> None:
 
 
 def test_sentinel_rule_adds_nothing_but_its_own_parts() -> None:
-    assert list(document(RULES / SENTINEL / "rule.yaml")) == [*PUBLISHED_FIELDS, *OWN]
+    assert list(document(RULES / SENTINEL / "rule.yaml")) == [*PUBLISHED_FIELDS, *PROJECT_FIELDS]
 
 
-@pytest.mark.parametrize("field", [name for name in PUBLISHED_FIELDS if name not in OWN_FIELDS])
+@pytest.mark.parametrize("field", [name for name in PUBLISHED_FIELDS if name not in DIFFERING_FIELDS])
 def test_default_rule_has_the_published_value(field: str) -> None:
     assert document(RULES / DEFAULT / "rule.yaml")[field] == PUBLISHED_FIELDS[field]
 
 
-@pytest.mark.parametrize("field", OWN_FIELDS)
+@pytest.mark.parametrize("field", DIFFERING_FIELDS)
 def test_default_rule_names_itself_differently(field: str) -> None:
     own = document(RULES / DEFAULT / "rule.yaml")[field]
     assert own
@@ -73,19 +73,19 @@ def test_default_rule_names_itself_differently(field: str) -> None:
 
 
 def test_default_rule_adds_nothing_but_its_own_parts() -> None:
-    assert list(document(RULES / DEFAULT / "rule.yaml")) == [*PUBLISHED_FIELDS, *OWN]
+    assert list(document(RULES / DEFAULT / "rule.yaml")) == [*PUBLISHED_FIELDS, *PROJECT_FIELDS]
 
 
 @pytest.mark.parametrize("name", [DEFAULT, SENTINEL])
 def test_loaded_rule_holds_what_is_written(name: str) -> None:
     rule = load_rule(name)
     written = document(RULES / name / "rule.yaml")
-    fields = {field: value for field, value in written.items() if field not in OWN}
+    fields = {field: value for field, value in written.items() if field not in PROJECT_FIELDS}
     as_loaded = rule.model_dump(mode="json", by_alias=True)
-    assert {field: as_loaded[field] for field in fields} == _stretched(fields)
+    assert {field: as_loaded[field] for field in fields} == _with_iso_days(fields)
 
 
-def _stretched(fields: Document) -> Document:
+def _with_iso_days(fields: Document) -> Document:
     """24 hours are written as P1D by the library that loads a rule."""
     text = yaml.safe_dump(fields).replace("PT24H", "P1D")
     loaded: Document = yaml.safe_load(text)
@@ -115,13 +115,13 @@ def folder(tmp_path: Path) -> Path:
     return tmp_path / "rules" / DEFAULT
 
 
-def broken(folder: Path, edit: Edit) -> str:
+def refusal_after(folder: Path, edit: Edit) -> str:
     """What is said about the rule after an edit of its rule.yaml."""
-    edited(folder, edit)
+    edit_rule_file(folder, edit)
     return refusal(folder)
 
 
-def edited(folder: Path, edit: Edit) -> None:
+def edit_rule_file(folder: Path, edit: Edit) -> None:
     path = folder / "rule.yaml"
     written = document(path)
     edit(written)
@@ -138,10 +138,10 @@ def put(*path: str | int, value: object) -> Edit:
     """An edit that sets one value."""
 
     def edit(written: Document) -> None:
-        at: Any = written
+        parent: Any = written
         for key in path[:-1]:
-            at = at[key]
-        at[path[-1]] = value
+            parent = parent[key]
+        parent[path[-1]] = value
 
     return edit
 
@@ -150,10 +150,10 @@ def drop(*path: str | int) -> Edit:
     """An edit that removes one key."""
 
     def edit(written: Document) -> None:
-        at: Any = written
+        parent: Any = written
         for key in path[:-1]:
-            at = at[key]
-        del at[path[-1]]
+            parent = parent[key]
+        del parent[path[-1]]
 
     return edit
 
@@ -254,13 +254,13 @@ REFUSED: Mapping[str, tuple[Edit, str]] = {
         "sequence.signals.columns.ModelName: ",
     ),
     "column of both sides": (put(*SIDE, "columns", "ConfigId", value="string"), "ConfigId"),
-    "minimum of an unknown kind": (put("sequence", "minimum", value={"lenght": 5}), "sequence: "),
-    "minimum of none": (put("sequence", "minimum", value={"length": 0}), "sequence.minimum.length: "),
+    "minimum of an unknown kind": (put("sequence", "threshold", value={"lenght": 5}), "sequence: "),
+    "minimum of none": (put("sequence", "threshold", value={"length": 0}), "sequence.threshold.length: "),
     "unknown mode": (put("on_call", "mode", value="silent"), "on_call.mode: "),
-    "rise by nothing": (put("on_call", "severity", value=[{"to": "High"}]), "on_call.severity.0: "),
+    "rise by nothing": (put("on_call", "severity", value=[{"severity": "High"}]), "on_call.severity.0: "),
     "rise to an unknown severity": (
-        put("on_call", "severity", value=[{"to": "Critical", "new_address": True}]),
-        "on_call.severity.0.to: ",
+        put("on_call", "severity", value=[{"severity": "Critical", "new_address": True}]),
+        "on_call.severity.0.severity: ",
     ),
     "runbook that is no address": (
         put("on_call", "runbook_url", value="javascript:alert(1)"),
@@ -290,27 +290,27 @@ REFUSED: Mapping[str, tuple[Edit, str]] = {
 @pytest.fixture(scope="module")
 def refusals(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
     """What is said about each mistake, with the path of the rule folder cut off."""
-    said: dict[str, str] = {}
-    for what, (edit, _) in REFUSED.items():
+    messages: dict[str, str] = {}
+    for mistake, (edit, _) in REFUSED.items():
         root = tmp_path_factory.mktemp("rules")
         shutil.copytree(RULES / DEFAULT, root / DEFAULT)
-        said[what] = broken(root / DEFAULT, edit).replace(f"{root / DEFAULT}/", "")
-    return said
+        messages[mistake] = refusal_after(root / DEFAULT, edit).replace(f"{root / DEFAULT}/", "")
+    return messages
 
 
-@pytest.mark.parametrize("what", REFUSED)
-def test_mistake_is_refused_by_its_key(refusals: dict[str, str], what: str) -> None:
-    assert REFUSED[what][1] in refusals[what]
+@pytest.mark.parametrize("mistake", REFUSED)
+def test_mistake_is_refused_by_its_key(refusals: dict[str, str], mistake: str) -> None:
+    assert REFUSED[mistake][1] in refusals[mistake]
 
 
-@pytest.mark.parametrize("what", REFUSED)
-def test_mistake_is_refused_by_its_file(refusals: dict[str, str], what: str) -> None:
-    assert refusals[what].startswith("rule.yaml: ")
+@pytest.mark.parametrize("mistake", REFUSED)
+def test_mistake_is_refused_by_its_file(refusals: dict[str, str], mistake: str) -> None:
+    assert refusals[mistake].startswith("rule.yaml: ")
 
 
-@pytest.mark.parametrize("what", REFUSED)
-def test_refusal_shows_no_value_and_no_library(refusals: dict[str, str], what: str) -> None:
-    assert not re.search(r"input_value|input_type|pydantic|\n", refusals[what])
+@pytest.mark.parametrize("mistake", REFUSED)
+def test_refusal_shows_no_value_and_no_library(refusals: dict[str, str], mistake: str) -> None:
+    assert not re.search(r"input_value|input_type|pydantic|\n", refusals[mistake])
 
 
 def test_all_mistakes_are_named_at_once(folder: Path) -> None:
@@ -318,7 +318,7 @@ def test_all_mistakes_are_named_at_once(folder: Path) -> None:
         written["severity"] = "Critical"
         written["version"] = "1"
 
-    text = broken(folder, edit)
+    text = refusal_after(folder, edit)
     assert "severity: " in text
     assert "version: " in text
 
@@ -363,10 +363,10 @@ def test_rule_is_found_by_its_name_only(name: str) -> None:
 
 def test_status_of_a_broken_rule_says_what_is_wrong(folder: Path) -> None:
     (folder / "signals.kql").unlink()
-    status = {one.rule: one for one in statuses(folder.parent)}
-    assert not status[DEFAULT].valid
-    assert "signals.kql" in status[DEFAULT].problem
-    assert status[SENTINEL].valid
+    status_by_rule = {rule_status.rule: rule_status for rule_status in statuses(folder.parent)}
+    assert not status_by_rule[DEFAULT].valid
+    assert "signals.kql" in status_by_rule[DEFAULT].problem
+    assert status_by_rule[SENTINEL].valid
 
 
 # ------------------------------------------------------------------------------------------------- what is allowed
@@ -376,12 +376,12 @@ def test_connector_may_stand_beside_the_folder_of_rules(folder: Path) -> None:
     connectors = folder.parent.parent / "connectors"
     shutil.copytree(CONNECTORS, connectors)
     (connectors / "OpenAI.yaml").rename(connectors / "Own.yaml")
-    edited(folder, put("requiredDataConnectors", 0, "connectorId", value="Own"))
+    edit_rule_file(folder, put("requiredDataConnectors", 0, "connectorId", value="Own"))
     assert load_rule(folder.name, folder.parent).tables == load_rule(DEFAULT).tables
 
 
 def test_query_may_start_from_a_table_itself(folder: Path) -> None:
-    edited(folder, put(*SIDE, "source", value="ASimAgentEventLogs"))
+    edit_rule_file(folder, put(*SIDE, "source", value="ASimAgentEventLogs"))
     rule = load_rule(folder.name, folder.parent)
     assert "(\nASimAgentEventLogs\n| where TimeGenerated > signals_after" in queries(rule)["health"]
 
@@ -412,5 +412,5 @@ def test_query_may_start_from_a_table_itself(folder: Path) -> None:
     ],
 )
 def test_other_rules_of_this_kind_load(folder: Path, edit: Edit) -> None:
-    edited(folder, edit)
+    edit_rule_file(folder, edit)
     assert load_rule(folder.name, folder.parent).folder == DEFAULT

@@ -11,13 +11,13 @@ from xml.etree import ElementTree as ET
 import pytest
 import yaml
 
-from detection.matches import matches_at
+from detection.matches import detect_at
 from detection.rule import RULES, load_rule, rule_names
-from detection.ruletests.judge import Outcome
-from detection.ruletests.objects import Seen, completed, objects_of, rows_of
-from detection.ruletests.suite import Suite, suites
-from detection.sources.cycles import LAST_DATETIME, Calendar
-from detection.sources.files import Files
+from detection.ruletests.judge import CaseOutcome
+from detection.ruletests.objects import ReceivedObject, complete_fields, objects_of, rows_of
+from detection.ruletests.suite import Suite, load_suites
+from detection.sources.cycles import LAST_DATETIME_YEAR, CalendarShift
+from detection.sources.files import FileSource
 from detection.timestamps import iso
 from tests import truth
 from tests.test_cli import run
@@ -35,16 +35,18 @@ Folder = Callable[..., Path]
 
 @pytest.fixture(scope="module")
 def shipped() -> dict[str, Suite]:
-    return {one.rule.folder: one for one in suites(RULES)}
+    return {suite.rule.folder: suite for suite in load_suites(RULES)}
 
 
 @pytest.mark.parametrize("rule", rule_names())
 def test_shipped_cases_pass(shipped: dict[str, Suite], rule: str) -> None:
-    assert [line for one in shipped[rule].outcomes() for line in _told(one)] == []
+    assert [line for outcome in shipped[rule].outcomes() for line in _failure_lines(outcome)] == []
 
 
-def _told(one: Outcome) -> list[str]:
-    return [f"{one.case.file.name}: {one.case.name}", *one.difference] if one.difference else []
+def _failure_lines(outcome: CaseOutcome) -> list[str]:
+    return (
+        [f"{outcome.case.file.name}: {outcome.case.name}", *outcome.difference] if outcome.difference else []
+    )
 
 
 @pytest.mark.parametrize("rule", OPENAI)
@@ -54,32 +56,32 @@ def test_there_are_many_cases(shipped: dict[str, Suite], rule: str) -> None:
 
 @pytest.mark.parametrize("rule", OPENAI)
 def test_every_documented_event_type_has_its_case(rule: str) -> None:
-    listed, unlisted, *_ = _each(RULES / rule / "tests" / "event_types.yaml", "type")
+    listed, unlisted, *_ = _parameter_values(RULES / rule / "tests" / "event_types.yaml", "type")
     assert (listed, unlisted) == ([*truth.LISTED], [*truth.UNLISTED])
 
 
 @pytest.mark.parametrize("rule", OPENAI)
 def test_every_spelling_of_the_truth_table_has_its_case(rule: str) -> None:
-    _, _, met, other = _each(RULES / rule / "tests" / "event_types.yaml", "type")
-    assert dict.fromkeys(met, True) | dict.fromkeys(other, False) == truth.SPELLINGS
+    _, _, matched, unmatched = _parameter_values(RULES / rule / "tests" / "event_types.yaml", "type")
+    assert dict.fromkeys(matched, True) | dict.fromkeys(unmatched, False) == truth.SPELLINGS
 
 
 @pytest.mark.parametrize("rule", OPENAI)
 def test_every_finish_reason_of_the_truth_table_has_its_case(rule: str) -> None:
-    written = _each(RULES / rule / "tests" / "finish_reasons.yaml", "reasons")
-    there = {json.dumps(value) for values in written for value in values}
+    written = _parameter_values(RULES / rule / "tests" / "finish_reasons.yaml", "reasons")
+    tested_values = {json.dumps(value) for values in written for value in values}
     lines = {*truth.PUBLISHED_REASONS, *truth.REASON_KINDS} - {"(absent)"}
-    assert {json.dumps(json.loads(line)) for line in lines} - there == set()
+    assert {json.dumps(json.loads(line)) for line in lines} - tested_values == set()
 
 
-def _each(path: Path, name: str) -> Iterator[list[Any]]:
+def _parameter_values(path: Path, name: str) -> Iterator[list[Any]]:
     """The values that a file's cases stand for, case by case."""
     for case in yaml.safe_load(path.read_text(encoding="utf-8"))["cases"]:
-        each = case.get("each", {})
-        if isinstance(each, dict) and name in each:
-            yield each[name]
-        elif isinstance(each, list) and name in each[0]:
-            yield [one[name] for one in each]
+        parameters = case.get("each", {})
+        if isinstance(parameters, dict) and name in parameters:
+            yield parameters[name]
+        elif isinstance(parameters, list) and name in parameters[0]:
+            yield [parameter_row[name] for parameter_row in parameters]
 
 
 # ------------------------------------------------------------------------------------------- a broken rule is found out
@@ -89,11 +91,11 @@ def _each(path: Path, name: str) -> Iterator[list[Any]]:
 def folder(tmp_path: Path) -> Folder:
     """A copy of a rule's folder that has one test file, of these cases."""
 
-    def make(*cases: object, rule: str = DEFAULT, **others: object) -> Path:
+    def make(*cases: object, rule: str = DEFAULT, **file_fields: object) -> Path:
         copy = tmp_path / "rules" / rule
         shutil.copytree(RULES / rule, copy, ignore=shutil.ignore_patterns("tests"), dirs_exist_ok=True)
         (copy / "tests").mkdir(exist_ok=True)
-        text = yaml.safe_dump(others | {"cases": list(cases)}, sort_keys=False)
+        text = yaml.safe_dump(file_fields | {"cases": list(cases)}, sort_keys=False)
         (copy / "tests" / "own.yaml").write_text(text, encoding="utf-8")
         return copy
 
@@ -174,35 +176,35 @@ def test_cases_that_are_read_together_find_what_each_finds_alone(
     shipped: dict[str, Suite], tmp_path: Path
 ) -> None:
     suite = shipped[DEFAULT]
-    some = [case for case in suite.cases if case.rows is not None and not case.tells][::60]
-    together = Suite(suite.rule, suite.kinds, some)
-    for number, case in enumerate(some):
+    sample = [case for case in suite.cases if case.rows is not None and not case.needs_runs][::60]
+    combined = Suite(suite.rule, suite.kinds, sample)
+    for number, case in enumerate(sample):
         logs = tmp_path / str(number)
         logs.mkdir()
-        rows = rows_of(case.seen, suite.kinds, suite.rule)
+        rows = rows_of(case.objects, suite.kinds, suite.rule)
         for name in suite.rule.tables:
             lines = [
-                json.dumps({**row, "_ingested": iso(one.received)})
-                for one, row in zip(case.seen, rows, strict=True)
-                if suite.kinds[one.kind].table == name
+                json.dumps({**row, "_ingested": iso(received_object.received)})
+                for received_object, row in zip(case.objects, rows, strict=True)
+                if suite.kinds[received_object.kind].table == name
             ]
             (logs / f"{name}.jsonl").write_text("\n".join(lines), encoding="utf-8")
-        alone = list(matches_at(suite.rule, case.now, Files(logs, suite.rule.tables)).rows())
-        assert len(alone) == len(case.rows or ())
-    assert [line for one in together.outcomes() for line in _told(one)] == []
+        rows_alone = list(detect_at(suite.rule, case.now, FileSource(logs, suite.rule.tables)).rows())
+        assert len(rows_alone) == len(case.rows or ())
+    assert [line for outcome in combined.outcomes() for line in _failure_lines(outcome)] == []
 
 
 @pytest.mark.parametrize(
     "years, short", [({2026}, 3), ({2000, 2027}, 3), ({2040}, 3), ({2099}, 1), ({2001, 2090}, 1), (set(), 4)]
 )
 def test_lanes_have_one_calendar_and_are_told_apart(years: set[int], short: int) -> None:
-    calendar = Calendar.of(years)
-    assert calendar.short == short
-    for lane in range(calendar.lanes):
+    calendar = CalendarShift.for_years(years)
+    assert calendar.lanes_per_cycle == short
+    for lane in range(calendar.lane_count):
         for year in years:
-            later = year + calendar.shift(lane)
-            assert later <= LAST_DATETIME
-            assert calendar.lane(later) == lane
+            later = year + calendar.offset_years(lane)
+            assert later <= LAST_DATETIME_YEAR
+            assert calendar.lane_of(later) == lane
             assert _days(later) == _days(year)
 
 
@@ -241,14 +243,16 @@ def test_signal_of_one_case_is_not_returned_for_the_change_of_another(folder: Fo
 # -------------------------------------------------------------------------------------- objects of the API become rows
 
 
-def rows(
-    kind: str, said: dict[str, Any], at: datetime = NOON, late: timedelta = timedelta(0)
+def connector_row(
+    kind: str, fields: dict[str, Any], time: datetime = NOON, late: timedelta = timedelta(0)
 ) -> dict[str, Any]:
     """The row that the OpenAI connector writes for an object."""
     rule = load_rule(DEFAULT)
     kinds = objects_of(rule, RULES / DEFAULT)
-    seen = Seen(kind, completed(kinds[kind], said, 1, at, at), {}, at + late)
-    (row,) = rows_of([seen], kinds, rule)
+    received_object = ReceivedObject(
+        kind, complete_fields(kinds[kind], fields, 1, time, time), {}, time + late
+    )
+    (row,) = rows_of([received_object], kinds, rule)
     return row
 
 
@@ -260,7 +264,7 @@ def test_audit_log_becomes_the_row_that_the_connector_writes() -> None:
         "api_key": {"type": "user", "user": {"id": "user-xxx", "email": "user@example.com"}},
     }
     details = {"id": "proj_abc"}
-    row = rows(
+    row = connector_row(
         "audit_log",
         {
             "id": "audit_log-xxx",
@@ -286,7 +290,7 @@ def test_audit_log_becomes_the_row_that_the_connector_writes() -> None:
 
 
 def test_completion_becomes_the_row_that_the_connector_writes() -> None:
-    row = rows("completion", {"input_user": None, "tool_choice": "auto", "metadata": {"team": "a"}})
+    row = connector_row("completion", {"input_user": None, "tool_choice": "auto", "metadata": {"team": "a"}})
     assert {
         name: row[name] for name in ("EventVendor", "EventProduct", "EventType", "ModelName", "ToolName")
     } == {
@@ -307,7 +311,7 @@ def test_completion_becomes_the_row_that_the_connector_writes() -> None:
     [([{"finish_reason": "stop"}], ["stop"]), ([{"finish_reason": None}], [""]), ([], [""])],
 )
 def test_finish_reasons_are_a_list_of_the_first_choice(choices: object, written: object) -> None:
-    assert rows("completion", {"choices": choices})["EventFinishReasons"] == written
+    assert connector_row("completion", {"choices": choices})["EventFinishReasons"] == written
 
 
 @pytest.mark.parametrize(
@@ -321,7 +325,7 @@ def test_finish_reasons_are_a_list_of_the_first_choice(choices: object, written:
     ids=["two days late", "later", "a day ahead", "further ahead"],
 )
 def test_row_is_stamped_with_its_arrival_where_log_analytics_does(late: timedelta, stamped: datetime) -> None:
-    row = rows("completion", {}, late=late)
+    row = connector_row("completion", {}, late=late)
     assert (row["TimeGenerated"], row["EventStartTime"]) == (iso(stamped), iso(NOON))
 
 
@@ -384,9 +388,9 @@ WRONG: dict[str, tuple[dict[str, Any], str]] = {
 }
 
 
-@pytest.mark.parametrize("what", WRONG)
-def test_mistake_is_refused_by_file_case_and_key(folder: Folder, what: str) -> None:
-    edit, said = WRONG[what]
+@pytest.mark.parametrize("mistake", WRONG)
+def test_mistake_is_refused_by_file_case_and_key(folder: Folder, mistake: str) -> None:
+    edit, message = WRONG[mistake]
     ran = run(
         "test-rules",
         folder(
@@ -395,7 +399,7 @@ def test_mistake_is_refused_by_file_case_and_key(folder: Folder, what: str) -> N
     )
     assert ran.code == 2
     assert f"own.yaml: case {edit.get('name', 'second')!r}: " in ran.err
-    assert said in ran.err
+    assert message in ran.err
 
 
 def test_unknown_key_of_a_file_is_refused(folder: Folder) -> None:
@@ -415,12 +419,12 @@ def test_values_of_each_are_kept_as_they_are(folder: Folder) -> None:
         "events": [PAIR[0], {"completion": {}, "row": {"EventFinishReasons": "{reasons}"}}],
         "rows": "{rows}",
     }
-    (suite,) = suites(folder(case))
-    assert [(one.name, len(one.rows or ())) for one in suite.cases] == [
+    (suite,) = load_suites(folder(case))
+    assert [(loaded_case.name, len(loaded_case.rows or ())) for loaded_case in suite.cases] == [
         ("[] are 1 rows", 1),
         ('["stop"] are 0 rows', 0),
     ]
-    assert [one.difference for one in suite.outcomes()] == [[], []]
+    assert [outcome.difference for outcome in suite.outcomes()] == [[], []]
 
 
 def test_shape_is_completed_by_its_event(folder: Folder) -> None:
@@ -484,7 +488,10 @@ def test_junit_file_counts_the_cases_and_holds_the_difference(folder: Folder, tm
         "errors": "0",
         "skipped": "0",
     }
-    assert [(one.get("name"), len(one)) for one in suite] == [(r"a \u001b[31mred pair", 1), ("a pair", 0)]
+    assert [(test_case.get("name"), len(test_case)) for test_case in suite] == [
+        (r"a \u001b[31mred pair", 1),
+        ("a pair", 0),
+    ]
     failure = suite[0][0]
     assert failure.get("message") == "rows: expected 2, there are 1"
     assert "chatcmpl-2" in (failure.text or "")

@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from detection.cli.main import app
-from detection.rule import RuleFile, Sequence, Side
-from detection.ruletests.cases import OF_AN_EVENT, CaseFile, CaseText, ExpectedAlert, ExpectedIncident
+from detection.rule import EventSequence, RuleFile, Side
+from detection.ruletests.cases import EVENT_KEYS, CaseDefinition, CaseFile, ExpectedAlert, ExpectedIncident
 from tests.test_cli import run
 
 PAGE = (Path(__file__).parents[1] / "docs" / "rules.md").read_text(encoding="utf-8")
@@ -32,14 +32,14 @@ def test_tutorial_writes_every_file_of_a_rule(folder: Path) -> None:
 
 
 def test_rule_of_the_tutorial_is_valid(folder: Path) -> None:
-    ran = run("rules", folder.parent, "--format", "json")
-    assert [one["problem"] for one in ran.objects] == [""]
+    result = run("rules", folder.parent, "--format", "json")
+    assert [rule["problem"] for rule in result.objects] == [""]
 
 
 def test_tests_of_the_tutorial_pass_as_it_says(folder: Path) -> None:
-    ran = run("test-rules", folder)
-    assert (ran.code, ran.err) == (0, "")
-    assert all(line in TUTORIAL for line in ran.out.splitlines())
+    result = run("test-rules", folder)
+    assert (result.code, result.err) == (0, "")
+    assert all(line in TUTORIAL for line in result.out.splitlines())
 
 
 def test_failure_looks_as_the_tutorial_says(folder: Path) -> None:
@@ -47,19 +47,19 @@ def test_failure_looks_as_the_tutorial_says(folder: Path) -> None:
     rule.write_text(
         rule.read_text(encoding="utf-8").replace("within: PT2H", "within: PT3H"), encoding="utf-8"
     )
-    ran = run("test-rules", folder)
-    assert ran.code == 1
-    said = [
+    result = run("test-rules", folder)
+    assert result.code == 1
+    expected_lines = [
         line.partition(", …}")[0]
         for line in re.findall(r"```\n(FAILED .*?)```", TUTORIAL, re.DOTALL)[0].splitlines()
     ]
-    assert [line for line in said if line not in ran.out] == []
+    assert [line for line in expected_lines if line not in result.out] == []
 
 
 def test_every_key_of_a_test_is_in_the_reference() -> None:
-    models = (CaseFile, CaseText, ExpectedAlert, ExpectedIncident)
+    models = (CaseFile, CaseDefinition, ExpectedAlert, ExpectedIncident)
     keys = {name for model in models for name in model.model_fields} | {
-        *OF_AN_EVENT,
+        *EVENT_KEYS,
         "each",
         "from",
         "skip",
@@ -68,16 +68,16 @@ def test_every_key_of_a_test_is_in_the_reference() -> None:
     assert {key for key in keys if not re.search(rf"[`{{ ]{key}[`:]", REFERENCE)} == set()
 
 
-@pytest.mark.parametrize("model", [RuleFile, Sequence, Side])
-def test_every_key_of_a_rule_is_in_the_reference(model: type[RuleFile | Sequence | Side]) -> None:
+@pytest.mark.parametrize("model", [RuleFile, EventSequence, Side])
+def test_every_key_of_a_rule_is_in_the_reference(model: type[RuleFile | EventSequence | Side]) -> None:
     keys = [field.alias or name for name, field in model.model_fields.items()]
     assert [key for key in keys if not re.search(rf"`(\w+\.)?{key}\b", REFERENCE)] == []
 
 
 def test_every_command_of_the_page_is_one() -> None:
-    known = {
+    commands = {
         command.name or (command.callback.__name__ if command.callback else "")
         for command in app.registered_commands
     }
     used = {shlex.split(line)[3] for line in re.findall(r"^\$ (.*)$", PAGE, re.MULTILINE)}
-    assert {name.replace("_", "-") for name in used} <= {name.replace("_", "-") for name in known}
+    assert {name.replace("_", "-") for name in used} <= {name.replace("_", "-") for name in commands}

@@ -15,7 +15,7 @@ QUERIES = {
 
 
 @pytest.fixture(scope="module")
-def found() -> dict[str, Analysis]:
+def analyses() -> dict[str, Analysis]:
     return analyze(QUERIES, connector_schema(), CONNECTOR_FUNCTIONS)
 
 
@@ -24,8 +24,8 @@ def test_there_are_queries_to_paste() -> None:
 
 
 @pytest.mark.parametrize("name", QUERIES)
-def test_query_is_sound_kql(found: dict[str, Analysis], name: str) -> None:
-    assert [str(one) for one in found[name].diagnostics] == []
+def test_query_is_sound_kql(analyses: dict[str, Analysis], name: str) -> None:
+    assert [str(diagnostic) for diagnostic in analyses[name].diagnostics] == []
 
 
 def test_kinds_of_changes_are_those_that_the_rule_names() -> None:

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from jsonschema import Draft202012Validator
 
-from detection.cli.output import json_line
+from detection.cli.output import write_json_line
 from detection.cli.schemas import DIALECT
 from detection.kql import queries
 from detection.rule import default_rule, load_rule, statuses
@@ -26,8 +26,8 @@ Json = dict[str, Any]
 
 
 def test_files_are_what_the_code_generates() -> None:
-    kept = {path.name: path.read_bytes() for path in SCHEMAS.iterdir()}
-    assert kept == schema_files(), "run `make schemas`"
+    files = {path.name: path.read_bytes() for path in SCHEMAS.iterdir()}
+    assert files == schema_files(), "run `make schemas`"
 
 
 @pytest.mark.parametrize("name", schema_files())
@@ -56,7 +56,7 @@ def test_alert_validates_without_pairs_too() -> None:
 
 def test_rules_line_validates(capsys: pytest.CaptureFixture[str]) -> None:
     for status in statuses():
-        json_line(status)
+        write_json_line(status)
     lines = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
     assert len(lines) >= 2
     assert [problem for line in lines for problem in _problems("rule", line)] == []

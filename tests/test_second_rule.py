@@ -13,7 +13,7 @@ import yaml
 
 from detection.job import open_job
 from detection.rule import CONNECTORS, RULES, load_rule, rule_names
-from detection.ruletests.objects import Seen, completed, objects_of, rows_of
+from detection.ruletests.objects import ReceivedObject, complete_fields, objects_of, rows_of
 from detection.settings import settings_from
 from tests.receiver import receiving
 from tests.test_cli import run
@@ -28,43 +28,43 @@ def logs(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A setting changed, and a jailbreak an hour later."""
     folder = tmp_path_factory.mktemp("logs")
     kinds = objects_of(RULE, RULES / RULE.folder)
-    seen = []
-    for number, (kind, ago) in enumerate((("setting", 3), ("interaction", 2))):
-        at = NOON - timedelta(hours=ago)
-        seen.append(Seen(kind, completed(kinds[kind], {}, number, at, NOON), {}, at))
-    lines = "".join(json.dumps(row) + "\n" for row in rows_of(seen, kinds, RULE))
+    objects = []
+    for number, (kind, hours_ago) in enumerate((("setting", 3), ("interaction", 2))):
+        time = NOON - timedelta(hours=hours_ago)
+        objects.append(ReceivedObject(kind, complete_fields(kinds[kind], {}, number, time, NOON), {}, time))
+    lines = "".join(json.dumps(row) + "\n" for row in rows_of(objects, kinds, RULE))
     (folder / "CopilotActivity.jsonl").write_text(lines, encoding="utf-8")
     return folder
 
 
 @pytest.mark.parametrize(
-    "form, words",
+    "message_format, words",
     [
         ("native", ["changed Copilot's settings, then tried a jailbreak within 1 h"]),
         ("slack", ["tried a jailbreak"]),
     ],
 )
-def test_rule_named_in_the_settings_is_told(logs: Path, form: str, words: list[str]) -> None:
+def test_rule_named_in_the_settings_is_told(logs: Path, message_format: str, words: list[str]) -> None:
     with receiving() as receiver:
         environment = {
             "RULES": RULE.folder,
             "LOGS_DIR": str(logs),
             "INCIDENT_STORAGE": "memory",
             "WEBHOOK_URL": receiver.url,
-            "WEBHOOK_FORMAT": form,
+            "WEBHOOK_FORMAT": message_format,
         }
         job = open_job(settings_from(environment), lambda: NOON)
         (record,) = job.detect(NOON)
-        (body,) = [body.decode() for _, body in receiver.got]
-    assert (record.rule, record.new_pairs, record.told) == (RULE.folder, 1, 1)
+        (body,) = [body.decode() for _, body in receiver.requests]
+    assert (record.rule, record.new_pairs, record.alerts) == (RULE.folder, 1, 1)
     assert [word for word in words if word not in body] == []
 
 
 def test_matches_prints_its_own_columns(logs: Path) -> None:
-    ran = run(
+    result = run(
         "matches", "--logs", logs, "--at", "2026-06-08T12:00:00Z", "--rule", RULE.folder, "--format", "json"
     )
-    (row,) = ran.objects
+    (row,) = result.objects
     assert tuple(row) == RULE.sequence.output
     assert (row["ConfigKind"], row["AbuseKind"]) == ("UpdateCopilotSettings", "jailbreak")
 
@@ -78,18 +78,18 @@ def test_rule_says_what_is_ours() -> None:
 # -------------------------------------------------------------------------------------------- what no Python may name
 
 
-def names() -> set[str]:
+def data_names() -> set[str]:
     """Every table, column, parser, kind and rule that the data names."""
-    found = {*rule_names()}
+    names = {*rule_names()}
     for path in CONNECTORS.glob("*.yaml"):
         written = yaml.safe_load(path.read_text(encoding="utf-8"))
-        found |= {*written.get("tables", {}), *written.get("parsers", {}), *written.get("objects", {})}
+        names |= {*written.get("tables", {}), *written.get("parsers", {}), *written.get("objects", {})}
         for table in written.get("tables", {}).values():
-            found |= {*table["columns"]}
+            names |= {*table["columns"]}
     for rule in map(load_rule, rule_names()):
         for side in rule.sequence.sides.values():
-            found |= {*side.columns, *side.labels}
-    return found - WORDS
+            names |= {*side.columns, *side.labels}
+    return names - WORDS
 
 
 # Words of the language, too: every table is stamped so, ids end so, and the product is called as its first rule.
@@ -106,7 +106,7 @@ WORDS = {
 }
 
 
-def spoken(path: Path) -> Iterator[str]:
+def code_words(path: Path) -> Iterator[str]:
     """The words in a module's names and texts, docstrings apart."""
     for token in tokenize.generate_tokens(io.StringIO(path.read_text(encoding="utf-8")).readline):
         if token.type in {tokenize.NAME, tokenize.STRING} and not token.string.startswith('"""'):
@@ -114,8 +114,9 @@ def spoken(path: Path) -> Iterator[str]:
 
 
 def test_no_python_names_a_table_a_column_a_kind_or_a_rule() -> None:
-    known = names()
-    found = {
-        path.relative_to(DETECTION).as_posix(): {*spoken(path)} & known for path in DETECTION.rglob("*.py")
+    names = data_names()
+    words_by_path = {
+        path.relative_to(DETECTION).as_posix(): {*code_words(path)} & names
+        for path in DETECTION.rglob("*.py")
     }
-    assert {path: words for path, words in found.items() if words} == {}
+    assert {path: words for path, words in words_by_path.items() if words} == {}

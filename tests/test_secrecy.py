@@ -32,7 +32,7 @@ def test_{number}():
 
 
 @pytest.fixture(scope="module")
-def leaky(tmp_path_factory: pytest.TempPathFactory) -> str:
+def leaky_output(tmp_path_factory: pytest.TempPathFactory) -> str:
     """What pytest says of tests that let a secret out, a test for each way."""
     folder = tmp_path_factory.mktemp("leaky")
     tests = (
@@ -50,10 +50,10 @@ def leaky(tmp_path_factory: pytest.TempPathFactory) -> str:
 
 
 @pytest.mark.parametrize("way", WAYS)
-def test_secret_fails_the_test_that_lets_it_out(leaky: str, way: str) -> None:
-    said = f"test_leaky.py::test_{list(WAYS).index(way)} printed or logged a webhook's URL"
-    assert (said in leaky) == (way != "never")
+def test_secret_fails_the_test_that_lets_it_out(leaky_output: str, way: str) -> None:
+    message = f"test_leaky.py::test_{list(WAYS).index(way)} printed or logged a webhook's URL"
+    assert (message in leaky_output) == (way != "never")
 
 
-def test_tests_that_let_a_secret_out_pass_otherwise(leaky: str) -> None:
-    assert f"{len(WAYS)} passed, {len(WAYS) - 1} errors" in leaky
+def test_tests_that_let_a_secret_out_pass_otherwise(leaky_output: str) -> None:
+    assert f"{len(WAYS)} passed, {len(WAYS) - 1} errors" in leaky_output

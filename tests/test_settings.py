@@ -44,8 +44,8 @@ def test_list_is_comma_separated() -> None:
 
 def test_duration_is_iso() -> None:
     settings = settings_from({"ALLOWED_LATENESS": "PT36H", "MAX_CATCH_UP": "P26D"})
-    found = settings.ALLOWED_LATENESS, settings.MAX_CATCH_UP
-    assert found == (timedelta(hours=36), timedelta(days=26))
+    durations = settings.ALLOWED_LATENESS, settings.MAX_CATCH_UP
+    assert durations == (timedelta(hours=36), timedelta(days=26))
 
 
 @pytest.mark.parametrize("value", ["5", "1:00:00", "24h", "-PT1H", "PT", "P1X"])
@@ -73,13 +73,16 @@ def test_one_destination() -> None:
 
 
 def test_several_destinations_are_json() -> None:
-    given = [
+    webhooks = [
         {"name": "soc", "url": "https://a.example/x", "secret": [KEY]},
         {"name": "chat", "url": "https://hooks.slack.com/services/T/B/x"},
         {"name": "both", "url": "https://b.example/x", "secret": f"{KEY},{KEY}", "format": "slack"},
     ]
-    destinations = settings_from({"WEBHOOKS": json.dumps(given)}).destinations
-    assert [(one.name, one.message_format, len(one.secret)) for one in destinations] == [
+    destinations = settings_from({"WEBHOOKS": json.dumps(webhooks)}).destinations
+    assert [
+        (destination.name, destination.message_format, len(destination.secret))
+        for destination in destinations
+    ] == [
         ("soc", "native", 1),
         ("chat", "slack", 0),
         ("both", "slack", 2),
@@ -117,29 +120,31 @@ def test_routing_key_goes_with_pagerduty(hook: dict[str, str]) -> None:
 
 
 @pytest.mark.parametrize(
-    "given",
+    "environment",
     [
         {"WEBHOOK_URL": "https://events.pagerduty.com/v2/enqueue"},
         {"WEBHOOK_URL": "https://soc.example/hook", "WEBHOOK_FORMAT": "pagerduty"},
     ],
 )
-def test_pagerduty_has_its_place_in_the_list(given: dict[str, str]) -> None:
+def test_pagerduty_has_its_place_in_the_list(environment: dict[str, str]) -> None:
     with pytest.raises(ConfigurationError, match="WEBHOOK_FORMAT: pagerduty goes into WEBHOOKS"):
-        settings_from(given)
+        settings_from(environment)
 
 
 @pytest.mark.parametrize(
-    "minimum, taken",
+    "minimum_severity, taken",
     [
         (None, ["Informational", "Low", "Medium", "High"]),
         ("Medium", ["Medium", "High"]),
         ("High", ["High"]),
     ],
 )
-def test_destination_takes_what_is_severe_enough(minimum: str | None, taken: list[str]) -> None:
-    hook = {"url": "https://soc.example/hook"} | ({"minimum_severity": minimum} if minimum else {})
+def test_destination_takes_what_is_severe_enough(minimum_severity: str | None, taken: list[str]) -> None:
+    hook = {"url": "https://soc.example/hook"} | (
+        {"minimum_severity": minimum_severity} if minimum_severity else {}
+    )
     (webhook,) = settings_from({"WEBHOOKS": json.dumps([hook])}).destinations
-    assert [one for one in SEVERITIES if webhook.takes(one)] == taken
+    assert [severity for severity in SEVERITIES if webhook.accepts(severity)] == taken
 
 
 @pytest.mark.parametrize("name", ["WEBHOOK_URL", "HEARTBEAT_URL", "LOG_ANALYTICS_ENDPOINT"])
@@ -192,7 +197,7 @@ def test_more_than_two_secrets_are_refused() -> None:
 
 
 @pytest.mark.parametrize(
-    "webhooks, where",
+    "webhooks, location",
     [
         (f'[{{"url": "{HIDDEN}', "WEBHOOKS: must be JSON"),
         ("[" * 100_000, "WEBHOOKS: must be JSON"),
@@ -208,20 +213,20 @@ def test_more_than_two_secrets_are_refused() -> None:
         ('[{"url": "https://a.example"}, {"url": "https://b.example"}]', "WEBHOOKS: two have the same name"),
     ],
 )
-def test_wrong_destinations_are_refused_unseen(webhooks: str, where: str) -> None:
-    assert _problem({"WEBHOOKS": webhooks}).startswith(f"settings: {where}")
+def test_wrong_destinations_are_refused_unseen(webhooks: str, location: str) -> None:
+    assert _problem({"WEBHOOKS": webhooks}).startswith(f"settings: {location}")
 
 
 @pytest.mark.parametrize(
-    "one, other, value",
+    "setting, other_setting, value",
     [
         ("LOGS_DIR", "LOG_ANALYTICS_WORKSPACE_ID", HIDDEN),
         ("WEBHOOKS", "WEBHOOK_URL", f"https://a.example/{HIDDEN}"),
     ],
 )
-def test_one_of_two_is_enough(one: str, other: str, value: str) -> None:
-    given = {one: '[{"url": "https://b.example"}]', other: value}
-    assert _problem(given) == f"settings: {one}: cannot be set together with {other}"
+def test_one_of_two_is_enough(setting: str, other_setting: str, value: str) -> None:
+    environment = {setting: '[{"url": "https://b.example"}]', other_setting: value}
+    assert _problem(environment) == f"settings: {setting}: cannot be set together with {other_setting}"
 
 
 def test_folder_is_a_path() -> None:
@@ -281,13 +286,13 @@ def test_aliases_are_refused_for_several_workspaces() -> None:
     "name, value", [("WEBHOOK_FORMAT", "slack"), ("WEBHOOK_SECRET", "whsec_" + "A" * 32)]
 )
 def test_setting_of_the_one_webhook_is_refused_beside_the_list(name: str, value: str) -> None:
-    several = '[{"name": "a", "url": "https://example.com/hook"}]'
+    webhooks = '[{"name": "a", "url": "https://example.com/hook"}]'
     with pytest.raises(ConfigurationError, match=f"WEBHOOKS: cannot be set together with {name}"):
-        settings_from({"WEBHOOKS": several, name: value})
+        settings_from({"WEBHOOKS": webhooks, name: value})
 
 
 @pytest.mark.parametrize(
-    "given, address",
+    "environment, address",
     [
         ({}, None),
         ({"WEBSITE_HOSTNAME": "func-x.azurewebsites.net"}, "https://func-x.azurewebsites.net/api"),
@@ -299,9 +304,9 @@ def test_setting_of_the_one_webhook_is_refused_beside_the_list(name: str, value:
     ],
 )
 def test_page_is_where_the_app_is_unless_somebody_says_otherwise(
-    given: dict[str, str], address: str | None
+    environment: dict[str, str], address: str | None
 ) -> None:
-    page = settings_from(given).PAGE_URL
+    page = settings_from(environment).PAGE_URL
     assert page == address
 
 

@@ -3,26 +3,28 @@
 import pytest
 
 from detection.events import Event
-from detection.incidents.grouping import Memory, Verdict, group
-from detection.incidents.severity import by_actor, weighed
-from detection.matches import Matches
-from detection.rendering import render_for
-from detection.rule import Raise, Rule
+from detection.incidents.grouping import KeyState, Verdict, group
+from detection.incidents.severity import group_by_actor, with_severity
+from detection.matches import Detection
+from detection.rendering import message_renderer
+from detection.rule import Rule, SeverityCondition
 from detection.settings import settings_from
-from tests.builders import HOUR, RULE, START, account, chains, change, logs, signal, stretch
+from tests.builders import HOUR, RULE, START, account, chains, change, first_windows, logs, signal
 
 KEY_THEN_FILTER: dict[str, object] = {
-    "to": "High",
+    "severity": "High",
     "changes": ["api_key.created"],
     "signals": ["content_filter"],
 }
-NEW_ADDRESS: dict[str, object] = {"to": "Medium", "new_address": True}
+NEW_ADDRESS: dict[str, object] = {"severity": "Medium", "new_address": True}
 EARLIER = change("c0", START - 9 * HOUR, ip="198.51.100.1")
 
 
-def low(*raises: dict[str, object]) -> Rule:
+def low_severity_rule(*raises: dict[str, object]) -> Rule:
     """The default rule as one of low severity, which some evidence raises."""
-    on_call = RULE.on_call.model_copy(update={"severity": tuple(map(Raise.model_validate, raises))})
+    on_call = RULE.on_call.model_copy(
+        update={"severity": tuple(map(SeverityCondition.model_validate, raises))}
+    )
     return RULE.model_copy(update={"severity": "Low", "on_call": on_call})
 
 
@@ -30,60 +32,68 @@ def weighed_by(
     rule: Rule, *earlier: Event, change_kind: str = "api_key.created", kind: str = "content_filter"
 ) -> Verdict:
     """The verdict on a change and a signal after it, beside earlier changes."""
-    found = chains([change("c", START - 2 * HOUR, kind=change_kind)], [signal("s", START - HOUR, kind=kind)])
-    verdict = group(found, Memory(account()), rule, stretch())
+    actor_chains = chains(
+        [change("c", START - 2 * HOUR, kind=change_kind)], [signal("s", START - HOUR, kind=kind)]
+    )
+    verdict = group(actor_chains, KeyState(account()), rule, first_windows())
     assert verdict is not None
-    return weighed(verdict, rule, by_actor([*earlier, *found[0].changes]))
+    return with_severity(verdict, rule, group_by_actor([*earlier, *actor_chains[0].changes]))
 
 
 def severity(verdict: Verdict) -> tuple[str, bool]:
     assert verdict.alert is not None
-    return verdict.alert.severity, verdict.alert.raised
+    return verdict.alert.severity, verdict.alert.severity_raised
 
 
 def test_severity_is_the_rules_own_by_default() -> None:
-    assert severity(weighed_by(low())) == ("Low", False)
+    assert severity(weighed_by(low_severity_rule())) == ("Low", False)
 
 
 def test_pair_of_the_kinds_named_raises_it() -> None:
-    assert severity(weighed_by(low(KEY_THEN_FILTER))) == ("High", True)
+    assert severity(weighed_by(low_severity_rule(KEY_THEN_FILTER))) == ("High", True)
 
 
 @pytest.mark.parametrize(
     "change_kind, kind", [("role.updated", "content_filter"), ("api_key.created", "length")]
 )
 def test_one_kind_alone_does_not(change_kind: str, kind: str) -> None:
-    assert severity(weighed_by(low(KEY_THEN_FILTER), change_kind=change_kind, kind=kind)) == ("Low", False)
+    assert severity(weighed_by(low_severity_rule(KEY_THEN_FILTER), change_kind=change_kind, kind=kind)) == (
+        "Low",
+        False,
+    )
 
 
 def test_kinds_that_never_pair_do_not() -> None:
-    found = chains(
+    actor_chains = chains(
         [
             change("key", START, kind="api_key.created"),
             change("role", START - 30 * HOUR, kind="role.updated"),
         ],
         [signal("filter", START - 29 * HOUR), signal("length", START, kind="length")],
     )
-    rule = low(KEY_THEN_FILTER)
-    verdict = group(found, Memory(account()), rule, stretch())
+    rule = low_severity_rule(KEY_THEN_FILTER)
+    verdict = group(actor_chains, KeyState(account()), rule, first_windows())
     assert verdict is not None
-    assert severity(weighed(verdict, rule, {})) == ("Low", False)
+    assert severity(with_severity(verdict, rule, {})) == ("Low", False)
 
 
 def test_new_address_raises_it() -> None:
-    assert severity(weighed_by(low(NEW_ADDRESS), EARLIER)) == ("Medium", True)
+    assert severity(weighed_by(low_severity_rule(NEW_ADDRESS), EARLIER)) == ("Medium", True)
 
 
 def test_known_address_does_not() -> None:
-    assert severity(weighed_by(low(NEW_ADDRESS), change("c0", START - 9 * HOUR))) == ("Low", False)
+    assert severity(weighed_by(low_severity_rule(NEW_ADDRESS), change("c0", START - 9 * HOUR))) == (
+        "Low",
+        False,
+    )
 
 
 def test_of_several_the_worst_counts() -> None:
-    assert severity(weighed_by(low(KEY_THEN_FILTER, NEW_ADDRESS), EARLIER)) == ("High", True)
+    assert severity(weighed_by(low_severity_rule(KEY_THEN_FILTER, NEW_ADDRESS), EARLIER)) == ("High", True)
 
 
 def test_nothing_lowers_it() -> None:
-    rule = low(NEW_ADDRESS).model_copy(update={"severity": "High"})
+    rule = low_severity_rule(NEW_ADDRESS).model_copy(update={"severity": "High"})
     assert severity(weighed_by(rule, EARLIER)) == ("High", False)
 
 
@@ -91,9 +101,10 @@ def test_raised_alert_goes_where_its_severity_is_taken() -> None:
     pager = settings_from(
         {"WEBHOOKS": '[{"name": "pager", "url": "https://pager.example/x", "minimum_severity": "High"}]'}
     ).destinations
-    rule = low(KEY_THEN_FILTER)
-    found = Matches(rule, stretch(), logs([], [], stretch()), [])
-    sent = [
-        len(render_for(pager)(weighed_by(rule, kind=kind), found)) for kind in ("content_filter", "length")
+    rule = low_severity_rule(KEY_THEN_FILTER)
+    detection = Detection(rule, first_windows(), logs([], [], first_windows()), [])
+    message_counts = [
+        len(message_renderer(pager)(weighed_by(rule, kind=kind), detection))
+        for kind in ("content_filter", "length")
     ]
-    assert sent == [1, 0]
+    assert message_counts == [1, 0]

@@ -7,9 +7,9 @@ import pytest
 from detection.cli import incidents, silences
 from detection.errors import ConfigurationError
 from tests.test_job_commands import FIRST_ALERT, Commands, commands
-from tests.test_whole_line import HOUR, Line, line, listening
+from tests.test_whole_line import HOUR, Pipeline, golden_api, pipeline
 
-__all__ = ["commands", "line", "listening"]  # fixtures
+__all__ = ["commands", "golden_api", "pipeline"]  # fixtures
 SIXTH_HOUR = FIRST_ALERT + 5 * HOUR
 
 
@@ -19,7 +19,7 @@ def _at_the_same_moment(commands: Commands, monkeypatch: pytest.MonkeyPatch) -> 
     monkeypatch.setattr(silences, "clock", lambda: commands.now, raising=False)
 
 
-def test_silence_of_an_actor_keeps_his_pairs_from_being_told(commands: Commands, line: Line) -> None:
+def test_silence_of_an_actor_keeps_his_pairs_from_being_told(commands: Commands, pipeline: Pipeline) -> None:
     added = commands(
         "silences", "add", "carol", "--for", "PT8H", "--reason", "on leave", "--actor", "carol@*"
     )
@@ -27,9 +27,9 @@ def test_silence_of_an_actor_keeps_his_pairs_from_being_told(commands: Commands,
 
     [record] = commands.lines("run", "--at", "2026-06-09T14:00:00Z")
 
-    assert (record["silenced"], record["new_pairs"], line.receiver.bodies) == ({"carol": 1}, 0, [])
+    assert (record["silenced"], record["new_pairs"], pipeline.receiver.bodies) == ({"carol": 1}, 0, [])
     [row] = commands.lines("silences", "list")
-    assert (row["name"], row["state"], row["what"]) == ("carol", "in force", "actor carol@*")
+    assert (row["name"], row["state"], row["criteria"]) == ("carol", "in force", "actor carol@*")
 
 
 def test_incident_is_silenced_with_who_and_why_in_its_history(commands: Commands) -> None:
@@ -42,15 +42,15 @@ def test_incident_is_silenced_with_who_and_why_in_its_history(commands: Commands
     assert "silenced 2026-06-09T14:00:00" in commands("incidents", "show", name).stdout
     assert "by dave: until 2026-06-10T14:00:00" in commands("incidents", "show", name).stdout
     [row] = commands.lines("silences", "list")
-    assert (row["what"], row["owner"], row["reason"]) == ("actor carol@example.com", "dave", "load test")
+    assert (row["criteria"], row["owner"], row["reason"]) == ("actor carol@example.com", "dave", "load test")
 
 
-def test_lifted_silence_silences_no_more(commands: Commands, line: Line) -> None:
+def test_lifted_silence_silences_no_more(commands: Commands, pipeline: Pipeline) -> None:
     commands("silences", "add", "all", "--for", "PT8H", "--reason", "x", "--actor", "*")
     commands("silences", "lift", "all", "--by", "dave")
     commands("run", "--at", "2026-06-09T14:00:00Z")
 
-    assert len(line.receiver.bodies) == 1
+    assert len(pipeline.receiver.bodies) == 1
     assert commands.lines("silences", "list")[0]["state"] == "lifted by dave"
 
 
@@ -78,39 +78,39 @@ def test_what_cannot_be_done_is_a_clear_sentence(
 
 
 def test_second_silence_of_a_name_is_refused(commands: Commands) -> None:
-    first, result = (
+    added, result = (
         commands("silences", "add", "a", "--for", "PT1H", "--reason", "x", "--actor", "y") for _ in range(2)
     )
-    assert first.exit_code == 0
+    assert added.exit_code == 0
     assert "there is a silence a already" in str(result.exception)
 
 
-def test_observing_rule_keeps_incidents_and_pages_nobody(line: Line) -> None:
-    rule = line.job.rules[0]
+def test_observing_rule_keeps_incidents_and_pages_nobody(pipeline: Pipeline) -> None:
+    rule = pipeline.job.rules[0]
     observing = rule.model_copy(update={"on_call": rule.on_call.model_copy(update={"mode": "observe"})})
-    job = replace(line.at(FIRST_ALERT), rules=[observing])
+    job = replace(pipeline.job_at(FIRST_ALERT), rules=[observing])
 
     [record] = job.detect(FIRST_ALERT)
 
-    assert (record.mode, record.told, len(job.incidents())) == ("observe", 1, 1)
-    assert (line.receiver.bodies, job.deliver()) == ([], [])
+    assert (record.mode, record.alerts, len(job.incidents())) == ("observe", 1, 1)
+    assert (pipeline.receiver.bodies, job.deliver()) == ([], [])
 
 
-def test_stats_count_what_incidents_turned_out_to_be(commands: Commands, line: Line) -> None:
-    line.runs([FIRST_ALERT, FIRST_ALERT + HOUR, SIXTH_HOUR])
+def test_stats_count_what_incidents_turned_out_to_be(commands: Commands, pipeline: Pipeline) -> None:
+    pipeline.runs([FIRST_ALERT, FIRST_ALERT + HOUR, SIXTH_HOUR])
     commands.now = SIXTH_HOUR
-    first, second, *others = (
+    first_id, second_id, *other_ids = (
         str(row["id"]) for row in commands.lines("incidents", "list") if row["status"] == "new"
     )
-    commands("incidents", "close", first, "--as", "true-positive")
-    commands("incidents", "close", second, "--as", "false-positive")
+    commands("incidents", "close", first_id, "--as", "true-positive")
+    commands("incidents", "close", second_id, "--as", "false-positive")
 
     [row] = commands.lines("incidents", "stats")
 
     assert (row["true_positive"], row["false_positive"], row["open"], row["precision"]) == (
         1,
         1,
-        len(others),
+        len(other_ids),
         0.5,
     )
-    assert row["incidents"] == len(others) + 2
+    assert row["incidents"] == len(other_ids) + 2

@@ -15,14 +15,14 @@ from detection.correlate import Chain, correlate
 from detection.errors import ConfigurationError
 from detection.events import Event, Logs, Row
 from detection.incidents.grouping import Verdict
-from detection.incidents.index import Index
-from detection.incidents.silencing import sifted
+from detection.incidents.index import IncidentStore
+from detection.incidents.silencing import drop_silenced
 from detection.incidents.table import Conflict, MemoryTable
-from detection.record import Record
-from detection.rows import shown
+from detection.record import RunRecord
+from detection.rows import truncate
 from detection.rule import Rule, load_rule
 from detection.run import run
-from detection.silences import READ, Silence, literally, silence_from
+from detection.silences import MAX_COMPARED, Silence, literal_pattern, parse_silence
 from detection.window import Windows
 from tests.builders import ALICE, DAY, HOUR, RULE, START, chains, change, change_row, logs, signal, signal_row
 from tests.test_rule import folder
@@ -32,14 +32,18 @@ BOB = "bob@example.com"
 WITHIN = RULE.sequence.within
 
 
-def silence(name: str = "quiet", **what: object) -> Silence:
-    return silence_from({"name": name, "owner": "carol", "reason": "a deployment", **what})
+def silence(name: str = "quiet", **criteria: object) -> Silence:
+    return parse_silence({"name": name, "owner": "carol", "reason": "a deployment", **criteria})
 
 
-def told_and_silenced(*silences: Silence, of: Sequence[Chain]) -> tuple[set[tuple[str, str]], Counter[str]]:
+def remaining_and_silenced(
+    *silences: Silence, chains: Sequence[Chain]
+) -> tuple[set[tuple[str, str]], Counter[str]]:
     """The pairs that are left, by id, and how many each silence took."""
-    left, taken = sifted(of, silences, RULE)
-    return {(one.id, other.id) for part in left for one, other in part.pairs()}, Counter(taken)
+    remaining, counts = drop_silenced(chains, silences, RULE)
+    return {(change.id, signal.id) for chain in remaining for change, signal in chain.pairs()}, Counter(
+        counts
+    )
 
 
 def two_by_two() -> list[Chain]:
@@ -75,35 +79,37 @@ CRITERIA = {
 }
 
 
-@pytest.mark.parametrize("what, taken", CRITERIA.values(), ids=CRITERIA)
+@pytest.mark.parametrize("criteria, taken", CRITERIA.values(), ids=CRITERIA)
 def test_silence_takes_the_pairs_that_have_all_it_names(
-    what: dict[str, str], taken: set[tuple[str, str]]
+    criteria: dict[str, str], taken: set[tuple[str, str]]
 ) -> None:
-    left, counted = told_and_silenced(silence(**what), of=two_by_two())
-    assert left == ALL - taken
-    assert counted == Counter(quiet=len(taken))
+    remaining, counts = remaining_and_silenced(silence(**criteria), chains=two_by_two())
+    assert remaining == ALL - taken
+    assert counts == Counter(quiet=len(taken))
 
 
 def test_pair_that_two_silences_name_counts_for_the_first() -> None:
-    left, counted = told_and_silenced(
-        silence("keys", change="api_key.created"), silence("lengths", signal="length"), of=two_by_two()
+    remaining, counts = remaining_and_silenced(
+        silence("keys", change="api_key.created"), silence("lengths", signal="length"), chains=two_by_two()
     )
-    assert left == {("c2", "s1")}
-    assert counted == Counter(keys=2, lengths=1)
+    assert remaining == {("c2", "s1")}
+    assert counts == Counter(keys=2, lengths=1)
 
 
 def test_actor_with_a_star_is_silenced_alone() -> None:
     hostile = "*"
-    both = [*chains([change("c", START, hostile)], [signal("s", START, hostile)]), *two_by_two()]
-    left, counted = told_and_silenced(silence(actor=literally(hostile)), of=both)
-    assert (left, counted) == (ALL, Counter(quiet=1))
+    all_chains = [*chains([change("c", START, hostile)], [signal("s", START, hostile)]), *two_by_two()]
+    remaining, counts = remaining_and_silenced(silence(actor=literal_pattern(hostile)), chains=all_chains)
+    assert (remaining, counts) == (ALL, Counter(quiet=1))
 
 
 def test_actor_of_any_length_is_silenced_by_what_an_alert_shows_of_it() -> None:
     endless = "a*" * 30_000
-    found = chains([change("c", START, endless)], [signal("s", START, endless)])
-    assert told_and_silenced(silence(actor=literally(shown(endless))), of=found) == (set(), Counter(quiet=1))
-    assert len(literally(endless)) <= 3 * READ
+    endless_chains = chains([change("c", START, endless)], [signal("s", START, endless)])
+    assert remaining_and_silenced(
+        silence(actor=literal_pattern(truncate(endless))), chains=endless_chains
+    ) == (set(), Counter(quiet=1))
+    assert len(literal_pattern(endless)) <= 3 * MAX_COMPARED
 
 
 KINDS, ADDRESSES, MODELS = ("api_key.created", "role.updated"), ("192.0.2.1", "192.0.2.2"), ("gpt-4o", "o3")
@@ -118,14 +124,16 @@ def maybe(values: tuple[str, ...]) -> st.SearchStrategy[str | None]:
 @st.composite
 def silences(draw: st.DrawFn) -> Silence:
     """A silence of anything that the events below can have."""
-    what = {
+    criteria = {
         "actor": draw(maybe((ALICE, BOB))),
         "address": draw(maybe(ADDRESSES)),
         "change": draw(maybe(KINDS)),
         "signal": draw(maybe(("content_filter", "length"))),
         "model": draw(maybe(MODELS)),
     }
-    return silence(f"s{draw(st.integers(0, 9))}", **(what if any(what.values()) else {"actor": ALICE}))
+    return silence(
+        f"s{draw(st.integers(0, 9))}", **(criteria if any(criteria.values()) else {"actor": ALICE})
+    )
 
 
 @st.composite
@@ -157,28 +165,30 @@ def events(draw: st.DrawFn) -> list[Chain]:
 
 @given(events(), st.lists(silences(), max_size=3))
 def test_every_pair_is_left_or_silenced_as_a_plain_reading_says(
-    found: list[Chain], several: list[Silence]
+    chains: list[Chain], silences: list[Silence]
 ) -> None:
-    pairs = [pair for one in found for pair in one.pairs()]
-    plain = {
-        (one.id, other.id) for one, other in pairs if not any(_names(each, one, other) for each in several)
+    pairs = [pair for chain in chains for pair in chain.pairs()]
+    expected = {
+        (change.id, signal.id)
+        for change, signal in pairs
+        if not any(_names(silence, change, signal) for silence in silences)
     }
-    left, counted = told_and_silenced(*several, of=found)
-    assert left == plain
-    assert counted.total() == len(pairs) - len(plain)
+    remaining, counts = remaining_and_silenced(*silences, chains=chains)
+    assert remaining == expected
+    assert counts.total() == len(pairs) - len(expected)
 
 
-def _names(one: Silence, change: Event, signal: Event) -> bool:
+def _names(silence: Silence, change: Event, signal: Event) -> bool:
     """Whether a silence names a pair, read without patterns."""
     changes, signals = RULE.sequence.changes, RULE.sequence.signals
     values = {
         "actor": change.actor,
-        "address": change.row[changes.at("ConfigIp")],
+        "address": change.row[changes.place_of("ConfigIp")],
         "change": change.kind,
         "signal": signal.kind,
-        "model": signal.row[signals.at("ModelName")],
+        "model": signal.row[signals.place_of("ModelName")],
     }
-    return all(values[name] == wanted for name, wanted in one.criteria.items())
+    return all(values[name] == wanted for name, wanted in silence.criteria.items())
 
 
 # ------------------------------------------------------------------------------------------------------------- runs
@@ -198,104 +208,116 @@ class Hours:
     """Hourly runs of a rule over the log, on one table."""
 
     def __init__(self, rule: Rule = RULE) -> None:
-        self.rule, self.table, self.at = rule, MemoryTable(), START
+        self.rule, self.table, self.now = rule, MemoryTable(), START
 
     @property
-    def index(self) -> Index:
-        return Index(self.table, self.rule.folder, f"run of {self.at}")
+    def store(self) -> IncidentStore:
+        return IncidentStore(self.table, self.rule.folder, f"run of {self.now}")
 
-    def run(self) -> tuple[Record, list[Verdict]]:
-        ran = run(self.rule, self.at, Log(), self.index)
-        self.at += HOUR
-        return ran
+    def run(self) -> tuple[RunRecord, list[Verdict]]:
+        outcome = run(self.rule, self.now, Log(), self.store)
+        self.now += HOUR
+        return outcome
 
 
 def test_silenced_pair_is_counted_and_never_told_later() -> None:
     hours = Hours()
-    hours.index.silence(silence(actor=ALICE, expires=START + HOUR))
+    hours.store.silence(silence(actor=ALICE, expires=START + HOUR))
 
-    first, told = hours.run()
-    assert (dict(first.silenced), first.new_pairs, told) == ({"quiet": 1}, 0, [])
+    record, verdicts = hours.run()
+    assert (dict(record.silenced), record.new_pairs, verdicts) == ({"quiet": 1}, 0, [])
 
-    after, [verdict] = hours.run()
-    assert (dict(after.silenced), after.new_pairs, after.told_before) == ({}, 1, 1)
-    assert {other.id for part in verdict.told for _, other in part.pairs()} == {"s1"}
+    later_record, [verdict] = hours.run()
+    assert (dict(later_record.silenced), later_record.new_pairs, later_record.already_alerted) == ({}, 1, 1)
+    assert {signal.id for chain in verdict.new_pairs for _, signal in chain.pairs()} == {"s1"}
 
 
 def test_silence_holds_up_to_its_end() -> None:
-    one = silence(actor=ALICE, made=START, expires=START + HOUR)
-    held = [one.holds_at(START + part * HOUR / 2) for part in (-1, 0, 1, 2)]
-    assert held == [True, True, True, False]  # a run whose clock is behind the maker's too
+    hour_silence = silence(actor=ALICE, created=START, expires=START + HOUR)
+    in_force = [hour_silence.is_in_force(START + half_hours * HOUR / 2) for half_hours in (-1, 0, 1, 2)]
+    assert in_force == [True, True, True, False]  # a run whose clock is behind the maker's too
 
 
 def test_incident_counts_what_was_silenced_while_it_was_the_newest() -> None:
     hours = Hours()
     hours.run()
-    hours.index.silence(silence(signal="content_filter", expires=START + DAY))
+    hours.store.silence(silence(signal="content_filter", expires=START + DAY))
     for _ in range(2):
         hours.run()
-    [(_, incident)] = hours.index.incidents()
+    [(_, incident)] = hours.store.incidents()
     assert (incident.alerts, incident.pairs, incident.silenced) == (1, 1, 2)
 
 
 def test_exclusion_of_the_rule_silences_too() -> None:
     rule = RULE.model_copy(update={"exclusions": (silence("terraform", change="api_key.*"),)})
-    record, told = Hours(rule).run()
-    assert (dict(record.silenced), told) == ({"terraform": 1}, [])
+    record, verdicts = Hours(rule).run()
+    assert (dict(record.silenced), verdicts) == ({"terraform": 1}, [])
 
 
 def test_two_silences_of_one_name_cannot_be() -> None:
-    index = Hours().index
-    index.silence(silence(actor=ALICE))
+    store = Hours().store
+    store.silence(silence(actor=ALICE))
     with pytest.raises(Conflict):
-        index.silence(silence(actor=BOB))
+        store.silence(silence(actor=BOB))
 
 
 def test_lifted_silence_is_kept_with_who_lifted_it() -> None:
-    index = Hours().index
-    one = silence(actor=ALICE, expires=START + DAY)
-    index.silence(one)
-    index.lift(one, "dave", START + HOUR)
-    [kept] = index.silences()
-    assert (kept.state(START), kept.state(START + HOUR)) == ("lifted by dave", "lifted by dave")
-    assert not kept.holds_at(START + HOUR)
+    store = Hours().store
+    alice_silence = silence(actor=ALICE, expires=START + DAY)
+    store.silence(alice_silence)
+    store.lift(alice_silence, "dave", START + HOUR)
+    [stored_silence] = store.silences()
+    assert (stored_silence.state(START), stored_silence.state(START + HOUR)) == (
+        "lifted by dave",
+        "lifted by dave",
+    )
+    assert not stored_silence.is_in_force(START + HOUR)
 
 
 def test_ended_silence_goes_with_the_records_of_its_time() -> None:
-    index = Hours().index
-    index.silence(silence("old", actor=ALICE, expires=START))
-    index.silence(silence("young", actor=ALICE, expires=START + 2 * HOUR))
-    index.silence(silence("endless", actor=ALICE))
-    index.expire(START + HOUR)
-    assert {one.name for one in index.silences()} == {"young", "endless"}
+    store = Hours().store
+    store.silence(silence("old", actor=ALICE, expires=START))
+    store.silence(silence("young", actor=ALICE, expires=START + 2 * HOUR))
+    store.silence(silence("endless", actor=ALICE))
+    store.expire(START + HOUR)
+    assert {stored_silence.name for stored_silence in store.silences()} == {"young", "endless"}
 
 
-class Late(NamedTuple):
+class LateEvent(NamedTuple):
     """An event of Alice's: after so many hours, and so many later it could be read; a signal is of a kind."""
 
     hour: int
-    late: int
+    delay: int
     kind: str = ""
 
 
-class Arriving:
+class ArrivingLogs:
     """Events as they arrive."""
 
-    def __init__(self, changes: Sequence[Late], signals: Sequence[Late]) -> None:
+    def __init__(self, changes: Sequence[LateEvent], signals: Sequence[LateEvent]) -> None:
         self.changes, self.signals = changes, signals
 
     def read(self, rule: Rule, windows: Windows) -> Logs:  # the port's
         """What has arrived by then, of what is in the windows."""
 
-        def there(events: Sequence[Late], after: datetime) -> Iterator[tuple[int, datetime, Late]]:
-            moments = ((number, START + one.hour * HOUR, one) for number, one in enumerate(events))
-            return (one for one in moments if after < one[1] and one[1] + one[2].late * HOUR <= windows.now)
+        def arrived(
+            events: Sequence[LateEvent], after: datetime
+        ) -> Iterator[tuple[int, datetime, LateEvent]]:
+            moments = ((number, START + event.hour * HOUR, event) for number, event in enumerate(events))
+            return (
+                arrival
+                for arrival in moments
+                if after < arrival[1] and arrival[1] + arrival[2].delay * HOUR <= windows.now
+            )
 
         return logs(
-            [change_row(f"c{number}", at) for number, at, _ in there(self.changes, windows.changes.after)],
             [
-                signal_row(f"s{number}", at, kind=one.kind)
-                for number, at, one in there(self.signals, windows.signals.after)
+                change_row(f"c{number}", time)
+                for number, time, _ in arrived(self.changes, windows.changes.after)
+            ],
+            [
+                signal_row(f"s{number}", time, kind=event.kind)
+                for number, time, event in arrived(self.signals, windows.signals.after)
             ],
             windows,
         )
@@ -303,16 +325,16 @@ class Arriving:
     def pairs(self) -> set[tuple[str, str]]:
         """Every pair, by a nested loop."""
         return {
-            (f"c{one}", f"s{other}")
-            for one, changed in enumerate(self.changes)
-            for other, signalled in enumerate(self.signals)
-            if timedelta(0) <= (signalled.hour - changed.hour) * HOUR <= DAY
+            (f"c{change_number}", f"s{signal_number}")
+            for change_number, change in enumerate(self.changes)
+            for signal_number, signal in enumerate(self.signals)
+            if timedelta(0) <= (signal.hour - change.hour) * HOUR <= DAY
         }
 
 
-late_changes = st.builds(Late, st.integers(0, 30), st.integers(0, 22))
+late_changes = st.builds(LateEvent, st.integers(0, 30), st.integers(0, 22))
 late_signals = st.builds(
-    Late, st.integers(0, 50), st.integers(0, 22), st.sampled_from(("content_filter", "length"))
+    LateEvent, st.integers(0, 50), st.integers(0, 22), st.sampled_from(("content_filter", "length"))
 )
 
 
@@ -323,26 +345,29 @@ late_signals = st.builds(
 )
 @settings(deadline=None, max_examples=60)
 def test_every_pair_is_told_or_silenced_once_whatever_is_silenced_when(
-    changes: list[Late], signals: list[Late], silenced: list[tuple[int, int, str]]
+    changes: list[LateEvent], signals: list[LateEvent], silenced: list[tuple[int, int, str]]
 ) -> None:
-    source, table = Arriving(changes, signals), MemoryTable()
-    told: Counter[tuple[str, str]] = Counter()
-    hushed = 0
+    source, table = ArrivingLogs(changes, signals), MemoryTable()
+    alerted_pairs: Counter[tuple[str, str]] = Counter()
+    silenced_count = 0
     for hour in range(75):
         now = START + hour * HOUR
-        index = Index(table, RULE.folder, f"run of {now}")
+        store = IncidentStore(table, RULE.folder, f"run of {now}")
         for number, (begin, length, kind) in enumerate(silenced):
             if begin == hour:
-                index.silence(silence(f"s{number}", signal=kind, expires=now + length * HOUR))
-        record, verdicts = run(RULE, now, source, index)
-        hushed += sum(record.silenced.values())
-        told.update(
-            (one.id, other.id) for verdict in verdicts for part in verdict.told for one, other in part.pairs()
+                store.silence(silence(f"s{number}", signal=kind, expires=now + length * HOUR))
+        record, verdicts = run(RULE, now, source, store)
+        silenced_count += sum(record.silenced.values())
+        alerted_pairs.update(
+            (change.id, signal.id)
+            for verdict in verdicts
+            for chain in verdict.new_pairs
+            for change, signal in chain.pairs()
         )
 
-    assert max(told.values(), default=1) == 1
-    assert told.keys() <= source.pairs()
-    assert told.total() + hushed == len(source.pairs())
+    assert max(alerted_pairs.values(), default=1) == 1
+    assert alerted_pairs.keys() <= source.pairs()
+    assert alerted_pairs.total() + silenced_count == len(source.pairs())
 
 
 # ------------------------------------------------------------------------------------------------------- what it says
@@ -361,7 +386,7 @@ def test_silence_says_what_is_wrong_with_it_without_showing_it() -> None:
     assert "hunter2" not in str(caught.value)
 
 
-def excluded(folder: Path, *exclusions: dict[str, object]) -> Rule:
+def rule_with_exclusions(folder: Path, *exclusions: dict[str, object]) -> Rule:
     (folder / "exclusions.yaml").write_text(
         yaml.safe_dump({"exclusions": list(exclusions)}), encoding="utf-8"
     )
@@ -377,14 +402,16 @@ TERRAFORM: dict[str, object] = {
 
 
 def test_exclusions_stand_beside_the_rule(folder: Path) -> None:
-    [one] = excluded(folder, TERRAFORM).exclusions
-    assert (one.name, one.criteria, one.expires) == ("terraform", {"actor": "svc-*"}, None)
+    [exclusion] = rule_with_exclusions(folder, TERRAFORM).exclusions
+    assert (exclusion.name, exclusion.criteria, exclusion.expires) == ("terraform", {"actor": "svc-*"}, None)
 
 
 def test_exclusion_may_end_on_a_day(folder: Path) -> None:
-    [one] = excluded(folder, TERRAFORM | {"expires": datetime(2027, 1, 1, tzinfo=UTC).date()}).exclusions
-    assert one.expires == datetime(2027, 1, 1, tzinfo=UTC)
-    assert one.holds_at(datetime(2026, 12, 31, 23, tzinfo=UTC))
+    [exclusion] = rule_with_exclusions(
+        folder, TERRAFORM | {"expires": datetime(2027, 1, 1, tzinfo=UTC).date()}
+    ).exclusions
+    assert exclusion.expires == datetime(2027, 1, 1, tzinfo=UTC)
+    assert exclusion.is_in_force(datetime(2026, 12, 31, 23, tzinfo=UTC))
 
 
 WRONG = {
@@ -395,23 +422,31 @@ WRONG = {
 }
 
 
-@pytest.mark.parametrize("exclusion, where", WRONG.values(), ids=WRONG)
-def test_wrong_exclusion_names_file_and_key(folder: Path, exclusion: dict[str, object], where: str) -> None:
+@pytest.mark.parametrize("exclusion, location", WRONG.values(), ids=WRONG)
+def test_wrong_exclusion_names_file_and_key(
+    folder: Path, exclusion: dict[str, object], location: str
+) -> None:
     with pytest.raises(ConfigurationError) as caught:
-        excluded(folder, exclusion)
-    assert str(caught.value).startswith(f"{folder / 'exclusions.yaml'}: {where}")
+        rule_with_exclusions(folder, exclusion)
+    assert str(caught.value).startswith(f"{folder / 'exclusions.yaml'}: {location}")
 
 
 def test_two_exclusions_of_one_name_are_refused(folder: Path) -> None:
     with pytest.raises(ConfigurationError, match="two have the same name"):
-        excluded(folder, TERRAFORM, TERRAFORM)
+        rule_with_exclusions(folder, TERRAFORM, TERRAFORM)
 
 
 def test_exclusion_of_what_the_rule_does_not_map_is_refused() -> None:
     rule = RULE.model_copy(update={"entity_mappings": RULE.entity_mappings[:1]})
-    assert rule.unmapped(silence(address="203.0.113.7", model="o3", actor=ALICE)) == ["address", "model"]
+    assert rule.unmapped_criteria(silence(address="203.0.113.7", model="o3", actor=ALICE)) == [
+        "address",
+        "model",
+    ]
 
 
 def test_silence_can_last_no_longer_than_a_moment_says() -> None:
-    one = silence(actor=ALICE, made=START, expires=START + timedelta(seconds=1))
-    assert [one.state(START + timedelta(seconds=at)) for at in (0, 1)] == ["in force", "ended"]
+    short_silence = silence(actor=ALICE, created=START, expires=START + timedelta(seconds=1))
+    assert [short_silence.state(START + timedelta(seconds=second)) for second in (0, 1)] == [
+        "in force",
+        "ended",
+    ]

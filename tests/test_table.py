@@ -45,12 +45,12 @@ def version(table: Table, row: str) -> str:
     return entity.version
 
 
-def everything(table: Table) -> dict[str, dict[str, Value]]:
+def all_rows(table: Table) -> dict[str, dict[str, Value]]:
     return {entity.row: dict(entity.values) for entity in table.scan(RULE, "", "~")}
 
 
-def sized(properties: int, each: int) -> dict[str, Value]:
-    return {f"b{number}": bytes(each) for number in range(properties)}
+def sized(properties: int, size: int) -> dict[str, Value]:
+    return {f"b{number}": bytes(size) for number in range(properties)}
 
 
 # ----------------------------------------------------------------------------------------------------------- reading
@@ -105,7 +105,7 @@ def test_rows_may_be_written_while_a_scan_goes_on(table: Table) -> None:
     for entity in table.scan(RULE, "a", "z"):
         write(table, Delete(entity.row), Put(f"done-{entity.row}", {}))
 
-    assert set(everything(table)) >= {"done-a", "done-b", "done-c"}
+    assert set(all_rows(table)) >= {"done-a", "done-b", "done-c"}
 
 
 def test_partitions_do_not_see_each_other(table: Table) -> None:
@@ -138,11 +138,11 @@ def test_replace_writes_over_the_version_it_knows(table: Table) -> None:
 
 def test_replace_refuses_a_version_that_is_gone(table: Table) -> None:
     write(table, Insert("a", {"n": 1}))
-    known = version(table, "a")
+    old_version = version(table, "a")
     write(table, Put("a", {"n": 2}))
 
     with pytest.raises(Conflict):
-        write(table, Replace("a", {"n": 3}, known))
+        write(table, Replace("a", {"n": 3}, old_version))
 
     assert values(table, "a") == {"n": 2}
 
@@ -156,21 +156,21 @@ def test_replace_refuses_a_row_that_is_not_there(table: Table) -> None:
 
 def test_replace_refuses_a_row_that_was_removed_and_written_again(table: Table) -> None:
     write(table, Insert("a", {"n": 1}))
-    known = version(table, "a")
+    old_version = version(table, "a")
     write(table, Delete("a"))
     write(table, Insert("a", {"n": 1}))
 
     with pytest.raises(Conflict):
-        write(table, Replace("a", {"n": 2}, known))
+        write(table, Replace("a", {"n": 2}, old_version))
 
 
 def test_every_write_gives_a_row_a_new_version(table: Table) -> None:
     write(table, Put("a", {"n": 1}))
-    first = version(table, "a")
+    first_version = version(table, "a")
 
     write(table, Put("a", {"n": 1}))
 
-    assert version(table, "a") != first
+    assert version(table, "a") != first_version
 
 
 def test_put_writes_whether_the_row_exists_or_not(table: Table) -> None:
@@ -185,34 +185,34 @@ def test_delete_removes_a_row(table: Table) -> None:
 
     write(table, Delete("a"))
 
-    assert everything(table) == {"b": {}}
+    assert all_rows(table) == {"b": {}}
 
 
 def test_deleting_a_row_that_is_not_there_is_no_error(table: Table) -> None:
     write(table, Delete("a"))
     write(table, Delete("a"), Put("b", {"n": 1}))
 
-    assert everything(table) == {"b": {"n": 1}}
+    assert all_rows(table) == {"b": {"n": 1}}
 
 
-@pytest.mark.parametrize("at", range(4))
-def test_a_conflict_leaves_nothing_of_its_transaction(table: Table, at: int) -> None:
+@pytest.mark.parametrize("position", range(4))
+def test_a_conflict_leaves_nothing_of_its_transaction(table: Table, position: int) -> None:
     write(table, Insert("a", {"n": 1}), Insert("b", {"n": 1}))
-    before = everything(table)
+    rows_before = all_rows(table)
     operations: list[Operation] = [Put("a", {"n": 2}), Delete("b"), Insert("c", {"n": 2})]
-    operations.insert(at, Replace("d", {}, 'W/"1"'))
+    operations.insert(position, Replace("d", {}, 'W/"1"'))
 
     with pytest.raises(Conflict):
         write(table, *operations)
 
-    assert everything(table) == before
+    assert all_rows(table) == rows_before
 
 
 def test_what_was_stored_does_not_change_with_the_writers_dictionary(table: Table) -> None:
-    mine: dict[str, Value] = {"n": 1}
-    write(table, Put("a", mine))
+    row_values: dict[str, Value] = {"n": 1}
+    write(table, Put("a", row_values))
 
-    mine["n"] = 2
+    row_values["n"] = 2
 
     assert values(table, "a") == {"n": 1}
 
@@ -223,7 +223,7 @@ def test_what_was_stored_does_not_change_with_the_writers_dictionary(table: Tabl
 def test_a_transaction_may_have_100_operations(table: Table) -> None:
     write(table, *(Put(f"{number}", {}) for number in range(100)))
 
-    assert len(everything(table)) == 100
+    assert len(all_rows(table)) == 100
 
 
 def test_101_operations_are_refused(table: Table) -> None:
@@ -299,7 +299,7 @@ def test_a_key_of_more_than_1_kib_is_refused(table: Table, key: str) -> None:
 def test_a_key_may_have_1_kib(table: Table) -> None:
     write(table, Put("x" * 512, {}))
 
-    assert len(everything(table)) == 1
+    assert len(all_rows(table)) == 1
 
 
 @pytest.mark.parametrize("name", ["", "1a", "a-b", "a b", "a.b", "naïve", "x" * 256])
@@ -312,4 +312,4 @@ def test_a_refused_transaction_leaves_nothing(table: Table) -> None:
     with pytest.raises(ValueError, match="cannot be a property"):
         write(table, Put("a", {}), Put("b", {"no name": 1}))
 
-    assert everything(table) == {}
+    assert all_rows(table) == {}

@@ -6,16 +6,16 @@ from unicodedata import category
 
 import pytest
 
-from detection.cli.options import Format
-from detection.cli.output import say_rejected, write_rows
+from detection.cli.options import RowFormat
+from detection.cli.output import write_rejected, write_rows
 from detection.events import Rejected
-from detection.incidents.alert import Alert, AlertWindows, Counts, Stretch
-from detection.messages.text import WIDTH, inert, lines, title
-from detection.rows import SHOWN, columns
+from detection.incidents.alert import Alert, AlertWindow, AlertWindows, Counts
+from detection.messages.text import WIDTH, escape_line, lines, title
+from detection.rows import MAX_VALUE_LENGTH, output_columns
 from detection.rule import default_rule, load_rule
 
 RULE = load_rule(default_rule())
-SEEN = Stretch("2026-06-07T10:00:00Z", "2026-06-09T10:00:00Z")
+READ_WINDOW = AlertWindow("2026-06-07T10:00:00Z", "2026-06-09T10:00:00Z")
 
 HOSTILE = {
     "ansi escape": "\x1b[31;1mroot\x1b[0m\x1b]0;title\x07",
@@ -58,23 +58,23 @@ def alert(
 ) -> Alert:
     """An alert with so many changes and signals by kind, from 10:00 on."""
     changes, signals = changes or {"api_key.created": 1}, signals or {"content_filter": 14}
-    number = sum(changes.values()), sum(signals.values())
+    counts = sum(changes.values()), sum(signals.values())
     return Alert(
         alert="al_1",
         incident="in_1",
         action="opened",
         rule=RULE.folder,
-        at="2026-06-09T14:00:00Z",
+        time="2026-06-09T14:00:00Z",
         key={"Account": actor},
         actor=actor,
         severity="High",
         first_pair=pair(min(minutes, 12), actor),
         last_pair=pair(minutes, actor),
-        counts=Counts(*number, number[0] * number[1]),
+        counts=Counts(*counts, counts[0] * counts[1]),
         change_kinds=changes,
         signal_kinds=signals,
         entities=[{"type": "Account", "Name": actor}],
-        windows=AlertWindows(SEEN, SEEN, None),
+        windows=AlertWindows(READ_WINDOW, READ_WINDOW, None),
     )
 
 
@@ -98,11 +98,11 @@ def test_title_counts_in_words(number: int, words: str) -> None:
 
 
 def test_title_lists_several_kinds_on_both_sides() -> None:
-    several = alert(
+    mixed_alert = alert(
         {"api_key.created": 1, "role.assignment.created": 2},
         {"content_filter": 3, "length": 2, "none": 1},
     )
-    assert title(several, RULE) == (
+    assert title(mixed_alert, RULE) == (
         "alice@example.com created an API key and assigned a role twice, then hit the content filter 3 times, "
         "was cut for length twice and returned no finish reason within 3 h"
     )
@@ -128,12 +128,12 @@ def test_span_is_rounded_up_in_the_unit_that_fits(minutes: int, words: str) -> N
 
 
 def test_lines_say_severity_incident_size_and_both_ends() -> None:
-    first, second, *pairs = lines(alert(), RULE)
-    assert first == f"HIGH  {title(alert(), RULE)}"
-    assert second == "  opened in_1 · 1 change, 14 signals, 14 pairs · run of 2026-06-09T14:00:00Z"
-    assert [line.split()[0] for line in pairs] == ["first", "last"]
-    assert "2026-06-09T10:00:00Z api_key.created" in pairs[0]
-    assert "→ 2026-06-09T12:55:00Z gpt-4o-2024-08-06" in pairs[1]
+    headline, summary, *pair_lines = lines(alert(), RULE)
+    assert headline == f"HIGH  {title(alert(), RULE)}"
+    assert summary == "  opened in_1 · 1 change, 14 signals, 14 pairs · run of 2026-06-09T14:00:00Z"
+    assert [line.split()[0] for line in pair_lines] == ["first", "last"]
+    assert "2026-06-09T10:00:00Z api_key.created" in pair_lines[0]
+    assert "→ 2026-06-09T12:55:00Z gpt-4o-2024-08-06" in pair_lines[1]
 
 
 def test_single_pair_is_shown_once() -> None:
@@ -151,7 +151,7 @@ def test_what_goes_beyond_the_published_rule_is_said_once() -> None:
 
 @pytest.mark.parametrize("text", HOSTILE.values(), ids=HOSTILE)
 def test_hostile_actor_is_inert_and_short_in_text(text: str) -> None:
-    shown = lines(alert(actor=text[:SHOWN]), RULE)
+    shown = lines(alert(actor=text[:MAX_VALUE_LENGTH]), RULE)
     assert [line for line in shown if _obeyed(line)] == []
     assert len(shown) == len(lines(alert(), RULE))
     assert max(map(len, shown)) < WIDTH + 200
@@ -170,16 +170,16 @@ def test_hostile_kind_is_inert_in_the_title() -> None:
 
 
 def test_hostile_character_is_shown_instead_of_obeyed() -> None:
-    assert inert("al\x1b[1mice\u202e\n") == "al\\u001b[1mice\\u202e\\u000a"
+    assert escape_line("al\x1b[1mice\u202e\n") == "al\\u001b[1mice\\u202e\\u000a"
 
 
 def test_ordinary_text_of_any_language_stays_as_it_is() -> None:
-    assert inert("Zoë Müller, 山田 太郎, Ольга") == "Zoë Müller, 山田 太郎, Ольга"
+    assert escape_line("Zoë Müller, 山田 太郎, Ольга") == "Zoë Müller, 山田 太郎, Ольга"
 
 
 @pytest.mark.parametrize("text", HOSTILE.values(), ids=HOSTILE)
 def test_hostile_actor_is_inert_and_short_in_the_table(text: str, capsys: pytest.CaptureFixture[str]) -> None:
-    write_rows([pair(actor=text)], columns(RULE), Format.table)
+    write_rows([pair(actor=text)], output_columns(RULE), RowFormat.table)
     printed = capsys.readouterr().out
     assert not _obeyed(printed.replace("\n", ""))
     assert len(printed.splitlines()) < 50
@@ -187,13 +187,13 @@ def test_hostile_actor_is_inert_and_short_in_the_table(text: str, capsys: pytest
 
 @pytest.mark.parametrize("text", ["[red]alice[/red]", "[link=https://evil.example]x[/link]", "[/]", ":bomb:"])
 def test_markup_is_text_like_any_other(text: str, capsys: pytest.CaptureFixture[str]) -> None:
-    write_rows([{"Actor": text}], ["Actor"], Format.table)
+    write_rows([{"Actor": text}], ["Actor"], RowFormat.table)
     assert text in capsys.readouterr().out
     assert text in title(alert(actor=text), RULE)
 
 
 def test_hostile_file_name_is_inert_in_remarks(capsys: pytest.CaptureFixture[str]) -> None:
-    say_rejected({"changes, no actor": Rejected(1_200, "a\x1b[31m.jsonl:3")})
+    write_rejected({"changes, no actor": Rejected(1_200, "a\x1b[31m.jsonl:3")})
     assert capsys.readouterr().err == "left out: 1,200 x changes, no actor (first: a\\u001b[31m.jsonl:3)\n"
 
 

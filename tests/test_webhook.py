@@ -19,7 +19,7 @@ from standardwebhooks.webhooks import WebhookVerificationError
 from detection.deliver import Outcome
 from detection.incidents.outbox import Delivery
 from detection.settings import Webhook
-from detection.webhook import WebhookDestination, headers, outcome, retry_after, signature
+from detection.webhook import WebhookDestination, headers, outcome_of, parse_retry_after, signature
 from tests.azurite import free_port, self_signed
 from tests.builders import START
 from tests.receiver import HANGING, HIDDEN, Answer, Receiver, dripping, raw, receiving, status
@@ -53,7 +53,7 @@ def send(url: str, *secrets: str, deadline: timedelta = LONG) -> Outcome:
 
 def test_body_arrives_byte_for_byte_as_json(receiver: Receiver) -> None:
     assert send(receiver.url) == Outcome(204, sent=True)
-    ((fields, body),) = receiver.got
+    ((fields, body),) = receiver.requests
     assert body == BODY
     assert fields["content-type"] == "application/json"
     assert fields["user-agent"].startswith("openai-config-to-abuse/")
@@ -61,21 +61,21 @@ def test_body_arrives_byte_for_byte_as_json(receiver: Receiver) -> None:
 
 def test_reference_receiver_accepts_the_signature(receiver: Receiver) -> None:
     send(receiver.url, KEY)
-    ((fields, body),) = receiver.got
+    ((fields, body),) = receiver.requests
     assert Reference(KEY).verify(body, fields)["actor"] == "zoë"
 
 
 @pytest.mark.parametrize("key", [KEY, OTHER_KEY])
 def test_while_rotating_both_secrets_are_accepted(receiver: Receiver, key: str) -> None:
     send(receiver.url, KEY, OTHER_KEY)
-    ((fields, body),) = receiver.got
+    ((fields, body),) = receiver.requests
     Reference(key).verify(body, fields)
 
 
 @pytest.mark.parametrize("changed", ["webhook-id", "webhook-timestamp", "body", "secret"])
 def test_reference_receiver_refuses_what_was_changed(receiver: Receiver, changed: str) -> None:
     send(receiver.url, KEY)
-    ((fields, body),) = receiver.got
+    ((fields, body),) = receiver.requests
     earlier = str(int(fields["webhook-timestamp"]) - 1)
     forged = {"webhook-id": {"webhook-id": "al_2"}, "webhook-timestamp": {"webhook-timestamp": earlier}}
     key = OTHER_KEY if changed == "secret" else KEY
@@ -85,7 +85,7 @@ def test_reference_receiver_refuses_what_was_changed(receiver: Receiver, changed
 
 def test_without_a_secret_there_is_no_signature(receiver: Receiver) -> None:
     send(receiver.url)
-    ((fields, _),) = receiver.got
+    ((fields, _),) = receiver.requests
     assert "webhook-signature" not in fields
     assert fields["webhook-id"] == DELIVERY.id
 
@@ -102,10 +102,12 @@ def test_signature_is_that_of_the_standard() -> None:
 
 
 def test_attempts_differ_in_their_time_and_signature_only() -> None:
-    first, second = (headers(DELIVERY, START + timedelta(seconds=passed), [KEY]) for passed in (0, 7))
-    differing = {name for name in first if first[name] != second[name]}
+    first_headers, second_headers = (
+        headers(DELIVERY, START + timedelta(seconds=passed), [KEY]) for passed in (0, 7)
+    )
+    differing = {name for name in first_headers if first_headers[name] != second_headers[name]}
     assert differing == {"webhook-timestamp", "webhook-signature"}
-    assert int(second["webhook-timestamp"]) - int(first["webhook-timestamp"]) == 7
+    assert int(second_headers["webhook-timestamp"]) - int(first_headers["webhook-timestamp"]) == 7
 
 
 # ------------------------------------------------------------------------------------------------ what answers mean
@@ -113,27 +115,27 @@ def test_attempts_differ_in_their_time_and_signature_only() -> None:
 
 @pytest.mark.parametrize("code", [200, 201, 202, 299])
 def test_success_is_sent(receiver: Receiver, code: int) -> None:
-    receiver.always = status(code)
+    receiver.default_answer = status(code)
     assert send(receiver.url) == Outcome(code, sent=True)
 
 
 @pytest.mark.parametrize("code", [400, 401, 403, 404, 405, 409, 410, 413, 422, 499])
 def test_refusal_is_final(receiver: Receiver, code: int) -> None:
-    receiver.always = status(code, retry_after="5")
-    assert send(receiver.url) == Outcome(code, dead=f"HTTP {code}")
+    receiver.default_answer = status(code, retry_after="5")
+    assert send(receiver.url) == Outcome(code, dead_reason=f"HTTP {code}")
 
 
 @pytest.mark.parametrize("code", [408, 425, 429, 500, 501, 502, 503, 504, 599])
 def test_what_may_pass_is_tried_again(receiver: Receiver, code: int) -> None:
-    receiver.always = status(code, retry_after="5")
+    receiver.default_answer = status(code, retry_after="5")
     assert send(receiver.url) == Outcome(code, reason=f"HTTP {code}", retry_after=timedelta(seconds=5))
 
 
 @pytest.mark.parametrize("code", [300, 301, 302, 303, 304, 307, 308])
 def test_redirect_is_not_followed(receiver: Receiver, code: int) -> None:
-    receiver.always = status(code, location=receiver.url)
-    assert send(receiver.url) == Outcome(code, dead=f"HTTP {code}")
-    assert len(receiver.got) == 1
+    receiver.default_answer = status(code, location=receiver.url)
+    assert send(receiver.url) == Outcome(code, dead_reason=f"HTTP {code}")
+    assert len(receiver.requests) == 1
 
 
 @pytest.mark.parametrize(
@@ -156,37 +158,37 @@ def test_redirect_is_not_followed(receiver: Receiver, code: int) -> None:
     ],
 )
 def test_retry_after_is_seconds_or_a_date(value: str | None, wait: timedelta | None) -> None:
-    assert retry_after(value, START) == wait
+    assert parse_retry_after(value, START) == wait
 
 
 def test_retry_after_without_end_is_read_as_long() -> None:
-    found = outcome(503, {"retry-after": "9" * 10_000}, START).retry_after
-    assert found is not None
-    assert timedelta(days=1) < found < timedelta(days=30)
+    wait = outcome_of(503, {"retry-after": "9" * 10_000}, START).retry_after
+    assert wait is not None
+    assert timedelta(days=1) < wait < timedelta(days=30)
 
 
 # ------------------------------------------------------------------------------------------------ slow and too much
 
 
 def test_receiver_that_never_answers_takes_the_deadline(receiver: Receiver) -> None:
-    receiver.always = HANGING
+    receiver.default_answer = HANGING
     assert send(receiver.url, deadline=SHORT) == Outcome(None, reason="no answer within 0.4 s")
 
 
 def test_receiver_that_drips_its_headers_takes_the_deadline(receiver: Receiver) -> None:
-    receiver.always = dripping(b"HTTP/1.1 200 OK\r\nx-drip: ", b"x")
+    receiver.default_answer = dripping(b"HTTP/1.1 200 OK\r\nx-drip: ", b"x")
     assert send(receiver.url, deadline=SHORT) == Outcome(None, reason="no answer within 0.4 s")
 
 
 def test_receiver_that_drips_its_body_has_answered(receiver: Receiver) -> None:
-    receiver.always = dripping(b"HTTP/1.1 200 OK\r\ncontent-length: 1000000\r\n\r\n", b"x")
+    receiver.default_answer = dripping(b"HTTP/1.1 200 OK\r\ncontent-length: 1000000\r\n\r\n", b"x")
     assert send(receiver.url) == Outcome(200, sent=True)
 
 
 def test_large_answer_is_not_read(receiver: Receiver) -> None:
     size = 20 * 2**20
     head = f"HTTP/1.1 500 Error\r\ncontent-length: {size}\r\n\r\n".encode()
-    receiver.always = raw(head + b"x" * size)
+    receiver.default_answer = raw(head + b"x" * size)
     assert send(receiver.url) == Outcome(500, reason="HTTP 500")
     assert receiver.broken.wait(LONG.total_seconds())
 
@@ -206,16 +208,16 @@ def test_unknown_host_is_tried_again(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_certificate_that_nobody_signed_is_tried_again(tmp_path: Path) -> None:
     with _over_tls(tmp_path) as server:
         assert send(_https(server)) == Outcome(None, reason="SSLError")
-        assert server.got == []
+        assert server.requests == []
 
 
 @pytest.mark.parametrize(
     "answer", [b"", b"SSH-2.0-OpenSSH_9.6\r\n", b"\x00" * 100, b"HTTP/1.1 abc OK\r\n\r\n"]
 )
 def test_answer_that_is_none_is_tried_again(receiver: Receiver, answer: bytes) -> None:
-    receiver.always = raw(answer)
-    found = send(receiver.url)
-    assert (found.sent, found.dead, found.reason) == (False, "", "ConnectionError")
+    receiver.default_answer = raw(answer)
+    result = send(receiver.url)
+    assert (result.sent, result.dead_reason, result.reason) == (False, "", "ConnectionError")
 
 
 @responses.activate
@@ -245,8 +247,8 @@ def test_no_secret_is_logged_or_told(
     caplog: pytest.LogCaptureFixture,
     capfd: pytest.CaptureFixture[str],
 ) -> None:
-    receiver.always = answer
-    _is_hidden(receiver.url, caplog, capfd, SHORT if answer is HANGING else LONG)
+    receiver.default_answer = answer
+    _send_without_leak(receiver.url, caplog, capfd, SHORT if answer is HANGING else LONG)
 
 
 @pytest.mark.parametrize("url", [f"https://{HIDDEN}..example/{HIDDEN}", f"https://{HIDDEN}.example/{HIDDEN}"])
@@ -257,26 +259,26 @@ def test_no_secret_is_logged_or_told_of_a_host_that_is_none(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     _without_names(monkeypatch)
-    assert not _is_hidden(url, caplog, capfd).sent
+    assert not _send_without_leak(url, caplog, capfd).sent
 
 
 def test_no_secret_is_logged_or_told_of_a_bad_certificate(
     tmp_path: Path, caplog: pytest.LogCaptureFixture, capfd: pytest.CaptureFixture[str]
 ) -> None:
     with _over_tls(tmp_path) as server:
-        _is_hidden(_https(server), caplog, capfd)
+        _send_without_leak(_https(server), caplog, capfd)
 
 
-def _is_hidden(
+def _send_without_leak(
     url: str, caplog: pytest.LogCaptureFixture, capfd: pytest.CaptureFixture[str], deadline: timedelta = LONG
 ) -> Outcome:
     """Makes an attempt with all logging on; nothing of it shows the URL or the key."""
     with caplog.at_level(logging.DEBUG):
-        found = send(url, KEY, deadline=deadline)
-    shown = f"{found!r} {caplog.text} {''.join(capfd.readouterr())}"
+        result = send(url, KEY, deadline=deadline)
+    shown = f"{result!r} {caplog.text} {''.join(capfd.readouterr())}"
     assert HIDDEN not in shown
     assert KEY.removeprefix("whsec_") not in shown
-    return found
+    return result
 
 
 def _without_names(monkeypatch: pytest.MonkeyPatch) -> None:

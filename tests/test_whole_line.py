@@ -26,21 +26,23 @@ RULE = load_rule("openai-config-to-abuse")
 SECRET = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"
 HOUR = timedelta(hours=1)
 _ARGUMENTS = COMMANDS["replay.jsonl"]
-FIRST, LAST = (datetime.fromisoformat(_ARGUMENTS[_ARGUMENTS.index(name) + 1]) for name in ("--from", "--to"))
+FIRST_RUN, LAST_RUN = (
+    datetime.fromisoformat(_ARGUMENTS[_ARGUMENTS.index(name) + 1]) for name in ("--from", "--to")
+)
 ALERTS = [json.loads(text) for text in (GOLDEN / "replay.jsonl").read_text(encoding="utf-8").splitlines()]
 
 
-def hours(first: datetime, last: datetime) -> Iterator[datetime]:
+def hours(start: datetime, end: datetime) -> Iterator[datetime]:
     """The moments of hourly runs."""
-    return (first + HOUR * passed for passed in range((last - first) // HOUR + 1))
+    return (start + HOUR * passed for passed in range((end - start) // HOUR + 1))
 
 
 # A quiet hour, and those of the alerts. A run after a quiet hour reads what that hour's run would have read.
-EVENTFUL = sorted({FIRST, *(datetime.fromisoformat(alert["at"]) for alert in ALERTS)})
+EVENTFUL = sorted({FIRST_RUN, *(datetime.fromisoformat(alert["time"]) for alert in ALERTS)})
 
 
 @dataclass
-class Line:
+class Pipeline:
     """A job on real parts, and what stands at its two ends."""
 
     job: Job
@@ -50,9 +52,9 @@ class Line:
     def runs(self, moments: Iterable[datetime]) -> None:
         """A run at each moment."""
         for now in moments:
-            self.at(now).detect(now)
+            self.job_at(now).detect(now)
 
-    def at(self, now: datetime) -> Job:
+    def job_at(self, now: datetime) -> Job:
         """The job as a process that starts at that moment finds it. Its clock stands still unless it waits."""
         self.api.moment = now
         clock = Clock(now)
@@ -60,97 +62,103 @@ class Line:
 
 
 @pytest.fixture(scope="module")
-def listening() -> Iterator[QueryApi]:
+def golden_api() -> Iterator[QueryApi]:
     """The double over the golden logs. It answers a question of an earlier test at once."""
     with tables_of(LOGS, RULE.tables) as tables, query_api(tables) as api:
         yield api
 
 
 @pytest.fixture
-def line(azurite: str, listening: QueryApi) -> Iterator[Line]:
-    listening.reset()
+def pipeline(azurite: str, golden_api: QueryApi) -> Iterator[Pipeline]:
+    golden_api.reset()
     with receiving() as receiver:
         settings = settings_from(
             {
                 "LOG_ANALYTICS_WORKSPACE_ID": str(uuid4()),
-                "LOG_ANALYTICS_ENDPOINT": listening.endpoint,
+                "LOG_ANALYTICS_ENDPOINT": golden_api.endpoint,
                 "INCIDENT_STORAGE": azurite,
                 "INCIDENT_TABLE": f"t{uuid4().hex[:20]}",
                 "WEBHOOK_URL": receiver.url,
                 "WEBHOOK_SECRET": SECRET,
             }
         )
-        yield Line(open_job(settings, Clock(FIRST)), listening, receiver)
+        yield Pipeline(open_job(settings, Clock(FIRST_RUN)), golden_api, receiver)
 
 
 @pytest.mark.parametrize(
     "moments",
     [
         pytest.param(EVENTFUL, id="eventful hours"),
-        pytest.param(list(hours(FIRST, LAST)), id="every hour", marks=pytest.mark.slow),
+        pytest.param(list(hours(FIRST_RUN, LAST_RUN)), id="every hour", marks=pytest.mark.slow),
     ],
 )
-def test_two_days_of_runs_post_the_golden_alerts_each_once(line: Line, moments: list[datetime]) -> None:
-    line.runs(moments)
+def test_two_days_of_runs_post_the_golden_alerts_each_once(
+    pipeline: Pipeline, moments: list[datetime]
+) -> None:
+    pipeline.runs(moments)
 
     expected = ALERTS
-    posted = [message["data"] for message in line.receiver.messages]
-    assert sorted((one["alert"], one["incident"]["id"]) for one in posted) == sorted(
-        (one["alert"], one["incident"]) for one in expected
+    posted = [message["data"] for message in pipeline.receiver.messages]
+    assert sorted((message["alert"], message["incident"]["id"]) for message in posted) == sorted(
+        (alert["alert"], alert["incident"]) for alert in expected
     )
-    assert {one["alert"]: one["counts"] for one in posted} == {
-        one["alert"]: one["counts"] for one in expected
+    assert {message["alert"]: message["counts"] for message in posted} == {
+        alert["alert"]: alert["counts"] for alert in expected
     }
-    _signatures_are_good(line.receiver, moments)
-    assert not list(line.at(LAST + HOUR).deliver())
-    assert {one.incident.id for one in line.job.incidents()} == {one["incident"] for one in expected}
+    _signatures_are_good(pipeline.receiver, moments)
+    assert not list(pipeline.job_at(LAST_RUN + HOUR).deliver())
+    assert {detail.incident.id for detail in pipeline.job.incidents()} == {
+        alert["incident"] for alert in expected
+    }
 
 
 def _signatures_are_good(receiver: Receiver, moments: list[datetime]) -> None:
     for body, headers in zip(receiver.bodies, receiver.headers, strict=True):
         stamped = {name.lower(): value for name, value in headers.items()}
-        then = datetime.fromtimestamp(int(stamped["webhook-timestamp"]), UTC)
-        assert then in moments
+        sent_at = datetime.fromtimestamp(int(stamped["webhook-timestamp"]), UTC)
+        assert sent_at in moments
         key = Webhook(SECRET)
-        signed = key.sign(stamped["webhook-id"], then, body.decode())
+        signed = key.sign(stamped["webhook-id"], sent_at, body.decode())
         assert signed == stamped["webhook-signature"]
 
 
-def test_message_that_is_refused_for_a_while_arrives_with_the_same_id_and_body(line: Line) -> None:
-    line.receiver.answers = [status(503)]
+def test_message_that_is_refused_for_a_while_arrives_with_the_same_id_and_body(pipeline: Pipeline) -> None:
+    pipeline.receiver.answers = [status(503)]
     moment = datetime(2026, 6, 9, 14, tzinfo=UTC)
-    line.at(moment).detect(moment)
+    pipeline.job_at(moment).detect(moment)
 
-    ids = {headers["webhook-id"] for headers in line.receiver.headers}
-    assert len(line.receiver.bodies) == 2
-    assert len(ids) == len(set(line.receiver.bodies)) == 1
+    ids = {headers["webhook-id"] for headers in pipeline.receiver.headers}
+    assert len(pipeline.receiver.bodies) == 2
+    assert len(ids) == len(set(pipeline.receiver.bodies)) == 1
 
 
-def test_closed_incident_is_followed_by_one_that_names_it(line: Line) -> None:
+def test_closed_incident_is_followed_by_one_that_names_it(pipeline: Pipeline) -> None:
     evening = datetime(2026, 6, 9, 20, tzinfo=UTC)
-    line.runs(moment for moment in EVENTFUL if moment < evening)
-    alice = next(one for one in line.job.incidents() if one.key == (("Account", "alice@example.com"),))
-    line.job.close(alice, "benign", "carol", "a known load test")
+    pipeline.runs(moment for moment in EVENTFUL if moment < evening)
+    alice = next(
+        detail for detail in pipeline.job.incidents() if detail.key == (("Account", "alice@example.com"),)
+    )
+    pipeline.job.close(alice, "benign", "carol", "a known load test")
 
-    line.runs(moment for moment in EVENTFUL if moment > evening)
+    pipeline.runs(moment for moment in EVENTFUL if moment > evening)
 
-    newest = next(one for one in line.job.incidents() if one.key == alice.key)
+    newest = next(detail for detail in pipeline.job.incidents() if detail.key == alice.key)
     assert newest.incident.predecessor == alice.incident.id
-    closed = line.job.incident(alice.incident.id).incident
+    closed = pipeline.job.incident(alice.incident.id).incident
     assert (closed.status, closed.classification) == ("closed", "benign")
-    assert [(act.what, act.by, act.note) for act in closed.history] == [
+    assert [(entry.action, entry.author, entry.note) for entry in closed.history] == [
         ("closed", "carol", "a known load test")
     ]
 
 
-def test_partial_answer_tells_and_marks_nothing(line: Line) -> None:
+def test_partial_answer_tells_and_marks_nothing(pipeline: Pipeline) -> None:
     moment = datetime(2026, 6, 9, 15, tzinfo=UTC)
-    line.api.fault = lambda _: reply(partial({"tables": []}))
+    pipeline.api.fault = lambda _: reply(partial({"tables": []}))
     with pytest.raises(Incomplete):
-        line.at(moment).detect(moment)
-    assert line.receiver.bodies == []
-    assert line.job.ages(moment)[RULE.folder] is None
+        pipeline.job_at(moment).detect(moment)
+    assert pipeline.receiver.bodies == []
+    assert pipeline.job.ages(moment)[RULE.folder] is None
 
-    line.api.fault = no_fault
-    line.at(moment).detect(moment)
-    assert line.receiver.bodies
+    pipeline.api.fault = no_fault
+    pipeline.job_at(moment).detect(moment)
+    assert pipeline.receiver.bodies

@@ -20,17 +20,17 @@ from typing import Literal, NamedTuple
 
 from detection.errors import Incomplete, ServiceError
 from detection.events import Logs, Row
-from detection.incidents.batch import Share
+from detection.incidents.batch import DigestEntry
 from detection.incidents.flood import FLOOD
 from detection.incidents.grouping import ALERTS_PER_INCIDENT, EVENTS_PER_PART, Incident, Verdict
-from detection.incidents.index import Index
+from detection.incidents.index import IncidentStore
 from detection.incidents.keys import Key
 from detection.incidents.outbox import Delivery, Outbox
 from detection.incidents.table import Conflict, Delete, Entity, MemoryTable, Operation, Table
-from detection.matches import Matches
+from detection.matches import Detection
 from detection.rule import Rule
 from detection.run import run
-from detection.tell import Terms
+from detection.tell import RunOptions
 from detection.window import Windows
 from tests.builders import (
     DAY,
@@ -50,7 +50,7 @@ SLICED = 0.3  # of the readings come in slices
 PAGES = 50  # a scan that a race can interrupt hands out at most so many rows at once
 
 SideName = Literal["changes", "signals"]
-Told = tuple[str, str]
+PairIds = tuple[str, str]
 
 
 class Crash(BaseException):
@@ -135,21 +135,21 @@ class World:
 # ------------------------------------------------------------------------------------- the log store and the table
 
 
-class Store:
+class LogStore:
     """The log store, as a Source: it holds what has arrived by the moment of reading."""
 
     def __init__(
         self,
         plan: Plan,
         rows: Sequence[tuple[Arrival, Row]],
-        seen: Callable[[], datetime],
-        crowd: int = FLOOD,
+        latest_read: Callable[[], datetime],
+        max_signals_per_actor: int = FLOOD,
     ) -> None:
         """Time does not run backwards: what was `seen` before a write can be read after it."""
-        self._crowd = crowd
+        self._max_signals_per_actor = max_signals_per_actor
         self._plan = plan
         self._rows = rows
-        self._seen = seen
+        self._latest_read = latest_read
         self._order = Random(f"{plan.moment}")
         self.read_at: datetime | None = None
         self.read_from: datetime | None = None
@@ -157,8 +157,8 @@ class Store:
     def read(self, rule: Rule, windows: Windows) -> Logs:
         if self._plan.incomplete:
             raise Incomplete("the answer was cut")
-        changes_at = max(self._plan.moment + self._plan.changes_later, self._seen())
-        signals_at = max(self._plan.moment + self._plan.signals_later, self._seen())
+        changes_at = max(self._plan.moment + self._plan.changes_later, self._latest_read())
+        signals_at = max(self._plan.moment + self._plan.signals_later, self._latest_read())
         self.read_at = max(changes_at, signals_at)
         self.read_from = min(changes_at, signals_at)
         whole = logs(
@@ -167,11 +167,13 @@ class Store:
             windows,
             rule,
         )
-        return sliced(whole, self._crowd) if self._order.random() < SLICED else whole
+        return sliced(whole, self._max_signals_per_actor) if self._order.random() < SLICED else whole
 
-    def _answer(self, side: SideName, after: datetime, at: datetime) -> list[Row]:
+    def _answer(self, side: SideName, after: datetime, time: datetime) -> list[Row]:
         rows = [
-            row for one, row in self._rows if one.side == side and one.stamped > after and one.arrived <= at
+            row
+            for arrival, row in self._rows
+            if arrival.side == side and arrival.stamped > after and arrival.arrived <= time
         ]
         self._order.shuffle(rows)  # a log store promises no order
         return rows
@@ -200,16 +202,16 @@ class FaultyTable:
         self._access()
         return self._table.get(partition, row)
 
-    def scan(self, partition: str, first: str, last: str) -> Iterator[Entity]:
+    def scan(self, partition: str, start: str, end: str) -> Iterator[Entity]:
         while True:
             # A page is cut short where the race comes between: right after its first row.
             cut = 1 if self._accesses < self._race_at else PAGES
             self._access()
-            page = list(islice(self._table.scan(partition, first, last), cut))
+            page = list(islice(self._table.scan(partition, start, end), cut))
             yield from page
             if len(page) < cut:
                 return
-            first = page[-1].row + "\0"
+            start = page[-1].row + "\0"
 
     def write(self, partition: str, operations: Sequence[Operation]) -> None:
         self._access()
@@ -223,7 +225,7 @@ class FaultyTable:
             self.figures["conflicts"] += 1
             raise
         self.effects += 1
-        deleted = sum(isinstance(one, Delete) for one in operations)
+        deleted = sum(isinstance(operation, Delete) for operation in operations)
         self.figures["purged"] += deleted
         if dies:
             raise Crash
@@ -242,7 +244,7 @@ class Flood(NamedTuple):
 
     key: Key
     until: datetime
-    at: datetime
+    read_at: datetime
 
 
 @dataclass(slots=True)
@@ -253,46 +255,46 @@ class History:
 
     world: World
     table: MemoryTable = field(default_factory=MemoryTable)
-    told: Counter[Told] = field(default_factory=Counter)
+    alerted_pairs: Counter[PairIds] = field(default_factory=Counter)
     complete: list[datetime] = field(default_factory=list)
-    peak: datetime = datetime(2000, 1, 1, tzinfo=UTC)
-    read: datetime = datetime(2000, 1, 1, tzinfo=UTC)
+    latest_clock: datetime = datetime(2000, 1, 1, tzinfo=UTC)
+    latest_read: datetime = datetime(2000, 1, 1, tzinfo=UTC)
     figures: Counter[str] = field(default_factory=Counter)
     closed: dict[str, Incident] = field(default_factory=dict)
     floods: list[Flood] = field(default_factory=list)
     problems: list[str] = field(default_factory=list)
 
-    def saw(self, store: Store) -> None:
+    def note_read(self, log_store: LogStore) -> None:
         """Something follows from what was read of the store."""
-        self.read = max(self.read, store.read_at or self.read)
+        self.latest_read = max(self.latest_read, log_store.read_at or self.latest_read)
 
     @property
-    def index(self) -> Index:
+    def store(self) -> IncidentStore:
         """The index as somebody looks at it from outside."""
-        return Index(self.table, RULE.folder, "looking")
+        return IncidentStore(self.table, RULE.folder, "looking")
 
 
-class WitnessedIndex(Index):
+class WitnessedStore(IncidentStore):
     """The real index, and a witness of what the table really took: an answer may be lost, the row is there."""
 
-    def __init__(self, table: FaultyTable, token: str, history: History, store: Store) -> None:
+    def __init__(self, table: FaultyTable, token: str, history: History, log_store: LogStore) -> None:
         super().__init__(table, RULE.folder, token)
-        self._witnessed = table
+        self._faulty_table = table
         self._history = history
-        self._store = store
+        self._log_store = log_store
 
-    def commit(self, verdict: Verdict, telling: Sequence[Operation] = ()) -> None:
-        before = self._witnessed.effects
+    def commit(self, verdict: Verdict, messages: Sequence[Operation] = ()) -> None:
+        before = self._faulty_table.effects
         try:
-            super().commit(verdict, telling)
+            super().commit(verdict, messages)
         finally:
-            if self._witnessed.effects > before:
-                self._history.saw(self._store)
-                pairs = (pair for chain in verdict.told for pair in chain.pairs())
-                self._history.told.update((change.id, signal.id) for change, signal in pairs)
-                memory = verdict.memory
-                if memory.flood and not verdict.signal_marks and self._store.read_from:
-                    flood = Flood(memory.key, memory.flood, self._store.read_from)
+            if self._faulty_table.effects > before:
+                self._history.note_read(self._log_store)
+                pairs = (pair for chain in verdict.new_pairs for pair in chain.pairs())
+                self._history.alerted_pairs.update((change.id, signal.id) for change, signal in pairs)
+                state = verdict.state
+                if state.flood_until and not verdict.signal_marks and self._log_store.read_from:
+                    flood = Flood(state.key, state.flood_until, self._log_store.read_from)
                     self._history.floods.append(flood)
 
 
@@ -302,12 +304,12 @@ class WitnessedIndex(Index):
 def live(world: World) -> History:
     """Executes every run of a world and checks the incidents on the way."""
     history = History(world)
-    rows = [(one, one.row()) for one in world.rows]
+    rows = [(arrival, arrival.row()) for arrival in world.rows]
     before = 0
     for number, plan in enumerate(world.plans):
         _execute(history, plan, rows, f"run {number}")
-        if history.told.total() != before:
-            before = history.told.total()
+        if history.alerted_pairs.total() != before:
+            before = history.alerted_pairs.total()
             history.problems += _incident_problems(history)
         if plan.close:
             _close(history, plan.close)
@@ -323,20 +325,20 @@ def _execute(history: History, plan: Plan, rows: Sequence[tuple[Arrival, Row]], 
         _execute(history, plan.race, rows, f"{token} race")
 
     table = FaultyTable(history.table, plan.faults, race if plan.race else None, plan.race_at)
-    store = Store(plan, rows, lambda: history.read, history.world.flood)
-    index = WitnessedIndex(table, token, history, store)
-    terms = Terms(
-        _alone,
-        _together,
+    log_store = LogStore(plan, rows, lambda: history.latest_read, history.world.flood)
+    store = WitnessedStore(table, token, history, log_store)
+    options = RunOptions(
+        _render_alert,
+        _render_digest,
         history.world.storm,
         history.world.lateness,
-        part=plan.limit,
-        flood=history.world.flood,
+        events_per_part=plan.limit,
+        flood_signals=history.world.flood,
     )
     history.figures["runs"] += 1
-    history.peak = max(history.peak, plan.now)
+    history.latest_clock = max(history.latest_clock, plan.now)
     try:
-        run(RULE, plan.now, store, index, terms)
+        run(RULE, plan.now, log_store, store, options)
     except Crash:
         history.figures["crashes"] += 1
     except Incomplete:
@@ -349,28 +351,28 @@ def _execute(history: History, plan: Plan, rows: Sequence[tuple[Arrival, Row]], 
         history.complete.append(plan.now)
     finally:
         history.figures.update(table.figures)
-        history.saw(store)
+        history.note_read(log_store)
 
 
-def _alone(verdict: Verdict, found: Matches) -> list[Delivery]:
+def _render_alert(verdict: Verdict, detection: Detection) -> list[Delivery]:
     """The message of one alert: in this world, its name."""
     assert verdict.alert
-    now, alert = found.windows.now, verdict.alert
-    return [_message(alert.incident, verdict.memory.commits, [alert.alert], now)]
+    now, alert = detection.windows.now, verdict.alert
+    return [_message(alert.incident, verdict.state.commits, [alert.alert], now)]
 
 
-def _together(batch: str, began: datetime, shares: Sequence[Share]) -> list[Delivery]:
+def _render_digest(draft_id: str, began: datetime, entries: Sequence[DigestEntry]) -> list[Delivery]:
     """The message of several: their names."""
-    return [_message(f"digest {batch}", 1, [share.alert for share in shares], began)]
+    return [_message(f"digest {draft_id}", 1, [entry.alert for entry in entries], began)]
 
 
-def _message(line: str, commit: int, alerts: Sequence[str], now: datetime) -> Delivery:
-    return Delivery(f"{line} {commit}", "soc", line, commit, json.dumps(alerts).encode(), now, now)
+def _message(queue_key: str, commit: int, alerts: Sequence[str], now: datetime) -> Delivery:
+    return Delivery(f"{queue_key} {commit}", "soc", queue_key, commit, json.dumps(alerts).encode(), now, now)
 
 
 def _close(history: History, actor: str) -> None:
-    history.index.amend(account(actor), closed_at_start)
-    incident = history.index.recall(account(actor)).incident
+    history.store.update(account(actor), closed_at_start)
+    incident = history.store.load(account(actor)).incident
     if incident:
         history.closed[incident.id] = incident
 
@@ -378,36 +380,42 @@ def _close(history: History, actor: str) -> None:
 # ------------------------------------------------------------------------------------------------------ judging it
 
 
-def expected(world: World) -> set[Told]:
+def expected(world: World) -> set[PairIds]:
     """The pairs of all that happened, by own time, except signals from before the first run's window."""
-    first = world.plans[0].now - HOUR - world.lateness
-    changes = {(one.id, one.actor, one.time) for one in world.rows if one.side == "changes"}
-    signals = {(one.id, one.actor, one.time) for one in world.rows if one.side == "signals"}
+    window_start = world.plans[0].now - HOUR - world.lateness
+    changes = {
+        (arrival.id, arrival.actor, arrival.time) for arrival in world.rows if arrival.side == "changes"
+    }
+    signals = {
+        (arrival.id, arrival.actor, arrival.time) for arrival in world.rows if arrival.side == "signals"
+    }
     return {
         (change, signal)
-        for change, actor, changed in changes
-        for signal, other, signalled in signals
-        if actor == other and changed <= signalled <= changed + WITHIN and signalled > first
+        for change, actor, change_time in changes
+        for signal, signal_actor, signal_time in signals
+        if actor == signal_actor
+        and change_time <= signal_time <= change_time + WITHIN
+        and signal_time > window_start
     }
 
 
-def published(world: World, complete: Sequence[datetime]) -> Counter[Told]:
+def published(world: World, complete: Sequence[datetime]) -> Counter[PairIds]:
     """How often the published rule would have told each pair of `expected`: at every complete run it returns
     what has arrived, with both sides by stamp in the past day, and it remembers nothing.
     """
     wanted = expected(world)
     moments = sorted(complete)
-    runs: dict[Told, set[int]] = {}
-    changes = [one for one in world.rows if one.side == "changes"]
-    signals = [one for one in world.rows if one.side == "signals"]
-    for left in changes:
-        for right in signals:
-            pair = (left.id, right.id)
-            if pair in wanted and left.stamped <= right.stamped <= left.stamped + WITHIN:
-                first = bisect_left(moments, max(left.arrived, right.arrived))
-                last = bisect_left(moments, left.stamped + DAY)
-                runs.setdefault(pair, set()).update(range(first, last))
-    return Counter({pair: len(seen) for pair, seen in runs.items()})
+    runs: dict[PairIds, set[int]] = {}
+    changes = [arrival for arrival in world.rows if arrival.side == "changes"]
+    signals = [arrival for arrival in world.rows if arrival.side == "signals"]
+    for change in changes:
+        for signal in signals:
+            pair = (change.id, signal.id)
+            if pair in wanted and change.stamped <= signal.stamped <= change.stamped + WITHIN:
+                first_run = bisect_left(moments, max(change.arrived, signal.arrived))
+                end_run = bisect_left(moments, change.stamped + DAY)
+                runs.setdefault(pair, set()).update(range(first_run, end_run))
+    return Counter({pair: len(run_numbers) for pair, run_numbers in runs.items()})
 
 
 def _problems(history: History) -> list[str]:
@@ -417,12 +425,12 @@ def _problems(history: History) -> list[str]:
 
 def _message_problems(history: History) -> list[str]:
     """Every alert is in one message, and nothing is left of the batches but their seals."""
-    messages = [one.delivery for one in Outbox(history.table, RULE.folder).waiting("soc")]
-    history.figures["digests"] += sum(one.incident.startswith("digest") for one in messages)
-    told = sorted(name for one in messages for name in json.loads(one.body))
+    messages = [queued.delivery for queued in Outbox(history.table, RULE.folder).waiting("soc")]
+    history.figures["digests"] += sum(delivery.incident.startswith("digest") for delivery in messages)
+    alert_names = sorted(name for delivery in messages for name in json.loads(delivery.body))
     rows = history.table.scan(RULE.folder, "s|", "s}")
-    problems = ["a share is left behind"] * any("sealed" not in row.values for row in rows)
-    if told != sorted(alert.alert for alert in history.index.alerts()):
+    problems = ["a share is left behind"] * any("published" not in row.values for row in rows)
+    if alert_names != sorted(alert.alert for alert in history.store.alerts()):
         problems.append("an alert is in no message, or in two")
     return problems
 
@@ -430,23 +438,23 @@ def _message_problems(history: History) -> list[str]:
 def _pair_problems(history: History) -> list[str]:
     """Every pair is told once, and the incidents add up."""
     wanted = expected(history.world)
-    wanted -= {pair for pair in wanted - history.told.keys() if _came_after_a_flood(history, pair)}
-    alerts = list(history.index.alerts())
+    wanted -= {pair for pair in wanted - history.alerted_pairs.keys() if _came_after_a_flood(history, pair)}
+    alerts = list(history.store.alerts())
     written = sum(alert.counts.pairs for alert in alerts)
-    incidents = {incident.id: (key, incident) for key, incident in history.index.incidents()}
+    incidents = {incident.id: (key, incident) for key, incident in history.store.incidents()}
     history.figures.update(
         worlds=1,
         floods=len(history.floods),
         covered=len(expected(history.world)) - len(wanted),
-        late=sum(one.arrived - one.time > HOUR for one in history.world.rows),
+        late=sum(arrival.arrived - arrival.time > HOUR for arrival in history.world.rows),
         pairs=len(wanted),
         alerts=len(alerts),
-        lost=len(wanted - history.told.keys()),
-        twice=sum(times - 1 for times in history.told.values()),
+        lost=len(wanted - history.alerted_pairs.keys()),
+        twice=sum(times - 1 for times in history.alerted_pairs.values()),
     )
-    problems = [f"lost {pair}" for pair in sorted(wanted - history.told.keys())]
-    problems += [f"told {pair}, which is none" for pair in sorted(history.told.keys() - wanted)]
-    problems += [f"told {pair} {times} times" for pair, times in history.told.items() if times > 1]
+    problems = [f"lost {pair}" for pair in sorted(wanted - history.alerted_pairs.keys())]
+    problems += [f"told {pair}, which is none" for pair in sorted(history.alerted_pairs.keys() - wanted)]
+    problems += [f"told {pair} {times} times" for pair, times in history.alerted_pairs.items() if times > 1]
     if written != len(wanted):
         problems.append(f"alerts of {written} pairs in the table, {len(wanted)} are expected")
     for alert in alerts:
@@ -463,15 +471,17 @@ def _pair_problems(history: History) -> list[str]:
     return problems
 
 
-def _came_after_a_flood(history: History, pair: Told) -> bool:
+def _came_after_a_flood(history: History, pair: PairIds) -> bool:
     """Whether a flood had come over a pair before both its events could be read."""
     change, signal = (
-        [one for one in history.world.rows if (one.side, one.id) == (side, ident)]
+        [arrival for arrival in history.world.rows if (arrival.side, arrival.id) == (side, ident)]
         for side, ident in zip(("changes", "signals"), pair, strict=True)
     )
-    there = max(min(one.arrived for one in rows) for rows in (change, signal))
+    readable_from = max(min(arrival.arrived for arrival in rows) for rows in (change, signal))
     return any(
-        flood.key == account(signal[0].actor) and flood.until >= signal[0].time and flood.at < there
+        flood.key == account(signal[0].actor)
+        and flood.until >= signal[0].time
+        and flood.read_at < readable_from
         for flood in history.floods
     )
 
@@ -479,18 +489,20 @@ def _came_after_a_flood(history: History, pair: Told) -> bool:
 def _incident_problems(history: History) -> list[str]:
     """What contradicts the rules of incidents at this moment."""
     problems: list[str] = []
-    by_key: dict[Key, list[Incident]] = {}
-    for key, incident in history.index.incidents():
-        by_key.setdefault(key, []).append(incident)
-    for key, incidents in by_key.items():
+    incidents_by_key: dict[Key, list[Incident]] = {}
+    for key, incident in history.store.incidents():
+        incidents_by_key.setdefault(key, []).append(incident)
+    for key, incidents in incidents_by_key.items():
         accepting = [
-            one
-            for one in incidents
-            if one.status == "new" and history.peak <= one.opened + DAY and one.alerts < ALERTS_PER_INCIDENT
+            incident
+            for incident in incidents
+            if incident.status == "new"
+            and history.latest_clock <= incident.opened + DAY
+            and incident.alerts < ALERTS_PER_INCIDENT
         ]
         if len(accepting) > 1:
             problems.append(f"{len(accepting)} incidents of {key} accept alerts")
-        if any(one.alerts > ALERTS_PER_INCIDENT for one in incidents):
+        if any(incident.alerts > ALERTS_PER_INCIDENT for incident in incidents):
             problems.append(f"an incident of {key} has too many alerts")
         if any(later.predecessor != earlier.id for earlier, later in pairwise(incidents)):
             problems.append(f"an incident of {key} does not name its predecessor")
@@ -578,16 +590,20 @@ def _rows(
 
 
 def _some_time(
-    first: datetime, last: datetime, ticks: Sequence[datetime], others: Sequence[datetime], random: Random
+    earliest: datetime,
+    latest: datetime,
+    ticks: Sequence[datetime],
+    event_times: Sequence[datetime],
+    random: Random,
 ) -> datetime:
     """Any time, or one at an edge: of another event's reach, of a run's windows, of a day."""
-    anywhere = first + random.random() * (last - first)
+    anywhere = earliest + random.random() * (latest - earliest)
     nudge = random.choice((-TICK, timedelta(), timedelta(), TICK))
     match random.randrange(8):
-        case 0 | 1 if others:
-            time = random.choice(others) + random.choice((timedelta(), WITHIN, WITHIN)) + nudge
-        case 2 | 3 if others:
-            time = random.choice(others) + random.uniform(0, 1.1) * WITHIN
+        case 0 | 1 if event_times:
+            time = random.choice(event_times) + random.choice((timedelta(), WITHIN, WITHIN)) + nudge
+        case 2 | 3 if event_times:
+            time = random.choice(event_times) + random.uniform(0, 1.1) * WITHIN
         case 4:
             time = (
                 random.choice(ticks) - random.choice((timedelta(), HOUR, RULE.lateness, DAY, 2 * DAY)) + nudge
@@ -598,7 +614,7 @@ def _some_time(
             time = anywhere.replace(microsecond=0)
         case _:
             time = anywhere
-    return min(max(time, first), last)
+    return min(max(time, earliest), latest)
 
 
 def _arrivals(
@@ -623,15 +639,15 @@ def _delay(time: datetime, ticks: Sequence[datetime], lateness: timedelta, rando
             return random.random() * lateness
         case 4:
             # To arrive just when a run looks.
-            wanted = random.choice(ticks) + random.choice((-TICK, timedelta(), TICK)) - time
-            return wanted if timedelta() <= wanted <= lateness else lateness / 2
+            delay = random.choice(ticks) + random.choice((-TICK, timedelta(), TICK)) - time
+            return delay if timedelta() <= delay <= lateness else lateness / 2
         case _:
             return timedelta(seconds=random.expovariate(1 / 300)) % lateness
 
 
 def _plans(ticks: Sequence[datetime], rows: Sequence[Arrival], random: Random) -> tuple[list[Plan], int]:
     """A clean first run, faulty ones until everything has arrived, and clean ones at the end."""
-    last = max(one.arrived for one in rows)
+    last_arrival = max(arrival.arrived for arrival in rows)
     weather = random.choice(WEATHER)
     outages = [
         (begin, begin + timedelta(days=random.uniform(0.2, 5)))
@@ -640,7 +656,7 @@ def _plans(ticks: Sequence[datetime], rows: Sequence[Arrival], random: Random) -
     plans = [Plan(ticks[0], ticks[0])]
     skipped = 0
     for tick in ticks[1:]:
-        if tick > last:
+        if tick > last_arrival:
             break
         if random.random() < weather.skip or any(begin < tick < end for begin, end in outages):
             skipped += 1
@@ -650,7 +666,7 @@ def _plans(ticks: Sequence[datetime], rows: Sequence[Arrival], random: Random) -
             race = max(weather.race, 0.4) if late else weather.race
             plans.append(_faulty(tick, replace(weather, race=race), rows, random))
     # An outage may reach beyond the last arrival, and then everything is told late.
-    end = max([last, ticks[0], *(end for _, end in outages)])
+    end = max([last_arrival, ticks[0], *(end for _, end in outages)])
     return [*plans, *_clean(end)], skipped
 
 
@@ -662,16 +678,16 @@ def _faulty(tick: datetime, weather: Weather, rows: Sequence[Arrival], random: R
     plan = _troubled(tick, weather, random)
     if random.random() < weather.race:
         apart = timedelta(minutes=random.choice((0, 0, 7, -7)))
-        other = _troubled(tick + apart, weather, random)
-        plan = replace(plan, race=other, race_at=random.randint(1, random.choice((3, 10, 30))))
+        racing_plan = _troubled(tick + apart, weather, random)
+        plan = replace(plan, race=racing_plan, race_at=random.randint(1, random.choice((3, 10, 30))))
     if random.random() < weather.close:
         plan = replace(plan, close=random.choice(rows).actor)
     return plan
 
 
 def _troubled(tick: datetime, weather: Weather, random: Random) -> Plan:
-    def chance(of: float) -> bool:
-        return random.random() < of
+    def chance(likelihood: float) -> bool:
+        return random.random() < likelihood
 
     crash = random.randint(1, random.choice((2, 6))) if chance(weather.crash) else None
     lost = frozenset(random.randint(1, 6) for _ in range(3)) if chance(weather.lost) else frozenset()

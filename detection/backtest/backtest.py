@@ -6,18 +6,18 @@ from datetime import datetime, timedelta
 
 from pydantic_core import to_jsonable_python
 
-from detection.backtest.figures import Figures
+from detection.backtest.figures import BacktestFigures
 from detection.backtest.overrides import SETTINGS, overrides
-from detection.backtest.simulation import Simulation, Watch
-from detection.backtest.what_ifs import Removed, removed, what_ifs
-from detection.events import Health, Rejected
-from detection.replay import Beside, Comparison, moments
+from detection.backtest.simulation import ShowProgress, Simulation
+from detection.backtest.what_ifs import NoiseReduction, noise_reduction, what_ifs
+from detection.events import Rejected, SideHealth
+from detection.replay import Comparison, PublishedComparison, run_times
 from detection.rule import Rule, load_rule
 from detection.settings import Settings, settings_from
 from detection.silences import Silence
-from detection.sources.past import Archive, Range
-from detection.tell import Terms
-from detection.window import windows
+from detection.sources.past import Archive, RunRange
+from detection.tell import RunOptions
+from detection.window import plan_windows
 
 # Where and how the workspace is read; beside SETTINGS all that is taken from the environment.
 READ_BY = ("LOG_ANALYTICS_WORKSPACE_ID", "LOG_ANALYTICS_ENDPOINT", "PARSERS", "AZURE_CLIENT_ID")
@@ -30,24 +30,26 @@ class Plan:
     rule: Rule
     published: Rule | None
     settings: Settings
-    at: Sequence[datetime]
+    run_times: Sequence[datetime]
     overridden: Mapping[str, str]
 
     @property
-    def terms(self) -> Terms:
+    def options(self) -> RunOptions:
         """The terms of every run, as the job has them with one destination."""
-        return Terms(
-            storm=self.settings.STORM_ALERTS,
+        return RunOptions(
+            storm_alerts=self.settings.STORM_ALERTS,
             lateness=self.settings.ALLOWED_LATENESS,
             max_catch_up=self.settings.MAX_CATCH_UP,
-            flood=self.settings.FLOOD_SIGNALS,
+            flood_signals=self.settings.FLOOD_SIGNALS,
         )
 
-    def runs(self, rule: Rule) -> Range:
+    def run_range(self, rule: Rule) -> RunRange:
         """The range of the runs, for one of the two rules."""
-        begin = self.at[0]
-        first = windows(begin, None, rule, self.settings.ALLOWED_LATENESS, self.settings.MAX_CATCH_UP)
-        return Range(begin, self.at[-1], self.rule.query_frequency, first)
+        begin = self.run_times[0]
+        first_windows = plan_windows(
+            begin, None, rule, self.settings.ALLOWED_LATENESS, self.settings.MAX_CATCH_UP
+        )
+        return RunRange(begin, self.run_times[-1], self.rule.query_frequency, first_windows)
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,62 +63,78 @@ class Backtest:
 
     rule: str
     name: str
-    first: datetime
-    last: datetime
+    first_run: datetime
+    last_run: datetime
     settings: Mapping[str, str]
     overridden: Mapping[str, str]
-    read: Mapping[str, int]
-    health: Mapping[str, Health]
+    row_counts: Mapping[str, int]
+    health: Mapping[str, SideHealth]
     rejected: Mapping[str, Rejected]
-    figures: Figures
+    figures: BacktestFigures
     published_rule: str | None
     published: Comparison | None
-    removed: Sequence[Removed]
+    noise_reductions: Sequence[NoiseReduction]
 
 
-def planned(
-    rule: str, begin: datetime, end: datetime, sets: Sequence[str], environment: Mapping[str, str]
+def make_plan(
+    rule_name: str, begin: datetime, end: datetime, assignments: Sequence[str], environment: Mapping[str, str]
 ) -> Plan:
     """The plan of some options. Raises ConfigurationError naming what is wrong."""
-    given = overrides(sets)
-    taken = {name: value for name, value in environment.items() if name in (*SETTINGS, *READ_BY)}
-    settings = settings_from({**taken, **given.settings})
-    chosen = load_rule(rule, amend=given.amend)
-    published = chosen.sequence.published
+    chosen_overrides = overrides(assignments)
+    setting_values = {name: value for name, value in environment.items() if name in (*SETTINGS, *READ_BY)}
+    settings = settings_from({**setting_values, **chosen_overrides.settings})
+    rule = load_rule(rule_name, transform=chosen_overrides.apply)
+    published = rule.sequence.published
     return Plan(
-        chosen,
+        rule,
         load_rule(published.rule) if published else None,
         settings,
-        moments(begin, end, chosen.query_frequency),
-        {**given.settings, **{".".join(path): str(value) for path, value in given.rule.items()}},
+        run_times(begin, end, rule.query_frequency),
+        {
+            **chosen_overrides.settings,
+            **{".".join(path): str(value) for path, value in chosen_overrides.rule.items()},
+        },
     )
 
 
-def backtested(plan: Plan, archive: Archive, silences: Sequence[Silence], watch: Watch) -> Backtest:
+def run_backtest(
+    plan: Plan, archive: Archive, silences: Sequence[Silence], show_progress: ShowProgress
+) -> Backtest:
     """The result of a plan over logs of the past, and what each silence would remove. Raises what Source.read raises."""
-    past = archive.read(plan.rule, plan.runs(plan.rule))
-    beside = None
+    past_logs = archive.read(plan.rule, plan.run_range(plan.rule))
+    comparison = None
     if plan.published:
-        beside = Beside(plan.published, archive.read(plan.published, plan.runs(plan.published)))
-    figures = Simulation(plan.rule, past, plan.at, plan.terms, watch).figures("the runs", beside)
-    tried = [
-        (one, Simulation(one.rule, past, plan.at, one.terms, watch).figures(one.what))
-        for one in what_ifs(plan.rule, plan.terms, figures, silences)
+        comparison = PublishedComparison(
+            plan.published, archive.read(plan.published, plan.run_range(plan.published))
+        )
+    figures = Simulation(plan.rule, past_logs, plan.run_times, plan.options, show_progress).figures(
+        "the runs", comparison
+    )
+    what_if_figures = [
+        (
+            what_if,
+            Simulation(what_if.rule, past_logs, plan.run_times, what_if.options, show_progress).figures(
+                what_if.label
+            ),
+        )
+        for what_if in what_ifs(plan.rule, plan.options, figures, silences)
     ]
     return Backtest(
         rule=plan.rule.folder,
         name=plan.rule.name,
-        first=plan.at[0],
-        last=plan.at[-1],
+        first_run=plan.run_times[0],
+        last_run=plan.run_times[-1],
         settings=_settings(plan),
         overridden=plan.overridden,
-        read=past.size(),
-        health=past.health,
-        rejected=past.rejected,
+        row_counts=past_logs.row_counts(),
+        health=past_logs.health,
+        rejected=past_logs.rejected,
         figures=figures,
         published_rule=plan.published.folder if plan.published else None,
-        published=beside.comparison() if beside else None,
-        removed=[removed(one, told, figures) for one, told in tried],
+        published=comparison.comparison() if comparison else None,
+        noise_reductions=[
+            noise_reduction(what_if, variant_figures, figures) for what_if, variant_figures in what_if_figures
+        ],
     )
 
 
@@ -124,22 +142,23 @@ def _settings(plan: Plan) -> dict[str, str]:
     """All that decided, as one would write it."""
     rule, settings = plan.rule, plan.settings
     lateness = max(settings.ALLOWED_LATENESS or rule.lateness, rule.lateness)
-    chosen: dict[str, object] = {
+    effective_settings: dict[str, object] = {
         "within": rule.sequence.within,
         "queryFrequency": rule.query_frequency,
         "groupingConfiguration.lookbackDuration": rule.grouping.lookback_duration,
-        "minimum": ", ".join(f"{kind}: {least}" for kind, least in rule.sequence.minimum.items()) or "none",
-        "exclusions": ", ".join(one.name for one in rule.exclusions) or "none",
+        "threshold": ", ".join(f"{kind}: {threshold}" for kind, threshold in rule.sequence.threshold.items())
+        or "none",
+        "exclusions": ", ".join(exclusion.name for exclusion in rule.exclusions) or "none",
         "on_call.mode": rule.on_call.mode,
         "ALLOWED_LATENESS": lateness,
         "MAX_CATCH_UP": settings.MAX_CATCH_UP,
         "STORM_ALERTS": settings.STORM_ALERTS,
         "FLOOD_SIGNALS": settings.FLOOD_SIGNALS,
     }
-    return {name: _written(value) for name, value in chosen.items()}
+    return {name: _format_value(value) for name, value in effective_settings.items()}
 
 
-def _written(value: object) -> str:
+def _format_value(value: object) -> str:
     """A value as the settings and rules here have it: a day is 24 hours in them."""
     if isinstance(value, timedelta) and value <= timedelta(days=1) and not value % timedelta(hours=1):
         return f"PT{value // timedelta(hours=1)}H"

@@ -10,14 +10,14 @@ from typing import Literal
 from detection.correlate import Chain
 from detection.incidents.alert import Alert
 from detection.replay import Replayed
-from detection.rows import shown
-from detection.withheld import HeldBack
+from detection.rows import truncate
+from detection.withheld import Suppressed
 
 TOP = 20  # names of one kind that are listed
 
 
 @dataclass(frozen=True, slots=True)
-class Share:
+class NamedCount:
     """What falls to one name. An alert with several kinds counts for each of them; a pair counts once."""
 
     name: str
@@ -26,15 +26,15 @@ class Share:
 
 
 @dataclass(frozen=True, slots=True)
-class Shares:
+class TopCounts:
     """The names with the most alerts, and of how many they are the first."""
 
-    of: int
-    first: Sequence[Share]
+    total: int
+    top: Sequence[NamedCount]
 
 
 @dataclass(frozen=True, slots=True)
-class Day:
+class DayFigures:
     """One day of runs (UTC). `messages` is what an on-call gets: one for each alert, or one digest of a storm."""
 
     day: date
@@ -46,10 +46,10 @@ class Day:
 
 
 @dataclass(frozen=True, slots=True)
-class Figures:
+class BacktestFigures:
     """What a series of runs told. `silenced` counts the pairs that each exclusion took, by its name.
 
-    `held_back` is the most that any one of them held back: many see the same row.
+    `suppressed` is the most that any run suppressed: many see the same row.
     """
 
     runs: int
@@ -58,16 +58,16 @@ class Figures:
     incidents: int
     messages: int
     digests: int
-    held_back: HeldBack
+    suppressed: Suppressed
     silenced: Mapping[str, int]
-    days: Sequence[Day]
-    severities: Shares
-    actors: Shares
-    changes: Shares
-    signals: Shares
+    days: Sequence[DayFigures]
+    severities: TopCounts
+    actors: TopCounts
+    changes: TopCounts
+    signals: TopCounts
 
     @property
-    def busiest(self) -> list[Day]:
+    def busiest(self) -> list[DayFigures]:
         """The days with the most messages, at most three, the worst first."""
         noisy = [day for day in self.days if day.messages]
         return sorted(noisy, key=lambda day: (-day.messages, day.day))[:3]
@@ -85,85 +85,91 @@ class Tally:
     signals: defaultdict[str, Counter[str]] = field(default_factory=lambda: defaultdict(Counter))
     severities: defaultdict[str, Counter[str]] = field(default_factory=lambda: defaultdict(Counter))
     silenced: Counter[str] = field(default_factory=Counter)
-    held_back: HeldBack = field(default_factory=lambda: HeldBack(0, 0, 0))
+    suppressed: Suppressed = field(default_factory=lambda: Suppressed(0, 0, 0))
 
-    def add(self, one: Replayed, messages: int, digests: int) -> None:
+    def add(self, replayed: Replayed, messages: int, digests: int) -> None:
         """The next run, and how many messages came of it, digests among them."""
-        day = self.days[one.record.windows.now.date()]
+        day = self.days[replayed.record.windows.now.date()]
         self.runs += 1
         self.digests += digests
-        self.silenced.update(one.record.silenced)
-        held, most = astuple(one.record.held_back), astuple(self.held_back)
-        self.held_back = HeldBack(*map(max, held, most))
+        self.silenced.update(replayed.record.silenced)
+        suppressed, maximum = astuple(replayed.record.suppressed), astuple(self.suppressed)
+        self.suppressed = Suppressed(*map(max, suppressed, maximum))
         day.update(runs=1, messages=messages)
-        for verdict in one.told:
+        for verdict in replayed.verdicts:
             if verdict.alert:
-                self._take(verdict.alert, verdict.told, day)
+                self._add_alert(verdict.alert, verdict.new_pairs, day)
 
-    def figures(self) -> Figures:
+    def figures(self) -> BacktestFigures:
         """What it comes to."""
         days = [
-            Day(day, *(counts[name] for name in ("runs", "alerts", "pairs", "opened", "messages")))
+            DayFigures(day, *(counts[name] for name in ("runs", "alerts", "pairs", "opened", "messages")))
             for day, counts in sorted(self.days.items())
         ]
-        return Figures(
+        return BacktestFigures(
             runs=self.runs,
             alerts=sum(day.alerts for day in days),
             pairs=sum(day.pairs for day in days),
             incidents=sum(day.opened for day in days),
             messages=sum(day.messages for day in days),
             digests=self.digests,
-            held_back=self.held_back,
+            suppressed=self.suppressed,
             silenced=dict(self.silenced),
             days=days,
-            severities=_shares(self.severities),
-            actors=_shares(self.actors),
-            changes=_shares(self.changes),
-            signals=_shares(self.signals),
+            severities=_top_counts(self.severities),
+            actors=_top_counts(self.actors),
+            changes=_top_counts(self.changes),
+            signals=_top_counts(self.signals),
         )
 
-    def _take(self, alert: Alert, told: Sequence[Chain], day: Counter[str]) -> None:
+    def _add_alert(self, alert: Alert, chains: Sequence[Chain], day: Counter[str]) -> None:
         pairs = alert.counts.pairs
         day.update(alerts=1, pairs=pairs, opened=int(alert.action == "opened"))
         self.actors[alert.actor].update(alerts=1, pairs=pairs)
         self.severities[alert.severity].update(alerts=1, pairs=pairs)
-        for kinds, counts, by_kind in (
-            (alert.change_kinds, self.changes, _pairs_by(told, "change")),
-            (alert.signal_kinds, self.signals, _pairs_by(told, "signal")),
+        for kinds, counts, pairs_by_kind in (
+            (alert.change_kinds, self.changes, _pairs_by_kind(chains, "change")),
+            (alert.signal_kinds, self.signals, _pairs_by_kind(chains, "signal")),
         ):
             for kind in kinds:
-                counts[kind].update(alerts=1, pairs=by_kind[kind])
+                counts[kind].update(alerts=1, pairs=pairs_by_kind[kind])
 
 
-def _shares(counted: Mapping[str, Counter[str]]) -> Shares:
-    all_of_them = [Share(name, counts["alerts"], counts["pairs"]) for name, counts in counted.items()]
-    ordered = sorted(all_of_them, key=lambda one: (-one.alerts, -one.pairs, one.name))
-    return Shares(len(ordered), ordered[:TOP])
+def _top_counts(counts_by_name: Mapping[str, Counter[str]]) -> TopCounts:
+    named_counts = [
+        NamedCount(name, counts["alerts"], counts["pairs"]) for name, counts in counts_by_name.items()
+    ]
+    ordered = sorted(
+        named_counts, key=lambda named_count: (-named_count.alerts, -named_count.pairs, named_count.name)
+    )
+    return TopCounts(len(ordered), ordered[:TOP])
 
 
-def _pairs_by(told: Iterable[Chain], side: Literal["change", "signal"]) -> Counter[str]:
+def _pairs_by_kind(chains: Iterable[Chain], side: Literal["change", "signal"]) -> Counter[str]:
     """How many pairs fall to each kind."""
     counts: Counter[str] = Counter()
-    for chain in told:
-        for kind, pairs in _repeated(chain, side) if _repeats(chain) else _reached(chain, side):
-            counts[shown(kind)] += pairs
+    for chain in chains:
+        for kind, pairs in (
+            _kind_of_each_pair(chain, side) if _has_repeats(chain) else _pairs_of_each_event(chain, side)
+        ):
+            counts[truncate(kind)] += pairs
     return counts
 
 
-def _repeats(chain: Chain) -> bool:
+def _has_repeats(chain: Chain) -> bool:
     """Whether an event stands several times in a chain, and its pairs have to be looked at."""
     return chain.count() != sum(map(len, chain.spans))
 
 
-def _repeated(chain: Chain, side: Literal["change", "signal"]) -> Iterator[tuple[str, int]]:
+def _kind_of_each_pair(chain: Chain, side: Literal["change", "signal"]) -> Iterator[tuple[str, int]]:
     return ((change.kind if side == "change" else signal.kind, 1) for change, signal in chain.pairs())
 
 
-def _reached(chain: Chain, side: Literal["change", "signal"]) -> Iterator[tuple[str, int]]:
+def _pairs_of_each_event(chain: Chain, side: Literal["change", "signal"]) -> Iterator[tuple[str, int]]:
     """Each event's kind and its number of pairs, from the spans alone: there may be millions of pairs."""
     if side == "change":
         return ((change.kind, len(span)) for change, span in zip(chain.changes, chain.spans, strict=True))
     steps = Counter(span.start for span in chain.spans)
     steps.subtract(span.stop for span in chain.spans)
-    reaching = accumulate(steps[place] for place in range(len(chain.signals)))
-    return ((signal.kind, number) for signal, number in zip(chain.signals, reaching, strict=True))
+    change_counts = accumulate(steps[position] for position in range(len(chain.signals)))
+    return ((signal.kind, number) for signal, number in zip(chain.signals, change_counts, strict=True))

@@ -19,7 +19,7 @@ from detection.rule import RuleFile
 # What a run's verdict depends on; the other settings say where it reads and whom it tells.
 SETTINGS = ("ALLOWED_LATENESS", "MAX_CATCH_UP", "STORM_ALERTS", "FLOOD_SIGNALS")
 
-Path = tuple[str, ...]
+KeyPath = tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,9 +27,9 @@ class Overrides:
     """What is set otherwise: settings by their names, values of rule.yaml by their whole keys."""
 
     settings: Mapping[str, str] = field(default_factory=dict)
-    rule: Mapping[Path, object] = field(default_factory=dict)
+    rule: Mapping[KeyPath, object] = field(default_factory=dict)
 
-    def amend(self, document: object) -> object:
+    def apply(self, document: object) -> object:
         """rule.yaml as read, with what is set otherwise."""
         for path, value in self.rule.items():
             document = _put(document, path, value)
@@ -42,7 +42,7 @@ def overrides(texts: Sequence[str]) -> Overrides:
     Raises ConfigurationError for a text without a key, and for a key that there is not.
     """
     settings: dict[str, str] = {}
-    rule: dict[Path, object] = {}
+    rule: dict[KeyPath, object] = {}
     for text in texts:
         key, equals, value = (part.strip() for part in text.partition("="))
         if not key or not equals:
@@ -52,36 +52,40 @@ def overrides(texts: Sequence[str]) -> Overrides:
         if key in SETTINGS:
             settings[key] = value
         else:
-            rule[_whole(key)] = _value(key, value)
+            rule[_full_path(key)] = _value(key, value)
     return Overrides(settings, rule)
 
 
-def _whole(key: str) -> Path:
+def _full_path(key: str) -> KeyPath:
     """The key from the top of rule.yaml. Raises ConfigurationError when there is none such, or several."""
     parts = tuple(key.split("."))
-    found = list(dict.fromkeys(whole for known in _keys(RuleFile) for whole in known.ending_in(parts)))
-    if parts in found or len(found) == 1:
-        return parts if parts in found else found[0]
-    if found:
-        raise ConfigurationError(f"--set {key}: say which: {' or '.join(map('.'.join, found))}")
-    names = [".".join(known.path) for known in _keys(RuleFile)]
-    near = get_close_matches(key, [*SETTINGS, *names, *(name.rpartition(".")[2] for name in names)], n=3)
+    paths = list(
+        dict.fromkeys(path for rule_key in _keys(RuleFile) for path in rule_key.paths_ending_in(parts))
+    )
+    if parts in paths or len(paths) == 1:
+        return parts if parts in paths else paths[0]
+    if paths:
+        raise ConfigurationError(f"--set {key}: say which: {' or '.join(map('.'.join, paths))}")
+    names = [".".join(rule_key.path) for rule_key in _keys(RuleFile)]
+    suggestions = get_close_matches(
+        key, [*SETTINGS, *names, *(name.rpartition(".")[2] for name in names)], n=3
+    )
     hint = (
-        f"did you mean {' or '.join(near)}?"
-        if near
+        f"did you mean {' or '.join(suggestions)}?"
+        if suggestions
         else f"there are {', '.join(SETTINGS)}, and the keys in docs/rules.md"
     )
     raise ConfigurationError(f"--set {key}: there is no such setting or key of rule.yaml; {hint}")
 
 
 @dataclass(frozen=True, slots=True)
-class _Key:
+class _RuleKey:
     """A key of rule.yaml; an open one has keys of the user's own below it."""
 
-    path: Path
+    path: KeyPath
     is_open: bool
 
-    def ending_in(self, parts: Path) -> Iterator[Path]:
+    def paths_ending_in(self, parts: KeyPath) -> Iterator[KeyPath]:
         """The whole key that a part of it, from its end, stands for."""
         if self.path[-len(parts) :] == parts:
             yield self.path
@@ -90,12 +94,12 @@ class _Key:
                 yield (*self.path, ".".join(parts[cut:]))  # a kind may have dots in it
 
 
-def _keys(model: type[BaseModel], above: Path = ()) -> Iterator[_Key]:
+def _keys(model: type[BaseModel], parent_path: KeyPath = ()) -> Iterator[_RuleKey]:
     for name, info in model.model_fields.items():
-        path = (*above, info.alias or name)
-        yield _Key(path, is_open=get_origin(info.annotation) is dict)
-        for inner in _models(info.annotation):
-            yield from _keys(inner, path)
+        path = (*parent_path, info.alias or name)
+        yield _RuleKey(path, is_open=get_origin(info.annotation) is dict)
+        for inner_model in _models(info.annotation):
+            yield from _keys(inner_model, path)
 
 
 def _models(annotation: object) -> Iterator[type[BaseModel]]:
@@ -103,8 +107,8 @@ def _models(annotation: object) -> Iterator[type[BaseModel]]:
     if isinstance(annotation, type) and issubclass(annotation, BaseModel):
         yield annotation
     elif get_origin(annotation) in (Union, UnionType):
-        for one in get_args(annotation):
-            yield from _models(one)
+        for member in get_args(annotation):
+            yield from _models(member)
 
 
 def _value(key: str, text: str) -> object:
@@ -115,9 +119,9 @@ def _value(key: str, text: str) -> object:
         raise ConfigurationError(f"--set {key}: its value cannot be read as YAML") from error
 
 
-def _put(document: Any, path: Path, value: object) -> object:  # noqa: ANN401  # YAML has no narrower type
+def _put(document: Any, path: KeyPath, value: object) -> object:  # noqa: ANN401  # YAML has no narrower type
     """The document with a value at a place, which is made if it is not there."""
     if not path:
         return value
-    here = document if isinstance(document, dict) else {}
-    return {**here, path[0]: _put(here.get(path[0]), path[1:], value)}
+    mapping = document if isinstance(document, dict) else {}
+    return {**mapping, path[0]: _put(mapping.get(path[0]), path[1:], value)}

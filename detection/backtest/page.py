@@ -11,8 +11,8 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
 from detection.backtest.backtest import Backtest
-from detection.backtest.charts import by_day, share
-from detection.messages.text import inert
+from detection.backtest.charts import bar_percent, chart_by_day
+from detection.messages.text import escape_line
 from detection.rule import Rule
 from detection.timestamps import iso
 
@@ -20,7 +20,7 @@ HERE = Path(__file__).parent
 POLICY = "default-src 'none'; style-src 'sha256-{}'; base-uri 'none'; form-action 'none'"
 
 
-def page(result: Backtest, rule: Rule) -> str:
+def render_page(result: Backtest, rule: Rule) -> str:
     """The report of a backtest of a rule."""
     style = (HERE / "page.css").read_text(encoding="utf-8")
     environment = Environment(
@@ -30,17 +30,17 @@ def page(result: Backtest, rule: Rule) -> str:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters |= {"inert": inert, "number": "{:,}".format, "moment": iso}
+    environment.filters |= {"escape_line": escape_line, "number": "{:,}".format, "moment": iso}
     days = result.figures.days
     return environment.get_template("page.html.j2").render(
         result=result,
         figures=result.figures,
         sides=rule.sequence.sides,
-        share=share,
+        bar_percent=bar_percent,
         charts={
-            "Messages": by_day([(f"{day.day}", day.messages) for day in days], "messages"),
-            "Alerts": by_day([(f"{day.day}", day.alerts) for day in days], "alerts"),
-            "Pairs": by_day([(f"{day.day}", day.pairs) for day in days], "pairs"),
+            "Messages": chart_by_day([(f"{day.day}", day.messages) for day in days], "messages"),
+            "Alerts": chart_by_day([(f"{day.day}", day.alerts) for day in days], "alerts"),
+            "Pairs": chart_by_day([(f"{day.day}", day.pairs) for day in days], "pairs"),
         },
         style=Markup(style),  # noqa: S704  # a file of this project
         policy=POLICY.format(b64encode(sha256(style.encode()).digest()).decode()),

@@ -4,44 +4,46 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 
-from detection.backtest.figures import Figures, Tally
-from detection.incidents.batch import Share
+from detection.backtest.figures import BacktestFigures, Tally
+from detection.incidents.batch import DigestEntry
 from detection.incidents.grouping import Verdict
 from detection.incidents.outbox import Delivery
 from detection.incidents.table import MemoryTable
-from detection.matches import Matches
-from detection.replay import Beside, Replayed, replay
+from detection.matches import Detection
+from detection.replay import PublishedComparison, Replayed, replay
 from detection.rule import Rule
 from detection.sources import Source
-from detection.tell import Terms
+from detection.tell import RunOptions
 
 # Hands the runs on, and shows how far they are.
-Watch = Callable[[Iterable[Replayed], int, str], Iterable[Replayed]]
+ShowProgress = Callable[[Iterable[Replayed], int, str], Iterable[Replayed]]
 
 
 @dataclass(slots=True)
-class OnCall:
+class CountingRenderer:
     """Counts the messages instead of writing them: what the line itself would have sent to one destination."""
 
     messages: int = 0
     digests: int = 0
 
-    def alert(self, _verdict: Verdict, _found: Matches) -> Sequence[Delivery]:
+    def render_alert(self, _verdict: Verdict, _detection: Detection) -> Sequence[Delivery]:
         """A message of its own."""
         self.messages += 1
         return ()
 
-    def digest(self, _batch: str, _began: datetime, _shares: Sequence[Share]) -> Sequence[Delivery]:
+    def render_digest(
+        self, _digest_id: str, _began: datetime, _entries: Sequence[DigestEntry]
+    ) -> Sequence[Delivery]:
         """One message for many alerts."""
         self.messages += 1
         self.digests += 1
         return ()
 
-    def told(self) -> tuple[int, int]:
+    def take_counts(self) -> tuple[int, int]:
         """The messages since last asked, and the digests among them."""
-        since = (self.messages, self.digests)
+        counts = (self.messages, self.digests)
         self.messages = self.digests = 0
-        return since
+        return counts
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,19 +52,21 @@ class Simulation:
 
     rule: Rule
     source: Source
-    at: Sequence[datetime]
-    terms: Terms
-    watch: Watch = field(default=lambda runs, _number, _what: runs)
+    run_times: Sequence[datetime]
+    options: RunOptions
+    show_progress: ShowProgress = field(default=lambda runs, _number, _label: runs)
 
-    def figures(self, what: str, beside: Beside | None = None) -> Figures:
+    def figures(self, label: str, comparison: PublishedComparison | None = None) -> BacktestFigures:
         """What the runs tell. Raises what Source.read raises."""
-        tally, oncall = Tally(), OnCall()
-        terms = replace(self.terms, storm=None)  # as a rule has them that only observes
+        tally, renderer = Tally(), CountingRenderer()
+        options = replace(self.options, storm_alerts=None)  # as a rule has them that only observes
         if self.rule.on_call.mode == "page":
-            terms = replace(self.terms, render=oncall.alert, digest=oncall.digest)
-        runs = replay(self.rule, self.source, self.at, MemoryTable(), terms)
-        for one in self.watch(runs, len(self.at), what):
-            tally.add(one, *oncall.told())
-            if beside:
-                beside.add(one)
+            options = replace(
+                self.options, render=renderer.render_alert, render_digest=renderer.render_digest
+            )
+        runs = replay(self.rule, self.source, self.run_times, MemoryTable(), options)
+        for replayed in self.show_progress(runs, len(self.run_times), label):
+            tally.add(replayed, *renderer.take_counts())
+            if comparison:
+                comparison.add(replayed)
         return tally.figures()

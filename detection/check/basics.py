@@ -2,26 +2,26 @@
 
 from collections.abc import Iterator
 
-from detection.check.bench import Bench
+from detection.check.bench import CheckContext
 from detection.check.finding import Finding, green, red
-from detection.messages.text import many
+from detection.messages.text import plural
 
 
-def settings(bench: Bench) -> Iterator[Finding]:
+def check_settings(context: CheckContext) -> Iterator[Finding]:
     """All that is wrong with the settings at once; no value is shown."""
-    chosen = bench.settings
-    given = sum(
-        name in bench.environment and bool(bench.environment[name].strip())
-        for name in type(chosen).model_fields
+    settings = context.settings
+    setting_count = sum(
+        name in context.environment and bool(context.environment[name].strip())
+        for name in type(settings).model_fields
     )
-    yield green("settings", f"{given} set, all valid")
+    yield green("settings", f"{setting_count} set, all valid")
 
 
-def rules(bench: Bench) -> Iterator[Finding]:
+def check_rules(context: CheckContext) -> Iterator[Finding]:
     """Whether the rule folders are sound."""
-    if not bench.rules:
+    if not context.rules:
         yield red("rules", "every rule is off", "set `enabled: true` in one, or RULES to another")
     else:
-        observes = {"page": "", "observe": " (only observes: pages nobody)"}
-        names = ", ".join(rule.folder + observes[rule.on_call.mode] for rule in bench.rules)
-        yield green("rules", f"{many(len(bench.rules), 'rule')}: {names}")
+        mode_notes = {"page": "", "observe": " (only observes: pages nobody)"}
+        names = ", ".join(rule.folder + mode_notes[rule.on_call.mode] for rule in context.rules)
+        yield green("rules", f"{plural(len(context.rules), 'rule')}: {names}")

@@ -11,11 +11,11 @@ from detection.settings import Settings, settings_from
 from detection.sources.log_analytics import LogAnalytics, open_log_analytics
 
 # Rows of ours lie here in the incident table, never among those of a rule: no folder of a rule is called so.
-PARTITION = "~check"
+CHECK_PARTITION = "~check"
 
 
 @dataclass
-class Bench:
+class CheckContext:
     """The job as an environment describes it, part by part: what cannot be made raises ConfigurationError each time."""
 
     environment: Mapping[str, str]
@@ -54,9 +54,9 @@ class Bench:
         )
 
     @cached_property
-    def apart(self) -> dict[str, LogAnalytics]:
+    def single_workspaces(self) -> dict[str, LogAnalytics]:
         """Each workspace by itself, by its id."""
-        return self.logs.apart()
+        return self.logs.single_workspaces()
 
     @property
     def inline(self) -> bool:

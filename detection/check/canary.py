@@ -8,27 +8,27 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from detection.check.bench import PARTITION
+from detection.check.bench import CHECK_PARTITION
 from detection.deliver import Attempt, Destination, deliver
 from detection.events import Logs, Row, to_events
 from detection.incidents.grouping import closed
-from detection.incidents.index import Index
+from detection.incidents.index import IncidentStore
 from detection.incidents.outbox import Outbox
 from detection.incidents.packing import chunks
 from detection.incidents.table import OPERATIONS, Delete, Table
 from detection.job import Clock
-from detection.rendering import amended_for, render_for
+from detection.rendering import message_renderer, update_messages
 from detection.rule import KqlType, Rule, Side
 from detection.run import run
 from detection.settings import Webhook
-from detection.tell import Terms
+from detection.tell import RunOptions
 from detection.timestamps import iso
 from detection.webhook import WebhookDestination
 from detection.window import Windows
 
-TEST = "TEST, nothing happened"
-BY = "python -m detection check"
-_VALUES: Mapping[KqlType, object] = {
+TEST_LABEL = "TEST, nothing happened"
+AUTHOR = "python -m detection check"
+_DEFAULT_VALUES: Mapping[KqlType, object] = {
     "string": "TEST",
     "dynamic": None,
     "bool": None,
@@ -39,7 +39,7 @@ _VALUES: Mapping[KqlType, object] = {
 
 
 @dataclass(frozen=True, slots=True)
-class Canary:
+class CanarySource:
     """A source that holds one change and one signal of an actor that nobody is."""
 
     actor: str
@@ -56,68 +56,80 @@ class Canary:
             to_events([rows["signals"]], sides["signals"], windows.signals, once=once),
         )
 
-    def _row(self, name: str, side: Side, at: datetime) -> Row:
+    def _row(self, side_name: str, side: Side, time: datetime) -> Row:
         """A row as the side's query would return it."""
         values = {
-            side.id: f"test-{name}-{iso(at)}",
+            side.id: f"test-{side_name}-{iso(time)}",
             side.actor: self.actor,
             side.kind: next(iter(side.labels), "test"),
             **({side.beyond: "[]"} if side.beyond else {}),
         }
         return tuple(
-            iso(at) if kind == "datetime" else values.get(column, _VALUES.get(kind))
+            iso(time) if kind == "datetime" else values.get(column, _DEFAULT_VALUES.get(kind))
             for column, kind in side.columns.items()
         )
 
 
 @dataclass(frozen=True, slots=True)
-class Walk:
+class CanaryDelivery:
     """The line from a source to the destinations, over a table."""
 
     table: Table
     webhooks: Sequence[Webhook]
     clock: Clock
 
-    def test(self, rule: Rule) -> dict[str, Attempt]:
+    def send_test(self, rule: Rule) -> dict[str, Attempt]:
         """One alert of a rule to every destination, whatever severity it takes; what became of it, by destination."""
         now = self.clock()
-        index = Index(self.table, PARTITION, f"check {iso(now)}")
-        taking = [one.model_copy(update={"minimum_severity": "Informational"}) for one in self.webhooks]
-        self._sweep()
+        store = IncidentStore(self.table, CHECK_PARTITION, f"check {iso(now)}")
+        accepting_webhooks = [
+            webhook.model_copy(update={"minimum_severity": "Informational"}) for webhook in self.webhooks
+        ]
+        self._delete_rows()
         try:
-            terms = Terms(render=render_for(taking), clock=self.clock)
+            options = RunOptions(render=message_renderer(accepting_webhooks), clock=self.clock)
             _, [verdict] = run(
-                _labelled(rule, now), now, Canary(f"{TEST} (check of {iso(now)}):"), index, terms
+                _as_test_rule(rule, now),
+                now,
+                CanarySource(f"{TEST_LABEL} (check of {iso(now)}):"),
+                store,
+                options,
             )
             attempts = self._deliver()
-            index.amend(
-                verdict.memory.key,
-                lambda incident: closed(incident, "benign", BY, now, "a test"),
-                lambda incident, commit: amended_for(taking, incident, commit, now),
+            store.update(
+                verdict.state.key,
+                lambda incident: closed(incident, "benign", AUTHOR, now, "a test"),
+                lambda incident, commit: update_messages(accepting_webhooks, incident, commit, now),
             )
-            return attempts | {name: one for name, one in self._deliver().items() if not one.outcome.sent}
+            return attempts | {
+                destination: attempt
+                for destination, attempt in self._deliver().items()
+                if not attempt.outcome.sent
+            }
         finally:
-            self._sweep()
+            self._delete_rows()
 
     def _deliver(self) -> dict[str, Attempt]:
         """One attempt at whatever is in the outbox."""
-        destinations: dict[str, Destination] = {one.name: WebhookDestination(one) for one in self.webhooks}
-        outbox = Outbox(self.table, PARTITION)
+        destinations: dict[str, Destination] = {
+            webhook.name: WebhookDestination(webhook) for webhook in self.webhooks
+        }
+        outbox = Outbox(self.table, CHECK_PARTITION)
         attempts = deliver(outbox, destinations, self.clock, _no_wait, timedelta(0), lambda _: None)
-        return {one.delivery.destination: one for one in attempts}
+        return {attempt.delivery.destination: attempt for attempt in attempts}
 
-    def _sweep(self) -> None:
+    def _delete_rows(self) -> None:
         """Removes every row of the partition, those too that a check left which was cut short."""
-        rows = [entity.row for entity in self.table.scan(PARTITION, "!", "~")]
-        for some in chunks(rows, OPERATIONS):
-            self.table.write(PARTITION, [Delete(row) for row in some])
+        rows = [entity.row for entity in self.table.scan(CHECK_PARTITION, "!", "~")]
+        for row_chunk in chunks(rows, OPERATIONS):
+            self.table.write(CHECK_PARTITION, [Delete(row) for row in row_chunk])
 
 
 def _no_wait(_seconds: float) -> None:
     """Without patience nothing is waited for."""
 
 
-def _labelled(rule: Rule, now: datetime) -> Rule:
+def _as_test_rule(rule: Rule, now: datetime) -> Rule:
     """The rule under a name that nobody takes for it, with nothing that could keep the test back or make more of it.
 
     By its folder all ids differ from those of real alerts.
@@ -129,6 +141,6 @@ def _labelled(rule: Rule, now: datetime) -> Rule:
             "severity": "Informational",
             "on_call": rule.on_call.model_copy(update={"severity": ()}),
             "exclusions": (),
-            "sequence": rule.sequence.model_copy(update={"minimum": {}}),
+            "sequence": rule.sequence.model_copy(update={"threshold": {}}),
         }
     )

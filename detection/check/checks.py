@@ -5,49 +5,49 @@ from functools import partial
 from typing import Literal
 
 from detection.check import basics, destinations, keeping
-from detection.check.bench import Bench
-from detection.check.folder import folder
+from detection.check.bench import CheckContext
+from detection.check.folder import check_folder
 from detection.check.order import Check
-from detection.check.workspaces import Workspaces
+from detection.check.workspaces import WorkspaceChecks
 from detection.errors import ConfigurationError
 
-Sending = Literal["nothing", "test", "canary"]
+SendMode = Literal["nothing", "test", "canary"]
 
 
-def checks(bench: Bench, sending: Sending = "nothing") -> Iterator[Check]:
+def all_checks(context: CheckContext, send_mode: SendMode = "nothing") -> Iterator[Check]:
     """All of them. What there is to check of the logs is known when the settings are."""
-    yield Check("settings", partial(basics.settings, bench))
-    yield Check("rules", partial(basics.rules, bench), ("settings",))
-    yield from _of_logs(bench)
-    yield Check("incident table", partial(keeping.storage, bench), ("settings",))
-    yield Check("last runs", partial(keeping.last_runs, bench), ("rules", "incident table"))
-    yield Check("outbox", partial(keeping.outbox, bench), ("rules", "incident table"))
-    match sending:
+    yield Check("settings", partial(basics.check_settings, context))
+    yield Check("rules", partial(basics.check_rules, context), ("settings",))
+    yield from _log_checks(context)
+    yield Check("incident table", partial(keeping.check_incident_table, context), ("settings",))
+    yield Check("last runs", partial(keeping.check_last_runs, context), ("rules", "incident table"))
+    yield Check("outbox", partial(keeping.check_outbox, context), ("rules", "incident table"))
+    match send_mode:
         case "nothing":
-            yield Check("destinations", partial(destinations.listed, bench), ("settings",))
+            yield Check("destinations", partial(destinations.list_destinations, context), ("settings",))
         case "test":
-            yield Check("destinations", partial(destinations.sent, bench), ("rules",))
+            yield Check("destinations", partial(destinations.send_tests, context), ("rules",))
         case "canary":
-            yield Check("canary", partial(destinations.canary, bench), ("rules", "incident table"))
+            yield Check("canary", partial(destinations.send_canary, context), ("rules", "incident table"))
 
 
-def _of_logs(bench: Bench) -> Iterator[Check]:
+def _log_checks(context: CheckContext) -> Iterator[Check]:
     """Of the workspaces, or of the folder that is read instead."""
-    if _in_folder(bench):
-        yield Check("logs", partial(folder, bench), ("rules",))
+    if _reads_folder(context):
+        yield Check("logs", partial(check_folder, context), ("rules",))
         return
-    asked = Workspaces(bench)
-    yield Check("token", asked.token, ("settings",))
-    yield Check("workspace", asked.reach, ("token",))
-    yield Check("tables", asked.tables, ("rules", "workspace"))
-    yield Check("sources", asked.sources, ("tables",))
-    yield Check("queries", asked.queries, ("rules", "workspace"))
-    yield Check("identities", asked.identities, ("queries",))
-    yield Check("operators", asked.operators, ("workspace",))
+    workspace_checks = WorkspaceChecks(context)
+    yield Check("token", workspace_checks.check_token, ("settings",))
+    yield Check("workspace", workspace_checks.check_access, ("token",))
+    yield Check("tables", workspace_checks.check_tables, ("rules", "workspace"))
+    yield Check("sources", workspace_checks.check_sources, ("tables",))
+    yield Check("queries", workspace_checks.check_queries, ("rules", "workspace"))
+    yield Check("identities", workspace_checks.check_identities, ("queries",))
+    yield Check("operators", workspace_checks.check_operators, ("workspace",))
 
 
-def _in_folder(bench: Bench) -> bool:
+def _reads_folder(context: CheckContext) -> bool:
     try:
-        return bench.settings.LOGS_DIR is not None
+        return context.settings.LOGS_DIR is not None
     except ConfigurationError:  # which the check of the settings has found by now
         return False

@@ -2,8 +2,8 @@
 
 from collections.abc import Iterator
 
-from detection.check.bench import Bench
-from detection.check.canary import Walk
+from detection.check.bench import CheckContext
+from detection.check.canary import CanaryDelivery
 from detection.check.finding import Finding, green, red, yellow
 from detection.deliver import Attempt
 from detection.incidents.table import MemoryTable, Table
@@ -24,36 +24,38 @@ _REMEDIES = {
 _CHECK_ADDRESS = "check the address and the receiver's own log"
 
 
-def listed(bench: Bench) -> Iterator[Finding]:
+def list_destinations(context: CheckContext) -> Iterator[Finding]:
     """The destinations that the settings name; nothing is sent."""
-    if not bench.settings.destinations:
-        yield _nobody()
-    for webhook in bench.settings.destinations:
+    if not context.settings.destinations:
+        yield _no_destination()
+    for webhook in context.settings.destinations:
         signed = "signed" if webhook.secret else "not signed"
-        what = f"{webhook.message_format}, {webhook.minimum_severity} and worse, {signed}; nothing was sent"
-        yield green(f"destination {webhook.name}", f"{what} (--send posts a test)")
+        message = (
+            f"{webhook.message_format}, {webhook.minimum_severity} and worse, {signed}; nothing was sent"
+        )
+        yield green(f"destination {webhook.name}", f"{message} (--send posts a test)")
 
 
-def sent(bench: Bench) -> Iterator[Finding]:
+def send_tests(context: CheckContext) -> Iterator[Finding]:
     """A test alert to every destination, from a memory of its own."""
-    yield from _walked(bench, MemoryTable(), "destination")
+    yield from _test_findings(context, MemoryTable(), "destination")
 
 
-def canary(bench: Bench) -> Iterator[Finding]:
+def send_canary(context: CheckContext) -> Iterator[Finding]:
     """The same, committed to the incident table and delivered from its outbox."""
-    yield from _walked(bench, bench.table, "canary to")
+    yield from _test_findings(context, context.table, "canary to")
 
 
-def _walked(bench: Bench, table: Table, name: str) -> Iterator[Finding]:
-    webhooks = bench.settings.destinations
-    attempts = Walk(table, webhooks, bench.clock).test(bench.rules[0])
+def _test_findings(context: CheckContext, table: Table, prefix: str) -> Iterator[Finding]:
+    webhooks = context.settings.destinations
+    attempts = CanaryDelivery(table, webhooks, context.clock).send_test(context.rules[0])
     if not webhooks:
-        yield _nobody()
+        yield _no_destination()
     for webhook in webhooks:
-        yield _judged(f"{name} {webhook.name}", webhook, attempts.get(webhook.name))
+        yield _evaluate_attempt(f"{prefix} {webhook.name}", webhook, attempts.get(webhook.name))
 
 
-def _judged(name: str, webhook: Webhook, attempt: Attempt | None) -> Finding:
+def _evaluate_attempt(name: str, webhook: Webhook, attempt: Attempt | None) -> Finding:
     """What came of the attempt. Whatever failed, the address is not shown: it is a secret."""
     if attempt is None:
         return red(
@@ -63,10 +65,10 @@ def _judged(name: str, webhook: Webhook, attempt: Attempt | None) -> Finding:
     if outcome.sent:
         resolved = ", and resolved there" if webhook.message_format == "pagerduty" else ""
         return green(name, f"took the test alert (HTTP {outcome.status}), marked TEST{resolved}")
-    if outcome.dead:
+    if outcome.dead_reason:
         return red(
             name,
-            f"refused the test alert: {outcome.dead}",
+            f"refused the test alert: {outcome.dead_reason}",
             _REMEDIES.get(outcome.status or 0, _CHECK_ADDRESS),
         )
     return red(
@@ -76,6 +78,6 @@ def _judged(name: str, webhook: Webhook, attempt: Attempt | None) -> Finding:
     )
 
 
-def _nobody() -> Finding:
-    what = "alerts are kept in the table, and nobody is told"
-    return yellow("destinations", what, "set WEBHOOK_URL or WEBHOOKS")
+def _no_destination() -> Finding:
+    message = "alerts are kept in the table, and nobody is told"
+    return yellow("destinations", message, "set WEBHOOK_URL or WEBHOOKS")

@@ -3,9 +3,9 @@
 from collections.abc import Callable, Iterator
 
 from detection.check.finding import Finding, red
-from detection.errors import ErrorKind, kind_of, sentence
-from detection.sources.answer import Refused
-from detection.sources.halving import Unfinished
+from detection.errors import ErrorKind, error_kind, error_sentence
+from detection.sources.answer import QueryRefused
+from detection.sources.halving import QueryUnfinished
 
 _REMEDIES: dict[ErrorKind, str] = {
     "configuration": "mend what it names",
@@ -15,18 +15,18 @@ _REMEDIES: dict[ErrorKind, str] = {
 }
 
 
-def tried(name: str, check: Callable[[], Iterator[Finding]]) -> Iterator[Finding]:
+def run_check(name: str, check: Callable[[], Iterator[Finding]]) -> Iterator[Finding]:
     """The findings of a check, and what it breaks off with."""
     try:
         yield from check()
     except Exception as error:  # noqa: BLE001  # whatever it is: the others have to be tried
-        yield failed(name, error)
+        yield error_finding(name, error)
 
 
-def failed(name: str, error: Exception) -> Finding:
+def error_finding(name: str, error: Exception) -> Finding:
     """What an error says, without what a bug's own text may hold."""
-    if isinstance(error, Unfinished):
+    if isinstance(error, QueryUnfinished):
         error = error.failure
-    if isinstance(error, Refused) and error.hint:
-        return red(name, error.said, error.hint)
-    return red(name, sentence(error), _REMEDIES[kind_of(error)])
+    if isinstance(error, QueryRefused) and error.hint:
+        return red(name, error.message, error.hint)
+    return red(name, error_sentence(error), _REMEDIES[error_kind(error)])

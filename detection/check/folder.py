@@ -2,22 +2,26 @@
 
 from collections.abc import Iterator
 
-from detection.check.bench import Bench
+from detection.check.bench import CheckContext
 from detection.check.finding import Finding, green, yellow
-from detection.check.judging import span
+from detection.check.judging import duration_text
 from detection.job import open_source
-from detection.messages.text import many
-from detection.window import windows
+from detection.messages.text import plural
+from detection.window import plan_windows
 
 
-def folder(bench: Bench) -> Iterator[Finding]:
+def check_folder(context: CheckContext) -> Iterator[Finding]:
     """Whether the folder's files can be read by the rules, and what a run would see of them now."""
-    now = bench.clock()
-    for rule in bench.rules:
-        health = open_source(bench.settings, rule, bench.clock).read(rule, windows(now, None, rule)).health
-        for side, found in health.items():
+    now = context.clock()
+    for rule in context.rules:
+        health_by_side = (
+            open_source(context.settings, rule, context.clock)
+            .read(rule, plan_windows(now, None, rule))
+            .health
+        )
+        for side, side_health in health_by_side.items():
             name = f"{side} of {rule.folder}"
-            if found.newest is None:
+            if side_health.newest is None:
                 yield yellow(
                     name,
                     "read; no row in the windows of a run now",
@@ -26,9 +30,9 @@ def folder(bench: Bench) -> Iterator[Finding]:
             else:
                 yield green(
                     name,
-                    f"read; {many(found.rows, 'row')} in the windows of a run now, the newest {span(now - found.newest)} ago",
+                    f"read; {plural(side_health.rows, 'row')} in the windows of a run now, the newest {duration_text(now - side_health.newest)} ago",
                 )
-    what = (
+    message = (
         "logs come from LOGS_DIR: there is no token, plan, arrival, operator or clock of a service to ask for"
     )
-    yield green("workspace", what)
+    yield green("workspace", message)

@@ -10,68 +10,70 @@ from functools import partial
 from pydantic import TypeAdapter
 
 from detection.check import basics, keeping
-from detection.check.bench import Bench
-from detection.check.failing import tried
+from detection.check.bench import CheckContext
+from detection.check.failing import run_check
 from detection.check.finding import Finding, Level, green
-from detection.check.judging import SILENT, judge_age
-from detection.check.order import Check, run
+from detection.check.judging import SILENT_AFTER, evaluate_age
+from detection.check.order import Check, run_checks
 from detection.check.questions import newest_query
-from detection.check.workspaces import SourceOf, arrivals_in, sources_of
+from detection.check.workspaces import RuleSource, parse_arrivals, sources_of
 from detection.job import Clock
 from detection.timestamps import iso
 
-PATIENCE = 30.0  # seconds in which a question may be sent again; whoever asks waits for the answer
+RETRY_FOR = 30.0  # seconds in which a question may be sent again; whoever asks waits for the answer
 
 
 @dataclass(frozen=True, slots=True)
-class Health:
+class HealthReport:
     """The answer: the worst of the findings, when they were made (ISO 8601, UTC), and all of them."""
 
     status: Level
-    at: str
+    time: str
     findings: Sequence[Finding]
 
 
-HEALTH = TypeAdapter(Health)
+HEALTH_REPORT = TypeAdapter(HealthReport)
 
 
 def health(environment: Mapping[str, str], clock: Clock) -> tuple[int, bytes]:
     """The HTTP status and the JSON body: 200 unless something is red, then 503. No secret and no setting's value is in it."""
-    findings = looked_at(Bench(environment, clock))
-    answer = Health(worst(findings), iso(clock()), findings)
-    return 503 if answer.status == "red" else 200, HEALTH.dump_json(answer)
+    findings = quick_findings(CheckContext(environment, clock))
+    report = HealthReport(worst_level(findings), iso(clock()), findings)
+    return 503 if report.status == "red" else 200, HEALTH_REPORT.dump_json(report)
 
 
-def looked_at(bench: Bench) -> list[Finding]:
+def quick_findings(context: CheckContext) -> list[Finding]:
     """The findings of the quick checks."""
-    return list(run(_quick(bench)))
+    return list(run_checks(_quick_checks(context)))
 
 
-def worst(findings: Sequence[Finding]) -> Level:
+def worst_level(findings: Sequence[Finding]) -> Level:
     """The worst level among them."""
     levels = {finding.level for finding in findings}
     return "red" if "red" in levels else "yellow" if "yellow" in levels else "green"
 
 
-def _quick(bench: Bench) -> Iterator[Check]:
-    yield Check("settings", partial(basics.settings, bench))
-    yield Check("rules", partial(basics.rules, bench), ("settings",))
-    yield Check("logs", partial(_logs, bench), ("rules",))
-    yield Check("last runs", partial(keeping.last_runs, bench), ("rules",))
-    yield Check("outbox", partial(keeping.outbox, bench), ("rules",))
+def _quick_checks(context: CheckContext) -> Iterator[Check]:
+    yield Check("settings", partial(basics.check_settings, context))
+    yield Check("rules", partial(basics.check_rules, context), ("settings",))
+    yield Check("logs", partial(_check_logs, context), ("rules",))
+    yield Check("last runs", partial(keeping.check_last_runs, context), ("rules",))
+    yield Check("outbox", partial(keeping.check_outbox, context), ("rules",))
 
 
-def _logs(bench: Bench) -> Iterator[Finding]:
+def _check_logs(context: CheckContext) -> Iterator[Finding]:
     """The newest row of each source, in all workspaces together."""
-    if bench.settings.LOGS_DIR:
+    if context.settings.LOGS_DIR:
         yield green("logs", "exported ones, in a folder")
         return
-    for source in sources_of(bench):
+    for source in sources_of(context):
         name = f"newest row of {source.name}"
-        yield from tried(name, partial(_newest, bench, source, name))
+        yield from run_check(name, partial(_check_newest_row, context, source, name))
 
 
-def _newest(bench: Bench, source: SourceOf, name: str) -> Iterator[Finding]:
-    now = bench.clock()
-    query = newest_query(source.rule, source.side, now - 2 * SILENT, inline=bench.inline)
-    yield judge_age(name, arrivals_in(bench.logs.ask(name, query, PATIENCE)), now, 2 * SILENT)
+def _check_newest_row(context: CheckContext, source: RuleSource, name: str) -> Iterator[Finding]:
+    now = context.clock()
+    query = newest_query(source.rule, source.side, now - 2 * SILENT_AFTER, inline=context.inline)
+    yield evaluate_age(
+        name, parse_arrivals(context.logs.run_query(name, query, RETRY_FOR)), now, 2 * SILENT_AFTER
+    )

@@ -12,12 +12,12 @@ from yaml import safe_load
 
 from detection.kql import bounds, parsers_of, queries, stamp_of, tables_of, with_bounds
 from detection.rule import KqlType, Rule, without_comments
-from detection.window import windows
+from detection.window import plan_windows
 
-TRUTH = Path(__file__).with_name("truth.yaml")
+TRUTH_FILE = Path(__file__).with_name("truth.yaml")
 SCHEMA_COLUMNS = ("ColumnName", "ColumnType")  # of the query for a table's schema
 ARRIVAL_COLUMNS = ("Rows", "Newest", "Longest", "Most")  # of the query for a source's arrivals
-NOW = "Now"  # the service's clock, beside the truth table
+NOW_COLUMN = "Now"  # the service's clock, beside the truth table
 
 
 class Predicate(BaseModel):
@@ -27,19 +27,19 @@ class Predicate(BaseModel):
 
     name: str
     kql: str
-    kind: Literal["text", "json"] = Field(alias="as")
+    literal_form: Literal["text", "json"] = Field(alias="as")
     lines: dict[str, bool]
 
-    def of(self, value: str) -> str:
+    def kql_of(self, value: str) -> str:
         """The predicate over a value."""
         text = json.dumps(value)
-        if self.kind == "json":
+        if self.literal_form == "json":
             # A literal's type would be known beforehand, and a text refused where a list may be: a column's is not.
             text = "dynamic(null)" if value == "null" else f"parse_json({text})"
         return self.kql.replace("{}", text)
 
 
-class Line(NamedTuple):
+class TruthLine(NamedTuple):
     """A line of the truth table: the KQL, what it has to say, and the words for both."""
 
     kql: str
@@ -49,23 +49,23 @@ class Line(NamedTuple):
 
 def predicates() -> dict[str, Predicate]:
     """The truth table as it is written, by name."""
-    written = TypeAdapter(list[Predicate]).validate_python(safe_load(TRUTH.read_text(encoding="utf-8")))
-    return {one.name: one for one in written}
+    written = TypeAdapter(list[Predicate]).validate_python(safe_load(TRUTH_FILE.read_text(encoding="utf-8")))
+    return {predicate.name: predicate for predicate in written}
 
 
-def truth_lines() -> list[Line]:
+def truth_lines() -> list[TruthLine]:
     """All lines of the truth table."""
     return [
-        Line(one.of(value), expected, f"{one.name}: {value or 'the empty text'}")
-        for one in predicates().values()
-        for value, expected in one.lines.items()
+        TruthLine(predicate.kql_of(value), expected, f"{predicate.name}: {value or 'the empty text'}")
+        for predicate in predicates().values()
+        for value, expected in predicate.lines.items()
     ]
 
 
-def truth_query(lines: Sequence[Line]) -> str:
+def truth_query(lines: Sequence[TruthLine]) -> str:
     """Asks all lines at once, and the clock. A null predicate is as good as false, as in `where`."""
-    asked = [f"t{place} = iff({one.kql}, 1, 0)" for place, one in enumerate(lines)]
-    return "print\n    " + ",\n    ".join([f"{NOW} = now()", *asked])
+    columns = [f"t{number} = iff({line.kql}, 1, 0)" for number, line in enumerate(lines)]
+    return "print\n    " + ",\n    ".join([f"{NOW_COLUMN} = now()", *columns])
 
 
 def schema_query(table: str) -> str:
@@ -81,21 +81,21 @@ def newest_query(rule: Rule, side: str, since: datetime, *, inline: bool) -> str
 
 def arrival_query(rule: Rule, side: str, since: datetime, *, inline: bool) -> str:
     """The same, and how long the rows took to arrive, in seconds: the longest, and what 99 of 100 do not exceed."""
-    stamped = stamp_of(rule, side)
+    stamp = stamp_of(rule, side)
     return f"""{_rows(rule, side, since, inline=inline)}
-| extend Delay = (ingestion_time() - {stamped}) / 1s
-| summarize Rows = count(), Newest = max({stamped}), Longest = max(Delay), Most = percentile(Delay, 99)"""
+| extend Delay = (ingestion_time() - {stamp}) / 1s
+| summarize Rows = count(), Newest = max({stamp}), Longest = max(Delay), Most = percentile(Delay, 99)"""
 
 
 def trial_queries(rule: Rule, now: datetime, *, inline: bool) -> dict[str, str]:
     """What a run asks, over a stretch without length: whether it can be asked at all."""
-    nothing = {f"{side}_{edge}": now for side in rule.sequence.sides for edge in ("after", "until")}
-    return {name: with_bounds(query, nothing) for name, query in queries(rule, inline=inline).items()}
+    empty_bounds = {f"{side}_{edge}": now for side in rule.sequence.sides for edge in ("after", "until")}
+    return {name: with_bounds(query, empty_bounds) for name, query in queries(rule, inline=inline).items()}
 
 
 def coverage_query(rule: Rule, now: datetime, *, inline: bool) -> str:
     """Asks for the coverage that a first run would see now."""
-    return with_bounds(queries(rule, inline=inline)["coverage"], bounds(windows(now, None, rule)))
+    return with_bounds(queries(rule, inline=inline)["coverage"], bounds(plan_windows(now, None, rule)))
 
 
 def needed_columns(rule: Rule) -> dict[str, dict[str, KqlType]]:
@@ -104,17 +104,21 @@ def needed_columns(rule: Rule) -> dict[str, dict[str, KqlType]]:
     for name, side in rule.sequence.sides.items():
         query = rule.changes_kql if name == "changes" else rule.signals_kql
         texts = (query, rule.parsers.get(side.source, ""), side.names_actor, stamp_of(rule, name))
-        named = set(re.findall(r"\w+", without_comments("\n".join(texts))))
+        used_names = set(re.findall(r"\w+", without_comments("\n".join(texts))))
         for table, declared in tables_of(rule, name).items():
-            used = {column: kind for column, kind in declared.columns.items() if column in named}
-            needed[table] = needed.get(table, {}) | used
+            used_columns = {column: kind for column, kind in declared.columns.items() if column in used_names}
+            needed[table] = needed.get(table, {}) | used_columns
     return needed
 
 
-def said_of(lines: Sequence[Line], answer: Mapping[str, object]) -> list[str]:
+def wrong_lines(lines: Sequence[TruthLine], answer: Mapping[str, object]) -> list[str]:
     """The lines of which the service says something else, with what it says."""
-    said = {one: bool(answer.get(f"t{place}")) for place, one in enumerate(lines)}
-    return [f"{one.text} is {said[one]}" for one in lines if said[one] is not one.expected]
+    answers_by_line = {line: bool(answer.get(f"t{number}")) for number, line in enumerate(lines)}
+    return [
+        f"{line.text} is {answers_by_line[line]}"
+        for line in lines
+        if answers_by_line[line] is not line.expected
+    ]
 
 
 def _rows(rule: Rule, side: str, since: datetime, *, inline: bool) -> str:

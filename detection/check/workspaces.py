@@ -6,58 +6,58 @@ from datetime import datetime, timedelta
 from functools import partial
 from typing import NamedTuple
 
-from detection.check.bench import Bench
-from detection.check.failing import failed, tried
+from detection.check.bench import CheckContext
+from detection.check.failing import error_finding, run_check
 from detection.check.finding import Finding, green, red
 from detection.check.judging import (
-    LOOKED_BACK,
-    Arrivals,
-    identity_in,
-    judge_age,
-    judge_clock,
-    judge_coverage,
-    judge_delay,
-    judge_missing_table,
-    judge_operators,
-    judge_plan,
-    judge_table,
+    LOOK_BACK,
+    SourceArrivals,
+    evaluate_age,
+    evaluate_clock,
+    evaluate_coverage,
+    evaluate_delay,
+    evaluate_missing_table,
+    evaluate_operators,
+    evaluate_plan,
+    evaluate_table,
+    token_identity,
     usable_lateness,
 )
 from detection.check.questions import (
     ARRIVAL_COLUMNS,
-    NOW,
+    NOW_COLUMN,
     SCHEMA_COLUMNS,
     arrival_query,
     coverage_query,
     needed_columns,
-    said_of,
     schema_query,
     trial_queries,
     truth_lines,
     truth_query,
+    wrong_lines,
 )
-from detection.coverage import coverage
+from detection.coverage import parse_coverage
 from detection.errors import Incomplete
 from detection.kql import COVERAGE_COLUMNS, has_coverage, tables_of
 from detection.rule import KqlType, Rule
-from detection.sources.answer import UNKNOWN_NAME, WRONG_PLAN, Refused, Table
+from detection.sources.answer import UNKNOWN_NAME, WRONG_PLAN, AnswerTable, QueryRefused
 from detection.sources.log_analytics import LogAnalytics, token_for
 
-PATIENCE = 60.0  # seconds in which a question may be sent again
+RETRY_FOR = 60.0  # seconds in which a question may be sent again
 
-Schema = dict[str, str]  # a table's columns with their types
+TableSchema = dict[str, str]  # a table's columns with their types
 
 
-class SourceOf(NamedTuple):
+class RuleSource(NamedTuple):
     """What one or several rules read, as one of them names it; `usable` is the least lateness that they allow."""
 
     name: str
     rule: Rule
     side: str
-    usable: timedelta
+    allowed_lateness: timedelta
 
 
-class Needed(NamedTuple):
+class TableNeeds(NamedTuple):
     """What the rules need of a table."""
 
     columns: dict[str, KqlType]
@@ -65,146 +65,150 @@ class Needed(NamedTuple):
 
 
 @dataclass
-class Workspaces:
+class WorkspaceChecks:
     """The workspaces, one by one; what the first checks find, the later ones go by."""
 
-    bench: Bench
-    reached: dict[str, LogAnalytics] = field(default_factory=dict)
-    schemas: dict[tuple[str, str], Schema] = field(default_factory=dict)  # by workspace and table
+    context: CheckContext
+    reached_clients: dict[str, LogAnalytics] = field(default_factory=dict)
+    schemas: dict[tuple[str, str], TableSchema] = field(default_factory=dict)  # by workspace and table
 
-    def token(self) -> Iterator[Finding]:
+    def check_token(self) -> Iterator[Finding]:
         """Whether there is an identity, and which."""
-        settings = self.bench.settings
+        settings = self.context.settings
         if not settings.LOG_ANALYTICS_WORKSPACE_ID:
             yield red("token", "there are no logs to ask for", "set LOG_ANALYTICS_WORKSPACE_ID, or LOGS_DIR")
             return
         token = token_for(settings.LOG_ANALYTICS_ENDPOINT, settings.AZURE_CLIENT_ID)
-        yield green("token", identity_in(token))
+        yield green("token", token_identity(token))
 
-    def reach(self) -> Iterator[Finding]:
+    def check_access(self) -> Iterator[Finding]:
         """Whether each workspace answers this identity."""
-        for workspace, asked in self.bench.apart.items():
+        for workspace, client in self.context.single_workspaces.items():
             name = f"workspace {workspace}"
             try:
-                asked.ask(name, "print Reached = 1", PATIENCE)
+                client.run_query(name, "print Reached = 1", RETRY_FOR)
             except Exception as error:  # noqa: BLE001  # the next one has to be tried
-                yield failed(name, error)
+                yield error_finding(name, error)
             else:
-                self.reached[workspace] = asked
+                self.reached_clients[workspace] = client
                 yield green(name, "answers")
 
-    def tables(self) -> Iterator[Finding]:
+    def check_tables(self) -> Iterator[Finding]:
         """Whether the tables are there with the columns that the rules' KQL names, on the plan that can be queried."""
-        needed = _needed(self.bench.rules)
+        needs_by_table = _needs_by_table(self.context.rules)
         answers = [
-            (workspace, table, self._schema(workspace, table))
-            for workspace in self.reached
-            for table in needed
+            (workspace, table, self._read_schema(workspace, table))
+            for workspace in self.reached_clients
+            for table in needs_by_table
         ]
         for workspace, table, answer in answers:
-            name, wanted = self._named(f"table {table}", workspace), needed[table]
+            name, needs = self._qualified(f"table {table}", workspace), needs_by_table[table]
             if isinstance(answer, Finding):
                 yield answer
             elif answer is None:
-                elsewhere = any(table == other for _, other in self.schemas)
-                yield judge_missing_table(name, optional=wanted.optional, elsewhere=elsewhere)
+                elsewhere = any(table == other_table for _, other_table in self.schemas)
+                yield evaluate_missing_table(name, optional=needs.optional, elsewhere=elsewhere)
             else:
-                yield judge_table(name, wanted.columns, answer, optional=wanted.optional)
+                yield evaluate_table(name, needs.columns, answer, optional=needs.optional)
 
-    def sources(self) -> Iterator[Finding]:
+    def check_sources(self) -> Iterator[Finding]:
         """How old the newest rows are, and how long rows take to arrive."""
-        for workspace, asked in self.reached.items():
-            for source in sources_of(self.bench):
+        for workspace, client in self.reached_clients.items():
+            for source in sources_of(self.context):
                 if any((workspace, table) in self.schemas for table in tables_of(source.rule, source.side)):
-                    name = self._named(f"newest row of {source.name}", workspace)
-                    yield from tried(name, partial(self._source, source, workspace, asked))
+                    name = self._qualified(f"newest row of {source.name}", workspace)
+                    yield from run_check(name, partial(self._check_source, source, workspace, client))
 
-    def _source(self, source: SourceOf, workspace: str, asked: LogAnalytics) -> Iterator[Finding]:
-        newest, arrival = (
-            self._named(f"{what} {source.name}", workspace) for what in ("newest row of", "arrival of")
+    def _check_source(self, source: RuleSource, workspace: str, client: LogAnalytics) -> Iterator[Finding]:
+        newest_name, arrival_name = (
+            self._qualified(f"{label} {source.name}", workspace) for label in ("newest row of", "arrival of")
         )
-        now = self.bench.clock()
-        query = arrival_query(source.rule, source.side, now - LOOKED_BACK, inline=self.bench.inline)
-        found = arrivals_in(asked.ask(newest, query, PATIENCE))
-        yield judge_age(newest, found, now, LOOKED_BACK)
-        yield judge_delay(arrival, found, source.usable)
+        now = self.context.clock()
+        query = arrival_query(source.rule, source.side, now - LOOK_BACK, inline=self.context.inline)
+        arrivals = parse_arrivals(client.run_query(newest_name, query, RETRY_FOR))
+        yield evaluate_age(newest_name, arrivals, now, LOOK_BACK)
+        yield evaluate_delay(arrival_name, arrivals, source.allowed_lateness)
 
-    def queries(self) -> Iterator[Finding]:
+    def check_queries(self) -> Iterator[Finding]:
         """Whether what a run asks is taken, by all workspaces as one."""
-        for rule in self.bench.rules:
+        for rule in self.context.rules:
             name = f"queries of {rule.folder}"
-            yield from tried(name, partial(self._queries, rule, name))
+            yield from run_check(name, partial(self._check_rule_queries, rule, name))
 
-    def _queries(self, rule: Rule, name: str) -> Iterator[Finding]:
-        texts = trial_queries(rule, self.bench.clock(), inline=self.bench.inline)
-        for what, query in texts.items():
-            self.bench.logs.ask(f"{rule.folder}, {what}", query, PATIENCE)
+    def _check_rule_queries(self, rule: Rule, name: str) -> Iterator[Finding]:
+        texts = trial_queries(rule, self.context.clock(), inline=self.context.inline)
+        for query_name, query in texts.items():
+            self.context.logs.run_query(f"{rule.folder}, {query_name}", query, RETRY_FOR)
         yield green(name, f"{', '.join(texts)}: as a run sends them, taken by all workspaces")
 
-    def identities(self) -> Iterator[Finding]:
+    def check_identities(self) -> Iterator[Finding]:
         """Whether those whom the signals' source names could be those whom the changes' source names."""
-        for rule in filter(has_coverage, self.bench.rules):
+        for rule in filter(has_coverage, self.context.rules):
             name = f"identities of {rule.folder}"
-            yield from tried(name, partial(self._identities, rule, name))
+            yield from run_check(name, partial(self._check_rule_identities, rule, name))
 
-    def _identities(self, rule: Rule, name: str) -> Iterator[Finding]:
-        query = coverage_query(rule, self.bench.clock(), inline=self.bench.inline)
-        answer = self.bench.logs.ask(name, query, PATIENCE)
-        yield judge_coverage(name, coverage(answer.take_rows(COVERAGE_COLUMNS), rule))
+    def _check_rule_identities(self, rule: Rule, name: str) -> Iterator[Finding]:
+        query = coverage_query(rule, self.context.clock(), inline=self.context.inline)
+        answer = self.context.logs.run_query(name, query, RETRY_FOR)
+        yield evaluate_coverage(name, parse_coverage(answer.take_rows(COVERAGE_COLUMNS), rule))
 
-    def operators(self) -> Iterator[Finding]:
+    def check_operators(self) -> Iterator[Finding]:
         """Whether the operators mean what the rules take them to mean, and whether our clock is right."""
-        lines, asked = truth_lines(), next(iter(self.reached.values()))
-        before = self.bench.clock()
-        answer = asked.ask("operators", truth_query(lines), PATIENCE)
-        after = self.bench.clock()
-        said = rows_of(answer, answer.columns)[0]
-        yield judge_operators("operators", said_of(lines, said), len(lines))
-        yield judge_clock("clock", before + (after - before) / 2 - datetime.fromisoformat(str(said[NOW])))
+        lines, client = truth_lines(), next(iter(self.reached_clients.values()))
+        before = self.context.clock()
+        answer = client.run_query("operators", truth_query(lines), RETRY_FOR)
+        after = self.context.clock()
+        row = rows_of(answer, answer.columns)[0]
+        yield evaluate_operators("operators", wrong_lines(lines, row), len(lines))
+        yield evaluate_clock(
+            "clock", before + (after - before) / 2 - datetime.fromisoformat(str(row[NOW_COLUMN]))
+        )
 
-    def _schema(self, workspace: str, table: str) -> Schema | Finding | None:
+    def _read_schema(self, workspace: str, table: str) -> TableSchema | Finding | None:
         """A table's schema; None where there is no such table, a finding where there is no answer."""
-        name, (column, kind) = self._named(f"table {table}", workspace), SCHEMA_COLUMNS
+        name, (column, kind) = self._qualified(f"table {table}", workspace), SCHEMA_COLUMNS
         try:
-            answer = self.reached[workspace].ask(name, schema_query(table), PATIENCE)
+            answer = self.reached_clients[workspace].run_query(name, schema_query(table), RETRY_FOR)
             schema = {str(row[column]): str(row[kind]) for row in rows_of(answer, SCHEMA_COLUMNS)}
         except Exception as error:  # noqa: BLE001  # the next table has to be tried
-            codes = error.codes if isinstance(error, Refused) else ()
+            codes = error.codes if isinstance(error, QueryRefused) else ()
             if UNKNOWN_NAME in codes:
                 return None
-            return judge_plan(name) if WRONG_PLAN in codes else failed(name, error)
+            return evaluate_plan(name) if WRONG_PLAN in codes else error_finding(name, error)
         self.schemas[workspace, table] = schema
         return schema
 
-    def _named(self, what: str, workspace: str) -> str:
+    def _qualified(self, label: str, workspace: str) -> str:
         """A name, with the workspace in it where there are several."""
-        return what if len(self.bench.apart) == 1 else f"{what} in {workspace}"
+        return label if len(self.context.single_workspaces) == 1 else f"{label} in {workspace}"
 
 
-def sources_of(bench: Bench) -> list[SourceOf]:
+def sources_of(context: CheckContext) -> list[RuleSource]:
     """What the rules read, each once."""
-    settings, found = bench.settings, dict[str, SourceOf]()
-    for rule in bench.rules:
-        usable = usable_lateness(rule, settings.ALLOWED_LATENESS, settings.MAX_CATCH_UP)
-        for side, one in rule.sequence.sides.items():
-            known = found.get(one.source, SourceOf(one.source, rule, side, usable))
-            found[one.source] = known._replace(usable=min(known.usable, usable))
-    return list(found.values())
+    settings, sources = context.settings, dict[str, RuleSource]()
+    for rule in context.rules:
+        allowed_lateness = usable_lateness(rule, settings.ALLOWED_LATENESS, settings.MAX_CATCH_UP)
+        for side_name, side in rule.sequence.sides.items():
+            source = sources.get(side.source, RuleSource(side.source, rule, side_name, allowed_lateness))
+            sources[side.source] = source._replace(
+                allowed_lateness=min(source.allowed_lateness, allowed_lateness)
+            )
+    return list(sources.values())
 
 
-def arrivals_in(answer: Table) -> Arrivals:
+def parse_arrivals(answer: AnswerTable) -> SourceArrivals:
     """The answer to a query for a source's newest row, with or without delays."""
-    [said] = rows_of(answer, [name for name in ARRIVAL_COLUMNS if name in answer.columns])
-    longest, most = (said.get(name) for name in ("Longest", "Most"))
-    return Arrivals(
-        rows=int(str(said["Rows"])),
-        newest=datetime.fromisoformat(str(said["Newest"])) if said["Newest"] else None,
-        longest=_seconds(longest),
-        most=_seconds(most),
+    [row] = rows_of(answer, [name for name in ARRIVAL_COLUMNS if name in answer.columns])
+    longest_delay, percentile_99 = (row.get(name) for name in ("Longest", "Most"))
+    return SourceArrivals(
+        rows=int(str(row["Rows"])),
+        newest=datetime.fromisoformat(str(row["Newest"])) if row["Newest"] else None,
+        longest_delay=_seconds(longest_delay),
+        percentile_99=_seconds(percentile_99),
     )
 
 
-def rows_of(answer: Table, columns: Sequence[str]) -> list[dict[str, object]]:
+def rows_of(answer: AnswerTable, columns: Sequence[str]) -> list[dict[str, object]]:
     """The rows of a small answer. Raises Incomplete when it lacks a column or has no row."""
     missing = [name for name in columns if name not in answer.columns]
     if missing or not answer.rows:
@@ -216,11 +220,11 @@ def _seconds(value: object) -> timedelta | None:
     return None if value is None else timedelta(seconds=float(str(value)))
 
 
-def _needed(rules: Sequence[Rule]) -> dict[str, Needed]:
+def _needs_by_table(rules: Sequence[Rule]) -> dict[str, TableNeeds]:
     """What the rules need of each table."""
-    needed: dict[str, Needed] = {}
+    needs_by_table: dict[str, TableNeeds] = {}
     for rule in rules:
         for table, columns in needed_columns(rule).items():
-            known = needed.get(table, Needed({}, rule.tables[table].optional))
-            needed[table] = Needed(known.columns | columns, known.optional)
-    return needed
+            needs = needs_by_table.get(table, TableNeeds({}, rule.tables[table].optional))
+            needs_by_table[table] = TableNeeds(needs.columns | columns, needs.optional)
+    return needs_by_table

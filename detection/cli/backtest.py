@@ -9,91 +9,101 @@ from typing import Annotated
 
 import typer
 
-from detection.backtest.backtest import Plan, backtested, planned
-from detection.backtest.page import page
-from detection.cli.backtest_tables import tables
-from detection.cli.environment import clock, job
+from detection.backtest.backtest import Plan, make_plan, run_backtest
+from detection.backtest.page import render_page
+from detection.cli.backtest_tables import write_backtest
+from detection.cli.environment import clock, environment_job
 from detection.cli.options import ReportFormat, RuleName, time_option
-from detection.cli.output import json_line, progress, say, say_loaded, say_rejected
+from detection.cli.output import (
+    progress,
+    write_ignored_columns,
+    write_json_line,
+    write_rejected,
+    write_remark,
+)
 from detection.errors import ConfigurationError
-from detection.job import plain
+from detection.job import json_values
 from detection.replay import Replayed
 from detection.rule import default_rule
 from detection.sources.log_analytics import open_log_analytics
-from detection.sources.past import Archive, across_rows
-from detection.sources.past_files import past_files
-from detection.sources.past_workspace import PastWorkspace
+from detection.sources.past import Archive, cross_row_keyword
+from detection.sources.past_files import open_file_archive
+from detection.sources.past_workspace import WorkspaceArchive
 
 
 def backtest(
     begin: Annotated[datetime, time_option("--from", "The first run")],
     end: Annotated[datetime, time_option("--to", "The last run is at or before this")],
-    logs: Annotated[
+    logs_folder: Annotated[
         Path | None,
         typer.Option(
             "--logs", metavar="DIR", help="Folder of exported logs: <table>*.jsonl, .csv or .parquet."
         ),
     ] = None,
-    workspace: Annotated[
+    workspace_ids: Annotated[
         str | None,
         typer.Option(
             "--workspace", metavar="ID", help="Read a Log Analytics workspace (several: comma-separated)."
         ),
     ] = None,
-    rule: RuleName = None,
-    sets: Annotated[
+    rule_name: RuleName = None,
+    assignments: Annotated[
         list[str] | None,
         typer.Option(
             "--set", metavar="KEY=VALUE", help="A setting or a key of rule.yaml otherwise; may be repeated."
         ),
     ] = None,
-    silences: Annotated[
+    with_silences: Annotated[
         bool,
         typer.Option("--silences", help="Say what each silence of INCIDENT_STORAGE would remove, too."),
     ] = False,
-    report: Annotated[
+    report_file: Annotated[
         Path | None,
         typer.Option("--report", metavar="FILE.html", help="Write the report with pictures there."),
     ] = None,
-    form: Annotated[ReportFormat, typer.Option("--format", help="json: one object.")] = ReportFormat.table,
+    output_format: Annotated[
+        ReportFormat, typer.Option("--format", help="json: one object.")
+    ] = ReportFormat.table,
 ) -> None:
     """Try a rule on the past: hourly runs over logs that are read once. Never posts anything, keeps nothing."""
-    environment = {**os.environ, "LOG_ANALYTICS_WORKSPACE_ID": workspace or ""}
-    plan = planned(rule or default_rule(), begin, end, sets or [], environment)
-    known = list(job().index(plan.rule).silences()) if silences else []
-    if word := across_rows(plan.rule):
-        say(f"replay may say more: the rule's queries look across rows, here of several runs at once: {word}")
-    with progress() as bar, ExitStack() as opened:
-        reading = bar.add_task("reading the logs", total=None)
-        archive = opened.enter_context(_archive(plan, logs))
+    environment = {**os.environ, "LOG_ANALYTICS_WORKSPACE_ID": workspace_ids or ""}
+    plan = make_plan(rule_name or default_rule(), begin, end, assignments or [], environment)
+    silences = list(environment_job().store(plan.rule).silences()) if with_silences else []
+    if keyword := cross_row_keyword(plan.rule):
+        write_remark(
+            f"replay may say more: the rule's queries look across rows, here of several runs at once: {keyword}"
+        )
+    with progress() as bar, ExitStack() as exit_stack:
+        reading_task = bar.add_task("reading the logs", total=None)
+        archive = exit_stack.enter_context(_archive(plan, logs_folder))
 
-        def watch(runs: Iterable[Replayed], number: int, what: str) -> Iterable[Replayed]:
-            bar.update(reading, visible=False)
-            return bar.track(runs, total=number, description=what)
+        def show_progress(runs: Iterable[Replayed], run_count: int, description: str) -> Iterable[Replayed]:
+            bar.update(reading_task, visible=False)
+            return bar.track(runs, total=run_count, description=description)
 
-        result = backtested(plan, archive, known, watch)
-    say_rejected(result.rejected)
-    if report:
-        _write(report, page(result, plan.rule))
-    if form is ReportFormat.json:
-        json_line(plain(result))
+        result = run_backtest(plan, archive, silences, show_progress)
+    write_rejected(result.rejected)
+    if report_file:
+        _write_report(report_file, render_page(result, plan.rule))
+    if output_format is ReportFormat.json:
+        write_json_line(json_values(result))
     else:
-        tables(result, plan.rule)
+        write_backtest(result, plan.rule)
 
 
 @contextmanager
-def _archive(plan: Plan, logs: Path | None) -> Iterator[Archive]:
+def _archive(plan: Plan, logs_folder: Path | None) -> Iterator[Archive]:
     """Where the logs of the past come from."""
     settings = plan.settings
-    if bool(logs) is bool(settings.LOG_ANALYTICS_WORKSPACE_ID):
+    if bool(logs_folder) is bool(settings.LOG_ANALYTICS_WORKSPACE_ID):
         raise ConfigurationError("give --logs or --workspace, and not both")
-    if logs:
+    if logs_folder:
         tables = plan.rule.tables | (plan.published.tables if plan.published else {})
-        with past_files(logs, tables) as files:
-            say_loaded(files.loaded)
+        with open_file_archive(logs_folder, tables) as files:
+            write_ignored_columns(files.loaded)
             yield files
         return
-    opened = open_log_analytics(
+    workspace_logs = open_log_analytics(
         settings.LOG_ANALYTICS_WORKSPACE_ID,
         settings.LOG_ANALYTICS_ENDPOINT,
         settings.AZURE_CLIENT_ID,
@@ -101,14 +111,14 @@ def _archive(plan: Plan, logs: Path | None) -> Iterator[Archive]:
         inline=settings.PARSERS == "inline",
     )
     try:
-        yield PastWorkspace(opened)
+        yield WorkspaceArchive(workspace_logs)
     finally:
-        opened.close()
+        workspace_logs.close()
 
 
-def _write(report: Path, text: str) -> None:
+def _write_report(report_file: Path, text: str) -> None:
     try:
-        report.write_text(text, encoding="utf-8")
+        report_file.write_text(text, encoding="utf-8")
     except OSError as error:
-        raise ConfigurationError(f"{report} cannot be written to: {error.strerror}") from error
-    say(f"the report is in {report}")
+        raise ConfigurationError(f"{report_file} cannot be written to: {error.strerror}") from error
+    write_remark(f"the report is in {report_file}")

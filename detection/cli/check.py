@@ -7,13 +7,13 @@ from typing import Annotated
 
 import typer
 
-from detection.check.bench import Bench
-from detection.check.checks import Sending, checks
+from detection.check.bench import CheckContext
+from detection.check.checks import SendMode, all_checks
 from detection.check.finding import Finding
-from detection.check.order import run
+from detection.check.order import run_checks
 from detection.cli.environment import clock
-from detection.cli.options import AlertFormat
-from detection.cli.output import json_line, progress, write_findings
+from detection.cli.options import TextFormat
+from detection.cli.output import progress, write_findings, write_json_line
 
 
 def check(
@@ -24,21 +24,21 @@ def check(
         bool,
         typer.Option("--canary", help="Walk the whole line, incident table included, to such an alert."),
     ] = False,
-    form: Annotated[
-        AlertFormat, typer.Option("--format", help="json: a finding is a line.")
-    ] = AlertFormat.text,
+    output_format: Annotated[
+        TextFormat, typer.Option("--format", help="json: a finding is a line.")
+    ] = TextFormat.text,
 ) -> None:
     """Look whether everything is in place for the job, part by part; exit code 1 if something is red."""
-    sending: Sending = "canary" if canary else "test" if send else "nothing"
-    found: list[Finding] = []
+    send_mode: SendMode = "canary" if canary else "test" if send else "nothing"
+    findings: list[Finding] = []
     with progress() as bar:
         task = bar.add_task("", total=None)
-        planned = checks(Bench(os.environ, clock), sending)
-        for finding in run(planned, lambda name: bar.update(task, description=name)):
-            found.append(finding)
-            if form is AlertFormat.json:
-                json_line(asdict(finding))
-    if form is AlertFormat.text:
-        write_findings(found)
-    if any(finding.level == "red" for finding in found):
+        planned_checks = all_checks(CheckContext(os.environ, clock), send_mode)
+        for finding in run_checks(planned_checks, lambda name: bar.update(task, description=name)):
+            findings.append(finding)
+            if output_format is TextFormat.json:
+                write_json_line(asdict(finding))
+    if output_format is TextFormat.text:
+        write_findings(findings)
+    if any(finding.level == "red" for finding in findings):
         sys.exit(1)

@@ -5,8 +5,8 @@ from typing import Annotated
 
 import typer
 
-from detection.cli.environment import job
-from detection.cli.output import say
+from detection.cli.environment import environment_job
+from detection.cli.output import write_remark
 from detection.deliver import Attempt
 
 
@@ -14,17 +14,19 @@ def deliver(
     retry_dead: Annotated[bool, typer.Option("--retry-dead", help="Try dead letters again as well.")] = False,
 ) -> None:
     """Send the messages that are due; exit code 1 if one could not be sent."""
-    present = job()
+    job = environment_job()
     if retry_dead:
-        say(f"{present.revive()} dead letters are due again")
-    attempts = present.deliver(report=_say)
+        write_remark(f"{job.requeue()} dead letters are due again")
+    attempts = job.deliver(report=_report_failure)
     failed = [attempt for attempt in attempts if not attempt.outcome.sent]
     print(f"{len(attempts) - len(failed)} sent, {len(failed)} failed")
     if failed:
         sys.exit(1)
 
 
-def _say(attempt: Attempt) -> None:
+def _report_failure(attempt: Attempt) -> None:
     if not attempt.outcome.sent:
-        one, reason = attempt.delivery, attempt.outcome.dead or attempt.outcome.reason
-        say(f"not sent: {one.id} to {one.destination}, attempt {one.attempt}: {reason}")
+        delivery, reason = attempt.delivery, attempt.outcome.dead_reason or attempt.outcome.reason
+        write_remark(
+            f"not sent: {delivery.id} to {delivery.destination}, attempt {delivery.attempt}: {reason}"
+        )

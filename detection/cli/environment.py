@@ -12,6 +12,6 @@ def clock() -> datetime:
     return datetime.now(UTC)
 
 
-def job() -> Job:
+def environment_job() -> Job:
     """The job that the environment describes. Raises ConfigurationError naming every wrong variable."""
     return open_job(settings_from(os.environ), clock)

@@ -8,16 +8,16 @@ from typing import Annotated
 
 import typer
 
-from detection.cli.environment import clock, job
-from detection.cli.options import AlertFormat, Format, span_option
-from detection.cli.output import json_line, write_rows
-from detection.cli.serve import Server, wait
+from detection.cli.environment import clock, environment_job
+from detection.cli.options import RowFormat, TextFormat, duration_option
+from detection.cli.output import write_json_line, write_rows
+from detection.cli.serve import Server, serve_until_interrupted
 from detection.cli.summary import incident_lines
-from detection.job import KnownIncident, plain, standings
+from detection.job import IncidentDetail, json_values, rule_precisions
 
 app = typer.Typer(no_args_is_help=True, help="List, show, acknowledge, silence and close incidents.")
 COLUMNS = ["id", "status", "key", "opened", "updated", "alerts", "pairs", "predecessor", "rule"]
-STATS = [
+STATS_COLUMNS = [
     "rule",
     "incidents",
     "open",
@@ -29,11 +29,13 @@ STATS = [
 ]
 
 
-By = Annotated[str, typer.Option(metavar="NAME", help="Who; the name you are signed in with if not given.")]
-Note = Annotated[str, typer.Option(help="Why.")]
+AuthorOption = Annotated[
+    str, typer.Option(metavar="NAME", help="Who; the name you are signed in with if not given.")
+]
+NoteOption = Annotated[str, typer.Option(help="Why.")]
 
 
-class Judgement(StrEnum):
+class ClassificationOption(StrEnum):
     """What an incident turned out to be."""
 
     true_positive = "true-positive"
@@ -44,44 +46,48 @@ class Judgement(StrEnum):
 
 @app.command("list")
 def list_incidents(
-    form: Annotated[Format, typer.Option("--format", help="A JSON object is a line.")] = Format.table,
+    output_format: Annotated[
+        RowFormat, typer.Option("--format", help="A JSON object is a line.")
+    ] = RowFormat.table,
 ) -> None:
     """List the incidents, those opened last first."""
-    write_rows(map(_row, job().incidents()), COLUMNS, form)
+    write_rows(map(_row, environment_job().incidents()), COLUMNS, output_format)
 
 
 @app.command()
 def show(
     incident: str,
-    form: Annotated[AlertFormat, typer.Option("--format", help="json: one object.")] = AlertFormat.text,
+    output_format: Annotated[
+        TextFormat, typer.Option("--format", help="json: one object.")
+    ] = TextFormat.text,
 ) -> None:
     """Show an incident with its alerts."""
-    known = job().incident(incident)
-    if form is AlertFormat.json:
-        json_line(plain(known))
+    detail = environment_job().incident(incident)
+    if output_format is TextFormat.json:
+        write_json_line(json_values(detail))
     else:
-        print("\n".join(incident_lines(known)))
+        print("\n".join(incident_lines(detail)))
 
 
 @app.command()
-def ack(incident: str, by: By = "", note: Note = "") -> None:
+def ack(incident: str, by: AuthorOption = "", note: NoteOption = "") -> None:
     """Acknowledge an incident: somebody is on it. It goes on taking alerts."""
-    present = job()
-    present.acknowledge(present.incident(incident), by or getuser(), note)
+    job = environment_job()
+    job.acknowledge(job.incident(incident), by or getuser(), note)
     print(f"{incident} is acknowledged")
 
 
 @app.command()
 def close(
     incident: str,
-    judgement: Annotated[Judgement, typer.Option("--as", help="What it turned out to be.")],
-    by: By = "",
-    note: Note = "",
+    classification: Annotated[ClassificationOption, typer.Option("--as", help="What it turned out to be.")],
+    by: AuthorOption = "",
+    note: NoteOption = "",
 ) -> None:
     """Close an incident: it takes no more alerts; new evidence opens the next one."""
-    present = job()
-    present.close(present.incident(incident), judgement.value, by or getuser(), note)
-    print(f"{incident} is closed as {judgement.value}")
+    job = environment_job()
+    job.close(job.incident(incident), classification.value, by or getuser(), note)
+    print(f"{incident} is closed as {classification.value}")
 
 
 @app.command()
@@ -89,32 +95,38 @@ def serve(
     port: Annotated[int, typer.Option(help="0: any that is free.")] = 0,
 ) -> None:
     """Show the incidents as pages, here on this machine; Ctrl-C ends it."""
-    with Server(job(), clock, port) as server:
-        wait(server)
+    with Server(environment_job(), clock, port) as server:
+        serve_until_interrupted(server)
 
 
 @app.command()
 def silence(
     incident: str,
-    until: Annotated[timedelta, span_option("--for", "How long it lasts")],
+    duration: Annotated[timedelta, duration_option("--for", "How long it lasts")],
     reason: Annotated[str, typer.Option(help="Why.")],
-    by: By = "",
+    by: AuthorOption = "",
 ) -> None:
     """Silence an incident's actor for a while: what comes is counted, and never told. `silences` has finer ones."""
-    present = job()
-    known = present.incident(incident)
-    one = present.silence_incident(known, clock() + until, by or getuser(), reason)
-    print(f"{one.name} is in force until {one.expires:%Y-%m-%d %H:%M} UTC")
+    job = environment_job()
+    detail = job.incident(incident)
+    silence = job.silence_incident(detail, clock() + duration, by or getuser(), reason)
+    print(f"{silence.name} is in force until {silence.expires:%Y-%m-%d %H:%M} UTC")
 
 
 @app.command()
 def stats(
-    form: Annotated[Format, typer.Option("--format", help="A JSON object is a line.")] = Format.table,
+    output_format: Annotated[
+        RowFormat, typer.Option("--format", help="A JSON object is a line.")
+    ] = RowFormat.table,
 ) -> None:
     """Count the incidents of every rule by what they turned out to be."""
-    write_rows([asdict(one) for one in standings(job().incidents())], STATS, form)
+    write_rows(
+        [asdict(precision) for precision in rule_precisions(environment_job().incidents())],
+        STATS_COLUMNS,
+        output_format,
+    )
 
 
-def _row(known: KnownIncident) -> dict[str, object]:
-    names = ", ".join(f"{name} {value}" for name, value in known.key)
-    return {**plain(known.incident), "key": names, "rule": known.rule}
+def _row(detail: IncidentDetail) -> dict[str, object]:
+    names = ", ".join(f"{name} {value}" for name, value in detail.key)
+    return {**json_values(detail.incident), "key": names, "rule": detail.rule}

@@ -21,7 +21,7 @@ from detection.cli import (
     runs,
     silences,
 )
-from detection.cli.output import say
+from detection.cli.output import write_remark
 from detection.errors import ConfigurationError, DetectionError
 
 app = typer.Typer(
@@ -56,5 +56,5 @@ def main() -> None:
     try:
         app()
     except DetectionError as error:
-        say(f"error: {error}")
+        write_remark(f"error: {error}")
         sys.exit(2 if isinstance(error, ConfigurationError) else 1)

@@ -5,38 +5,42 @@ from typing import Annotated
 
 import typer
 
-from detection.cli.options import Format, Logs, RuleName, time_option
+from detection.cli.options import LogsFolder, RowFormat, RuleName, time_option
 from detection.cli.output import (
     progress,
-    reading,
-    say_held_back,
-    say_loaded,
-    say_rejected,
+    reading_progress,
+    write_ignored_columns,
     write_lines,
+    write_rejected,
     write_rows,
+    write_suppressed,
 )
-from detection.matches import matches_at
-from detection.rows import columns
+from detection.matches import detect_at
+from detection.rows import output_columns
 from detection.rule import default_rule, load_rule
-from detection.sources.files import Files
-from detection.withheld import held_back
+from detection.sources.files import FileSource
+from detection.withheld import count_suppressed
 
 
 def matches(
-    logs: Logs,
-    at: Annotated[datetime, time_option("--at", "The moment; what was ingested after it is not there yet")],
-    rule: RuleName = None,
-    form: Annotated[Format, typer.Option("--format", help="A JSON object is a line.")] = Format.table,
+    logs_folder: LogsFolder,
+    moment: Annotated[
+        datetime, time_option("--at", "The moment; what was ingested after it is not there yet")
+    ],
+    rule_name: RuleName = None,
+    output_format: Annotated[
+        RowFormat, typer.Option("--format", help="A JSON object is a line.")
+    ] = RowFormat.table,
 ) -> None:
     """Print what the rule's query returns at a moment, the newest change first: no memory, nothing is told."""
-    chosen = load_rule(rule or default_rule())
-    with progress() as bar, reading(bar):
-        source = Files(logs, chosen.tables)
-        found = matches_at(chosen, at, source)
-    say_loaded(source.loaded)
-    say_rejected(found.logs.rejected)
-    say_held_back(held_back(found.logs, chosen, found.windows, found.undecided))
-    if form is Format.json:
-        write_lines(found.lines())
+    rule = load_rule(rule_name or default_rule())
+    with progress() as bar, reading_progress(bar):
+        source = FileSource(logs_folder, rule.tables)
+        detection = detect_at(rule, moment, source)
+    write_ignored_columns(source.loaded)
+    write_rejected(detection.logs.rejected)
+    write_suppressed(count_suppressed(detection.logs, rule, detection.windows, detection.below_threshold))
+    if output_format is RowFormat.json:
+        write_lines(detection.lines())
     else:
-        write_rows(found.rows(), columns(chosen), form)
+        write_rows(detection.rows(), output_columns(rule), output_format)

@@ -6,18 +6,18 @@ from typing import Annotated
 
 import typer
 
-from detection.cli.output import say
-from detection.drafting.draft import draft
-from detection.drafting.folder import problem_of, write
-from detection.messages.text import inert
+from detection.cli.output import write_remark
+from detection.drafting.draft import make_draft
+from detection.drafting.folder import problem_of, write_draft
+from detection.messages.text import escape_line
 from detection.rule import RULES
 
 
 def new_rule(
-    published: Annotated[
+    published_file: Annotated[
         Path, typer.Option("--from", metavar="FILE", help="A Sentinel rule's YAML that joins two sources.")
     ],
-    out: Annotated[
+    target_folder: Annotated[
         Path,
         typer.Option(
             "--out",
@@ -28,12 +28,12 @@ def new_rule(
     ] = RULES.parent,
 ) -> None:
     """Draft a rule folder from a published rule, and say what could not be drafted; exit code 1 if it is not valid yet."""
-    made = draft(published, out)
-    folder = write(made, out)
-    print(f"{folder}: {', '.join(sorted(path.rpartition('/')[2] for path in made.files))}")
-    for remark in made.remarks:
-        print(f"  to look at: {inert(remark)}")
+    rule_draft = make_draft(published_file, target_folder)
+    folder = write_draft(rule_draft, target_folder)
+    print(f"{folder}: {', '.join(sorted(path.rpartition('/')[2] for path in rule_draft.files))}")
+    for remark in rule_draft.remarks:
+        print(f"  to look at: {escape_line(remark)}")
     if problem := problem_of(folder):
-        say(f"not valid yet: {problem}")
+        write_remark(f"not valid yet: {problem}")
         sys.exit(1)
     print("valid; see what it finds: python -m detection test-rules " + str(folder))

@@ -6,10 +6,10 @@ from typing import Annotated, Any
 
 import typer
 
-from detection.timestamps import duration, moment
+from detection.timestamps import parse_duration, parse_time
 
 
-class Format(StrEnum):
+class RowFormat(StrEnum):
     """How results are printed."""
 
     table = "table"
@@ -17,7 +17,7 @@ class Format(StrEnum):
     json = "json"
 
 
-class AlertFormat(StrEnum):
+class TextFormat(StrEnum):
     """How alerts are printed."""
 
     text = "text"
@@ -31,7 +31,7 @@ class ReportFormat(StrEnum):
     json = "json"
 
 
-Logs = Annotated[
+LogsFolder = Annotated[
     Path,
     typer.Option("--logs", metavar="DIR", help="Folder of exported logs: <table>*.jsonl, .csv or .parquet."),
 ]
@@ -43,9 +43,9 @@ RuleName = Annotated[
 
 def time_option(name: str, text: str) -> Any:  # noqa: ANN401  # typer has no public type for an option
     """An option that takes a moment with a zone."""
-    return typer.Option(name, parser=moment, metavar="TIME", help=f"{text} (ISO 8601 with a zone)")
+    return typer.Option(name, parser=parse_time, metavar="TIME", help=f"{text} (ISO 8601 with a zone)")
 
 
-def span_option(name: str, text: str) -> Any:  # noqa: ANN401  # as above
+def duration_option(name: str, text: str) -> Any:  # noqa: ANN401  # as above
     """An option that takes a duration."""
-    return typer.Option(name, parser=duration, metavar="PT1H", help=f"{text} (ISO 8601 duration)")
+    return typer.Option(name, parser=parse_duration, metavar="PT1H", help=f"{text} (ISO 8601 duration)")

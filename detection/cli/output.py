@@ -17,21 +17,21 @@ from rich.table import Table
 from rich.text import Text
 
 from detection.check.finding import Finding
-from detection.cli.options import AlertFormat, Format
+from detection.cli.options import RowFormat, TextFormat
 from detection.events import Rejected
 from detection.incidents.grouping import Verdict
-from detection.messages.text import inert, lines, visible
-from detection.rows import Output
+from detection.messages.text import escape_control, escape_line, lines
+from detection.rows import RowWriter
 from detection.rule import Rule
-from detection.sources.loading import Loaded
-from detection.withheld import HeldBack
+from detection.sources.loading import LoadedFiles
+from detection.withheld import Suppressed
 
 TABLE_ROWS = 50
-LINES_AT_A_TIME = 10_000
-BETWEEN_LINES = 10.0  # seconds
+LINES_PER_WRITE = 10_000
+PROGRESS_INTERVAL = 10.0  # seconds
 
 
-def say(text: str) -> None:
+def write_remark(text: str) -> None:
     """A remark, on stderr."""
     print(text, file=sys.stderr)
 
@@ -47,12 +47,12 @@ def progress() -> Iterator[Progress]:
         disable=not terminal,
         redirect_stdout=sys.stdout.isatty(),
     )
-    with bar, nullcontext() if terminal else _lines(bar):
+    with bar, nullcontext() if terminal else _progress_lines(bar):
         yield bar
 
 
 @contextmanager
-def reading(bar: Progress) -> Iterator[None]:
+def reading_progress(bar: Progress) -> Iterator[None]:
     """Shows that logs are read, which takes nobody knows how long."""
     task = bar.add_task("reading the logs", total=None)
     yield
@@ -60,111 +60,115 @@ def reading(bar: Progress) -> Iterator[None]:
 
 
 @contextmanager
-def _lines(bar: Progress) -> Iterator[None]:
+def _progress_lines(bar: Progress) -> Iterator[None]:
     """Says now and then how far it is."""
-    done = Event()
+    stopped = Event()
 
-    def say_it() -> None:
-        while not done.wait(BETWEEN_LINES):
+    def write_progress() -> None:
+        while not stopped.wait(PROGRESS_INTERVAL):
             for task in bar.tasks:
                 if task.visible and task.description and not task.finished:
                     steps = f": {task.completed:,.0f} of {task.total:,.0f}" if task.total else ""
-                    say(f"{task.description}{steps}")
+                    write_remark(f"{task.description}{steps}")
 
-    lines = Thread(target=say_it, daemon=True)
-    lines.start()
+    thread = Thread(target=write_progress, daemon=True)
+    thread.start()
     try:
         yield
     finally:
-        done.set()
-        lines.join()
+        stopped.set()
+        thread.join()
 
 
-def json_line(value: object) -> None:
+def write_json_line(value: object) -> None:
     """One JSON value, one line."""
     print(to_json(value, ensure_ascii=True).decode())
 
 
 def write_lines(lines: Iterable[str]) -> None:
     """Lines of JSON, as they are; many at a time, for stdout may write through."""
-    rest = iter(lines)
-    while some := list(islice(rest, LINES_AT_A_TIME)):
-        sys.stdout.write("\n".join(some) + "\n")
+    remaining_lines = iter(lines)
+    while line_batch := list(islice(remaining_lines, LINES_PER_WRITE)):
+        sys.stdout.write("\n".join(line_batch) + "\n")
 
 
-def write_rows(rows: Iterable[Mapping[str, object]], columns: Sequence[str], form: Format) -> None:
+def write_rows(
+    rows: Iterable[Mapping[str, object]], columns: Sequence[str], output_format: RowFormat
+) -> None:
     """Rows in the chosen form; a table shows the first of many and says how many there are."""
-    if form is Format.json:
+    if output_format is RowFormat.json:
         for row in rows:
-            json_line(row)
-    elif form is Format.csv:
+            write_json_line(row)
+    elif output_format is RowFormat.csv:
         writer = csv.writer(sys.stdout, lineterminator="\n")
         writer.writerow(columns)
         writer.writerows([_cell(row[name]) for name in columns] for row in rows)
     else:
-        _table(list(rows), columns)
+        _write_table(list(rows), columns)
 
 
-def say_loaded(tables: Mapping[str, Loaded]) -> None:
+def write_ignored_columns(tables: Mapping[str, LoadedFiles]) -> None:
     """The columns that nobody asks for, named once a table."""
     for table, loaded in tables.items():
         if loaded.ignored:
-            say(f"ignored columns of {table}: {', '.join(map(inert, loaded.ignored))}")
+            write_remark(f"ignored columns of {table}: {', '.join(map(escape_line, loaded.ignored))}")
 
 
-def say_rejected(rejected: Mapping[str, Rejected]) -> None:
+def write_rejected(rejected_by_reason: Mapping[str, Rejected]) -> None:
     """What was left out, a line for each reason, with the place of the first."""
-    for reason, one in rejected.items():
-        say(f"left out: {one.count:,} x {reason} (first: {inert(one.first)})")
+    for reason, rejected in rejected_by_reason.items():
+        write_remark(
+            f"left out: {rejected.count:,} x {reason} (first: {escape_line(rejected.first_location)})"
+        )
 
 
-def say_held_back(held: HeldBack) -> None:
+def write_suppressed(suppressed: Suppressed) -> None:
     """What was read and is not told, and why."""
-    reasons = {
-        "published pair that only a re-stamped row makes": held.restamped,
-        "event older than the window by its own time": held.too_late,
-        "event ahead of now by its own time": held.waiting,
-        "signal of a kind of which there are not enough yet": held.below_minimum,
+    counts_by_reason = {
+        "published pair that only a re-stamped row makes": suppressed.restamped,
+        "event older than the window by its own time": suppressed.too_late,
+        "event ahead of now by its own time": suppressed.in_future,
+        "signal of a kind of which there are not enough yet": suppressed.below_threshold,
     }
-    for reason, number in reasons.items():
-        if number:
-            say(f"held back: {number:,} x {reason}")
+    for reason, count in counts_by_reason.items():
+        if count:
+            write_remark(f"held back: {count:,} x {reason}")
 
 
 def write_alert(
-    verdict: Verdict, rule: Rule, now: datetime, form: AlertFormat, *, with_pairs: bool = False
+    verdict: Verdict, rule: Rule, now: datetime, output_format: TextFormat, *, with_pairs: bool = False
 ) -> None:
     """An alert as an on-call reads it, or as one line of JSON, there with its pairs if wanted."""
     if verdict.alert is None:
         return
-    if form is AlertFormat.text:
+    if output_format is TextFormat.text:
         print("\n".join(lines(verdict.alert, rule)) + "\n", flush=True)
         return
-    output, pairs = Output(rule), (pair for part in verdict.told for pair in part.pairs())
-    rows = {"pairs": [output.row(pair, now) for pair in pairs]} if with_pairs else {}
-    told = asdict(verdict.alert)
-    del told["evidence"]  # of which the pairs are all
-    json_line(told | rows)
+    writer, pairs = RowWriter(rule), (pair for chain in verdict.new_pairs for pair in chain.pairs())
+    rows = {"pairs": [writer.row(pair, now) for pair in pairs]} if with_pairs else {}
+    alert_values = asdict(verdict.alert)
+    del alert_values["evidence"]  # of which the pairs are all
+    write_json_line(alert_values | rows)
 
 
 def write_findings(findings: Sequence[Finding]) -> None:
     """What was checked as a table: the level in its colour and its word, and under what was found what to do."""
     table = Table("", "check", "found", box=None, pad_edge=False)
-    for one in findings:
-        what = Text(visible(one.what))
-        if one.do:
-            what.append(f"\n→ {one.do}")
-        table.add_row(Text(one.level, style=one.level), Text(inert(one.name)), what)
+    for finding in findings:
+        message = Text(escape_control(finding.message))
+        if finding.remedy:
+            message.append(f"\n→ {finding.remedy}")
+        table.add_row(Text(finding.level, style=finding.level), Text(escape_line(finding.name)), message)
     Console(width=None if sys.stdout.isatty() else 120).print(table)
 
 
-def _table(rows: Sequence[Mapping[str, object]], columns: Sequence[str]) -> None:
+def _write_table(rows: Sequence[Mapping[str, object]], columns: Sequence[str]) -> None:
     table = Table(*columns)
     for row in rows[:TABLE_ROWS]:
-        table.add_row(*(Text(inert(_cell(row[name]))) for name in columns))
+        table.add_row(*(Text(escape_line(_cell(row[name]))) for name in columns))
     Console(width=None if sys.stdout.isatty() else 200).print(table)
-    more = f"; the first {TABLE_ROWS} are shown" if len(rows) > TABLE_ROWS else ""
-    say(f"{len(rows):,} rows{more}")
+    omission_note = f"; the first {TABLE_ROWS} are shown" if len(rows) > TABLE_ROWS else ""
+    write_remark(f"{len(rows):,} rows{omission_note}")
 
 
 def _cell(value: object) -> str:

@@ -6,31 +6,38 @@ from typing import Annotated
 
 import typer
 
-from detection.cli.options import AlertFormat, Logs, RuleName, span_option, time_option
-from detection.cli.output import progress, reading, say, say_loaded, say_rejected, write_alert
+from detection.cli.options import LogsFolder, RuleName, TextFormat, duration_option, time_option
+from detection.cli.output import (
+    progress,
+    reading_progress,
+    write_alert,
+    write_ignored_columns,
+    write_rejected,
+    write_remark,
+)
 from detection.errors import ConfigurationError
 from detection.incidents.table import MemoryTable
-from detection.replay import moments
-from detection.replay import replay as replayed
+from detection.replay import replay as run_replay
+from detection.replay import run_times
 from detection.rule import default_rule, load_rule
-from detection.sources.past import Range, across_rows
-from detection.sources.past_files import past_files
-from detection.timestamps import moment
+from detection.sources.past import RunRange, cross_row_keyword
+from detection.sources.past_files import open_file_archive
+from detection.timestamps import parse_time
 
 
 def replay(
-    logs: Logs,
+    logs_folder: LogsFolder,
     begin: Annotated[datetime, time_option("--from", "The first run")],
     end: Annotated[datetime, time_option("--to", "The last run is at or before this")],
-    every: Annotated[
-        timedelta | None, span_option("--every", "Between runs; the rule's queryFrequency if not given")
+    interval: Annotated[
+        timedelta | None, duration_option("--every", "Between runs; the rule's queryFrequency if not given")
     ] = None,
     skip: Annotated[str, typer.Option(metavar="TIME,…", help="Runs that did not happen.")] = "",
-    rule: RuleName = None,
-    form: Annotated[
-        AlertFormat, typer.Option("--format", help="An alert is a line in json.")
-    ] = AlertFormat.text,
-    pairs: Annotated[
+    rule_name: RuleName = None,
+    output_format: Annotated[
+        TextFormat, typer.Option("--format", help="An alert is a line in json.")
+    ] = TextFormat.text,
+    with_pairs: Annotated[
         bool, typer.Option("--pairs", help="With every pair, as `matches` prints it (json).")
     ] = False,
 ) -> None:
@@ -38,23 +45,23 @@ def replay(
 
     Each run sees only what had arrived: _ingested, or else the row's time stamp, at or before its moment.
     """
-    if pairs and form is not AlertFormat.json:
+    if with_pairs and output_format is not TextFormat.json:
         raise ConfigurationError("--pairs goes with --format json")
-    chosen = load_rule(rule or default_rule())
-    every = every or chosen.query_frequency
-    skipped = {moment(text.strip()) for text in skip.split(",") if text.strip()}
-    at = moments(begin, end, every, skipped)
-    last = None
-    with progress() as bar, ExitStack() as opened:
-        with reading(bar):
-            files = opened.enter_context(past_files(logs, chosen.tables))
-            source = files.source(chosen, Range.over(at, every, chosen))
-        say_loaded(files.loaded)
-        if word := across_rows(chosen):
-            say(f"each run reads the logs anew, for the rule's queries look across rows: {word}")
-        runs = replayed(chosen, source, at, MemoryTable())
-        for last in bar.track(runs, total=len(at), description="replaying"):
-            for verdict in last.told:
-                write_alert(verdict, chosen, last.record.windows.now, form, with_pairs=pairs)
-    say_rejected(last.record.rejected if last else {})
-    say(f"{len(at):,} runs")
+    rule = load_rule(rule_name or default_rule())
+    interval = interval or rule.query_frequency
+    skipped = {parse_time(text.strip()) for text in skip.split(",") if text.strip()}
+    times = run_times(begin, end, interval, skipped)
+    last_run = None
+    with progress() as bar, ExitStack() as exit_stack:
+        with reading_progress(bar):
+            files = exit_stack.enter_context(open_file_archive(logs_folder, rule.tables))
+            source = files.source(rule, RunRange.of_runs(times, interval, rule))
+        write_ignored_columns(files.loaded)
+        if keyword := cross_row_keyword(rule):
+            write_remark(f"each run reads the logs anew, for the rule's queries look across rows: {keyword}")
+        runs = run_replay(rule, source, times, MemoryTable())
+        for last_run in bar.track(runs, total=len(times), description="replaying"):
+            for verdict in last_run.verdicts:
+                write_alert(verdict, rule, last_run.record.windows.now, output_format, with_pairs=with_pairs)
+    write_rejected(last_run.record.rejected if last_run else {})
+    write_remark(f"{len(times):,} runs")

@@ -6,13 +6,13 @@ from typing import Annotated
 
 import typer
 
-from detection.cli.output import progress, say
+from detection.cli.output import progress, write_remark
 from detection.errors import ConfigurationError
-from detection.messages.text import many
+from detection.messages.text import plural
 from detection.rule import RULES
-from detection.ruletests.judge import Outcome
-from detection.ruletests.junit import junit as as_junit
-from detection.ruletests.suite import Suite, suites
+from detection.ruletests.judge import CaseOutcome
+from detection.ruletests.junit import junit as junit_xml
+from detection.ruletests.suite import Suite, load_suites
 
 
 def rule_tests(
@@ -24,33 +24,38 @@ def rule_tests(
             show_default=False,
         ),
     ] = RULES,
-    junit: Annotated[
+    junit_file: Annotated[
         Path | None,
         typer.Option("--junit", metavar="FILE", help="Write the outcomes there as JUnit XML too."),
     ] = None,
 ) -> None:
     """Run the rules' test cases, offline; exit code 1 if one fails. docs/rules.md says how to write them."""
-    outcomes = [outcome for suite in suites(folder) for outcome in _outcomes(suite)]
-    if junit:
+    outcomes = [outcome for suite in load_suites(folder) for outcome in _run_suite(suite)]
+    if junit_file:
         try:
-            junit.write_bytes(as_junit(outcomes))
+            junit_file.write_bytes(junit_xml(outcomes))
         except OSError as error:
-            raise ConfigurationError(f"{junit} cannot be written to: {error.strerror}") from error
-    failed = sum(bool(one.difference) for one in outcomes)
-    print(f"{many(len(outcomes) - failed, 'case')} passed, {failed:,} failed")
-    if failed:
+            raise ConfigurationError(f"{junit_file} cannot be written to: {error.strerror}") from error
+    failed_count = sum(bool(outcome.difference) for outcome in outcomes)
+    print(f"{plural(len(outcomes) - failed_count, 'case')} passed, {failed_count:,} failed")
+    if failed_count:
         sys.exit(1)
 
 
-def _outcomes(suite: Suite) -> list[Outcome]:
+def _run_suite(suite: Suite) -> list[CaseOutcome]:
     """The outcomes of one rule, those that failed shown."""
-    rule, number = suite.rule.folder, len(suite.cases)
-    if not number:
-        say(f"{rule}: has no tests")
+    rule, case_count = suite.rule.folder, len(suite.cases)
+    if not case_count:
+        write_remark(f"{rule}: has no tests")
         return []
     with progress() as bar:
-        outcomes = list(bar.track(suite.outcomes(), total=number, description=rule))
-    for one in (one for one in outcomes if one.difference):
-        print("\n".join((f"FAILED {rule}, {one.case.file.name}: {one.case.name}", *one.difference)) + "\n")
-    print(f"{rule}: {many(number, 'case')}, {sum(bool(one.difference) for one in outcomes):,} failed")
+        outcomes = list(bar.track(suite.outcomes(), total=case_count, description=rule))
+    for outcome in (outcome for outcome in outcomes if outcome.difference):
+        print(
+            "\n".join((f"FAILED {rule}, {outcome.case.file.name}: {outcome.case.name}", *outcome.difference))
+            + "\n"
+        )
+    print(
+        f"{rule}: {plural(case_count, 'case')}, {sum(bool(outcome.difference) for outcome in outcomes):,} failed"
+    )
     return outcomes

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from detection.cli.options import Format
+from detection.cli.options import RowFormat
 from detection.cli.output import write_rows
 from detection.rule import RULES, RuleStatus, statuses
 
@@ -21,10 +21,14 @@ def rules(
             show_default=False,
         ),
     ] = RULES,
-    form: Annotated[Format, typer.Option("--format", help="A JSON object is a line.")] = Format.table,
+    output_format: Annotated[
+        RowFormat, typer.Option("--format", help="A JSON object is a line.")
+    ] = RowFormat.table,
 ) -> None:
     """List the rules; exit code 2 if one of them is not valid."""
-    found = statuses(folder)
-    write_rows((asdict(one) for one in found), list(RuleStatus.__dataclass_fields__), form)
-    if not all(one.valid for one in found):
+    rule_statuses = statuses(folder)
+    write_rows(
+        (asdict(status) for status in rule_statuses), list(RuleStatus.__dataclass_fields__), output_format
+    )
+    if not all(status.valid for status in rule_statuses):
         sys.exit(2)

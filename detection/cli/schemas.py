@@ -6,17 +6,17 @@ from typing import Any
 
 from pydantic import TypeAdapter
 
-from detection.adapter import adapter
+from detection.adapter import type_adapter
 from detection.backtest.backtest import Backtest
 from detection.check.finding import Finding
-from detection.check.health import Health
+from detection.check.health import HealthReport
 from detection.incidents.alert import Alert
-from detection.job import KnownIncident
+from detection.job import IncidentDetail
 from detection.kql import queries
 from detection.messages import digest
-from detection.messages.native import Native
-from detection.record import RECORD, Failure, Record
-from detection.report import FailedDelivery, FailedHeartbeat, Late
+from detection.messages.native import NativeMessage
+from detection.record import RECORD, RunFailure, RunRecord
+from detection.report import FailedDelivery, FailedHeartbeat, LateRun
 from detection.rows import BEYOND
 from detection.rule import KqlType, Rule, RuleStatus, default_rule, load_rule, rule_names
 from detection.sources.coverage_query import FailedCoverage
@@ -45,48 +45,85 @@ def schemas() -> dict[str, Schema]:
     """Every schema by the name of its file, without the ending."""
     rules = [load_rule(name) for name in rule_names()]
     return {
-        name: {"$schema": DIALECT} | schema | {"title": title} for name, title, schema in _described(rules)
+        name: {"$schema": DIALECT} | schema | {"title": title}
+        for name, title, schema in _described_schemas(rules)
     }
 
 
-def text(schema: Schema) -> str:
+def schema_text(schema: Schema) -> str:
     """A schema as its file holds it."""
     return json.dumps(schema, indent=2, ensure_ascii=False) + "\n"
 
 
-def _described(rules: list[Rule]) -> Iterator[tuple[str, str, Schema]]:
+def _described_schemas(rules: list[Rule]) -> Iterator[tuple[str, str, Schema]]:
     for rule in rules:
-        yield f"match.{rule.folder}", f"A line of `matches --rule {rule.folder} --format json`", match(rule)
-    yield "alert", "A line of `replay --format json`, with `pairs` where --pairs is given", alert(rules)
-    yield "native", "The body that a webhook of the format `native` gets", message(rules)
-    yield "rule", "A line of `rules --format json`", _closed(TypeAdapter(RuleStatus).json_schema())
-    yield "digest", "The body that a webhook of the format `native` gets in an alert storm", _digest()
-    yield "run", "A line of `run --format json`: the record of a run", _closed(_written(Record))
-    yield "line.run", "The log line of every run, complete or failed", _line("detection.run", _run_lines())
+        yield (
+            f"match.{rule.folder}",
+            f"A line of `matches --rule {rule.folder} --format json`",
+            match_schema(rule),
+        )
+    yield (
+        "alert",
+        "A line of `replay --format json`, with `pairs` where --pairs is given",
+        alert_schema(rules),
+    )
+    yield "native", "The body that a webhook of the format `native` gets", message_schema(rules)
+    yield (
+        "rule",
+        "A line of `rules --format json`",
+        _without_extra_fields(TypeAdapter(RuleStatus).json_schema()),
+    )
+    yield "digest", "The body that a webhook of the format `native` gets in an alert storm", _digest_schema()
+    yield (
+        "run",
+        "A line of `run --format json`: the record of a run",
+        _without_extra_fields(_serialization_schema(RunRecord)),
+    )
+    yield (
+        "line.run",
+        "The log line of every run, complete or failed",
+        _log_line_schema("detection.run", _run_line_schema()),
+    )
     yield (
         "line.delivery",
         "The log line of every attempt at a message that failed",
-        _line("detection.delivery", _written(FailedDelivery)),
+        _log_line_schema("detection.delivery", _serialization_schema(FailedDelivery)),
     )
-    yield "line.late", "The log line of a run that is past due", _line("detection.late", _written(Late))
-    heartbeat = _line("detection.heartbeat", _written(FailedHeartbeat))
+    yield (
+        "line.late",
+        "The log line of a run that is past due",
+        _log_line_schema("detection.late", _serialization_schema(LateRun)),
+    )
+    heartbeat = _log_line_schema("detection.heartbeat", _serialization_schema(FailedHeartbeat))
     yield "line.heartbeat", "The log line of a heartbeat that failed", heartbeat
-    uncovered = _line("detection.coverage", _written(FailedCoverage))
-    yield "line.coverage", "The log line of a coverage that could not be counted", uncovered
-    shown = "The object of `incidents show ID --format json`, and of `GET /api/incidents/ID`"
-    yield "incident", shown, _closed(_written(KnownIncident))
-    yield "incidents", "The object of `GET /api/incidents`", _closed(_written(Listing))
-    yield "backtest", "The object of `backtest --format json`", _closed(_written(Backtest))
-    yield "check", "A line of `check --format json`", _closed(_written(Finding))
-    yield "health", "The body of the function `health`", _closed(_written(Health))
-    yield "query", "The object of `query --format json`", _query(load_rule(default_rule()))
+    coverage_failures = _log_line_schema("detection.coverage", _serialization_schema(FailedCoverage))
+    yield "line.coverage", "The log line of a coverage that could not be counted", coverage_failures
+    incident_title = "The object of `incidents show ID --format json`, and of `GET /api/incidents/ID`"
+    yield "incident", incident_title, _without_extra_fields(_serialization_schema(IncidentDetail))
+    yield (
+        "incidents",
+        "The object of `GET /api/incidents`",
+        _without_extra_fields(_serialization_schema(Listing)),
+    )
+    yield (
+        "backtest",
+        "The object of `backtest --format json`",
+        _without_extra_fields(_serialization_schema(Backtest)),
+    )
+    yield "check", "A line of `check --format json`", _without_extra_fields(_serialization_schema(Finding))
+    yield (
+        "health",
+        "The body of the function `health`",
+        _without_extra_fields(_serialization_schema(HealthReport)),
+    )
+    yield "query", "The object of `query --format json`", _query_schema(load_rule(default_rule()))
 
 
-def _written(shape: type) -> Schema:
-    return TypeAdapter(shape).json_schema(mode="serialization")
+def _serialization_schema(written_type: type) -> Schema:
+    return TypeAdapter(written_type).json_schema(mode="serialization")
 
 
-def match(rule: Rule) -> Schema:
+def match_schema(rule: Rule) -> Schema:
     """A row as the rule's query returns it."""
     sequence = rule.sequence
     properties = {name: _TYPES[sequence.columns[name]] for name in sequence.output}
@@ -96,14 +133,14 @@ def match(rule: Rule) -> Schema:
             "type": "array",
             "items": {"type": "string"},
         }
-    return _object(properties)
+    return _object_schema(properties)
 
 
-def alert(rules: list[Rule]) -> Schema:
+def alert_schema(rules: list[Rule]) -> Schema:
     """An alert; its pairs are rows of one of the rules, and all of its evidence."""
-    schema = _closed(TypeAdapter(Alert).json_schema(mode="serialization"))
+    schema = _without_extra_fields(TypeAdapter(Alert).json_schema(mode="serialization"))
     del schema["properties"]["evidence"], schema["$defs"]["Evidence"], schema["$defs"]["Histogram"]
-    schema["$defs"]["Pair"] = {"anyOf": [match(rule) for rule in rules]}
+    schema["$defs"]["Pair"] = {"anyOf": [match_schema(rule) for rule in rules]}
     pair = {"$ref": "#/$defs/Pair"}
     schema["properties"] |= {
         "first_pair": pair,
@@ -113,12 +150,12 @@ def alert(rules: list[Rule]) -> Schema:
     return schema
 
 
-def message(rules: list[Rule]) -> Schema:
+def message_schema(rules: list[Rule]) -> Schema:
     """A message to a webhook; its pairs are rows of one of the rules, with long values cut."""
-    schema = _closed(adapter(Native).json_schema(mode="serialization"))
-    schema["$defs"]["Pair"] = {"anyOf": [match(rule) for rule in rules]}
+    schema = _without_extra_fields(type_adapter(NativeMessage).json_schema(mode="serialization"))
+    schema["$defs"]["Pair"] = {"anyOf": [match_schema(rule) for rule in rules]}
     pair = {"$ref": "#/$defs/Pair"}
-    schema["$defs"]["AlertTold"]["properties"] |= {
+    schema["$defs"]["AlertPayload"]["properties"] |= {
         "first_pair": pair,
         "last_pair": pair,
         "pairs": {"type": "array", "items": pair},
@@ -126,28 +163,36 @@ def message(rules: list[Rule]) -> Schema:
     return schema
 
 
-def _digest() -> Schema:
-    return _closed(adapter(digest.NativeDigest).json_schema(mode="serialization"))
+def _digest_schema() -> Schema:
+    return _without_extra_fields(type_adapter(digest.NativeDigest).json_schema(mode="serialization"))
 
 
-def _run_lines() -> Schema:
+def _run_line_schema() -> Schema:
     return RECORD.json_schema(mode="serialization")
 
 
-def _line(event: str, schema: Schema) -> Schema:
+def _log_line_schema(event: str, schema: Schema) -> Schema:
     """What is logged, with the event's name among its fields."""
-    shapes = [schema["$defs"][one.__name__] for one in (Record, Failure)] if "oneOf" in schema else [schema]
-    for shape in shapes:
-        shape["properties"] = {"event": {"const": event, "type": "string"}, **shape["properties"]}
-        shape["required"] = ["event", *shape["required"], *(["outcome"] if "oneOf" in schema else [])]
-    return _closed(schema)
+    definitions = (
+        [schema["$defs"][record_type.__name__] for record_type in (RunRecord, RunFailure)]
+        if "oneOf" in schema
+        else [schema]
+    )
+    for definition in definitions:
+        definition["properties"] = {"event": {"const": event, "type": "string"}, **definition["properties"]}
+        definition["required"] = [
+            "event",
+            *definition["required"],
+            *(["outcome"] if "oneOf" in schema else []),
+        ]
+    return _without_extra_fields(schema)
 
 
-def _query(rule: Rule) -> Schema:
-    return _object({name: {"type": "string"} for name in queries(rule)})
+def _query_schema(rule: Rule) -> Schema:
+    return _object_schema({name: {"type": "string"} for name in queries(rule)})
 
 
-def _object(properties: Mapping[str, Schema]) -> Schema:
+def _object_schema(properties: Mapping[str, Schema]) -> Schema:
     return {
         "type": "object",
         "properties": dict(properties),
@@ -156,9 +201,9 @@ def _object(properties: Mapping[str, Schema]) -> Schema:
     }
 
 
-def _closed(schema: Schema) -> Schema:
+def _without_extra_fields(schema: Schema) -> Schema:
     """The schema of a dataclass, and of those inside it, without room for other fields."""
-    for one in (schema, *schema.get("$defs", {}).values()):
-        if "properties" in one:
-            one["additionalProperties"] = False
+    for definition in (schema, *schema.get("$defs", {}).values()):
+        if "properties" in definition:
+            definition["additionalProperties"] = False
     return schema

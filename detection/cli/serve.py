@@ -9,14 +9,14 @@ from datetime import datetime
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from urllib.parse import parse_qs, urlsplit
 
-from detection.cli.output import say
+from detection.cli.output import write_remark
 from detection.job import Job
-from detection.web.exchange import BODY, Door, Request, Response, request
+from detection.web.exchange import BODY, AccessMode, Request, Response, make_request
 from detection.web.respond import respond
 
 HOST = "127.0.0.1"  # nobody else's business
 PREFIX = "/api"  # as in the cloud
-LENGTH = re.compile(r"[0-9]{1,9}")  # of a body that could be read
+LENGTH_PATTERN = re.compile(r"[0-9]{1,9}")  # of a body that could be read
 
 
 class Server(ThreadingHTTPServer):
@@ -40,23 +40,23 @@ class Server(ThreadingHTTPServer):
         """Where to begin."""
         return f"{self.origin}{PREFIX}/incidents?code={self.key}"
 
-    def answer(self, asked: Request) -> Response:
+    def answer(self, request: Request) -> Response:
         """The page's answer, if the key is right or the way in is a link; only our own name counts as ours."""
-        given = parse_qs(urlsplit(asked.url).query).get("code", [asked.headers.get("x-functions-key", "")])[
-            -1
-        ]
-        right = hmac.compare_digest(given.encode(errors="replace"), self.key.encode())
-        if asked.headers.get("host") != self.origin.removeprefix("http://") or not (
-            right or asked.door == "link"
+        access_key = parse_qs(urlsplit(request.url).query).get(
+            "code", [request.headers.get("x-functions-key", "")]
+        )[-1]
+        key_matches = hmac.compare_digest(access_key.encode(errors="replace"), self.key.encode())
+        if request.headers.get("host") != self.origin.removeprefix("http://") or not (
+            key_matches or request.access_mode == "link"
         ):
-            said = b"Open the address that `incidents serve` has printed.\n"
-            return Response(401, said, {"content-type": "text/plain"})
-        return respond(asked, self.job, self.clock())
+            message = b"Open the address that `incidents serve` has printed.\n"
+            return Response(401, message, {"content-type": "text/plain"})
+        return respond(request, self.job, self.clock())
 
 
-def wait(server: Server) -> None:
+def serve_until_interrupted(server: Server) -> None:
     """Says where it is to be seen, and serves until somebody has seen enough."""
-    say(f"The incidents are at {server.url}  (Ctrl-C ends it)")
+    write_remark(f"The incidents are at {server.url}  (Ctrl-C ends it)")
     with suppress(KeyboardInterrupt):
         server.serve_forever()
 
@@ -68,8 +68,8 @@ class _Handler(BaseHTTPRequestHandler):
     timeout = 10  # seconds
     server_version, sys_version = "detection", ""
 
-    def _answer(self) -> None:
-        answer = self.server.answer(self._asked())
+    def _send_answer(self) -> None:
+        answer = self.server.answer(self._read_request())
         self.send_response(answer.status)
         for name, value in answer.headers.items():
             self.send_header(name, value)
@@ -78,15 +78,15 @@ class _Handler(BaseHTTPRequestHandler):
         self.end_headers()
         self.wfile.write(answer.body)
 
-    do_GET = do_HEAD = do_POST = do_PUT = do_PATCH = do_DELETE = do_OPTIONS = _answer  # noqa: N815
+    do_GET = do_HEAD = do_POST = do_PUT = do_PATCH = do_DELETE = do_OPTIONS = _send_answer  # noqa: N815
 
-    def _asked(self) -> Request:
+    def _read_request(self) -> Request:
         length = self.headers.get("content-length", "0")
-        size = int(length) if LENGTH.fullmatch(length) else BODY + 1
+        size = int(length) if LENGTH_PATTERN.fullmatch(length) else BODY + 1
         body = self.rfile.read(min(size, BODY + 1))
-        door: Door = "link" if self.path.startswith(f"{PREFIX}/look/") else "key"
+        access_mode: AccessMode = "link" if self.path.startswith(f"{PREFIX}/look/") else "key"
         url = f"{self.server.origin}/{self.path.lstrip('/')}"
-        return request(self.command, url, dict(self.headers.items()), body, door)
+        return make_request(self.command, url, dict(self.headers.items()), body, access_mode)
 
     def log_message(self, format: str, *args: object) -> None:  # noqa: A002  # its name there
         """Nothing is logged: addresses hold the key."""

@@ -38,27 +38,27 @@ def settings_page() -> str:
     return _HEAD + "".join(f"| {' | '.join(row)} |\n" for row in _rows()) + _TAIL
 
 
-def secrets() -> frozenset[str]:
+def secret_settings() -> frozenset[str]:
     """The settings whose value, or a part of it, is never shown."""
     return frozenset(name for name, field in Settings.model_fields.items() if _is_secret(field.annotation))
 
 
 def _rows() -> Iterator[tuple[str, str, str, str]]:
-    secret = secrets()
+    secret_names = secret_settings()
     for name, field in Settings.model_fields.items():
-        default = _written(field.default)
+        default = _default_text(field.default)
         yield (
             f"`{name}`",
             f"`{default}`" if default else "",
-            "secret" if name in secret else "",
+            "secret" if name in secret_names else "",
             (field.description or "").replace("|", r"\|"),
         )
 
 
-def _written(default: object) -> str:
+def _default_text(default: object) -> str:
     """A default as one would write it in the environment."""
-    plain = default.get_secret_value() if isinstance(default, SecretStr) else to_jsonable_python(default)
-    return str(plain or "")
+    json_value = default.get_secret_value() if isinstance(default, SecretStr) else to_jsonable_python(default)
+    return str(json_value or "")
 
 
 def _is_secret(annotation: object) -> bool:

@@ -6,62 +6,68 @@ from typing import Annotated, Any
 
 import typer
 
-from detection.cli.environment import clock, job
-from detection.cli.options import Format, RuleName, span_option
+from detection.cli.environment import clock, environment_job
+from detection.cli.options import RowFormat, RuleName, duration_option
 from detection.cli.output import write_rows
 from detection.rule import Rule, default_rule
-from detection.silences import CRITERIA, Silence, silence_from
+from detection.silences import CRITERIA, Silence, parse_silence
 
 app = typer.Typer(
     no_args_is_help=True, help="Add, list and lift silences: pairs that page nobody for a while."
 )
-COLUMNS = ["name", "state", "what", "owner", "reason", "made", "expires", "rule"]
+COLUMNS = ["name", "state", "criteria", "owner", "reason", "created", "expires", "rule"]
 
 
-def _pattern(name: str, text: str) -> Any:  # noqa: ANN401  # typer has no public type for an option
+def _pattern_option(name: str, text: str) -> Any:  # noqa: ANN401  # typer has no public type for an option
     return typer.Option(f"--{name}", metavar="PATTERN", help=f"{text}; * and ? stand for anything.")
 
 
 @app.command()
 def add(
     name: Annotated[str, typer.Argument(help="What it is called: letters, digits, dots and dashes.")],
-    until: Annotated[timedelta, span_option("--for", "How long it lasts")],
+    duration: Annotated[timedelta, duration_option("--for", "How long it lasts")],
     reason: Annotated[str, typer.Option(help="Why.")],
-    actor: Annotated[str | None, _pattern("actor", "Of this actor")] = None,
-    address: Annotated[str | None, _pattern("address", "Changes from this address or network")] = None,
-    change: Annotated[str | None, _pattern("change", "Changes of this kind")] = None,
-    signal: Annotated[str | None, _pattern("signal", "Signals of this kind, its finish reason")] = None,
-    model: Annotated[str | None, _pattern("model", "Signals of this model")] = None,
+    actor: Annotated[str | None, _pattern_option("actor", "Of this actor")] = None,
+    address: Annotated[str | None, _pattern_option("address", "Changes from this address or network")] = None,
+    change: Annotated[str | None, _pattern_option("change", "Changes of this kind")] = None,
+    signal: Annotated[
+        str | None, _pattern_option("signal", "Signals of this kind, its finish reason")
+    ] = None,
+    model: Annotated[str | None, _pattern_option("model", "Signals of this model")] = None,
     by: Annotated[
         str, typer.Option(metavar="NAME", help="Who; the name you are signed in with if not given.")
     ] = "",
-    rule: RuleName = None,
+    rule_name: RuleName = None,
 ) -> None:
     """Silence the pairs that have all of this, from now on. They are counted, and never told later."""
     now = clock()
     criteria = dict(zip(CRITERIA, (actor, address, change, signal, model), strict=True))
-    one = silence_from(
+    silence = parse_silence(
         {
             "name": name,
             "owner": by or getuser(),
             "reason": reason,
-            "made": now,
-            "expires": now + until,
+            "created": now,
+            "expires": now + duration,
             **criteria,
         }
     )
-    present = job()
-    present.silence(present.rule(rule or default_rule()), one)
-    print(f"{name} is in force until {one.expires:%Y-%m-%d %H:%M} UTC")
+    job = environment_job()
+    job.silence(job.rule(rule_name or default_rule()), silence)
+    print(f"{name} is in force until {silence.expires:%Y-%m-%d %H:%M} UTC")
 
 
 @app.command("list")
 def list_silences(
-    form: Annotated[Format, typer.Option("--format", help="A JSON object is a line.")] = Format.table,
+    output_format: Annotated[
+        RowFormat, typer.Option("--format", help="A JSON object is a line.")
+    ] = RowFormat.table,
 ) -> None:
     """List exclusions and silences, ended ones too."""
     now = clock()
-    write_rows([_row(rule, one, now) for rule, one in job().silences()], COLUMNS, form)
+    write_rows(
+        [_row(rule, silence, now) for rule, silence in environment_job().silences()], COLUMNS, output_format
+    )
 
 
 @app.command()
@@ -72,10 +78,15 @@ def lift(
     ] = "",
 ) -> None:
     """End a silence now. What it took is not told later."""
-    job().lift(name, by or getuser())
+    environment_job().lift(name, by or getuser())
     print(f"{name} is lifted")
 
 
-def _row(rule: Rule, one: Silence, now: datetime) -> dict[str, object]:
-    what = ", ".join(f"{name} {value}" for name, value in one.criteria.items())
-    return {**one.model_dump(mode="json"), "what": what, "state": one.state(now), "rule": rule.folder}
+def _row(rule: Rule, silence: Silence, now: datetime) -> dict[str, object]:
+    criteria_text = ", ".join(f"{name} {value}" for name, value in silence.criteria.items())
+    return {
+        **silence.model_dump(mode="json"),
+        "criteria": criteria_text,
+        "state": silence.state(now),
+        "rule": rule.folder,
+    }

@@ -16,30 +16,30 @@ from pydantic import ConfigDict, Field, JsonValue, TypeAdapter
 from detection.sources.loading import ARRIVED
 from detection.timestamps import iso
 
-STORY = Path(__file__).with_name("story.yaml")
+SCENARIO_FILE = Path(__file__).with_name("story.yaml")
 
 Values = dict[str, JsonValue]
 
 _STRICT = ConfigDict(extra="forbid")
 _ALPHABETS = {"letters": ascii_letters + digits, "hex": digits + "abcdef"}
-_NAMED = re.compile(r"\{([a-z_]+)\}")
-_RANDOM = re.compile(rf"\{{({'|'.join(_ALPHABETS)}):(\d+)\}}")
+_PLACEHOLDER = re.compile(r"\{([a-z_]+)\}")
+_RANDOM_TEXT = re.compile(rf"\{{({'|'.join(_ALPHABETS)}):(\d+)\}}")
 
 
 @dataclass(frozen=True)
-class Range:
+class IntegerRange:
     """A whole number between two, both inclusive."""
 
     __pydantic_config__ = _STRICT
-    between: tuple[int, int]
+    bounds: tuple[int, int]
 
 
 # What stands for a value: one of a list, a number of a range, or the value itself.
-Choices = dict[str, Annotated[Range | JsonValue, Field(union_mode="left_to_right")]]
+Choices = dict[str, Annotated[IntegerRange | JsonValue, Field(union_mode="left_to_right")]]
 
 
 @dataclass(frozen=True)
-class Shape:
+class RowTemplate:
     """What the rows of a table look like, and the values they have where nobody says otherwise."""
 
     __pydantic_config__ = _STRICT
@@ -49,11 +49,11 @@ class Shape:
 
 
 @dataclass(frozen=True)
-class Act:
+class Action:
     """Something that people do: it leaves one row of a shape."""
 
     __pydantic_config__ = _STRICT
-    shape: str
+    template: str
     values: Choices
 
 
@@ -62,125 +62,137 @@ class Habit:
     """What each of some people does every day, about so many times, spread over its hours."""
 
     __pydantic_config__ = _STRICT
-    who: tuple[str, ...]
-    does: str
+    people: tuple[str, ...]
+    action: str
     per_day: int
-    hours: str
+    hour_profile: str
 
 
 @dataclass(frozen=True)
-class Scene:
+class Activity:
     """What one person does: once, or several times from `at` until `until`."""
 
     __pydantic_config__ = _STRICT
-    who: str
-    does: str
-    at: timedelta
-    until: timedelta | None = None
-    times: int = 1
-    delay: timedelta = timedelta(0)
-    again: timedelta | None = None
+    person: str
+    action: str
+    begin: timedelta
+    end: timedelta | None = None
+    count: int = 1
+    extra_delay: timedelta = timedelta(0)
+    copy_after: timedelta | None = None
 
 
 @dataclass(frozen=True)
-class Story:
+class Scenario:
     """story.yaml as written."""
 
     __pydantic_config__ = _STRICT
-    lasts: timedelta
-    arrival: tuple[timedelta, timedelta]
+    duration: timedelta
+    arrival_delay: tuple[timedelta, timedelta]
     restamped_after: timedelta
-    shapes: Mapping[str, Shape]
-    acts: Mapping[str, Act]
+    templates: Mapping[str, RowTemplate]
+    actions: Mapping[str, Action]
     people: Mapping[str, Choices]
-    hours: Mapping[str, Sequence[int]]
+    hour_profiles: Mapping[str, Sequence[int]]
     habits: Sequence[Habit]
-    plot: Sequence[Scene]
+    activities: Sequence[Activity]
 
 
 @dataclass(frozen=True, order=True)
-class Line:
+class LogLine:
     """A row of a table, as one line of JSON, and when it arrives."""
 
-    arrives: datetime
+    arrival_time: datetime
     table: str = field(compare=False)
     text: str = field(compare=False)
 
 
 def write_logs(folder: Path, begin: datetime, seed: int = 7) -> datetime:
     """Writes each table's rows to `<table>.jsonl`, in the order of their arrival; returns the end of the story."""
-    story = read_story()
-    written: dict[str, list[str]] = {shape.table: [] for shape in story.shapes.values()}
-    for line in sorted(lines(story, begin, seed)):
-        written[line.table].append(line.text + "\n")
-    for table, rows in written.items():
+    scenario = load_scenario()
+    lines_by_table: dict[str, list[str]] = {template.table: [] for template in scenario.templates.values()}
+    for line in sorted(log_lines(scenario, begin, seed)):
+        lines_by_table[line.table].append(line.text + "\n")
+    for table, rows in lines_by_table.items():
         (folder / f"{table}.jsonl").write_text("".join(rows), encoding="utf-8")
-    return begin + story.lasts
+    return begin + scenario.duration
 
 
-def read_story(path: Path = STORY) -> Story:
+def load_scenario(path: Path = SCENARIO_FILE) -> Scenario:
     """The story as it is written."""
-    return TypeAdapter(Story).validate_python(yaml.safe_load(path.read_text(encoding="utf-8")))
+    return TypeAdapter(Scenario).validate_python(yaml.safe_load(path.read_text(encoding="utf-8")))
 
 
-def lines(story: Story, begin: datetime, seed: int) -> Iterator[Line]:
+def log_lines(scenario: Scenario, begin: datetime, seed: int) -> Iterator[LogLine]:
     """The rows of the whole story, in no particular order."""
-    chance = Random(seed)  # noqa: S311  # made-up logs that are the same every time, no secrets
-    for scene in (*everyday(story, chance), *story.plot):
-        for moment in _moments(scene, chance):
-            yield from _lines(story, scene, begin + moment, chance)
+    random = Random(seed)  # noqa: S311  # made-up logs that are the same every time, no secrets
+    for activity in (*daily_activities(scenario, random), *scenario.activities):
+        for offset in _offsets(activity, random):
+            yield from _action_lines(scenario, activity, begin + offset, random)
 
 
-def everyday(story: Story, chance: Random) -> Iterator[Scene]:
+def daily_activities(scenario: Scenario, random: Random) -> Iterator[Activity]:
     """The habits as scenes, day by day."""
-    for habit in story.habits:
-        weights = story.hours[habit.hours]
-        for day in range(story.lasts.days):
-            for who in habit.who:
-                times = round(habit.per_day * chance.uniform(0.7, 1.3))
-                for hour in chance.choices(range(24), weights, k=times):
-                    at = timedelta(days=day, hours=hour, seconds=chance.randrange(3600))
-                    yield Scene(who, habit.does, at)
+    for habit in scenario.habits:
+        weights = scenario.hour_profiles[habit.hour_profile]
+        for day in range(scenario.duration.days):
+            for person in habit.people:
+                count = round(habit.per_day * random.uniform(0.7, 1.3))
+                for hour in random.choices(range(24), weights, k=count):
+                    begin = timedelta(days=day, hours=hour, seconds=random.randrange(3600))
+                    yield Activity(person, habit.action, begin)
 
 
-def _moments(scene: Scene, chance: Random) -> list[timedelta]:
-    return [scene.at, *(_between(scene.at, scene.until or scene.at, chance) for _ in range(scene.times - 1))]
+def _offsets(activity: Activity, random: Random) -> list[timedelta]:
+    return [
+        activity.begin,
+        *(
+            _random_duration(activity.begin, activity.end or activity.begin, random)
+            for _ in range(activity.count - 1)
+        ),
+    ]
 
 
-def _between(first: timedelta, last: timedelta, chance: Random) -> timedelta:
+def _random_duration(shortest: timedelta, longest: timedelta, random: Random) -> timedelta:
     """A whole number of seconds, as the logs have them."""
-    return timedelta(seconds=chance.randint(int(first.total_seconds()), int(last.total_seconds())))
+    return timedelta(seconds=random.randint(int(shortest.total_seconds()), int(longest.total_seconds())))
 
 
-def _lines(story: Story, scene: Scene, time: datetime, chance: Random) -> Iterator[Line]:
+def _action_lines(
+    scenario: Scenario, activity: Activity, time: datetime, random: Random
+) -> Iterator[LogLine]:
     """The row that an act leaves, and its second copy if there is one."""
-    act = story.acts[scene.does]
-    shape = story.shapes[act.shape]
-    arrives = time + scene.delay + _between(*story.arrival, chance)
-    stamp = arrives if arrives - time > story.restamped_after else time
-    choices = shape.values | story.people[scene.who] | act.values
-    values = {name: _drawn(choice, chance) for name, choice in choices.items()}
+    action = scenario.actions[activity.action]
+    template = scenario.templates[action.template]
+    arrival_time = time + activity.extra_delay + _random_duration(*scenario.arrival_delay, random)
+    stamp = arrival_time if arrival_time - time > scenario.restamped_after else time
+    choices = template.values | scenario.people[activity.person] | action.values
+    values = {name: _draw(choice, random) for name, choice in choices.items()}
     values |= {"time": iso(time), "stamp": iso(stamp)}
-    row = {column: _filled(part, values, chance) for column, part in shape.row.items()}
-    for moment in [arrives] if scene.again is None else [arrives, arrives + scene.again]:
-        yield Line(moment, shape.table, json.dumps(row | {ARRIVED: iso(moment)}))
+    row = {column: _fill(cell, values, random) for column, cell in template.row.items()}
+    for arrival in (
+        [arrival_time] if activity.copy_after is None else [arrival_time, arrival_time + activity.copy_after]
+    ):
+        yield LogLine(arrival, template.table, json.dumps(row | {ARRIVED: iso(arrival)}))
 
 
-def _drawn(choice: Range | JsonValue, chance: Random) -> JsonValue:
-    if isinstance(choice, Range):
-        return chance.randint(*choice.between)
-    return chance.choice(choice) if isinstance(choice, list) else choice
+def _draw(choice: IntegerRange | JsonValue, random: Random) -> JsonValue:
+    if isinstance(choice, IntegerRange):
+        return random.randint(*choice.bounds)
+    return random.choice(choice) if isinstance(choice, list) else choice
 
 
-def _filled(part: JsonValue, values: Values, chance: Random) -> JsonValue:
+def _fill(template: JsonValue, values: Values, random: Random) -> JsonValue:
     """The part with values for its placeholders; one that stands alone keeps the type of its value."""
-    if isinstance(part, dict):
-        return {name: _filled(inner, values, chance) for name, inner in part.items()}
-    if isinstance(part, list):
-        return [_filled(inner, values, chance) for inner in part]
-    if not isinstance(part, str):
-        return part
-    if alone := _NAMED.fullmatch(part):
-        return _filled(values[alone[1]], values, chance)
-    named = _NAMED.sub(lambda found: str(_filled(values[found[1]], values, chance)), part)
-    return _RANDOM.sub(lambda found: "".join(chance.choices(_ALPHABETS[found[1]], k=int(found[2]))), named)
+    if isinstance(template, dict):
+        return {name: _fill(inner, values, random) for name, inner in template.items()}
+    if isinstance(template, list):
+        return [_fill(inner, values, random) for inner in template]
+    if not isinstance(template, str):
+        return template
+    if placeholder := _PLACEHOLDER.fullmatch(template):
+        return _fill(values[placeholder[1]], values, random)
+    text = _PLACEHOLDER.sub(lambda match: str(_fill(values[match[1]], values, random)), template)
+    return _RANDOM_TEXT.sub(
+        lambda match: "".join(random.choices(_ALPHABETS[match[1]], k=int(match[2]))), text
+    )

@@ -4,20 +4,20 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 
-from detection.coverage import in_words, warning
-from detection.job import KnownIncident
-from detection.messages.text import inert, lines, many
-from detection.record import Failure, Record, moment_of
+from detection.coverage import coverage_text, coverage_warning
+from detection.job import IncidentDetail
+from detection.messages.text import escape_line, lines, plural
+from detection.record import RunFailure, RunRecord, run_time
 from detection.replay import Comparison, Replayed
 from detection.rule import Rule, load_rule
 from detection.timestamps import iso
 
 
-def summary(rule: Rule, runs: Sequence[Replayed], compared: Comparison) -> str:
+def summary(rule: Rule, runs: Sequence[Replayed], comparison: Comparison) -> str:
     """Runs, rows, chains, incidents, what was held back and why, and the published rule beside it."""
-    alerts = [verdict.alert for one in runs for verdict in one.told if verdict.alert]
+    alerts = [verdict.alert for replayed in runs for verdict in replayed.verdicts if verdict.alert]
     last = runs[-1].record
-    read = {
+    health_texts = {
         side: f"{health.rows:,} rows, {health.named:,} naming an actor"
         for side, health in last.health.items()
     }
@@ -26,76 +26,79 @@ def summary(rule: Rule, runs: Sequence[Replayed], compared: Comparison) -> str:
             "runs",
             f"{len(runs)} hourly, {runs[0].record.windows.now:%d %b %H:%M} to {last.windows.now:%d %b %H:%M} UTC",
         ),
-        *((f"last run, {side}", text) for side, text in read.items()),
+        *((f"last run, {side}", text) for side, text in health_texts.items()),
         ("chains in view", f"{last.chains} at the last run, {last.pairs:,} pairs"),
         ("told", f"{sum(alert.counts.pairs for alert in alerts):,} pairs in {len(alerts)} alerts"),
         ("incidents", f"{len({alert.incident for alert in alerts})}"),
         (
             "told before",
-            f"{sum(one.record.told_before for one in runs):,} times a pair in view was held back as told",
+            f"{sum(replayed.record.already_alerted for replayed in runs):,} times a pair in view was held back as told",
         ),
-        *_held_back(runs),
+        *_suppressed_facts(runs),
         *(
-            (f"left out: {reason}", f"{one.count:,} (first: {inert(one.first)})")
-            for reason, one in last.rejected.items()
+            (f"left out: {reason}", f"{rejected.count:,} (first: {escape_line(rejected.first_location)})")
+            for reason, rejected in last.rejected.items()
         ),
     ]
-    return "\n".join([f"{name:<30} {text}" for name, text in facts] + ["", *_comparison(rule, compared)])
+    return "\n".join([f"{name:<30} {text}" for name, text in facts] + ["", *_comparison(rule, comparison)])
 
 
-def _held_back(runs: Sequence[Replayed]) -> list[tuple[str, str]]:
+def _suppressed_facts(runs: Sequence[Replayed]) -> list[tuple[str, str]]:
     """The same row is seen by many runs; the most that any run held back is what there was."""
-    held = [one.record.held_back for one in runs]
+    suppressed_by_run = [replayed.record.suppressed for replayed in runs]
     return [
         (
             "held back: re-stamped rows",
-            f"{max(one.restamped for one in held)} pairs that only the arrival stamp makes",
+            f"{max(suppressed.restamped for suppressed in suppressed_by_run)} pairs that only the arrival stamp makes",
         ),
-        ("held back: too late", f"{max(one.too_late for one in held)} rows older than the window"),
-        ("held back: ahead of now", f"{max(one.waiting for one in held)} rows"),
+        (
+            "held back: too late",
+            f"{max(suppressed.too_late for suppressed in suppressed_by_run)} rows older than the window",
+        ),
+        ("held back: ahead of now", f"{max(suppressed.in_future for suppressed in suppressed_by_run)} rows"),
     ]
 
 
-def _comparison(rule: Rule, compared: Comparison) -> list[str]:
+def _comparison(rule: Rule, comparison: Comparison) -> list[str]:
     published = rule.sequence.published
     name = published.rule if published else rule.folder
     return [
         f"The published rule ({name}) at the same {'' if published else 'own '}moments, without a memory of its own:",
-        f"  returned {compared.returned:,} rows, {compared.repeated:,} of them again and again;",
-        f"  missed {compared.missed:,} of the pairs told here, and returned {compared.false:,} that never were.",
+        f"  returned {comparison.returned:,} rows, {comparison.repeated:,} of them again and again;",
+        f"  missed {comparison.missed:,} of the pairs told here, and returned {comparison.false:,} that never were.",
     ]
 
 
-def record_lines(record: Record) -> list[str]:
+def record_lines(record: RunRecord) -> list[str]:
     """A run in a few lines: what it read, what it told, what it held back."""
-    windows, held = record.windows, record.held_back
-    nobody = " (observing: nobody is paged)" if record.mode == "observe" else ""
-    told = f"{record.new_pairs:,} new, {record.told:,} alerts{nobody}"
-    outside = f"{held.too_late:,} too late, {held.waiting:,} ahead of now"
+    windows, suppressed = record.windows, record.suppressed
+    observe_note = " (observing: nobody is paged)" if record.mode == "observe" else ""
+    alert_text = f"{record.new_pairs:,} new, {record.alerts:,} alerts{observe_note}"
+    outside_text = f"{suppressed.too_late:,} too late, {suppressed.in_future:,} ahead of now"
     return [
         f"{record.rule}, run of {iso(windows.now)}",
         f"  read      changes since {iso(windows.changes.after)}, signals since {iso(windows.signals.after)}",
         *(
-            f"  {side:<9} {one.rows:,} rows, {one.named:,} naming an actor"
-            for side, one in record.health.items()
+            f"  {side:<9} {side_health.rows:,} rows, {side_health.named:,} naming an actor"
+            for side, side_health in record.health.items()
         ),
-        f"  coverage  {in_words(record.coverage)}",
-        f"  pairs     {record.pairs:,} in {record.chains:,} chains, {told}",
-        f"  held back {record.told_before:,} told before, {held.restamped:,} re-stamped, {outside}",
+        f"  coverage  {coverage_text(record.coverage)}",
+        f"  pairs     {record.pairs:,} in {record.chains:,} chains, {alert_text}",
+        f"  held back {record.already_alerted:,} told before, {suppressed.restamped:,} re-stamped, {outside_text}",
         *(f"  silenced  {number:,} by {name}" for name, number in record.silenced.items()),
         *(
-            [f"  minimum   {held.below_minimum:,} signals of which there are not enough yet"]
-            if held.below_minimum
+            [f"  threshold {suppressed.below_threshold:,} signals of which there are not enough yet"]
+            if suppressed.below_threshold
             else []
         ),
         *([f"  GAP       nobody has read {run_row(record)['gap']}"] if windows.gap else []),
     ]
 
 
-def run_row(record: Record | Failure) -> dict[str, object]:
+def run_row(record: RunRecord | RunFailure) -> dict[str, object]:
     """A run as a row of a table."""
-    row = {"rule": record.rule, "at": iso(moment_of(record)), "outcome": record.outcome}
-    if isinstance(record, Failure):
+    row = {"rule": record.rule, "time": iso(run_time(record)), "outcome": record.outcome}
+    if isinstance(record, RunFailure):
         counts = ("changes", "signals", "chains", "pairs", "new_pairs", "silenced", "alerts", "coverage")
         return row | dict.fromkeys(counts) | {"gap": "", "reason": f"{record.error}: {record.reason}"}
     gap = record.windows.gap
@@ -106,62 +109,66 @@ def run_row(record: Record | Failure) -> dict[str, object]:
         "pairs": record.pairs,
         "new_pairs": record.new_pairs,
         "silenced": sum(record.silenced.values()),
-        "alerts": record.told,
-        "coverage": f"{covered.matched}/{covered.identities}" if (covered := record.coverage) else "",
+        "alerts": record.alerts,
+        "coverage": f"{coverage.matched}/{coverage.identities}" if (coverage := record.coverage) else "",
         "gap": f"{iso(gap.after)} to {iso(gap.until)}" if gap and gap.until else "",
         "reason": "",
     }
 
 
 @dataclass(frozen=True, slots=True)
-class Standing:
+class RunHealth:
     """How a rule stands, in a line; good if its last run was complete."""
 
     text: str
-    good: bool
+    healthy: bool
 
 
-def standing(rule: str, age: timedelta | None, records: Sequence[Record | Failure]) -> Standing:
+def run_health(rule: str, age: timedelta | None, records: Sequence[RunRecord | RunFailure]) -> RunHealth:
     """When a rule was last read to the end, and why not since; `records` are the newest first."""
     text = f"{rule}: " + (
         f"the last complete run was {age} ago" if age is not None else "no complete run yet"
     )
-    failures: list[Failure] = []
-    for record in (one for one in records if one.rule == rule):
-        if not isinstance(record, Failure):
+    failures: list[RunFailure] = []
+    for record in (run_record for run_record in records if run_record.rule == rule):
+        if not isinstance(record, RunFailure):
             break
         failures.append(record)
     if not failures:
-        return Standing(text, good=age is not None)
+        return RunHealth(text, healthy=age is not None)
     last = failures[0]
-    why = f"; since then {many(len(failures), 'run')} failed, the last at {iso(last.now)}: {last.error}: {inert(last.reason)}"
-    return Standing(text + why, good=False)
+    reason_text = f"; since then {plural(len(failures), 'run')} failed, the last at {iso(last.now)}: {last.error}: {escape_line(last.reason)}"
+    return RunHealth(text + reason_text, healthy=False)
 
 
-def blind_rules(rules: Sequence[str], records: Sequence[Record | Failure]) -> list[str]:
+def blind_rules(rules: Sequence[str], records: Sequence[RunRecord | RunFailure]) -> list[str]:
     """What is to be said of the rules whose callers are not whom the audit log knows; `records` are the newest first."""
-    said = []
+    warnings = []
     for rule in rules:
-        seen = [one.coverage for one in records if isinstance(one, Record) and one.rule == rule]
-        if text := warning(seen[0] if seen else None, [one for one in seen[1:] if one]):
-            said.append(f"{rule}: {text}")
-    return said
+        coverages = [
+            record.coverage for record in records if isinstance(record, RunRecord) and record.rule == rule
+        ]
+        if text := coverage_warning(
+            coverages[0] if coverages else None, [coverage for coverage in coverages[1:] if coverage]
+        ):
+            warnings.append(f"{rule}: {text}")
+    return warnings
 
 
-def incident_lines(known: KnownIncident) -> list[str]:
+def incident_lines(detail: IncidentDetail) -> list[str]:
     """An incident with its alerts, as an on-call reads it."""
-    incident, rule = known.incident, load_rule(known.rule)
-    judged = f" as {incident.classification}" if incident.classification else ""
-    size = f"{many(incident.alerts, 'alert')}, {many(incident.pairs, 'pair')}"
+    incident, rule = detail.incident, load_rule(detail.rule)
+    classification_text = f" as {incident.classification}" if incident.classification else ""
+    size = f"{plural(incident.alerts, 'alert')}, {plural(incident.pairs, 'pair')}"
     size += f", {incident.silenced:,} silenced" if incident.silenced else ""
     return [
-        f"{incident.id} of {', '.join(inert(value) for _, value in known.key)}: {incident.status}{judged}",
+        f"{incident.id} of {', '.join(escape_line(value) for _, value in detail.key)}: {incident.status}{classification_text}",
         f"  opened {iso(incident.opened)}, updated {iso(incident.updated)}; {size}",
         *([f"  after {incident.predecessor}"] if incident.predecessor else []),
         *(
-            f"  {act.what} {iso(act.at)} by {inert(act.by)}{': ' if act.note else ''}{inert(act.note)}"
-            for act in incident.history
+            f"  {entry.action} {iso(entry.time)} by {escape_line(entry.author)}{': ' if entry.note else ''}{escape_line(entry.note)}"
+            for entry in incident.history
         ),
         "",
-        *(line for alert in known.alerts for line in (*lines(alert, rule), "")),
+        *(line for alert in detail.alerts for line in (*lines(alert, rule), "")),
     ]

@@ -4,7 +4,7 @@ import duckdb_kql
 
 from detection.kql import BOUNDS
 from detection.rule import Connector, KqlType
-from detection.sources.engine import explained
+from detection.sources.engine import explain_errors
 from detection.sources.loading import SQL_TYPES
 
 _KQL_TYPES: dict[str, KqlType] = {kind.removesuffix(" DEFAULT ''"): name for name, kind in SQL_TYPES.items()}
@@ -14,11 +14,13 @@ def columns_of(kql: str, connector: Connector) -> dict[str, KqlType]:
     """The columns with their types. Raises ConfigurationError where the local engine cannot run the query."""
     connection = duckdb_kql.connect()
     for name, table in connector.tables.items():
-        defined = ", ".join(f'"{column}" {SQL_TYPES[kind]}' for column, kind in table.columns.items())
-        connection.execute(f'CREATE TABLE "{name}" ({defined})')
+        column_definitions = ", ".join(
+            f'"{column}" {SQL_TYPES[kind]}' for column, kind in table.columns.items()
+        )
+        connection.execute(f'CREATE TABLE "{name}" ({column_definitions})')
     lets = [f"let {name} =\n{body}\n;\n" for name, body in connector.parsers.items()]
     lets += [f"let {bound} = datetime(2026-01-01);\n" for bound in BOUNDS]
-    with explained("the drafted query"):
+    with explain_errors("the drafted query"):
         answer = duckdb_kql.query(connection, "".join(lets) + kql)
-        found = [*zip(answer.columns, answer.types, strict=True)]
-    return {name: _KQL_TYPES.get(str(kind), "string") for name, kind in found}
+        typed_columns = [*zip(answer.columns, answer.types, strict=True)]
+    return {name: _KQL_TYPES.get(str(kind), "string") for name, kind in typed_columns}

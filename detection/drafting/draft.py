@@ -10,10 +10,10 @@ from typing import Any
 import yaml
 from pydantic import BaseModel, ConfigDict
 
-from detection.drafting.fields import drafted_fields, iso_duration
-from detection.drafting.guess import guessed, with_tables
-from detection.drafting.query import Query, understood
-from detection.drafting.side import Asked, Drafted, drafted
+from detection.drafting.fields import draft_fields, iso_duration
+from detection.drafting.guess import guess_tables, with_tables
+from detection.drafting.query import Query, parse_query
+from detection.drafting.side import SideDraft, SideInput, draft_side
 from detection.errors import ConfigurationError
 from detection.rule import RULES, Connector, DataConnector, EntityMapping, connector_file, read_yaml
 
@@ -29,18 +29,21 @@ class Draft:
     remarks: Sequence[str]
 
 
-def draft(path: Path, out: Path = RULES.parent) -> Draft:
+def make_draft(path: Path, out: Path = RULES.parent) -> Draft:
     """The draft of a published rule's YAML; connectors in `out` are known. Raises ConfigurationError where there can be none."""
-    published = _document(path)
-    query = _query(path, published["query"])
+    published = _load_document(path)
+    query = _parse(path, published["query"])
     sources = _sources(published, query, out)
     changes, signals = _sides(query, sources.connector)
-    fields, about_fields = drafted_fields(published | sources.needed, _texts(changes) | _texts(signals))
-    remarks = [*query.remarks, *changes.remarks, *signals.remarks, *about_fields, *sources.remarks]
+    fields, field_remarks = draft_fields(
+        published | sources.rule_fields, _text_columns(changes) | _text_columns(signals)
+    )
+    remarks = [*query.remarks, *changes.remarks, *signals.remarks, *field_remarks, *sources.remarks]
     remarks = list(dict.fromkeys(remarks))
     name = re.sub(r"[^a-z0-9]+", "-", str(published.get("name", "draft")).lower()).strip("-") or "draft"
     files = {
-        "rule.yaml": _head(path, remarks) + _yaml(fields | {"sequence": _sequence(query, changes, signals)}),
+        "rule.yaml": _header(path, remarks)
+        + _yaml(fields | {"sequence": _sequence(query, changes, signals)}),
         "changes.kql": f"{changes.kql}\n",
         "signals.kql": f"{signals.kql}\n",
         "tests/first.yaml": _FIRST_TEST,
@@ -50,20 +53,20 @@ def draft(path: Path, out: Path = RULES.parent) -> Draft:
     )
 
 
-def _query(path: Path, text: str) -> Query:
+def _parse(path: Path, text: str) -> Query:
     try:
-        return understood(text)
+        return parse_query(text)
     except ConfigurationError as error:
         raise ConfigurationError(f"{path}: {error}") from error
 
 
-class _Incidents(BaseModel):
+class _IncidentConfiguration(BaseModel):
     model_config = ConfigDict(extra="allow")
 
     groupingConfiguration: dict[str, Any] = {}  # noqa: N815  # Sentinel's name
 
 
-class _Published(BaseModel):
+class _PublishedRule(BaseModel):
     """What of a published rule has to be of the right shape; the rest is looked at field by field."""
 
     model_config = ConfigDict(extra="allow", hide_input_in_errors=True)
@@ -71,11 +74,11 @@ class _Published(BaseModel):
     query: str
     requiredDataConnectors: list[DataConnector] = []  # noqa: N815  # Sentinel's names
     entityMappings: list[EntityMapping] = []  # noqa: N815
-    incidentConfiguration: _Incidents = _Incidents()  # noqa: N815
+    incidentConfiguration: _IncidentConfiguration = _IncidentConfiguration()  # noqa: N815
 
 
-def _document(path: Path) -> Document:
-    read_yaml(path, _Published)
+def _load_document(path: Path) -> Document:
+    read_yaml(path, _PublishedRule)
     document: Document = yaml.safe_load(path.read_text(encoding="utf-8"))
     return document
 
@@ -86,81 +89,98 @@ class _Sources:
 
     connector: Connector
     files: dict[str, str] = field(default_factory=dict)
-    needed: Document = field(default_factory=dict)
+    rule_fields: Document = field(default_factory=dict)
     remarks: Sequence[str] = ()
 
 
 def _sources(published: Document, query: Query, out: Path) -> _Sources:
-    asked = {
-        one["connectorId"]: one
-        for one in published.get("requiredDataConnectors", [])
-        if re.fullmatch(r"\w+", one["connectorId"])  # it becomes a file's name
+    required_connectors = {
+        required["connectorId"]: required
+        for required in published.get("requiredDataConnectors", [])
+        if re.fullmatch(r"\w+", required["connectorId"])  # it becomes a file's name
     }
-    paths = {name: connector_file(out / "rules" / "draft", f"{name}.yaml") for name in asked}
-    known = [read_yaml(path, Connector) for path in paths.values() if path]
-    sources = {name for one in known for name in (*one.parsers, *one.tables)}
+    paths = {name: connector_file(out / "rules" / "draft", f"{name}.yaml") for name in required_connectors}
+    known_connectors = [read_yaml(path, Connector) for path in paths.values() if path]
+    sources = {
+        name
+        for known_connector in known_connectors
+        for name in (*known_connector.parsers, *known_connector.tables)
+    }
     sides = ((query.changes, query.change_actor), (query.signals, query.signal_actor))
-    tables = guessed([side for side in sides if side[0].source not in sources])
-    connector = with_tables(known, tables)
+    tables = guess_tables([side for side in sides if side[0].source not in sources])
+    connector = with_tables(known_connectors, tables)
     if not tables:
         return _Sources(connector)
     name = next((name for name, path in paths.items() if path is None), "Draft")
-    needed = [
-        *(one for other, one in asked.items() if paths[other]),
+    needed_connectors = [
+        *(required for connector_id, required in required_connectors.items() if paths[connector_id]),
         {"connectorId": name, "dataTypes": [*tables]},
     ]
-    written = {table: one.model_dump(include={"stamped", "columns"}) for table, one in tables.items()}
-    text = f"# A guess from the query: see the reference of the tables.\n{_yaml({'parsers': {}, 'tables': written})}"
+    table_documents = {
+        table: guessed_table.model_dump(include={"stamped", "columns"})
+        for table, guessed_table in tables.items()
+    }
+    text = f"# A guess from the query: see the reference of the tables.\n{_yaml({'parsers': {}, 'tables': table_documents})}"
     remark = f"connectors/{name}.yaml: columns and types of {', '.join(tables)} are guessed from the query; see the table's reference"
     return _Sources(
-        connector, {f"connectors/{name}.yaml": text}, {"requiredDataConnectors": needed}, [remark]
+        connector, {f"connectors/{name}.yaml": text}, {"requiredDataConnectors": needed_connectors}, [remark]
     )
 
 
-def _sides(query: Query, connector: Connector) -> tuple[Drafted, Drafted]:
+def _sides(query: Query, connector: Connector) -> tuple[SideDraft, SideDraft]:
     """The changes, and the signals beside them."""
-    changes = Asked(
+    changes = SideInput(
         "changes", "Change", query.changes, query.change_actor, query.change_time, query.output, {}
     )
-    first = drafted(changes, connector)
-    signals = Asked(
-        "signals", "Signal", query.signals, query.signal_actor, query.signal_time, query.output, first.columns
+    change_draft = draft_side(changes, connector)
+    signals = SideInput(
+        "signals",
+        "Signal",
+        query.signals,
+        query.signal_actor,
+        query.signal_time,
+        query.output,
+        change_draft.columns,
     )
-    return first, drafted(signals, connector)
+    return change_draft, draft_side(signals, connector)
 
 
-def _sequence(query: Query, changes: Drafted, signals: Drafted) -> Document:
+def _sequence(query: Query, changes: SideDraft, signals: SideDraft) -> Document:
     return {
         "within": iso_duration(query.within or timedelta(days=1)),
         "windows": "watermark",
         "duplicates": "once",
-        "changes": changes.text,
-        "signals": signals.text,
-        "output": _output(query, changes, signals),
+        "changes": changes.sequence_part,
+        "signals": signals.sequence_part,
+        "output": _output_columns(query, changes, signals),
     }
 
 
-def _output(query: Query, changes: Drafted, signals: Drafted) -> list[str]:
+def _output_columns(query: Query, changes: SideDraft, signals: SideDraft) -> list[str]:
     """The published columns, under the names that they have here, and what this job adds."""
     columns = changes.columns | signals.columns
-    named = signals.renamed | {name: name for name in columns}
-    published = [named[one] for one in query.output if one in named]
-    own = [side.text[role] for side in (changes, signals) for role in ("time", "kind", "id")]
-    return list(dict.fromkeys([*published, *(one for one in own if one in columns)]))
+    new_names = signals.renamed | {name: name for name in columns}
+    published = [new_names[column] for column in query.output if column in new_names]
+    role_columns = [
+        side.sequence_part[role] for side in (changes, signals) for role in ("time", "kind", "id")
+    ]
+    return list(dict.fromkeys([*published, *(column for column in role_columns if column in columns)]))
 
 
-def _texts(side: Drafted) -> dict[str, str]:
+def _text_columns(side: SideDraft) -> dict[str, str]:
     """The side's text columns, also by the names that they had in the published output."""
     texts = {name: name for name, kind in side.columns.items() if kind == "string"}
     return texts | {old: new for old, new in side.renamed.items() if new in texts and old.endswith("1")}
 
 
-def _head(path: Path, remarks: Sequence[str]) -> str:
+def _header(path: Path, remarks: Sequence[str]) -> str:
     lines = [f"Drafted from {path.name}. Labels say in words what a kind is: kind: created an API key."]
     lines += (
-        ["What the draft does not say:", *(f"  - {one}" for one in dict.fromkeys(remarks))] if remarks else []
+        ["What the draft does not say:", *(f"  - {remark}" for remark in dict.fromkeys(remarks))]
+        if remarks
+        else []
     )
-    return "".join(f"# {' '.join(one.split())}\n" if one[0] != " " else f"#{one}\n" for one in lines)
+    return "".join(f"# {' '.join(line.split())}\n" if line[0] != " " else f"#{line}\n" for line in lines)
 
 
 class _Dumper(yaml.SafeDumper):

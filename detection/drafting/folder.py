@@ -7,11 +7,11 @@ from detection.errors import ConfigurationError
 from detection.rule import load_rule
 
 
-def write(draft: Draft, out: Path) -> Path:
+def write_draft(draft: Draft, out: Path) -> Path:
     """Writes the files; returns the rule's folder. Raises ConfigurationError where one is there already."""
-    there = [out / name for name in draft.files if (out / name).exists()]
-    if there:
-        raise ConfigurationError(f"{there[0]} is there already; nothing was written")
+    existing = [out / name for name in draft.files if (out / name).exists()]
+    if existing:
+        raise ConfigurationError(f"{existing[0]} is there already; nothing was written")
     try:
         for name, text in draft.files.items():
             (out / name).parent.mkdir(parents=True, exist_ok=True)

@@ -18,22 +18,22 @@ class Piece(NamedTuple):
     line: int
 
     @property
-    def word(self) -> str:
+    def keyword(self) -> str:
         """Its first word: of an operator its name."""
-        found = re.match(r"[\w-]+", self.text)
-        return found[0] if found else ""
+        match = re.match(r"[\w-]+", self.text)
+        return match[0] if match else ""
 
     @property
-    def rest(self) -> str:
+    def arguments(self) -> str:
         """What follows the first word."""
-        return self.text[len(self.word) :].strip()
+        return self.text[len(self.keyword) :].strip()
 
 
 def split(piece: Piece, separator: str) -> list[Piece]:
     """The parts between a separator that stands outside of texts, comments and brackets; no part is empty."""
     parts, begin = [], 0
-    for at, end in _separators(piece.text, separator):
-        parts.append(_part(piece, begin, at))
+    for position, end in _separators(piece.text, separator):
+        parts.append(_part(piece, begin, position))
         begin = end
     parts.append(_part(piece, begin, len(piece.text)))
     return [part for part in parts if part.text]
@@ -41,36 +41,36 @@ def split(piece: Piece, separator: str) -> list[Piece]:
 
 def without_comments(text: str) -> str:
     """The text with its comments blanked out: every line stays where it is."""
-    return "".join("" if one["comment"] else one[0] for one in _TOKEN.finditer(text))
+    return "".join("" if token["comment"] else token[0] for token in _TOKEN.finditer(text))
 
 
 def without_texts(text: str) -> str:
     """The text with the texts in it emptied."""
-    return "".join('""' if one["text"] else one[0] for one in _TOKEN.finditer(text))
+    return "".join('""' if token["text"] else token[0] for token in _TOKEN.finditer(text))
 
 
-def closing(text: str, opening: int) -> int:
+def closing_bracket(text: str, opening: int) -> int:
     """The place of the bracket that closes the one at `opening`; the end of the text where none does."""
     depth = 0
-    for at, char in _characters(text):
-        depth += (char in "([{") - (char in ")]}") if at >= opening else 0
-        if at >= opening and depth == 0:
-            return at
+    for position, char in _characters(text):
+        depth += (char in "([{") - (char in ")]}") if position >= opening else 0
+        if position >= opening and depth == 0:
+            return position
     return len(text)
 
 
 def _separators(text: str, separator: str) -> Iterator[tuple[int, int]]:
-    found = re.compile(separator)
-    depth, after = 0, 0
-    for at, char in _characters(text):
+    pattern = re.compile(separator)
+    depth, end = 0, 0
+    for position, char in _characters(text):
         depth += (char in "([{") - (char in ")]}")
-        if depth == 0 and at >= after and (match := found.match(text, at)):
-            after = match.end()
-            yield at, after
+        if depth == 0 and position >= end and (match := pattern.match(text, position)):
+            end = match.end()
+            yield position, end
 
 
 def _characters(text: str) -> Iterator[tuple[int, str]]:
-    return ((one.start(), one[0]) for one in _TOKEN.finditer(text) if one["other"])
+    return ((token.start(), token[0]) for token in _TOKEN.finditer(text) if token["other"])
 
 
 def _part(piece: Piece, begin: int, end: int) -> Piece:

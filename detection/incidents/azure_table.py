@@ -85,8 +85,8 @@ class AzureTable:
             except ResourceNotFoundError:  # the row, or the table
                 return None
 
-    def scan(self, partition: str, first: str, last: str) -> Iterator[Entity]:
-        parameters = {"partition": partition, "first": first, "last": last}
+    def scan(self, partition: str, start: str, end: str) -> Iterator[Entity]:
+        parameters = {"partition": partition, "first": start, "last": end}
         with _errors(self._client), suppress(ResourceNotFoundError):  # a table not there has no rows
             yield from map(_entity, self._client.query_entities(_RANGE, parameters=parameters))
 
@@ -118,7 +118,11 @@ class AzureTable:
 
     def _without_missing(self, partition: str, operations: Sequence[Operation]) -> list[Operation]:
         """The operations without Deletes of no row: for one of them, the service refuses them all."""
-        missing = {one.row for one in operations if isinstance(one, Delete) and not one.version}
+        missing = {
+            operation.row
+            for operation in operations
+            if isinstance(operation, Delete) and not operation.version
+        }
         missing -= self._existing(partition, missing)
         if not missing:
             raise Conflict("a row that was to be changed is gone") from None
@@ -129,8 +133,8 @@ class AzureTable:
         if not rows:
             return set()
         parameters = {"partition": partition, "first": min(rows), "last": max(rows)}
-        found = self._client.query_entities(_ROWS, parameters=parameters, select="RowKey")
-        return rows & {entity["RowKey"] for entity in found}
+        entities = self._client.query_entities(_ROWS, parameters=parameters, select="RowKey")
+        return rows & {entity["RowKey"] for entity in entities}
 
 
 def _client_by_identity(url: str, name: str, client_id: str | None) -> TableClient:
@@ -182,13 +186,13 @@ def _typed(values: Mapping[str, Value]) -> dict[str, Any]:
     }
 
 
-def _entity(found: TableEntity) -> Entity:
+def _entity(entity: TableEntity) -> Entity:
     values = {
         name: value.value if isinstance(value, EntityProperty) else value
-        for name, value in found.items()
+        for name, value in entity.items()
         if name not in ("PartitionKey", "RowKey")
     }
-    return Entity(found["RowKey"], str(found.metadata["etag"]), values)
+    return Entity(entity["RowKey"], str(entity.metadata["etag"]), values)
 
 
 @contextmanager
@@ -197,10 +201,10 @@ def _errors(client: TableClient) -> Iterator[None]:
     try:
         yield
     except (AzureError, ValueError, HTTPException) as error:
-        raise _told(error, client) from None
+        raise _detection_error(error, client) from None
 
 
-def _told(error: Exception, client: TableClient) -> DetectionError:
+def _detection_error(error: Exception, client: TableClient) -> DetectionError:
     status, code = getattr(error, "status_code", None), _code(error)
     host = urlsplit(client.url).netloc
     answer = f"{status} {code}".strip() if status else type(error).__name__

@@ -12,18 +12,18 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from itertools import groupby
 
-from detection.adapter import adapter
+from detection.adapter import type_adapter
 from detection.incidents.outbox import Delivery, queue
 from detection.incidents.packing import chunks, joined, split
 from detection.incidents.table import OPERATIONS, Conflict, Delete, Entity, Insert, Table
 from detection.rule import Severity
-from detection.timestamps import iso, moment
+from detection.timestamps import iso, parse_time
 
-SEAL_KEPT = timedelta(days=1)  # by then, a run whose batch was sealed over its head has long ended
+END_ROW_KEPT = timedelta(days=1)  # by then, a run whose batch was sealed over its head has long ended
 
 
 @dataclass(frozen=True, slots=True)
-class Share:
+class DigestEntry:
     """What a digest tells of one alert: its incident, how bad it is, and how large."""
 
     alert: str
@@ -37,10 +37,10 @@ class Share:
 
 
 # Writes the digest of some shares, one message for each destination.
-RenderDigest = Callable[[str, datetime, Sequence[Share]], Sequence[Delivery]]
+RenderDigest = Callable[[str, datetime, Sequence[DigestEntry]], Sequence[Delivery]]
 
 
-class Batch:
+class DigestDraft:
     """One run's batch; `began` is that run's moment. Every call may raise ServiceError."""
 
     def __init__(self, table: Table, rule: str, name: str, began: datetime) -> None:
@@ -50,33 +50,34 @@ class Batch:
         self.name = name
         self.began = began
 
-    def operation(self, share: Share) -> Insert:
+    def operation(self, entry: DigestEntry) -> Insert:
         """What puts the next share into the batch, in the transaction of its alert."""
         return Insert(
-            self._row(self._next), {"began": iso(self.began), **split(adapter(Share).dump_json(share))}
+            self._row(self._next),
+            {"began": iso(self.began), **split(type_adapter(DigestEntry).dump_json(entry))},
         )
 
-    def took(self) -> None:
+    def entry_committed(self) -> None:
         """The share was committed; the next one goes behind it."""
         self._next += 1
 
-    def is_sealed(self) -> bool:
+    def is_published(self) -> bool:
         """Whether another run has sealed it: nobody else writes behind its last share."""
         return self._table.get(self._rule, self._row(self._next)) is not None
 
-    def seal(self, render: RenderDigest) -> None:
+    def publish(self, render: RenderDigest) -> None:
         """Ends the batch: its digest goes into the outbox, once, whoever else tries to seal it."""
         rows = self._rows()
-        while rows and not _is_seal(rows[-1]):
-            digest = render(self.name, self.began, [_share(row) for row in rows])
-            last = Insert(self._row(len(rows) + 1), {"began": iso(self.began), "sealed": True})
+        while rows and not _is_end(rows[-1]):
+            digest = render(self.name, self.began, [_entry(row) for row in rows])
+            last = Insert(self._row(len(rows) + 1), {"began": iso(self.began), "published": True})
             try:
                 self._table.write(self._rule, [last, *map(queue, digest)])
             except Conflict:  # a share or another's seal came before it, or its answer was lost
                 rows = self._rows()
             else:
                 break
-        self._clear([row.row for row in rows if not _is_seal(row)])
+        self._clear([row.row for row in rows if not _is_end(row)])
 
     def _rows(self) -> list[Entity]:
         return list(self._table.scan(self._rule, self._row(0), f"s|{self.name}}}"))
@@ -90,27 +91,27 @@ class Batch:
         return f"s|{self.name}|{number:06}"
 
 
-def seal_left_behind(table: Table, rule: str, before: datetime, render: RenderDigest) -> None:
+def publish_abandoned_digests(table: Table, rule: str, before: datetime, render: RenderDigest) -> None:
     """Seals the batches of runs from before a moment, which must be so long ago that none of them is at work."""
-    for name, rows in _batches(table, rule):
-        began = moment(str(rows[0].values["began"]))
+    for name, rows in _drafts(table, rule):
+        began = parse_time(str(rows[0].values["began"]))
         if began >= before:
             continue
-        if len(rows) > 1 or not _is_seal(rows[0]):
-            Batch(table, rule, name, began).seal(render)
-        elif began < before - SEAL_KEPT:
+        if len(rows) > 1 or not _is_end(rows[0]):
+            DigestDraft(table, rule, name, began).publish(render)
+        elif began < before - END_ROW_KEPT:
             table.write(rule, [Delete(rows[0].row)])
 
 
-def _batches(table: Table, rule: str) -> Iterator[tuple[str, list[Entity]]]:
+def _drafts(table: Table, rule: str) -> Iterator[tuple[str, list[Entity]]]:
     rows = list(table.scan(rule, "s|", "s}"))
-    for name, some in groupby(rows, key=lambda row: row.row.split("|")[1]):
-        yield name, list(some)
+    for name, draft_rows in groupby(rows, key=lambda row: row.row.split("|")[1]):
+        yield name, list(draft_rows)
 
 
-def _is_seal(row: Entity) -> bool:
-    return "sealed" in row.values
+def _is_end(row: Entity) -> bool:
+    return "published" in row.values
 
 
-def _share(row: Entity) -> Share:
-    return adapter(Share).validate_json(joined(row.values))
+def _entry(row: Entity) -> DigestEntry:
+    return type_adapter(DigestEntry).validate_json(joined(row.values))

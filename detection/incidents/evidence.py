@@ -8,20 +8,21 @@ from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from heapq import nlargest
-from itertools import chain, islice
+from itertools import chain as flatten
+from itertools import islice
 
 from pydantic_core import to_json
 
 from detection.correlate import Chain, Pair
-from detection.events import Event, unique
-from detection.rows import Output, OutputRow, shown_row
+from detection.events import Event, without_duplicates
+from detection.rows import OutputRow, RowWriter, truncate_row
 from detection.rule import Rule
 from detection.timestamps import iso
 from detection.window import Windows
 
 QUARTER = 15 * 60  # seconds
 KINDS = 12  # of a side that are told apart; the rest is counted together
-OTHER = "other"
+OTHER_KINDS = "other"
 KIND = 100  # characters of a kind
 PAIRS = 50
 VALUE = 300  # characters of one value in a pair
@@ -45,14 +46,14 @@ class Evidence:
     pairs: Sequence[OutputRow]
 
 
-def evidence(told: Sequence[Chain], rule: Rule, windows: Windows) -> Evidence:
+def evidence(new_pairs: Sequence[Chain], rule: Rule, windows: Windows) -> Evidence:
     """What is kept of the pairs of some chains, at least one."""
-    output = Output(rule)
-    rows = (shown_row(output.row(pair, windows.now), VALUE) for pair in newest_pairs(told, PAIRS))
+    output = RowWriter(rule)
+    rows = (truncate_row(output.row(pair, windows.now), VALUE) for pair in newest_pairs(new_pairs, PAIRS))
     return Evidence(
-        changes=histogram(unique([event for one in told for event in one.changes])),
-        signals=histogram(unique([event for one in told for event in one.signals])),
-        pairs=list(_fitting(rows)),
+        changes=histogram(without_duplicates([event for chain in new_pairs for event in chain.changes])),
+        signals=histogram(without_duplicates([event for chain in new_pairs for event in chain.signals])),
+        pairs=list(_rows_that_fit(rows)),
     )
 
 
@@ -61,7 +62,7 @@ def histogram(events: Collection[Event]) -> Histogram:
     common = Counter(event.kind for event in events).most_common(KINDS)
     names = {kind: kind[:KIND] for kind, _ in common}
     quarters = Counter(
-        (names.get(event.kind, OTHER), int(event.time.timestamp()) // QUARTER) for event in events
+        (names.get(event.kind, OTHER_KINDS), int(event.time.timestamp()) // QUARTER) for event in events
     )
     begin = min(quarter for _, quarter in quarters)
     kinds: dict[str, dict[int, int]] = {}
@@ -70,21 +71,23 @@ def histogram(events: Collection[Event]) -> Histogram:
     return Histogram(iso(datetime.fromtimestamp(begin * QUARTER, UTC)), kinds)
 
 
-def newest_pairs(told: Sequence[Chain], most: int) -> list[Pair]:
+def newest_pairs(new_pairs: Sequence[Chain], limit: int) -> list[Pair]:
     """The newest pairs of some chains, the latest signal first."""
-    return nlargest(most, chain.from_iterable(islice(_newest(one), most) for one in told), key=_when)
+    return nlargest(
+        limit, flatten.from_iterable(islice(_newest(chain), limit) for chain in new_pairs), key=_when
+    )
 
 
-def _newest(one: Chain) -> Iterator[Pair]:
+def _newest(chain: Chain) -> Iterator[Pair]:
     """A chain's pairs from the newest back; where a pair of ids is one pair, it stands there once, as the latest."""
-    return _distinct(one.newest()) if one.once else one.newest()
+    return _distinct(chain.newest_pairs()) if chain.once else chain.newest_pairs()
 
 
 def _distinct(pairs: Iterator[Pair]) -> Iterator[Pair]:
-    seen: set[tuple[str, str]] = set()
+    pair_ids: set[tuple[str, str]] = set()
     for change, signal in pairs:
-        if (change.id, signal.id) not in seen:
-            seen.add((change.id, signal.id))
+        if (change.id, signal.id) not in pair_ids:
+            pair_ids.add((change.id, signal.id))
             yield change, signal
 
 
@@ -93,7 +96,7 @@ def _when(pair: Pair) -> tuple[object, object]:
     return signal.time, change.time
 
 
-def _fitting(rows: Iterable[OutputRow]) -> Iterator[OutputRow]:
+def _rows_that_fit(rows: Iterable[OutputRow]) -> Iterator[OutputRow]:
     """As many of the rows as fit."""
     size = 0
     for row in rows:

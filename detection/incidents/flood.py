@@ -10,15 +10,15 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from datetime import datetime
 
-from detection.correlate import Chain, chain
+from detection.correlate import Chain, make_chain
 from detection.incidents.grouping import (
-    Memory,
-    Sift,
+    KeyState,
+    PairFilter,
     Verdict,
-    concluded,
-    everything,
+    conclude,
     new_events,
     newly_marked,
+    no_filter,
 )
 from detection.rule import Rule
 from detection.timestamps import iso
@@ -29,53 +29,57 @@ FLOOD = 500_000  # signals of a key that are remembered one by one
 
 def after_flood(chains: Sequence[Chain], until: datetime | None, rule: Rule) -> Sequence[Chain]:
     """What is left of a key's chains when everything up to a moment counts as told."""
-    if until is None or all(one.signals[0].time > until for one in chains):
+    if until is None or all(chain.signals[0].time > until for chain in chains):
         return chains
-    return list(_left(chains, until, rule))
+    return list(_later_parts(chains, until, rule))
 
 
-def _left(chains: Sequence[Chain], until: datetime, rule: Rule) -> Iterator[Chain]:
-    for one in chains:
-        later = [signal for signal in one.signals if signal.time > until]
-        left = chain(one.actor, one.changes, later, rule.sequence.within, once=one.once)
-        if left.spans:
-            yield left
+def _later_parts(chains: Sequence[Chain], until: datetime, rule: Rule) -> Iterator[Chain]:
+    for chain in chains:
+        later = [signal for signal in chain.signals if signal.time > until]
+        part = make_chain(chain.actor, chain.changes, later, rule.sequence.within, once=chain.once)
+        if part.spans:
+            yield part
 
 
-def is_flood(chains: Sequence[Chain], memory: Memory, limit: int) -> bool:
+def is_flood(chains: Sequence[Chain], state: KeyState, limit: int) -> bool:
     """Whether telling these chains would leave the key with more marks of signals than the limit."""
-    most = len(memory.signals) + sum(len(one.signals) for one in chains)
-    return most > limit and len(memory.signals) + len(new_events(chains, memory)[1]) > limit
+    upper_bound = len(state.signals) + sum(len(chain.signals) for chain in chains)
+    return upper_bound > limit and len(state.signals) + len(new_events(chains, state)[1]) > limit
 
 
-def flooded(
+def decide_flooded(
     chains: Sequence[Chain],
-    memory: Memory,
+    state: KeyState,
     rule: Rule,
     windows: Windows,
-    sift: Sift = everything,
+    pair_filter: PairFilter = no_filter,
 ) -> Verdict | None:
     """All that is new of a key in one part, after which everything of it up to its latest signal counts as told."""
-    changes, signals = new_events(chains, memory)
+    changes, signals = new_events(chains, state)
     if not changes and not signals:
         return None
-    until, commit = max(one.signals[-1].time for one in chains), memory.commits + 1
+    until, commit = max(chain.signals[-1].time for chain in chains), state.commits + 1
     # Its marks are of no more use, unless some lie beyond: a clock may have gone back, a piece does not see all.
-    useless = memory.latest is None or memory.latest <= until
-    marked = replace(memory, changes=memory.changes | changes.keys(), signals=memory.signals | signals.keys())
-    told, silenced = sift(part for one in chains for part in newly_marked(one, memory, marked, rule))
-    after = replace(
-        memory,
-        commits=commit,
-        judged=windows.now,
-        latest=max(until, memory.latest or until),
-        flood=until,
-        flooded=commit if useless else memory.flooded,
+    useless = state.latest_signal is None or state.latest_signal <= until
+    marked_state = replace(
+        state, changes=state.changes | changes.keys(), signals=state.signals | signals.keys()
     )
-    verdict = Verdict(after, {}, {}, told, None, more=False, silenced=silenced)
-    return _saying_so(concluded(verdict, rule, windows))
+    new_pairs, silenced = pair_filter(
+        part for chain in chains for part in newly_marked(chain, state, marked_state, rule)
+    )
+    new_state = replace(
+        state,
+        commits=commit,
+        decided_at=windows.now,
+        latest_signal=max(until, state.latest_signal or until),
+        flood_until=until,
+        flood_commit=commit if useless else state.flood_commit,
+    )
+    verdict = Verdict(new_state, {}, {}, new_pairs, None, has_more=False, silenced=silenced)
+    return _with_flood(conclude(verdict, rule, windows))
 
 
-def _saying_so(verdict: Verdict) -> Verdict:
-    alert, until = verdict.alert, verdict.memory.flood
-    return replace(verdict, alert=replace(alert, flood=iso(until))) if alert and until else verdict
+def _with_flood(verdict: Verdict) -> Verdict:
+    alert, until = verdict.alert, verdict.state.flood_until
+    return replace(verdict, alert=replace(alert, flood_until=iso(until))) if alert and until else verdict

@@ -16,10 +16,10 @@ from hashlib import blake2b
 from itertools import islice
 from typing import Literal
 
-from detection.correlate import Chain, chain
+from detection.correlate import Chain, make_chain
 from detection.events import Event
-from detection.incidents.alert import Action, Alert, Identity, alert
-from detection.incidents.keys import Key, identity
+from detection.incidents.alert import Action, Alert, AlertIdentity, make_alert
+from detection.incidents.keys import Key, stable_id
 from detection.rule import Rule, Severity
 from detection.window import Windows
 
@@ -27,22 +27,22 @@ ALERTS_PER_INCIDENT = 150  # Sentinel's limit (scheduled-rules-overview.md, "Ale
 # Events that one commit marks: 8 bytes each, in base64 2.7 MB of the 4 MiB that a transaction may have.
 EVENTS_PER_PART = 250_000
 
-ACTS = 100  # of an incident's history that are kept
+HISTORY_LIMIT = 100  # of an incident's history that are kept
 
 Mark = bytes
 Classification = Literal["true-positive", "benign", "false-positive", "undetermined"]
 
 
 @dataclass(frozen=True, slots=True)
-class Act:
+class HistoryEntry:
     """What somebody did with an incident: who, when (UTC), and why.
 
     The name is as they said themselves, unless whoever let them in knows it.
     """
 
-    what: Literal["acknowledged", "silenced", "closed"]
-    by: str
-    at: datetime
+    action: Literal["acknowledged", "silenced", "closed"]
+    author: str
+    time: datetime
     note: str = ""
     self_declared: bool = True
 
@@ -65,33 +65,33 @@ class Incident:
     predecessor: str | None
     status: Literal["new", "acknowledged", "closed"] = "new"
     classification: Classification | None = None
-    history: tuple[Act, ...] = ()
+    history: tuple[HistoryEntry, ...] = ()
     silenced: int = 0
     title: str = ""
     severity: Severity | None = None
 
 
 @dataclass(frozen=True, slots=True)
-class Memory:
+class KeyState:
     """What is known of a key: how often it was committed, its newest incident, and the marked events.
 
     `version` is the store's token for the key's head; None before the first commit. `writer` names the
-    reading of the logs that it was last committed from; `run` is that run's number, `judged` its moment.
-    `latest` is the latest time of a marked signal. Everything of the key up to `flood` counts as told, marked or
-    not; the marks of signals up to commit `flooded` are of no more use. Times are UTC.
+    reading of the logs that it was last committed from; `run` is that run's number, `decided_at` its moment.
+    `latest_signal` is the latest time of a marked signal. Everything of the key up to `flood_until` counts as alerted, marked or
+    not; the marks of signals up to commit `flood_commit` are of no more use. Times are UTC.
     """
 
     key: Key
     commits: int = 0
     writer: str = ""
     run: int = 0
-    judged: datetime | None = None
+    decided_at: datetime | None = None
     incident: Incident | None = None
     changes: frozenset[Mark] = frozenset()
     signals: frozenset[Mark] = frozenset()
-    latest: datetime | None = None
-    flood: datetime | None = None
-    flooded: int = 0
+    latest_signal: datetime | None = None
+    flood_until: datetime | None = None
+    flood_commit: int = 0
     version: str | None = None
 
 
@@ -99,16 +99,16 @@ class Memory:
 class Verdict:
     """What to commit for one key: its memory as it will be, the new marks with their events, what is told.
 
-    `told` holds the new pairs as chains; where it is empty there is no alert, and the incident stays as
-    it is. `more` says that another part follows. `silenced` counts the new pairs that page nobody, by what took them.
+    `new_pairs` holds them as chains; where it is empty there is no alert, and the incident stays as
+    it is. `has_more` says that another part follows. `silenced` counts the new pairs that page nobody, by what took them.
     """
 
-    memory: Memory
+    state: KeyState
     change_marks: Mapping[Mark, Event]
     signal_marks: Mapping[Mark, Event]
-    told: Sequence[Chain]
+    new_pairs: Sequence[Chain]
     alert: Alert | None
-    more: bool
+    has_more: bool
     silenced: Mapping[str, int] = field(default_factory=dict)
 
     @property
@@ -118,9 +118,9 @@ class Verdict:
 
     def without_events(self) -> "Verdict":
         """What is left to be said of it once it is told: so that memory need not hold all events of a long reading."""
-        memory = replace(self.memory, changes=frozenset(), signals=frozenset())
+        state = replace(self.state, changes=frozenset(), signals=frozenset())
         alert = replace(self.alert, evidence=None) if self.alert else None
-        return replace(self, memory=memory, change_marks={}, signal_marks={}, told=(), alert=alert)
+        return replace(self, state=state, change_marks={}, signal_marks={}, new_pairs=(), alert=alert)
 
 
 def mark(event: Event) -> Mark:
@@ -129,21 +129,21 @@ def mark(event: Event) -> Mark:
 
 
 # Of newly marked pairs those that are to be told, and of the others how many were silenced by what.
-Sift = Callable[[Iterable[Chain]], tuple[list[Chain], Mapping[str, int]]]
+PairFilter = Callable[[Iterable[Chain]], tuple[list[Chain], Mapping[str, int]]]
 
 
-def everything(chains: Iterable[Chain]) -> tuple[list[Chain], Mapping[str, int]]:
+def no_filter(chains: Iterable[Chain]) -> tuple[list[Chain], Mapping[str, int]]:
     """All of it is to be told."""
     return list(chains), {}
 
 
 def group(
     chains: Sequence[Chain],
-    memory: Memory,
+    state: KeyState,
     rule: Rule,
     windows: Windows,
     limit: int = EVENTS_PER_PART,
-    sift: Sift = everything,
+    pair_filter: PairFilter = no_filter,
 ) -> Verdict | None:
     """The next part of what is new for a key, or None; call it again on its memory while there is more.
 
@@ -151,78 +151,85 @@ def group(
     are not of C x S: so every pair is told once, wherever a crash comes between two parts. A silenced pair is
     marked like any other.
     """
-    changes, signals = new_events(chains, memory)
+    changes, signals = new_events(chains, state)
     if not changes and not signals:
         return None
     new_changes = dict(islice(changes.items(), limit))
     new_signals = dict(islice(signals.items(), limit - len(new_changes)))
-    after = replace(
-        memory,
-        commits=memory.commits + 1,
-        judged=windows.now,
-        changes=memory.changes | new_changes.keys(),
-        signals=memory.signals | new_signals.keys(),
-        latest=_latest(new_signals.values(), memory),
+    marked_state = replace(
+        state,
+        commits=state.commits + 1,
+        decided_at=windows.now,
+        changes=state.changes | new_changes.keys(),
+        signals=state.signals | new_signals.keys(),
+        latest_signal=_latest(new_signals.values(), state),
     )
-    told, silenced = sift(part for one in chains for part in newly_marked(one, memory, after, rule))
-    more = len(new_changes) + len(new_signals) < len(changes) + len(signals)
-    return concluded(Verdict(after, new_changes, new_signals, told, None, more, silenced), rule, windows)
+    new_pairs, silenced = pair_filter(
+        part for chain in chains for part in newly_marked(chain, state, marked_state, rule)
+    )
+    has_more = len(new_changes) + len(new_signals) < len(changes) + len(signals)
+    return conclude(
+        Verdict(marked_state, new_changes, new_signals, new_pairs, None, has_more, silenced), rule, windows
+    )
 
 
-def new_events(chains: Sequence[Chain], memory: Memory) -> tuple[dict[Mark, Event], dict[Mark, Event]]:
+def new_events(chains: Sequence[Chain], state: KeyState) -> tuple[dict[Mark, Event], dict[Mark, Event]]:
     """The changes and the signals without a mark, in time order."""
-    changes = _unmarked((event for one in chains for event in one.changes), memory.changes)
-    return changes, _unmarked((event for one in chains for event in one.signals), memory.signals)
+    changes = _unmarked((event for chain in chains for event in chain.changes), state.changes)
+    return changes, _unmarked((event for chain in chains for event in chain.signals), state.signals)
 
 
-def _latest(signals: Iterable[Event], memory: Memory) -> datetime | None:
+def _latest(signals: Iterable[Event], state: KeyState) -> datetime | None:
     """The latest time of these signals and of those that are marked."""
-    return max((*(signal.time for signal in signals), *filter(None, [memory.latest])), default=None)
+    return max((*(signal.time for signal in signals), *filter(None, [state.latest_signal])), default=None)
 
 
 def acknowledged(
-    incident: Incident, by: str, at: datetime, note: str = "", *, self_declared: bool = True
+    incident: Incident, author: str, time: datetime, note: str = "", *, self_declared: bool = True
 ) -> Incident:
     """The incident after somebody has taken it on; it goes on taking alerts. A closed one stays closed."""
-    act = Act("acknowledged", by, at, note, self_declared)
+    entry = HistoryEntry("acknowledged", author, time, note, self_declared)
     status = incident.status if incident.status == "closed" else "acknowledged"
-    return replace(incident, status=status, history=(*incident.history, act)[-ACTS:])
+    return replace(incident, status=status, history=(*incident.history, entry)[-HISTORY_LIMIT:])
 
 
 def silenced(
-    incident: Incident, by: str, at: datetime, note: str = "", *, self_declared: bool = True
+    incident: Incident, author: str, time: datetime, note: str = "", *, self_declared: bool = True
 ) -> Incident:
     """The incident after somebody has silenced what it tells of."""
-    act = Act("silenced", by, at, note, self_declared)
-    return replace(incident, history=(*incident.history, act)[-ACTS:])
+    entry = HistoryEntry("silenced", author, time, note, self_declared)
+    return replace(incident, history=(*incident.history, entry)[-HISTORY_LIMIT:])
 
 
 def closed(
     incident: Incident,
     classification: Classification,
-    by: str,
-    at: datetime,
+    author: str,
+    time: datetime,
     note: str = "",
     *,
     self_declared: bool = True,
 ) -> Incident:
     """The incident after somebody has judged it; it takes no more alerts."""
-    act = Act("closed", by, at, note, self_declared)
+    entry = HistoryEntry("closed", author, time, note, self_declared)
     return replace(
-        incident, status="closed", classification=classification, history=(*incident.history, act)[-ACTS:]
+        incident,
+        status="closed",
+        classification=classification,
+        history=(*incident.history, entry)[-HISTORY_LIMIT:],
     )
 
 
-def next_incident(memory: Memory, pairs: int, rule: Rule, now: datetime) -> tuple[Action, Incident]:
+def next_incident(state: KeyState, pairs: int, rule: Rule, now: datetime) -> tuple[Action, Incident]:
     """The incident that an alert at `now` with so many pairs goes into: the accepting one, else the next."""
-    current = memory.incident
+    current = state.incident
     if current and _accepts(current, rule, now):
         updated = max(current.updated, now)  # two runs may differ in their moments by a little
         alerts, pairs = current.alerts + 1, current.pairs + pairs
         return "updated", replace(current, updated=updated, alerts=alerts, pairs=pairs)
     number = current.number + 1 if current else 1
     opened = Incident(
-        id=identity("in", rule, memory.key, number),
+        id=stable_id("in", rule, state.key, number),
         number=number,
         opened=now,
         updated=now,
@@ -244,35 +251,39 @@ def _unmarked(events: Iterable[Event], marked: frozenset[Mark]) -> dict[Mark, Ev
     return {key: event for key, event in marks.items() if key not in marked}
 
 
-def newly_marked(one: Chain, before: Memory, after: Memory, rule: Rule) -> Iterator[Chain]:
+def newly_marked(chain: Chain, old_state: KeyState, new_state: KeyState, rule: Rule) -> Iterator[Chain]:
     """The pairs of a chain that are marked in full after but not before, as up to two chains."""
-    changes = [(event, mark(event)) for event in one.changes]
-    signals = [(event, mark(event)) for event in one.signals]
-    known = [event for event, key in changes if key in before.changes]
-    fresh = [event for event, key in changes if key in after.changes and key not in before.changes]
-    reached = [event for event, key in signals if key in after.signals]
-    arrived = [event for event, key in signals if key in after.signals and key not in before.signals]
-    for some, others in ((fresh, reached), (known, arrived)):
-        part = chain(one.actor, some, others, rule.sequence.within, once=one.once)
+    changes = [(event, mark(event)) for event in chain.changes]
+    signals = [(event, mark(event)) for event in chain.signals]
+    old_changes = [event for event, key in changes if key in old_state.changes]
+    new_changes = [
+        event for event, key in changes if key in new_state.changes and key not in old_state.changes
+    ]
+    marked_signals = [event for event, key in signals if key in new_state.signals]
+    new_signals = [
+        event for event, key in signals if key in new_state.signals and key not in old_state.signals
+    ]
+    for part_changes, part_signals in ((new_changes, marked_signals), (old_changes, new_signals)):
+        part = make_chain(chain.actor, part_changes, part_signals, rule.sequence.within, once=chain.once)
         if part.spans:
             yield part
 
 
-def concluded(verdict: Verdict, rule: Rule, windows: Windows) -> Verdict:
+def conclude(verdict: Verdict, rule: Rule, windows: Windows) -> Verdict:
     """The verdict with its alert if it tells anything; what it silences is counted in the key's incident, if there is one."""
-    told = _with_alert(verdict, rule, windows) if verdict.told else verdict
-    incident, silenced = told.memory.incident, sum(verdict.silenced.values())
+    alerted = _with_alert(verdict, rule, windows) if verdict.new_pairs else verdict
+    incident, silenced = alerted.state.incident, sum(verdict.silenced.values())
     if not silenced or incident is None:
-        return told
+        return alerted
     counted = replace(incident, silenced=incident.silenced + silenced)
-    return replace(told, memory=replace(told.memory, incident=counted))
+    return replace(alerted, state=replace(alerted.state, incident=counted))
 
 
 def _with_alert(verdict: Verdict, rule: Rule, windows: Windows) -> Verdict:
     """The verdict with the alert that tells its pairs, in the incident where it belongs."""
-    memory = verdict.memory
-    pairs = sum(one.count() for one in verdict.told)
-    action, incident = next_incident(memory, pairs, rule, windows.now)
-    name = Identity(identity("al", rule, memory.key, memory.commits), incident.id, action, memory.key)
-    new = alert(name, verdict.told, rule, windows)
-    return replace(verdict, memory=replace(memory, incident=incident), alert=new)
+    state = verdict.state
+    pairs = sum(chain.count() for chain in verdict.new_pairs)
+    action, incident = next_incident(state, pairs, rule, windows.now)
+    identity = AlertIdentity(stable_id("al", rule, state.key, state.commits), incident.id, action, state.key)
+    new = make_alert(identity, verdict.new_pairs, rule, windows)
+    return replace(verdict, state=replace(state, incident=incident), alert=new)

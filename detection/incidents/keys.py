@@ -5,7 +5,7 @@ from collections.abc import Iterable, Iterator
 from hashlib import sha256
 from typing import Literal
 
-from detection.correlate import Chain, chain
+from detection.correlate import Chain, make_chain
 from detection.events import Event
 from detection.rule import EntityMapping, Rule, Side
 
@@ -15,16 +15,16 @@ Key = tuple[tuple[str, str], ...]
 Grouping = tuple[tuple[str, str], ...]
 
 
-def by_key(chains: Iterable[Chain], rule: Rule) -> dict[Key, list[Chain]]:
+def group_by_key(chains: Iterable[Chain], rule: Rule) -> dict[Key, list[Chain]]:
     """The chains by grouping key: the values of the entities that `matchingMethod` makes decisive."""
     keys: dict[Key, list[Chain]] = {}
-    for one in chains:
-        for key, part in split_by(one, grouping_of(rule), rule):
+    for chain in chains:
+        for key, part in split_by(chain, grouping_of(rule), rule):
             keys.setdefault(key, []).append(part)
     return keys
 
 
-def identity(kind: Literal["al", "dg", "in"], rule: Rule, key: Key, number: int | str) -> str:
+def stable_id(kind: Literal["al", "dg", "in"], rule: Rule, key: Key, number: int | str) -> str:
     """A stable id from committed state alone: the rule's folder, the key, and a number that only commits raise.
 
     A digest has its batch's name instead of a number.
@@ -33,15 +33,17 @@ def identity(kind: Literal["al", "dg", "in"], rule: Rule, key: Key, number: int 
     return f"{kind}_{sha256(text.encode()).hexdigest()[:20]}"
 
 
-def split_by(one: Chain, grouping: Grouping, rule: Rule) -> Iterator[tuple[Key, Chain]]:
+def split_by(chain: Chain, grouping: Grouping, rule: Rule) -> Iterator[tuple[Key, Chain]]:
     """A chain by the values of the decisive columns on either side; pairs of equal values stay together."""
-    changes = _by_values(one.changes, grouping, rule.sequence.changes)
-    signals = _by_values(one.signals, grouping, rule.sequence.signals)
-    for left, some in changes.items():
-        for right, others in signals.items():
-            part = chain(one.actor, some, others, rule.sequence.within, once=one.once)
+    changes = _by_values(chain.changes, grouping, rule.sequence.changes)
+    signals = _by_values(chain.signals, grouping, rule.sequence.signals)
+    for change_key, changes_of_key in changes.items():
+        for signal_key, signals_of_key in signals.items():
+            part = make_chain(
+                chain.actor, changes_of_key, signals_of_key, rule.sequence.within, once=chain.once
+            )
             if part.spans:
-                yield tuple(sorted(left + right)), part
+                yield tuple(sorted(change_key + signal_key)), part
 
 
 def grouping_of(rule: Rule) -> Grouping:
@@ -49,20 +51,28 @@ def grouping_of(rule: Rule) -> Grouping:
     method, chosen = rule.grouping.matching_method, rule.grouping.group_by_entities
     if method == "AnyAlert":
         return ()
-    mappings = [one for one in rule.entity_mappings if method == "AllEntities" or one.entity_type in chosen]
-    return tuple(named for mapping in mappings for named in _named(mapping))
+    mappings = [
+        mapping
+        for mapping in rule.entity_mappings
+        if method == "AllEntities" or mapping.entity_type in chosen
+    ]
+    return tuple(column for mapping in mappings for column in _named_columns(mapping))
 
 
-def _named(mapping: EntityMapping) -> list[tuple[str, str]]:
+def _named_columns(mapping: EntityMapping) -> list[tuple[str, str]]:
     """The entity's type is name enough unless it has several identifiers."""
     if len(mapping.field_mappings) == 1:
         return [(mapping.entity_type, mapping.field_mappings[0].column_name)]
-    return [(f"{mapping.entity_type}.{one.identifier}", one.column_name) for one in mapping.field_mappings]
+    return [
+        (f"{mapping.entity_type}.{field.identifier}", field.column_name) for field in mapping.field_mappings
+    ]
 
 
 def _by_values(events: Iterable[Event], grouping: Grouping, side: Side) -> dict[Key, list[Event]]:
-    places = [(name, side.at(column)) for name, column in grouping if column in side.columns]
+    places = [(name, side.place_of(column)) for name, column in grouping if column in side.columns]
     parts: dict[Key, list[Event]] = {}
     for event in events:
-        parts.setdefault(tuple((name, str(event.row[at] or "")) for name, at in places), []).append(event)
+        parts.setdefault(tuple((name, str(event.row[place] or "")) for name, place in places), []).append(
+            event
+        )
     return parts

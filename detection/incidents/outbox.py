@@ -13,7 +13,7 @@ from typing import Literal
 
 from detection.incidents.packing import joined, split
 from detection.incidents.table import Conflict, Delete, Entity, Insert, Put, Replace, Table
-from detection.timestamps import iso, moment
+from detection.timestamps import iso, parse_time
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,13 +33,13 @@ class Delivery:
     attempt: int = 0
 
     @property
-    def line(self) -> tuple[str, str]:
+    def queue_key(self) -> tuple[str, str]:
         """The messages that keep their order among each other."""
         return self.destination, self.incident
 
 
 @dataclass(frozen=True, slots=True)
-class Dead:
+class DeadLetter:
     """A delivery that was given up."""
 
     rule: str
@@ -94,36 +94,40 @@ class Outbox:
         """Settles a delivery: it is out of the outbox, whoever has claimed it since."""
         self._table.write(queued.rule, [Delete(queued.row)])
 
-    def later(self, queued: Queued, due: datetime) -> None:
+    def reschedule(self, queued: Queued, due: datetime) -> None:
         """Puts a claimed delivery back until it is due again."""
-        again = replace(queued.delivery, due=due)
-        self._table.write(queued.rule, [Replace(queued.row, _values(again), queued.version)])
+        rescheduled = replace(queued.delivery, due=due)
+        self._table.write(queued.rule, [Replace(queued.row, _values(rescheduled), queued.version)])
 
-    def bury(self, queued: Queued, reason: str) -> None:
+    def dead_letter(self, queued: Queued, reason: str) -> None:
         """Gives a delivery up: it leaves the outbox, and the next of its line may go."""
         dead = {**_values(queued.delivery), "reason": reason[:1_000]}
         self._table.write(queued.rule, [Delete(queued.row, queued.version), Put("x" + queued.row[1:], dead)])
 
-    def dead(self) -> Iterator[Dead]:
+    def dead_letters(self) -> Iterator[DeadLetter]:
         """What was given up."""
         for rule in self._rules:
             for entity in self._table.scan(rule, "x|", "x}"):
-                yield _dead(rule, entity)
+                yield _dead_letter(rule, entity)
 
-    def of(self, incident: str) -> list[Queued | Dead]:
+    def messages_of(self, incident: str) -> list[Queued | DeadLetter]:
         """What waits of one incident's messages, and what was given up."""
-        found: list[Queued | Dead] = []
+        messages: list[Queued | DeadLetter] = []
         for rule in self._rules:
             for name in self._destinations(rule, "d"):
                 place = f"d|{name}|{incident}|"
                 waiting = self._table.scan(rule, place, place[:-1] + "}")
-                found += [Queued(rule, _delivery(one), one.row, one.version) for one in waiting]
+                messages += [
+                    Queued(rule, _delivery(entity), entity.row, entity.version) for entity in waiting
+                ]
             for name in self._destinations(rule, "x"):
                 place = f"x|{name}|{incident}|"
-                found += [_dead(rule, one) for one in self._table.scan(rule, place, place[:-1] + "}")]
-        return found
+                messages += [
+                    _dead_letter(rule, entity) for entity in self._table.scan(rule, place, place[:-1] + "}")
+                ]
+        return messages
 
-    def revive(self, dead: Dead, now: datetime) -> None:
+    def requeue(self, dead: DeadLetter, now: datetime) -> None:
         """Puts a dead letter back into the outbox, as if never tried."""
         place = _place(dead.delivery)
         fresh = replace(dead.delivery, attempt=0, due=now)
@@ -132,14 +136,14 @@ class Outbox:
     def _destinations(self, rule: str, kind: Literal["d", "x"]) -> Iterator[str]:
         """One request for each destination, and one more: the first row behind the one before."""
         behind = f"{kind}|"
-        while first := next(self._table.scan(rule, behind, f"{kind}}}"), None):
-            name = first.row.split("|")[1]
+        while entity := next(self._table.scan(rule, behind, f"{kind}}}"), None):
+            name = entity.row.split("|")[1]
             yield name
             behind = f"{kind}|{name}}}"
 
 
-def _dead(rule: str, entity: Entity) -> Dead:
-    return Dead(rule, _delivery(entity), str(entity.values["reason"]))
+def _dead_letter(rule: str, entity: Entity) -> DeadLetter:
+    return DeadLetter(rule, _delivery(entity), str(entity.values["reason"]))
 
 
 def _place(delivery: Delivery) -> str:
@@ -167,7 +171,7 @@ def _delivery(entity: Entity) -> Delivery:
         incident=str(values["incident"]),
         commit=int(values["commit"]),
         body=joined(values),
-        created=moment(str(values["created"])),
-        due=moment(str(values["due"])),
+        created=parse_time(str(values["created"])),
+        due=parse_time(str(values["due"])),
         attempt=int(values["attempt"]),
     )

@@ -5,7 +5,7 @@ from typing import TypeVar
 
 from detection.incidents.table import Value
 
-Item = TypeVar("Item")
+Content = TypeVar("Content")
 PROPERTY_SIZE = 64_000  # of the 64 KiB that a property may have; a whole number of 8-byte marks
 ROW_SIZE = 12 * PROPERTY_SIZE  # of the 1 MiB that a row may have; the emulator counts it in base64
 
@@ -21,6 +21,6 @@ def joined(values: Mapping[str, Value]) -> bytes:
     return b"".join(part for part in parts if isinstance(part, bytes))
 
 
-def chunks(content: Sequence[Item], size: int) -> Iterator[Sequence[Item]]:
+def chunks(content: Sequence[Content], size: int) -> Iterator[Sequence[Content]]:
     """The content in parts of at most `size` items."""
     return (content[at : at + size] for at in range(0, len(content), size))

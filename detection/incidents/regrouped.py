@@ -10,27 +10,29 @@ from functools import cache
 
 from detection.correlate import Chain
 from detection.incidents.flood import after_flood
-from detection.incidents.grouping import Memory, mark, newly_marked
+from detection.incidents.grouping import KeyState, mark, newly_marked
 from detection.incidents.keys import Grouping, Key, split_by
 from detection.rule import Rule
 
 
-class Regrouped:
+class Regrouping:
     """Tells what is new from what was told under a former grouping; each former key is recalled once."""
 
-    def __init__(self, recall: Callable[[Key], Memory], former: Grouping, rule: Rule) -> None:
-        self._recall = cache(recall)
+    def __init__(self, load: Callable[[Key], KeyState], former: Grouping, rule: Rule) -> None:
+        self._load = cache(load)
         self._former = former
         self._rule = rule
 
-    def untold(self, one: Chain) -> Iterator[Chain]:
+    def not_yet_alerted(self, chain: Chain) -> Iterator[Chain]:
         """The pairs of a chain that were not told under their former keys, as chains."""
-        for key, part in split_by(one, self._former, self._rule):
-            memory = self._recall(key)
-            for left in after_flood([part], memory.flood, self._rule):
-                yield from newly_marked(left, memory, _all_of(left, key), self._rule)
+        for key, part in split_by(chain, self._former, self._rule):
+            state = self._load(key)
+            for later_part in after_flood([part], state.flood_until, self._rule):
+                yield from newly_marked(later_part, state, _fully_marked(later_part, key), self._rule)
 
 
-def _all_of(one: Chain, key: Key) -> Memory:
+def _fully_marked(chain: Chain, key: Key) -> KeyState:
     """A memory in which every event of a chain is marked."""
-    return Memory(key, changes=frozenset(map(mark, one.changes)), signals=frozenset(map(mark, one.signals)))
+    return KeyState(
+        key, changes=frozenset(map(mark, chain.changes)), signals=frozenset(map(mark, chain.signals))
+    )

@@ -8,7 +8,7 @@ from detection.incidents.grouping import Incident
 
 
 @dataclass(frozen=True, slots=True)
-class Standing:
+class RulePrecision:
     """The incidents of a rule, by how they were closed.
 
     `precision` is the share of true positives among those that were judged; None where none was.
@@ -24,14 +24,14 @@ class Standing:
     precision: float | None
 
 
-def standing(rule: str, incidents: Sequence[Incident]) -> Standing:
+def rule_precision(rule: str, incidents: Sequence[Incident]) -> RulePrecision:
     """How a rule stands by its incidents."""
-    closed = Counter(one.classification for one in incidents if one.status == "closed")
+    closed = Counter(incident.classification for incident in incidents if incident.status == "closed")
     judged = closed["true-positive"] + closed["benign"] + closed["false-positive"]
-    return Standing(
+    return RulePrecision(
         rule=rule,
         incidents=len(incidents),
-        open=sum(one.status != "closed" for one in incidents),
+        open=sum(incident.status != "closed" for incident in incidents),
         true_positive=closed["true-positive"],
         benign=closed["benign"],
         false_positive=closed["false-positive"],

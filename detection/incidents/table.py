@@ -86,7 +86,7 @@ class Table(Protocol):
         """One row, or None."""
         ...
 
-    def scan(self, partition: str, first: str, last: str) -> Iterator[Entity]:
+    def scan(self, partition: str, start: str, end: str) -> Iterator[Entity]:
         """The rows with first <= key < last, in the order of their keys."""
         ...
 
@@ -104,30 +104,30 @@ class MemoryTable:
         self._one_at_a_time = Lock()
 
     def get(self, partition: str, row: str) -> Entity | None:
-        return self._of(partition).rows.get(row)
+        return self._rows_of(partition).rows.get(row)
 
-    def scan(self, partition: str, first: str, last: str) -> Iterator[Entity]:
+    def scan(self, partition: str, start: str, end: str) -> Iterator[Entity]:
         with self._one_at_a_time:
-            found = self._of(partition).between(first, last)
-        yield from found
+            entities = self._rows_of(partition).between(start, end)
+        yield from entities
 
     def write(self, partition: str, operations: Sequence[Operation]) -> None:
         check(partition, operations)
         with self._one_at_a_time:
-            kept = self._of(partition)
+            rows = self._rows_of(partition)
             for operation in operations:
-                _expect(operation, kept.rows.get(operation.row))
+                _expect(operation, rows.rows.get(operation.row))
             for operation in operations:
-                self._apply(operation, kept)
+                self._apply(operation, rows)
 
-    def _of(self, partition: str) -> "_Partition":
+    def _rows_of(self, partition: str) -> "_Partition":
         return self._partitions.setdefault(partition, _Partition())
 
-    def _apply(self, operation: Operation, kept: "_Partition") -> None:
+    def _apply(self, operation: Operation, rows: "_Partition") -> None:
         if isinstance(operation, Delete):
-            kept.remove(operation.row)
+            rows.remove(operation.row)
         else:
-            kept.put(Entity(operation.row, f"v{next(self._versions)}", dict(operation.values)))
+            rows.put(Entity(operation.row, f"v{next(self._versions)}", dict(operation.values)))
 
 
 class _Partition:
@@ -146,10 +146,10 @@ class _Partition:
         if self.rows.pop(row, None):
             del self._keys[bisect_left(self._keys, row)]
 
-    def between(self, first: str, last: str) -> list[Entity]:
+    def between(self, start: str, end: str) -> list[Entity]:
         return [
             self.rows[key]
-            for key in self._keys[bisect_left(self._keys, first) : bisect_left(self._keys, last)]
+            for key in self._keys[bisect_left(self._keys, start) : bisect_left(self._keys, end)]
         ]
 
 
@@ -214,6 +214,6 @@ def _sent_bytes(name: str, value: Value) -> int:
     return framing + (6 * len(value) if isinstance(value, str) else 24)
 
 
-def _require(condition: bool, what: str) -> None:  # noqa: FBT001  # reads as an assertion
+def _require(condition: bool, requirement: str) -> None:  # noqa: FBT001  # reads as an assertion
     if not condition:
-        raise ValueError(what)
+        raise ValueError(requirement)

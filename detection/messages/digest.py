@@ -13,20 +13,20 @@ from typing import Literal
 
 from pydantic_core import to_json
 
-from detection.adapter import adapter
-from detection.incidents.batch import Share
+from detection.adapter import type_adapter
+from detection.incidents.batch import DigestEntry
 from detection.messages import native, pagerduty, slack, teams
-from detection.messages.fitting import fewer, fitting
-from detection.messages.text import many
+from detection.messages.fitting import decreasing_counts, render_to_fit
+from detection.messages.text import plural
 from detection.rule import SEVERITIES, Rule, Severity
 from detection.timestamps import iso
 
-NAMED = 50  # incidents in a digest, at most
-LIST = "python -m detection incidents list"
+INCIDENTS_SHOWN = 50  # incidents in a digest, at most
+LIST_COMMAND = "python -m detection incidents list"
 
 
 @dataclass(frozen=True, slots=True)
-class IncidentNamed:
+class DigestIncident:
     """What a digest says of an incident: its worst and newest alert in words, and how large all of them are."""
 
     incident: str
@@ -46,15 +46,15 @@ class Digest:
     digest: str
     title: str
     severity: Severity
-    at: str
-    rule: native.RuleTold
+    time: str
+    rule: native.RulePayload
     alerts: int
     incidents: int
     pairs: int
-    severities: Mapping[Severity, int]
-    named: Sequence[IncidentNamed]
+    severity_counts: Mapping[Severity, int]
+    listed_incidents: Sequence[DigestIncident]
     more_incidents: int
-    see: str
+    full_list: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,86 +66,103 @@ class NativeDigest:
     data: Digest
 
 
-def digest(name: str, at: datetime, shares: Sequence[Share], rule: Rule, see: str = LIST) -> Digest:
+def make_digest(
+    name: str, time: datetime, entries: Sequence[DigestEntry], rule: Rule, full_list: str = LIST_COMMAND
+) -> Digest:
     """The digest of some alerts, at least one; the worst incidents first, among them the largest. `see` is where all are."""
-    incidents = sorted(_incidents(shares), key=_weight, reverse=True)
-    pairs = sum(one.pairs for one in shares)
-    size = f"{many(len(shares), 'alert')} in {many(len(incidents), 'incident')}"
+    incidents = sorted(_incidents(entries), key=_weight, reverse=True)
+    pairs = sum(entry.pairs for entry in entries)
+    size = f"{plural(len(entries), 'alert')} in {plural(len(incidents), 'incident')}"
     return Digest(
         digest=name,
-        title=f"Alert storm: {size}, {many(pairs, 'pair')} in one run",
+        title=f"Alert storm: {size}, {plural(pairs, 'pair')} in one run",
         severity=incidents[0].severity,
-        at=iso(at),
-        rule=native.rule_told(rule),
-        alerts=len(shares),
+        time=iso(time),
+        rule=native.rule_payload(rule),
+        alerts=len(entries),
         incidents=len(incidents),
         pairs=pairs,
-        severities=dict(Counter(one.severity for one in incidents)),
-        named=incidents[:NAMED],
-        more_incidents=max(len(incidents) - NAMED, 0),
-        see=see,
+        severity_counts=dict(Counter(incident.severity for incident in incidents)),
+        listed_incidents=incidents[:INCIDENTS_SHOWN],
+        more_incidents=max(len(incidents) - INCIDENTS_SHOWN, 0),
+        full_list=full_list,
     )
 
 
-def as_native(told: Digest) -> bytes:
+def as_native(digest: Digest) -> bytes:
     """The digest as this project's own JSON."""
-    return adapter(NativeDigest).dump_json(
-        NativeDigest("detection.alert.digest", told.at, told), ensure_ascii=True
+    return type_adapter(NativeDigest).dump_json(
+        NativeDigest("detection.alert.digest", digest.time, digest), ensure_ascii=True
     )
 
 
-def as_slack(told: Digest) -> bytes:
+def as_slack(digest: Digest) -> bytes:
     """The digest as a Slack message."""
-    return _fitting(told, _slack, slack.MESSAGE_BYTES)
+    return _render_to_fit(digest, _slack, slack.MESSAGE_BYTES)
 
 
-def as_teams(told: Digest) -> bytes:
+def as_teams(digest: Digest) -> bytes:
     """The digest as an Adaptive Card."""
-    return _fitting(told, _teams, teams.MESSAGE_BYTES)
+    return _render_to_fit(digest, _teams, teams.MESSAGE_BYTES)
 
 
-def as_pagerduty(told: Digest) -> bytes:
+def as_pagerduty(digest: Digest) -> bytes:
     """The digest as an event of PagerDuty, with an incident of its own there."""
-    return _fitting(told, _pagerduty, pagerduty.MESSAGE_BYTES)
+    return _render_to_fit(digest, _pagerduty, pagerduty.MESSAGE_BYTES)
 
 
-def _fitting(told: Digest, render: Callable[[Digest], Mapping[str, object]], limit: int) -> bytes:
+def _render_to_fit(digest: Digest, render: Callable[[Digest], Mapping[str, object]], limit: int) -> bytes:
     """The message; where it would be too long, it names fewer incidents."""
 
-    def shortened(shown: int) -> bytes:
-        fewer = replace(told, named=told.named[:shown], more_incidents=told.incidents - shown)
-        return to_json(render(fewer), ensure_ascii=True)
+    def shortened(incident_count: int) -> bytes:
+        shortened_digest = replace(
+            digest,
+            listed_incidents=digest.listed_incidents[:incident_count],
+            more_incidents=digest.incidents - incident_count,
+        )
+        return to_json(render(shortened_digest), ensure_ascii=True)
 
-    return fitting(fewer(len(told.named)), shortened, limit)
-
-
-def _lines(told: Digest) -> list[str]:
-    lines = [f"{slack.ICONS[one.severity]} {one.title} ({_size(one)}) {one.incident}" for one in told.named]
-    more = told.more_incidents
-    return [*lines, *([f"and {many(more, 'incident')} more: {told.see}"] if more else [])]
+    return render_to_fit(decreasing_counts(len(digest.listed_incidents)), shortened, limit)
 
 
-def _origin(told: Digest) -> str:
-    return f"{told.rule.name} · run of {told.at} · {told.digest} · all of them: {told.see}"
-
-
-def _slack(told: Digest) -> slack.Block:
-    blocks: list[slack.Block] = [
-        {"type": "section", "text": slack.plain(text, slack.SECTION)} for text in _texts(_lines(told))
+def _lines(digest: Digest) -> list[str]:
+    lines = [
+        f"{slack.ICONS[incident.severity]} {incident.title} ({_size(incident)}) {incident.incident}"
+        for incident in digest.listed_incidents
     ]
-    return slack.message(f"{slack.ICONS[told.severity]} {told.title}", blocks, _origin(told))
+    more_incidents = digest.more_incidents
+    return [
+        *lines,
+        *([f"and {plural(more_incidents, 'incident')} more: {digest.full_list}"] if more_incidents else []),
+    ]
 
 
-def _teams(told: Digest) -> teams.Element:
-    return teams.card(told.title, told.severity, [teams.runs(line) for line in _lines(told)], _origin(told))
+def _origin(digest: Digest) -> str:
+    return f"{digest.rule.name} · run of {digest.time} · {digest.digest} · all of them: {digest.full_list}"
 
 
-def _pagerduty(told: Digest) -> pagerduty.Event:
-    details = {"Incidents": "\n".join(_lines(told)), "From": _origin(told)}
-    return pagerduty.trigger(told.digest, told.title, told.severity, told.rule.name, told.at, details)
+def _slack(digest: Digest) -> slack.Block:
+    blocks: list[slack.Block] = [
+        {"type": "section", "text": slack.plain(text, slack.SECTION)}
+        for text in _section_texts(_lines(digest))
+    ]
+    return slack.message(f"{slack.ICONS[digest.severity]} {digest.title}", blocks, _origin(digest))
 
 
-def _texts(lines: Sequence[str]) -> Iterator[str]:
+def _teams(digest: Digest) -> teams.Element:
+    return teams.card(
+        digest.title, digest.severity, [teams.text_block(line) for line in _lines(digest)], _origin(digest)
+    )
+
+
+def _pagerduty(digest: Digest) -> pagerduty.Event:
+    details = {"Incidents": "\n".join(_lines(digest)), "From": _origin(digest)}
+    return pagerduty.trigger(
+        digest.digest, digest.title, digest.severity, digest.rule.name, digest.time, details
+    )
+
+
+def _section_texts(lines: Sequence[str]) -> Iterator[str]:
     """The lines in as many texts as a section's limit makes of them."""
     text = ""
     for line in lines:
@@ -156,26 +173,26 @@ def _texts(lines: Sequence[str]) -> Iterator[str]:
     yield text
 
 
-def _size(one: IncidentNamed) -> str:
-    return f"{'opened' if one.opened else 'updated'}, {many(one.pairs, 'pair')}"
+def _size(incident: DigestIncident) -> str:
+    return f"{'opened' if incident.opened else 'updated'}, {plural(incident.pairs, 'pair')}"
 
 
-def _incidents(shares: Sequence[Share]) -> Iterator[IncidentNamed]:
+def _incidents(entries: Sequence[DigestEntry]) -> Iterator[DigestIncident]:
     by_incident = attrgetter("incident")
-    for name, some in groupby(sorted(shares, key=by_incident), key=by_incident):
-        own = list(some)
-        worst = max(own, key=lambda one: SEVERITIES.index(one.severity))
-        yield IncidentNamed(
-            incident=name,
-            opened=any(one.opened for one in own),
+    for incident_id, group in groupby(sorted(entries, key=by_incident), key=by_incident):
+        incident_entries = list(group)
+        worst = max(incident_entries, key=lambda entry: SEVERITIES.index(entry.severity))
+        yield DigestIncident(
+            incident=incident_id,
+            opened=any(entry.opened for entry in incident_entries),
             severity=worst.severity,
             title=worst.title,
-            alerts=len(own),
-            changes=sum(one.changes for one in own),
-            signals=sum(one.signals for one in own),
-            pairs=sum(one.pairs for one in own),
+            alerts=len(incident_entries),
+            changes=sum(entry.changes for entry in incident_entries),
+            signals=sum(entry.signals for entry in incident_entries),
+            pairs=sum(entry.pairs for entry in incident_entries),
         )
 
 
-def _weight(one: IncidentNamed) -> tuple[int, int, str]:
-    return SEVERITIES.index(one.severity), one.pairs, one.incident
+def _weight(incident: DigestIncident) -> tuple[int, int, str]:
+    return SEVERITIES.index(incident.severity), incident.pairs, incident.incident

@@ -3,19 +3,19 @@
 from collections.abc import Callable, Iterable
 from typing import TypeVar
 
-Less = TypeVar("Less")
+Variant = TypeVar("Variant")
 
 
-def fitting(ways: Iterable[Less], render: Callable[[Less], bytes], limit: int) -> bytes:
+def render_to_fit(variants: Iterable[Variant], render: Callable[[Variant], bytes], limit: int) -> bytes:
     """The message in the first of some ways, each with less in it, that fits into a number of bytes; else in the last."""
     message = b""
-    for way in ways:
-        message = render(way)
+    for variant in variants:
+        message = render(variant)
         if len(message) <= limit:
             break
     return message
 
 
-def fewer(most: int) -> range:
+def decreasing_counts(count: int) -> range:
     """So many things, and then fewer and fewer, down to none."""
-    return range(most, -1, -1)
+    return range(count, -1, -1)

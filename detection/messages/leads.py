@@ -11,7 +11,7 @@ from detection.timestamps import iso
 from detection.window import Windows
 
 # A Slack section takes 3,000 characters with the link's name; a longer query is left out.
-LONGEST = 2_900
+MAX_LENGTH = 2_900
 PORTALS = {
     "https://api.loganalytics.us": "https://portal.azure.us",
     "https://api.loganalytics.azure.cn": "https://portal.azure.cn",
@@ -19,21 +19,21 @@ PORTALS = {
 
 
 @dataclass(frozen=True, slots=True)
-class Leads:
+class MessageLinks:
     """The addresses that a message leads to, as far as there are any."""
 
     page: str | None = None
     portal: str | None = None
     runbook: str | None = None
 
-    def named(self) -> dict[str, str]:
+    def urls_by_label(self) -> dict[str, str]:
         """The addresses by what is to be found there."""
-        links = {
+        urls = {
             "Open the incident": self.page,
             "See the signals in Log Analytics": self.portal,
             "Runbook": self.runbook,
         }
-        return {name: url for name, url in links.items() if url}
+        return {name: url for name, url in urls.items() if url}
 
 
 def portal_link(workspace: str, endpoint: str, rule: Rule, windows: Windows, *, inline: bool) -> str | None:
@@ -43,12 +43,12 @@ def portal_link(workspace: str, endpoint: str, rule: Rule, windows: Windows, *, 
     `linkToSearchResultsUI`): scope, and the query deflated, in base64.
     """
     query = with_bounds(queries(rule, inline=inline)["signals"], bounds(windows))
-    packed = base64.b64encode(zlib.compress(query.encode(), 9)).decode()
+    compressed = base64.b64encode(zlib.compress(query.encode(), 9)).decode()
     scope = f'{{"resources":[{{"resourceId":"{workspace}"}}]}}'
     span = f"{iso(windows.changes.after)}/{iso(windows.now)}"
     link = (
         f"{PORTALS.get(endpoint, 'https://portal.azure.com')}/#blade/Microsoft_Azure_Monitoring_Logs/LogsBlade"
-        f"/source/Alerts.EmailLinks/scope/{quote(scope, safe='')}/q/{quote(packed, safe='')}/prettify/1"
+        f"/source/Alerts.EmailLinks/scope/{quote(scope, safe='')}/q/{quote(compressed, safe='')}/prettify/1"
         f"/timespan/{quote(span, safe='')}"
     )
-    return link if len(link) <= LONGEST else None
+    return link if len(link) <= MAX_LENGTH else None

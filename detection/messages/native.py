@@ -5,19 +5,19 @@ from dataclasses import dataclass, replace
 from itertools import islice
 from typing import Literal
 
-from detection.adapter import adapter
+from detection.adapter import type_adapter
 from detection.incidents.alert import Action, AlertWindows, Counts
-from detection.messages.leads import Leads
+from detection.messages.leads import MessageLinks
 from detection.messages.steps import Step
-from detection.messages.telling import NEWEST, Telling
+from detection.messages.telling import PAIRS_SHOWN, AlertContext
 from detection.messages.text import WIDTH, WORDS, in_words, title
-from detection.rows import OutputRow, shown_row
+from detection.rows import OutputRow, truncate_row
 from detection.rule import Rule
 from detection.timestamps import iso
 
 
 @dataclass(frozen=True, slots=True)
-class RuleTold:
+class RulePayload:
     """The rule that fired."""
 
     rule: str
@@ -30,7 +30,7 @@ class RuleTold:
 
 
 @dataclass(frozen=True, slots=True)
-class IncidentTold:
+class IncidentPayload:
     """The incident that the alert belongs to, as it is after it; times are ISO 8601 in UTC."""
 
     id: str
@@ -44,26 +44,26 @@ class IncidentTold:
 
 
 @dataclass(frozen=True, slots=True)
-class AlertTold:
+class AlertPayload:
     """What was found: in words, counted, in steps and as the newest pairs; `more_steps`, `more_pairs` are not shown.
 
-    Of entities and kinds too there may be more than are shown. The severity is `raised` where the evidence makes it
-    worse than the rule's. `runbook` are the rule's first steps for whoever is woken. `flood` says up to when (ISO 8601) everything of
-    the key counts as told, where there were too many signals to remember each. `bridges` counts the signals by the
+    Of entities and kinds too there may be more than are shown. `severity_raised` says where the evidence makes it
+    worse than the rule's. `runbook` are the rule's first steps for whoever is woken. `flood_until` says up to when (ISO 8601) everything of
+    the key counts as told, where there were too many signals to remember each. `matched_by` counts the signals by the
     bridge over which they are the actor's: exact, unless the rule has others.
     """
 
     alert: str
     title: str
     severity: str
-    at: str
-    rule: RuleTold
-    incident: IncidentTold
+    time: str
+    rule: RulePayload
+    incident: IncidentPayload
     actor: str
     key: Mapping[str, str]
     entities: Sequence[Mapping[str, str]]
     new_addresses: Sequence[str]
-    raised: bool
+    severity_raised: bool
     steps: Sequence[Step]
     more_steps: int
     changes: str
@@ -77,86 +77,88 @@ class AlertTold:
     more_pairs: int
     windows: AlertWindows
     queries: Mapping[str, str]
-    links: Leads
+    links: MessageLinks
     runbook: Sequence[str]
-    flood: str | None
-    bridges: Mapping[str, int]
+    flood_until: str | None
+    matched_by: Mapping[str, int]
 
 
 @dataclass(frozen=True, slots=True)
-class Native:
+class NativeMessage:
     """The message, in the shape that Standard Webhooks recommends."""
 
     type: Literal["detection.alert.opened", "detection.alert.updated"]
     timestamp: str
-    data: AlertTold
+    data: AlertPayload
 
 
 MESSAGE_BYTES = 64_000  # it shares a transaction with its alert, and with the messages to other destinations
 KINDS = 20  # of one step
 
 
-def native(told: Telling) -> bytes:
+def native(context: AlertContext) -> bytes:
     """The message as JSON bytes, plain ASCII; where values are long, it shows fewer of them."""
-    shown, message = NEWEST, _message(told, NEWEST)
-    while shown and len(message) > MESSAGE_BYTES:
-        shown //= 2
-        message = _message(told, shown)
+    limit, message = PAIRS_SHOWN, _message(context, PAIRS_SHOWN)
+    while limit and len(message) > MESSAGE_BYTES:
+        limit //= 2
+        message = _message(context, limit)
     return message
 
 
-def _message(told: Telling, shown: int) -> bytes:
+def _message(context: AlertContext, limit: int) -> bytes:
     """The message with so many pairs, entities and kinds at most."""
-    alert = told.alert
-    kind: Literal["detection.alert.opened", "detection.alert.updated"]
-    kind = "detection.alert.opened" if alert.action == "opened" else "detection.alert.updated"
-    return adapter(Native).dump_json(Native(kind, alert.at, _data(told, shown)), ensure_ascii=True)
-
-
-def _data(told: Telling, shown: int) -> AlertTold:
-    alert, sequence = told.alert, told.rule.sequence
-    pairs = told.pairs[:shown]
-    return AlertTold(
-        alert=alert.alert,
-        title=title(alert, told.rule)[:WORDS],
-        severity=alert.severity,
-        at=alert.at,
-        rule=rule_told(told.rule),
-        incident=_incident(told),
-        actor=alert.actor,
-        key=alert.key,
-        entities=alert.entities[:shown],
-        new_addresses=[one[:WIDTH] for one in alert.new_addresses[:shown]],
-        raised=alert.raised,
-        steps=[_short(one) for one in told.steps[:shown]],
-        more_steps=max(len(told.steps) - shown, 0),
-        changes=in_words(alert.change_kinds, sequence.changes)[:WORDS],
-        signals=in_words(alert.signal_kinds, sequence.signals)[:WORDS],
-        counts=alert.counts,
-        change_kinds=dict(islice(alert.change_kinds.items(), shown)),
-        signal_kinds=dict(islice(alert.signal_kinds.items(), shown)),
-        first_pair=shown_row(alert.first_pair, WIDTH),
-        last_pair=shown_row(alert.last_pair, WIDTH),
-        pairs=[shown_row(row, WIDTH) for row in pairs],
-        more_pairs=told.more + len(told.pairs) - len(pairs),
-        windows=alert.windows,
-        queries=told.queries,
-        links=told.links,
-        runbook=told.rule.on_call.runbook,
-        flood=alert.flood,
-        bridges=alert.bridges,
+    alert = context.alert
+    message_type: Literal["detection.alert.opened", "detection.alert.updated"]
+    message_type = "detection.alert.opened" if alert.action == "opened" else "detection.alert.updated"
+    return type_adapter(NativeMessage).dump_json(
+        NativeMessage(message_type, alert.time, _alert_payload(context, limit)), ensure_ascii=True
     )
 
 
-def _short(step: Step) -> Step:
+def _alert_payload(context: AlertContext, limit: int) -> AlertPayload:
+    alert, sequence = context.alert, context.rule.sequence
+    pairs = context.pairs[:limit]
+    return AlertPayload(
+        alert=alert.alert,
+        title=title(alert, context.rule)[:WORDS],
+        severity=alert.severity,
+        time=alert.time,
+        rule=rule_payload(context.rule),
+        incident=_incident_payload(context),
+        actor=alert.actor,
+        key=alert.key,
+        entities=alert.entities[:limit],
+        new_addresses=[address[:WIDTH] for address in alert.new_addresses[:limit]],
+        severity_raised=alert.severity_raised,
+        steps=[_shorten(step) for step in context.steps[:limit]],
+        more_steps=max(len(context.steps) - limit, 0),
+        changes=in_words(alert.change_kinds, sequence.changes)[:WORDS],
+        signals=in_words(alert.signal_kinds, sequence.signals)[:WORDS],
+        counts=alert.counts,
+        change_kinds=dict(islice(alert.change_kinds.items(), limit)),
+        signal_kinds=dict(islice(alert.signal_kinds.items(), limit)),
+        first_pair=truncate_row(alert.first_pair, WIDTH),
+        last_pair=truncate_row(alert.last_pair, WIDTH),
+        pairs=[truncate_row(row, WIDTH) for row in pairs],
+        more_pairs=context.more_pairs + len(context.pairs) - len(pairs),
+        windows=alert.windows,
+        queries=context.queries,
+        links=context.links,
+        runbook=context.rule.on_call.runbook,
+        flood_until=alert.flood_until,
+        matched_by=alert.matched_by,
+    )
+
+
+def _shorten(step: Step) -> Step:
     """A step with its long values cut."""
     kinds = {kind[:WIDTH]: number for kind, number in islice(step.kinds.items(), KINDS)}
-    return replace(step, kinds=kinds, of=[one[:WIDTH] for one in step.of])
+    return replace(step, kinds=kinds, entity_values=[value[:WIDTH] for value in step.entity_values])
 
 
-def rule_told(rule: Rule) -> RuleTold:
+def rule_payload(rule: Rule) -> RulePayload:
     """What a message says of the rule."""
-    return RuleTold(
+    return RulePayload(
         rule=rule.folder,
         id=str(rule.id),
         name=rule.name,
@@ -167,11 +169,11 @@ def rule_told(rule: Rule) -> RuleTold:
     )
 
 
-def _incident(told: Telling) -> IncidentTold:
-    incident = told.incident
-    return IncidentTold(
+def _incident_payload(context: AlertContext) -> IncidentPayload:
+    incident = context.incident
+    return IncidentPayload(
         id=incident.id,
-        action=told.alert.action,
+        action=context.alert.action,
         number=incident.number,
         opened=iso(incident.opened),
         updated=iso(incident.updated),

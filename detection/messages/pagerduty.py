@@ -10,8 +10,8 @@ from collections.abc import Mapping
 from pydantic_core import to_json
 
 from detection.messages.facts import cut, evidence, facts, headline, origin, pair_lines, runbook, sequence
-from detection.messages.fitting import fewer, fitting
-from detection.messages.telling import Telling
+from detection.messages.fitting import decreasing_counts, render_to_fit
+from detection.messages.telling import AlertContext
 
 SUMMARY = 1_024
 MESSAGE_BYTES = 60_000  # it shares a transaction with its alert, and with the messages to other destinations
@@ -20,27 +20,29 @@ SEVERITIES = {"High": "critical", "Medium": "error", "Low": "warning", "Informat
 Event = dict[str, object]
 
 
-def pagerduty(told: Telling) -> bytes:
+def pagerduty(context: AlertContext) -> bytes:
     """The event that opens or updates the incident, as JSON bytes."""
-    alert, pairs = told.alert, pair_lines(told)
+    alert, pairs = context.alert, pair_lines(context)
 
-    def render(shown: int) -> bytes:
+    def render(pair_count: int) -> bytes:
         details = {
-            **dict(facts(told)),
-            "What happened (UTC)": "\n".join(sequence(told)),
-            "Pairs": evidence(told, pairs[:shown]),
-            "First steps": "\n".join(runbook(told)),
-            "From": origin(told),
+            **dict(facts(context)),
+            "What happened (UTC)": "\n".join(sequence(context)),
+            "Pairs": evidence(context, pairs[:pair_count]),
+            "First steps": "\n".join(runbook(context)),
+            "From": origin(context),
         }
-        event = trigger(told.incident.id, headline(told), alert.severity, told.rule.name, alert.at, details)
-        event["links"] = [{"href": url, "text": name} for name, url in told.links.named().items()]
+        event = trigger(
+            context.incident.id, headline(context), alert.severity, context.rule.name, alert.time, details
+        )
+        event["links"] = [{"href": url, "text": name} for name, url in context.links.urls_by_label().items()]
         return to_json(event, ensure_ascii=True)
 
-    return fitting(fewer(len(pairs)), render, MESSAGE_BYTES)
+    return render_to_fit(decreasing_counts(len(pairs)), render, MESSAGE_BYTES)
 
 
 def trigger(
-    dedup_key: str, summary: str, severity: str, source: str, at: str, details: Mapping[str, object]
+    dedup_key: str, summary: str, severity: str, source: str, time: str, details: Mapping[str, object]
 ) -> Event:
     """An event that opens an incident there, or joins the one of the same key."""
     return {
@@ -50,7 +52,7 @@ def trigger(
             "summary": cut(summary, SUMMARY),
             "source": source,
             "severity": SEVERITIES[severity],
-            "timestamp": at,
+            "timestamp": time,
             "custom_details": dict(details),
         },
     }

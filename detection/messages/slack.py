@@ -8,13 +8,13 @@ links nor markup. Limits: header 150, a section 3,000, its field 2,000 character
 from pydantic_core import to_json
 
 from detection.messages.facts import cut, evidence, facts, headline, origin, pair_lines, runbook, sequence
-from detection.messages.fitting import fewer
-from detection.messages.telling import Telling
+from detection.messages.fitting import decreasing_counts
+from detection.messages.telling import AlertContext
 
 HEADER = 150
 FIELD = 2_000
 SECTION = 3_000
-NARROWER = (100, 50)  # characters of a field, where every one of them takes twelve bytes
+NARROW_WIDTHS = (100, 50)  # characters of a field, where every one of them takes twelve bytes
 MESSAGE_BYTES = 10_000
 PAIRS = "Pairs, the newest first\n"
 ICONS = {"High": "🔴", "Medium": "🟠", "Low": "🟡", "Informational": "🔵"}
@@ -22,27 +22,27 @@ ICONS = {"High": "🔴", "Medium": "🟠", "Low": "🟡", "Informational": "🔵
 Block = dict[str, object]
 
 
-def slack(told: Telling) -> bytes:
+def slack(context: AlertContext) -> bytes:
     """The message as JSON bytes; where it would be too long it shows fewer pairs, and then shorter values."""
-    pairs = pair_lines(told)
-    ways = [(FIELD, shown) for shown in fewer(len(pairs))]
+    pairs = pair_lines(context)
+    variants = [(FIELD, pair_count) for pair_count in decreasing_counts(len(pairs))]
     body = b""
-    for width, shown in (*ways, *((width, 0) for width in NARROWER)):
-        text = evidence(told, pairs[:shown])
-        body = to_json(_message(told, text, width), ensure_ascii=True)
+    for width, pair_count in (*variants, *((width, 0) for width in NARROW_WIDTHS)):
+        text = evidence(context, pairs[:pair_count])
+        body = to_json(_message(context, text, width), ensure_ascii=True)
         if len(text) <= SECTION - len(PAIRS) and len(body) <= MESSAGE_BYTES:
             break
     return body
 
 
-def message(first: str, blocks: list[Block], source: str) -> Block:
+def message(title: str, blocks: list[Block], source: str) -> Block:
     """A message between its first line and where it comes from."""
     return {
         # Shown where blocks are not, in a notification say.
-        "text": _escaped(cut(first, HEADER)),
+        "text": _escaped(cut(title, HEADER)),
         "mrkdwn": False,
         "blocks": [
-            {"type": "header", "text": plain(first, HEADER)},
+            {"type": "header", "text": plain(title, HEADER)},
             *blocks,
             {"type": "context", "elements": [plain(source, FIELD)]},
         ],
@@ -54,18 +54,18 @@ def plain(text: str, limit: int) -> Block:
     return {"type": "plain_text", "text": cut(text, limit), "emoji": False}
 
 
-def _message(told: Telling, text: str, width: int) -> Block:
-    first = f"{ICONS[told.alert.severity]} {headline(told)}"
-    fields = [plain(f"{name}: {value}", width) for name, value in facts(told)]
-    happened = "\n".join(["What happened (UTC)", *(cut(line, width) for line in sequence(told))])
-    steps = "\n".join(["First steps", *runbook(told)])
+def _message(context: AlertContext, text: str, width: int) -> Block:
+    title = f"{ICONS[context.alert.severity]} {headline(context)}"
+    fields = [plain(f"{name}: {value}", width) for name, value in facts(context)]
+    happened = "\n".join(["What happened (UTC)", *(cut(line, width) for line in sequence(context))])
+    steps = "\n".join(["First steps", *runbook(context)])
     texts = (happened, PAIRS + text, steps)
     blocks: list[Block] = [
         {"type": "section", "fields": fields},
         *(_section(plain(text, SECTION)) for text in texts),
-        *(_section(_link(name, url)) for name, url in told.links.named().items()),
+        *(_section(_link(name, url)) for name, url in context.links.urls_by_label().items()),
     ]
-    return message(first, blocks, origin(told))
+    return message(title, blocks, origin(context))
 
 
 def _section(text: Block) -> Block:

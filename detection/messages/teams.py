@@ -10,34 +10,34 @@ from collections.abc import Mapping, Sequence
 from pydantic_core import to_json
 
 from detection.messages.facts import cut, evidence, facts, headline, origin, pair_lines, runbook, sequence
-from detection.messages.fitting import fewer, fitting
-from detection.messages.telling import Telling
+from detection.messages.fitting import decreasing_counts, render_to_fit
+from detection.messages.telling import AlertContext
 
 MESSAGE_BYTES = 20_000
 TITLE = 500
-NARROWER = (100, 50)  # characters of a value, where every one of them takes twelve bytes
+NARROW_WIDTHS = (100, 50)  # characters of a value, where every one of them takes twelve bytes
 FALLBACK = "An alert of this detection. This client is too old to show it."  # may be read as Markdown: nothing of the logs
 COLORS = {"High": "attention", "Medium": "warning", "Low": "accent", "Informational": "default"}
 
-NOTHING: Mapping[str, str] = {}
+NO_LINKS: Mapping[str, str] = {}
 
 Element = dict[str, object]
 
 
-def teams(told: Telling) -> bytes:
+def teams(context: AlertContext) -> bytes:
     """The message as JSON bytes."""
-    pairs = pair_lines(told)
+    pairs = pair_lines(context)
 
-    def render(way: tuple[int, int]) -> bytes:
-        width, shown = way
-        return to_json(_card(told, evidence(told, pairs[:shown]), width), ensure_ascii=True)
+    def render(variant: tuple[int, int]) -> bytes:
+        width, pair_count = variant
+        return to_json(_card(context, evidence(context, pairs[:pair_count]), width), ensure_ascii=True)
 
-    ways = [(TITLE, shown) for shown in fewer(len(pairs))]
-    return fitting([*ways, *((width, 0) for width in NARROWER)], render, MESSAGE_BYTES)
+    variants = [(TITLE, pair_count) for pair_count in decreasing_counts(len(pairs))]
+    return render_to_fit([*variants, *((width, 0) for width in NARROW_WIDTHS)], render, MESSAGE_BYTES)
 
 
 def card(
-    first: str, severity: str, blocks: Sequence[Element], source: str, links: Mapping[str, str] = NOTHING
+    title: str, severity: str, blocks: Sequence[Element], source: str, links: Mapping[str, str] = NO_LINKS
 ) -> Element:
     """A card between its first line and where it comes from, with buttons that lead on, in its envelope."""
     content = {
@@ -47,9 +47,9 @@ def card(
         "fallbackText": FALLBACK,
         "msteams": {"width": "Full"},
         "body": [
-            runs(cut(first, TITLE), weight="bolder", size="medium", color=COLORS[severity]),
+            text_block(cut(title, TITLE), weight="bolder", size="medium", color=COLORS[severity]),
             *blocks,
-            runs(source, size="small", isSubtle=True),
+            text_block(source, size="small", isSubtle=True),
         ],
         "actions": [{"type": "Action.OpenUrl", "title": name, "url": url} for name, url in links.items()],
     }
@@ -61,19 +61,19 @@ def card(
     return {"type": "message", "attachments": [attachment]}
 
 
-def runs(text: str, **style: object) -> Element:
+def text_block(text: str, **style: object) -> Element:
     """A text as it is, whatever stands in it; its lines stay lines."""
     return {"type": "RichTextBlock", "inlines": [{"type": "TextRun", "text": text, **style}]}
 
 
-def _card(told: Telling, text: str, width: int) -> Element:
+def _card(context: AlertContext, text: str, width: int) -> Element:
     blocks: list[Element] = [
-        {"type": "RichTextBlock", "spacing": "none", "inlines": _named(name, cut(value, width))}
-        for name, value in facts(told)
+        {"type": "RichTextBlock", "spacing": "none", "inlines": _labelled(name, cut(value, width))}
+        for name, value in facts(context)
     ]
-    happened = [_under(cut(line, width)) for line in sequence(told)]
-    pairs = [runs(line, fontType="monospace", size="small") for line in text.split("\n")]
-    steps = [_under(line) for line in runbook(told)]
+    happened = [_body_line(cut(line, width)) for line in sequence(context)]
+    pairs = [text_block(line, fontType="monospace", size="small") for line in text.split("\n")]
+    steps = [_body_line(line) for line in runbook(context)]
     body = [
         *blocks,
         _heading("What happened (UTC)"),
@@ -83,18 +83,20 @@ def _card(told: Telling, text: str, width: int) -> Element:
         _heading("First steps"),
         *steps,
     ]
-    return card(headline(told), told.alert.severity, body, origin(told), told.links.named())
+    return card(
+        headline(context), context.alert.severity, body, origin(context), context.links.urls_by_label()
+    )
 
 
 def _heading(text: str) -> Element:
-    return {**runs(text, weight="bolder"), "separator": True}
+    return {**text_block(text, weight="bolder"), "separator": True}
 
 
-def _under(text: str) -> Element:
-    return {**runs(text), "spacing": "small"}
+def _body_line(text: str) -> Element:
+    return {**text_block(text), "spacing": "small"}
 
 
-def _named(name: str, value: str) -> list[Element]:
+def _labelled(name: str, value: str) -> list[Element]:
     return [
         {"type": "TextRun", "text": f"{name}: ", "weight": "bolder"},
         {"type": "TextRun", "text": value},

@@ -19,57 +19,61 @@ def title(alert: Alert, rule: Rule) -> str:
     """Who did what, and then what: "alice created an API key, then hit the content filter 14 times within 3 h"."""
     changes = in_words(alert.change_kinds, rule.sequence.changes)
     signals = in_words(alert.signal_kinds, rule.sequence.signals)
-    return f"{inert(alert.actor)} {changes}, then {signals} within {_span(alert, rule)}"
+    return f"{escape_line(alert.actor)} {changes}, then {signals} within {_span(alert, rule)}"
 
 
 def lines(alert: Alert, rule: Rule) -> list[str]:
     """The alert in a few lines: title, incident, the first and the last pair."""
     counts = alert.counts
-    size = f"{many(counts.changes, 'change')}, {many(counts.signals, 'signal')}, {many(counts.pairs, 'pair')}"
+    size = f"{plural(counts.changes, 'change')}, {plural(counts.signals, 'signal')}, {plural(counts.pairs, 'pair')}"
     reasons = sorted({reason for row in (alert.first_pair, alert.last_pair) for reason in _beyond(row)})
     pairs = {"first": alert.first_pair} | ({"last": alert.last_pair} if counts.pairs > 1 else {})
     return [
         f"{alert.severity.upper()}  {title(alert, rule)}",
-        f"  {alert.action} {alert.incident} · {size} · run of {alert.at}",
+        f"  {alert.action} {alert.incident} · {size} · run of {alert.time}",
         *(f"  {name:<5}  {pair_line(row, rule)}" for name, row in pairs.items()),
         *([f"  beyond the published rule: {', '.join(reasons)}"] if reasons else []),
-        *([f"  {flood(alert)}"] if alert.flood else []),
+        *([f"  {flood_note(alert)}"] if alert.flood_until else []),
     ]
 
 
-def flood(alert: Alert) -> str:
+def flood_note(alert: Alert) -> str:
     """What is to be known of an alert with too many signals to remember; nothing of any other."""
-    return f"Flood: everything of this actor up to {alert.flood} counts as told" if alert.flood else ""
+    return (
+        f"Flood: everything of this actor up to {alert.flood_until} counts as told"
+        if alert.flood_until
+        else ""
+    )
 
 
-def inert(value: object, width: int = WIDTH) -> str:
+def escape_line(value: object, width: int = WIDTH) -> str:
     """A value from the logs as one short line that no terminal obeys."""
-    shown = visible(str(value)[: width + 1])
-    return shown if len(shown) <= width else shown[:width] + "…"
+    line = escape_control(str(value)[: width + 1])
+    return line if len(line) <= width else line[:width] + "…"
 
 
-def visible(text: str) -> str:
+def escape_control(text: str) -> str:
     """A text of any length on one line, with control and direction characters shown instead of obeyed."""
     return "".join(char if char.isprintable() else f"\\u{ord(char):04x}" for char in text)
 
 
 def in_words(kinds: Mapping[str, int], side: Side) -> str:
     """What happened on one side, and how often: "created an API key twice and assigned a role"."""
-    return _listed(inert(side.label(kind)) + _times(number) for kind, number in kinds.items())
+    return _join_phrases(escape_line(side.label(kind)) + _times(number) for kind, number in kinds.items())
 
 
 def _times(number: int) -> str:
     return {1: "", 2: " twice"}.get(number, f" {number} times")
 
 
-def _listed(phrases: Iterable[str]) -> str:
-    *most, last = phrases
-    return f"{', '.join(most)} and {last}" if most else last
+def _join_phrases(phrases: Iterable[str]) -> str:
+    *leading, last = phrases
+    return f"{', '.join(leading)} and {last}" if leading else last
 
 
-def many(number: int, thing: str) -> str:
+def plural(number: int, noun: str) -> str:
     """A number of things, in the plural unless it is one."""
-    return f"{number:,} {thing}" + ("" if number == 1 else "s")
+    return f"{number:,} {noun}" + ("" if number == 1 else "s")
 
 
 def _span(alert: Alert, rule: Rule) -> str:
@@ -88,8 +92,8 @@ def pair_line(row: OutputRow, rule: Rule) -> str:
 
 
 def _side(row: OutputRow, side: Side) -> str:
-    shown = (row[name] for name in row if name in side.columns and name not in (side.actor, side.id))
-    return " ".join(inert(_flat(value)) for value in shown if value not in ("", None))
+    values = (row[name] for name in row if name in side.columns and name not in (side.actor, side.id))
+    return " ".join(escape_line(_flat(value)) for value in values if value not in ("", None))
 
 
 def _flat(value: object) -> object:

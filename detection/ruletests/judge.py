@@ -10,11 +10,11 @@ import yaml
 from detection.events import Event, Events, Logs
 from detection.incidents.alert import Alert
 from detection.incidents.grouping import Incident
-from detection.incidents.index import Index
+from detection.incidents.index import IncidentStore
 from detection.incidents.keys import Key
 from detection.incidents.table import MemoryTable
-from detection.matches import Matches, matches_at
-from detection.messages.text import inert
+from detection.matches import Detection, detect_at
+from detection.messages.text import escape_line
 from detection.replay import replay
 from detection.rule import Rule
 from detection.ruletests.cases import Case, ExpectedAlert, ExpectedIncident
@@ -22,34 +22,34 @@ from detection.ruletests.objects import Values
 from detection.timestamps import iso
 from detection.window import Windows
 
-NOTHING = Logs(Events(()), Events(()))
+NO_LOGS = Logs(Events(()), Events(()))
 
 
 @dataclass(slots=True)
-class Questions:
+class WindowRecorder:
     """A source that holds nothing, and notes what it is asked: that depends on moments, never on what is found."""
 
-    asked: dict[Windows, None] = field(default_factory=dict)
+    recorded: dict[Windows, None] = field(default_factory=dict)
 
     def read(self, rule: Rule, windows: Windows) -> Logs:  # noqa: ARG002  # the port's
         """Nothing."""
-        self.asked[windows] = None
-        return NOTHING
+        self.recorded[windows] = None
+        return NO_LOGS
 
 
 @dataclass(frozen=True, slots=True)
-class Answers:
+class PreparedLogs:
     """A source that was asked everything beforehand."""
 
-    known: Mapping[Windows, Logs]
+    logs_by_windows: Mapping[Windows, Logs]
 
     def read(self, rule: Rule, windows: Windows) -> Logs:  # noqa: ARG002  # the port's
         """What the answer was."""
-        return self.known[windows]
+        return self.logs_by_windows[windows]
 
 
 @dataclass(frozen=True, slots=True)
-class Outcome:
+class CaseOutcome:
     """A case, and the lines that tell what came of it from what was expected: none where that is the same."""
 
     case: Case
@@ -57,95 +57,102 @@ class Outcome:
 
 
 @dataclass(frozen=True, slots=True)
-class Came:
+class CaseResult:
     """What came of a case."""
 
-    matches: Matches
+    detection: Detection
     rows: Sequence[Values]
     alerts: Sequence[Values]
     incidents: Sequence[Values]
 
 
-def questions(case: Case, rule: Rule) -> list[Windows]:
+def needed_windows(case: Case, rule: Rule) -> list[Windows]:
     """Everything that a case's runs will ask the logs."""
-    asking = Questions()
-    came_of(case, rule, asking)
-    return list(asking.asked)
+    recorder = WindowRecorder()
+    run_case(case, rule, recorder)
+    return list(recorder.recorded)
 
 
-def came_of(case: Case, rule: Rule, source: Questions | Answers) -> Came:
+def run_case(case: Case, rule: Rule, source: WindowRecorder | PreparedLogs) -> CaseResult:
     """What the rule returns at the case's moment, and what its runs tell."""
-    found = matches_at(rule, case.now, source)
-    table, told = MemoryTable(), list[Alert]()
-    if case.tells:
+    detection = detect_at(rule, case.now, source)
+    table, alerts = MemoryTable(), list[Alert]()
+    if case.needs_runs:
         for run in replay(rule, source, case.runs, table):
-            told += [verdict.alert for verdict in run.told if verdict.alert]
-    kept = Index(table, rule.folder, "judge").incidents()
-    incidents = sorted(kept, key=lambda one: (one[1].opened, one[0]))
+            alerts += [verdict.alert for verdict in run.verdicts if verdict.alert]
+    stored = IncidentStore(table, rule.folder, "judge").incidents()
+    incidents = sorted(stored, key=lambda key_and_incident: (key_and_incident[1].opened, key_and_incident[0]))
     ids = [incident.id for _, incident in incidents]
-    return Came(
-        found,
-        list(found.rows()),
-        [_alert(one, ids.index(one.incident) + 1) for one in told],
-        [_incident(key, one) for key, one in incidents],
+    return CaseResult(
+        detection,
+        list(detection.rows()),
+        [_alert_values(alert, ids.index(alert.incident) + 1) for alert in alerts],
+        [_incident_values(key, incident) for key, incident in incidents],
     )
 
 
-def outcome(case: Case, rule: Rule, source: Answers) -> Outcome:
+def compare(case: Case, rule: Rule, source: PreparedLogs) -> CaseOutcome:
     """The case, judged."""
-    came = came_of(case, rule, source)
-    parts = [
+    result = run_case(case, rule, source)
+    lines = [
         line
-        for what in ("rows", "alerts", "incidents")
-        for line in _difference(what, getattr(case, what), getattr(came, what))
+        for section in ("rows", "alerts", "incidents")
+        for line in _compare_lists(section, getattr(case, section), getattr(result, section))
     ]
-    return Outcome(case, [*parts, *_read(came.matches)] if parts else [])
+    return CaseOutcome(case, [*lines, *_describe_detection(result.detection)] if lines else [])
 
 
-def _alert(alert: Alert, incident: int) -> Values:
-    known = asdict(alert) | asdict(alert.counts) | {"incident": incident}
-    return {name: known[name] for name in ExpectedAlert.model_fields}
+def _alert_values(alert: Alert, incident: int) -> Values:
+    values = asdict(alert) | asdict(alert.counts) | {"incident": incident}
+    return {name: values[name] for name in ExpectedAlert.model_fields}
 
 
-def _incident(key: Key, incident: Incident) -> Values:
-    known = {"key": dict(key)} | asdict(incident)
-    known = {name: known[name] for name in ExpectedIncident.model_fields}
-    return {name: iso(value) if isinstance(value, datetime) else value for name, value in known.items()}
+def _incident_values(key: Key, incident: Incident) -> Values:
+    values = {"key": dict(key)} | asdict(incident)
+    values = {name: values[name] for name in ExpectedIncident.model_fields}
+    return {name: iso(value) if isinstance(value, datetime) else value for name, value in values.items()}
 
 
-def _difference(what: str, expected: Sequence[Values] | None, came: Sequence[Values]) -> Iterator[str]:
+def _compare_lists(
+    section: str, expected: Sequence[Values] | None, actual: Sequence[Values]
+) -> Iterator[str]:
     """What was expected (-) and what came (+), of both only what was spoken of; nothing if they agree."""
     if expected is None:
         return
-    compared = [{name: one.get(name) for name in said} for one, said in zip(came, expected, strict=False)]
-    if len(came) == len(expected) and compared == list(map(dict, expected)):
+    compared = [
+        {name: values.get(name) for name in expected_values}
+        for values, expected_values in zip(actual, expected, strict=False)
+    ]
+    if len(actual) == len(expected) and compared == list(map(dict, expected)):
         return
-    spoken = list(dict.fromkeys(name for one in expected for name in one))
-    more = [{name: one[name] for name in spoken or one} for one in came[len(compared) :]]
-    shown = [*compared, *more] if spoken else came
-    yield f"{what}: expected {len(expected)}, there are {len(came)}"
-    lines = difflib.ndiff(list(map(_line, expected)), list(map(_line, shown)))
+    compared_names = list(dict.fromkeys(name for values in expected for name in values))
+    surplus = [
+        {name: values[name] for name in compared_names or values} for values in actual[len(compared) :]
+    ]
+    displayed = [*compared, *surplus] if compared_names else actual
+    yield f"{section}: expected {len(expected)}, there are {len(actual)}"
+    lines = difflib.ndiff(list(map(_yaml_line, expected)), list(map(_yaml_line, displayed)))
     yield from (f"  {line}".rstrip() for line in lines if not line.startswith("?"))
 
 
-def _line(values: Values) -> str:
+def _yaml_line(values: Values) -> str:
     """Values as YAML, in one line that no terminal obeys."""
     return yaml.safe_dump(dict(values), default_flow_style=True, sort_keys=False, width=10**6).strip()
 
 
-def _read(found: Matches) -> Iterator[str]:
+def _describe_detection(detection: Detection) -> Iterator[str]:
     """What the rule's queries returned: where a case fails, one of these is mostly missing or at another time."""
-    yield f"the two queries returned, at {iso(found.windows.now)}:"
-    for events in (found.logs.changes, found.logs.signals):
-        for some, remark in (
-            (events.inside, ""),
+    yield f"the two queries returned, at {iso(detection.windows.now)}:"
+    for events in (detection.logs.changes, detection.logs.signals):
+        for group, remark in (
+            (events.in_window, ""),
             (events.too_late, ", too late"),
-            (events.waiting, ", ahead of now"),
+            (events.in_future, ", ahead of now"),
         ):
-            yield from (f"  {_event(one)}{remark}" for one in some)
-    if not found.logs.changes.read and not found.logs.signals.read:
+            yield from (f"  {_event_line(event)}{remark}" for event in group)
+    if not detection.logs.changes.all_events and not detection.logs.signals.all_events:
         yield "  nothing"
 
 
-def _event(one: Event) -> str:
-    return " ".join(map(inert, (iso(one.time), one.kind, one.actor or "''", one.id)))
+def _event_line(event: Event) -> str:
+    return " ".join(map(escape_line, (iso(event.time), event.kind, event.actor or "''", event.id)))

@@ -20,13 +20,16 @@ import duckdb_kql
 from pydantic import BaseModel, ConfigDict
 
 from detection.errors import ConfigurationError
-from detection.rule import KqlType, Rule, Table, connector_file, read_yaml
-from detection.ruletests.when import when
-from detection.sources.engine import explained, translated
+from detection.rule import KqlType, LogTable, Rule, connector_file, read_yaml
+from detection.ruletests.when import resolve_time
+from detection.sources.engine import explain_errors, translate
 from detection.sources.loading import SQL_TYPES
 from detection.timestamps import iso
 
-OLDEST, NEWEST = timedelta(days=2), timedelta(days=1)  # of a stamp, before and after the row's arrival
+STAMP_MAX_AGE, STAMP_MAX_LEAD = (
+    timedelta(days=2),
+    timedelta(days=1),
+)  # of a stamp, before and after the row's arrival
 Values = Mapping[str, Any]
 
 
@@ -46,8 +49,8 @@ class ApiObject(BaseModel):
     fields: dict[str, KqlType | Literal["unix"]] = {}
     named_by: dict[str, str] = {}
     time: str
-    at: timedelta
-    usual: dict[str, Any] = {}
+    offset: timedelta
+    defaults: dict[str, Any] = {}
     row: dict[str, str] = {}
 
 
@@ -60,7 +63,7 @@ class ObjectsFile(BaseModel):
 
 
 @dataclass(frozen=True, slots=True)
-class Seen:
+class ReceivedObject:
     """An object as the API returned it at a moment; `columns` are what its row has otherwise than the connector writes."""
 
     kind: str
@@ -74,124 +77,143 @@ def objects_of(rule: Rule, folder: Path) -> dict[str, ApiObject]:
 
     Raises ConfigurationError naming file and key.
     """
-    known = {
-        name: _with_fields(ApiObject(table=name, time=table.stamped, at=timedelta(0)), table)
+    api_objects = {
+        name: _with_fields(ApiObject(table=name, time=table.stamped, offset=timedelta(0)), table)
         for name, table in rule.tables.items()
     }
     for needed in rule.required_data_connectors:
         if path := connector_file(folder, f"{needed.connector_id}.objects.yaml"):
-            for name, one in read_yaml(path, ObjectsFile).objects.items():
-                if one.table not in rule.tables:
+            for name, api_object in read_yaml(path, ObjectsFile).objects.items():
+                if api_object.table not in rule.tables:
                     raise ConfigurationError(
-                        f"{path}: objects.{name}.table: {one.table} is no table of its connector"
+                        f"{path}: objects.{name}.table: {api_object.table} is no table of its connector"
                     )
-                known[name] = _with_fields(one, rule.tables[one.table])
-    return known
+                api_objects[name] = _with_fields(api_object, rule.tables[api_object.table])
+    return api_objects
 
 
-def _with_fields(one: ApiObject, table: Table) -> ApiObject:
+def _with_fields(api_object: ApiObject, table: LogTable) -> ApiObject:
     """The object with its fields, and with its row, where they are the table's columns as such."""
-    fields = one.fields or dict(table.columns)
-    return one.model_copy(
-        update={"fields": fields, "row": one.row or {name: f"['{name}']" for name in fields}}
+    fields = api_object.fields or dict(table.columns)
+    return api_object.model_copy(
+        update={"fields": fields, "row": api_object.row or {name: f"['{name}']" for name in fields}}
     )
 
 
-def completed(one: ApiObject, said: Values, number: int, at: datetime, now: datetime) -> dict[str, Any]:
+def complete_fields(
+    api_object: ApiObject, given_fields: Values, number: int, object_time: datetime, now: datetime
+) -> dict[str, Any]:
     """The object's fields with what is usual where nothing is said, under the names that its row's KQL uses.
 
     `at` is its own time, `now` that of the case's run. Raises ValueError naming a field that the object has not, or
     whose value is of another type.
     """
-    fields = merged(_numbered(one.usual, number), {one.time: at} | dict(said))
-    for name, by in one.named_by.items():
-        if fields.get(by) in fields:
-            fields[name] = fields.pop(fields[by])
-    return {name: _value(name, value, one, now) for name, value in fields.items()}
+    fields = merge(
+        _fill_number(api_object.defaults, number), {api_object.time: object_time} | dict(given_fields)
+    )
+    for name, type_field in api_object.named_by.items():
+        if fields.get(type_field) in fields:
+            fields[name] = fields.pop(fields[type_field])
+    return {name: _duckdb_value(name, value, api_object, now) for name, value in fields.items()}
 
 
-def merged(usual: Values, said: Values) -> dict[str, Any]:
+def merge(defaults: Values, overrides: Values) -> dict[str, Any]:
     """What is said over what is usual; objects in objects are merged, anything else replaces."""
-    both = dict(usual)
-    for name, value in said.items():
-        known = both.get(name)
-        both[name] = (
-            merged(known, value) if isinstance(known, Mapping) and isinstance(value, Mapping) else value
+    combined = dict(defaults)
+    for name, value in overrides.items():
+        default = combined.get(name)
+        combined[name] = (
+            merge(default, value) if isinstance(default, Mapping) and isinstance(value, Mapping) else value
         )
-    return both
+    return combined
 
 
-def _numbered(value: Any, number: int) -> Any:  # noqa: ANN401  # whatever YAML holds
+def _fill_number(value: Any, number: int) -> Any:  # noqa: ANN401  # whatever YAML holds
     if isinstance(value, Mapping):
-        return {name: _numbered(one, number) for name, one in value.items()}
+        return {name: _fill_number(member, number) for name, member in value.items()}
     return value.replace("{n}", str(number)) if isinstance(value, str) else value
 
 
-def _value(name: str, value: object, one: ApiObject, now: datetime) -> object:
+def _duckdb_value(name: str, value: object, api_object: ApiObject, now: datetime) -> object:
     """A field's value as DuckDB takes it."""
-    kind = "dynamic" if name in one.named_by else one.fields.get(name)
+    kind = "dynamic" if name in api_object.named_by else api_object.fields.get(name)
     if kind is None:
-        raise ValueError(f"{name}: there is no such field; there are: {', '.join(one.fields)}")
+        raise ValueError(f"{name}: there is no such field; there are: {', '.join(api_object.fields)}")
     if kind == "dynamic":
         return None if value is None else json.dumps(value, default=str)
     if value is None:
         return "" if kind == "string" else None
     if kind == "unix":
-        return value if isinstance(value, int) else int(when(value, now).timestamp())
+        return value if isinstance(value, int) else int(resolve_time(value, now).timestamp())
     if kind == "datetime":
-        return when(value, now).replace(tzinfo=None)
+        return resolve_time(value, now).replace(tzinfo=None)
     if kind == "string" and not isinstance(value, str):
         raise ValueError(f"{name}: must be text")
     return value
 
 
-def rows_of(seen: Sequence[Seen], kinds: Mapping[str, ApiObject], rule: Rule) -> list[dict[str, Any]]:
+def rows_of(
+    objects: Sequence[ReceivedObject], kinds: Mapping[str, ApiObject], rule: Rule
+) -> list[dict[str, Any]]:
     """The row that the connector writes for each object, in the order of the objects; values as in an export."""
-    rows: list[dict[str, Any]] = [{} for _ in seen]
+    rows: list[dict[str, Any]] = [{} for _ in objects]
     connection = duckdb_kql.connect()
     by_kind: dict[str, list[int]] = defaultdict(list)
-    for place, one in enumerate(seen):
-        by_kind[one.kind].append(place)
+    for place, received_object in enumerate(objects):
+        by_kind[received_object.kind].append(place)
     for kind, places in by_kind.items():
         table = rule.tables[kinds[kind].table]
-        made = _transformed(connection, kinds[kind], [seen[place] for place in places])
-        for place, row in zip(places, made, strict=True):
-            rows[place] = dict(_written(row, table, seen[place]))
+        transformed = _transform(connection, kinds[kind], [objects[place] for place in places])
+        for place, row in zip(places, transformed, strict=True):
+            rows[place] = dict(_export_cells(row, table, objects[place]))
     return rows
 
 
-def _transformed(
-    connection: duckdb.DuckDBPyConnection, one: ApiObject, seen: Sequence[Seen]
+def _transform(
+    connection: duckdb.DuckDBPyConnection, api_object: ApiObject, objects: Sequence[ReceivedObject]
 ) -> Iterator[dict[str, Any]]:
-    columns = {name: SQL_TYPES["long" if kind == "unix" else kind] for name, kind in one.fields.items()}
+    columns = {
+        name: SQL_TYPES["long" if kind == "unix" else kind] for name, kind in api_object.fields.items()
+    }
     columns |= {"received": "TIMESTAMP", "_place": "BIGINT"}
-    columns |= dict.fromkeys(one.named_by, "JSON")
-    defined = ", ".join(f'"{name}" {kind}' for name, kind in columns.items())
-    connection.execute(f"CREATE OR REPLACE TABLE source ({defined})")
-    for place, each in enumerate(seen):
-        own = {**each.fields, "received": each.received.replace(tzinfo=None), "_place": place}
-        names = ", ".join(f'"{name}"' for name in own)
+    columns |= dict.fromkeys(api_object.named_by, "JSON")
+    column_definitions = ", ".join(f'"{name}" {kind}' for name, kind in columns.items())
+    connection.execute(f"CREATE OR REPLACE TABLE source ({column_definitions})")
+    for place, received_object in enumerate(objects):
+        cells = {
+            **received_object.fields,
+            "received": received_object.received.replace(tzinfo=None),
+            "_place": place,
+        }
+        names = ", ".join(f'"{name}"' for name in cells)
         connection.execute(
-            f"INSERT INTO source ({names}) VALUES ({', '.join('?' for _ in own)})", list(own.values())
+            f"INSERT INTO source ({names}) VALUES ({', '.join('?' for _ in cells)})", list(cells.values())
         )
-    made = ", ".join(f"{name} = {kql}" for name, kql in one.row.items())
-    with explained("the connector's object"):
-        answer = connection.sql(translated(f"source | project _place, {made}", connection).text)
+    assignments = ", ".join(f"{name} = {kql}" for name, kql in api_object.row.items())
+    with explain_errors("the connector's object"):
+        answer = connection.sql(translate(f"source | project _place, {assignments}", connection).text)
         rows = sorted(answer.fetchall(), key=itemgetter(0))
     return (dict(zip(answer.columns[1:], row[1:], strict=True)) for row in rows)
 
 
-def _written(row: Mapping[str, Any], table: Table, seen: Seen) -> Iterable[tuple[str, Any]]:
+def _export_cells(
+    row: Mapping[str, Any], table: LogTable, received_object: ReceivedObject
+) -> Iterable[tuple[str, Any]]:
     stamp = row.get(table.stamped)
-    if stamp is None or not seen.received - OLDEST <= stamp.replace(tzinfo=UTC) <= seen.received + NEWEST:
-        row = dict(row) | {table.stamped: seen.received.replace(tzinfo=None)}
+    if (
+        stamp is None
+        or not received_object.received - STAMP_MAX_AGE
+        <= stamp.replace(tzinfo=UTC)
+        <= received_object.received + STAMP_MAX_LEAD
+    ):
+        row = dict(row) | {table.stamped: received_object.received.replace(tzinfo=None)}
     for name, value in row.items():
-        if name not in seen.columns:
-            yield name, _exported(value, table.columns[name])
-    yield from seen.columns.items()
+        if name not in received_object.columns:
+            yield name, _export_value(value, table.columns[name])
+    yield from received_object.columns.items()
 
 
-def _exported(value: Any, kind: KqlType) -> object:  # noqa: ANN401  # of whatever type the column is
+def _export_value(value: Any, kind: KqlType) -> object:  # noqa: ANN401  # of whatever type the column is
     if isinstance(value, datetime):
         return iso(value.replace(tzinfo=UTC))
     return json.loads(value) if kind == "dynamic" and isinstance(value, str) else value

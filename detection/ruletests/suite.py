@@ -9,8 +9,8 @@ from detection.errors import ConfigurationError
 from detection.events import Logs
 from detection.rule import Rule, load_rule, rule_names
 from detection.ruletests.cases import Case, read_cases
-from detection.ruletests.judge import Answers, Outcome, outcome, questions
-from detection.ruletests.lanes import Arrival, Lanes, Reading
+from detection.ruletests.judge import CaseOutcome, PreparedLogs, compare, needed_windows
+from detection.ruletests.lanes import Arrival, CaseRun, IsolatedRuns
 from detection.ruletests.objects import ApiObject, objects_of, rows_of
 from detection.window import Windows
 
@@ -23,26 +23,30 @@ class Suite:
     kinds: dict[str, ApiObject]
     cases: list[Case]
 
-    def outcomes(self) -> Iterator[Outcome]:
+    def outcomes(self) -> Iterator[CaseOutcome]:
         """Every case, judged. Raises ConfigurationError where the rule's KQL cannot run, or a row is none."""
         rule = self.rule
-        readings = [
-            Reading(_label(case), windows) for case in self.cases for windows in questions(case, rule)
+        runs = [
+            CaseRun(_case_label(case), windows)
+            for case in self.cases
+            for windows in needed_windows(case, rule)
         ]
-        answers: dict[str, dict[Windows, Logs]] = defaultdict(dict)
-        for (label, windows), logs in Lanes(rule, self._arrivals()).read(readings):
-            answers[label][windows] = logs
+        logs_by_case: dict[str, dict[Windows, Logs]] = defaultdict(dict)
+        for (label, windows), logs in IsolatedRuns(rule, self._case_arrivals()).read(runs):
+            logs_by_case[label][windows] = logs
         for case in self.cases:
-            yield outcome(case, rule, Answers(answers[_label(case)]))
+            yield compare(case, rule, PreparedLogs(logs_by_case[_case_label(case)]))
 
-    def _arrivals(self) -> Iterator[Arrival]:
-        seen = [(case, one) for case in self.cases for one in case.seen]
-        rows = rows_of([one for _, one in seen], self.kinds, self.rule)
-        for (case, one), row in zip(seen, rows, strict=True):
-            yield Arrival(_label(case), self.kinds[one.kind].table, row, one.received)
+    def _case_arrivals(self) -> Iterator[Arrival]:
+        case_objects = [(case, received_object) for case in self.cases for received_object in case.objects]
+        rows = rows_of([received_object for _, received_object in case_objects], self.kinds, self.rule)
+        for (case, received_object), row in zip(case_objects, rows, strict=True):
+            yield Arrival(
+                _case_label(case), self.kinds[received_object.kind].table, row, received_object.received
+            )
 
 
-def suites(folder: Path) -> list[Suite]:
+def load_suites(folder: Path) -> list[Suite]:
     """The tests of a rule folder, or of every rule in a folder of them; a rule without any has an empty suite.
 
     Raises ConfigurationError naming file, case and key, and where there are no tests at all.
@@ -50,14 +54,14 @@ def suites(folder: Path) -> list[Suite]:
     root, names = (
         (folder.parent, [folder.name]) if (folder / "rule.yaml").is_file() else (folder, rule_names(folder))
     )
-    found = [_suite(root, name) for name in names]
-    if not any(one.cases for one in found):
-        what = "a rule" if not names else "tests/*.yaml"
-        raise ConfigurationError(f"{folder}: there is nothing to test, for it has not {what}")
-    return found
+    rule_suites = [_load_suite(root, name) for name in names]
+    if not any(suite.cases for suite in rule_suites):
+        missing = "a rule" if not names else "tests/*.yaml"
+        raise ConfigurationError(f"{folder}: there is nothing to test, for it has not {missing}")
+    return rule_suites
 
 
-def _suite(root: Path, name: str) -> Suite:
+def _load_suite(root: Path, name: str) -> Suite:
     folder = (root / name).resolve()
     rule = load_rule(folder.name, folder.parent)
     kinds = objects_of(rule, folder)
@@ -65,5 +69,5 @@ def _suite(root: Path, name: str) -> Suite:
     return Suite(rule, kinds, [case for file in files for case in read_cases(file, rule, kinds)])
 
 
-def _label(case: Case) -> str:
+def _case_label(case: Case) -> str:
     return f"{case.file}: case {case.name!r}"

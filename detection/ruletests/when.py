@@ -12,7 +12,7 @@ _DURATION = TypeAdapter(timedelta)
 _HELP = "write a moment with a zone, 2026-06-08T10:00:00Z, or a duration from the run, -PT3H"
 
 
-def when(value: object, now: datetime) -> datetime:
+def resolve_time(value: object, now: datetime) -> datetime:
     """The moment (UTC) that a value of a test file means in a case whose run is at `now`.
 
     Raises ValueError where it means none.
@@ -27,9 +27,9 @@ def when(value: object, now: datetime) -> datetime:
     return parsed.astimezone(UTC)
 
 
-def _of_the_case(value: object, info: ValidationInfo) -> datetime:
-    return when(value, info.context["now"] if info.context else datetime.max.replace(tzinfo=UTC))
+def _resolve_in_case(value: object, info: ValidationInfo) -> datetime:
+    return resolve_time(value, info.context["now"] if info.context else datetime.max.replace(tzinfo=UTC))
 
 
 # Validated with the moment of the case's run as context: {"now": …}.
-When = Annotated[datetime, BeforeValidator(_of_the_case)]
+CaseTime = Annotated[datetime, BeforeValidator(_resolve_in_case)]

@@ -14,11 +14,11 @@ from pydantic import BaseModel, ConfigDict
 from pydantic_core import from_json
 
 from detection.errors import ConfigurationError, Incomplete, ServiceError
-from detection.sources.halving import Unfinished
-from detection.uncollected import uncollected
+from detection.sources.halving import QueryUnfinished
+from detection.uncollected import gc_paused
 
 ROW_LIMIT = 500_000  # of one answer; the API cuts off what is more
-CHUNK = 10_000  # rows that are in two forms at once
+BATCH_ROWS = 10_000  # rows that are in two forms at once
 NEXT_RUN = "the next run tries again"
 
 # The sign-in authority of each cloud by its query endpoint, which is the audience of its tokens too.
@@ -53,15 +53,15 @@ _HINTS = {
 _HINTS_BY_STATUS = {401: _WRONG_CLOUD, 403: _NO_ACCESS, 404: NO_WORKSPACE}
 
 
-class Refused(ConfigurationError):
+class QueryRefused(ConfigurationError):
     """The API refuses a question: what it `said`, its `codes` from the outside in, and a `hint` where there is one."""
 
-    def __init__(self, said: str, codes: Sequence[str], hint: str) -> None:
-        super().__init__(f"{said}; {hint}" if hint else said)
-        self.said, self.codes, self.hint = said, codes, hint
+    def __init__(self, message: str, codes: Sequence[str], hint: str) -> None:
+        super().__init__(f"{message}; {hint}" if hint else message)
+        self.message, self.codes, self.hint = message, codes, hint
 
 
-class Sent(NamedTuple):
+class QueryResponse(NamedTuple):
     """A response: its status and its body."""
 
     status: int
@@ -69,7 +69,7 @@ class Sent(NamedTuple):
 
 
 @dataclass(slots=True)
-class Table:
+class AnswerTable:
     """Rows as the API sends them; each is taken out once."""
 
     columns: Sequence[str]
@@ -78,111 +78,111 @@ class Table:
     def __len__(self) -> int:
         return len(self.rows)
 
-    def take(self, wanted: Iterable[str]) -> Iterator[Sequence[tuple[Any, ...]]]:
+    def take_columns(self, column_names: Iterable[str]) -> Iterator[Sequence[tuple[Any, ...]]]:
         """The wanted columns of some rows at a time, column by column; what was taken is gone from the table.
 
         Raises ConfigurationError when a column is not there.
         """
-        places = {name: place for place, name in enumerate(self.columns)}
-        missing = [name for name in wanted if name not in places]
+        positions = {name: position for position, name in enumerate(self.columns)}
+        missing = [name for name in column_names if name not in positions]
         if missing:
             msg = f"the rule's query returns no column {', '.join(missing)}, which rule.yaml declares"
             raise ConfigurationError(msg)
-        getters = [itemgetter(places[name]) for name in wanted]
+        getters = [itemgetter(positions[name]) for name in column_names]
         self.rows.reverse()  # the end of a list is what can be taken off it
         while self.rows:
-            some = self.rows[: -CHUNK - 1 : -1]
-            del self.rows[-CHUNK:]
-            yield [tuple(map(get, some)) for get in getters]
+            rows = self.rows[: -BATCH_ROWS - 1 : -1]
+            del self.rows[-BATCH_ROWS:]
+            yield [tuple(map(get, rows)) for get in getters]
 
-    def take_rows(self, wanted: Iterable[str]) -> Iterator[tuple[Any, ...]]:
+    def take_rows(self, column_names: Iterable[str]) -> Iterator[tuple[Any, ...]]:
         """The same, row by row."""
-        return chain.from_iterable(zip(*columns, strict=True) for columns in self.take(wanted))
+        return chain.from_iterable(zip(*columns, strict=True) for columns in self.take_columns(column_names))
 
 
-@uncollected()
-def table_in(name: str, sent: Sent, limit: int = ROW_LIMIT) -> Table:
+@gc_paused()
+def parse_table(name: str, response: QueryResponse, limit: int = ROW_LIMIT) -> AnswerTable:
     """The whole answer to the query `name`, which has fewer rows than the limit.
 
     Raises Unfinished when a smaller question may be answered, Incomplete when there is no whole answer
     either way, ServiceError when the service failed, ConfigurationError when the question is at fault.
     """
-    if sent.status not in (200, 204):
-        raise _failure(name, sent)
-    body = _parsed(sent.content)
+    if response.status not in (200, 204):
+        raise _failure(name, response)
+    body = _parse_body(response.content)
     if body.error:
-        raise Unfinished(Incomplete(f"{name}: the query API answered in part: {body.error}"))
-    table = next((one for one in body.tables if one.name == "PrimaryResult"), None)
+        raise QueryUnfinished(Incomplete(f"{name}: the query API answered in part: {body.error}"))
+    table = next((candidate for candidate in body.tables if candidate.name == "PrimaryResult"), None)
     if table is None:
-        msg = f"{name}: the query API answered {sent.status} without a table of rows; {NEXT_RUN}"
+        msg = f"{name}: the query API answered {response.status} without a table of rows; {NEXT_RUN}"
         raise Incomplete(msg)
     if set(map(type, table.rows)) - {list} or set(map(len, table.rows)) - {len(table.columns)}:
         msg = f"{name}: the query API's rows break off; {NEXT_RUN}"
-        raise Unfinished(Incomplete(msg))
+        raise QueryUnfinished(Incomplete(msg))
     if len(table.rows) >= limit:
         msg = f"{name}: the query API cuts answers at {limit:,} rows, and this one has as many"
-        raise Unfinished(Incomplete(msg))
-    return Table([column.name for column in table.columns], table.rows)
+        raise QueryUnfinished(Incomplete(msg))
+    return AnswerTable([column.name for column in table.columns], table.rows)
 
 
-class _Error(BaseModel):
+class _ApiError(BaseModel):
     """An error of the API; the inner ones say more precisely what the outer one says."""
 
     model_config = ConfigDict(coerce_numbers_to_str=True)
 
     code: str | None = None
     message: str | None = None
-    innererror: "_Error | None" = None
-    details: list["_Error"] | None = None
+    innererror: "_ApiError | None" = None
+    details: list["_ApiError"] | None = None
 
-    def chain(self) -> Iterator["_Error"]:
+    def nested_errors(self) -> Iterator["_ApiError"]:
         """From the outside in."""
         yield self
-        inner = self.innererror or next(iter(self.details or ()), None)
-        if inner:
-            yield from inner.chain()
+        inner_error = self.innererror or next(iter(self.details or ()), None)
+        if inner_error:
+            yield from inner_error.nested_errors()
 
     def codes(self) -> list[str]:
         """The codes from the outside in."""
-        return [one.code for one in self.chain() if one.code]
+        return [error.code for error in self.nested_errors() if error.code]
 
     def __str__(self) -> str:
         """The codes and the innermost message, on one line of bearable length."""
-        messages = [" ".join(one.message.split()) for one in self.chain() if one.message]
+        messages = [" ".join(error.message.split()) for error in self.nested_errors() if error.message]
         return f"{' > '.join(self.codes())}: {messages[-1] if messages else ''}"[:400]
 
 
-class _Column(BaseModel):
+class _ResponseColumn(BaseModel):
     name: str
 
 
-class _Table(BaseModel):
+class _ResponseTable(BaseModel):
     name: str
-    columns: list[_Column]
+    columns: list[_ResponseColumn]
     rows: list[Any]  # not looked into: that would copy them
 
 
-class _Body(BaseModel):
-    tables: list[_Table] = []
-    error: _Error | None = None
+class _ResponseBody(BaseModel):
+    tables: list[_ResponseTable] = []
+    error: _ApiError | None = None
 
 
-def _parsed(content: bytes) -> _Body:
+def _parse_body(content: bytes) -> _ResponseBody:
     """The body of an answer; of what is none, one without anything in it."""
     try:
-        return _Body.model_validate(from_json(content))
+        return _ResponseBody.model_validate(from_json(content))
     except ValueError:
-        return _Body()
+        return _ResponseBody()
 
 
-def _failure(name: str, sent: Sent) -> Exception:
-    status = sent.status
-    error = _parsed(sent.content).error or _Error()
-    said = f"{name}: the query API answered {status} {error}".rstrip(": ")
+def _failure(name: str, response: QueryResponse) -> Exception:
+    status = response.status
+    error = _parse_body(response.content).error or _ApiError()
+    message = f"{name}: the query API answered {status} {error}".rstrip(": ")
     if status == 504:
-        return Unfinished(ServiceError(f"{said}; {NEXT_RUN}"))
+        return QueryUnfinished(ServiceError(f"{message}; {NEXT_RUN}"))
     if status in (408, 429) or not 400 <= status < 500:
-        return ServiceError(f"{said}; {NEXT_RUN}")
+        return ServiceError(f"{message}; {NEXT_RUN}")
     hints = [_HINTS[code] for code in error.codes() if code in _HINTS]
     hint = hints[-1] if hints else _HINTS_BY_STATUS.get(status, "")
-    return Refused(said, error.codes(), hint)
+    return QueryRefused(message, error.codes(), hint)

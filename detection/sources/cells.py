@@ -11,72 +11,73 @@ from pydantic_core import from_json
 from detection.errors import DataError
 from detection.events import Rejected, Row
 from detection.rule import KqlType, Side
-from detection.sources.answer import Table
+from detection.sources.answer import AnswerTable
 from detection.timestamps import FIRST_YEAR, LAST_YEAR
-from detection.uncollected import uncollected
+from detection.uncollected import gc_paused
 
 Cells = Sequence[Any]
-_FIRST, _LAST = (datetime(year, 1, 1, tzinfo=UTC) for year in (FIRST_YEAR, LAST_YEAR))
+_EARLIEST_TIME, _LAST = (datetime(year, 1, 1, tzinfo=UTC) for year in (FIRST_YEAR, LAST_YEAR))
 
 
 @dataclass(slots=True)
-class Rows:
+class RowReader:
     """Takes the rows of one side out of tables, and counts by reason those that do not say when they happened."""
 
     side: Side
     rejected: dict[str, Rejected] = field(default_factory=dict)
 
-    def of(self, table: Table) -> Iterator[Row]:
+    def read(self, table: AnswerTable) -> Iterator[Row]:
         """The sound rows of a table, which is empty afterwards."""
-        kinds = self.side.columns
-        for sent in table.take(kinds):
+        column_types = self.side.columns
+        for cell_columns in table.take_columns(column_types):
             columns = [
-                _cells(name, kind, cells) for (name, kind), cells in zip(kinds.items(), sent, strict=True)
+                _convert_cells(name, column_type, cells)
+                for (name, column_type), cells in zip(column_types.items(), cell_columns, strict=True)
             ]
             rows = zip(*columns, strict=True)
-            times = [columns[self.side.at(name)] for name in (self.side.time, self.side.stamped)]
-            yield from rows if _are_times(times) else self._sound(rows)
+            time_columns = [columns[self.side.place_of(name)] for name in (self.side.time, self.side.stamped)]
+            yield from rows if _are_all_times(time_columns) else self._valid_rows(rows)
 
-    @uncollected()
-    def list_of(self, table: Table) -> list[Row]:
+    @gc_paused()
+    def read_all(self, table: AnswerTable) -> list[Row]:
         """All of them."""
-        return list(self.of(table))
+        return list(self.read(table))
 
-    def _sound(self, rows: Iterable[Row]) -> Iterator[Row]:
-        times = {column: self.side.at(column) for column in (self.side.time, self.side.stamped)}
+    def _valid_rows(self, rows: Iterable[Row]) -> Iterator[Row]:
+        positions = {column: self.side.place_of(column) for column in (self.side.time, self.side.stamped)}
         for row in rows:
-            problems = (_problem(column, row[place]) for column, place in times.items())
+            problems = (_time_problem(column, row[position]) for column, position in positions.items())
             if problem := next(filter(None, problems), None):
-                self._reject(problem, row[self.side.at(self.side.id)])
+                self._reject(problem, row[self.side.place_of(self.side.id)])
             else:
                 yield row
 
-    def _reject(self, problem: str, ident: str) -> None:
-        known = self.rejected.get(problem, Rejected(0, ident or "a row without an id"))
-        self.rejected[problem] = Rejected(known.count + 1, known.first)
+    def _reject(self, problem: str, row_id: str) -> None:
+        rejected = self.rejected.get(problem, Rejected(0, row_id or "a row without an id"))
+        self.rejected[problem] = Rejected(rejected.count + 1, rejected.first_location)
 
 
-def _cells(name: str, kind: KqlType, sent: Cells) -> Cells:
+def _convert_cells(name: str, kind: KqlType, cells: Cells) -> Cells:
     if kind == "dynamic":
-        return _dynamics(sent)
-    return _strings(name, sent) if kind == "string" else sent
+        return _dynamic_cells(cells)
+    return _string_cells(name, cells) if kind == "string" else cells
 
 
-def _dynamics(sent: Cells) -> Cells:
+def _dynamic_cells(cells: Cells) -> Cells:
     """JSON texts. Few different ones stand in very many rows, so each is looked at once."""
-    if set(map(type, sent)) <= {str, type(None)}:
-        known = {value: None if value is None else _json_text(value) for value in set(sent)}
-        return list(map(known.__getitem__, sent))
-    return [_json_text(cell) if isinstance(cell, str) else _dynamic(cell) for cell in sent]
+    if set(map(type, cells)) <= {str, type(None)}:
+        json_by_value = {value: None if value is None else _json_text(value) for value in set(cells)}
+        return list(map(json_by_value.__getitem__, cells))
+    return [_json_text(cell) if isinstance(cell, str) else _dynamic(cell) for cell in cells]
 
 
-def _strings(name: str, sent: Cells) -> Cells:
+def _string_cells(name: str, cells: Cells) -> Cells:
     """Texts; Kusto's strings have no null."""
-    kinds = set(map(type, sent))
-    if kinds <= {str}:
-        return sent
-    if kinds <= {str, type(None)}:
-        return [cell or "" for cell in sent]
+    cell_types = set(map(type, cells))
+    if cell_types <= {str}:
+        return cells
+    if cell_types <= {str, type(None)}:
+        return [cell or "" for cell in cells]
     msg = f"{name}: the answer has a value that is no text where rule.yaml declares a string"
     raise DataError(msg)
 
@@ -96,21 +97,24 @@ def _dynamic(value: object) -> str | None:
     return None if value is None else json.dumps(value, ensure_ascii=False, separators=(",", ":"))
 
 
-def _are_times(columns: Sequence[Cells]) -> bool:
+def _are_all_times(columns: Sequence[Cells]) -> bool:
     """Whether all cells are proper times, which is the usual case."""
-    first, *others = columns
+    first_column, *other_columns = columns
     try:
-        return all(_proper(cells) for cells in (first, *(one for one in others if one != first)))
+        return all(
+            _are_valid_times(cells)
+            for cells in (first_column, *(column for column in other_columns if column != first_column))
+        )
     except (TypeError, ValueError):  # no text, no time, or no zone to compare by
         return False
 
 
-def _proper(cells: Cells) -> bool:
-    moments = list(map(datetime.fromisoformat, cells))
-    return min(moments) >= _FIRST and max(moments) < _LAST
+def _are_valid_times(cells: Cells) -> bool:
+    times = list(map(datetime.fromisoformat, cells))
+    return min(times) >= _EARLIEST_TIME and max(times) < _LAST
 
 
-def _problem(column: str, time: object) -> str:
+def _time_problem(column: str, time: object) -> str:
     """What is wrong with a time, in the words that exported logs have for it."""
     if time in (None, ""):
         return f"{column}: no time"
@@ -120,4 +124,4 @@ def _problem(column: str, time: object) -> str:
         return f"{column}: not a time"
     if moment.tzinfo is None:
         return f"{column}: time without a zone"
-    return "" if _FIRST <= moment < _LAST else f"{column}: absurd time"
+    return "" if _EARLIEST_TIME <= moment < _LAST else f"{column}: absurd time"

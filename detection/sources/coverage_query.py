@@ -4,11 +4,11 @@ import logging
 from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass
 
-from detection.coverage import Coverage, coverage
+from detection.coverage import Coverage, parse_coverage
 from detection.errors import DetectionError
 from detection.events import Row
 from detection.rule import Rule
-from detection.sources.halving import Unfinished
+from detection.sources.halving import QueryUnfinished
 from detection.telemetry import log_event
 
 
@@ -20,15 +20,15 @@ class FailedCoverage:
     reason: str
 
 
-def counted(ask: Callable[[], Iterable[Row]], rule: Rule) -> Coverage | FailedCoverage:
+def query_coverage(read_rows: Callable[[], Iterable[Row]], rule: Rule) -> Coverage | FailedCoverage:
     """The coverage in the rows that `ask` returns, or why there is none. A bug passes through."""
     try:
-        return coverage(ask(), rule)
-    except (DetectionError, Unfinished) as error:
+        return parse_coverage(read_rows(), rule)
+    except (DetectionError, QueryUnfinished) as error:
         return FailedCoverage(rule.folder, str(error))
 
 
-def logged(result: Coverage | FailedCoverage | None) -> Coverage | None:
+def log_failed_coverage(result: Coverage | FailedCoverage | None) -> Coverage | None:
     """The coverage, if there is one; a failure is logged. For the thread of the invocation: Azure drops the lines of
     all others.
     """

@@ -7,37 +7,41 @@ from detection.timestamps import FIRST_YEAR, LAST_YEAR
 
 CYCLE = 400  # years, after which the Gregorian calendar repeats itself
 SHORT_CYCLE = 28  # years, after which it does where no century ends between: from 2000 to 2099
-LAST_DATETIME = 9999  # the last year of one
+LAST_DATETIME_YEAR = 9999  # the last year of one
 
 
 @dataclass(frozen=True, slots=True)
-class Calendar:
+class CalendarShift:
     """How lanes follow each other: from the year `first` on, `short` of them by the short cycle in each long one."""
 
-    first: int
-    short: int
+    first_year: int
+    lanes_per_cycle: int
 
     @classmethod
-    def of(cls, stamped: Iterable[int]) -> "Calendar":
+    def for_years(cls, stamp_years: Iterable[int]) -> "CalendarShift":
         """The most lanes that there can be for rows that are stamped in these years."""
-        years = {*stamped} or {FIRST_YEAR}
-        first, last = min(years), max(years)
-        return cls(first, (LAST_YEAR - 1 - last) // SHORT_CYCLE + 1 if last - first < SHORT_CYCLE else 1)
+        years = {*stamp_years} or {FIRST_YEAR}
+        earliest, latest = min(years), max(years)
+        return cls(
+            earliest, (LAST_YEAR - 1 - latest) // SHORT_CYCLE + 1 if latest - earliest < SHORT_CYCLE else 1
+        )
 
     @property
-    def lanes(self) -> int:
+    def lane_count(self) -> int:
         """How many there are."""
-        return (LAST_DATETIME - LAST_YEAR) // CYCLE * self.short
+        return (LAST_DATETIME_YEAR - LAST_YEAR) // CYCLE * self.lanes_per_cycle
 
-    def shift(self, lane: int) -> int:
+    def offset_years(self, lane: int) -> int:
         """By how many years a lane lies later."""
-        long, short = divmod(lane, self.short)
-        return long * CYCLE + short * SHORT_CYCLE
+        long_cycle, short_cycle = divmod(lane, self.lanes_per_cycle)
+        return long_cycle * CYCLE + short_cycle * SHORT_CYCLE
 
-    def lane(self, year: int) -> int:
+    def lane_of(self, year: int) -> int:
         """The lane to which a year belongs."""
-        long, rest = divmod(year - self.first, CYCLE)
-        return long * self.short + min(rest // SHORT_CYCLE, self.short - 1)
+        long_cycle, remaining_years = divmod(year - self.first_year, CYCLE)
+        return long_cycle * self.lanes_per_cycle + min(
+            remaining_years // SHORT_CYCLE, self.lanes_per_cycle - 1
+        )
 
 
 def years_earlier(text: str, years: int) -> str:

@@ -25,46 +25,50 @@ _HAS_ANY = re.compile(
 
 
 @contextmanager
-def explained(what: str = "the rule's query") -> Iterator[None]:
+def explain_errors(subject: str = "the rule's query") -> Iterator[None]:
     """Raises ConfigurationError for KQL that cannot run here, DataError for rows that it cannot take."""
     try:
         yield
     except duckdb_kql.KqlError as error:
-        msg = f"the local engine cannot run {what}: {error}"
+        msg = f"the local engine cannot run {subject}: {error}"
         raise ConfigurationError(msg) from error
     except duckdb.BinderException as error:
-        msg = f"{what} asks for a column that is not there: {str(error).splitlines()[0]}"
+        msg = f"{subject} asks for a column that is not there: {str(error).splitlines()[0]}"
         raise ConfigurationError(msg) from error
     except duckdb.Error as error:
-        msg = f"{what} failed on these logs: {str(error).splitlines()[0]}"
+        msg = f"{subject} failed on these logs: {str(error).splitlines()[0]}"
         raise DataError(msg) from error
 
 
-class Sql(NamedTuple):
+class SqlQuery(NamedTuple):
     """A query in SQL, and how it calls each declared parameter that it mentions."""
 
     text: str
     slots: Mapping[str, str]
 
 
-def translated(kql: str, connection: duckdb.DuckDBPyConnection) -> Sql:
+def translate(kql: str, connection: duckdb.DuckDBPyConnection) -> SqlQuery:
     """KQL as SQL for the tables of a connection, with its declared parameters left open.
 
     Translating takes as long as answering. Only the text and the columns of the tables decide the SQL, so it is made
     once for each pair of these.
     """
     schema = engine.schema(connection)
-    return _translated(kql, tuple((table, tuple(columns)) for table, columns in schema.items()))
+    return _translate(kql, tuple((table, tuple(columns)) for table, columns in schema.items()))
 
 
 @lru_cache(maxsize=128)
-def _translated(kql: str, tables: tuple[tuple[str, tuple[str, ...]], ...]) -> Sql:
-    result = duckdb_kql.to_sql(kql, schema={name: list(columns) for name, columns in tables})
-    slots = {each.name: each.slot for each in result.declarations if each.slot in result.slots}
-    return Sql(joined(result), slots)
+def _translate(kql: str, tables: tuple[tuple[str, tuple[str, ...]], ...]) -> SqlQuery:
+    translation = duckdb_kql.to_sql(kql, schema={name: list(columns) for name, columns in tables})
+    slots = {
+        declaration.name: declaration.slot
+        for declaration in translation.declarations
+        if declaration.slot in translation.slots
+    }
+    return SqlQuery(join_has_any(translation), slots)
 
 
-def joined(sql: str) -> str:
+def join_has_any(sql: str) -> str:
     """SQL whose `has_any` tests one regular expression for all its terms, not one for each."""
     return _HAS_ANY.sub(_any_term, sql)
 
@@ -75,11 +79,11 @@ def _any_term(match: re.Match[str]) -> str:
     return f"(regexp_matches({match[1]}, {_BEFORE}'(?:' || {terms} || ')'{_AFTER})"
 
 
-def cell(name: str, kind: KqlType) -> str:
+def column_sql(name: str, kind: KqlType) -> str:
     """SQL for a column as the query API sends it."""
     return f"""strftime("{name}", '%Y-%m-%dT%H:%M:%S.%fZ')""" if kind == "datetime" else f'"{name}"'
 
 
-def literal(moment: datetime) -> str:
+def timestamp_literal(moment: datetime) -> str:
     """A moment (UTC) as SQL."""
     return f"TIMESTAMP '{moment.replace(tzinfo=None)}'"

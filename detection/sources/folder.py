@@ -8,26 +8,26 @@ import duckdb
 import duckdb_kql
 
 from detection.errors import ConfigurationError
-from detection.events import Health, Rejected, Row
-from detection.kql import COVERAGE_COLUMNS, HEALTH_COLUMNS, Bounds, unnamed, with_parameters
-from detection.rule import Rule, Side, Table
-from detection.sources.engine import Sql, cell, explained, translated
-from detection.sources.loading import Loaded, files_of, load
+from detection.events import Rejected, Row, SideHealth
+from detection.kql import COVERAGE_COLUMNS, HEALTH_COLUMNS, Bounds, unnamed_rows, with_parameters
+from detection.rule import LogTable, Rule, Side
+from detection.sources.engine import SqlQuery, column_sql, explain_errors, translate
+from detection.sources.loading import LoadedFiles, files_of, load_table
 
-CHUNK = 50_000  # rows fetched at a time
+FETCH_ROWS = 50_000  # rows fetched at a time
 
 # Makes `<name>_rows` of a table's files.
-Load = Callable[[duckdb.DuckDBPyConnection, str, Table, Sequence[Path]], Loaded]
+TableLoader = Callable[[duckdb.DuckDBPyConnection, str, LogTable, Sequence[Path]], LoadedFiles]
 
 
-class Folder:
+class LogFolder:
     """The tables of a folder of exported logs, as `<name>_rows`. Whoever asks KQL of them makes views of their names."""
 
     def __init__(
         self,
         folder: Path,
-        tables: Mapping[str, Table],
-        load: Load = load,
+        tables: Mapping[str, LogTable],
+        loader: TableLoader = load_table,
         connection: duckdb.DuckDBPyConnection | None = None,
     ) -> None:
         """Loads the folder into the engine behind a connection, or into a new one.
@@ -36,78 +36,88 @@ class Folder:
         DataError when a file is not what its ending says.
         """
         self.connection = connection or duckdb_kql.connect()
-        self._load = load
-        self._translated: dict[str, Sql] = {}
-        self.loaded = {name: self._take(name, table, folder) for name, table in tables.items()}
+        self._loader = loader
+        self._sql_by_query: dict[str, SqlQuery] = {}
+        self.loaded = {name: self._load_table(name, table, folder) for name, table in tables.items()}
 
     @property
-    def present(self) -> list[str]:
+    def present_tables(self) -> list[str]:
         """The tables that there are files of."""
         return [name for name, loaded in self.loaded.items() if loaded.files]
 
-    def rows(self, query: str, values: Bounds, side: Side) -> Iterator[Row]:
+    def rows(self, query: str, parameters: Bounds, side: Side) -> Iterator[Row]:
         """The rows that KQL returns, with the declared columns."""
-        answer = self._answer(query, values, [cell(name, kind) for name, kind in side.columns.items()])
-        while chunk := _fetched(answer):
-            yield from chunk
+        answer = self._query(
+            query, parameters, [column_sql(name, kind) for name, kind in side.columns.items()]
+        )
+        while rows := _fetch_rows(answer):
+            yield from rows
 
-    def health(self, query: str, values: Bounds) -> dict[str, Health]:
+    def health(self, query: str, parameters: Bounds) -> dict[str, SideHealth]:
         """What the health query says."""
-        with explained():
-            rows = self._answer(query, values, HEALTH_COLUMNS).fetchall()
-        return {side: Health(number, named, _utc(newest)) for side, number, named, newest in rows}
+        with explain_errors():
+            rows = self._query(query, parameters, HEALTH_COLUMNS).fetchall()
+        return {side: SideHealth(number, named, _utc(newest)) for side, number, named, newest in rows}
 
-    def coverage(self, query: str, values: Bounds) -> list[Row]:
+    def coverage(self, query: str, parameters: Bounds) -> list[Row]:
         """What the coverage query says."""
-        with explained():
-            return self._answer(query, values, COVERAGE_COLUMNS).fetchall()
+        with explain_errors():
+            return self._query(query, parameters, COVERAGE_COLUMNS).fetchall()
 
-    def rejected(self, rule: Rule, values: Bounds, health: Mapping[str, Health]) -> dict[str, Rejected]:
+    def rejected(
+        self, rule: Rule, parameters: Bounds, health: Mapping[str, SideHealth]
+    ) -> dict[str, Rejected]:
         """What loading left out, and the rows within the bounds that name no actor."""
         rejected = {
-            f"{name}, {why}": one
+            f"{name}, {reason}": rejected_rows
             for name, loaded in self.loaded.items()
-            for why, one in loaded.rejected.items()
+            for reason, rejected_rows in loaded.rejected.items()
         }
-        for side, source in health.items():
-            if source.named < source.rows:
-                missing = source.rows - source.named
-                rejected[f"{side}, no actor"] = Rejected(missing, self._first(unnamed(rule, side), values))
+        for side, side_health in health.items():
+            if side_health.named < side_health.rows:
+                unnamed_count = side_health.rows - side_health.named
+                rejected[f"{side}, no actor"] = Rejected(
+                    unnamed_count, self._first_location(unnamed_rows(rule, side), parameters)
+                )
         return rejected
 
-    def _take(self, name: str, table: Table, folder: Path) -> Loaded:
+    def _load_table(self, name: str, table: LogTable, folder: Path) -> LoadedFiles:
         files = files_of(folder, name)
         if files:
-            return self._load(self.connection, name, table, files)
+            return self._loader(self.connection, name, table, files)
         if table.optional:
-            return Loaded((), (), {})
-        there = (
+            return LoadedFiles((), (), {})
+        problem = (
             "there is no such folder"
             if not folder.is_dir()
             else f"it has no file {name}*.jsonl, .csv or .parquet"
         )
-        msg = f"{folder}: {there}"
+        msg = f"{folder}: {problem}"
         raise ConfigurationError(msg)
 
-    def _answer(self, query: str, values: Bounds, wanted: Sequence[str]) -> duckdb.DuckDBPyConnection:
+    def _query(self, query: str, parameters: Bounds, columns: Sequence[str]) -> duckdb.DuckDBPyConnection:
         """Runs KQL and selects columns of its answer; a text is translated once, only its bounds differ."""
-        naive = {name: value.replace(tzinfo=None) for name, value in values.items()}
-        with explained():
-            if query not in self._translated:
-                self._translated[query] = translated(with_parameters(query, naive), self.connection)
-            sql = self._translated[query]
-            slots = {slot: naive[name] for name, slot in sql.slots.items()}
-            return self.connection.execute(f"SELECT {', '.join(wanted)} FROM ({sql.text})", slots)
+        naive_parameters = {name: value.replace(tzinfo=None) for name, value in parameters.items()}
+        with explain_errors():
+            if query not in self._sql_by_query:
+                self._sql_by_query[query] = translate(
+                    with_parameters(query, naive_parameters), self.connection
+                )
+            sql = self._sql_by_query[query]
+            slots = {slot: naive_parameters[name] for name, slot in sql.slots.items()}
+            return self.connection.execute(f"SELECT {', '.join(columns)} FROM ({sql.text})", slots)
 
-    def _first(self, query: str, values: Bounds) -> str:
-        found = self._answer(f"{query}\n| sort by _file asc, _line asc\n| take 1", values, ["_file", "_line"])
-        return ":".join(map(str, found.fetchone() or ()))
+    def _first_location(self, query: str, parameters: Bounds) -> str:
+        answer = self._query(
+            f"{query}\n| sort by _file asc, _line asc\n| take 1", parameters, ["_file", "_line"]
+        )
+        return ":".join(map(str, answer.fetchone() or ()))
 
 
-def _fetched(answer: duckdb.DuckDBPyConnection) -> list[Row]:
+def _fetch_rows(answer: duckdb.DuckDBPyConnection) -> list[Row]:
     """The next rows of an answer, which is found while it is fetched."""
-    with explained():
-        return answer.fetchmany(CHUNK)
+    with explain_errors():
+        return answer.fetchmany(FETCH_ROWS)
 
 
 def _utc(value: datetime | None) -> datetime | None:

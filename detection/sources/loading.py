@@ -25,7 +25,7 @@ import duckdb
 
 from detection.errors import ConfigurationError, DataError
 from detection.events import Rejected
-from detection.rule import KqlType, Table
+from detection.rule import KqlType, LogTable
 from detection.timestamps import FIRST_YEAR, LAST_YEAR
 
 FORMATS = ("jsonl", "csv", "parquet")
@@ -50,7 +50,7 @@ _UTC_HEADER = " [UTC]"
 
 
 @dataclass(frozen=True, slots=True)
-class Loaded:
+class LoadedFiles:
     """What became of one table's files: columns `ignored`, rows `rejected` by reason."""
 
     files: Sequence[Path]
@@ -59,7 +59,7 @@ class Loaded:
 
 
 @dataclass(frozen=True, slots=True)
-class _Column:
+class _FileColumn:
     """A column of a file: SQL for its raw value, and what that value is.
 
     `kind` is "json" (a JSON value), "text", "utc" (text whose zone is known to be UTC), or DuckDB's type.
@@ -70,7 +70,7 @@ class _Column:
 
 
 @dataclass(frozen=True, slots=True)
-class _Typed:
+class _TypedColumn:
     """A value as SQL, and the SQL for the reason why it cannot be had (NULL where it can).
 
     `short` is cheaper SQL, for a column of which it gives every value.
@@ -78,12 +78,12 @@ class _Typed:
 
     value: str
     problem: str
-    short: str | None = None
+    cheap_value: str | None = None
 
 
 # The reason why rows were left out, how many they are, and where the first stands.
-_Reject = tuple[str, int, str]
-_Take = Callable[[Mapping[str, _Column], Path, str], list[_Reject]]
+_RejectCount = tuple[str, int, str]
+_FileLoader = Callable[[Mapping[str, _FileColumn], Path, str], list[_RejectCount]]
 
 
 def files_of(folder: Path, table: str) -> list[Path]:
@@ -91,33 +91,39 @@ def files_of(folder: Path, table: str) -> list[Path]:
     return sorted(path for ending in FORMATS for path in folder.glob(f"{table}*.{ending}"))
 
 
-def load(connection: duckdb.DuckDBPyConnection, name: str, table: Table, files: Sequence[Path]) -> Loaded:
+def load_table(
+    connection: duckdb.DuckDBPyConnection, name: str, table: LogTable, files: Sequence[Path]
+) -> LoadedFiles:
     """Creates the DuckDB table `<name>_rows` from its files: the columns of `table` and three of our own.
 
     The three: `_ingested` (TIMESTAMP in UTC, null where the file does not say), `_file` and `_line`.
     Raises ConfigurationError when a required column is in none of the files, DataError when a file
     is not what its ending says.
     """
-    _create(connection, f"{name}_rows", table)
-    return _taken(connection, name, table, files, partial(_insert, connection, f"{name}_rows", table))
+    _create_table(connection, f"{name}_rows", table)
+    return _load_files(connection, name, table, files, partial(_insert, connection, f"{name}_rows", table))
 
 
-def look_at(connection: duckdb.DuckDBPyConnection, name: str, table: Table, files: Sequence[Path]) -> Loaded:
+def view_table(
+    connection: duckdb.DuckDBPyConnection, name: str, table: LogTable, files: Sequence[Path]
+) -> LoadedFiles:
     """Creates `<name>_rows` as a view of the same rows: Parquet stays on disk, and every query reads of it what it needs.
 
     For few queries over more than memory holds. Other files are loaded. Raises what `load` raises.
     """
-    _create(connection, f"{name}_loaded", table)
+    _create_table(connection, f"{name}_loaded", table)
     parts = [f'SELECT * FROM "{name}_loaded"']
 
-    def take(columns: Mapping[str, _Column], path: Path, shown: str) -> list[_Reject]:
+    def load_file(columns: Mapping[str, _FileColumn], path: Path, file_name: str) -> list[_RejectCount]:
         if path.suffix != ".parquet":
-            return _insert(connection, f"{name}_loaded", table, columns, path, shown)
-        values = _cheap(connection, table, columns, path)
-        parts.append(_sound(table, columns, path, shown, values))
-        return [] if values else _rejects(connection, f"({_staged(table, columns, path)})", shown)
+            return _insert(connection, f"{name}_loaded", table, columns, path, file_name)
+        values = _cheap_values(connection, table, columns, path)
+        parts.append(_valid_rows_sql(table, columns, path, file_name, values))
+        return (
+            [] if values else _count_rejects(connection, f"({_staged_sql(table, columns, path)})", file_name)
+        )
 
-    loaded = _taken(connection, name, table, files, take)
+    loaded = _load_files(connection, name, table, files, load_file)
     parts = parts[
         all(path.suffix == ".parquet" for path in files) :
     ]  # a union is more for the engine to see through
@@ -125,40 +131,44 @@ def look_at(connection: duckdb.DuckDBPyConnection, name: str, table: Table, file
     return loaded
 
 
-def _create(connection: duckdb.DuckDBPyConnection, name: str, table: Table) -> None:
-    definition = ", ".join(f'"{column}" {SQL_TYPES[kind]}' for column, kind in _wanted(table).items())
+def _create_table(connection: duckdb.DuckDBPyConnection, name: str, table: LogTable) -> None:
+    definition = ", ".join(f'"{column}" {SQL_TYPES[kind]}' for column, kind in _table_columns(table).items())
     connection.execute(f'CREATE TABLE "{name}" ({definition}, _file VARCHAR, _line BIGINT)')
 
 
-def _taken(
-    connection: duckdb.DuckDBPyConnection, name: str, table: Table, files: Sequence[Path], take: _Take
-) -> Loaded:
+def _load_files(
+    connection: duckdb.DuckDBPyConnection,
+    name: str,
+    table: LogTable,
+    files: Sequence[Path],
+    load_file: _FileLoader,
+) -> LoadedFiles:
     """Takes the rows of every file, and says what became of them."""
-    wanted = _wanted(table)
-    seen: set[str] = set()
-    rejected: list[_Reject] = []
+    table_columns = _table_columns(table)
+    present_columns: set[str] = set()
+    rejects: list[_RejectCount] = []
     for path in files:
         try:
-            with _readable(path) as readable:
-                columns = _columns(connection, readable, wanted)
-                rejected += take(columns, readable, path.name)
+            with _as_utf8(path) as readable_path:
+                columns = _columns(connection, readable_path, table_columns)
+                rejects += load_file(columns, readable_path, path.name)
         except duckdb.Error as error:
             msg = f"{path}: cannot be read as {path.suffix[1:]}: {str(error).splitlines()[0]}"
             raise DataError(msg) from error
-        seen |= columns.keys()
-    missing = [column for column in table.required if column not in seen]
-    if seen and missing:
-        msg = f"{name}: no file has the column {', '.join(missing)} (looked in {', '.join(one.name for one in files)})"
+        present_columns |= columns.keys()
+    missing = [column for column in table.required if column not in present_columns]
+    if present_columns and missing:
+        msg = f"{name}: no file has the column {', '.join(missing)} (looked in {', '.join(file.name for file in files)})"
         raise ConfigurationError(msg)
-    return Loaded(files, sorted(seen - wanted.keys()), _by_reason(rejected))
+    return LoadedFiles(files, sorted(present_columns - table_columns.keys()), _rejected_by_reason(rejects))
 
 
-def _wanted(table: Table) -> dict[str, KqlType]:
+def _table_columns(table: LogTable) -> dict[str, KqlType]:
     return {**table.columns, ARRIVED: "datetime"}
 
 
 @contextmanager
-def _readable(path: Path) -> Iterator[Path]:
+def _as_utf8(path: Path) -> Iterator[Path]:
     """The file itself, or, where its text is not UTF-8, a copy with the foreign bytes replaced."""
     if path.suffix == ".parquet" or _is_utf8(path):
         yield path
@@ -181,17 +191,17 @@ def _is_utf8(path: Path) -> bool:
         return False
 
 
-def _relation(path: Path, wanted: Mapping[str, KqlType]) -> str:
+def _relation(path: Path, table_columns: Mapping[str, KqlType]) -> str:
     """The file's rows as SQL, with `_line`; for JSON lines `line` is the object and `fields` its parts."""
     if path.suffix == ".jsonl":
-        return _json_lines(_quoted(path), wanted)
+        return _json_lines(_quoted(path), table_columns)
     if path.suffix == ".csv":
         return _csv(path)
     return f"(SELECT file_row_number + 1 AS _line, * FROM read_parquet({_quoted(path)}))"
 
 
-def _json_lines(name: str, wanted: Mapping[str, KqlType]) -> str:
-    fields = ", ".join(f'"{column}":"JSON"' for column in wanted)
+def _json_lines(name: str, table_columns: Mapping[str, KqlType]) -> str:
+    fields = ", ".join(f'"{column}":"JSON"' for column in table_columns)
     lines = (
         f"SELECT row_number() OVER () AS _line, text FROM read_csv({name}, columns={{'text': 'VARCHAR'}}, "
         rf"delim='\x01', quote='', escape='', header=false, auto_detect=false, max_line_size={LINE_LIMIT})"
@@ -237,126 +247,154 @@ def _text_literal(text: str) -> str:
 
 
 def _columns(
-    connection: duckdb.DuckDBPyConnection, path: Path, wanted: Mapping[str, KqlType]
-) -> dict[str, _Column]:
+    connection: duckdb.DuckDBPyConnection, path: Path, table_columns: Mapping[str, KqlType]
+) -> dict[str, _FileColumn]:
     """The columns of a file by the name they have in the table."""
     if path.suffix == ".jsonl":
         keys = connection.execute(
-            f"SELECT DISTINCT unnest(json_keys(line)) AS key FROM {_relation(path, wanted)} ORDER BY key"
+            f"SELECT DISTINCT unnest(json_keys(line)) AS key FROM {_relation(path, table_columns)} ORDER BY key"
         ).fetchall()
-        return {key: _Column(f'fields."{key}"', "json") for (key,) in keys}
+        return {key: _FileColumn(f'fields."{key}"', "json") for (key,) in keys}
     described = connection.execute(
-        f"DESCRIBE SELECT * EXCLUDE _line FROM {_relation(path, wanted)}"
+        f"DESCRIBE SELECT * EXCLUDE _line FROM {_relation(path, table_columns)}"
     ).fetchall()
-    return dict(_headed(header, kind) for header, kind, *_ in described)
+    return dict(_named_column(header, kind) for header, kind, *_ in described)
 
 
-def _headed(header: str, kind: str) -> tuple[str, _Column]:
+def _named_column(header: str, kind: str) -> tuple[str, _FileColumn]:
     raw = '"' + header.replace('"', '""') + '"'
     if kind != "VARCHAR":
-        return header, _Column(raw, kind)
+        return header, _FileColumn(raw, kind)
     if header.endswith(_UTC_HEADER):
-        return header.removesuffix(_UTC_HEADER), _Column(raw, "utc")
-    return header, _Column(raw, "text")
+        return header.removesuffix(_UTC_HEADER), _FileColumn(raw, "utc")
+    return header, _FileColumn(raw, "text")
 
 
 def _insert(
     connection: duckdb.DuckDBPyConnection,
     target: str,
-    table: Table,
-    present: Mapping[str, _Column],
+    table: LogTable,
+    file_columns: Mapping[str, _FileColumn],
     path: Path,
-    shown: str,
-) -> list[_Reject]:
+    file_name: str,
+) -> list[_RejectCount]:
     """Adds the sound rows of one file to a table; returns what is wrong with the others."""
-    connection.execute(f"CREATE OR REPLACE TEMP TABLE staged AS {_staged(table, present, path)}")
-    columns = "".join(f'"{column}", ' for column in _wanted(table) if column in present)
+    connection.execute(f"CREATE OR REPLACE TEMP TABLE staged AS {_staged_sql(table, file_columns, path)}")
+    columns = "".join(f'"{column}", ' for column in _table_columns(table) if column in file_columns)
     connection.execute(
         f'INSERT INTO "{target}" ({columns} _file, _line) SELECT {columns} ?, _line FROM staged WHERE problem IS NULL',
-        [shown],
+        [file_name],
     )
-    found = _rejects(connection, "staged", shown)
+    rejects = _count_rejects(connection, "staged", file_name)
     if path.suffix == ".csv":
-        broken = connection.execute(
+        broken_records = connection.execute(
             "SELECT 'not a CSV record', count(DISTINCT line), min(line) FROM reject_errors HAVING count(*) > 0"
         ).fetchall()
-        found += [(reason, count, f"{shown}:{line}") for reason, count, line in broken]
+        rejects += [(reason, count, f"{file_name}:{line}") for reason, count, line in broken_records]
         connection.execute("DROP TABLE reject_errors; DROP TABLE reject_scans")
     connection.execute("DROP TABLE staged")
-    return found
+    return rejects
 
 
-def _staged(table: Table, present: Mapping[str, _Column], path: Path) -> str:
+def _staged_sql(table: LogTable, file_columns: Mapping[str, _FileColumn], path: Path) -> str:
     """SQL for the rows of one file, typed, with `_line` and, where there is one, the `problem` of each."""
-    typed = _typed_columns(table, present)
-    values = "".join(f'{one.value} AS "{column}", ' for column, one in typed.items())
-    problem = _problem(table, typed)
+    typed_columns = _typed_columns(table, file_columns)
+    values = "".join(
+        f'{typed_column.value} AS "{column}", ' for column, typed_column in typed_columns.items()
+    )
+    problem = _problem_sql(table, typed_columns)
     if path.suffix == ".jsonl":
         problem = f"coalesce(CASE WHEN line IS NULL THEN 'not a JSON object' END, {problem})"
-    return f"SELECT {values} _line, {problem} AS problem FROM {_relation(path, _wanted(table))}"
+    return f"SELECT {values} _line, {problem} AS problem FROM {_relation(path, _table_columns(table))}"
 
 
-def _problem(table: Table, typed: Mapping[str, _Typed]) -> str:
+def _problem_sql(table: LogTable, typed_columns: Mapping[str, _TypedColumn]) -> str:
     """SQL for the first thing that is wrong with a row; NULL where nothing is."""
-    problems = [f"'{column}: ' || {one.problem}" for column, one in typed.items() if one.problem != "NULL"]
-    stamped = typed[table.stamped].value if table.stamped in typed else "NULL"
+    problems = [
+        f"'{column}: ' || {typed_column.problem}"
+        for column, typed_column in typed_columns.items()
+        if typed_column.problem != "NULL"
+    ]
+    stamped = typed_columns[table.stamped].value if table.stamped in typed_columns else "NULL"
     problems.append(f"CASE WHEN {stamped} IS NULL THEN '{table.stamped}: no time' END")
     return f"coalesce({', '.join(problems)})"
 
 
-def _sound(
-    table: Table, present: Mapping[str, _Column], path: Path, shown: str, cheap: Mapping[str, str] | None
+def _valid_rows_sql(
+    table: LogTable,
+    file_columns: Mapping[str, _FileColumn],
+    path: Path,
+    file_name: str,
+    cheap_values: Mapping[str, str] | None,
 ) -> str:
     """SQL for the sound rows of one file, with every column that the table has; where all rows are sound, the cheap one."""
-    wanted = _wanted(table)
+    table_columns = _table_columns(table)
     values = {
-        column: "''" if kind == "string" else f"NULL::{SQL_TYPES[kind]}" for column, kind in wanted.items()
+        column: "''" if kind == "string" else f"NULL::{SQL_TYPES[kind]}"
+        for column, kind in table_columns.items()
     }
-    if cheap is not None:  # nothing but the columns that a query asks for need be looked at
-        values |= cheap
-        relation = _relation(path, wanted)
+    if cheap_values is not None:  # nothing but the columns that a query asks for need be looked at
+        values |= cheap_values
+        relation = _relation(path, table_columns)
     else:
-        values |= {column: f'"{column}"' for column in wanted if column in present}
-        relation = f"({_staged(table, present, path)}) WHERE problem IS NULL"
+        values |= {column: f'"{column}"' for column in table_columns if column in file_columns}
+        relation = f"({_staged_sql(table, file_columns, path)}) WHERE problem IS NULL"
     columns = "".join(f'{value} AS "{column}", ' for column, value in values.items())
-    return f"SELECT {columns} {_text_literal(shown)} AS _file, _line FROM {relation}"
+    return f"SELECT {columns} {_text_literal(file_name)} AS _file, _line FROM {relation}"
 
 
-def _cheap(
-    connection: duckdb.DuckDBPyConnection, table: Table, present: Mapping[str, _Column], path: Path
+def _cheap_values(
+    connection: duckdb.DuckDBPyConnection,
+    table: LogTable,
+    file_columns: Mapping[str, _FileColumn],
+    path: Path,
 ) -> dict[str, str] | None:
     """SQL for the values of one file, the short one where it gives the same in all rows; None where not all rows are sound.
 
     Long SQL is written into a query as often as the rule speaks of the column.
     """
-    typed = _typed_columns(table, present)
-    short = {column: one.short for column, one in typed.items() if one.short}
-    tests = [f"bool_and({typed[column].value} IS NOT DISTINCT FROM {sql})" for column, sql in short.items()]
-    broken, *same = connection.execute(
-        f"SELECT {', '.join([f'count({_problem(table, typed)})', *tests])} FROM {_relation(path, _wanted(table))}"
+    typed_columns = _typed_columns(table, file_columns)
+    cheap_sql = {
+        column: typed_column.cheap_value
+        for column, typed_column in typed_columns.items()
+        if typed_column.cheap_value
+    }
+    tests = [
+        f"bool_and({typed_columns[column].value} IS NOT DISTINCT FROM {sql})"
+        for column, sql in cheap_sql.items()
+    ]
+    problem_count, *equalities = connection.execute(
+        f"SELECT {', '.join([f'count({_problem_sql(table, typed_columns)})', *tests])} FROM {_relation(path, _table_columns(table))}"
     ).fetchone() or (1,)
-    chosen = {column for column, holds in zip(short, same, strict=True) if holds}
+    cheap_columns = {column for column, is_equal in zip(cheap_sql, equalities, strict=True) if is_equal}
     return (
         None
-        if broken
-        else {name: short[name] if name in chosen else one.value for name, one in typed.items()}
+        if problem_count
+        else {
+            name: cheap_sql[name] if name in cheap_columns else typed_column.value
+            for name, typed_column in typed_columns.items()
+        }
     )
 
 
-def _rejects(connection: duckdb.DuckDBPyConnection, staged: str, shown: str) -> list[_Reject]:
-    found = connection.execute(
-        f"SELECT problem, count(*), min(_line) FROM {staged} WHERE problem IS NOT NULL GROUP BY problem"
+def _count_rejects(
+    connection: duckdb.DuckDBPyConnection, relation: str, file_name: str
+) -> list[_RejectCount]:
+    problems = connection.execute(
+        f"SELECT problem, count(*), min(_line) FROM {relation} WHERE problem IS NOT NULL GROUP BY problem"
     ).fetchall()
-    return [(reason, count, f"{shown}:{line}") for reason, count, line in found]
+    return [(reason, count, f"{file_name}:{line}") for reason, count, line in problems]
 
 
-def _typed_columns(table: Table, present: Mapping[str, _Column]) -> dict[str, _Typed]:
+def _typed_columns(table: LogTable, file_columns: Mapping[str, _FileColumn]) -> dict[str, _TypedColumn]:
     return {
-        column: _typed(present[column], kind) for column, kind in _wanted(table).items() if column in present
+        column: _type_column(file_columns[column], kind)
+        for column, kind in _table_columns(table).items()
+        if column in file_columns
     }
 
 
-def _typed(column: _Column, kind: KqlType) -> _Typed:
+def _type_column(column: _FileColumn, kind: KqlType) -> _TypedColumn:
     if kind == "datetime":
         return _datetime(column)
     if kind == "dynamic":
@@ -366,74 +404,80 @@ def _typed(column: _Column, kind: KqlType) -> _Typed:
     return _plain(column, SQL_TYPES[kind])
 
 
-def _text(column: _Column) -> str:
+def _text(column: _FileColumn) -> str:
     """The raw value as text; NULL where it is a JSON value of another type."""
     if column.kind == "json":
         return f"CASE json_type({column.raw}) WHEN 'VARCHAR' THEN {column.raw} ->> '$' END"
     return f"CAST({column.raw} AS VARCHAR)"
 
 
-def _other_type(column: _Column) -> str:
+def _other_type(column: _FileColumn) -> str:
     """SQL for: a JSON value that is neither text nor null."""
     return f"json_type({column.raw}) NOT IN ('VARCHAR', 'NULL')" if column.kind == "json" else "false"
 
 
-def _datetime(column: _Column) -> _Typed:
+def _datetime(column: _FileColumn) -> _TypedColumn:
     if column.kind.startswith("TIMESTAMP"):
         zoned = column.kind == "TIMESTAMP WITH TIME ZONE"
         value = f"{column.raw} AT TIME ZONE 'UTC'" if zoned else f"CAST({column.raw} AS TIMESTAMP)"
-        return _Typed(value, f"CASE WHEN {_absurd(value)} THEN 'absurd time' END")
+        return _TypedColumn(value, f"CASE WHEN {_absurd_sql(value)} THEN 'absurd time' END")
     text = f"nullif(trim({_text(column)}), '')"
     value = f"CASE WHEN regexp_matches({text}, '{_ZONED}') THEN try_cast({text} AS TIMESTAMPTZ) AT TIME ZONE 'UTC' END"
     if column.kind == "utc":
         value = f"coalesce({value}, try_strptime({text}, {_PORTAL}), try_cast({text} AS TIMESTAMP))"
-    return _Typed(
+    return _TypedColumn(
         value,
         f"CASE WHEN {_other_type(column)} THEN 'not a time' WHEN {text} IS NULL THEN NULL "
         f"WHEN {value} IS NULL AND regexp_matches({text}, '{_NAIVE}') THEN 'time without a zone' "
-        f"WHEN {value} IS NULL THEN 'not a time' WHEN {_absurd(value)} THEN 'absurd time' END",
+        f"WHEN {value} IS NULL THEN 'not a time' WHEN {_absurd_sql(value)} THEN 'absurd time' END",
     )
 
 
-def _absurd(value: str) -> str:
+def _absurd_sql(value: str) -> str:
     return f"NOT ({value} BETWEEN TIMESTAMP '{FIRST_YEAR}-01-01' AND TIMESTAMP '{LAST_YEAR}-01-01')"
 
 
-def _dynamic(column: _Column) -> _Typed:
+def _dynamic(column: _FileColumn) -> _TypedColumn:
     if column.kind not in ("json", "text", "utc", "JSON"):
-        return _Typed(f"to_json({column.raw})", "NULL")
+        return _TypedColumn(f"to_json({column.raw})", "NULL")
     text = f"nullif({_text(column)}, '')"
     parsed = f"json(try_cast({text} AS JSON))"
     value = f"coalesce({parsed}, to_json({text}))"
     if column.kind == "json":
         value = f"CASE json_type({column.raw}) WHEN 'VARCHAR' THEN {value} ELSE {column.raw} END"
     broken = f"{parsed} IS NULL AND regexp_matches({text}, '^\\s*[\\[{{\"]')"
-    return _Typed(
+    return _TypedColumn(
         f"CASE WHEN json_type({value}) <> 'NULL' THEN {value} END",
         f"CASE WHEN {broken} THEN CASE WHEN strlen({text}) >= {FIELD_LIMIT} THEN 'JSON cut at 64 KB' "
         "ELSE 'not JSON' END END",
-        short=f"TRY_CAST({text} AS JSON)" if column.kind == "text" else None,
+        cheap_value=f"TRY_CAST({text} AS JSON)" if column.kind == "text" else None,
     )
 
 
-def _string(column: _Column) -> _Typed:
-    return _Typed(f"coalesce({_text(column)}, '')", f"CASE WHEN {_other_type(column)} THEN 'not text' END")
+def _string(column: _FileColumn) -> _TypedColumn:
+    return _TypedColumn(
+        f"coalesce({_text(column)}, '')", f"CASE WHEN {_other_type(column)} THEN 'not text' END"
+    )
 
 
-def _plain(column: _Column, sql_type: str) -> _Typed:
+def _plain(column: _FileColumn, sql_type: str) -> _TypedColumn:
     if column.kind == sql_type:
-        return _Typed(column.raw, "NULL")
+        return _TypedColumn(column.raw, "NULL")
     text = f"nullif({column.raw} ->> '$', '')" if column.kind == "json" else f"nullif({_text(column)}, '')"
     value = f"try_cast({text} AS {sql_type})"
-    return _Typed(
+    return _TypedColumn(
         value, f"CASE WHEN {text} IS NOT NULL AND {value} IS NULL THEN 'not of type {sql_type}' END"
     )
 
 
-def _by_reason(rejected: Iterable[_Reject]) -> dict[str, Rejected]:
+def _rejected_by_reason(rejected: Iterable[_RejectCount]) -> dict[str, Rejected]:
     """The rejects by reason; the first place is that of the first file."""
     reasons: dict[str, Rejected] = {}
-    for reason, count, place in rejected:
-        known = reasons.get(reason)
-        reasons[reason] = Rejected(known.count + count, known.first) if known else Rejected(count, place)
+    for reason, count, location in rejected:
+        previous = reasons.get(reason)
+        reasons[reason] = (
+            Rejected(previous.count + count, previous.first_location)
+            if previous
+            else Rejected(count, location)
+        )
     return reasons

@@ -35,10 +35,17 @@ from detection.errors import ConfigurationError, DetectionError, Incomplete, Ser
 from detection.events import Logs
 from detection.kql import queries
 from detection.rule import Rule
-from detection.sources.answer import AUTHORITIES, NEXT_RUN, NO_WORKSPACE, Sent, Table, table_in
-from detection.sources.halving import Unfinished
+from detection.sources.answer import (
+    AUTHORITIES,
+    NEXT_RUN,
+    NO_WORKSPACE,
+    AnswerTable,
+    QueryResponse,
+    parse_table,
+)
+from detection.sources.halving import QueryUnfinished
 from detection.sources.hoard import SLICE
-from detection.sources.reading import BUDGET, LIMITS, Limits, Reading, Whole
+from detection.sources.reading import BUDGET, LIMITS, Limits, RawLogs, Reading
 from detection.window import Windows
 
 # A run has ten minutes (host.json), and needs the last of them to commit and to tell. A query may take WAIT
@@ -79,8 +86,8 @@ class LogAnalytics:
         self._clock = clock
         self._tls = tls
         self._inline = inline
-        self._limits = replace(limits, crowd=max(limits.crowd, SLICE))
-        self._first, *self._others = dict.fromkeys(map(_workspace_id, workspaces))
+        self._limits = replace(limits, max_signals_per_actor=max(limits.max_signals_per_actor, SLICE))
+        self._main_workspace, *self._other_workspaces = dict.fromkeys(map(_workspace_id, workspaces))
         # A query changes nothing, so its POST may be repeated like a GET.
         self._options: Mapping[str, Any] = {"retry_on_methods": ["POST"], "enforce_https": tls}
 
@@ -88,42 +95,49 @@ class LogAnalytics:
         """Both sides and their health."""
         return self._reading(rule, windows, self._limits).logs()
 
-    def rows(self, rule: Rule, windows: Windows, until: datetime, budget: float, requests: int) -> Whole:
+    def read_raw(
+        self, rule: Rule, windows: Windows, until: datetime, budget: float, requests: int
+    ) -> RawLogs:
         """The rows of both sides that are stamped up to a moment, as they are: for a look at the past."""
         limits = replace(self._limits, seconds=budget, requests=requests)
-        return self._reading(rule, windows, limits, until).rows()
+        return self._reading(rule, windows, limits, until).read_raw()
 
     def close(self) -> None:
         """Closes the client's connections."""
         self._client.close()
 
-    def apart(self) -> dict[str, "LogAnalytics"]:
+    def single_workspaces(self) -> dict[str, "LogAnalytics"]:
         """Each workspace by itself, over the same client."""
         return {
-            one: LogAnalytics(
-                self._client, [one], self._clock, tls=self._tls, inline=self._inline, limits=self._limits
+            workspace: LogAnalytics(
+                self._client,
+                [workspace],
+                self._clock,
+                tls=self._tls,
+                inline=self._inline,
+                limits=self._limits,
             )
-            for one in (self._first, *self._others)
+            for workspace in (self._main_workspace, *self._other_workspaces)
         }
 
-    def ask(self, name: str, query: str, seconds: float = BUDGET) -> Table:
+    def run_query(self, name: str, query: str, seconds: float = BUDGET) -> AnswerTable:
         """The whole answer to a question, called `name` in errors; it may be sent again for so many seconds.
 
         Raises Unfinished where a smaller question may be answered, and else as `read`.
         """
         body: dict[str, object] = {"query": query, "timespan": None}  # the query bounds itself
-        if self._others:
-            body["workspaces"] = self._others
+        if self._other_workspaces:
+            body["workspaces"] = self._other_workspaces
         request = HttpRequest(
-            "POST", f"workspaces/{self._first}/query", json=body, headers={"Prefer": f"wait={WAIT}"}
+            "POST", f"workspaces/{self._main_workspace}/query", json=body, headers={"Prefer": f"wait={WAIT}"}
         )
-        return table_in(name, _received(name, self._send(name, request, seconds)), self._limits.rows)
+        return parse_table(name, _read_response(name, self._send(name, request, seconds)), self._limits.rows)
 
     def _reading(
         self, rule: Rule, windows: Windows, limits: Limits, until: datetime | None = None
     ) -> Reading:
-        asked = queries(rule, inline=self._inline)
-        return Reading(self.ask, rule, windows, asked, self._clock, limits, until)
+        query_texts = queries(rule, inline=self._inline)
+        return Reading(self.run_query, rule, windows, query_texts, self._clock, limits, until)
 
     def _send(self, name: str, request: HttpRequest, seconds: float) -> HttpResponse:
         """The API's response, whatever its status, with its body still on the way."""
@@ -132,7 +146,7 @@ class LogAnalytics:
         except ClientAuthenticationError as error:
             raise _no_token(error) from error
         except ServiceResponseTimeoutError as error:
-            raise Unfinished(_no_answer(name, error)) from error
+            raise QueryUnfinished(_no_answer(name, error)) from error
         except (AzureError, OSError) as error:
             raise _no_answer(name, error) from error
 
@@ -160,7 +174,7 @@ def open_log_analytics(
         connection_timeout=CONNECT_TIMEOUT,
         read_timeout=READ_TIMEOUT,
         connection_data_block_size=BLOCK,
-        retry_policy=_Retries(retry_total=RETRIES),
+        retry_policy=_QueryRetryPolicy(retry_total=RETRIES),
     )
     return LogAnalytics(client, workspaces, clock, tls=not _is_emulator(origin), inline=inline, limits=limits)
 
@@ -197,15 +211,15 @@ def _is_emulator(origin: str) -> bool:
 # -------------------------------------------------------------------------------------------------------------- asking
 
 
-class _Retries(RetryPolicy[Any, Any]):
+class _QueryRetryPolicy(RetryPolicy[Any, Any]):
     """The SDK's retries, without sleeping for as long as the service likes. What took too long is asked in halves."""
 
     def is_retry(self, settings: dict[str, Any], response: PipelineResponse[Any, Any]) -> bool:
         return response.http_response.status_code != 504 and super().is_retry(settings, response)
 
     def get_retry_after(self, response: PipelineResponse[Any, Any]) -> float | None:
-        asked = super().get_retry_after(response)
-        return None if asked is None else min(asked, LONGEST_PAUSE)
+        retry_after = super().get_retry_after(response)
+        return None if retry_after is None else min(retry_after, LONGEST_PAUSE)
 
 
 class _EmulatorToken:
@@ -247,14 +261,14 @@ def _no_token(error: ClientAuthenticationError) -> DetectionError:
     )
 
 
-def _received(name: str, response: HttpResponse) -> Sent:
+def _read_response(name: str, response: HttpResponse) -> QueryResponse:
     """The response with its body. Raises Unfinished when it breaks off."""
     try:
         with response:
-            return Sent(response.status_code, response.read())
+            return QueryResponse(response.status_code, response.read())
     except (AzureError, OSError) as error:
         msg = f"{name}: the answer of the query API breaks off ({type(error).__name__}); {NEXT_RUN}"
-        raise Unfinished(Incomplete(msg)) from error
+        raise QueryUnfinished(Incomplete(msg)) from error
 
 
 def _no_answer(name: str, error: Exception) -> ServiceError:

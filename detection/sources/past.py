@@ -15,18 +15,18 @@ from itertools import accumulate
 from operator import itemgetter
 from typing import NamedTuple, Protocol
 
-from detection.bridges import Owners
-from detection.events import Event, Health, Logs, Rejected, Row, events_of, placed
+from detection.bridges import ActorResolver
+from detection.events import Event, Logs, Rejected, Row, SideHealth, events_of, place_in_window
 from detection.kql import bounds
 from detection.rule import Rule, Side, without_comments
-from detection.uncollected import uncollected
-from detection.window import Windows, windows
+from detection.uncollected import gc_paused
+from detection.window import Windows, plan_windows
 
-MANY = 50_000  # values, among which those that stand in many rows come again and again
+MAX_SHARED_VALUES = 50_000  # values, among which those that stand in many rows come again and again
 
 # The operators that make of each row what it is by itself. Any other may look at several.
-BY_ROW = {"where", "filter", "extend", "project", "parse", "parse-where", "mv-expand"} | {
-    f"project-{how}" for how in ("away", "keep", "rename", "reorder")
+ROW_OPERATORS = {"where", "filter", "extend", "project", "parse", "parse-where", "mv-expand"} | {
+    f"project-{suffix}" for suffix in ("away", "keep", "rename", "reorder")
 }
 _OPERATOR = re.compile(r"\|\s*([a-z][\w-]*)([^|;]*)")
 # What looks at other rows within an expression, and what knows a day from its anniversary.
@@ -37,171 +37,183 @@ _TEXT = re.compile(r"""@?"(?:\\.|[^"\\])*"|@?'(?:\\.|[^'\\])*'""")
 
 
 @dataclass(frozen=True, slots=True)
-class Range:
+class RunRange:
     """The runs: at `begin`, then `every` so long, none after `end`. `first` is what the first of them reads."""
 
     begin: datetime
     end: datetime
-    every: timedelta
-    first: Windows
+    interval: timedelta
+    first_windows: Windows
 
     @classmethod
-    def over(cls, at: Sequence[datetime], every: timedelta, rule: Rule) -> "Range":
+    def of_runs(cls, run_times: Sequence[datetime], interval: timedelta, rule: Rule) -> "RunRange":
         """The runs of a rule at some moments, `every` so long or a multiple of it apart, on a fresh memory."""
-        return cls(at[0], at[-1], every, windows(at[0], None, rule))
+        return cls(run_times[0], run_times[-1], interval, plan_windows(run_times[0], None, rule))
 
     def run_after(self, moment: datetime) -> int:
         """The number of the first run that is not before a moment, counted from 0."""
-        return max(0, -((self.begin - moment) // self.every))
+        return max(0, -((self.begin - moment) // self.interval))
 
-    def moment(self, run: int) -> datetime:
+    def run_time(self, run_number: int) -> datetime:
         """When a run is."""
-        return self.begin + run * self.every
+        return self.begin + run_number * self.interval
 
 
-class Arrival(NamedTuple):
+class ArrivedRow(NamedTuple):
     """A row of a side's answer, and from when on it could be read."""
 
-    arrived: datetime
+    arrival_time: datetime
     row: Row
 
 
 class Archive(Protocol):
     """Logs of the past."""
 
-    def read(self, rule: Rule, runs: Range) -> "Past":
+    def read(self, rule: Rule, runs: RunRange) -> "PastLogs":
         """All that the runs of a range read. Raises what Source.read raises."""
         ...
 
 
-def across_rows(rule: Rule) -> str:
+def cross_row_keyword(rule: Rule) -> str:
     """The first word of a rule's queries that may look across rows, or go by the date; "" if there is none.
 
     A `summarize` by the stamp is taken to put together what one row was expanded to.
     """
     tables = "|".join(map(re.escape, {*rule.tables, *rule.parsers}))
-    for text in map(_bare, (rule.changes_kql, rule.signals_kql)):
-        if again := re.findall(rf"\b(?:{tables})\b", text)[1:]:
-            return str(again[0])
+    for text in map(_without_literals, (rule.changes_kql, rule.signals_kql)):
+        if repeated_tables := re.findall(rf"\b(?:{tables})\b", text)[1:]:
+            return str(repeated_tables[0])
     stamps = "|".join(re.escape(table.stamped) for table in rule.tables.values())
     by_stamp = re.compile(rf"\bby\b(?:.*,)?\s*(?:{stamps})\s*(?:,|$)", re.DOTALL)
-    for text in map(_bare, (rule.changes_kql, rule.signals_kql, *rule.parsers.values())):
-        for operator, rest in _OPERATOR.findall(text):
-            if operator not in BY_ROW and not (operator == "summarize" and by_stamp.search(rest)):
+    for text in map(_without_literals, (rule.changes_kql, rule.signals_kql, *rule.parsers.values())):
+        for operator, arguments in _OPERATOR.findall(text):
+            if operator not in ROW_OPERATORS and not (operator == "summarize" and by_stamp.search(arguments)):
                 return str(operator)
-        if beyond := _BEYOND_THE_ROW.search(text):
-            return beyond[1]
+        if match := _BEYOND_THE_ROW.search(text):
+            return match[1]
     return ""
 
 
-def _bare(kql: str) -> str:
+def _without_literals(kql: str) -> str:
     return _TEXT.sub('""', without_comments(kql))
 
 
-class Past:
+class PastLogs:
     """The port Source over what was read. `health` and `rejected` are of the whole range, and said of no single run."""
 
     def __init__(
         self,
         rule: Rule,
-        arrivals: Mapping[str, Iterable[Arrival]],
-        health: Mapping[str, Health],
+        rows_by_side: Mapping[str, Iterable[ArrivedRow]],
+        health: Mapping[str, SideHealth],
         rejected: Mapping[str, Rejected],
     ) -> None:
         self.health, self.rejected = health, rejected
         sides = rule.sequence.sides
-        self._changes = _Stamped.of(_ordered(arrivals["changes"], sides["changes"]))
-        signals = _ordered(arrivals["signals"], sides["signals"])
+        self._changes = _Timeline.from_events(_in_stamp_order(rows_by_side["changes"], sides["changes"]))
+        signals = _in_stamp_order(rows_by_side["signals"], sides["signals"])
         # Over bridges it takes a run's changes to say whose a signal is.
-        self._signals = _by_actor(signals) if rule.sequence.exact else {"": _Stamped.of(signals)}
+        self._signals = (
+            _timelines_by_actor(signals) if rule.sequence.exact else {"": _Timeline.from_events(signals)}
+        )
 
     def read(self, rule: Rule, windows: Windows) -> Logs:
         """Both sides at `windows.now`."""
-        after, now = bounds(windows), windows.now
+        lower_bounds, now = bounds(windows), windows.now
         once = rule.sequence.duplicates == "once"
-        changes = list(self._changes.seen(after["changes_after"], now))
-        signals = self._of_changers(changes, rule, after["signals_after"], now)
+        changes = list(self._changes.visible(lower_bounds["changes_after"], now))
+        signals = self._signals_of_changers(changes, rule, lower_bounds["signals_after"], now)
         return Logs(
-            placed(changes, windows.changes, once=once),
-            placed(list(signals), windows.signals, once=once),
+            place_in_window(changes, windows.changes, once=once),
+            place_in_window(list(signals), windows.signals, once=once),
         )
 
-    def _of_changers(
+    def _signals_of_changers(
         self, changes: Sequence[Event], rule: Rule, after: datetime, now: datetime
     ) -> Iterator[Event]:
         """The semi-join."""
         if rule.sequence.exact:
             actors = dict.fromkeys(event.actor for event in changes)
-            theirs = [self._signals[actor] for actor in actors if actor in self._signals]
-            return (event for one in theirs for event in one.seen(after, now))
-        owners = Owners(rule, (change.row for change in changes))
-        return (event for event in self._signals[""].seen(after, now) if owners.of(event.row))
+            timelines = [self._signals[actor] for actor in actors if actor in self._signals]
+            return (event for timeline in timelines for event in timeline.visible(after, now))
+        resolver = ActorResolver(rule, (change.row for change in changes))
+        return (event for event in self._signals[""].visible(after, now) if resolver.resolve(event.row))
 
-    def size(self) -> Mapping[str, int]:
+    def row_counts(self) -> Mapping[str, int]:
         """How many rows of each side are held."""
-        signals = sum(len(one.events) for one in self._signals.values())
+        signals = sum(len(timeline.events) for timeline in self._signals.values())
         return {"changes": len(self._changes.events), "signals": signals}
 
 
-class _Arrived(NamedTuple):
+class _ArrivedEvent(NamedTuple):
     """An event, when it was stamped, and from when on it could be read."""
 
     stamp: datetime
-    arrived: datetime
+    arrival_time: datetime
     event: Event
 
 
 @dataclass(frozen=True, slots=True)
-class _Stamped:
+class _Timeline:
     """Events in the order of their stamps. `soonest` is when the first of those from a place on arrived."""
 
     events: Sequence[Event]
     stamps: Sequence[datetime]
-    arrived: Sequence[datetime]
-    soonest: Sequence[datetime]
+    arrival_times: Sequence[datetime]
+    earliest_arrivals: Sequence[datetime]
 
     @classmethod
-    def of(cls, ordered: Sequence[_Arrived]) -> "_Stamped":
+    def from_events(cls, arrived_events: Sequence[_ArrivedEvent]) -> "_Timeline":
         """Events in that order."""
-        arrived = [one.arrived for one in ordered]
-        soonest = list(accumulate(reversed(arrived), min))[::-1]
-        return cls([one.event for one in ordered], [one.stamp for one in ordered], arrived, soonest)
+        arrival_times = [arrived_event.arrival_time for arrived_event in arrived_events]
+        earliest_arrivals = list(accumulate(reversed(arrival_times), min))[::-1]
+        return cls(
+            [arrived_event.event for arrived_event in arrived_events],
+            [arrived_event.stamp for arrived_event in arrived_events],
+            arrival_times,
+            earliest_arrivals,
+        )
 
-    def seen(self, after: datetime, now: datetime) -> Iterator[Event]:
+    def visible(self, after: datetime, now: datetime) -> Iterator[Event]:
         """What is stamped after the one moment and had arrived by the other."""
-        first, last = bisect_right(self.stamps, after), bisect_right(self.soonest, now)
-        return (self.events[at] for at in range(first, last) if self.arrived[at] <= now)
+        begin, end = bisect_right(self.stamps, after), bisect_right(self.earliest_arrivals, now)
+        return (
+            self.events[position] for position in range(begin, end) if self.arrival_times[position] <= now
+        )
 
 
-def _by_actor(ordered: Sequence[_Arrived]) -> dict[str, _Stamped]:
-    by_actor: dict[str, list[_Arrived]] = defaultdict(list)
-    for one in ordered:
-        by_actor[one.event.actor].append(one)
-    return {actor: _Stamped.of(some) for actor, some in by_actor.items()}
+def _timelines_by_actor(arrived_events: Sequence[_ArrivedEvent]) -> dict[str, _Timeline]:
+    events_by_actor: dict[str, list[_ArrivedEvent]] = defaultdict(list)
+    for arrived_event in arrived_events:
+        events_by_actor[arrived_event.event.actor].append(arrived_event)
+    return {actor: _Timeline.from_events(actor_events) for actor, actor_events in events_by_actor.items()}
 
 
-@uncollected()
-def _ordered(arrivals: Iterable[Arrival], side: Side) -> list[_Arrived]:
+@gc_paused()
+def _in_stamp_order(arrived_rows: Iterable[ArrivedRow], side: Side) -> list[_ArrivedEvent]:
     """The rows as events, in the order of their stamps; an engine promises none."""
-    shared = _Shared()
-    arrived: list[datetime] = []
+    cache = _ValueCache()
+    arrival_times: list[datetime] = []
     rows: list[Row] = []
-    for at, row in arrivals:
-        arrived.append(at)
-        rows.append(shared.row(row))
-    stamps = map(datetime.fromisoformat, map(itemgetter(side.at(side.stamped)), rows))
-    found = map(_Arrived, stamps, arrived, events_of(rows, side))
-    return sorted(found, key=lambda one: (one.stamp, one.arrived, one.event.id))
+    for arrival_time, row in arrived_rows:
+        arrival_times.append(arrival_time)
+        rows.append(cache.share_values(row))
+    stamps = map(datetime.fromisoformat, map(itemgetter(side.place_of(side.stamped)), rows))
+    arrived_events = map(_ArrivedEvent, stamps, arrival_times, events_of(rows, side))
+    return sorted(
+        arrived_events,
+        key=lambda arrived_event: (arrived_event.stamp, arrived_event.arrival_time, arrived_event.event.id),
+    )
 
 
 @dataclass(slots=True)
-class _Shared:
+class _ValueCache:
     """Values that stand in very many rows are kept once."""
 
-    known: dict[object, object] = field(default_factory=dict)
+    values: dict[object, object] = field(default_factory=dict)
 
-    def row(self, row: Row) -> Row:
+    def share_values(self, row: Row) -> Row:
         """The row with such values shared, and with its own second time where that says the same."""
-        if len(self.known) > MANY:
-            self.known = {}
-        return tuple(self.known.setdefault(value, value) for value in row)
+        if len(self.values) > MAX_SHARED_VALUES:
+            self.values = {}
+        return tuple(self.values.setdefault(value, value) for value in row)

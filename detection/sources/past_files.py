@@ -16,17 +16,17 @@ from typing import Any
 
 import duckdb_kql
 
-from detection.events import Health, Logs, Rejected, Row
+from detection.events import Logs, Rejected, Row, SideHealth
 from detection.kql import bounds, queries
-from detection.rule import KqlType, Rule, Side, Table
+from detection.rule import KqlType, LogTable, Rule, Side
 from detection.sources import Source
-from detection.sources.coverage_query import counted, logged
-from detection.sources.cycles import Calendar, years_earlier
-from detection.sources.engine import explained, literal
-from detection.sources.files import Files
-from detection.sources.folder import Folder
-from detection.sources.loading import ARRIVED, Loaded, look_at
-from detection.sources.past import Arrival, Past, Range, across_rows
+from detection.sources.coverage_query import log_failed_coverage, query_coverage
+from detection.sources.cycles import CalendarShift, years_earlier
+from detection.sources.engine import explain_errors, timestamp_literal
+from detection.sources.files import FileSource
+from detection.sources.folder import LogFolder
+from detection.sources.loading import ARRIVED, LoadedFiles, view_table
+from detection.sources.past import ArrivedRow, PastLogs, RunRange, cross_row_keyword
 from detection.timestamps import FIRST_YEAR, LAST_YEAR
 from detection.window import Windows
 
@@ -35,163 +35,178 @@ MEMORY = "400MiB"  # of the engine; what is more it keeps on disk
 ALWAYS = datetime(9999, 12, 31, tzinfo=UTC)  # no bound: each run has its own
 WRITTEN_TIME = re.compile(r'"(\d{4}-\d\d-\d\dT[\d:.]+Z)"')
 
-Lanes = Mapping[int, int]  # the rows so many runs late that a lane holds
+DelayByLane = Mapping[int, int]  # the rows so many runs late that a lane holds
 
 
 @contextmanager
-def past_files(folder: Path, tables: Mapping[str, Table]) -> Iterator["PastFiles"]:
+def open_file_archive(folder: Path, tables: Mapping[str, LogTable]) -> Iterator["FileArchive"]:
     """A folder of exported logs, for as long as it is asked. Raises what Folder raises."""
-    with TemporaryDirectory() as spilled, duckdb_kql.connect() as connection:
+    with TemporaryDirectory() as spill_folder, duckdb_kql.connect() as connection:
         connection.execute(
             f"SET memory_limit = '{MEMORY}'; SET preserve_insertion_order = false; "
-            f"SET enable_progress_bar = false; SET temp_directory = '{spilled}'"
+            f"SET enable_progress_bar = false; SET temp_directory = '{spill_folder}'"
         )
-        yield PastFiles(Folder(folder, tables, look_at, connection), tables)
+        yield FileArchive(LogFolder(folder, tables, view_table, connection), tables)
 
 
-class PastFiles:
+class FileArchive:
     """A folder of exported logs. A row that does not say when it arrived arrived when it was stamped."""
 
-    def __init__(self, folder: Folder, tables: Mapping[str, Table]) -> None:
+    def __init__(self, folder: LogFolder, tables: Mapping[str, LogTable]) -> None:
         self._folder, self._tables = folder, tables
 
     @property
-    def loaded(self) -> Mapping[str, Loaded]:
+    def loaded(self) -> Mapping[str, LoadedFiles]:
         """What became of each table's files."""
         return self._folder.loaded
 
-    def read(self, rule: Rule, runs: Range) -> Past:
+    def read(self, rule: Rule, runs: RunRange) -> PastLogs:
         """All that the runs of a range read."""
-        health, rejected = self._held(rule, runs)
-        return Past(rule, self._sides(rule, runs), health, rejected)
+        health, rejected = self._health_and_rejected(rule, runs)
+        return PastLogs(rule, self._rows_by_side(rule, runs), health, rejected)
 
-    def source(self, rule: Rule, runs: Range) -> Source:
+    def source(self, rule: Rule, runs: RunRange) -> Source:
         """The runs of a range, which read once together.
 
         Only the last also says what the logs hold, as it stood then: that takes as long as all runs. A rule that looks
         across rows is asked anew by each run.
         """
-        if across_rows(rule):
-            return Files(self._folder, self._tables, arrival="stamped")
-        return _Runs(self, runs.end, Past(rule, self._sides(rule, runs), {}, {}))
+        if cross_row_keyword(rule):
+            return FileSource(self._folder, self._tables, arrival="stamped")
+        return _ArchiveSource(self, runs.end, PastLogs(rule, self._rows_by_side(rule, runs), {}, {}))
 
-    def described(self, logs: Logs, rule: Rule, windows: Windows) -> Logs:
+    def with_health(self, logs: Logs, rule: Rule, windows: Windows) -> Logs:
         """The logs of a run, with what the folder held at its moment."""
-        health, rejected = self._held(rule, Range(windows.now, windows.now, rule.query_frequency, windows))
-        covered = None
-        if asked := queries(rule).get("coverage"):
-            covered = logged(counted(lambda: self._folder.coverage(asked, bounds(windows)), rule))
-        return replace(logs, health=health, rejected=rejected, coverage=covered)
+        health, rejected = self._health_and_rejected(
+            rule, RunRange(windows.now, windows.now, rule.query_frequency, windows)
+        )
+        coverage = None
+        if coverage_query := queries(rule).get("coverage"):
+            coverage = log_failed_coverage(
+                query_coverage(lambda: self._folder.coverage(coverage_query, bounds(windows)), rule)
+            )
+        return replace(logs, health=health, rejected=rejected, coverage=coverage)
 
-    def _held(self, rule: Rule, runs: Range) -> tuple[Mapping[str, Health], Mapping[str, Rejected]]:
+    def _health_and_rejected(
+        self, rule: Rule, runs: RunRange
+    ) -> tuple[Mapping[str, SideHealth], Mapping[str, Rejected]]:
         """What the folder holds for the runs of a range, and what was left out of it."""
-        self._see(runs, {0: 0}, {})
-        health = self._folder.health(queries(rule)["health"], bounds(runs.first))
-        return health, self._folder.rejected(rule, bounds(runs.first), health)
+        self._show_lanes(runs, {0: 0}, {})
+        health = self._folder.health(queries(rule)["health"], bounds(runs.first_windows))
+        return health, self._folder.rejected(rule, bounds(runs.first_windows), health)
 
-    def _sides(self, rule: Rule, runs: Range) -> Mapping[str, Iterator[Arrival]]:
+    def _rows_by_side(self, rule: Rule, runs: RunRange) -> Mapping[str, Iterator[ArrivedRow]]:
         """The rows of both sides."""
         delays = self._delays(runs)
-        return {name: self._arrivals(rule, name, runs, delays) for name in rule.sequence.sides}
+        return {name: self._arrived_rows(rule, name, runs, delays) for name in rule.sequence.sides}
 
-    def _arrivals(self, rule: Rule, name: str, runs: Range, delays: Sequence[int]) -> Iterator[Arrival]:
+    def _arrived_rows(
+        self, rule: Rule, name: str, runs: RunRange, delays: Sequence[int]
+    ) -> Iterator[ArrivedRow]:
         """The rows of one side."""
-        values = {**bounds(runs.first), "changes_until": ALWAYS, "signals_until": ALWAYS}
+        parameters = {**bounds(runs.first_windows), "changes_until": ALWAYS, "signals_until": ALWAYS}
         side, query = rule.sequence.sides[name], queries(rule)[name]
-        calendar = Calendar.of((_lower(runs).year, runs.end.year))
-        for lanes in _lanes(delays, calendar.lanes):
-            years = {lane: calendar.shift(lane) for lane in lanes}
-            self._see(runs, lanes, years)
-            for shifted in self._folder.rows(query, values, side):
-                lane = calendar.lane(int(shifted[side.at(side.stamped)][:4]))
-                if lane in lanes:
-                    row = _back(shifted, side, years[lane]) if lane else shifted
-                    run = runs.run_after(datetime.fromisoformat(row[side.at(side.stamped)])) + lanes[lane]
-                    yield Arrival(runs.moment(run), row)
+        calendar = CalendarShift.for_years((_earliest_stamp(runs).year, runs.end.year))
+        for delay_by_lane in _lane_batches(delays, calendar.lane_count):
+            years_by_lane = {lane: calendar.offset_years(lane) for lane in delay_by_lane}
+            self._show_lanes(runs, delay_by_lane, years_by_lane)
+            for shifted_row in self._folder.rows(query, parameters, side):
+                lane = calendar.lane_of(int(shifted_row[side.place_of(side.stamped)][:4]))
+                if lane in delay_by_lane:
+                    row = _unshift_row(shifted_row, side, years_by_lane[lane]) if lane else shifted_row
+                    run_number = (
+                        runs.run_after(datetime.fromisoformat(row[side.place_of(side.stamped)]))
+                        + delay_by_lane[lane]
+                    )
+                    yield ArrivedRow(runs.run_time(run_number), row)
 
-    def _delays(self, runs: Range) -> list[int]:
+    def _delays(self, runs: RunRange) -> list[int]:
         """By how many runs rows came late, or early."""
-        asked = (f"SELECT delay FROM ({self._in_range(name, runs)})" for name in self._folder.present)
-        with explained("looking for late rows"):
-            found = self._folder.connection.execute(
-                f"SELECT DISTINCT delay FROM ({' UNION ALL '.join(asked)})"
+        delay_queries = (
+            f"SELECT delay FROM ({self._in_range(name, runs)})" for name in self._folder.present_tables
+        )
+        with explain_errors("looking for late rows"):
+            answer = self._folder.connection.execute(
+                f"SELECT DISTINCT delay FROM ({' UNION ALL '.join(delay_queries)})"
             )
-            return sorted(delay for (delay,) in found.fetchall())
+            return sorted(delay for (delay,) in answer.fetchall())
 
-    def _see(self, runs: Range, lanes: Lanes, years: Mapping[int, int]) -> None:
+    def _show_lanes(
+        self, runs: RunRange, delay_by_lane: DelayByLane, years_by_lane: Mapping[int, int]
+    ) -> None:
         """Shows the tables' rows of the range, each in its lane; what is in none stays in the first."""
-        late = {delay: years[lane] for lane, delay in lanes.items() if lane}
-        cases = " ".join(f"WHEN {delay} THEN {shift}" for delay, shift in late.items())
-        for name in self._folder.present:
+        years_by_delay = {delay: years_by_lane[lane] for lane, delay in delay_by_lane.items() if lane}
+        cases = " ".join(f"WHEN {delay} THEN {shift}" for delay, shift in years_by_delay.items())
+        for name in self._folder.present_tables:
             times = [column for column, kind in self._tables[name].columns.items() if kind == "datetime"]
-            shifted = ", ".join(
+            shifted_columns = ", ".join(
                 f'"{column}" + to_years(CASE delay {cases} ELSE 0 END) AS "{column}"' for column in times
             )
-            replaced = f" REPLACE ({shifted})" if late else ""
+            replacement = f" REPLACE ({shifted_columns})" if years_by_delay else ""
             self._folder.connection.execute(
                 f'CREATE OR REPLACE VIEW "{name}" AS '
-                f"SELECT * EXCLUDE ({ARRIVED}, arrived, delay){replaced} FROM ({self._in_range(name, runs)})"
+                f"SELECT * EXCLUDE ({ARRIVED}, arrived, delay){replacement} FROM ({self._in_range(name, runs)})"
             )
 
-    def _in_range(self, name: str, runs: Range) -> str:
+    def _in_range(self, name: str, runs: RunRange) -> str:
         """SQL for the rows that any of the runs can see, with `delay`: by how many runs they are late."""
         stamped = f'"{self._tables[name].stamped}"'
         rows = f'SELECT *, coalesce({ARRIVED}, {stamped}) AS arrived FROM "{name}_rows"'
-        delay = f"{_run_after('arrived', runs)} - {_run_after(stamped, runs)}"
+        delay = f"{_run_after_sql('arrived', runs)} - {_run_after_sql(stamped, runs)}"
         return (
             f"SELECT *, {delay} AS delay FROM ({rows}) "
-            f"WHERE {stamped} > {literal(_lower(runs))} AND arrived <= {literal(runs.end)}"
+            f"WHERE {stamped} > {timestamp_literal(_earliest_stamp(runs))} AND arrived <= {timestamp_literal(runs.end)}"
         )
 
 
 @dataclass(frozen=True, slots=True)
-class _Runs:
+class _ArchiveSource:
     """What was read for all runs, and the folder, which the last of them asks what it holds."""
 
-    files: PastFiles
-    last: datetime
-    past: Past
+    archive: FileArchive
+    last_run: datetime
+    past_logs: PastLogs
 
     def read(self, rule: Rule, windows: Windows) -> Logs:
         """Both sides at `windows.now`."""
-        logs = self.past.read(rule, windows)
-        return self.files.described(logs, rule, windows) if windows.now >= self.last else logs
+        logs = self.past_logs.read(rule, windows)
+        return self.archive.with_health(logs, rule, windows) if windows.now >= self.last_run else logs
 
 
-def _lower(runs: Range) -> datetime:
+def _earliest_stamp(runs: RunRange) -> datetime:
     """What is stamped up to here, no run sees."""
-    return min(runs.first.changes.after, runs.first.signals.after)
+    return min(runs.first_windows.changes.after, runs.first_windows.signals.after)
 
 
-def _lanes(delays: Sequence[int], most: int) -> Iterator[Lanes]:
+def _lane_batches(delays: Sequence[int], lane_count: int) -> Iterator[DelayByLane]:
     """All delays in as few times as there are lanes for. In several, the first lane is for those of the others."""
-    if len(delays) <= most:
+    if len(delays) <= lane_count:
         # Nearly all rows are not late, and what stands in the first lane need not be shifted.
         yield dict(enumerate(sorted(delays, key=lambda delay: (delay != 0, delay))))
         return
-    for at in range(0, len(delays), most - 1):
-        yield dict(enumerate(delays[at : at + most - 1], 1))
+    for start in range(0, len(delays), lane_count - 1):
+        yield dict(enumerate(delays[start : start + lane_count - 1], 1))
 
 
-def _back(row: Row, side: Side, years: int) -> Row:
+def _unshift_row(row: Row, side: Side, years: int) -> Row:
     """A row of a lane with its own times; those within dynamic values were the row's as well."""
 
-    def own(text: Any, kind: KqlType) -> Any:  # noqa: ANN401  # of whatever type the column is
+    def unshift(text: Any, kind: KqlType) -> Any:  # noqa: ANN401  # of whatever type the column is
         if not text or kind not in ("datetime", "dynamic"):
             return text
         if kind == "datetime":
             return years_earlier(text, years)
-        return WRITTEN_TIME.sub(lambda found: _earlier_if_in_lane(found[1], years), text)
+        return WRITTEN_TIME.sub(lambda match: _earlier_if_in_lane(match[1], years), text)
 
-    return tuple(own(text, kind) for text, kind in zip(row, side.columns.values(), strict=True))
+    return tuple(unshift(text, kind) for text, kind in zip(row, side.columns.values(), strict=True))
 
 
 def _earlier_if_in_lane(text: str, years: int) -> str:
-    own = int(text[:4]) - years
-    return f'"{years_earlier(text, years) if FIRST_YEAR <= own <= LAST_YEAR else text}"'
+    own_year = int(text[:4]) - years
+    return f'"{years_earlier(text, years) if FIRST_YEAR <= own_year <= LAST_YEAR else text}"'
 
 
-def _run_after(time: str, runs: Range) -> str:
+def _run_after_sql(time: str, runs: RunRange) -> str:
     """SQL for Range.run_after."""
-    begin, every = (span // timedelta(microseconds=1) for span in (runs.begin - EPOCH, runs.every))
-    return f"greatest(0, (epoch_us({time}) - {begin} + {every - 1}) // {every})"
+    begin, interval = (span // timedelta(microseconds=1) for span in (runs.begin - EPOCH, runs.interval))
+    return f"greatest(0, (epoch_us({time}) - {begin} + {interval - 1}) // {interval})"

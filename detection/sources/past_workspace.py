@@ -11,7 +11,7 @@ from datetime import datetime
 from detection.events import Row
 from detection.rule import Rule, Side
 from detection.sources.log_analytics import LogAnalytics
-from detection.sources.past import Arrival, Past, Range
+from detection.sources.past import ArrivedRow, PastLogs, RunRange
 
 # Nobody's run waits for it, so it may take longer than a reading of the job. The API takes 200 requests in 30 seconds.
 BUDGET = 3_600
@@ -19,21 +19,21 @@ REQUESTS = 2_000
 
 
 @dataclass(frozen=True, slots=True)
-class PastWorkspace:
+class WorkspaceArchive:
     """One or more workspaces, read as one."""
 
     workspace: LogAnalytics
 
-    def read(self, rule: Rule, runs: Range) -> Past:
+    def read(self, rule: Rule, runs: RunRange) -> PastLogs:
         """All that the runs of a range read. Raises what Source.read raises."""
-        whole = self.workspace.rows(rule, runs.first, runs.end, BUDGET, REQUESTS)
+        raw_logs = self.workspace.read_raw(rule, runs.first_windows, runs.end, BUDGET, REQUESTS)
         sides = rule.sequence.sides
-        arrivals = {
-            "changes": _stamped(whole.changes, sides["changes"]),
-            "signals": _stamped(whole.signals, sides["signals"]),
+        rows_by_side = {
+            "changes": _arrived_rows(raw_logs.changes, sides["changes"]),
+            "signals": _arrived_rows(raw_logs.signals, sides["signals"]),
         }
-        return Past(rule, arrivals, whole.health, whole.rejected)
+        return PastLogs(rule, rows_by_side, raw_logs.health, raw_logs.rejected)
 
 
-def _stamped(rows: list[Row], side: Side) -> Iterator[Arrival]:
-    return (Arrival(datetime.fromisoformat(row[side.at(side.stamped)]), row) for row in rows)
+def _arrived_rows(rows: list[Row], side: Side) -> Iterator[ArrivedRow]:
+    return (ArrivedRow(datetime.fromisoformat(row[side.place_of(side.stamped)]), row) for row in rows)

@@ -13,17 +13,17 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from itertools import chain, count
 
-from detection.bridges import Owners, assign_for
+from detection.bridges import ActorResolver, resolver_for
 from detection.coverage import Coverage
 from detection.errors import Incomplete
-from detection.events import Events, Health, Logs, Rejected, Row, to_events
-from detection.kql import COVERAGE_COLUMNS, HEALTH_COLUMNS, Bounds, bounds, narrowed, with_bounds
+from detection.events import Events, Logs, Rejected, Row, SideHealth, to_events
+from detection.kql import COVERAGE_COLUMNS, HEALTH_COLUMNS, Bounds, bounds, narrow_bounds, with_bounds
 from detection.rule import Rule
-from detection.sources.answer import ROW_LIMIT, Table
-from detection.sources.cells import Rows
-from detection.sources.coverage_query import FailedCoverage, counted, logged
-from detection.sources.halving import in_halves
-from detection.sources.hoard import Hoard, gathered
+from detection.sources.answer import ROW_LIMIT, AnswerTable
+from detection.sources.cells import RowReader
+from detection.sources.coverage_query import FailedCoverage, log_failed_coverage, query_coverage
+from detection.sources.halving import split_query
+from detection.sources.hoard import SpillFile, collect
 from detection.window import Window, Windows
 
 BUDGET = 300  # seconds from the beginning of a reading, in which a question may be asked
@@ -36,29 +36,29 @@ REQUESTS = 200
 class Limits:
     """The limits of one reading: its seconds, its requests, and the rows that the API cuts an answer at.
 
-    An actor with more than `crowd` signals comes in pieces.
+    An actor with more than `max_signals_per_actor` signals comes in pieces.
     """
 
     seconds: float = BUDGET
     requests: int = REQUESTS
     rows: int = ROW_LIMIT
-    crowd: int = ROW_LIMIT
+    max_signals_per_actor: int = ROW_LIMIT
 
 
 LIMITS = Limits()
 
 # Asks a query, which may be sent again for so many seconds. Raises Unfinished where a smaller one may be answered.
-Ask = Callable[[str, str, float], Table]
+RunQuery = Callable[[str, str, float], AnswerTable]
 
 
 @dataclass(frozen=True, slots=True)
-class Whole:
+class RawLogs:
     """All rows of a reading, side by side, and what is said of them."""
 
     changes: list[Row]
     signals: list[Row]
     rejected: Mapping[str, Rejected]
-    health: Mapping[str, Health]
+    health: Mapping[str, SideHealth]
 
 
 @dataclass(slots=True)
@@ -68,7 +68,7 @@ class Reading:
     With `until` nothing is asked that is stamped later: for a look at the past, where nobody waits for what comes late.
     """
 
-    ask: Ask
+    run_query: RunQuery
     rule: Rule
     windows: Windows
     queries: Mapping[str, str]
@@ -76,7 +76,7 @@ class Reading:
     limits: Limits
     until: datetime | None = None
     _began: datetime = field(init=False)
-    _asked: Iterator[int] = field(default_factory=lambda: count(1))
+    _request_numbers: Iterator[int] = field(default_factory=lambda: count(1))
     _rejected: dict[str, Rejected] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -84,124 +84,136 @@ class Reading:
 
     def logs(self) -> Logs:
         """Both sides and their health, complete; many signals come in slices."""
-        with ThreadPoolExecutor(3) as together:
-            others_asked = together.submit(lambda: (self._health(), self._coverage()))
-            changes_asked = together.submit(self._all, "changes")
-            signals_asked = together.submit(self._signals, changes_asked)
-        changes = self._events("changes", changes_asked.result())
-        signals, (health, coverage) = signals_asked.result(), others_asked.result()
-        covered = logged(coverage)
+        with ThreadPoolExecutor(3) as executor:
+            health_future = executor.submit(lambda: (self._health(), self._coverage()))
+            changes_future = executor.submit(self._all_rows, "changes")
+            signals_future = executor.submit(self._signals, changes_future)
+        changes = self._events("changes", changes_future.result())
+        signals, (health, coverage) = signals_future.result(), health_future.result()
+        counted_coverage = log_failed_coverage(coverage)
         rejected = {**self._rejected, **_unnamed(health)}
-        if isinstance(signals, Hoard):
-            rest = self._slices(signals, changes)
-            return Logs(changes, Events(()), rejected, health, rest=rest, coverage=covered)
-        return Logs(changes, self._events("signals", signals), rejected, health, coverage=covered)
+        if isinstance(signals, SpillFile):
+            slices = self._slices(signals, changes)
+            return Logs(changes, Events(()), rejected, health, slices=slices, coverage=counted_coverage)
+        return Logs(changes, self._events("signals", signals), rejected, health, coverage=counted_coverage)
 
-    def rows(self) -> "Whole":
+    def read_raw(self) -> "RawLogs":
         """The rows of both sides as they are, all in memory, and their health."""
-        with ThreadPoolExecutor(3) as together:
-            health_asked = together.submit(self._health)
-            changes_asked, signals_asked = (
-                together.submit(self._all, name) for name in ("changes", "signals")
+        with ThreadPoolExecutor(3) as executor:
+            health_future = executor.submit(self._health)
+            changes_future, signals_future = (
+                executor.submit(self._all_rows, name) for name in ("changes", "signals")
             )
-        health = health_asked.result()
-        return Whole(
-            changes_asked.result(), signals_asked.result(), {**self._rejected, **_unnamed(health)}, health
+        health = health_future.result()
+        return RawLogs(
+            changes_future.result(), signals_future.result(), {**self._rejected, **_unnamed(health)}, health
         )
 
-    def _signals(self, changes: Future[list[Row]]) -> list[Row] | Hoard:
+    def _signals(self, changes_future: Future[list[Row]]) -> list[Row] | SpillFile:
         """The signals of actors with a change; over bridges it takes the changes to say whose they are."""
         side, answers = self.rule.sequence.signals, self._answers("signals")
         if self.rule.sequence.exact:
-            return gathered(answers, side, self.limits.crowd)
-        owners = Owners(self.rule, changes.result())
-        owned = ([row for row in rows if owners.of(row)] for rows in answers)
-        return gathered(owned, side, self.limits.crowd, owners.groups())
+            return collect(answers, side, self.limits.max_signals_per_actor)
+        resolver = ActorResolver(self.rule, changes_future.result())
+        resolved_rows = ([row for row in rows if resolver.resolve(row)] for rows in answers)
+        return collect(resolved_rows, side, self.limits.max_signals_per_actor, resolver.group_names())
 
-    def _all(self, name: str) -> list[Row]:
+    def _all_rows(self, name: str) -> list[Row]:
         return list(chain.from_iterable(self._answers(name)))
 
     def _answers(self, name: str) -> Iterator[list[Row]]:
         """The sound rows of a side, answer by answer; the others are counted."""
-        rows = Rows(self.rule.sequence.sides[name])
-        whole = Window(bounds(self.windows)[f"{name}_after"], self.until)
+        reader = RowReader(self.rule.sequence.sides[name])
+        full_window = Window(bounds(self.windows)[f"{name}_after"], self.until)
 
-        def ask(stamped: Window) -> Table:
-            return self._ask(name, narrowed(bounds(self.windows), name, stamped))
+        def query_window(window: Window) -> AnswerTable:
+            return self._query(name, narrow_bounds(bounds(self.windows), name, window))
 
-        yield from map(rows.list_of, in_halves(ask, whole, self.windows.now, self.limits.rows // 4))
-        self._rejected.update({f"{name}, {why}": one for why, one in rows.rejected.items()})
+        yield from map(
+            reader.read_all, split_query(query_window, full_window, self.windows.now, self.limits.rows // 4)
+        )
+        self._rejected.update(
+            {f"{name}, {reason}": rejected_rows for reason, rejected_rows in reader.rejected.items()}
+        )
 
-    def _health(self) -> dict[str, Health]:
-        lower = {side: bounds(self.windows)[f"{side}_after"] for side in self.rule.sequence.sides}
+    def _health(self) -> dict[str, SideHealth]:
+        lower_bounds = {side: bounds(self.windows)[f"{side}_after"] for side in self.rule.sequence.sides}
 
-        def ask(stamped: Window) -> Table:
-            values: Bounds = {}
-            for side, after in lower.items():
-                values = narrowed(values, side, Window(max(after, stamped.after), stamped.until))
-            return self._ask("health", values)
+        def query_window(window: Window) -> AnswerTable:
+            parameters: Bounds = {}
+            for side, after in lower_bounds.items():
+                parameters = narrow_bounds(parameters, side, Window(max(after, window.after), window.until))
+            return self._query("health", parameters)
 
-        whole = Window(min(lower.values()), self.until)
-        return _health(in_halves(ask, whole, self.windows.now, self.limits.rows))
+        full_window = Window(min(lower_bounds.values()), self.until)
+        return _health(split_query(query_window, full_window, self.windows.now, self.limits.rows))
 
     def _coverage(self) -> Coverage | FailedCoverage | None:
         if "coverage" not in self.queries:
             return None
-        values = bounds(self.windows)
-        return counted(lambda: self._ask("coverage", values).take_rows(COVERAGE_COLUMNS), self.rule)
+        parameters = bounds(self.windows)
+        return query_coverage(
+            lambda: self._query("coverage", parameters).take_rows(COVERAGE_COLUMNS), self.rule
+        )
 
-    def _ask(self, name: str, values: Bounds) -> Table:
+    def _query(self, name: str, parameters: Bounds) -> AnswerTable:
         limits = self.limits
         remaining = limits.seconds - (self.clock() - self._began).total_seconds()
-        if remaining <= 0 or next(self._asked) > limits.requests:
+        if remaining <= 0 or next(self._request_numbers) > limits.requests:
             allowed = f"{limits.seconds:.0f} seconds and {limits.requests} requests"
             raise Incomplete(f"{name}: not all could be read in {allowed}; see docs/scale.md")
-        return self.ask(name, with_bounds(self.queries[name], values), remaining)
+        return self.run_query(name, with_bounds(self.queries[name], parameters), remaining)
 
     def _events(self, name: str, rows: list[Row]) -> Events:
         window = self.windows.changes if name == "changes" else self.windows.signals
         once = self.rule.sequence.duplicates == "once"
         return to_events(rows, self.rule.sequence.sides[name], window, once=once)
 
-    def _slices(self, hoard: Hoard, changes: Events) -> Iterator[Logs]:
-        for one in hoard.slices():
-            signals = self._events("signals", one.rows)
-            yield Logs(_of(changes, self._actors(changes, signals)), signals, piece=one.piece)
-            del one, signals  # before the next are made
+    def _slices(self, spill: SpillFile, changes: Events) -> Iterator[Logs]:
+        for row_slice in spill.slices():
+            signals = self._events("signals", row_slice.rows)
+            yield Logs(
+                _events_of_actors(changes, self._actors(changes, signals)),
+                signals,
+                is_chunk=row_slice.is_chunk,
+            )
+            del row_slice, signals  # before the next are made
 
     def _actors(self, changes: Events, signals: Events) -> set[str]:
         """Whose the signals are."""
-        assign = assign_for(self.rule)
-        if assign is None:
-            return {event.actor for event in signals.read}
-        return {actor for actor, _ in assign(changes.read, signals.read)}
+        resolve = resolver_for(self.rule)
+        if resolve is None:
+            return {event.actor for event in signals.all_events}
+        return {actor for actor, _ in resolve(changes.all_events, signals.all_events)}
 
 
-def _of(events: Events, actors: Collection[str]) -> Events:
+def _events_of_actors(events: Events, actors: Collection[str]) -> Events:
     """The events of some actors."""
-    parts = (events.inside, events.too_late, events.waiting)
+    parts = (events.in_window, events.too_late, events.in_future)
     return Events(*([event for event in part if event.actor in actors] for part in parts))
 
 
-def _health(answers: Iterator[Table]) -> dict[str, Health]:
+def _health(answers: Iterator[AnswerTable]) -> dict[str, SideHealth]:
     """What the slices say, put together."""
-    found: dict[str, Health] = {}
-    for columns in chain.from_iterable(answer.take(HEALTH_COLUMNS) for answer in answers):
+    health_by_side: dict[str, SideHealth] = {}
+    for columns in chain.from_iterable(answer.take_columns(HEALTH_COLUMNS) for answer in answers):
         for side, rows, named, newest in zip(*columns, strict=True):
-            here = Health(rows, named, datetime.fromisoformat(newest) if newest else None)
-            found[side] = _together(found[side], here) if side in found else here
-    return found
+            slice_health = SideHealth(rows, named, datetime.fromisoformat(newest) if newest else None)
+            health_by_side[side] = (
+                _add_health(health_by_side[side], slice_health) if side in health_by_side else slice_health
+            )
+    return health_by_side
 
 
-def _together(one: Health, other: Health) -> Health:
-    newest = max(filter(None, (one.newest, other.newest)), default=None)
-    return Health(one.rows + other.rows, one.named + other.named, newest)
+def _add_health(health: SideHealth, slice_health: SideHealth) -> SideHealth:
+    newest = max(filter(None, (health.newest, slice_health.newest)), default=None)
+    return SideHealth(health.rows + slice_health.rows, health.named + slice_health.named, newest)
 
 
-def _unnamed(health: Mapping[str, Health]) -> dict[str, Rejected]:
+def _unnamed(health: Mapping[str, SideHealth]) -> dict[str, Rejected]:
     """The rows in the windows that name no actor."""
     return {
-        f"{side}, no actor": Rejected(one.rows - one.named, "in the workspace")
-        for side, one in health.items()
-        if one.named < one.rows
+        f"{side}, no actor": Rejected(side_health.rows - side_health.named, "in the workspace")
+        for side, side_health in health.items()
+        if side_health.named < side_health.rows
     }

@@ -9,10 +9,10 @@ link    Somebody got a message. They look at one incident, and do nothing.
 
 from dataclasses import dataclass
 
-from detection.web.exchange import Refused, Request, origin_of
+from detection.web.exchange import Request, RequestRefused, origin_of
 
 NAME = 200  # characters
-PRINCIPAL = ("x-ms-client-principal-name", "x-ms-client-principal-id")
+PRINCIPAL_HEADERS = ("x-ms-client-principal-name", "x-ms-client-principal-id")
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,33 +23,35 @@ class Visitor:
     """
 
     name: str = ""
-    code: str = ""
-    acts: bool = True
-    signs_in: bool = False
+    access_key: str = ""
+    can_act: bool = True
+    sign_in_offered: bool = False
 
 
-def visitor(request: Request) -> Visitor:
+def visitor_of(request: Request) -> Visitor:
     """Who asks. Raises Refused."""
-    if request.door == "link":
-        return Visitor(acts=False, signs_in=request.signs_in)
-    if request.door == "key":
-        return Visitor(code=request.query.get("code", ""))
-    name = next(filter(None, (request.headers.get(one, "").strip() for one in PRINCIPAL)), "")
+    if request.access_mode == "link":
+        return Visitor(can_act=False, sign_in_offered=request.sign_in_offered)
+    if request.access_mode == "key":
+        return Visitor(access_key=request.query.get("code", ""))
+    name = next(filter(None, (request.headers.get(header, "").strip() for header in PRINCIPAL_HEADERS)), "")
     if not name:
-        raise Refused(401, "Sign in first.")
+        raise RequestRefused(401, "Sign in first.")
     return Visitor(name=name[:NAME])
 
 
-def check_source(request: Request, own: str | None) -> None:
+def check_source(request: Request, page_url: str | None) -> None:
     """Refuses what another site made a browser send; `own` is the page's address, where it is known.
 
     Browsers say where a request comes from in Sec-Fetch-Site; older ones in Origin, which is null under our
     Referrer-Policy and then says nothing (Fetch, "append a request Origin header"). What is no browser says neither.
     """
     site, origin = request.headers.get("sec-fetch-site"), request.headers.get("origin", "null")
-    ours = {request.origin, *([origin_of(own)] if own else [])}
-    if (site is not None and site != "same-origin") or (site is None and origin not in {*ours, "null"}):
-        raise Refused(403, "That was sent from another site.")
+    own_origins = {request.origin, *([origin_of(page_url)] if page_url else [])}
+    if (site is not None and site != "same-origin") or (
+        site is None and origin not in {*own_origins, "null"}
+    ):
+        raise RequestRefused(403, "That was sent from another site.")
 
 
 def is_form(request: Request) -> bool:

@@ -14,8 +14,8 @@ BODY = 16 * 2**10  # bytes of a request: a name, a judgement and a reason
 FIELDS = 20  # of a query or a form
 
 # How somebody got in: App Service has signed them in, the host has checked a key, or they have a link from a message.
-Door = Literal["entra", "key", "link"]
-ALWAYS = {
+AccessMode = Literal["entra", "key", "link"]
+COMMON_HEADERS = {
     "cache-control": "no-store",
     "referrer-policy": "no-referrer",
     "x-content-type-options": "nosniff",
@@ -24,10 +24,10 @@ ALWAYS = {
     "cross-origin-resource-policy": "same-origin",
     "vary": "accept",
 }
-INERT = "default-src 'none'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+JSON_POLICY = "default-src 'none'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
 
 
-class Refused(Exception):
+class RequestRefused(Exception):
     """A request that is not answered as it asks: the status, and one sentence for whoever asked."""
 
     def __init__(self, status: int, reason: str, headers: Mapping[str, str] | None = None) -> None:
@@ -45,8 +45,8 @@ class Request:
     url: str
     headers: Mapping[str, str]
     body: bytes
-    door: Door
-    signs_in: bool = False
+    access_mode: AccessMode
+    sign_in_offered: bool = False
 
     @property
     def path(self) -> str:
@@ -57,7 +57,7 @@ class Request:
     @property
     def query(self) -> dict[str, str]:
         """The fields of the query. Raises Refused when there are too many."""
-        return parsed(_split(self.url).query)
+        return parse_fields(_split(self.url).query)
 
     @property
     def origin(self) -> str:
@@ -76,13 +76,13 @@ class Request:
     def fields(self) -> dict[str, str]:
         """What a form or a JSON object says. Raises Refused when it is too long, or neither."""
         if len(self.body) > BODY:
-            raise Refused(413, f"That is more than {BODY:,} bytes.")
+            raise RequestRefused(413, f"That is more than {BODY:,} bytes.")
         kind = self.headers.get("content-type", "").partition(";")[0].strip().lower()
         if kind == "application/x-www-form-urlencoded":
-            return parsed(self.body.decode(errors="replace"))
+            return parse_fields(self.body.decode(errors="replace"))
         if kind == "application/json":
-            return _object(self.body)
-        raise Refused(415, "Send a form or JSON.")
+            return _json_fields(self.body)
+        raise RequestRefused(415, "Send a form or JSON.")
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,12 +94,18 @@ class Response:
     headers: Mapping[str, str] = field(default_factory=dict)
 
 
-def request(  # a server has as many things to say
-    method: str, url: str, headers: Mapping[str, str], body: bytes, door: Door, *, signs_in: bool = False
+def make_request(  # a server has as many things to say
+    method: str,
+    url: str,
+    headers: Mapping[str, str],
+    body: bytes,
+    access_mode: AccessMode,
+    *,
+    sign_in_offered: bool = False,
 ) -> Request:
     """What was asked, from what a server has."""
     lower = {name.lower(): value for name, value in headers.items()}
-    return Request(method.upper(), url, lower, body, door, signs_in)
+    return Request(method.upper(), url, lower, body, access_mode, sign_in_offered)
 
 
 def origin_of(url: str) -> str:
@@ -108,12 +114,12 @@ def origin_of(url: str) -> str:
     return f"{parts.scheme}://{parts.netloc}"
 
 
-def parsed(text: str) -> dict[str, str]:
+def parse_fields(text: str) -> dict[str, str]:
     """The fields of a query or a form; of one that is given twice, the last. Raises Refused when there are too many."""
     try:
         return dict(parse_qsl(text, keep_blank_values=True, max_num_fields=FIELDS))
     except ValueError:
-        raise Refused(400, f"That is more than {FIELDS} fields.") from None
+        raise RequestRefused(400, f"That is more than {FIELDS} fields.") from None
 
 
 def with_query(path: str, /, **values: object) -> str:
@@ -122,10 +128,10 @@ def with_query(path: str, /, **values: object) -> str:
     return f"{path}?{query}" if query else path
 
 
-def as_json(value: object, status: int = 200) -> Response:
+def json_response(value: object, status: int = 200) -> Response:
     """A value as JSON."""
     return Response(
-        status, to_json(value), {"content-type": "application/json", "content-security-policy": INERT}
+        status, to_json(value), {"content-type": "application/json", "content-security-policy": JSON_POLICY}
     )
 
 
@@ -133,27 +139,27 @@ def _split(url: str) -> SplitResult:
     try:
         return urlsplit(url)
     except ValueError:
-        raise Refused(400, "That is no address.") from None
+        raise RequestRefused(400, "That is no address.") from None
 
 
-def _object(body: bytes) -> dict[str, str]:
+def _json_fields(body: bytes) -> dict[str, str]:
     try:
-        given = from_json(body)
+        document = from_json(body)
     except ValueError:
-        given = None
-    if not isinstance(given, dict):
-        raise Refused(400, "That is no JSON object.")
-    return {name: str(value) for name, value in given.items() if value is not None}
+        document = None
+    if not isinstance(document, dict):
+        raise RequestRefused(400, "That is no JSON object.")
+    return {name: str(value) for name, value in document.items() if value is not None}
 
 
 def _weights(accept: str) -> dict[str, float]:
     """The media types of an Accept header with their weights (RFC 9110, 12.5.1); one that is not to be had is left out."""
     weights: dict[str, float] = {}
     for part in accept.split(",")[:FIELDS]:
-        kind, *parameters = (one.strip().lower() for one in part.split(";"))
-        given = [one[2:] for one in parameters if one.startswith("q=")]
+        kind, *parameters = (segment.strip().lower() for segment in part.split(";"))
+        qualities = [parameter[2:] for parameter in parameters if parameter.startswith("q=")]
         try:
-            weight = float(given[0]) if given else 1.0
+            weight = float(qualities[0]) if qualities else 1.0
         except ValueError:
             weight = 0.0
         if kind and weight > 0:

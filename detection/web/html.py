@@ -13,17 +13,17 @@ from typing import Literal
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
-from detection.incidents.outbox import Dead
-from detection.job import Job, KnownIncident
+from detection.incidents.outbox import DeadLetter
+from detection.job import IncidentDetail, Job
 from detection.messages.facts import FIRST_STEPS
 from detection.messages.leads import portal_link
-from detection.messages.text import inert, many
+from detection.messages.text import escape_line, plural
 from detection.rule import Rule
 from detection.timestamps import iso
 from detection.web.access import Visitor
-from detection.web.exchange import Door, Response, with_query
+from detection.web.exchange import AccessMode, Response, with_query
 from detection.web.listing import SEVERITIES_SHOWN, STATUSES, Listing
-from detection.web.story import Story, span, story, windows_of
+from detection.web.story import IncidentView, duration_text, incident_view, windows_of
 from detection.web.timeline import HEIGHT, LINE, series, timeline
 
 PAGES = Path(__file__).with_name("pages")
@@ -33,9 +33,9 @@ POLICY = (
     "default-src 'none'; img-src data:; base-uri 'none'; form-action 'self'; frame-ancestors 'none'; "
     f"style-src 'sha256-{base64.b64encode(sha256(STYLE.encode()).digest()).decode()}'"
 )
-SHOWN = 500  # characters of one value
-SILENCES = {"PT4H": "4 hours", "P1D": "a day", "P7D": "a week", "P30D": "30 days"}
-JUDGEMENTS = {
+VALUE_WIDTH = 500  # characters of one value
+SILENCE_LENGTHS = {"PT4H": "4 hours", "P1D": "a day", "P7D": "a week", "P30D": "30 days"}
+CLASSIFICATION_HELP = {
     "true-positive": "it happened, and was not allowed",
     "benign": "it happened, and was allowed",
     "false-positive": "it did not happen so",
@@ -44,7 +44,7 @@ JUDGEMENTS = {
 
 
 @dataclass(frozen=True, slots=True)
-class Told:
+class DeliveryState:
     """How far the messages to one destination have come."""
 
     destination: str
@@ -52,88 +52,103 @@ class Told:
     text: str
 
 
-def list_page(shown: Listing, who: Visitor, now: datetime) -> Response:
+def list_page(listing: Listing, visitor: Visitor, now: datetime) -> Response:
     """The list of incidents."""
 
-    def to(page: int | None = None, **chosen: str | None) -> str:
-        status, severity = chosen.get("status", shown.status), chosen.get("severity", shown.severity)
-        return with_query("incidents", status=status, severity=severity, page=page, code=who.code)
+    def list_url(page: int | None = None, **chosen: str | None) -> str:
+        status, severity = chosen.get("status", listing.status), chosen.get("severity", listing.severity)
+        return with_query("incidents", status=status, severity=severity, page=page, code=visitor.access_key)
 
     return _page(
         "list.html",
         now,
-        who=who,
-        shown=shown,
+        visitor=visitor,
+        listing=listing,
         statuses=STATUSES,
         severities=SEVERITIES_SHOWN,
-        to=to,
-        incident=lambda name: with_query(f"incidents/{name}", code=who.code),
+        list_url=list_url,
+        incident_url=lambda name: with_query(f"incidents/{name}", code=visitor.access_key),
     )
 
 
-def incident_page(job: Job, known: KnownIncident, who: Visitor, form: str, now: datetime) -> Response:
+def incident_page(job: Job, detail: IncidentDetail, visitor: Visitor, form: str, now: datetime) -> Response:
     """An incident. Whoever may not act on it gets no forms."""
-    rule = next(one for one in job.rules if one.folder == known.rule)
-    told = story(known, rule)
-    slots, earlier = series(told, rule)
+    rule = next(candidate for candidate in job.rules if candidate.folder == detail.rule)
+    view = incident_view(detail, rule)
+    slots, earlier = series(view, rule)
     return _page(
         "incident.html",
         now,
-        who=who,
-        incident=known.incident,
-        alerts=known.alerts,
+        visitor=visitor,
+        incident=detail.incident,
+        alerts=detail.alerts,
         rule=rule,
-        story=told,
-        took=span(told.began, told.ended) if told.began and told.ended else "",
-        drawings={name: timeline(told, rule, width) for name, width in WIDTHS.items()},
+        view=view,
+        duration=duration_text(view.began, view.ended) if view.began and view.ended else "",
+        drawings={name: timeline(view, rule, width) for name, width in WIDTHS.items()},
         slots=slots,
         earlier=earlier,
-        told=deliveries(job, known, rule, told),
+        deliveries=delivery_states(job, detail, rule, view),
         steps=rule.on_call.runbook[:FIRST_STEPS],
         runbook=rule.on_call.runbook_url,
-        silences=SILENCES,
-        portal=_portal(job, known, rule),
-        judgements=JUDGEMENTS,
+        silence_lengths=SILENCE_LENGTHS,
+        portal=_portal(job, detail, rule),
+        classifications=CLASSIFICATION_HELP,
         form=form,
-        act=lambda verb: with_query(f"{known.incident.id}/{verb}", code=who.code),
-        home=with_query("../incidents", code=who.code),
+        action_url=lambda verb: with_query(f"{detail.incident.id}/{verb}", code=visitor.access_key),
+        list_url=with_query("../incidents", code=visitor.access_key),
         height=HEIGHT,
         line=LINE,
     )
 
 
-def failure_page(status: int, reason: str, door: Door) -> Response:
+def failure_page(status: int, reason: str, access_mode: AccessMode) -> Response:
     """Why a request was not answered as it asked."""
-    return _page("failure.html", None, status, reason=reason, who=Visitor(acts=door != "link"))
+    return _page("failure.html", None, status, reason=reason, visitor=Visitor(can_act=access_mode != "link"))
 
 
-def deliveries(job: Job, known: KnownIncident, rule: Rule, told: Story) -> list[Told]:
+def delivery_states(job: Job, detail: IncidentDetail, rule: Rule, view: IncidentView) -> list[DeliveryState]:
     """What is known of the messages: those that wait, those that were given up, and that of the others nothing waits."""
-    found = job.deliveries(known.incident.id)
-    rows: list[Told] = []
-    for one in found:
-        if isinstance(one, Dead):
-            rows.append(Told(one.delivery.destination, "dead", f"given up: {one.reason}"))
+    messages = job.deliveries(detail.incident.id)
+    states: list[DeliveryState] = []
+    for message in messages:
+        if isinstance(message, DeadLetter):
+            states.append(DeliveryState(message.delivery.destination, "dead", f"given up: {message.reason}"))
         else:
-            tried = f"tried {many(one.delivery.attempt, 'time')}, next" if one.delivery.attempt else "due"
-            rows.append(Told(one.delivery.destination, "waiting", f"{tried} {iso(one.delivery.due)}"))
-    paged = job.settings.destinations if rule.on_call.mode == "page" else ()
-    quiet = {one.name for one in paged if one.takes(told.severity)}
-    quiet -= {row.destination for row in rows}
-    rows += [Told(name, "sent", "nothing waits: sent, by itself or in a digest") for name in sorted(quiet)]
-    return sorted(rows, key=lambda row: (row.state != "dead", row.state != "waiting", row.destination))
+            attempt_text = (
+                f"tried {plural(message.delivery.attempt, 'time')}, next"
+                if message.delivery.attempt
+                else "due"
+            )
+            states.append(
+                DeliveryState(
+                    message.delivery.destination, "waiting", f"{attempt_text} {iso(message.delivery.due)}"
+                )
+            )
+    destinations = job.settings.destinations if rule.on_call.mode == "page" else ()
+    idle_destinations = {
+        destination.name for destination in destinations if destination.accepts(view.severity)
+    }
+    idle_destinations -= {state.destination for state in states}
+    states += [
+        DeliveryState(name, "sent", "nothing waits: sent, by itself or in a digest")
+        for name in sorted(idle_destinations)
+    ]
+    return sorted(
+        states, key=lambda state: (state.state != "dead", state.state != "waiting", state.destination)
+    )
 
 
-def _portal(job: Job, known: KnownIncident, rule: Rule) -> str | None:
+def _portal(job: Job, detail: IncidentDetail, rule: Rule) -> str | None:
     """The portal, with the query of the newest alert, where the settings name the workspace."""
     settings = job.settings
-    if not known.alerts or not settings.LOG_ANALYTICS_RESOURCE_ID:
+    if not detail.alerts or not settings.LOG_ANALYTICS_RESOURCE_ID:
         return None
     return portal_link(
         settings.LOG_ANALYTICS_RESOURCE_ID,
         settings.LOG_ANALYTICS_ENDPOINT,
         rule,
-        windows_of(known.alerts[-1]),
+        windows_of(detail.alerts[-1]),
         inline=settings.PARSERS == "inline",
     )
 
@@ -144,25 +159,25 @@ def _page(name: str, now: datetime | None, status: int = 200, **values: object) 
     return Response(status, body.encode(errors="replace"), headers)
 
 
-def _shown(value: object, width: int = SHOWN) -> Markup:
+def _escaped_value(value: object, width: int = VALUE_WIDTH) -> Markup:
     """A value from the logs, or from a form: it can neither be obeyed nor turn what stands around it."""
-    return Markup("<bdi>{}</bdi>").format(inert(value, width))
+    return Markup("<bdi>{}</bdi>").format(escape_line(value, width))
 
 
-def _time(at: datetime | str) -> Markup:
+def _time(time: datetime | str) -> Markup:
     """A moment for people and for programs, to the second."""
-    text = at if isinstance(at, str) else iso(at)
+    text = time if isinstance(time, str) else iso(time)
     moment = datetime.fromisoformat(text)
     return Markup('<time datetime="{}">{}</time>').format(text, f"{moment:%Y-%m-%d %H:%M:%S}")
 
 
-def _ago(at: datetime, now: datetime) -> str:
+def _ago(time: datetime, now: datetime) -> str:
     """How long ago, in the unit that fits."""
-    return "just now" if now - at < timedelta(seconds=60) else f"{span(at, now)} ago"
+    return "just now" if now - time < timedelta(seconds=60) else f"{duration_text(time, now)} ago"
 
 
 def _environment() -> Environment:
-    made = Environment(
+    environment = Environment(
         loader=FileSystemLoader(PAGES),
         autoescape=True,
         undefined=StrictUndefined,
@@ -170,9 +185,9 @@ def _environment() -> Environment:
         lstrip_blocks=True,
         auto_reload=False,
     )
-    made.filters |= {"shown": _shown, "time": _time, "ago": _ago, "many": many}
-    made.globals["style"] = Markup(STYLE)  # noqa: S704  # our own file
-    return made
+    environment.filters |= {"escaped": _escaped_value, "time": _time, "ago": _ago, "plural": plural}
+    environment.globals["style"] = Markup(STYLE)  # noqa: S704  # our own file
+    return environment
 
 
 ENVIRONMENT = _environment()

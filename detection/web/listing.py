@@ -8,17 +8,17 @@ from typing import Literal
 
 from detection.incidents.grouping import Classification
 from detection.incidents.keys import Key
-from detection.job import KnownIncident
+from detection.job import IncidentDetail
 from detection.rule import SEVERITIES, Severity
 
 PER_PAGE = 50
-Chosen = Literal["open", "new", "acknowledged", "closed", "all"]
+StatusFilter = Literal["open", "new", "acknowledged", "closed", "all"]
 SEVERITIES_SHOWN = tuple(reversed(SEVERITIES))  # the worst first
-STATUSES: tuple[Chosen, ...] = ("open", "new", "acknowledged", "closed", "all")
+STATUSES: tuple[StatusFilter, ...] = ("open", "new", "acknowledged", "closed", "all")
 
 
 @dataclass(frozen=True, slots=True)
-class Row:
+class IncidentRow:
     """An incident in the list. It is called what its newest alert is; times are UTC."""
 
     id: str
@@ -42,54 +42,54 @@ class Listing:
     `first` is the number of the first that is shown.
     """
 
-    status: Chosen
+    status: StatusFilter
     severity: Severity | None
-    statuses: Mapping[Chosen, int]
-    severities: Mapping[Severity, int]
-    found: int
+    status_counts: Mapping[StatusFilter, int]
+    severity_counts: Mapping[Severity, int]
+    total: int
     page: int
     pages: int
-    first: int
-    incidents: Sequence[Row]
+    first_number: int
+    incidents: Sequence[IncidentRow]
 
 
 def listing(
-    known: Sequence[KnownIncident], asked: Mapping[str, str], severities: Mapping[str, Severity]
+    details: Sequence[IncidentDetail], query: Mapping[str, str], severities: Mapping[str, Severity]
 ) -> Listing:
     """The page that is asked for; what is asked wrongly counts as not asked. An incident from before it had a severity
     has that of its rule.
     """
-    status: Chosen = next((one for one in STATUSES if one == asked.get("status")), "open")
-    severity = next((one for one in SEVERITIES if one == asked.get("severity")), None)
-    rows = [_row(one, severities) for one in known]
-    of_status = [row for row in rows if _is(row, status)]
-    chosen = [row for row in of_status if severity in (None, row.severity)]
+    status: StatusFilter = next((choice for choice in STATUSES if choice == query.get("status")), "open")
+    severity = next((level for level in SEVERITIES if level == query.get("severity")), None)
+    rows = [_row(detail, severities) for detail in details]
+    rows_of_status = [row for row in rows if _has_status(row, status)]
+    chosen = [row for row in rows_of_status if severity in (None, row.severity)]
     chosen.sort(key=lambda row: row.status == "closed")  # each part keeps its order
     pages = max(1, -(-len(chosen) // PER_PAGE))
-    page = min(max(1, _number(asked.get("page", ""))), pages)
+    page = min(max(1, _number(query.get("page", ""))), pages)
     begin = (page - 1) * PER_PAGE
-    counted = Counter(row.severity for row in of_status)
+    counts = Counter(row.severity for row in rows_of_status)
     return Listing(
         status=status,
         severity=severity,
-        statuses={one: sum(_is(row, one) for row in rows) for one in STATUSES},
-        severities={one: counted[one] for one in SEVERITIES_SHOWN},
-        found=len(chosen),
+        status_counts={choice: sum(_has_status(row, choice) for row in rows) for choice in STATUSES},
+        severity_counts={level: counts[level] for level in SEVERITIES_SHOWN},
+        total=len(chosen),
         page=page,
         pages=pages,
-        first=begin + 1,
+        first_number=begin + 1,
         incidents=chosen[begin : begin + PER_PAGE],
     )
 
 
-def _row(known: KnownIncident, severities: Mapping[str, Severity]) -> Row:
-    incident = known.incident
-    return Row(
+def _row(detail: IncidentDetail, severities: Mapping[str, Severity]) -> IncidentRow:
+    incident = detail.incident
+    return IncidentRow(
         id=incident.id,
-        rule=known.rule,
-        key=known.key,
-        title=incident.title or ", ".join(value for _, value in known.key),
-        severity=incident.severity or severities[known.rule],
+        rule=detail.rule,
+        key=detail.key,
+        title=incident.title or ", ".join(value for _, value in detail.key),
+        severity=incident.severity or severities[detail.rule],
         status=incident.status,
         classification=incident.classification,
         opened=incident.opened,
@@ -99,7 +99,7 @@ def _row(known: KnownIncident, severities: Mapping[str, Severity]) -> Row:
     )
 
 
-def _is(row: Row, status: Chosen) -> bool:
+def _has_status(row: IncidentRow, status: StatusFilter) -> bool:
     return status in {"all", row.status} or (status == "open" and row.status != "closed")
 
 

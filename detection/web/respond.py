@@ -18,10 +18,17 @@ from typing import get_args
 from detection.errors import ConfigurationError, ServiceError
 from detection.incidents.grouping import Classification
 from detection.incidents.table import Conflict
-from detection.job import Job, KnownIncident, plain
-from detection.timestamps import duration
-from detection.web.access import NAME, Visitor, check_source, is_form, visitor
-from detection.web.exchange import ALWAYS, Refused, Request, Response, as_json, with_query
+from detection.job import IncidentDetail, Job, json_values
+from detection.timestamps import parse_duration
+from detection.web.access import NAME, Visitor, check_source, is_form, visitor_of
+from detection.web.exchange import (
+    COMMON_HEADERS,
+    Request,
+    RequestRefused,
+    Response,
+    json_response,
+    with_query,
+)
 from detection.web.html import failure_page, incident_page, list_page
 from detection.web.listing import listing
 
@@ -29,34 +36,36 @@ NOTE = 2_000  # characters
 REASON = 500  # characters of why something is silenced
 SILENCE = timedelta(days=30)
 ID = re.compile(r"[A-Za-z0-9_-]{1,64}")
-LOOKING = ("GET", "HEAD")
+READ_METHODS = ("GET", "HEAD")
 
 
 def respond(request: Request, job: Job, now: datetime) -> Response:
     """The answer to a request; only a bug raises."""
     try:
         answer = _answer(request, job, now)
-    except Refused as refused:
-        answer = _refusal(request, refused)
+    except RequestRefused as refusal:
+        answer = _refusal(request, refusal)
     except ServiceError as error:
-        answer = _refusal(request, Refused(503, f"{error}. Try again.", {"retry-after": "5"}))
+        answer = _refusal(request, RequestRefused(503, f"{error}. Try again.", {"retry-after": "5"}))
     body = b"" if request.method == "HEAD" else answer.body
-    return replace(answer, headers={**ALWAYS, **answer.headers}, body=body)
+    return replace(answer, headers={**COMMON_HEADERS, **answer.headers}, body=body)
 
 
 def _answer(request: Request, job: Job, now: datetime) -> Response:
     match request.path.split("/"):
         case ["incidents" | "look", *_, ""] as names if ID.fullmatch(names[-2]):
             return _without_slash(request, names[-2])
-        case ["incidents"] if request.door != "link":
-            return _list(_looking(request), job, now)
-        case ["incidents", name] if request.door != "link" and ID.fullmatch(name):
-            return _show(_looking(request), job, name, now)
-        case ["incidents", name, verb] if request.door != "link" and ID.fullmatch(name) and verb in ACTS:
-            return _act(_only(request, "POST"), job, name, verb, now)
-        case ["look", name] if request.door == "link" and ID.fullmatch(name):
-            return _look(_looking(request), job, name, now)
-    raise Refused(404, "There is no such page.")
+        case ["incidents"] if request.access_mode != "link":
+            return _list(_require_read(request), job, now)
+        case ["incidents", name] if request.access_mode != "link" and ID.fullmatch(name):
+            return _show(_require_read(request), job, name, now)
+        case ["incidents", name, verb] if (
+            request.access_mode != "link" and ID.fullmatch(name) and verb in ACTIONS
+        ):
+            return _act(_require_method(request, "POST"), job, name, verb, now)
+        case ["look", name] if request.access_mode == "link" and ID.fullmatch(name):
+            return _look(_require_read(request), job, name, now)
+    raise RequestRefused(404, "There is no such page.")
 
 
 def _without_slash(request: Request, name: str) -> Response:
@@ -65,132 +74,136 @@ def _without_slash(request: Request, name: str) -> Response:
 
 
 def _list(request: Request, job: Job, now: datetime) -> Response:
-    shown = listing(job.listed(), request.query, {rule.folder: rule.severity for rule in job.rules})
+    page = listing(job.summaries(), request.query, {rule.folder: rule.severity for rule in job.rules})
     if request.wants_json:
-        return as_json(plain(shown))
-    return list_page(shown, visitor(request), now)
+        return json_response(json_values(page))
+    return list_page(page, visitor_of(request), now)
 
 
 def _show(request: Request, job: Job, name: str, now: datetime, status: int = 200) -> Response:
-    who, known = visitor(request), _known(job, name)
+    visitor, detail = visitor_of(request), _incident_detail(job, name)
     if request.wants_json:
-        return as_json(plain(known), status)
-    form = job.links().form(name, who.name, now) if who.acts else ""
-    return incident_page(job, known, who, form, now)
+        return json_response(json_values(detail), status)
+    form = job.link_signer().form_token(name, visitor.name, now) if visitor.can_act else ""
+    return incident_page(job, detail, visitor, form, now)
 
 
 def _look(request: Request, job: Job, name: str, now: datetime) -> Response:
     until, signature = request.query.get("until", ""), request.query.get("signature", "")
-    if not job.links().opens(name, until, signature, now):
-        raise Refused(
+    if not job.link_signer().verify(name, until, signature, now):
+        raise RequestRefused(
             403, "This link is not good, or no longer. Incidents are still there for those who may sign in."
         )
     return _show(request, job, name, now)
 
 
 def _act(request: Request, job: Job, name: str, verb: str, now: datetime) -> Response:
-    who, given = visitor(request), request.fields()
+    visitor, fields = visitor_of(request), request.fields()
     check_source(request, job.settings.PAGE_URL)
-    if is_form(request) and not job.links().takes(given.get("form", ""), name, who.name, now):
-        raise Refused(
+    if is_form(request) and not job.link_signer().verify_form_token(
+        fields.get("form", ""), name, visitor.name, now
+    ):
+        raise RequestRefused(
             403, "This form is too old, or was not shown to you. Go back, load the page again, and repeat it."
         )
-    known = _known(job, name)
-    _check_seen(known, given)
+    detail = _incident_detail(job, name)
+    _check_current(detail, fields)
     try:
-        ACTS[verb](job, known, given, who)
+        ACTIONS[verb](job, detail, fields, visitor)
     except ConfigurationError as error:
-        raise Refused(409, f"{error}.") from None
+        raise RequestRefused(409, f"{error}.") from None
     except Conflict:
-        raise Refused(
+        raise RequestRefused(
             409, "Something came between, a run or somebody else. Look again, and repeat it."
         ) from None
     if request.wants_json:
-        return as_json(plain(_known(job, name)))
-    return Response(303, headers={"location": with_query(f"../{name}", code=who.code)})
+        return json_response(json_values(_incident_detail(job, name)))
+    return Response(303, headers={"location": with_query(f"../{name}", code=visitor.access_key)})
 
 
-def _acknowledge(job: Job, known: KnownIncident, given: Mapping[str, str], who: Visitor) -> None:
-    by, declared = _name(given, who)
-    job.acknowledge(known, by, _note(given), self_declared=declared)
+def _acknowledge(job: Job, detail: IncidentDetail, fields: Mapping[str, str], visitor: Visitor) -> None:
+    author, self_declared = _author(fields, visitor)
+    job.acknowledge(detail, author, _note(fields), self_declared=self_declared)
 
 
-def _close(job: Job, known: KnownIncident, given: Mapping[str, str], who: Visitor) -> None:
-    by, declared = _name(given, who)
-    chosen = next((one for one in CLASSIFICATIONS if one == given.get("classification")), None)
-    if chosen is None:
-        raise Refused(422, f"Say what it turned out to be: {', '.join(CLASSIFICATIONS)}.")
-    job.close(known, chosen, by, _note(given), self_declared=declared)
+def _close(job: Job, detail: IncidentDetail, fields: Mapping[str, str], visitor: Visitor) -> None:
+    author, self_declared = _author(fields, visitor)
+    classification = next(
+        (choice for choice in CLASSIFICATIONS if choice == fields.get("classification")), None
+    )
+    if classification is None:
+        raise RequestRefused(422, f"Say what it turned out to be: {', '.join(CLASSIFICATIONS)}.")
+    job.close(detail, classification, author, _note(fields), self_declared=self_declared)
 
 
-def _silence(job: Job, known: KnownIncident, given: Mapping[str, str], who: Visitor) -> None:
-    by, declared = _name(given, who)
-    reason = _note(given)
+def _silence(job: Job, detail: IncidentDetail, fields: Mapping[str, str], visitor: Visitor) -> None:
+    author, self_declared = _author(fields, visitor)
+    reason = _note(fields)
     if not 0 < len(reason) <= REASON:
-        raise Refused(422, f"Say why it is silenced, in at most {REASON} characters.")
+        raise RequestRefused(422, f"Say why it is silenced, in at most {REASON} characters.")
     try:
-        length = duration(given.get("for", ""))
+        length = parse_duration(fields.get("for", ""))
     except ConfigurationError as error:
-        raise Refused(422, f"Say for how long: {error}.") from None
+        raise RequestRefused(422, f"Say for how long: {error}.") from None
     if length > SILENCE:
-        raise Refused(422, f"It can be silenced for at most {SILENCE.days} days.")
-    job.silence_incident(known, job.clock() + length, by, reason, self_declared=declared)
+        raise RequestRefused(422, f"It can be silenced for at most {SILENCE.days} days.")
+    job.silence_incident(detail, job.clock() + length, author, reason, self_declared=self_declared)
 
 
 CLASSIFICATIONS: tuple[Classification, ...] = get_args(Classification)
-ACTS: Mapping[str, Callable[[Job, KnownIncident, Mapping[str, str], Visitor], None]] = {
+ACTIONS: Mapping[str, Callable[[Job, IncidentDetail, Mapping[str, str], Visitor], None]] = {
     "acknowledge": _acknowledge,
     "silence": _silence,
     "close": _close,
 }
 
 
-def _name(given: Mapping[str, str], who: Visitor) -> tuple[str, bool]:
+def _author(fields: Mapping[str, str], visitor: Visitor) -> tuple[str, bool]:
     """Who acts, and whether that is only what they say."""
-    if who.name:
-        return who.name, False
-    name = given.get("by", "").strip()
+    if visitor.name:
+        return visitor.name, False
+    name = fields.get("by", "").strip()
     if not 0 < len(name) <= NAME:
-        raise Refused(422, f"Say who you are, in at most {NAME} characters.")
+        raise RequestRefused(422, f"Say who you are, in at most {NAME} characters.")
     return name, True
 
 
-def _note(given: Mapping[str, str]) -> str:
-    note = " ".join(given.get("note", "").split())
+def _note(fields: Mapping[str, str]) -> str:
+    note = " ".join(fields.get("note", "").split())
     if len(note) > NOTE:
-        raise Refused(422, f"Say why in at most {NOTE:,} characters.")
+        raise RequestRefused(422, f"Say why in at most {NOTE:,} characters.")
     return note
 
 
-def _check_seen(known: KnownIncident, given: Mapping[str, str]) -> None:
+def _check_current(detail: IncidentDetail, fields: Mapping[str, str]) -> None:
     """Refuses to judge what was not looked at: alerts that came after the page was shown."""
-    seen, alerts = given.get("seen", ""), known.incident.alerts
-    if seen and seen != str(alerts):
-        raise Refused(
+    alerts_seen, alerts = fields.get("seen", ""), detail.incident.alerts
+    if alerts_seen and alerts_seen != str(alerts):
+        raise RequestRefused(
             409, f"New alerts came since you looked: there are {alerts} now. Look again, and repeat it."
         )
 
 
-def _known(job: Job, name: str) -> KnownIncident:
+def _incident_detail(job: Job, name: str) -> IncidentDetail:
     try:
         return job.incident(name)
     except ConfigurationError:
-        raise Refused(404, f"There is no incident {name}.") from None
+        raise RequestRefused(404, f"There is no incident {name}.") from None
 
 
-def _looking(request: Request) -> Request:
-    return _only(request, *LOOKING)
+def _require_read(request: Request) -> Request:
+    return _require_method(request, *READ_METHODS)
 
 
-def _only(request: Request, *methods: str) -> Request:
+def _require_method(request: Request, *methods: str) -> Request:
     if request.method not in methods:
-        raise Refused(405, f"Here it is {' or '.join(methods)}.", {"allow": ", ".join(methods)})
+        raise RequestRefused(405, f"Here it is {' or '.join(methods)}.", {"allow": ", ".join(methods)})
     return request
 
 
-def _refusal(request: Request, refused: Refused) -> Response:
+def _refusal(request: Request, refusal: RequestRefused) -> Response:
     if request.wants_json:
-        answer = as_json({"error": refused.reason}, refused.status)
+        answer = json_response({"error": refusal.reason}, refusal.status)
     else:
-        answer = failure_page(refused.status, refused.reason, request.door)
-    return replace(answer, headers={**answer.headers, **refused.headers})
+        answer = failure_page(refusal.status, refusal.reason, request.access_mode)
+    return replace(answer, headers={**answer.headers, **refusal.headers})

@@ -10,9 +10,9 @@ from datetime import UTC, datetime, timedelta
 from detection.incidents.evidence import QUARTER
 from detection.messages.text import in_words
 from detection.rule import Rule, Side
-from detection.web.story import Quarters, Story
+from detection.web.story import IncidentView, Quarters
 
-LEFT, RIGHT = 8, 8  # margins
+LEFT_MARGIN, RIGHT = 8, 8  # margins
 LINE, FOOT = 74, 190  # where the line is, where signals end
 HEIGHT = 226
 WIDEST = 18  # of a bar
@@ -25,7 +25,7 @@ STEPS = (QUARTER, 2 * QUARTER, HOUR, 2 * HOUR, 3 * HOUR, 6 * HOUR, 12 * HOUR, DA
 
 
 @dataclass(frozen=True, slots=True)
-class Bar:
+class TimelineBar:
     """A bar or a mark: where it stands, of which kind it is (by number), and what it says."""
 
     x: float
@@ -52,8 +52,8 @@ class Timeline:
 
     width: int
     spans: Sequence[tuple[float, float]]
-    changes: Sequence[Bar]
-    signals: Sequence[Bar]
+    changes: Sequence[TimelineBar]
+    signals: Sequence[TimelineBar]
     ticks: Sequence[Tick]
     kinds: Sequence[tuple[int, str, int]]
     busiest: int
@@ -73,60 +73,65 @@ class Slot:
 class _Scale:
     """From seconds since 1970 to places."""
 
-    first: int
-    last: int
+    begin: int
+    end: int
     width: int
 
-    def x(self, at: float) -> float:
-        inner = self.width - LEFT - RIGHT
-        return round(LEFT + inner * (at - self.first) / (self.last - self.first), 1)
+    def x(self, seconds: float) -> float:
+        inner = self.width - LEFT_MARGIN - RIGHT
+        return round(LEFT_MARGIN + inner * (seconds - self.begin) / (self.end - self.begin), 1)
 
 
-def timeline(told: Story, rule: Rule, width: int) -> Timeline | None:
+def timeline(view: IncidentView, rule: Rule, width: int) -> Timeline | None:
     """The drawing for so much room; None where nothing is known of times."""
-    if not told.changes or not told.signals:
+    if not view.changes or not view.signals:
         return None
-    scale = _scale(told, width)
+    scale = _scale(view, width)
     within = int(rule.sequence.within.total_seconds())
-    names = sorted(told.signals, key=lambda kind: -sum(told.signals[kind].values()))
+    names = sorted(view.signals, key=lambda kind: -sum(view.signals[kind].values()))
     kinds = {kind: min(number, COLOURS - 1) for number, kind in enumerate(names)}
-    busiest = max(_totals(told.signals).values())
+    busiest = max(_totals(view.signals).values())
     side = rule.sequence.signals
     return Timeline(
         width=width,
-        spans=list(_spans(told, within, scale)),
-        changes=list(_changes(told.changes, rule.sequence.changes, scale)),
-        signals=list(_signals(told.signals, kinds, side, scale)),
+        spans=list(_spans(view, within, scale)),
+        changes=list(_changes(view.changes, rule.sequence.changes, scale)),
+        signals=list(_signals(view.signals, kinds, side, scale)),
         ticks=list(_ticks(scale)),
-        kinds=[(kinds[kind], side.label(kind), sum(told.signals[kind].values())) for kind in names],
+        kinds=[(kinds[kind], side.label(kind), sum(view.signals[kind].values())) for kind in names],
         busiest=busiest,
-        text=_text(told, rule),
+        text=_description(view, rule),
     )
 
 
-def series(told: Story, rule: Rule) -> tuple[list[Slot], int]:
+def series(view: IncidentView, rule: Rule) -> tuple[list[Slot], int]:
     """The same as a table, the latest last, and how many earlier rows it leaves out."""
-    moments = sorted({at for side in (told.changes, told.signals) for times in side.values() for at in times})
-    sides = ((told.changes, rule.sequence.changes), (told.signals, rule.sequence.signals))
+    quarters = sorted(
+        {quarter for side in (view.changes, view.signals) for times in side.values() for quarter in times}
+    )
+    sides = ((view.changes, rule.sequence.changes), (view.signals, rule.sequence.signals))
     slots = [
-        Slot(_time(at), *(_happened(events, side, at) for events, side in sides)) for at in moments[-SERIES:]
+        Slot(_time(quarter), *(_quarter_text(events, side, quarter) for events, side in sides))
+        for quarter in quarters[-SERIES:]
     ]
-    return slots, max(0, len(moments) - SERIES)
+    return slots, max(0, len(quarters) - SERIES)
 
 
-def _scale(told: Story, width: int) -> _Scale:
+def _scale(view: IncidentView, width: int) -> _Scale:
     """From before the first change to after the last event, wide enough to be read."""
-    moments = [at for side in (told.changes, told.signals) for times in side.values() for at in times]
-    first, last = min(moments), max(moments) + QUARTER
-    spare = max((last - first) // 12, (SHORTEST - (last - first)) // 2, QUARTER)
-    return _Scale(first - spare, last + spare, width)
+    quarters = [
+        quarter for side in (view.changes, view.signals) for times in side.values() for quarter in times
+    ]
+    begin, end = min(quarters), max(quarters) + QUARTER
+    spare = max((end - begin) // 12, (SHORTEST - (end - begin)) // 2, QUARTER)
+    return _Scale(begin - spare, end + spare, width)
 
 
-def _spans(told: Story, within: int, scale: _Scale) -> Iterator[tuple[float, float]]:
+def _spans(view: IncidentView, within: int, scale: _Scale) -> Iterator[tuple[float, float]]:
     """Where a signal would follow a change: the reaches of all changes, joined where they overlap."""
-    starts = sorted({at for times in told.changes.values() for at in times})
-    if told.began:  # known to the second
-        starts[0] = max(starts[0], int(told.began.timestamp()))
+    starts = sorted({quarter for times in view.changes.values() for quarter in times})
+    if view.began:  # known to the second
+        starts[0] = max(starts[0], int(view.began.timestamp()))
     begin = end = starts[0]
     for start in starts:
         if start > end:
@@ -137,51 +142,55 @@ def _spans(told: Story, within: int, scale: _Scale) -> Iterator[tuple[float, flo
 
 
 def _clipped(begin: int, end: int, scale: _Scale) -> tuple[float, float]:
-    left, right = scale.x(begin), scale.x(min(end, scale.last))
-    return left, round(right - left, 1)
+    x_begin, x_end = scale.x(begin), scale.x(min(end, scale.end))
+    return x_begin, round(x_end - x_begin, 1)
 
 
-def _changes(changes: Quarters, side: Side, scale: _Scale) -> Iterator[Bar]:
+def _changes(changes: Quarters, side: Side, scale: _Scale) -> Iterator[TimelineBar]:
     totals = _totals(changes)
-    most = max(totals.values())
-    for at, number in sorted(totals.items()):
-        tall = 14 + 34 * number / most
-        text = f"{_time(at)}: {_happened(changes, side, at)}"
-        yield Bar(scale.x(at + QUARTER / 2), round(LINE - tall, 1), 0, round(tall, 1), 0, text, number)
+    highest = max(totals.values())
+    for quarter, number in sorted(totals.items()):
+        height = 14 + 34 * number / highest
+        text = f"{_time(quarter)}: {_quarter_text(changes, side, quarter)}"
+        yield TimelineBar(
+            scale.x(quarter + QUARTER / 2), round(LINE - height, 1), 0, round(height, 1), 0, text, number
+        )
 
 
-def _signals(signals: Quarters, kinds: dict[str, int], side: Side, scale: _Scale) -> Iterator[Bar]:
+def _signals(signals: Quarters, kinds: dict[str, int], side: Side, scale: _Scale) -> Iterator[TimelineBar]:
     totals = _totals(signals)
-    room, most = FOOT - LINE - 4, max(FULL, *totals.values())
-    width = min(WIDEST, max(2.5, scale.x(scale.first + QUARTER) - scale.x(scale.first) - 1))
-    for at in sorted(totals):
+    max_height, highest = FOOT - LINE - 4, max(FULL, *totals.values())
+    width = min(WIDEST, max(2.5, scale.x(scale.begin + QUARTER) - scale.x(scale.begin) - 1))
+    for quarter in sorted(totals):
         y = float(LINE + 1)
         for kind, number in kinds.items():
-            if counted := signals[kind].get(at, 0):
-                tall = max(3.0, room * counted / most)
-                text = f"{_time(at)}: {in_words({kind: counted}, side)}"
-                x = scale.x(at + QUARTER / 2) - width / 2
-                yield Bar(round(x, 1), round(y, 1), round(width, 1), round(tall, 1), number, text, counted)
-                y += tall
+            if count := signals[kind].get(quarter, 0):
+                height = max(3.0, max_height * count / highest)
+                text = f"{_time(quarter)}: {in_words({kind: count}, side)}"
+                x = scale.x(quarter + QUARTER / 2) - width / 2
+                yield TimelineBar(
+                    round(x, 1), round(y, 1), round(width, 1), round(height, 1), number, text, count
+                )
+                y += height
 
 
 def _ticks(scale: _Scale) -> Iterator[Tick]:
-    most = scale.width // 95
-    length = scale.last - scale.first
-    step = next((one for one in STEPS if length / one <= most), STEPS[-1])
+    max_ticks = scale.width // 95
+    length = scale.end - scale.begin
+    step = next((seconds for seconds in STEPS if length / seconds <= max_ticks), STEPS[-1])
     day = ""
-    for at in range(-(-scale.first // step) * step, scale.last + 1, step):
-        x, moment = scale.x(at), datetime.fromtimestamp(at, UTC)
-        if LEFT + 16 <= x <= scale.width - RIGHT - 16:
+    for tick_time in range(-(-scale.begin // step) * step, scale.end + 1, step):
+        x, moment = scale.x(tick_time), datetime.fromtimestamp(tick_time, UTC)
+        if LEFT_MARGIN + 16 <= x <= scale.width - RIGHT - 16:
             today = f"{moment.day} {moment:%b}"
             yield Tick(x, f"{moment:%H:%M}", "" if today == day else today)
             day = today
 
 
-def _text(told: Story, rule: Rule) -> str:
+def _description(view: IncidentView, rule: Rule) -> str:
     """The drawing in words."""
     parts = []
-    for name, events in (("changes", told.changes), ("signals", told.signals)):
+    for name, events in (("changes", view.changes), ("signals", view.signals)):
         totals = _totals(events)
         parts.append(
             f"{sum(totals.values()):,} {name} between {_time(min(totals))} and {_time(max(totals) + QUARTER)}"
@@ -193,16 +202,16 @@ def _text(told: Story, rule: Rule) -> str:
 def _totals(events: Quarters) -> dict[int, int]:
     totals: dict[int, int] = {}
     for times in events.values():
-        for at, number in times.items():
-            totals[at] = totals.get(at, 0) + number
+        for quarter, number in times.items():
+            totals[quarter] = totals.get(quarter, 0) + number
     return totals
 
 
-def _happened(events: Quarters, side: Side, at: int) -> str:
-    counted = {kind: times[at] for kind, times in events.items() if at in times}
-    return in_words(counted, side) if counted else ""
+def _quarter_text(events: Quarters, side: Side, quarter: int) -> str:
+    counts = {kind: times[quarter] for kind, times in events.items() if quarter in times}
+    return in_words(counts, side) if counts else ""
 
 
-def _time(at: int) -> str:
-    moment = datetime.fromtimestamp(at, UTC)
+def _time(seconds: int) -> str:
+    moment = datetime.fromtimestamp(seconds, UTC)
     return f"{moment.day} {moment:%b %H:%M}"

@@ -28,7 +28,7 @@ class Size:
 PHONE, DESKTOP = Size(390, 844), Size(1280, 900)
 
 
-class Broken(Exception):
+class BrowserError(Exception):
     """The browser could not do it."""
 
 
@@ -38,16 +38,16 @@ class Browser:
     def __init__(self, process: "subprocess.Popen[str]") -> None:
         self._process = process
 
-    def ask(self, name: str, **given: object) -> Any:  # noqa: ANN401  # whatever the command answers
+    def ask(self, name: str, **arguments: object) -> Any:  # noqa: ANN401  # whatever the command answers
         """Has one command done. Raises Broken."""
         stdin, stdout = self._process.stdin, self._process.stdout
         assert stdin
         assert stdout
-        stdin.write(json.dumps({"name": name, **given}) + "\n")
+        stdin.write(json.dumps({"name": name, **arguments}) + "\n")
         stdin.flush()
         answer = json.loads(stdout.readline() or '{"error": "it has ended"}')
         if "error" in answer:
-            raise Broken(answer["error"])
+            raise BrowserError(answer["error"])
         return answer["value"]
 
     def open(self, url: str, size: Size, *, dark: bool = False, scripts: bool = True) -> int:
@@ -65,12 +65,12 @@ class Browser:
 
     def tab_to(self, selector: str) -> None:
         """Moves on with the Tab key until the element has the focus."""
-        at_it = f"document.activeElement.matches({json.dumps(selector)})"
+        has_focus = f"document.activeElement.matches({json.dumps(selector)})"
         for _ in range(60):
-            if self.evaluate(at_it):
+            if self.evaluate(has_focus):
                 return
             self.ask("press", keys=["Tab"])
-        raise Broken(f"the Tab key does not lead to {selector}")
+        raise BrowserError(f"the Tab key does not lead to {selector}")
 
     @property
     def problems(self) -> list[str]:
@@ -83,7 +83,7 @@ class Browser:
         return list(self.ask("seen")["requests"])
 
 
-def missing() -> str | None:
+def missing_reason() -> str | None:
     """Why there can be no browser here, if so."""
     if sys.platform != "linux" or platform.machine() != "x86_64":
         return f"the browser is for Linux on x86_64, this is {sys.platform} on {platform.machine()}"

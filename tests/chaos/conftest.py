@@ -21,22 +21,22 @@ def azurite_port() -> Iterator[int]:
 
 @pytest.fixture(scope="session")
 def proxy(azurite_port: int) -> Iterator[TableProxy]:
-    with proxying(azurite_port) as one:
-        yield one
+    with proxying(azurite_port) as table_proxy:
+        yield table_proxy
 
 
 @pytest.fixture(scope="session")
 def api(tmp_path_factory: pytest.TempPathFactory) -> Iterator[QueryApi]:
     folder = tmp_path_factory.mktemp("logs")
     write_logs(folder)
-    with tables_of(folder, RULE.tables) as tables, query_api(tables) as one:
-        yield one
+    with tables_of(folder, RULE.tables) as tables, query_api(tables) as log_api:
+        yield log_api
 
 
 @pytest.fixture
 def stage(proxy: TableProxy, api: QueryApi, azurite_port: int, tmp_path: Path) -> Iterator[Stage]:
     with (
         receiving() as receiver,
-        staged(proxy, api, receiver, tmp_path, connection_string(azurite_port)) as one,
+        staged(proxy, api, receiver, tmp_path, connection_string(azurite_port)) as new_stage,
     ):
-        yield one
+        yield new_stage

@@ -22,8 +22,8 @@ from detection.errors import DetectionError
 from detection.job import start
 from detection.sources import log_analytics
 
-What = Literal["detect", "deliver"]
-PATIENCE = 120.0  # seconds that a process may take
+Task = Literal["detect", "deliver"]
+PROCESS_TIMEOUT = 120.0  # seconds that a process may take
 
 _sleep = time.sleep  # the real one
 _CONTEXT = get_context("forkserver")
@@ -31,7 +31,7 @@ _CONTEXT.set_forkserver_preload(["tests.chaos.process", "detection.incidents.azu
 
 
 @dataclass(frozen=True, slots=True)
-class Order:
+class JobOrder:
     """What a process is to do: `now` is what its clock says at first, and the moment of a run.
 
     Its log lines are appended to the file. Unless it is `patient`, waiting takes no time, or as many seconds as it
@@ -39,7 +39,7 @@ class Order:
     With `hasty`, the query API has a second to answer instead of some minutes.
     """
 
-    what: What
+    task: Task
     environment: Mapping[str, str]
     now: datetime
     log: Path
@@ -51,7 +51,7 @@ class Order:
 class JobProcess:
     """A process that carries out an order once it is let go."""
 
-    def __init__(self, order: Order) -> None:
+    def __init__(self, order: JobOrder) -> None:
         self._go = _CONTEXT.Event()
         self._process: ForkServerProcess = _CONTEXT.Process(target=_work, args=(order, self._go), daemon=True)
         self._process.start()
@@ -67,7 +67,7 @@ class JobProcess:
 
     def wait(self) -> int:
         """How it ended: 0 done, 1 failed as it may, -9 killed. Anything else is a bug."""
-        self._process.join(PATIENCE)
+        self._process.join(PROCESS_TIMEOUT)
         code = self._process.exitcode
         if code is None:
             self.kill()
@@ -94,10 +94,10 @@ class _Clock:
             self._skipped += seconds - paused
 
 
-def _work(order: Order, go: Event) -> None:
+def _work(order: JobOrder, go: Event) -> None:
     logging.basicConfig(filename=order.log, level=logging.INFO, format="%(message)s", force=True)
     logging.getLogger("azure").setLevel(logging.WARNING)
-    go.wait(PATIENCE)
+    go.wait(PROCESS_TIMEOUT)
     clock = _Clock(order.now, order.pauses)
     if not order.patient:
         time.sleep = clock.skip  # type: ignore[assignment]  # nobody sleeps for more than a float
@@ -107,6 +107,6 @@ def _work(order: Order, go: Event) -> None:
         job = start(order.environment, clock)
         if not order.patient:
             job = replace(job, sleep=clock.skip)
-        job.detect(order.now) if order.what == "detect" else job.deliver()
+        job.detect(order.now) if order.task == "detect" else job.deliver()
     except DetectionError:
         sys.exit(1)

@@ -8,11 +8,11 @@ from collections.abc import Container, Mapping
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from detection.matches import matches_at
-from detection.messages.text import many
+from detection.matches import detect_at
+from detection.messages.text import plural
 from detection.rule import load_rule
-from detection.sources.files import Files
-from tests.chaos.world import FIRST, HOUR, Pair, expected, write_logs
+from detection.sources.files import FileSource
+from tests.chaos.world import FIRST_RUN, HOUR, Pair, expected, write_logs
 
 PUBLISHED = load_rule("openai-config-to-abuse-sentinel")
 HOURS = 30  # after the first run; by then no pair is in its windows any more
@@ -24,25 +24,29 @@ MISSED: Mapping[str, Container[int]] = {
 }
 
 
-def returned(source: Files) -> dict[int, set[Pair]]:
+def returned_pairs(source: FileSource) -> dict[int, set[Pair]]:
     """The pairs that a run returns, by its hour after the first."""
     return {hour: _pairs(source, hour) for hour in range(HOURS)}
 
 
-def _pairs(source: Files, hour: int) -> set[Pair]:
-    chains = matches_at(PUBLISHED, FIRST + hour * HOUR, source).chains
-    return {(change.id, signal.id) for one in chains for change, signal in one.pairs()}
+def _pairs(source: FileSource, hour: int) -> set[Pair]:
+    chains = detect_at(PUBLISHED, FIRST_RUN + hour * HOUR, source).chains
+    return {(change.id, signal.id) for chain in chains for change, signal in chain.pairs()}
 
 
 def table() -> str:
     """What the published rule loses and repeats, by schedule, as Markdown."""
-    wanted = expected()
+    expected_pairs = expected()
     rows = ["| its runs | pairs | never returned | returned again |", "|---|---|---|---|"]
     with TemporaryDirectory() as folder:
         write_logs(Path(folder))
-        by_hour = returned(Files(Path(folder), PUBLISHED.tables, arrival="stamped"))
-    for name, missed in MISSED.items():
-        found = Counter(pair for hour, pairs in by_hour.items() if hour not in missed for pair in pairs)
-        again = many(sum(number - 1 for number in found.values()), "time")
-        rows.append(f"| {name} | {len(wanted)} | {len(wanted.keys() - found.keys())} | {again} |")
+        by_hour = returned_pairs(FileSource(Path(folder), PUBLISHED.tables, arrival="stamped"))
+    for name, missed_hours in MISSED.items():
+        return_counts = Counter(
+            pair for hour, pairs in by_hour.items() if hour not in missed_hours for pair in pairs
+        )
+        repeats = plural(sum(number - 1 for number in return_counts.values()), "time")
+        rows.append(
+            f"| {name} | {len(expected_pairs)} | {len(expected_pairs.keys() - return_counts.keys())} | {repeats} |"
+        )
     return "\n".join(rows) + "\n"

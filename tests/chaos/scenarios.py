@@ -5,33 +5,33 @@ from dataclasses import asdict
 
 import pytest
 
-from tests.chaos.stage import Figures
+from tests.chaos.stage import ScenarioFigures
 
-FAULTY = (
+FAULT_HOUR = (
     3  # the hour of the run with the fault; two hours after the last one before it, it has the most to tell
 )
 # `make test` has a scenario of each kind, `make test-slow` some more, and `make chaos` all.
-seldom = pytest.mark.slow
-long = pytest.mark.chaos
+slow_only = pytest.mark.slow
+chaos_only = pytest.mark.chaos
 
 # Enters a scenario's figures under the name of its fault; the promises must have been kept.
-Enter = Callable[[str, Figures], None]
+EnterFigures = Callable[[str, ScenarioFigures], None]
 
 
 @pytest.fixture
-def enter(record_property: Callable[[str, object], None]) -> Enter:
-    def entered(fault: str, figures: Figures) -> None:
+def enter(record_property: Callable[[str, object], None]) -> EnterFigures:
+    def entered(fault: str, figures: ScenarioFigures) -> None:
         record_property("chaos", (fault, asdict(figures)))
         assert not figures.broken, figures
 
     return entered
 
 
-def in_lanes(
+def marked_parameters(
     values: Iterable[object], always: Container[object], slow: Container[object] = ()
 ) -> list[object]:
     """Parameters: a few of them in `make test`, some more in `make test-slow`, all in `make chaos`."""
     return [
-        value if value in always else pytest.param(value, marks=seldom if value in slow else long)
+        value if value in always else pytest.param(value, marks=slow_only if value in slow else chaos_only)
         for value in values
     ]

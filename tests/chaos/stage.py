@@ -16,14 +16,14 @@ from typing import Any
 from detection.incidents.alert import Alert
 from detection.incidents.azure_table import open_table
 from detection.incidents.grouping import ALERTS_PER_INCIDENT
-from detection.incidents.index import Index
+from detection.incidents.index import IncidentStore
 from detection.incidents.outbox import Outbox
-from detection.record import RECORD, Failure
+from detection.record import RECORD, RunFailure
 from detection.rule import default_rule, load_rule
 from tests.azurite import connection_string, new_name
-from tests.chaos.process import JobProcess, Order, What
+from tests.chaos.process import JobOrder, JobProcess, Task
 from tests.chaos.table_proxy import TableProxy
-from tests.chaos.world import FIRST, HOUR, Pair, expected
+from tests.chaos.world import FIRST_RUN, HOUR, Pair, expected
 from tests.query_api import QueryApi, no_fault, unchanged
 from tests.receiver import Receiver
 
@@ -31,11 +31,11 @@ RULE = load_rule(default_rule())
 SECRET = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"
 DAY = timedelta(hours=24)
 LAST = 6  # hours after the first run; by then every row has long arrived
-Line = Mapping[str, Any]
+LogFields = Mapping[str, Any]
 
 
 @dataclass(slots=True)
-class Figures:
+class ScenarioFigures:
     """What came of a scenario; of a promise that is kept, the first five are zero.
 
     `lost` pairs in no message, `twice` in messages of different ids, in a `wrong_incident`; `changed` messages whose
@@ -61,9 +61,9 @@ class Figures:
         promises = ("lost", "twice", "wrong_incident", "changed", "refused", "waiting")
         return {name: number for name, number in asdict(self).items() if name in promises and number}
 
-    def __add__(self, other: "Figures") -> "Figures":
-        mine, theirs = asdict(self), asdict(other)
-        return Figures(**{name: mine[name] + theirs[name] for name in mine})
+    def __add__(self, addend: "ScenarioFigures") -> "ScenarioFigures":
+        own_counts, added_counts = asdict(self), asdict(addend)
+        return ScenarioFigures(**{name: own_counts[name] + added_counts[name] for name in own_counts})
 
 
 @dataclass(slots=True)
@@ -74,10 +74,10 @@ class Stage:
     api: QueryApi
     receiver: Receiver
     folder: Path
-    direct: str  # the connection string that goes past the proxy
+    connection: str  # the connection string that goes past the proxy
     table: str = field(default_factory=new_name)
     settings: dict[str, str] = field(default_factory=dict)
-    figures: Figures = field(default_factory=Figures)
+    figures: ScenarioFigures = field(default_factory=ScenarioFigures)
 
     @property
     def log(self) -> Path:
@@ -100,7 +100,7 @@ class Stage:
     def process(
         self,
         hour: float,
-        what: What = "detect",
+        task: Task = "detect",
         *,
         clock: float | None = None,
         patient: bool = False,
@@ -108,97 +108,101 @@ class Stage:
         hasty: bool = False,
     ) -> JobProcess:
         """A process at that hour after the first run, when its clock says that, or another, hour; it waits to be let go."""
-        self.api.moment = FIRST + hour * HOUR
-        now = FIRST + (hour if clock is None else clock) * HOUR
-        return JobProcess(Order(what, self.environment, now, self.log, patient, pauses, hasty))
+        self.api.moment = FIRST_RUN + hour * HOUR
+        now = FIRST_RUN + (hour if clock is None else clock) * HOUR
+        return JobProcess(JobOrder(task, self.environment, now, self.log, patient, pauses, hasty))
 
-    def run(self, hour: float, what: What = "detect", **how: Any) -> int:  # noqa: ANN401  # as for `process`
+    def run(self, hour: float, task: Task = "detect", **options: Any) -> int:  # noqa: ANN401  # as for `process`
         """A whole process at that hour; how it ended."""
-        process = self.process(hour, what, **how)
+        process = self.process(hour, task, **options)
         process.go()
-        return self.ended(process)
+        return self.wait_for(process)
 
-    def ended(self, process: JobProcess) -> int:
+    def wait_for(self, process: JobProcess) -> int:
         """Waits for a process; counts those that were killed or failed."""
         code = process.wait()
         self.figures.killed += code < 0
         self.figures.failed_runs += code == 1
         return code
 
-    def runs(self, first: int, last: int = LAST) -> None:
+    def runs(self, first_hour: int, last_hour: int = LAST) -> None:
         """Hourly runs without a fault; every one must be complete."""
         self.figures.refused += len(self.proxy.refused)
         self.proxy.reset()
         self.api.fault, self.api.amend = no_fault, unchanged
-        for hour in range(first, last + 1):
+        for hour in range(first_hour, last_hour + 1):
             assert self.run(hour) == 0, self.log.read_text()[-2_000:]
 
     # ------------------------------------------------------------------------------------------------------- judging
 
     @property
-    def lines(self) -> list[Line]:
+    def lines(self) -> list[LogFields]:
         """The log lines of all processes."""
         texts = self.log.read_text().splitlines() if self.log.exists() else []
         return [json.loads(text) for text in texts if text.startswith('{"event":')]
 
     @property
-    def index(self) -> Index:
+    def store(self) -> IncidentStore:
         """The incident index, as somebody looks at it past the proxy."""
-        return Index(open_table(self.direct, self.table, None), RULE.folder, "look")
+        return IncidentStore(open_table(self.connection, self.table, None), RULE.folder, "look")
 
     @property
     def outbox(self) -> Outbox:
         """The outbox, in the same way."""
-        return Outbox(open_table(self.direct, self.table, None), RULE.folder)
+        return Outbox(open_table(self.connection, self.table, None), RULE.folder)
 
     @property
-    def failures(self) -> list[Failure]:
+    def failures(self) -> list[RunFailure]:
         """The records of failed runs."""
-        records = map(RECORD.validate_json, self.index.records())
-        return [one for one in records if isinstance(one, Failure)]
+        records = map(RECORD.validate_json, self.store.records())
+        return [record for record in records if isinstance(record, RunFailure)]
 
-    def judge(self, receivers: Sequence[Receiver] = (), lookback: timedelta = DAY) -> Figures:
+    def evaluate(self, receivers: Sequence[Receiver] = (), lookback: timedelta = DAY) -> ScenarioFigures:
         """What came of it, for each of the receivers; the messages tell their pairs one by one."""
         for receiver in receivers or (self.receiver,):
-            self.figures += judge_messages(receiver)
-        return self._judged_table(lookback)
+            self.figures += evaluate_messages(receiver)
+        return self._evaluate_table(lookback)
 
-    def judge_storm(self) -> Figures:
+    def evaluate_storm(self) -> ScenarioFigures:
         """What came of it where digests tell some of the pairs, by their number."""
-        self.figures += judge_counts(self.receiver)
-        return self._judged_table()
+        self.figures += evaluate_counts(self.receiver)
+        return self._evaluate_table()
 
-    def _judged_table(self, lookback: timedelta = DAY) -> Figures:
-        self.figures.wrong_incident += wrong_incidents(self.index, lookback)
+    def _evaluate_table(self, lookback: timedelta = DAY) -> ScenarioFigures:
+        self.figures.wrong_incident += wrong_incidents(self.store, lookback)
         self.figures.refused += len(self.proxy.refused)
         self.figures.waiting += sum(
             1 for name in self.outbox.destinations() for _ in self.outbox.waiting(name)
         )
-        self.figures.dead_letters += sum(1 for _ in self.outbox.dead())
+        self.figures.dead_letters += sum(1 for _ in self.outbox.dead_letters())
         return self.figures
 
 
-def judge_messages(receiver: Receiver, wanted: Mapping[Pair, str] | None = None) -> Figures:
+def evaluate_messages(
+    receiver: Receiver, expected_pairs: Mapping[Pair, str] | None = None
+) -> ScenarioFigures:
     """What a receiver was sent, against what had to be told."""
-    wanted = expected() if wanted is None else wanted
-    by_id: dict[str, set[bytes]] = {}
-    for headers, body in receiver.got:
-        by_id.setdefault(headers["webhook-id"], set()).add(body)
-    told: Counter[Pair] = Counter()
+    expected_pairs = expected() if expected_pairs is None else expected_pairs
+    bodies_by_id: dict[str, set[bytes]] = {}
+    for headers, body in receiver.requests:
+        bodies_by_id.setdefault(headers["webhook-id"], set()).add(body)
+    pair_counts: Counter[Pair] = Counter()
     wrong = 0
-    for bodies in by_id.values():
+    for bodies in bodies_by_id.values():
         data = json.loads(next(iter(bodies)))["data"]
-        told.update(map(_pair, data["pairs"]))
+        pair_counts.update(map(_pair, data["pairs"]))
         wrong += sum(
-            _is_wrong(row, data["key"], actor) for row in data["pairs"] if (actor := wanted.get(_pair(row)))
+            _is_wrong(row, data["key"], actor)
+            for row in data["pairs"]
+            if (actor := expected_pairs.get(_pair(row)))
         )
-    return Figures(
-        pairs=len(wanted),
-        lost=len(wanted.keys() - told.keys()),
-        twice=sum(number - 1 for number in told.values()),
+    return ScenarioFigures(
+        pairs=len(expected_pairs),
+        lost=len(expected_pairs.keys() - pair_counts.keys()),
+        twice=sum(number - 1 for number in pair_counts.values()),
         wrong_incident=wrong,
-        changed=sum(len(bodies) - 1 for bodies in by_id.values()),
-        repeats=len(receiver.got) - len(by_id),
+        changed=sum(len(bodies) - 1 for bodies in bodies_by_id.values()),
+        repeats=len(receiver.requests) - len(bodies_by_id),
     )
 
 
@@ -211,49 +215,54 @@ def _is_wrong(row: Mapping[str, str], key: Mapping[str, str], actor: str) -> boo
     return row["ActorEmail"] != actor or key.get("Account", actor) != actor
 
 
-def judge_counts(receiver: Receiver) -> Figures:
+def evaluate_counts(receiver: Receiver) -> ScenarioFigures:
     """What a receiver was sent in a storm, against the number of pairs that had to be told."""
-    by_id = {headers["webhook-id"]: json.loads(body) for headers, body in receiver.got}
-    told = sum(
+    messages_by_id = {headers["webhook-id"]: json.loads(body) for headers, body in receiver.requests}
+    pair_count = sum(
         message["data"]["pairs"]
         if message["type"] == "detection.alert.digest"
         else message["data"]["counts"]["pairs"]
-        for message in by_id.values()
+        for message in messages_by_id.values()
     )
-    wanted = len(expected())
-    return Figures(
-        pairs=wanted,
-        lost=max(wanted - told, 0),
-        twice=max(told - wanted, 0),
-        changed=len(set(receiver.bodies)) - len(by_id),
-        repeats=len(receiver.got) - len(by_id),
+    expected_count = len(expected())
+    return ScenarioFigures(
+        pairs=expected_count,
+        lost=max(expected_count - pair_count, 0),
+        twice=max(pair_count - expected_count, 0),
+        changed=len(set(receiver.bodies)) - len(messages_by_id),
+        repeats=len(receiver.requests) - len(messages_by_id),
     )
 
 
-def wrong_incidents(index: Index, lookback: timedelta = DAY, now: datetime = FIRST + LAST * HOUR) -> int:
+def wrong_incidents(
+    store: IncidentStore, lookback: timedelta = DAY, now: datetime = FIRST_RUN + LAST * HOUR
+) -> int:
     """Alerts outside an incident of their key, incidents that do not add up, and a second accepting one of a key."""
-    incidents = {incident.id: (key, incident) for key, incident in index.incidents()}
+    incidents = {incident.id: (key, incident) for key, incident in store.incidents()}
     alerts: dict[str, list[Alert]] = {}
-    for alert in index.alerts():
+    for alert in store.alerts():
         alerts.setdefault(alert.incident, []).append(alert)
     wrong = len(alerts.keys() - incidents.keys())
     accepting: Counter[object] = Counter()
     for name, (key, incident) in incidents.items():
-        own = alerts.get(name, [])
-        wrong += sum(dict(key) != alert.key for alert in own)
-        wrong += (len(own), sum(one.counts.pairs for one in own)) != (incident.alerts, incident.pairs)
+        incident_alerts = alerts.get(name, [])
+        wrong += sum(dict(key) != alert.key for alert in incident_alerts)
+        wrong += (len(incident_alerts), sum(alert.counts.pairs for alert in incident_alerts)) != (
+            incident.alerts,
+            incident.pairs,
+        )
         accepting[key] += now <= incident.opened + lookback and incident.alerts < ALERTS_PER_INCIDENT
     return wrong + sum(number - 1 for number in accepting.values() if number > 1)
 
 
 @contextmanager
 def staged(
-    proxy: TableProxy, api: QueryApi, receiver: Receiver, folder: Path, direct: str
+    proxy: TableProxy, api: QueryApi, receiver: Receiver, folder: Path, connection: str
 ) -> Iterator[Stage]:
     """A stage for one scenario, as if nobody had played on it."""
     proxy.reset()
-    known = api.moment
+    old_moment = api.moment
     api.reset()
-    stage = Stage(proxy, api, receiver, folder, direct)
+    stage = Stage(proxy, api, receiver, folder, connection)
     yield stage
-    api.moment = known
+    api.moment = old_moment

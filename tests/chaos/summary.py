@@ -3,17 +3,17 @@
 from collections.abc import Iterable
 from typing import Any
 
-from tests.chaos.stage import Figures
+from tests.chaos.stage import ScenarioFigures
 
 COLUMNS = {
     "scenarios": "scenarios",
     "pairs": "pairs",
     "lost": "lost",
-    "twice": "told twice",
+    "twice": "alerted twice",
     "wrong_incident": "wrong incident",
     "changed": "body changed",
     "refused": "beyond limits",
-    "waiting": "left waiting",
+    "waiting": "left in queue",
     "repeats": "sent again",
     "killed": "killed",
     "failed_runs": "failed runs",
@@ -22,20 +22,22 @@ COLUMNS = {
 WIDTH = 10
 
 
-def table(entered: Iterable[tuple[str, dict[str, int]]]) -> list[str]:
+def table(entries: Iterable[tuple[str, dict[str, int]]]) -> list[str]:
     """A row for each fault, and one for all of them."""
-    rows: dict[str, list[Figures]] = {}
-    for fault, figures in entered:
-        rows.setdefault(fault, []).append(Figures(**figures))
+    rows: dict[str, list[ScenarioFigures]] = {}
+    for fault, figures in entries:
+        rows.setdefault(fault, []).append(ScenarioFigures(**figures))
     if not rows:
         return []
-    rows = dict(sorted(rows.items())) | {"ALL": [one for some in rows.values() for one in some]}
+    rows = dict(sorted(rows.items())) | {
+        "ALL": [scenario for scenarios in rows.values() for scenario in scenarios]
+    }
     width = max(map(len, rows))
     heads = [name.rpartition(" ") for name in COLUMNS.values()]
     lines = [" " * width + "".join(f"{head[part]:>{WIDTH}}" for head in heads) for part in (0, 2)]
-    for fault, some in rows.items():
-        total: dict[str, Any] = {"scenarios": len(some)}
+    for fault, scenarios in rows.items():
+        total: dict[str, Any] = {"scenarios": len(scenarios)}
         for name in list(COLUMNS)[1:]:
-            total[name] = sum(getattr(one, name) for one in some)
+            total[name] = sum(getattr(scenario, name) for scenario in scenarios)
         lines.append(f"{fault:<{width}}" + "".join(f"{total[name]:>{WIDTH},}" for name in COLUMNS))
     return lines

@@ -18,16 +18,16 @@ from urllib.parse import parse_qs, urlsplit
 from uuid import uuid4
 
 OPERATIONS, REQUEST_BYTES, ENTITY_BYTES, PROPERTY_BYTES, PROPERTIES = 100, 4 << 20, 1 << 20, 64 << 10, 252
-_HOP = {"connection", "keep-alive", "transfer-encoding", "content-length"}
+_HOP_HEADERS = {"connection", "keep-alive", "transfer-encoding", "content-length"}
 _NEXT = ("x-ms-continuation-NextPartitionKey", "x-ms-continuation-NextRowKey")
 
 
 @dataclass(frozen=True, slots=True)
-class Request:
+class TableRequest:
     """A request: its number among all, and among the transactions where it is one (else 0), both from 1."""
 
     number: int
-    write: int
+    write_number: int
     method: str
     path: str
     headers: Mapping[str, str]
@@ -40,7 +40,7 @@ class Request:
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
+class TableResponse:
     """An answer of the table service."""
 
     status: int
@@ -48,12 +48,12 @@ class Answer:
     body: bytes = b""
 
 
-Forward = Callable[[Request], Answer]
+Forward = Callable[[TableRequest], TableResponse]
 # What becomes of a request: an answer, or None when the connection breaks without one.
-Fault = Callable[[Request, Forward], Answer | None]
+Fault = Callable[[TableRequest, Forward], TableResponse | None]
 
 
-def passing(request: Request, forward: Forward) -> Answer | None:
+def pass_through(request: TableRequest, forward: Forward) -> TableResponse | None:
     """No fault."""
     return forward(request)
 
@@ -69,31 +69,33 @@ class TableProxy:
 
     def reset(self) -> None:
         """Begins to count anew, without a fault."""
-        self.fault: Fault = passing
+        self.fault: Fault = pass_through
         self.requests = self.writes = self.bytes_sent = self.bytes_received = 0
         self.refused: list[str] = []
 
-    def handle(self, method: str, path: str, headers: Mapping[str, str], body: bytes) -> Answer | None:
+    def handle(self, method: str, path: str, headers: Mapping[str, str], body: bytes) -> TableResponse | None:
         with self._lock:
             self.requests += 1
             self.bytes_sent += len(body)
             is_write = path.endswith("/$batch")
             self.writes += is_write
-            request = Request(self.requests, self.writes if is_write else 0, method, path, headers, body)
+            request = TableRequest(self.requests, self.writes if is_write else 0, method, path, headers, body)
             if is_write:
                 self.refused += beyond_limits(body)
-        answer = self.fault(request, self._forward)
-        self.bytes_received += len(answer.body) if answer else 0
-        return answer
+        response = self.fault(request, self._forward)
+        self.bytes_received += len(response.body) if response else 0
+        return response
 
-    def _forward(self, request: Request) -> Answer:
+    def _forward(self, request: TableRequest) -> TableResponse:
         connection = HTTPConnection("127.0.0.1", self._azurite, timeout=60)
         try:
             connection.request(request.method, request.path, request.body, dict(request.headers))
             response = connection.getresponse()
             content = response.read()
-            kept = {name: value for name, value in response.getheaders() if name.lower() not in _HOP}
-            return Answer(response.status, kept, content)
+            headers = {
+                name: value for name, value in response.getheaders() if name.lower() not in _HOP_HEADERS
+            }
+            return TableResponse(response.status, headers, content)
         finally:
             connection.close()
 
@@ -103,7 +105,7 @@ def proxying(port: int) -> Iterator[TableProxy]:
     """A proxy before the Azurite at a port."""
     proxy = TableProxy(port)
 
-    class Handler(BaseHTTPRequestHandler):
+    class ProxyHandler(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
         disable_nagle_algorithm = True  # an answer is written in several pieces
 
@@ -113,33 +115,35 @@ def proxying(port: int) -> Iterator[TableProxy]:
             if len(body) < length:  # whoever sent it was killed: no service takes half a request
                 self.close_connection = True
                 return
-            headers = {name: value for name, value in self.headers.items() if name.lower() not in _HOP}
+            headers = {
+                name: value for name, value in self.headers.items() if name.lower() not in _HOP_HEADERS
+            }
             try:
-                answer = proxy.handle(self.command, self.path, headers, body)
+                response = proxy.handle(self.command, self.path, headers, body)
             except OSError:  # Azurite is not there
-                answer = None
-            if answer is None:
+                response = None
+            if response is None:
                 self.close_connection = True
                 return
-            self.send_response(answer.status)
-            for name, value in answer.headers.items():
+            self.send_response(response.status)
+            for name, value in response.headers.items():
                 self.send_header(name, value)
-            self.send_header("content-length", str(len(answer.body)))
+            self.send_header("content-length", str(len(response.body)))
             self.end_headers()
-            self.wfile.write(answer.body)
+            self.wfile.write(response.body)
 
         do_GET = do_POST = do_PUT = do_DELETE = do_PATCH = do_MERGE = _any  # noqa: N815  # the base's names
 
         def log_message(self, *_: object) -> None:
             pass
 
-    class Server(ThreadingHTTPServer):
+    class ProxyServer(ThreadingHTTPServer):
         daemon_threads = True  # a killed process leaves its connections open
 
         def handle_error(self, *_: object) -> None:
             """A client that was killed is no news."""
 
-    with Server(("127.0.0.1", 0), Handler) as server:
+    with ProxyServer(("127.0.0.1", 0), ProxyHandler) as server:
         proxy.port = server.server_port
         thread = Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
         thread.start()
@@ -153,26 +157,26 @@ def proxying(port: int) -> Iterator[TableProxy]:
 # -------------------------------------------------------------------------------------------------------------- faults
 
 
-def at_write(number: int, then: Callable[[], object], *, after: bool) -> Fault:
+def at_write(number: int, action: Callable[[], object], *, after: bool) -> Fault:
     """Does something before, or after, the transaction of that number takes effect; it is not answered."""
 
-    def fault(request: Request, forward: Forward) -> Answer | None:
-        if request.write != number:
+    def fault(request: TableRequest, forward: Forward) -> TableResponse | None:
+        if request.write_number != number:
             return forward(request)
         if after:
             forward(request)
-        then()
+        action()
         return None
 
     return fault
 
 
-def lost(numbers: range) -> Fault:
+def losing_answers(numbers: range) -> Fault:
     """These requests take effect, and their answers are lost."""
 
-    def fault(request: Request, forward: Forward) -> Answer | None:
-        answer = forward(request)
-        return None if request.number in numbers else answer
+    def fault(request: TableRequest, forward: Forward) -> TableResponse | None:
+        response = forward(request)
+        return None if request.number in numbers else response
 
     return fault
 
@@ -180,14 +184,14 @@ def lost(numbers: range) -> Fault:
 def failing(numbers: range, status: int, code: str) -> Fault:
     """These requests fail with an error of the service."""
     error = {"odata.error": {"code": code, "message": {"lang": "en-US", "value": f"{code}."}}}
-    answer = Answer(status, {"content-type": "application/json"}, json.dumps(error).encode())
-    return lambda request, forward: answer if request.number in numbers else forward(request)
+    response = TableResponse(status, {"content-type": "application/json"}, json.dumps(error).encode())
+    return lambda request, forward: response if request.number in numbers else forward(request)
 
 
-def slow(seconds: float) -> Fault:
+def slowing(seconds: float) -> Fault:
     """Every answer takes so long."""
 
-    def fault(request: Request, forward: Forward) -> Answer | None:
+    def fault(request: TableRequest, forward: Forward) -> TableResponse | None:
         time.sleep(seconds)
         return forward(request)
 
@@ -196,19 +200,19 @@ def slow(seconds: float) -> Fault:
 
 def short_pages() -> Fault:
     """Every query is answered in pages of two rows, before each an empty one, as the service may do."""
-    held: dict[str, Answer] = {}
+    held_responses: dict[str, TableResponse] = {}
 
-    def fault(request: Request, forward: Forward) -> Answer | None:
+    def fault(request: TableRequest, forward: Forward) -> TableResponse | None:
         if not request.is_query:
             return forward(request)
-        ours = parse_qs(urlsplit(request.path).query).get("NextRowKey", [""])[0]
-        if ours in held:
-            return held.pop(ours)
+        page_key = parse_qs(urlsplit(request.path).query).get("NextRowKey", [""])[0]
+        if page_key in held_responses:
+            return held_responses.pop(page_key)
         name = f"held-{uuid4().hex}"
-        held[name] = forward(replace(request, path=f"{request.path}&$top=2"))
+        held_responses[name] = forward(replace(request, path=f"{request.path}&$top=2"))
         empty = {"odata.metadata": "", "value": []}
         headers = {"content-type": "application/json;odata=minimalmetadata", _NEXT[0]: name, _NEXT[1]: name}
-        return Answer(200, headers, json.dumps(empty).encode())
+        return TableResponse(200, headers, json.dumps(empty).encode())
 
     return fault
 
@@ -230,12 +234,17 @@ def beyond_limits(body: bytes) -> list[str]:
 
 
 def _entity_problems(entity: Mapping[str, object]) -> Iterator[str]:
-    named = {name: value for name, value in entity.items() if "@" not in name}
-    own = {name: value for name, value in named.items() if name not in ("PartitionKey", "RowKey")}
-    sizes = {name: _size(value, str(entity.get(f"{name}@odata.type", ""))) for name, value in named.items()}
-    if len(own) > PROPERTIES:
-        yield f"an entity of {len(own)} properties"
-    if sum(sizes.values()) + 2 * sum(map(len, named)) > ENTITY_BYTES:
+    values_by_name = {name: value for name, value in entity.items() if "@" not in name}
+    properties = {
+        name: value for name, value in values_by_name.items() if name not in ("PartitionKey", "RowKey")
+    }
+    sizes = {
+        name: _size(value, str(entity.get(f"{name}@odata.type", "")))
+        for name, value in values_by_name.items()
+    }
+    if len(properties) > PROPERTIES:
+        yield f"an entity of {len(properties)} properties"
+    if sum(sizes.values()) + 2 * sum(map(len, values_by_name)) > ENTITY_BYTES:
         yield f"an entity of {sum(sizes.values())} bytes"
     if max(sizes.values()) > PROPERTY_BYTES:
         yield f"a property of {max(sizes.values())} bytes"

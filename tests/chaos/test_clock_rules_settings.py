@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.chaos.scenarios import FAULTY, Enter, enter, in_lanes, long
+from tests.chaos.scenarios import FAULT_HOUR, EnterFigures, chaos_only, enter, marked_parameters
 from tests.chaos.stage import DAY, LAST, RULE, Stage
-from tests.chaos.world import FIRST, HOUR
+from tests.chaos.world import FIRST_RUN, HOUR
 
 __all__ = ["enter"]
 ROOT = Path(__file__).parents[2]
@@ -24,40 +24,40 @@ BROKEN = {
 }
 
 
-@pytest.mark.parametrize("hours", in_lanes((-1, 1, -3, 3), always=(-1,), slow=(1,)))
-def test_clock_of_one_run_is_hours_off(stage: Stage, enter: Enter, hours: int) -> None:
+@pytest.mark.parametrize("hours", marked_parameters((-1, 1, -3, 3), always=(-1,), slow=(1,)))
+def test_clock_of_one_run_is_hours_off(stage: Stage, enter: EnterFigures, hours: int) -> None:
     stage.runs(0, 1)
-    assert stage.run(FAULTY, clock=FAULTY + hours) == 0
-    stage.runs(FAULTY + 1)
-    enter("clock: hours back or ahead for a run", stage.judge())
+    assert stage.run(FAULT_HOUR, clock=FAULT_HOUR + hours) == 0
+    stage.runs(FAULT_HOUR + 1)
+    enter("clock: hours back or ahead for a run", stage.evaluate())
 
 
-@long
-def test_clock_is_set_back_and_forth(stage: Stage, enter: Enter) -> None:
+@chaos_only
+def test_clock_is_set_back_and_forth(stage: Stage, enter: EnterFigures) -> None:
     for hour, clock in ((0, 0), (1, 2), (2, 1), (3, 4.5), (4, 3), (5, 5), (6, 5)):
         assert stage.run(hour, clock=clock) == 0
     stage.runs(LAST + 1, LAST + 2)
-    enter("clock: back and forth at every run", stage.judge())
+    enter("clock: back and forth at every run", stage.evaluate())
 
 
-@pytest.mark.parametrize("name", in_lanes(BROKEN, always=(), slow=("a wrong webhook",)))
-def test_settings_are_broken_for_a_run(stage: Stage, enter: Enter, name: str) -> None:
+@pytest.mark.parametrize("name", marked_parameters(BROKEN, always=(), slow=("a wrong webhook",)))
+def test_settings_are_broken_for_a_run(stage: Stage, enter: EnterFigures, name: str) -> None:
     stage.runs(0, 1)
-    whole = dict(stage.settings)
+    old_settings = dict(stage.settings)
     stage.settings |= BROKEN[name]
-    assert stage.run(FAULTY) == 1
+    assert stage.run(FAULT_HOUR) == 1
     assert [line["error"] for line in stage.lines if line.get("outcome") == "failed"] == ["configuration"]
-    stage.settings = whole
-    stage.runs(FAULTY + 1)
-    enter("settings: broken for a run", stage.judge())
+    stage.settings = old_settings
+    stage.runs(FAULT_HOUR + 1)
+    enter("settings: broken for a run", stage.evaluate())
 
 
-@long
-def test_lateness_is_raised_to_a_week(stage: Stage, enter: Enter) -> None:
+@chaos_only
+def test_lateness_is_raised_to_a_week(stage: Stage, enter: EnterFigures) -> None:
     stage.runs(0, 1)
     stage.settings["ALLOWED_LATENESS"] = "P7D"
-    stage.runs(FAULTY)
-    enter("settings: lateness raised to a week", stage.judge())
+    stage.runs(FAULT_HOUR)
+    enter("settings: lateness raised to a week", stage.evaluate())
 
 
 # ------------------------------------------------------------------------------------------------------ rule edited
@@ -76,30 +76,30 @@ EDITS: dict[str, Edit] = {
 }
 
 
-@pytest.mark.parametrize("name", [pytest.param(name, marks=long) for name in EDITS])
-def test_rule_is_edited_between_runs(stage: Stage, enter: Enter, tmp_path: Path, name: str) -> None:
+@pytest.mark.parametrize("name", [pytest.param(name, marks=chaos_only) for name in EDITS])
+def test_rule_is_edited_between_runs(stage: Stage, enter: EnterFigures, tmp_path: Path, name: str) -> None:
     """The next runs come from a copy of the job in which the rule is another, as after a deployment."""
     stage.runs(0, 1)
     job = _edited(tmp_path, EDITS[name])
-    for hour in range(FAULTY, LAST + 1):
+    for hour in range(FAULT_HOUR, LAST + 1):
         _run(job, stage, hour)
-    enter(f"rule edited: {name}", stage.judge(lookback=HOUR if name == "lookback" else DAY))
+    enter(f"rule edited: {name}", stage.evaluate(lookback=HOUR if name == "lookback" else DAY))
 
 
 def _edited(folder: Path, edit: Edit) -> Path:
     shutil.copytree(ROOT / "detection", folder / "detection")
     rule = folder / "detection" / "rules" / RULE.folder / "rule.yaml"
-    before = rule.read_text()
-    rule.write_text(edit(before))
-    assert rule.read_text() != before
+    old_text = rule.read_text()
+    rule.write_text(edit(old_text))
+    assert rule.read_text() != old_text
     return folder
 
 
 def _run(job: Path, stage: Stage, hour: int) -> None:
-    at = FIRST + hour * HOUR
-    stage.api.moment = at
+    time = FIRST_RUN + hour * HOUR
+    stage.api.moment = time
     subprocess.run(
-        [sys.executable, "-m", "detection", "run", "--at", at.isoformat()],
+        [sys.executable, "-m", "detection", "run", "--at", time.isoformat()],
         cwd=job,
         env={**os.environ, **stage.environment},
         check=True,

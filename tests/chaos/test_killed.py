@@ -2,7 +2,7 @@
 
 import pytest
 
-from tests.chaos.scenarios import FAULTY, Enter, enter, in_lanes, long, seldom
+from tests.chaos.scenarios import FAULT_HOUR, EnterFigures, chaos_only, enter, marked_parameters, slow_only
 from tests.chaos.stage import Stage
 from tests.chaos.table_proxy import at_write
 from tests.receiver import Handler, status
@@ -13,71 +13,71 @@ WRITES = 13
 MESSAGES = 4
 
 
-def test_without_a_fault(stage: Stage, enter: Enter) -> None:
+def test_without_a_fault(stage: Stage, enter: EnterFigures) -> None:
     stage.runs(0, 1)
-    stage.runs(FAULTY, FAULTY)
+    stage.runs(FAULT_HOUR, FAULT_HOUR)
     assert stage.proxy.writes == WRITES
-    stage.runs(FAULTY + 1)
-    enter("no fault", stage.judge())
+    stage.runs(FAULT_HOUR + 1)
+    enter("no fault", stage.evaluate())
 
 
 @pytest.mark.parametrize("after", [False, True], ids=["before", "after"])
-@pytest.mark.parametrize("write", in_lanes(range(1, WRITES + 1), always=(6,), slow=(2,)))
+@pytest.mark.parametrize("write", marked_parameters(range(1, WRITES + 1), always=(6,), slow=(2,)))
 def test_at_every_write_of_a_run_and_its_deliveries(
-    stage: Stage, enter: Enter, write: int, after: bool
+    stage: Stage, enter: EnterFigures, write: int, after: bool
 ) -> None:
     stage.runs(0, 1)
     stage.proxy.reset()
-    process = stage.process(FAULTY)
+    process = stage.process(FAULT_HOUR)
     stage.proxy.fault = at_write(write, process.kill, after=after)
     process.go()
-    assert stage.ended(process) < 0
-    stage.runs(FAULTY + 1)
-    enter("SIGKILL at a write", stage.judge())
+    assert stage.wait_for(process) < 0
+    stage.runs(FAULT_HOUR + 1)
+    enter("SIGKILL at a write", stage.evaluate())
 
 
-@pytest.mark.parametrize("message", in_lanes(range(MESSAGES), always=(1,)))
-def test_while_a_message_is_sent(stage: Stage, enter: Enter, message: int) -> None:
+@pytest.mark.parametrize("message", marked_parameters(range(MESSAGES), always=(1,)))
+def test_while_a_message_is_sent(stage: Stage, enter: EnterFigures, message: int) -> None:
     stage.runs(0, 1)
-    process = stage.process(FAULTY)
+    process = stage.process(FAULT_HOUR)
 
     def kill(_handler: Handler) -> None:
         process.kill()
 
     stage.receiver.answers = [*[status(204)] * message, kill]
     process.go()
-    assert stage.ended(process) < 0
-    stage.runs(FAULTY + 1)
-    figures = stage.judge()
+    assert stage.wait_for(process) < 0
+    stage.runs(FAULT_HOUR + 1)
+    figures = stage.evaluate()
     assert figures.repeats == 1  # it had arrived; it comes again under its id
     enter("SIGKILL while sending", figures)
 
 
-@long
-@pytest.mark.parametrize("first", range(1, WRITES, 3))
-def test_again_and_again(stage: Stage, enter: Enter, first: int) -> None:
+@chaos_only
+@pytest.mark.parametrize("first_write", range(1, WRITES, 3))
+def test_again_and_again(stage: Stage, enter: EnterFigures, first_write: int) -> None:
     """Three processes in a row die, each a write further on."""
     stage.runs(0, 1)
     for number in range(3):
         stage.proxy.reset()
-        process = stage.process(FAULTY + number)
-        stage.proxy.fault = at_write(first + number, process.kill, after=True)
+        process = stage.process(FAULT_HOUR + number)
+        stage.proxy.fault = at_write(first_write + number, process.kill, after=True)
         process.go()
-        stage.ended(process)
-    stage.runs(FAULTY + 3)
-    enter("SIGKILL, three runs in a row", stage.judge())
+        stage.wait_for(process)
+    stage.runs(FAULT_HOUR + 3)
+    enter("SIGKILL, three runs in a row", stage.evaluate())
 
 
-@pytest.mark.parametrize("after", [pytest.param(False, marks=seldom), True], ids=["before", "after"])
-@pytest.mark.parametrize("write", in_lanes(range(1, 11), always=(3,)))
-def test_in_a_storm(stage: Stage, enter: Enter, write: int, after: bool) -> None:
+@pytest.mark.parametrize("after", [pytest.param(False, marks=slow_only), True], ids=["before", "after"])
+@pytest.mark.parametrize("write", marked_parameters(range(1, 11), always=(3,)))
+def test_in_a_storm(stage: Stage, enter: EnterFigures, write: int, after: bool) -> None:
     stage.settings["STORM_ALERTS"] = "1"
     stage.runs(0, 1)
     stage.proxy.reset()
-    process = stage.process(FAULTY)
+    process = stage.process(FAULT_HOUR)
     stage.proxy.fault = at_write(write, process.kill, after=after)
     process.go()
-    stage.ended(process)
-    stage.runs(FAULTY + 1)
+    stage.wait_for(process)
+    stage.runs(FAULT_HOUR + 1)
     assert any(message["type"] == "detection.alert.digest" for message in stage.receiver.messages)
-    enter("SIGKILL in a storm", stage.judge_storm())
+    enter("SIGKILL in a storm", stage.evaluate_storm())

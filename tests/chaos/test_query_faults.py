@@ -6,12 +6,12 @@ from collections.abc import Callable
 
 import pytest
 
-from tests.chaos.scenarios import FAULTY, Enter, enter, in_lanes, long
+from tests.chaos.scenarios import FAULT_HOUR, EnterFigures, chaos_only, enter, marked_parameters
 from tests.chaos.stage import Stage
-from tests.query_api import DROPPED, Reply, Request, bad_argument, error, partial, reply
+from tests.query_api import DROPPED, ApiRequest, Reply, bad_argument, error, partial, reply
 
 __all__ = ["enter"]
-Which = Callable[[Request], bool]
+RequestFilter = Callable[[ApiRequest], bool]
 
 HTML = {"Content-Type": "text/html"}
 # Facts of the query API's documentation (azure-monitor-docs, logs/api/errors.md and timeouts.md).
@@ -38,15 +38,15 @@ ERRORS = {
     "204": Reply(204),
     "connection dropped": DROPPED,
 }
-WHICH: dict[str, Which] = {
+FILTERS: dict[str, RequestFilter] = {
     "all": lambda _: True,
-    "changes": lambda request: _asked(request) == "changes",
-    "signals": lambda request: _asked(request) == "signals",
-    "health": lambda request: _asked(request) == "health",
+    "changes": lambda request: _query_kind(request) == "changes",
+    "signals": lambda request: _query_kind(request) == "signals",
+    "health": lambda request: _query_kind(request) == "health",
 }
 
 
-def _asked(request: Request) -> str:
+def _query_kind(request: ApiRequest) -> str:
     if "summarize Rows" in request.query:
         return "health"
     if "summarize Identities" in request.query:
@@ -54,43 +54,45 @@ def _asked(request: Request) -> str:
     return "signals" if "let signals =" in request.query else "changes"
 
 
-def _play(stage: Stage, *, hasty: bool = False) -> None:
+def _run_with_fault(stage: Stage, *, hasty: bool = False) -> None:
     """One run with the fault, which must fail, tell nothing and leave a record, and then those without."""
-    before = len(stage.receiver.got)
-    assert stage.run(FAULTY, hasty=hasty) == 1
-    assert len(stage.receiver.got) == before
+    sent_before = len(stage.receiver.requests)
+    assert stage.run(FAULT_HOUR, hasty=hasty) == 1
+    assert len(stage.receiver.requests) == sent_before
     (failure,) = stage.failures
     assert (failure.error in ("configuration", "service"), failure.last_complete is not None) == (True, True)
     assert [line["outcome"] for line in stage.lines if line["event"] == "detection.run"][-1] == "failed"
-    stage.runs(FAULTY + 1)
+    stage.runs(FAULT_HOUR + 1)
 
 
 @pytest.mark.parametrize(
     "name",
-    in_lanes(ERRORS, always=("403 no access",), slow=("200 without a body", "502 as HTML")),
+    marked_parameters(ERRORS, always=("403 no access",), slow=("200 without a body", "502 as HTML")),
 )
-def test_error(stage: Stage, enter: Enter, name: str) -> None:
+def test_error(stage: Stage, enter: EnterFigures, name: str) -> None:
     stage.runs(0, 1)
     stage.api.fault = lambda _: ERRORS[name]
-    _play(stage)
-    enter("query API: an error or no answer", stage.judge())
+    _run_with_fault(stage)
+    enter("query API: an error or no answer", stage.evaluate())
 
 
-@pytest.mark.parametrize("which", in_lanes(("signals", "changes", "health"), always=("signals",)))
-def test_one_side_is_answered_and_the_other_not(stage: Stage, enter: Enter, which: str) -> None:
+@pytest.mark.parametrize("target", marked_parameters(("signals", "changes", "health"), always=("signals",)))
+def test_one_side_is_answered_and_the_other_not(stage: Stage, enter: EnterFigures, target: str) -> None:
     stage.runs(0, 1)
-    stage.api.fault = lambda request: ERRORS["503"] if WHICH[which](request) else None
-    _play(stage)
-    enter("query API: one side complete, the other not", stage.judge())
+    stage.api.fault = lambda request: ERRORS["503"] if FILTERS[target](request) else None
+    _run_with_fault(stage)
+    enter("query API: one side complete, the other not", stage.evaluate())
 
 
-@pytest.mark.parametrize("which", in_lanes(("signals", "changes", "all"), always=(), slow=("signals",)))
-def test_partial_answer(stage: Stage, enter: Enter, which: str) -> None:
+@pytest.mark.parametrize(
+    "target", marked_parameters(("signals", "changes", "all"), always=(), slow=("signals",))
+)
+def test_partial_answer(stage: Stage, enter: EnterFigures, target: str) -> None:
     """200, with the half of the rows and an error beside them."""
     stage.runs(0, 1)
 
-    def cut(request: Request) -> Reply | None:
-        if not WHICH[which](request):
+    def cut(request: ApiRequest) -> Reply | None:
+        if not FILTERS[target](request):
             return None
         body = json.loads(stage.api.answer(request.query).body)
         rows = body["tables"][0]["rows"]
@@ -98,28 +100,28 @@ def test_partial_answer(stage: Stage, enter: Enter, which: str) -> None:
         return reply(partial(body))
 
     stage.api.fault = cut
-    _play(stage)
-    enter("query API: a partial answer", stage.judge())
+    _run_with_fault(stage)
+    enter("query API: a partial answer", stage.evaluate())
 
 
-@long
-def test_no_answer_in_time(stage: Stage, enter: Enter) -> None:
+@chaos_only
+def test_no_answer_in_time(stage: Stage, enter: EnterFigures) -> None:
     stage.runs(0, 1)
 
-    def hang(_request: Request) -> Reply | None:
+    def hang(_request: ApiRequest) -> Reply | None:
         time.sleep(3)
         return None
 
     stage.api.fault = hang
-    _play(stage, hasty=True)
-    enter("query API: no answer in time", stage.judge())
+    _run_with_fault(stage, hasty=True)
+    enter("query API: no answer in time", stage.evaluate())
 
 
-@long
-def test_failing_for_half_a_day(stage: Stage, enter: Enter) -> None:
+@chaos_only
+def test_failing_for_half_a_day(stage: Stage, enter: EnterFigures) -> None:
     stage.runs(0, 1)
     stage.api.fault = lambda _: ERRORS["503"]
     for hour in range(2, 14):
         assert stage.run(hour) == 1
     stage.runs(14, 15)
-    enter("query API: twelve failed runs in a row", stage.judge())
+    enter("query API: twelve failed runs in a row", stage.evaluate())

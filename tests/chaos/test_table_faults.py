@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 
 from tests.azurite import Azurite, connection_string
-from tests.chaos.scenarios import FAULTY, Enter, enter, in_lanes, long
+from tests.chaos.scenarios import FAULT_HOUR, EnterFigures, chaos_only, enter, marked_parameters
 from tests.chaos.stage import Stage, staged
-from tests.chaos.table_proxy import Fault, at_write, failing, lost, proxying, short_pages, slow
+from tests.chaos.table_proxy import Fault, at_write, failing, losing_answers, proxying, short_pages, slowing
 from tests.query_api import QueryApi
 from tests.receiver import receiving
 
@@ -18,13 +18,13 @@ REQUESTS = 27  # of the run of that hour
 EVER = range(1, 10**6)
 
 
-def _play(stage: Stage, fault: Fault, *, fails: bool, patient: bool = False) -> None:
+def _run_with_fault(stage: Stage, fault: Fault, *, fails: bool, patient: bool = False) -> None:
     """One run with the fault; it must fail, or must not."""
     stage.runs(0, 1)
     stage.proxy.reset()
     stage.proxy.fault = fault
-    assert stage.run(FAULTY, patient=patient) == fails
-    stage.runs(FAULTY + 1)
+    assert stage.run(FAULT_HOUR, patient=patient) == fails
+    stage.runs(FAULT_HOUR + 1)
 
 
 @pytest.mark.parametrize(
@@ -32,55 +32,55 @@ def _play(stage: Stage, fault: Fault, *, fails: bool, patient: bool = False) -> 
     [
         (503, "ServerBusy"),
         *(
-            pytest.param(*error, marks=long)
+            pytest.param(*error, marks=chaos_only)
             for error in ((500, "InternalError"), (500, "OperationTimedOut"), (504, "GatewayTimeout"))
         ),
     ],
 )
-def test_failing_for_a_moment(stage: Stage, enter: Enter, status: int, code: str) -> None:
+def test_failing_for_a_moment(stage: Stage, enter: EnterFigures, status: int, code: str) -> None:
     """The client's own retries get over it."""
-    _play(stage, failing(range(4, 7), status, code), fails=False)
-    enter("table: three errors", stage.judge())
+    _run_with_fault(stage, failing(range(4, 7), status, code), fails=False)
+    enter("table: three errors", stage.evaluate())
 
 
-@pytest.mark.parametrize("first", in_lanes(range(1, REQUESTS), always=(4,)))
-def test_failing_from_then_on(stage: Stage, enter: Enter, first: int) -> None:
-    _play(stage, failing(range(first, 10**6), 503, "ServerBusy"), fails=True)
-    enter("table: busy from a request on", stage.judge())
+@pytest.mark.parametrize("first_request", marked_parameters(range(1, REQUESTS), always=(4,)))
+def test_failing_from_then_on(stage: Stage, enter: EnterFigures, first_request: int) -> None:
+    _run_with_fault(stage, failing(range(first_request, 10**6), 503, "ServerBusy"), fails=True)
+    enter("table: busy from a request on", stage.evaluate())
 
 
-@pytest.mark.parametrize("number", in_lanes(range(1, REQUESTS), always=(5,), slow=(9,)))
-def test_one_answer_is_lost(stage: Stage, enter: Enter, number: int) -> None:
+@pytest.mark.parametrize("number", marked_parameters(range(1, REQUESTS), always=(5,), slow=(9,)))
+def test_one_answer_is_lost(stage: Stage, enter: EnterFigures, number: int) -> None:
     """The client repeats the request, which now says 409, 412 or 404."""
-    _play(stage, lost(range(number, number + 1)), fails=False)
-    enter("table: an answer is lost after success", stage.judge())
+    _run_with_fault(stage, losing_answers(range(number, number + 1)), fails=False)
+    enter("table: an answer is lost after success", stage.evaluate())
 
 
-@pytest.mark.parametrize("first", in_lanes(range(1, REQUESTS), always=(), slow=(6,)))
-def test_every_answer_is_lost_from_then_on(stage: Stage, enter: Enter, first: int) -> None:
-    _play(stage, lost(range(first, 10**6)), fails=True)
-    enter("table: all answers lost after success", stage.judge())
+@pytest.mark.parametrize("first_request", marked_parameters(range(1, REQUESTS), always=(), slow=(6,)))
+def test_every_answer_is_lost_from_then_on(stage: Stage, enter: EnterFigures, first_request: int) -> None:
+    _run_with_fault(stage, losing_answers(range(first_request, 10**6)), fails=True)
+    enter("table: all answers lost after success", stage.evaluate())
 
 
-@long
-def test_every_second_answer_is_lost(stage: Stage, enter: Enter) -> None:
-    _play(stage, lost(range(2, 10**6, 2)), fails=False)
-    enter("table: every second answer lost", stage.judge())
+@chaos_only
+def test_every_second_answer_is_lost(stage: Stage, enter: EnterFigures) -> None:
+    _run_with_fault(stage, losing_answers(range(2, 10**6, 2)), fails=False)
+    enter("table: every second answer lost", stage.evaluate())
 
 
-@long
-def test_slow(stage: Stage, enter: Enter) -> None:
-    _play(stage, slow(0.5), fails=False)
-    enter("table: half a second an answer", stage.judge())
+@chaos_only
+def test_slow(stage: Stage, enter: EnterFigures) -> None:
+    _run_with_fault(stage, slowing(0.5), fails=False)
+    enter("table: half a second an answer", stage.evaluate())
 
 
-def test_pages_of_two_rows_and_empty_ones_between(stage: Stage, enter: Enter) -> None:
+def test_pages_of_two_rows_and_empty_ones_between(stage: Stage, enter: EnterFigures) -> None:
     stage.runs(0, 1)
-    for hour in range(FAULTY, FAULTY + 3):
+    for hour in range(FAULT_HOUR, FAULT_HOUR + 3):
         stage.proxy.fault = short_pages()
         assert stage.run(hour) == 0
-    stage.runs(FAULTY + 3)
-    enter("table: empty pages with a continuation", stage.judge())
+    stage.runs(FAULT_HOUR + 3)
+    enter("table: empty pages with a continuation", stage.evaluate())
 
 
 # ------------------------------------------------------------------------------------------------------- gone and back
@@ -89,40 +89,40 @@ def test_pages_of_two_rows_and_empty_ones_between(stage: Stage, enter: Enter) ->
 @pytest.fixture
 def azurite(tmp_path: Path) -> Iterator[Azurite]:
     """An Azurite of this test's own, which keeps its tables in files."""
-    with Azurite(tmp_path / "azurite") as one:
-        yield one
+    with Azurite(tmp_path / "azurite") as server:
+        yield server
 
 
 @pytest.fixture
 def stage_of_its_own(azurite: Azurite, api: QueryApi, tmp_path: Path) -> Iterator[Stage]:
-    direct = connection_string(azurite.port)
+    connection = connection_string(azurite.port)
     with (
         proxying(azurite.port) as proxy,
         receiving() as receiver,
-        staged(proxy, api, receiver, tmp_path, direct) as stage,
+        staged(proxy, api, receiver, tmp_path, connection) as stage,
     ):
         yield stage
 
 
-@pytest.mark.parametrize("after", [pytest.param(False, marks=long), True], ids=["before", "after"])
-@pytest.mark.parametrize("write", in_lanes(range(1, 14, 2), always=(), slow=(3,)))
+@pytest.mark.parametrize("after", [pytest.param(False, marks=chaos_only), True], ids=["before", "after"])
+@pytest.mark.parametrize("write", marked_parameters(range(1, 14, 2), always=(), slow=(3,)))
 def test_stopped_in_the_middle_of_a_run_and_back_for_the_next(
-    stage_of_its_own: Stage, azurite: Azurite, enter: Enter, write: int, after: bool
+    stage_of_its_own: Stage, azurite: Azurite, enter: EnterFigures, write: int, after: bool
 ) -> None:
     stage = stage_of_its_own
     stage.runs(0, 1)
     stage.proxy.reset()
     stage.proxy.fault = at_write(write, azurite.stop, after=after)
-    assert stage.run(FAULTY) == 1
+    assert stage.run(FAULT_HOUR) == 1
     azurite.start()
-    stage.runs(FAULTY + 1)
-    enter("table: Azurite stopped, back an hour later", stage.judge())
+    stage.runs(FAULT_HOUR + 1)
+    enter("table: Azurite stopped, back an hour later", stage.evaluate())
 
 
-@long
+@chaos_only
 @pytest.mark.parametrize("write", range(1, 14, 4))
 def test_restarted_in_the_middle_of_a_run(
-    stage_of_its_own: Stage, azurite: Azurite, enter: Enter, write: int
+    stage_of_its_own: Stage, azurite: Azurite, enter: EnterFigures, write: int
 ) -> None:
     """It is back before the client has given up."""
     stage = stage_of_its_own
@@ -131,5 +131,5 @@ def test_restarted_in_the_middle_of_a_run(
         azurite.stop()
         threading.Timer(1, azurite.start).start()
 
-    _play(stage, at_write(write, restart, after=True), fails=False, patient=True)
-    enter("table: Azurite restarted within a run", stage.judge())
+    _run_with_fault(stage, at_write(write, restart, after=True), fails=False, patient=True)
+    enter("table: Azurite restarted within a run", stage.evaluate())

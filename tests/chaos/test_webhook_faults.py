@@ -13,9 +13,9 @@ from detection.deliver import WAITS
 from detection.job import open_job
 from detection.settings import settings_from
 from tests.azurite import self_signed
-from tests.chaos.scenarios import FAULTY, Enter, enter, in_lanes, long, seldom
-from tests.chaos.stage import LAST, Stage, judge_messages
-from tests.chaos.world import FIRST, HOUR
+from tests.chaos.scenarios import FAULT_HOUR, EnterFigures, chaos_only, enter, marked_parameters, slow_only
+from tests.chaos.stage import LAST, Stage, evaluate_messages
+from tests.chaos.world import FIRST_RUN, HOUR
 from tests.receiver import (
     DROPPING,
     HANGING,
@@ -28,14 +28,14 @@ from tests.receiver import (
 )
 
 __all__ = ["enter"]
-LATER = FIRST + FAULTY * HOUR + timedelta(seconds=30)
+RETRY_TIME = FIRST_RUN + FAULT_HOUR * HOUR + timedelta(seconds=30)
 HUGE = b"HTTP/1.1 200 OK\r\ncontent-length: 20971520\r\n\r\n" + b"x" * 20_971_520
 # A moment of each fault: the answers to the first messages, then all is well.
 PASSING: dict[str, list[Answer]] = {
     "500 three times": [status(500)] * 3,
     "408, 425": [status(408), status(425)],
     "429, Retry-After 20 s": [status(429, retry_after="20")],
-    "429, Retry-After a date": [status(429, retry_after=format_datetime(LATER, usegmt=True))],
+    "429, Retry-After a date": [status(429, retry_after=format_datetime(RETRY_TIME, usegmt=True))],
     "dropped after reading": [DROPPING],
     "an answer that is none": [raw(b"SSH-2.0-OpenSSH_9.6\r\n")],
     "a 20 MB answer": [raw(HUGE)] * 4,
@@ -47,60 +47,60 @@ SLOW: dict[str, Answer] = {
 PERMANENT = [301, 302, 307, 400, 401, 404, 410, 413]
 
 
-def _revive(stage: Stage) -> None:
+def _requeue(stage: Stage) -> None:
     """What an operator does when the receiver is well again: `deliver --retry-dead`."""
-    now = FIRST + LAST * HOUR
-    open_job(settings_from(stage.environment), lambda: now).revive()
+    now = FIRST_RUN + LAST * HOUR
+    open_job(settings_from(stage.environment), lambda: now).requeue()
 
 
 @pytest.mark.parametrize(
-    "name", in_lanes(PASSING, always=("dropped after reading",), slow=("a 20 MB answer",))
+    "name", marked_parameters(PASSING, always=("dropped after reading",), slow=("a 20 MB answer",))
 )
-def test_passing(stage: Stage, enter: Enter, name: str) -> None:
+def test_passing(stage: Stage, enter: EnterFigures, name: str) -> None:
     stage.runs(0, 1)
     stage.receiver.answers = list(PASSING[name])
-    stage.runs(FAULTY, FAULTY)
-    stage.runs(FAULTY + 1)
-    enter(f"webhook: {name}", stage.judge())
+    stage.runs(FAULT_HOUR, FAULT_HOUR)
+    stage.runs(FAULT_HOUR + 1)
+    enter(f"webhook: {name}", stage.evaluate())
 
 
 @pytest.mark.parametrize("wait", ["429, Retry-After 20 s", "429, Retry-After a date"])
 def test_retry_after_is_waited_for(stage: Stage, wait: str) -> None:
     stage.runs(0, 1)
-    before = len(stage.receiver.got)
+    sent_before = len(stage.receiver.requests)
     stage.receiver.answers = list(PASSING[wait])
-    stage.runs(FAULTY, FAULTY)
-    stamps = [int(headers["webhook-timestamp"]) for headers in stage.receiver.headers[before:]]
-    ids = [headers["webhook-id"] for headers in stage.receiver.headers[before:]]
-    again = ids.index(ids[0], 1)
-    assert 18 <= stamps[again] - stamps[0] <= 40
+    stage.runs(FAULT_HOUR, FAULT_HOUR)
+    stamps = [int(headers["webhook-timestamp"]) for headers in stage.receiver.headers[sent_before:]]
+    ids = [headers["webhook-id"] for headers in stage.receiver.headers[sent_before:]]
+    repeat_index = ids.index(ids[0], 1)
+    assert 18 <= stamps[repeat_index] - stamps[0] <= 40
 
 
-@long
+@chaos_only
 @pytest.mark.parametrize("name", SLOW)
-def test_slow(stage: Stage, enter: Enter, name: str) -> None:
+def test_slow(stage: Stage, enter: EnterFigures, name: str) -> None:
     stage.runs(0, 1)
     stage.receiver.answers = [SLOW[name]]
-    stage.runs(FAULTY)
-    enter(f"webhook: {name}", stage.judge())
+    stage.runs(FAULT_HOUR)
+    enter(f"webhook: {name}", stage.evaluate())
 
 
-@seldom
-def test_500_forty_times(stage: Stage, enter: Enter) -> None:
+@slow_only
+def test_500_forty_times(stage: Stage, enter: EnterFigures) -> None:
     """For some hours: forty attempts at the messages of one run, and then all goes through."""
     stage.runs(0, 1)
     stage.receiver.answers = [status(500)] * 40
-    stage.runs(FAULTY)
+    stage.runs(FAULT_HOUR)
     for hour in range(LAST + 1, LAST + 8):
         assert stage.run(hour, "deliver") == 0
-    enter("webhook: 500 forty times", stage.judge())
+    enter("webhook: 500 forty times", stage.evaluate())
 
 
-@long
-def test_500_until_all_is_given_up_and_then_revived(stage: Stage, enter: Enter) -> None:
+@chaos_only
+def test_500_until_all_is_given_up_and_then_revived(stage: Stage, enter: EnterFigures) -> None:
     stage.runs(0, 1)
-    stage.receiver.always = status(500)
-    stage.runs(FAULTY)
+    stage.receiver.default_answer = status(500)
+    stage.runs(FAULT_HOUR)
     for step in range(1, 400):
         assert stage.run(LAST + step / 4, "deliver") == 0
         if not stage.outbox.destinations():
@@ -108,29 +108,29 @@ def test_500_until_all_is_given_up_and_then_revived(stage: Stage, enter: Enter) 
     dead = [
         line for line in stage.lines if line["event"] == "detection.delivery" and line["outcome"] == "dead"
     ]
-    assert len(dead) == len(list(stage.outbox.dead())) > 0
+    assert len(dead) == len(list(stage.outbox.dead_letters())) > 0
     assert {line["attempt"] for line in dead} == {len(WAITS) + 1}
-    stage.receiver.always = status(204)
-    _revive(stage)
+    stage.receiver.default_answer = status(204)
+    _requeue(stage)
     assert stage.run(LAST + 101, "deliver") == 0
-    enter("webhook: 500 for days, revived", stage.judge())
+    enter("webhook: 500 for days, revived", stage.evaluate())
 
 
-@pytest.mark.parametrize("code", in_lanes(PERMANENT, always=(410,)))
+@pytest.mark.parametrize("code", marked_parameters(PERMANENT, always=(410,)))
 def test_permanent_refusal_is_a_dead_letter_loudly_and_can_be_revived(
-    stage: Stage, enter: Enter, code: int
+    stage: Stage, enter: EnterFigures, code: int
 ) -> None:
     stage.runs(0, 1)
-    stage.receiver.always = status(code, location=stage.receiver.url)
-    stage.runs(FAULTY, FAULTY)
+    stage.receiver.default_answer = status(code, location=stage.receiver.url)
+    stage.runs(FAULT_HOUR, FAULT_HOUR)
     dead = [line for line in stage.lines if line["event"] == "detection.delivery"]
     assert {(line["outcome"], line["status"]) for line in dead} == {("dead", code)}
-    assert len(list(stage.outbox.dead())) == len(dead) == 4
-    stage.receiver.always = status(204)
-    _revive(stage)
-    stage.runs(FAULTY + 1)
-    assert not list(stage.outbox.dead())
-    enter("webhook: refused for good, revived", stage.judge())
+    assert len(list(stage.outbox.dead_letters())) == len(dead) == 4
+    stage.receiver.default_answer = status(204)
+    _requeue(stage)
+    stage.runs(FAULT_HOUR + 1)
+    assert not list(stage.outbox.dead_letters())
+    enter("webhook: refused for good, revived", stage.evaluate())
 
 
 # ------------------------------------------------------------------------------------------------ not to be reached
@@ -147,55 +147,60 @@ def untrusted(tmp_path: Path) -> Iterator[Receiver]:
         yield server
 
 
-@seldom
-def test_bad_certificate(stage: Stage, enter: Enter, untrusted: Receiver) -> None:
+@slow_only
+def test_bad_certificate(stage: Stage, enter: EnterFigures, untrusted: Receiver) -> None:
     stage.runs(0, 1)
     stage.settings["WEBHOOK_URL"] = untrusted.url.replace("http:", "https:")
-    stage.runs(FAULTY, FAULTY)
-    assert untrusted.got == []
+    stage.runs(FAULT_HOUR, FAULT_HOUR)
+    assert untrusted.requests == []
     del stage.settings["WEBHOOK_URL"]
-    stage.runs(FAULTY + 1)
-    enter("webhook: bad TLS for an hour", stage.judge())
+    stage.runs(FAULT_HOUR + 1)
+    enter("webhook: bad TLS for an hour", stage.evaluate())
 
 
-@seldom
-def test_host_without_an_address(stage: Stage, enter: Enter) -> None:
+@slow_only
+def test_host_without_an_address(stage: Stage, enter: EnterFigures) -> None:
     stage.runs(0, 1)
     stage.settings["WEBHOOK_URL"] = "https://nowhere.invalid/hook"
-    stage.runs(FAULTY, FAULTY)
+    stage.runs(FAULT_HOUR, FAULT_HOUR)
     assert {line["reason"] for line in stage.lines if line["event"] == "detection.delivery"} == {
         "ConnectionError"
     }
     del stage.settings["WEBHOOK_URL"]
-    stage.runs(FAULTY + 1)
-    enter("webhook: no DNS for an hour", stage.judge())
+    stage.runs(FAULT_HOUR + 1)
+    enter("webhook: no DNS for an hour", stage.evaluate())
 
 
 # ----------------------------------------------------------------------------------------------- several destinations
 
 
-def _two(stage: Stage, other: Receiver) -> None:
-    hooks = [{"name": "soc", "url": stage.receiver.url}, {"name": "pager", "url": other.url}]
+def _use_two_destinations(stage: Stage, second_receiver: Receiver) -> None:
+    hooks = [{"name": "soc", "url": stage.receiver.url}, {"name": "pager", "url": second_receiver.url}]
     stage.settings |= {"WEBHOOK_URL": "", "WEBHOOK_SECRET": "", "WEBHOOKS": json.dumps(hooks)}
 
 
 @pytest.mark.parametrize(
     "answer",
-    [pytest.param(status(500), marks=seldom), pytest.param(HANGING, marks=long)],
+    [pytest.param(status(500), marks=slow_only), pytest.param(HANGING, marks=chaos_only)],
     ids=["dead", "hanging"],
 )
 def test_one_destination_is_ill_and_the_other_does_not_notice(
-    stage: Stage, enter: Enter, answer: Callable[..., None]
+    stage: Stage, enter: EnterFigures, answer: Callable[..., None]
 ) -> None:
-    with receiving() as other:
-        _two(stage, other)
-        stage.receiver.always = answer
-        for hour in (0, 1, FAULTY):
+    with receiving() as second_receiver:
+        _use_two_destinations(stage, second_receiver)
+        stage.receiver.default_answer = answer
+        for hour in (0, 1, FAULT_HOUR):
             assert stage.run(hour, patient=answer is HANGING) == 0
-            told = judge_messages(other)
-            known = sum(alert.counts.pairs for alert in stage.index.alerts())
-            assert told.pairs - told.lost == known  # the well one has everything that is known by now
-        stage.receiver.always = status(204)
-        stage.runs(FAULTY + 1)
-        assert judge_messages(other).repeats == 0
-        enter("webhook: one of two destinations ill for hours", stage.judge([stage.receiver, other]))
+            figures = evaluate_messages(second_receiver)
+            alerted_pairs = sum(alert.counts.pairs for alert in stage.store.alerts())
+            assert (
+                figures.pairs - figures.lost == alerted_pairs
+            )  # the well one has everything that is known by now
+        stage.receiver.default_answer = status(204)
+        stage.runs(FAULT_HOUR + 1)
+        assert evaluate_messages(second_receiver).repeats == 0
+        enter(
+            "webhook: one of two destinations ill for hours",
+            stage.evaluate([stage.receiver, second_receiver]),
+        )

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from tests.raw_logs import audit, completion, write
 
-FIRST = datetime(2026, 6, 9, 10, 5, tzinfo=UTC)  # of the hourly runs
+FIRST_RUN = datetime(2026, 6, 9, 10, 5, tzinfo=UTC)  # of the hourly runs
 HOUR = timedelta(hours=1)
 MINUTE = timedelta(minutes=1)
 SECOND = timedelta(seconds=1)
@@ -20,45 +20,47 @@ Pair = tuple[str, str]
 
 
 @dataclass(frozen=True, slots=True)
-class Happening:
+class LoggedEvent:
     """An event: when it happened, and when its row, or rows, arrived."""
 
     id: str
     actor: str
-    at: datetime
-    arrived: tuple[datetime, ...]
+    time: datetime
+    arrival_times: tuple[datetime, ...]
 
 
-def _at(ident: str, actor: str, hours: float, *late: timedelta) -> Happening:
-    at = FIRST + timedelta(seconds=round(hours * 3600))
-    return Happening(ident, f"{actor}@example.com", at, tuple(at + one for one in late or (MINUTE,)))
+def _event(ident: str, actor: str, hours: float, *delays: timedelta) -> LoggedEvent:
+    time = FIRST_RUN + timedelta(seconds=round(hours * 3600))
+    return LoggedEvent(
+        ident, f"{actor}@example.com", time, tuple(time + delay for delay in delays or (MINUTE,))
+    )
 
 
 CHANGES = (
-    _at("audit_alice_1", "alice", -20.5),
-    _at("audit_alice_2", "alice", 1.5, MINUTE, 2 * HOUR),  # delivered twice
-    _at("audit_bob_1", "bob", 1.2, 90 * MINUTE),  # after the signals that follow it
-    _at("audit_carol_1", "carol", 1.4),
-    _at("audit_dave_1", "dave", 2.0),
-    _at("audit_erin_1", "erin", -1.0, 3 * HOUR),
-    _at("audit_erin_2", "erin", 2.2),
-    _at("audit_frank_1", "frank", 0.5),  # nothing follows
+    _event("audit_alice_1", "alice", -20.5),
+    _event("audit_alice_2", "alice", 1.5, MINUTE, 2 * HOUR),  # delivered twice
+    _event("audit_bob_1", "bob", 1.2, 90 * MINUTE),  # after the signals that follow it
+    _event("audit_carol_1", "carol", 1.4),
+    _event("audit_dave_1", "dave", 2.0),
+    _event("audit_erin_1", "erin", -1.0, 3 * HOUR),
+    _event("audit_erin_2", "erin", 2.2),
+    _event("audit_frank_1", "frank", 0.5),  # nothing follows
 )
 SIGNALS = (
-    _at("chatcmpl-alice_1", "alice", -10.0),
-    _at("chatcmpl-alice_2", "alice", 0.5),
-    _at(
+    _event("chatcmpl-alice_1", "alice", -10.0),
+    _event("chatcmpl-alice_2", "alice", 0.5),
+    _event(
         "chatcmpl-alice_3", "alice", 3.0, MINUTE, 61 * MINUTE
     ),  # 23.5 h after the first change, delivered twice
-    _at("chatcmpl-alice_4", "alice", 3.6),  # more than 24 h after it, but after the second
-    _at("chatcmpl-bob_1", "bob", 1.3),
-    _at("chatcmpl-bob_2", "bob", 1.1),  # before the change
-    _at("chatcmpl-bob_3", "bob", 1.8, 100 * MINUTE),
-    *(_at(f"chatcmpl-carol_{number:02}", "carol", 1.45 + number / 50) for number in range(12)),
-    _at("chatcmpl-dave_1", "dave", 2.0),  # in the same second
-    _at("chatcmpl-erin_1", "erin", 0.2),
-    _at("chatcmpl-erin_2", "erin", 2.5, 2 * HOUR),
-    _at("chatcmpl-grace_1", "grace", 1.0),  # nothing came before
+    _event("chatcmpl-alice_4", "alice", 3.6),  # more than 24 h after it, but after the second
+    _event("chatcmpl-bob_1", "bob", 1.3),
+    _event("chatcmpl-bob_2", "bob", 1.1),  # before the change
+    _event("chatcmpl-bob_3", "bob", 1.8, 100 * MINUTE),
+    *(_event(f"chatcmpl-carol_{number:02}", "carol", 1.45 + number / 50) for number in range(12)),
+    _event("chatcmpl-dave_1", "dave", 2.0),  # in the same second
+    _event("chatcmpl-erin_1", "erin", 0.2),
+    _event("chatcmpl-erin_2", "erin", 2.5, 2 * HOUR),
+    _event("chatcmpl-grace_1", "grace", 1.0),  # nothing came before
 )
 
 
@@ -68,7 +70,7 @@ def expected() -> dict[Pair, str]:
         (change.id, signal.id): change.actor
         for change in CHANGES
         for signal in SIGNALS
-        if change.actor == signal.actor and change.at <= signal.at <= change.at + WITHIN
+        if change.actor == signal.actor and change.time <= signal.time <= change.time + WITHIN
     }
 
 
@@ -76,6 +78,14 @@ def write_logs(folder: Path) -> None:
     """The rows as the workspace holds them."""
     write(
         folder,
-        [audit(one.id, one.actor, one.at, arrived=then) for one in CHANGES for then in one.arrived],
-        [completion(one.id, one.actor, one.at, arrived=then) for one in SIGNALS for then in one.arrived],
+        [
+            audit(change.id, change.actor, change.time, arrived=arrival)
+            for change in CHANGES
+            for arrival in change.arrival_times
+        ],
+        [
+            completion(signal.id, signal.actor, signal.time, arrived=arrival)
+            for signal in SIGNALS
+            for arrival in signal.arrival_times
+        ],
     )

@@ -29,10 +29,10 @@ DOTNET = {
 
 def compiler() -> str | None:
     """The command that starts the compiler, None where there is none. A `$BICEP` that is not there is an error."""
-    named = os.environ.get("BICEP")
-    if named:
-        path = shutil.which(named)
-        assert path, f"BICEP={named} cannot be run"
+    configured = os.environ.get("BICEP")
+    if configured:
+        path = shutil.which(configured)
+        assert path, f"BICEP={configured} cannot be run"
         return path
     return shutil.which("bicep") or shutil.which(Path.home() / ".azure" / "bin" / "bicep")
 
@@ -58,9 +58,9 @@ def bicep(
 
 def compile_template(path: Path) -> str:
     """The ARM template that a Bicep file compiles to, as JSON."""
-    done = bicep("build", path, "--stdout")
-    assert done.returncode == 0, done.stderr
-    return done.stdout
+    completed = bicep("build", path, "--stdout")
+    assert completed.returncode == 0, completed.stderr
+    return completed.stdout
 
 
 @contextmanager

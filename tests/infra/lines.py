@@ -13,7 +13,7 @@ from detection.deliver import Attempt, Outcome
 from detection.errors import DetectionError
 from detection.incidents.outbox import Delivery
 from detection.job import open_job
-from detection.record import Failure, Record
+from detection.record import RunFailure, RunRecord
 from detection.report import LOG, log_attempt, log_run
 from detection.settings import settings_from
 from detection.window import Window, Windows
@@ -25,56 +25,59 @@ LAST = NOW.replace(minute=5)  # the last run
 
 
 @dataclass(frozen=True, slots=True)
-class Line:
+class LoggedLine:
     """One log record: when it was written, and its whole message."""
 
-    at: datetime
+    time: datetime
     message: str
 
 
 @cache
-def real_record() -> Record:
+def real_record() -> RunRecord:
     """The record of a run over the golden logs."""
     settings = settings_from({"LOGS_DIR": str(LOGS)})
     (record,) = open_job(settings, lambda: LAST).detect()
     return record
 
 
-def complete(at: datetime, *, gap: Window | None = None, **changes: Any) -> Line:  # noqa: ANN401  # any field's
+def complete_run(time: datetime, *, gap: Window | None = None, **changes: Any) -> LoggedLine:  # noqa: ANN401  # any field's
     """The line of a run that completes. `changes` replaces fields of its record, `health` those of each side."""
-    plain = real_record()
-    windows = Windows(at, Window(at - 2 * DAY, at), Window(at - DAY, at), gap)
+    record = real_record()
+    windows = Windows(time, Window(time - 2 * DAY, time), Window(time - DAY, time), gap)
     sides: Mapping[str, Mapping[str, Any]] = changes.pop("health", {})
-    full = {"rows": 1668, "named": 1582, "newest": at - 2 * MINUTE}
-    health = {side: replace(one, **{**full, **sides.get(side, {})}) for side, one in plain.health.items()}
-    fields = {"windows": windows, "previous": at - HOUR, "health": health, **changes}
-    return _written(at, lambda: log_run(replace(plain, **fields)))
+    health_fields = {"rows": 1668, "named": 1582, "newest": time - 2 * MINUTE}
+    health = {
+        side: replace(side_health, **{**health_fields, **sides.get(side, {})})
+        for side, side_health in record.health.items()
+    }
+    fields = {"windows": windows, "previous_watermark": time - HOUR, "health": health, **changes}
+    return _line_of(time, lambda: log_run(replace(record, **fields)))
 
 
-def failed(at: datetime, **changes: Any) -> Line:  # noqa: ANN401  # any field's
+def failed_run(time: datetime, **changes: Any) -> LoggedLine:  # noqa: ANN401  # any field's
     """The line of a run that fails."""
-    plain = Failure(real_record().rule, at, "service", "the query API did not answer", None, 1.3)
-    return _written(at, lambda: log_run(replace(plain, **changes)))
+    failure = RunFailure(real_record().rule, time, "service", "the query API did not answer", None, 1.3)
+    return _line_of(time, lambda: log_run(replace(failure, **changes)))
 
 
-def delivery(at: datetime, created: datetime, due: datetime | None, attempt: int = 3) -> Line:
+def failed_delivery(time: datetime, created: datetime, due: datetime | None, attempt: int = 3) -> LoggedLine:
     """The line of an attempt that failed; given up, if no other is due."""
     message = Delivery("al_1_soc", "soc", "in_1", 1, b"{}", created=created, due=created, attempt=attempt)
-    outcome = Outcome(500, dead="" if due else "too old", reason="HTTP 500")
-    return _written(at, lambda: log_attempt(Attempt(message, outcome, due)))
+    outcome = Outcome(500, dead_reason="" if due else "too old", reason="HTTP 500")
+    return _line_of(time, lambda: log_attempt(Attempt(message, outcome, due)))
 
 
-def hourly(hours: int, until: datetime = NOW) -> list[Line]:
+def hourly_runs(hours: int, until: datetime = NOW) -> list[LoggedLine]:
     """The lines of complete runs at five past every hour, the last ones before a moment."""
     last = until.replace(minute=5)
-    return [complete(last - n * HOUR) for n in range(hours)]
+    return [complete_run(last - n * HOUR) for n in range(hours)]
 
 
-def logged(at: datetime, call: Callable[[], object]) -> list[Line]:
+def log_lines(time: datetime, call: Callable[[], object]) -> list[LoggedLine]:
     """What the job's logger is given during a call, whatever becomes of it."""
-    kept: list[str] = []
+    messages: list[str] = []
     handler = logging.Handler()
-    handler.emit = lambda record: kept.append(record.getMessage())  # type: ignore[method-assign]
+    handler.emit = lambda record: messages.append(record.getMessage())  # type: ignore[method-assign]
     level = LOG.level
     LOG.addHandler(handler)
     LOG.setLevel(logging.INFO)
@@ -85,9 +88,9 @@ def logged(at: datetime, call: Callable[[], object]) -> list[Line]:
     finally:
         LOG.removeHandler(handler)
         LOG.setLevel(level)
-    return [Line(at, message) for message in kept]
+    return [LoggedLine(time, message) for message in messages]
 
 
-def _written(at: datetime, write: Callable[[], object]) -> Line:
-    (line,) = logged(at, write)
+def _line_of(time: datetime, write: Callable[[], object]) -> LoggedLine:
+    (line,) = log_lines(time, write)
     return line

@@ -71,10 +71,10 @@ def values(environment: Mapping[str, str]) -> dict[str, Any]:
 
 @cache
 def _values(environment: tuple[tuple[str, str], ...]) -> dict[str, Any]:
-    done = bicep("build-params", parameters_alone(), "--stdout", environment=dict(environment))
-    if done.returncode:
-        raise RefusedError(done.stderr)
-    parameters = json.loads(json.loads(done.stdout)["parametersJson"])["parameters"]
+    completed = bicep("build-params", parameters_alone(), "--stdout", environment=dict(environment))
+    if completed.returncode:
+        raise RefusedError(completed.stderr)
+    parameters = json.loads(json.loads(completed.stdout)["parametersJson"])["parameters"]
     return {name: parameter["value"] for name, parameter in parameters.items()}
 
 

@@ -30,7 +30,7 @@ def functions_host() -> ModuleType:
     return module
 
 
-class Lines(logging.Handler):
+class LineCollector(logging.Handler):
     """Keeps the job's lines."""
 
     def __init__(self) -> None:
@@ -55,7 +55,7 @@ def main(package: Path, now: datetime) -> None:
     """Indexes the app and runs each of its functions, as of a moment."""
     sys.path[:0] = [str(package), str(package / LIBRARIES)]
     sys.dont_write_bytecode = True
-    began, lines = time.perf_counter(), Lines()
+    began, lines = time.perf_counter(), LineCollector()
     logging.getLogger("detection").addHandler(lines)
     logging.getLogger("detection").setLevel(logging.INFO)
     with functions_host().running(package) as worker:
@@ -66,7 +66,12 @@ def main(package: Path, now: datetime) -> None:
         loaded = "jinja2" in sys.modules
         page = worker.ask("incidents", "GET", f"{API}/incidents", {"accept": "text/html"})
         health = worker.ask("health", "GET", f"{API}/health", {})
-    own = [str(package), sys.base_prefix, str(ROOT / "tests" / "functions_host.py"), str(Path(__file__))]
+    own_paths = [
+        str(package),
+        sys.base_prefix,
+        str(ROOT / "tests" / "functions_host.py"),
+        str(Path(__file__)),
+    ]
     files = {
         name: module.__file__ for name, module in sys.modules.items() if getattr(module, "__file__", None)
     }
@@ -78,7 +83,7 @@ def main(package: Path, now: datetime) -> None:
         "lines": lines.messages,
         "page": [page.status, page.body.decode()],
         "jinja_before_a_page": loaded,
-        "foreign": sorted(name for name, file in files.items() if not str(file).startswith(tuple(own))),
+        "foreign": sorted(name for name, file in files.items() if not str(file).startswith(tuple(own_paths))),
         "compiled_here": sorted(
             name
             for name, module in sys.modules.items()

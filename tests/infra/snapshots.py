@@ -37,14 +37,14 @@ class Snapshot:
         """The resources of a type, such as Microsoft.Web/sites, in the template's order."""
         return [resource for resource in self.resources if resource["type"] == kind]
 
-    def only(self, kind: str, name: str = "") -> Resource:
+    def single(self, kind: str, name: str = "") -> Resource:
         """The single resource of a type whose name ends so."""
         (resource,) = (resource for resource in self.of_type(kind) if resource["name"].endswith(name))
         return resource
 
     @property
     def app_settings(self) -> dict[str, str]:
-        settings: dict[str, str] = self.only("Microsoft.Web/sites/config", "/appsettings")["properties"]
+        settings: dict[str, str] = self.single("Microsoft.Web/sites/config", "/appsettings")["properties"]
         return settings
 
 

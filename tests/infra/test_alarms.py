@@ -19,7 +19,19 @@ from detection.coverage import Coverage
 from detection.incidents.table import MemoryTable
 from detection.job import start
 from detection.window import Window
-from tests.infra.lines import DAY, HOUR, LAST, MINUTE, NOW, Line, complete, delivery, failed, hourly, logged
+from tests.infra.lines import (
+    DAY,
+    HOUR,
+    LAST,
+    MINUTE,
+    NOW,
+    LoggedLine,
+    complete_run,
+    failed_delivery,
+    failed_run,
+    hourly_runs,
+    log_lines,
+)
 from tests.infra.snapshots import NAMES as SETS
 from tests.infra.snapshots import Resource, snapshot
 from tests.kusto.analyzer import analyze
@@ -58,18 +70,22 @@ def translated(name: str) -> duckdb_kql.TranslationResult:
     )
 
 
-def rows(name: str, lines: Iterable[Line]) -> list[dict[str, Any]]:
+def rows(name: str, lines: Iterable[LoggedLine]) -> list[dict[str, Any]]:
     """What an alarm's query returns at NOW over a log of these lines, as far back as the service lets it look."""
     connection = duckdb_kql.connect()
     connection.execute("CREATE TABLE traces (timestamp TIMESTAMP, message VARCHAR)")
     # Lines of others are among them: the host's own, and JSON that is not the job's.
-    others = [
-        Line(NOW - HOUR, "Executing 'Functions.detect'"),
-        Line(NOW - HOUR, '{"event":"other","rule":7}'),
+    foreign_lines = [
+        LoggedLine(NOW - HOUR, "Executing 'Functions.detect'"),
+        LoggedLine(NOW - HOUR, '{"event":"other","rule":7}'),
     ]
     oldest = NOW - windows()[name]
-    seen = [(one.at.replace(tzinfo=None), one.message) for one in [*others, *lines] if one.at > oldest]
-    connection.executemany("INSERT INTO traces VALUES (?, ?)", seen)
+    trace_rows = [
+        (line.time.replace(tzinfo=None), line.message)
+        for line in [*foreign_lines, *lines]
+        if line.time > oldest
+    ]
+    connection.executemany("INSERT INTO traces VALUES (?, ?)", trace_rows)
     sql = translated(name)
     answer = connection.sql(sql, params=sql.parameters) if sql.parameters else connection.sql(sql)
     return [dict(zip(answer.columns, row, strict=True)) for row in answer.fetchall()]
@@ -89,8 +105,8 @@ def test_every_query_is_an_alarm_that_is_switched_on(parameters: str) -> None:
 def test_every_alarm_looks_at_the_jobs_log_and_tells_the_action_group(parameters: str) -> None:
     evaluated = snapshot(parameters)
     group, log = (
-        evaluated.only("Microsoft.Insights/actionGroups"),
-        evaluated.only("Microsoft.Insights/components"),
+        evaluated.single("Microsoft.Insights/actionGroups"),
+        evaluated.single("Microsoft.Insights/components"),
     )
     for rule in alarms(parameters).values():
         (scope,) = rule["properties"]["scopes"]
@@ -102,8 +118,8 @@ def test_every_alarm_looks_at_the_jobs_log_and_tells_the_action_group(parameters
 
 def test_addresses_and_a_further_group_are_told() -> None:
     evaluated = snapshot("several-destinations")
-    receivers = evaluated.only("Microsoft.Insights/actionGroups")["properties"]["emailReceivers"]
-    assert [one["emailAddress"] for one in receivers] == ["soc@example.com", "on-call@example.com"]
+    receivers = evaluated.single("Microsoft.Insights/actionGroups")["properties"]["emailReceivers"]
+    assert [receiver["emailAddress"] for receiver in receivers] == ["soc@example.com", "on-call@example.com"]
     groups = [
         rule["properties"]["actions"]["actionGroups"][-1] for rule in alarms("several-destinations").values()
     ]
@@ -115,8 +131,10 @@ def test_addresses_and_a_further_group_are_told() -> None:
 
 @pytest.fixture(scope="module")
 def diagnostics() -> dict[str, list[str]]:
-    found = analyze({name: query(name) for name in NAMES}, SCHEMA)
-    return {name: [str(one) for one in analysis.diagnostics] for name, analysis in found.items()}
+    analyses = analyze({name: query(name) for name in NAMES}, SCHEMA)
+    return {
+        name: [str(diagnostic) for diagnostic in analysis.diagnostics] for name, analysis in analyses.items()
+    }
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -125,8 +143,8 @@ def test_microsofts_parser_has_nothing_to_say_about(diagnostics: dict[str, list[
 
 
 def test_microsofts_parser_finds_a_misspelt_column() -> None:
-    (found,) = analyze({"": query("gap-or-lag").replace("message", "mesage")}, SCHEMA).values()
-    assert found.diagnostics
+    (analysis,) = analyze({"": query("gap-or-lag").replace("message", "mesage")}, SCHEMA).values()
+    assert analysis.diagnostics
 
 
 def paths(text: str) -> set[str]:
@@ -134,7 +152,7 @@ def paths(text: str) -> set[str]:
     return set(re.findall(r"\bline((?:\.\w+)+)", text))
 
 
-def has(line: Line, path: str) -> bool:
+def has_field(line: LoggedLine, path: str) -> bool:
     value = json.loads(line.message)
     for name in path.split(".")[1:]:
         if not isinstance(value, dict) or name not in value:
@@ -145,37 +163,45 @@ def has(line: Line, path: str) -> bool:
 
 @pytest.mark.parametrize("name", NAMES)
 def test_lines_have_every_field_that_is_read_by(name: str) -> None:
-    known = [complete(NOW, gap=GAP), failed(NOW), delivery(NOW, NOW, NOW)]
-    assert [path for path in paths(query(name)) if not any(has(line, path) for line in known)] == []
+    sample_lines = [complete_run(NOW, gap=GAP), failed_run(NOW), failed_delivery(NOW, NOW, NOW)]
+    assert [
+        path for path in paths(query(name)) if not any(has_field(line, path) for line in sample_lines)
+    ] == []
 
 
 def test_misspelt_field_is_found() -> None:
-    assert not has(complete(NOW), ".windows.nwo")
+    assert not has_field(complete_run(NOW), ".windows.nwo")
 
 
 # -------------------------------------------------------------------------------------------------------- silence
 
 QUIET = {
-    "two days of complete runs": hourly(48),
-    "a run failed, the next one completed": [*hourly(48)[1:], failed(LAST - 30 * MINUTE), complete(LAST)],
-    "one run failed": [*hourly(48)[1:], failed(LAST)],
-    "one run was missed": hourly(48)[1:],
-    "the first run of all": [complete(LAST, previous=None)],
-    "a message was sent at the second attempt": [
-        *hourly(48),
-        delivery(LAST, LAST, LAST + MINUTE),
+    "two days of complete runs": hourly_runs(48),
+    "a run failed, the next one completed": [
+        *hourly_runs(48)[1:],
+        failed_run(LAST - 30 * MINUTE),
+        complete_run(LAST),
     ],
-    "one source is silent": [complete(line.at, health={"changes": {"newest": None}}) for line in hourly(48)],
+    "one run failed": [*hourly_runs(48)[1:], failed_run(LAST)],
+    "one run was missed": hourly_runs(48)[1:],
+    "the first run of all": [complete_run(LAST, previous_watermark=None)],
+    "a message was sent at the second attempt": [
+        *hourly_runs(48),
+        failed_delivery(LAST, LAST, LAST + MINUTE),
+    ],
+    "one source is silent": [
+        complete_run(line.time, health={"changes": {"newest": None}}) for line in hourly_runs(48)
+    ],
     "few rows, none with an actor": [
-        *[complete(line.at, health={"changes": {"rows": 9, "named": 0}}) for line in hourly(24)],
-        *hourly(48)[24:],
+        *[complete_run(line.time, health={"changes": {"rows": 9, "named": 0}}) for line in hourly_runs(24)],
+        *hourly_runs(48)[24:],
     ],
 }
 
 
 @pytest.mark.parametrize("name", NAMES)
 @pytest.mark.parametrize("log", QUIET.values(), ids=QUIET)
-def test_silent(name: str, log: list[Line]) -> None:
+def test_silent(name: str, log: list[LoggedLine]) -> None:
     assert rows(name, log) == []
 
 
@@ -191,18 +217,22 @@ def test_every_alarm_is_tried_below() -> None:
     assert tried == set(NAMES)
 
 
-@pytest.mark.parametrize("minutes, told", [(149, 0), (151, 1), (190, 1)])
-def test_no_complete_run_for_two_and_a_half_hours(minutes: int, told: int) -> None:
-    assert len(rows("no-complete-run", [complete(NOW - minutes * MINUTE)])) == told
+@pytest.mark.parametrize("minutes, alarm_count", [(149, 0), (151, 1), (190, 1)])
+def test_no_complete_run_for_two_and_a_half_hours(minutes: int, alarm_count: int) -> None:
+    assert len(rows("no-complete-run", [complete_run(NOW - minutes * MINUTE)])) == alarm_count
 
 
 def test_runs_that_fail_are_not_complete() -> None:
-    log = [*hourly(48, until=NOW - 3 * HOUR), *(failed(LAST - n * HOUR) for n in range(3))]
+    log = [*hourly_runs(48, until=NOW - 3 * HOUR), *(failed_run(LAST - n * HOUR) for n in range(3))]
     assert len(rows("no-complete-run", log)) == 1
 
 
 def test_two_failed_runs_in_a_row_name_the_last_reason() -> None:
-    log = [*hourly(48)[2:], failed(LAST - HOUR), failed(LAST, reason="no access", error="configuration")]
+    log = [
+        *hourly_runs(48)[2:],
+        failed_run(LAST - HOUR),
+        failed_run(LAST, reason="no access", error="configuration"),
+    ]
     (row,) = rows("failed-twice", log)
     assert (row["rule"], row["failed"], row["error"], row["reason"]) == (
         "openai-config-to-abuse",
@@ -213,76 +243,79 @@ def test_two_failed_runs_in_a_row_name_the_last_reason() -> None:
 
 
 def test_two_failed_runs_that_never_completed_are_in_a_row() -> None:
-    assert len(rows("failed-twice", [failed(LAST - HOUR), failed(LAST)])) == 1
+    assert len(rows("failed-twice", [failed_run(LAST - HOUR), failed_run(LAST)])) == 1
 
 
 def test_rule_that_fails_beside_one_that_completes_is_told() -> None:
-    log = [*hourly(48), failed(LAST - HOUR, rule="other"), failed(LAST, rule="other")]
+    log = [*hourly_runs(48), failed_run(LAST - HOUR, rule="other"), failed_run(LAST, rule="other")]
     assert [row["rule"] for row in rows("failed-twice", log)] == ["other"]
 
 
 def test_wrong_settings_are_told() -> None:
-    log = [*hourly(48)[2:], failed(LAST - HOUR, rule=""), failed(LAST, rule="")]
+    log = [*hourly_runs(48)[2:], failed_run(LAST - HOUR, rule=""), failed_run(LAST, rule="")]
     assert [row["rule"] for row in rows("failed-twice", log)] == [""]
 
 
 def test_settings_that_were_mended_are_not_told() -> None:
     assert (
-        rows("failed-twice", [failed(LAST - 2 * HOUR, rule=""), failed(LAST - HOUR, rule=""), complete(LAST)])
+        rows(
+            "failed-twice",
+            [failed_run(LAST - 2 * HOUR, rule=""), failed_run(LAST - HOUR, rule=""), complete_run(LAST)],
+        )
         == []
     )
 
 
 def test_dead_letter_is_told() -> None:
-    log = [*hourly(48), delivery(NOW - 5 * HOUR, NOW - 3 * DAY, due=None)]
+    log = [*hourly_runs(48), failed_delivery(NOW - 5 * HOUR, NOW - 3 * DAY, due=None)]
     assert [row["outcome"] for row in rows("undelivered", log)] == ["dead"]
 
 
 def test_message_that_waits_for_more_than_half_an_hour_is_told_once() -> None:
     created = NOW - 2 * HOUR
-    log = [delivery(created + n * MINUTE, created, created + 3 * HOUR, attempt=n) for n in (1, 5, 35)]
+    log = [failed_delivery(created + n * MINUTE, created, created + 3 * HOUR, attempt=n) for n in (1, 5, 35)]
     assert [(row["destination"], row["attempt"]) for row in rows("undelivered", log)] == [("soc", 35)]
 
 
 def test_message_that_was_sent_after_long_is_not_told() -> None:
-    log = [delivery(NOW - 3 * HOUR, NOW - 5 * HOUR, NOW - HOUR)]
+    log = [failed_delivery(NOW - 3 * HOUR, NOW - 5 * HOUR, NOW - HOUR)]
     assert rows("undelivered", log) == []
 
 
 def test_gap_is_told_with_its_ends() -> None:
-    (row,) = rows("gap-or-lag", [*hourly(48)[1:], complete(LAST, gap=GAP)])
+    (row,) = rows("gap-or-lag", [*hourly_runs(48)[1:], complete_run(LAST, gap=GAP)])
     assert (f"{row['gapAfter']:%d %b}", f"{row['gapUntil']:%d %b}") == ("20 May", "26 May")
 
 
 def test_run_that_began_four_hours_behind_is_told() -> None:
-    (row,) = rows("gap-or-lag", [complete(LAST, previous=LAST - 4 * HOUR)])
+    (row,) = rows("gap-or-lag", [complete_run(LAST, previous_watermark=LAST - 4 * HOUR)])
     assert row["lag"] == 4 * HOUR
 
 
 @pytest.mark.parametrize("newest", [None, LAST - 25 * HOUR])
 def test_two_silent_sources_are_told(newest: datetime | None) -> None:
     silent = {"changes": {"newest": newest}, "signals": {"newest": newest}}
-    assert len(rows("silent-sources", [*hourly(48)[1:], complete(LAST, health=silent)])) == 1
+    assert len(rows("silent-sources", [*hourly_runs(48)[1:], complete_run(LAST, health=silent)])) == 1
 
 
 @pytest.mark.parametrize("side", ["changes", "signals"])
 def test_fallen_coverage_is_told_with_its_side(side: str) -> None:
-    fallen = [complete(line.at, health={side: {"rows": 100, "named": 20}}) for line in hourly(12)]
-    assert [row["side"] for row in rows("coverage-fallen", [*fallen, *hourly(48)[12:]])] == [side]
+    fallen = [complete_run(line.time, health={side: {"rows": 100, "named": 20}}) for line in hourly_runs(12)]
+    assert [row["side"] for row in rows("coverage-fallen", [*fallen, *hourly_runs(48)[12:]])] == [side]
 
 
-@pytest.mark.parametrize("matched, told", [(9, ["identities"]), (10, [])])
+@pytest.mark.parametrize("matched, sides", [(9, ["identities"]), (10, [])])
 def test_runtime_identities_that_the_audit_log_no_longer_knows_are_told(
-    matched: int, told: list[str]
+    matched: int, sides: list[str]
 ) -> None:
-    before = [complete(line.at, coverage=_coverage(20, 20)) for line in hourly(48)[12:]]
-    fallen = [complete(line.at, coverage=_coverage(20, matched)) for line in hourly(12)]
-    assert [row["side"] for row in rows("coverage-fallen", [*fallen, *before])] == told
+    before = [complete_run(line.time, coverage=_coverage(20, 20)) for line in hourly_runs(48)[12:]]
+    fallen = [complete_run(line.time, coverage=_coverage(20, matched)) for line in hourly_runs(12)]
+    assert [row["side"] for row in rows("coverage-fallen", [*fallen, *before])] == sides
 
 
 def test_few_runtime_identities_say_nothing() -> None:
-    before = [complete(line.at, coverage=_coverage(9, 9)) for line in hourly(48)[12:]]
-    fallen = [complete(line.at, coverage=_coverage(9, 0)) for line in hourly(12)]
+    before = [complete_run(line.time, coverage=_coverage(9, 9)) for line in hourly_runs(48)[12:]]
+    fallen = [complete_run(line.time, coverage=_coverage(9, 0)) for line in hourly_runs(12)]
     assert rows("coverage-fallen", [*fallen, *before]) == []
 
 
@@ -293,40 +326,40 @@ def _coverage(identities: int, matched: int) -> Coverage:
 # ------------------------------------------------------------------------------------------- a real job, with real faults
 
 
-def told(lines: list[Line]) -> list[str]:
+def raised_alarms(lines: list[LoggedLine]) -> list[str]:
     """The alarms that a log raises."""
     return [name for name in NAMES if rows(name, lines)]
 
 
-def of_runs(environment: dict[str, str], *moments: datetime) -> list[Line]:
+def log_of_runs(environment: dict[str, str], *moments: datetime) -> list[LoggedLine]:
     """The log of one job at several moments, each a run; where it cannot even start, of that."""
     table = MemoryTable()
 
     def run(now: datetime) -> None:
         replace(start(environment, lambda: now), table=table).detect()
 
-    return [line for moment in moments for line in logged(moment, partial(run, moment))]
+    return [line for moment in moments for line in log_lines(moment, partial(run, moment))]
 
 
 def test_healthy_job_raises_no_alarm() -> None:
-    assert told(of_runs({"LOGS_DIR": str(LOGS)}, LAST - HOUR, LAST)) == []
+    assert raised_alarms(log_of_runs({"LOGS_DIR": str(LOGS)}, LAST - HOUR, LAST)) == []
 
 
 def test_job_with_wrong_settings_raises_alarms() -> None:
-    log = of_runs({"LOGS_DIR": str(LOGS), "MAX_CATCH_UP": "never"}, LAST - 2 * HOUR, LAST - HOUR, LAST)
-    assert told(log) == ["failed-twice", "no-complete-run"]
+    log = log_of_runs({"LOGS_DIR": str(LOGS), "MAX_CATCH_UP": "never"}, LAST - 2 * HOUR, LAST - HOUR, LAST)
+    assert raised_alarms(log) == ["failed-twice", "no-complete-run"]
 
 
 def test_job_without_its_logs_raises_alarms(tmp_path: Path) -> None:
-    log = of_runs({"LOGS_DIR": str(tmp_path / "none")}, LAST - 2 * HOUR, LAST - HOUR, LAST)
-    assert told(log) == ["failed-twice", "no-complete-run"]
+    log = log_of_runs({"LOGS_DIR": str(tmp_path / "none")}, LAST - 2 * HOUR, LAST - HOUR, LAST)
+    assert raised_alarms(log) == ["failed-twice", "no-complete-run"]
 
 
 def test_job_after_an_outage_of_twenty_days_raises_an_alarm() -> None:
-    log = of_runs({"LOGS_DIR": str(LOGS)}, LAST - 20 * DAY, LAST)
-    assert told(log) == ["gap-or-lag"]
+    log = log_of_runs({"LOGS_DIR": str(LOGS)}, LAST - 20 * DAY, LAST)
+    assert raised_alarms(log) == ["gap-or-lag"]
 
 
 def test_job_whose_logs_have_stopped_raises_an_alarm() -> None:
-    late = [replace(line, at=LAST) for line in of_runs({"LOGS_DIR": str(LOGS)}, LAST + 20 * DAY)]
-    assert told(late) == ["silent-sources"]
+    late = [replace(line, time=LAST) for line in log_of_runs({"LOGS_DIR": str(LOGS)}, LAST + 20 * DAY)]
+    assert raised_alarms(late) == ["silent-sources"]

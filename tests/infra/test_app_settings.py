@@ -5,15 +5,15 @@ import re
 
 import pytest
 
-from detection.cli.settings_page import secrets
+from detection.cli.settings_page import secret_settings
 from detection.settings import Settings, settings_from
 from tests.infra.compiled import main, modules, resources
 from tests.infra.snapshots import NAMES, snapshot
 from tests.regenerate import ROOT
 
 INFRA = ROOT / "infra"
-KEYBOARD = {"LOGS_DIR"}  # exports on disk; the cloud has none
-HOSTS_OWN = {
+LOCAL_SETTINGS = {"LOGS_DIR"}  # exports on disk; the cloud has none
+HOST_SETTINGS = {
     "AzureWebJobsDisableHomepage",
     "APPLICATIONINSIGHTS_AUTHENTICATION_STRING",
     "APPLICATIONINSIGHTS_CONNECTION_STRING",
@@ -38,11 +38,11 @@ DEFAULTS = snapshot("defaults").app_settings
 
 @pytest.mark.parametrize("name", NAMES)
 def test_app_has_the_settings_that_the_code_reads(name: str) -> None:
-    assert set(snapshot(name).app_settings) - HOSTS_OWN == set(Settings.model_fields) - KEYBOARD
+    assert set(snapshot(name).app_settings) - HOST_SETTINGS == set(Settings.model_fields) - LOCAL_SETTINGS
 
 
 def test_app_has_the_settings_that_the_host_needs() -> None:
-    assert set(DEFAULTS) >= HOSTS_OWN
+    assert set(DEFAULTS) >= HOST_SETTINGS
 
 
 def test_app_has_no_setting_that_its_plan_refuses() -> None:
@@ -54,7 +54,7 @@ def test_strangers_see_no_page_of_the_platform() -> None:
 
 
 @pytest.mark.infra
-@pytest.mark.parametrize("setting", sorted(secrets() - {"INCIDENT_STORAGE"}))
+@pytest.mark.parametrize("setting", sorted(secret_settings() - {"INCIDENT_STORAGE"}))
 def test_secret_is_a_reference_into_the_vault(setting: str) -> None:
     app, vault = (modules(main())[name]["properties"] for name in ("app", "vault"))
     (settings,) = (
@@ -63,9 +63,9 @@ def test_secret_is_a_reference_into_the_vault(setting: str) -> None:
         if resource["type"] == "Microsoft.Web/sites/config" and "appsettings" in resource["name"]
     )
     (parameter,) = re.findall(r"^\[parameters\('(\w+Reference)'\)\]$", settings[setting])
-    given = json.dumps(app["parameters"][parameter])
-    (output,) = re.findall(r"reference\('vault'\)\.outputs\.(\w+)\.value", given)
-    assert re.sub(rf"reference\('vault'\)\.outputs\.{output}\.value", "", given).count("outputs") == 0
+    reference = json.dumps(app["parameters"][parameter])
+    (output,) = re.findall(r"reference\('vault'\)\.outputs\.(\w+)\.value", reference)
+    assert re.sub(rf"reference\('vault'\)\.outputs\.{output}\.value", "", reference).count("outputs") == 0
     assert vault["template"]["outputs"][output]["value"].startswith(
         "[format('@Microsoft.KeyVault(SecretUri={0}secrets/"
     )
@@ -73,7 +73,7 @@ def test_secret_is_a_reference_into_the_vault(setting: str) -> None:
 
 @pytest.mark.parametrize("name", NAMES)
 def test_storage_is_named_by_its_address(name: str) -> None:
-    account = snapshot(name).only("Microsoft.Storage/storageAccounts")
+    account = snapshot(name).single("Microsoft.Storage/storageAccounts")
     address = f"[reference('{account['id']}', '{account['apiVersion']}').primaryEndpoints.table]"
     assert snapshot(name).app_settings["INCIDENT_STORAGE"] == address
 
@@ -91,8 +91,8 @@ SIMPLE = [
 
 @pytest.mark.parametrize("setting", SIMPLE)
 def test_default_of_the_template_is_the_codes(setting: str) -> None:
-    given = settings_from({setting: DEFAULTS[setting]})
-    assert getattr(given, setting) == getattr(settings_from({}), setting)
+    settings = settings_from({setting: DEFAULTS[setting]})
+    assert getattr(settings, setting) == getattr(settings_from({}), setting)
 
 
 @pytest.mark.parametrize("setting", ["DETECT_SCHEDULE", "DELIVER_SCHEDULE"])

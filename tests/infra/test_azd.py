@@ -29,7 +29,7 @@ def test_azd_that_would_delete_the_workspaces_group_is_refused() -> None:
 @pytest.mark.parametrize("name", NAMES)
 def test_app_and_group_are_tagged_as_azd_looks_for_them(name: str) -> None:
     group, app = (
-        snapshot(name).only(kind) for kind in ("Microsoft.Resources/resourceGroups", "Microsoft.Web/sites")
+        snapshot(name).single(kind) for kind in ("Microsoft.Resources/resourceGroups", "Microsoft.Web/sites")
     )
     assert app["tags"]["azd-service-name"] == NAME
     assert group["tags"]["azd-env-name"] == group["name"].removeprefix("rg-")
@@ -56,7 +56,7 @@ class Hook:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         azd = folder / "azd"
-        azd.write_text('#!/bin/sh\nprintf "%s\\n" "$@" >>"$0.told"\n', encoding="utf-8")
+        azd.write_text('#!/bin/sh\nprintf "%s\\n" "$@" >>"$0.arguments"\n', encoding="utf-8")
         azd.chmod(0o755)
 
     def run(self, environment: dict[str, str], typed: str | None = None) -> subprocess.CompletedProcess[str]:
@@ -80,9 +80,9 @@ class Hook:
                 os.close(stdin)
 
     @property
-    def told(self) -> list[str]:
+    def azd_arguments(self) -> list[str]:
         """What azd was told."""
-        path = self.folder / "azd.told"
+        path = self.folder / "azd.arguments"
         return path.read_text(encoding="utf-8").splitlines() if path.exists() else []
 
 
@@ -101,43 +101,43 @@ def test_azd_runs_the_hook_at_the_terminal() -> None:
 
 @pytest.mark.parametrize("webhook", [WEBHOOK, {"WEBHOOKS": "[]"}], ids=["one", "a list"])
 def test_hook_is_silent_where_nothing_is_missing(hook: Hook, webhook: dict[str, str]) -> None:
-    done = hook.run({"LOG_ANALYTICS_WORKSPACE_RESOURCE_ID": WORKSPACE, **webhook}, typed="")
-    assert (done.returncode, done.stdout, done.stderr, hook.told) == (0, "", "", [])
+    completed = hook.run({"LOG_ANALYTICS_WORKSPACE_RESOURCE_ID": WORKSPACE, **webhook}, typed="")
+    assert (completed.returncode, completed.stdout, completed.stderr, hook.azd_arguments) == (0, "", "", [])
 
 
 def test_workspace_is_asked_for_and_stored(hook: Hook) -> None:
-    done = hook.run({"LOG_ANALYTICS_WORKSPACE_RESOURCE_ID": " ", **WEBHOOK}, typed=f"{WORKSPACE}\n")
-    assert (done.returncode, done.stderr) == (0, "")
-    assert hook.told == ["env", "set", "LOG_ANALYTICS_WORKSPACE_RESOURCE_ID", WORKSPACE]
+    completed = hook.run({"LOG_ANALYTICS_WORKSPACE_RESOURCE_ID": " ", **WEBHOOK}, typed=f"{WORKSPACE}\n")
+    assert (completed.returncode, completed.stderr) == (0, "")
+    assert hook.azd_arguments == ["env", "set", "LOG_ANALYTICS_WORKSPACE_RESOURCE_ID", WORKSPACE]
 
 
 def test_workspace_is_asked_for_until_it_is_one(hook: Hook) -> None:
-    done = hook.run(WEBHOOK, typed=f"log-sentinel\n{WORKSPACE}\n")
-    assert done.stdout.count("Resource id: ") == 2
-    assert hook.told[-1] == WORKSPACE
+    completed = hook.run(WEBHOOK, typed=f"log-sentinel\n{WORKSPACE}\n")
+    assert completed.stdout.count("Resource id: ") == 2
+    assert hook.azd_arguments[-1] == WORKSPACE
 
 
 @pytest.mark.parametrize("typed", ["\n", ""], ids=["nothing", "end of input"])
 def test_workspace_that_is_not_typed_is_missing(hook: Hook, typed: str) -> None:
-    done = hook.run(WEBHOOK, typed=typed)
-    assert (done.returncode, hook.told) == (1, [])
-    assert "LOG_ANALYTICS_WORKSPACE_RESOURCE_ID, the workspace to read:" in done.stderr
+    completed = hook.run(WEBHOOK, typed=typed)
+    assert (completed.returncode, hook.azd_arguments) == (1, [])
+    assert "LOG_ANALYTICS_WORKSPACE_RESOURCE_ID, the workspace to read:" in completed.stderr
 
 
 @pytest.mark.parametrize("quiet", [{}, {"AZD_NON_INTERACTIVE": "true"}], ids=["no terminal", "told not to"])
 def test_nothing_is_asked_where_nobody_answers(hook: Hook, quiet: dict[str, str]) -> None:
-    done = hook.run(quiet, typed=f"{WORKSPACE}\n" if quiet else None)
-    assert (done.returncode, done.stdout, hook.told) == (1, "", [])
+    completed = hook.run(quiet, typed=f"{WORKSPACE}\n" if quiet else None)
+    assert (completed.returncode, completed.stdout, hook.azd_arguments) == (1, "", [])
     for command in ('azd env set LOG_ANALYTICS_WORKSPACE_RESOURCE_ID "$(az ', "export WEBHOOK_URL=https://…"):
-        assert f"\n  {command}" in done.stderr
+        assert f"\n  {command}" in completed.stderr
 
 
 def test_webhook_is_not_asked_for_and_nothing_secret_is_stored(hook: Hook) -> None:
-    done = hook.run({"WEBHOOK_URL": "\n"}, typed=f"{WORKSPACE}\nhttps://example.com/hook\n")
-    assert done.returncode == 1
-    assert "LOG_ANALYTICS" not in done.stderr
-    assert "export WEBHOOK_URL" in done.stderr
-    assert hook.told == ["env", "set", "LOG_ANALYTICS_WORKSPACE_RESOURCE_ID", WORKSPACE]
+    completed = hook.run({"WEBHOOK_URL": "\n"}, typed=f"{WORKSPACE}\nhttps://example.com/hook\n")
+    assert completed.returncode == 1
+    assert "LOG_ANALYTICS" not in completed.stderr
+    assert "export WEBHOOK_URL" in completed.stderr
+    assert hook.azd_arguments == ["env", "set", "LOG_ANALYTICS_WORKSPACE_RESOURCE_ID", WORKSPACE]
 
 
 # ------------------------------------------------------------------------------------------------------------ the pages
@@ -145,9 +145,13 @@ def test_webhook_is_not_asked_for_and_nothing_secret_is_stored(hook: Hook) -> No
 
 @pytest.mark.parametrize("page", ["README.md", "docs/deploy.md", "docs/security.md"])
 def test_pages_name_only_outputs_that_are_there(page: str) -> None:
-    known = set(snapshot("defaults").outputs) | {"AZURE_SUBSCRIPTION_ID", "AZURE_LOCATION", "AZURE_ENV_NAME"}
+    outputs = set(snapshot("defaults").outputs) | {
+        "AZURE_SUBSCRIPTION_ID",
+        "AZURE_LOCATION",
+        "AZURE_ENV_NAME",
+    }
     text = (ROOT / page).read_text(encoding="utf-8")
-    assert set(re.findall(r"azd env get-value (\w+)", text)) <= known
+    assert set(re.findall(r"azd env get-value (\w+)", text)) <= outputs
 
 
 def test_page_names_the_providers_of_all_that_is_created() -> None:

@@ -16,7 +16,7 @@ ROUTES = set(re.findall(r'@app\.route\("([^"]+)"', APP_SOURCE))
 
 def sign_in(name: str) -> dict[str, Any]:
     """How App Service signs people in, by a parameter set."""
-    settings: dict[str, Any] = snapshot(name).only("Microsoft.Web/sites/config", "/authsettingsV2")[
+    settings: dict[str, Any] = snapshot(name).single("Microsoft.Web/sites/config", "/authsettingsV2")[
         "properties"
     ]
     return settings
@@ -61,7 +61,7 @@ def test_what_is_let_through_are_the_routes_that_look_at_signatures_or_the_funct
 
 @pytest.mark.parametrize("name", NAMES)
 def test_page_is_reached_by_https_only(name: str) -> None:
-    assert snapshot(name).only("Microsoft.Web/sites")["properties"]["httpsOnly"] is True
+    assert snapshot(name).single("Microsoft.Web/sites")["properties"]["httpsOnly"] is True
     assert sign_in(name)["httpSettings"]["requireHttps"] is True
 
 

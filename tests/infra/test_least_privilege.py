@@ -65,14 +65,14 @@ MORE_WORKSPACES = [
 
 
 def always_needed(deployment: Snapshot) -> list[Grant]:
-    account = deployment.only("Microsoft.Storage/storageAccounts")["id"]
+    account = deployment.single("Microsoft.Storage/storageAccounts")["id"]
     return [
         # The host's locks and timers, and the package that it starts.
         Grant("Storage Blob Data Owner", account, *JOB),
         # Incidents, marks, outbox and run records.
         Grant("Storage Table Data Contributor", account, *JOB),
-        Grant("Key Vault Secrets User", deployment.only("Microsoft.KeyVault/vaults")["id"], *JOB),
-        Grant("Monitoring Metrics Publisher", deployment.only("Microsoft.Insights/components")["id"], *JOB),
+        Grant("Key Vault Secrets User", deployment.single("Microsoft.KeyVault/vaults")["id"], *JOB),
+        Grant("Monitoring Metrics Publisher", deployment.single("Microsoft.Insights/components")["id"], *JOB),
         Grant("Log Analytics Data Reader", WORKSPACE, *JOB),
     ]
 
@@ -84,7 +84,7 @@ def sometimes_needed(deployment: Snapshot) -> list[Grant]:
             *(Grant("Log Analytics Reader", scope, *JOB) for scope in [WORKSPACE, *MORE_WORKSPACES]),
         ]
     if deployment.name == "several-destinations":  # with an operators' group: people have the one table
-        table = deployment.only("Microsoft.Storage/storageAccounts/tableServices/tables")["id"]
+        table = deployment.single("Microsoft.Storage/storageAccounts/tableServices/tables")["id"]
         return [Grant("Storage Table Data Contributor", table, *OPERATORS)]
     return []
 
@@ -190,22 +190,22 @@ def test_no_wide_role_is_named(path: Path) -> None:
 
 @pytest.mark.parametrize("name", NAMES)
 def test_storage_has_no_keys_and_shows_nothing_to_the_public(name: str) -> None:
-    account = snapshot(name).only("Microsoft.Storage/storageAccounts")["properties"]
+    account = snapshot(name).single("Microsoft.Storage/storageAccounts")["properties"]
     assert account["allowSharedKeyAccess"] is False
     assert account["allowBlobPublicAccess"] is False
     assert account["allowCrossTenantReplication"] is False
     assert account["defaultToOAuthAuthentication"] is True
     assert account["supportsHttpsTrafficOnly"] is True
     assert account["minimumTlsVersion"] == "TLS1_2"
-    packages = snapshot(name).only("Microsoft.Storage/storageAccounts/blobServices/containers")
+    packages = snapshot(name).single("Microsoft.Storage/storageAccounts/blobServices/containers")
     assert packages["properties"]["publicAccess"] == "None"
 
 
 @pytest.mark.parametrize("name", NAMES)
 def test_logs_take_no_keys(name: str) -> None:
     deployment = snapshot(name)
-    assert deployment.only("Microsoft.Insights/components")["properties"]["DisableLocalAuth"] is True
-    workspace = deployment.only("Microsoft.OperationalInsights/workspaces")["properties"]
+    assert deployment.single("Microsoft.Insights/components")["properties"]["DisableLocalAuth"] is True
+    workspace = deployment.single("Microsoft.OperationalInsights/workspaces")["properties"]
     assert workspace["features"]["disableLocalAuth"] is True
 
 
@@ -218,7 +218,7 @@ def test_app_takes_no_passwords(name: str) -> None:
 
 @pytest.mark.parametrize("name", NAMES)
 def test_app_uses_no_keys(name: str) -> None:
-    app = snapshot(name).only("Microsoft.Web/sites")
+    app = snapshot(name).single("Microsoft.Web/sites")
     package = app["properties"]["functionAppConfig"]["deployment"]["storage"]["authentication"]
     assert package["type"] == "UserAssignedIdentity"
     settings = snapshot(name).app_settings
@@ -229,7 +229,7 @@ def test_app_uses_no_keys(name: str) -> None:
 
 @pytest.mark.parametrize("name", NAMES)
 def test_vault_gives_by_role(name: str) -> None:
-    vault = snapshot(name).only("Microsoft.KeyVault/vaults")["properties"]
+    vault = snapshot(name).single("Microsoft.KeyVault/vaults")["properties"]
     assert vault["enableRbacAuthorization"] is True
     assert "accessPolicies" not in vault
 

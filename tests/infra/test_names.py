@@ -81,12 +81,12 @@ def test_name_that_azure_refuses_is_found(kind: str, name: str) -> None:
 @pytest.mark.parametrize("name", NAMES)
 def test_no_two_apps_share_the_first_letters_that_the_host_goes_by(name: str) -> None:
     """https://learn.microsoft.com/azure/azure-functions/storage-considerations#host-id-considerations"""
-    assert len(snapshot(name).only("Microsoft.Web/sites")["name"]) <= 32
+    assert len(snapshot(name).single("Microsoft.Web/sites")["name"]) <= 32
 
 
 @pytest.mark.parametrize("name", NAMES)
 def test_short_name_of_the_action_group_is_short(name: str) -> None:
-    people = snapshot(name).only("Microsoft.Insights/actionGroups")["properties"]
+    people = snapshot(name).single("Microsoft.Insights/actionGroups")["properties"]
     assert re.fullmatch(r".{1,12}", people["groupShortName"])
 
 

@@ -26,13 +26,13 @@ ZONES = {
 
 def access(deployment: Snapshot, kind: str) -> tuple[str, str, str]:
     """Who reaches a service from outside: at all, by default, and in spite of the default."""
-    properties = deployment.only(kind)["properties"]
+    properties = deployment.single(kind)["properties"]
     rules = properties["networkAcls"]
     return properties["publicNetworkAccess"], rules["defaultAction"], rules["bypass"]
 
 
 def subnets() -> dict[str, Resource]:
-    network = PRIVATE.only("Microsoft.Network/virtualNetworks")["properties"]
+    network = PRIVATE.single("Microsoft.Network/virtualNetworks")["properties"]
     return {subnet["name"]: subnet["properties"] for subnet in network["subnets"]}
 
 
@@ -61,7 +61,7 @@ def test_without_the_option_storage_and_vault_are_reached_with_a_role(name: str)
 def test_without_the_option_there_is_no_network(name: str) -> None:
     kinds = {resource["type"] for resource in snapshot(name).resources}
     assert {kind for kind in kinds if kind.startswith("Microsoft.Network/")} == set()
-    assert snapshot(name).only("Microsoft.Web/sites")["properties"]["virtualNetworkSubnetId"] is None
+    assert snapshot(name).single("Microsoft.Web/sites")["properties"]["virtualNetworkSubnetId"] is None
 
 
 def test_every_service_that_the_app_reaches_has_an_endpoint() -> None:
@@ -82,10 +82,10 @@ def test_endpoint_leads_to_its_service(group: str, module: str) -> None:
 
 @pytest.mark.parametrize("group", ZONES)
 def test_name_of_a_service_resolves_to_its_endpoint(group: str) -> None:
-    record = PRIVATE.only(f"{ENDPOINT}/privateDnsZoneGroups", f"pe-{group}-{token()}/default")
+    record = PRIVATE.single(f"{ENDPOINT}/privateDnsZoneGroups", f"pe-{group}-{token()}/default")
     (zone,) = record["properties"]["privateDnsZoneConfigs"]
-    assert zone["properties"]["privateDnsZoneId"] == PRIVATE.only(ZONE, f"[{ZONES[group]}]")["id"]
-    (connection,) = PRIVATE.only(ENDPOINT, f"pe-{group}-{token()}")["properties"][
+    assert zone["properties"]["privateDnsZoneId"] == PRIVATE.single(ZONE, f"[{ZONES[group]}]")["id"]
+    (connection,) = PRIVATE.single(ENDPOINT, f"pe-{group}-{token()}")["properties"][
         "privateLinkServiceConnections"
     ]
     assert connection["properties"]["groupIds"] == [group]
@@ -93,18 +93,18 @@ def test_name_of_a_service_resolves_to_its_endpoint(group: str) -> None:
 
 def token() -> str:
     """The last part of every name of this deployment."""
-    return str(PRIVATE.only("Microsoft.KeyVault/vaults")["name"].removeprefix("kv-"))
+    return str(PRIVATE.single("Microsoft.KeyVault/vaults")["name"].removeprefix("kv-"))
 
 
 def test_every_zone_is_asked_in_the_network() -> None:
-    network = PRIVATE.only("Microsoft.Network/virtualNetworks")["id"]
+    network = PRIVATE.single("Microsoft.Network/virtualNetworks")["id"]
     links = {link["name"]: link["properties"] for link in PRIVATE.of_type(f"{ZONE}/virtualNetworkLinks")}
     assert set(links) == {f"[format('{{0}}/{{1}}', {zone}, 'link-{token()}')]" for zone in ZONES.values()}
     assert [link["virtualNetwork"]["id"] for link in links.values()] == [network] * len(ZONES)
 
 
 def test_subnets_lie_in_the_network_and_apart() -> None:
-    properties = PRIVATE.only("Microsoft.Network/virtualNetworks")["properties"]
+    properties = PRIVATE.single("Microsoft.Network/virtualNetworks")["properties"]
     (network,) = map(IPv4Network, properties["addressSpace"]["addressPrefixes"])
     ranges = sorted(IPv4Network(subnet["addressPrefix"]) for subnet in subnets().values())
     assert network == IPv4Network("10.20.30.0/25")  # the smallest that both fit in
@@ -121,19 +121,19 @@ def test_apps_subnet_is_given_to_flex_consumption_and_to_nothing_else() -> None:
 
 
 def test_endpoints_are_in_the_subnet_of_their_own() -> None:
-    network = PRIVATE.only("Microsoft.Network/virtualNetworks")["id"]
+    network = PRIVATE.single("Microsoft.Network/virtualNetworks")["id"]
     homes = {endpoint["subnet"]["id"] for endpoint in endpoints().values()}
     assert homes == {f"{network}/subnets/endpoints"}
 
 
 def test_nothing_comes_in_from_the_internet() -> None:
-    guard = PRIVATE.only("Microsoft.Network/networkSecurityGroups")
+    guard = PRIVATE.single("Microsoft.Network/networkSecurityGroups")
     assert "properties" not in guard  # no rules beyond the built-in ones
     assert {subnet["networkSecurityGroup"]["id"] for subnet in subnets().values()} == {guard["id"]}
 
 
 def test_app_is_in_the_network() -> None:
-    subnet = PRIVATE.only("Microsoft.Web/sites")["properties"]["virtualNetworkSubnetId"]
+    subnet = PRIVATE.single("Microsoft.Web/sites")["properties"]["virtualNetworkSubnetId"]
     assert "format('network-{0}'" in subnet
     assert "'appSubnetId'" in subnet
 

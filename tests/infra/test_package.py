@@ -46,7 +46,7 @@ def package_script() -> ModuleType:
 SCRIPT = package_script()
 
 
-def kept(*paths: str) -> list[str]:
+def not_ignored(*paths: str) -> list[str]:
     return [path for path in paths if not IGNORED.match_file(path)]
 
 
@@ -55,21 +55,21 @@ def test_package_holds_what_funcignore_leaves() -> None:
         ["git", "ls-files"], cwd=ROOT, check=True, capture_output=True, text=True
     ).stdout.split("\n")
     taken = {path.as_posix() for path in SCRIPT.files_of_the_app()}
-    assert taken == {path for path in kept(*tracked) if path}
+    assert taken == {path for path in not_ignored(*tracked) if path}
 
 
 def test_funcignore_leaves_libraries_and_no_secrets() -> None:
-    assert kept(
+    assert not_ignored(
         ".python_packages/lib/site-packages/yaml/__init__.py", "local.settings.json", ".env", ".azure/x/.env"
     ) == [".python_packages/lib/site-packages/yaml/__init__.py"]
 
 
 def test_what_is_left_out_is_there() -> None:
-    assert [name for name in SCRIPT.LEFT_OUT if not list((ROOT / "detection").glob(name))] == []
+    assert [name for name in SCRIPT.EXCLUDED if not list((ROOT / "detection").glob(name))] == []
 
 
 def test_app_imports_nothing_at_the_top_that_is_left_out() -> None:
-    left_out = tuple("detection." + name.removesuffix(".py").replace("/", ".") for name in SCRIPT.LEFT_OUT)
+    left_out = tuple("detection." + name.removesuffix(".py").replace("/", ".") for name in SCRIPT.EXCLUDED)
     imported = {
         f"{path.name}: {name}"
         for path in SCRIPT.files_of_the_app()
@@ -77,9 +77,9 @@ def test_app_imports_nothing_at_the_top_that_is_left_out() -> None:
         for node in ast.parse((ROOT / path).read_text(encoding="utf-8")).body
         if isinstance(node, ast.ImportFrom | ast.Import)
         for name in (
-            [node.module or ""] if isinstance(node, ast.ImportFrom) else [one.name for one in node.names]
+            [node.module or ""] if isinstance(node, ast.ImportFrom) else [alias.name for alias in node.names]
         )
-        if f"{name}.".startswith(tuple(f"{one}." for one in left_out))
+        if f"{name}.".startswith(tuple(f"{module_name}." for module_name in left_out))
     }
     assert imported == set()
 
@@ -88,14 +88,14 @@ def test_app_imports_nothing_at_the_top_that_is_left_out() -> None:
 
 
 @pytest.fixture(scope="module")
-def built() -> str:
+def package_hash() -> str:
     if not python_3_13():
         pytest.skip("there is no Python 3.13 here")
     return build()
 
 
 @pytest.fixture(scope="module")
-def unpacked(built: str, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def unpacked(package_hash: str, tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("wwwroot")
     with ZipFile(ARCHIVE) as archive:
         archive.extractall(folder)
@@ -103,7 +103,7 @@ def unpacked(built: str, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def ran(unpacked: Path, azurite: str) -> Iterator[dict[str, Any]]:
+def package_run(unpacked: Path, azurite: str) -> Iterator[dict[str, Any]]:
     """What running every function of the package brought, on real parts around it."""
     with tables_of(LOGS, RULE.tables) as tables, query_api(tables) as api, receiving() as receiver:
         api.moment = NOON
@@ -114,47 +114,49 @@ def ran(unpacked: Path, azurite: str) -> Iterator[dict[str, Any]]:
             "INCIDENT_TABLE": f"t{uuid4().hex[:20]}",
             "WEBHOOK_URL": receiver.url,
         }
-        done = subprocess.run(
+        completed = subprocess.run(
             [python_3_13(), "-I", "-S", str(RUN), str(unpacked), NOON.isoformat()],
             check=True,
             capture_output=True,
             text=True,
             env={"PATH": os.environ["PATH"], **settings},
         )
-        result = json.loads(done.stdout.splitlines()[-1])
+        result = json.loads(completed.stdout.splitlines()[-1])
         print({name: result[name] for name in ("index_seconds", "seconds", "peak_mib")})
         yield {**result, "posted": receiver.messages}
 
 
 @pytest.mark.infra
-def test_every_function_is_indexed_and_runs(ran: dict[str, Any]) -> None:
-    assert ran["failures"] == {"deliver": None, "detect": None}
-    status, body = ran["health"]
-    assert (status, {one["level"] for one in json.loads(body)["findings"]}) == (200, {"green"})
+def test_every_function_is_indexed_and_runs(package_run: dict[str, Any]) -> None:
+    assert package_run["failures"] == {"deliver": None, "detect": None}
+    status, body = package_run["health"]
+    assert (status, {finding["level"] for finding in json.loads(body)["findings"]}) == (200, {"green"})
 
 
 @pytest.mark.infra
-def test_incident_page_is_in_it_and_no_timer_loads_it(ran: dict[str, Any]) -> None:
-    status, page = ran["page"]
-    assert (status, ran["jinja_before_a_page"]) == (200, False)
+def test_incident_page_is_in_it_and_no_timer_loads_it(package_run: dict[str, Any]) -> None:
+    status, page = package_run["page"]
+    assert (status, package_run["jinja_before_a_page"]) == (200, False)
     assert "then hit the content filter" in page
 
 
 @pytest.mark.infra
-def test_run_finds_what_the_golden_folder_holds_and_posts_it(ran: dict[str, Any]) -> None:
-    (record,) = [json.loads(line[line.index("{") :]) for line in ran["lines"] if "detection.run" in line]
+def test_run_finds_what_the_golden_folder_holds_and_posts_it(package_run: dict[str, Any]) -> None:
+    (record,) = [
+        json.loads(line[line.index("{") :]) for line in package_run["lines"] if "detection.run" in line
+    ]
     golden = (GOLDEN / "matches.default.jsonl").read_text(encoding="utf-8").splitlines()
-    assert (record["pairs"], len(ran["posted"])) == (len(golden), len(record["alerts"]))
+    assert (record["pairs"], len(package_run["posted"])) == (len(golden), len(record["alert_ids"]))
 
 
 @pytest.mark.infra
-def test_nothing_is_imported_from_beside_the_package(ran: dict[str, Any]) -> None:
-    assert ran["foreign"] == []
+def test_nothing_is_imported_from_beside_the_package(package_run: dict[str, Any]) -> None:
+    assert package_run["foreign"] == []
 
 
 @pytest.mark.infra
-def test_nothing_is_left_to_compile(ran: dict[str, Any]) -> None:
-    assert ran["compiled_here"] == []
+def test_nothing_is_left_to_compile(package_run: dict[str, Any]) -> None:
+    assert package_run["compiled_here"] == []
 
 
 @pytest.mark.infra
@@ -188,5 +190,5 @@ def test_benchmark_runs_the_package(unpacked: Path) -> None:
 
 
 @pytest.mark.slow
-def test_same_sources_give_the_same_bytes(built: str) -> None:
-    assert build() == built
+def test_same_sources_give_the_same_bytes(package_hash: str) -> None:
+    assert build() == package_hash

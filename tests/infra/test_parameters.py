@@ -43,7 +43,7 @@ REQUIRED = {
 HOSTILE = "'\"\\ \\n\n\t$X ${X} ${{a}} %X% `x` [x] ä🔔"
 
 
-def refused(environment: dict[str, str]) -> str:
+def refusal(environment: dict[str, str]) -> str:
     """What the compiler says of values that are refused."""
     with pytest.raises(RefusedError) as error:
         values({**REQUIRED, **environment})
@@ -78,8 +78,8 @@ def test_no_two_parameters_share_a_variable() -> None:
 
 @pytest.mark.infra
 def test_compiler_has_nothing_to_say_of_the_file() -> None:
-    done = bicep("lint", FILE, environment={**dict.fromkeys(VARIABLES.values(), ""), **REQUIRED})
-    assert done.stdout + done.stderr == ""
+    completed = bicep("lint", FILE, environment={**dict.fromkeys(VARIABLES.values(), ""), **REQUIRED})
+    assert completed.stdout + completed.stderr == ""
 
 
 @pytest.mark.infra
@@ -92,7 +92,11 @@ def test_layout_of_the_file_is_canonical() -> None:
 
 @pytest.mark.infra
 def test_what_is_not_set_has_the_default_of_the_template() -> None:
-    defaults = {name: one["defaultValue"] for name, one in definitions().items() if "defaultValue" in one}
+    defaults = {
+        name: definition["defaultValue"]
+        for name, definition in definitions().items()
+        if "defaultValue" in definition
+    }
     deployed = values(REQUIRED)
     assert {name: deployed[name] for name in defaults} == defaults
     assert {VARIABLES[name] for name in deployed if name not in defaults} == set(REQUIRED)
@@ -103,16 +107,16 @@ def test_what_is_empty_or_blank_is_not_set(monkeypatch: pytest.MonkeyPatch) -> N
     optional = set(VARIABLES.values()) - set(REQUIRED)
     for variable in optional:
         monkeypatch.delenv(variable, raising=False)
-    done = bicep("build-params", FILE, "--stdout", environment=REQUIRED)
-    unset = json.loads(json.loads(done.stdout)["parametersJson"])["parameters"]
-    assert {name: one["value"] for name, one in unset.items()} == values(REQUIRED)
+    completed = bicep("build-params", FILE, "--stdout", environment=REQUIRED)
+    unset = json.loads(json.loads(completed.stdout)["parametersJson"])["parameters"]
+    assert {name: parameter["value"] for name, parameter in unset.items()} == values(REQUIRED)
     assert values(REQUIRED) == values({**REQUIRED, **dict.fromkeys(optional, " \n")})
 
 
 @pytest.mark.infra
 def test_required_variables_that_are_not_set_are_named() -> None:
-    said = refused(dict.fromkeys(REQUIRED, ""))
-    assert [name for name in REQUIRED if not re.search(rf'": {name} must be ', said)] == []
+    error = refusal(dict.fromkeys(REQUIRED, ""))
+    assert [name for name in REQUIRED if not re.search(rf'": {name} must be ', error)] == []
 
 
 # ------------------------------------------------------------------------------------------------------- free text
@@ -127,9 +131,9 @@ def hostile(definition: Definition) -> str:
 def test_free_text_arrives_as_it_was_written() -> None:
     kinds = {"string", "securestring"}
     free = {
-        name: one
-        for name, one in definitions().items()
-        if one["type"] in kinds and "allowedValues" not in one
+        name: definition
+        for name, definition in definitions().items()
+        if definition["type"] in kinds and "allowedValues" not in definition
     }
     written = {name: hostile(definition) for name, definition in free.items()}
     deployed = values({VARIABLES[name]: text for name, text in written.items()})
@@ -209,33 +213,33 @@ def test_every_valid_value_arrives_typed() -> None:
 @pytest.mark.infra
 def test_invalid_value_is_refused_under_the_name_of_its_variable() -> None:
     for texts in rounds({name: invalid(definition) for name, definition in definitions().items()}):
-        said = refused({VARIABLES[name]: text for name, text in texts.items()})
+        error = refusal({VARIABLES[name]: text for name, text in texts.items()})
         assert [
-            name for name in texts if not re.search(rf'"{name}": {VARIABLES[name]} (must|refers)', said)
+            name for name in texts if not re.search(rf'"{name}": {VARIABLES[name]} (must|refers)', error)
         ] == []
 
 
 @pytest.mark.infra
 def test_refusal_says_what_is_allowed() -> None:
     texts = {name: invalid(definition)[:1] for name, definition in definitions().items()}
-    said = refused({VARIABLES[name]: text[0] for name, text in texts.items() if text})
+    error = refusal({VARIABLES[name]: text[0] for name, text in texts.items() if text})
     for name, definition in definitions().items():
         allowed = [
             *definition.get("allowedValues", []),
             *([True, False] if definition["type"] == "bool" else []),
         ]
         bounds = [definition[bound] for bound in ("minValue", "maxValue") if bound in definition]
-        (line,) = [line for line in said.splitlines() if f'"{name}": ' in line] if texts[name] else [""]
+        (line,) = [line for line in error.splitlines() if f'"{name}": ' in line] if texts[name] else [""]
         assert [value for value in [*allowed, *bounds] if str(value).lower() not in line] == []
 
 
 @pytest.mark.infra
 def test_refusal_shows_no_secret() -> None:
-    assert "made-up" not in refused(
+    assert "made-up" not in refusal(
         {
             VARIABLES[name]: "akvs://made-up"
-            for name, one in definitions().items()
-            if one["type"] == "securestring"
+            for name, definition in definitions().items()
+            if definition["type"] == "securestring"
         }
     )
 
@@ -258,9 +262,9 @@ def evaluated(folder: Path, environment: dict[str, str]) -> list[Resource]:
     """The resources that a copy of infra/ is deployed as. Raises RefusedError."""
     only = {**dict.fromkeys(VARIABLES.values(), ""), **environment}
     ids = ("--subscription-id", SUBSCRIPTION, "--tenant-id", TENANT, "--location", "westeurope")
-    done = bicep("snapshot", folder / "main.bicepparam", "--mode", "overwrite", *ids, environment=only)
-    if done.returncode:
-        raise RefusedError(done.stdout + done.stderr)
+    completed = bicep("snapshot", folder / "main.bicepparam", "--mode", "overwrite", *ids, environment=only)
+    if completed.returncode:
+        raise RefusedError(completed.stdout + completed.stderr)
     result = json.loads((folder / "main.snapshot.json").read_text(encoding="utf-8"))
     assert result["diagnostics"] == []
     resources: list[Resource] = result["predictedResources"]
@@ -286,7 +290,7 @@ def test_either_destination_is_enough_and_the_list_wins(
     without_secrets: Path, destinations: dict[str, str], secrets: set[str]
 ) -> None:
     resources = evaluated(without_secrets, {**REQUIRED, **destinations})
-    vault = [one for one in resources if kind(one) == "Microsoft.KeyVault/vaults/secrets"]
+    vault = [resource for resource in resources if kind(resource) == "Microsoft.KeyVault/vaults/secrets"]
     assert {secret["name"].split("/")[1] for secret in vault} == secrets
 
 

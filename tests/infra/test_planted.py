@@ -19,7 +19,7 @@ from tests.regenerate import ROOT
 pytestmark = pytest.mark.planted
 
 
-class Planted(NamedTuple):
+class PlantedError(NamedTuple):
     """An error: what is done to a file, the check that has to find it, and the snapshot that shows it."""
 
     file: str
@@ -58,25 +58,25 @@ def indexed_loop(text: str) -> str:
 
 
 ERRORS = {
-    "a loop that no engine evaluates": Planted(
+    "a loop that no engine evaluates": PlantedError(
         "infra/main.bicep", indexed_loop, "test_templates.py::test_every_loop_knows_its_index"
     ),
-    "a setting that the code does not read": Planted(
+    "a setting that the code does not read": PlantedError(
         "infra/app.bicep",
         replacing("      RULES: rules\n", "      RULES: rules\n      RULE: rules\n"),
         "test_app_settings.py::test_app_has_the_settings_that_the_code_reads",
     ),
-    "a setting that is not set": Planted(
+    "a setting that is not set": PlantedError(
         "infra/app.bicep",
         replacing("      AZURE_CLIENT_ID: identityClientId\n", ""),
         "test_app_settings.py::test_app_has_the_settings_that_the_code_reads",
     ),
-    "an alarm that tells nobody": Planted(
+    "an alarm that tells nobody": PlantedError(
         "infra/alerts.bicep",
         replacing("empty(actionGroupResourceId) ? [people.id]", "empty(actionGroupResourceId) ? []"),
         "test_alarms.py::test_every_alarm_looks_at_the_jobs_log_and_tells_the_action_group",
     ),
-    "a secret as a plain setting": Planted(
+    "a secret as a plain setting": PlantedError(
         "infra/main.bicep",
         replacing(
             "heartbeatUrlReference: empty(heartbeatUrl) ? '' : vault.outputs.heartbeatUrlReference",
@@ -84,7 +84,7 @@ ERRORS = {
         ),
         "test_app_settings.py::test_secret_is_a_reference_into_the_vault",
     ),
-    "a role that is wider than needed": Planted(
+    "a role that is wider than needed": PlantedError(
         "infra/vault.bicep",
         replacing(
             "keyVaultSecretsUser: '4633458b-17de-408a-b874-0445c86b69e6'",
@@ -92,7 +92,7 @@ ERRORS = {
         ),
         "test_least_privilege.py::test_roles_assigned_are_the_roles_needed",
     ),
-    "a way in from the internet beside the private network": Planted(
+    "a way in from the internet beside the private network": PlantedError(
         "infra/storage.bicep",
         replacing(
             "publicNetworkAccess: isPrivate ? 'Disabled' : 'Enabled'", "publicNetworkAccess: 'Enabled'"
@@ -100,32 +100,32 @@ ERRORS = {
         "test_network.py::test_nothing_but_endpoints_leads_to_storage_and_vault",
         snapshot="private-network",
     ),
-    "endpoints made at the same time": Planted(
+    "endpoints made at the same time": PlantedError(
         "infra/network.bicep",
         replacing("@batchSize(1)\nresource privateEndpoints", "resource privateEndpoints"),
         "test_network.py::test_endpoints_and_records_are_made_one_after_the_other",
     ),
-    "an order that is lost": Planted(
+    "an order that is lost": PlantedError(
         "infra/main.bicep",
         replacing("  dependsOn: [telemetry]", "  dependsOn: []"),
         "test_templates.py::test_app_comes_after_all_that_it_needs",
     ),
-    "a value that the plan refuses": Planted(
+    "a value that the plan refuses": PlantedError(
         "infra/app.bicep",
         replacing("      http20Enabled: true\n", "      http20Enabled: true\n      ftpsState: 'Disabled'\n"),
         "test_templates.py::test_site_has_nothing_that_its_plan_refuses",
     ),
-    "a parameter that the workflow does not hand on": Planted(
+    "a parameter that the workflow does not hand on": PlantedError(
         ".github/workflows/deploy.yml",
         replacing("          PRIVATE_NETWORK: ${{ vars.PRIVATE_NETWORK }}\n", ""),
         "test_workflows.py::test_deployment_hands_on_every_variable",
     ),
-    "a file in another layout": Planted(
+    "a file in another layout": PlantedError(
         "infra/identity.bicep",
         replacing("  tags: tags\n", "    tags: tags\n"),
         "test_templates.py::test_layout_is_canonical",
     ),
-    "a warning": Planted(
+    "a warning": PlantedError(
         "infra/storage.bicep",
         replacing("minimumTlsVersion:", "minTlsVersion:"),
         "test_templates.py::test_compiler_has_nothing_to_say",
@@ -154,20 +154,20 @@ def fails(check: str, snapshot: str, tree: Path) -> bool:
         [sys.executable, "-m", "tests.infra.snapshots", snapshot], cwd=tree, check=False, capture_output=True
     )
     options = ["-q", "-p", "no:cacheprovider", "-m", "infra or not infra"]
-    done = subprocess.run(
+    completed = subprocess.run(
         [sys.executable, "-m", "pytest", *options, f"tests/infra/{check}"],
         cwd=tree,
         check=False,
         capture_output=True,
         text=True,
     )
-    assert done.returncode in {0, 1}, done.stdout + done.stderr  # 2 to 5: nothing was checked
-    assert "error" not in done.stdout.splitlines()[-1], done.stdout
-    return done.returncode == 1
+    assert completed.returncode in {0, 1}, completed.stdout + completed.stderr  # 2 to 5: nothing was checked
+    assert "error" not in completed.stdout.splitlines()[-1], completed.stdout
+    return completed.returncode == 1
 
 
 @pytest.mark.parametrize("error", ERRORS.values(), ids=ERRORS)
-def test_planted_error_turns_its_check_red(copy: Path, error: Planted) -> None:
+def test_planted_error_turns_its_check_red(copy: Path, error: PlantedError) -> None:
     file = copy / error.file
     file.write_text(error.plant(file.read_text(encoding="utf-8")), encoding="utf-8")
     assert fails(error.check, error.snapshot, copy)

@@ -46,10 +46,10 @@ CLOSED = {"private-network": {"CKV_AZURE_36"}}
 
 
 @dataclass(frozen=True, slots=True)
-class Verdict:
+class CheckovReport:
     """What checkov made of some templates: the rules that each does not follow, and how many resources it read."""
 
-    broken: Mapping[str, set[str]]
+    broken_rules: Mapping[str, set[str]]
     resources: int
 
 
@@ -63,19 +63,19 @@ def template(resources: list[Resource]) -> str:
     )
 
 
-def judge(folder: Path, templates: Mapping[str, str]) -> Verdict:
+def run_checkov(folder: Path, templates: Mapping[str, str]) -> CheckovReport:
     """Ask checkov about templates. A rule that crashes counts as not followed by any."""
     assert CHECKOV.exists(), "run make lint-infra"
     for name, text in templates.items():
         (folder / f"{name}.json").write_text(text, encoding="utf-8")
     options = ["--skip-download", "--framework", "arm", "--directory", str(folder), "--output", "json"]
-    done = subprocess.run([str(CHECKOV), *options], capture_output=True, text=True, check=False)
-    answer = json.loads(done.stdout)
-    crashed = re.findall(r"Failed to run check (\w+)", done.stderr)
-    broken = {name: set(crashed) for name in templates}
+    completed = subprocess.run([str(CHECKOV), *options], capture_output=True, text=True, check=False)
+    answer = json.loads(completed.stdout)
+    crashed = re.findall(r"Failed to run check (\w+)", completed.stderr)
+    broken_rules = {name: set(crashed) for name in templates}
     for check in answer["results"]["failed_checks"]:
-        broken[Path(check["file_path"]).stem].add(check["check_id"])
-    return Verdict(broken, answer["summary"]["resource_count"])
+        broken_rules[Path(check["file_path"]).stem].add(check["check_id"])
+    return CheckovReport(broken_rules, answer["summary"]["resource_count"])
 
 
 def with_old_encryption() -> list[Resource]:
@@ -91,10 +91,10 @@ RESOURCES = {name: snapshot(name).resources for name in NAMES} | {"old-encryptio
 
 
 @pytest.fixture(scope="module")
-def verdict(tmp_path_factory: pytest.TempPathFactory) -> Verdict:
+def report(tmp_path_factory: pytest.TempPathFactory) -> CheckovReport:
     templates = {name: template(resources) for name, resources in RESOURCES.items()}
     templates["cut-off"] = templates["defaults"][:-2]  # cannot be read
-    return judge(tmp_path_factory.mktemp("templates"), templates)
+    return run_checkov(tmp_path_factory.mktemp("templates"), templates)
 
 
 def expected(name: str) -> set[str]:
@@ -103,20 +103,20 @@ def expected(name: str) -> set[str]:
     return set(DELIBERATE) | options | CLOSED.get(name, set())
 
 
-def test_every_resource_is_read(verdict: Verdict) -> None:
+def test_every_resource_is_read(report: CheckovReport) -> None:
     """Checkov passes over what it cannot read without a word: it is missing from the count, as that of the file cut off."""
-    assert verdict.resources == sum(map(len, RESOURCES.values()))
+    assert report.resources == sum(map(len, RESOURCES.values()))
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_what_is_not_followed_is_deliberate(verdict: Verdict, name: str) -> None:
-    assert verdict.broken[name] - expected(name) == set()
+def test_what_is_not_followed_is_deliberate(report: CheckovReport, name: str) -> None:
+    assert report.broken_rules[name] - expected(name) == set()
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_nothing_is_excused_that_is_followed(verdict: Verdict, name: str) -> None:
-    assert expected(name) - verdict.broken[name] == set()
+def test_nothing_is_excused_that_is_followed(report: CheckovReport, name: str) -> None:
+    assert expected(name) - report.broken_rules[name] == set()
 
 
-def test_old_encryption_is_found(verdict: Verdict) -> None:
-    assert verdict.broken["old-encryption"] - verdict.broken["private-network"] == {"CKV_AZURE_44"}
+def test_old_encryption_is_found(report: CheckovReport) -> None:
+    assert report.broken_rules["old-encryption"] - report.broken_rules["private-network"] == {"CKV_AZURE_44"}

@@ -33,15 +33,15 @@ OFF = {
 }
 
 
-def inside(symbol: str) -> dict[str, Json]:
+def module_resources(symbol: str) -> dict[str, Json]:
     """The resources of a module, by their symbols."""
     return resources(templates()[symbol])
 
 
 def lint(path: Path) -> list[str]:
     """What the compiler says of a file and its modules, a warning as much as an error."""
-    done = bicep("lint", path)
-    return (done.stdout + done.stderr).splitlines()
+    completed = bicep("lint", path)
+    return (completed.stdout + completed.stderr).splitlines()
 
 
 # ---------------------------------------------------------------------------------------------------- the compiler
@@ -112,13 +112,13 @@ def library(name: str) -> bytes:
     assert signature in bundle, (
         f"{command} is not the compiler itself: name the executable, not a script around it"
     )
-    at = struct.unpack_from("<q", bundle, bundle.index(signature) - 8)[0]
-    count = struct.unpack_from("<i", bundle, at + 8)[0]
-    at += 13 + bundle[at + 12] + 40  # the bundle's own id, and where two of its files lie
+    position = struct.unpack_from("<q", bundle, bundle.index(signature) - 8)[0]
+    count = struct.unpack_from("<i", bundle, position + 8)[0]
+    position += 13 + bundle[position + 12] + 40  # the bundle's own id, and where two of its files lie
     for _ in range(count):
-        offset, size, compressed, length = struct.unpack_from("<qqqxB", bundle, at)
-        at += 26 + length
-        if bundle[at - length : at].decode() == name:
+        offset, size, compressed, length = struct.unpack_from("<qqqxB", bundle, position)
+        position += 26 + length
+        if bundle[position - length : position].decode() == name:
             content = bundle[offset : offset + (compressed or size)]
             return zlib.decompress(content, -zlib.MAX_WBITS) if compressed else content
     raise LookupError(name)
@@ -170,33 +170,33 @@ def test_no_condition_is_overruled() -> None:
 # ----------------------------------------------------------------------------------------------------------- order
 
 
-def before(parts: dict[str, Json], symbol: str) -> set[str]:
+def predecessors(parts: dict[str, Json], symbol: str) -> set[str]:
     """What is deployed before a resource, by itself or because something else waits for it."""
     direct = {name for name in parts[symbol].get("dependsOn", []) if name in parts}
-    return direct.union(*(before(parts, name) for name in direct))
+    return direct.union(*(predecessors(parts, name) for name in direct))
 
 
 @pytest.mark.infra
 def test_app_comes_after_all_that_it_needs() -> None:
     needed = {"group", "identity", "telemetry", "storage", "vault", "network", "readers"}
-    assert before(resources(main()), "app") == needed
+    assert predecessors(resources(main()), "app") == needed
 
 
 @pytest.mark.infra
 def test_roles_and_alarms_come_after_what_they_are_about() -> None:
     parts = resources(main())
-    assert [before(parts, name) >= {"identity"} for name in ("telemetry", "storage", "vault", "readers")] == [
-        True
-    ] * 4
-    assert before(parts, "alerts") >= {"telemetry"}
-    assert before(parts, "network") >= {"storage", "vault"}
+    assert [
+        predecessors(parts, name) >= {"identity"} for name in ("telemetry", "storage", "vault", "readers")
+    ] == [True] * 4
+    assert predecessors(parts, "alerts") >= {"telemetry"}
+    assert predecessors(parts, "network") >= {"storage", "vault"}
 
 
 @pytest.mark.infra
 def test_site_is_changed_by_nothing_else_at_the_same_time() -> None:
-    site = inside("app")
+    site = module_resources("app")
     order = ["app", "app::ftp", "app::scm", "app::settings", "app::auth"]
-    assert [before(site, symbol) & set(order) for symbol in order] == [
+    assert [predecessors(site, symbol) & set(order) for symbol in order] == [
         set(order[:n]) for n in range(len(order))
     ]
 
@@ -274,7 +274,7 @@ def test_value_is_one_that_the_service_takes(kind: str, path: str) -> None:
 
 @pytest.mark.parametrize("name", NAMES)
 def test_site_has_nothing_that_its_plan_refuses(name: str) -> None:
-    assert set(snapshot(name).only("Microsoft.Web/sites")["properties"]["siteConfig"]) & REFUSED == set()
+    assert set(snapshot(name).single("Microsoft.Web/sites")["properties"]["siteConfig"]) & REFUSED == set()
 
 
 def test_a_type_has_a_single_version_and_no_preview() -> None:
@@ -282,7 +282,9 @@ def test_a_type_has_a_single_version_and_no_preview() -> None:
     for resource in (resource for evaluated in snapshots() for resource in evaluated.resources):
         versions.setdefault("/".join(resource["type"].split("/")[:2]), set()).add(resource["apiVersion"])
     assert {
-        kind: found for kind, found in versions.items() if len(found) > 1 or "preview" in str(found)
+        kind: api_versions
+        for kind, api_versions in versions.items()
+        if len(api_versions) > 1 or "preview" in str(api_versions)
     } == {}
 
 
@@ -294,20 +296,22 @@ def test_every_parameter_is_described_in_a_sentence() -> None:
     parameters = main()["parameters"]
     described = {
         name
-        for name, one in parameters.items()
-        if one.get("metadata", {}).get("description", "").endswith(".")
+        for name, parameter in parameters.items()
+        if parameter.get("metadata", {}).get("description", "").endswith(".")
     }
     assert set(parameters) - described == set()
 
 
 @pytest.mark.infra
 def test_every_number_has_bounds() -> None:
-    numbers = {name: set(one) for name, one in main()["parameters"].items() if one["type"] == "int"}
+    numbers = {
+        name: set(parameter) for name, parameter in main()["parameters"].items() if parameter["type"] == "int"
+    }
     bounds = ("allowedValues",), ("minValue", "maxValue")
     assert [name for name, keys in numbers.items() if not any(keys.issuperset(pair) for pair in bounds)] == []
 
 
 @pytest.mark.infra
 def test_required_text_cannot_be_empty() -> None:
-    required = [one for one in main()["parameters"].values() if "defaultValue" not in one]
-    assert [one for one in required if one.get("minLength", 0) < 1] == []
+    required = [parameter for parameter in main()["parameters"].values() if "defaultValue" not in parameter]
+    assert [parameter for parameter in required if parameter.get("minLength", 0) < 1] == []

@@ -27,7 +27,9 @@ def workflow(path: Path) -> dict[Any, Any]:
 
 
 JOBS = {f"{path.stem}/{name}": job for path in FILES for name, job in workflow(path)["jobs"].items()}
-STEPS: list[tuple[str, Step]] = [(job, step) for job, one in JOBS.items() for step in one["steps"]]
+STEPS: list[tuple[str, Step]] = [
+    (job, step) for job, definition in JOBS.items() for step in definition["steps"]
+]
 
 
 def unpinned(text: str) -> list[str]:
@@ -49,12 +51,12 @@ def test_action_by_anything_else_is_found(ref: str) -> None:
 
 
 def test_an_action_is_one_version_everywhere() -> None:
-    found = {
+    versions = {
         (use["action"], use["commit"])
         for path in FILES
         for use in USES.finditer(path.read_text(encoding="utf-8"))
     }
-    assert len(found) == len({action for action, _ in found})
+    assert len(versions) == len({action for action, _ in versions})
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.stem))
@@ -84,9 +86,9 @@ def test_nothing_is_pasted_into_a_command() -> None:
 
 
 def test_secrets_are_in_no_pull_request() -> None:
-    asked = {path.stem for path in FILES if "secrets." in path.read_text(encoding="utf-8")}
+    secret_workflows = {path.stem for path in FILES if "secrets." in path.read_text(encoding="utf-8")}
     triggers = {path.stem: set(workflow(path)[True]) for path in FILES}  # YAML takes `on` for true
-    assert [name for name in asked if triggers[name] != {"workflow_dispatch"}] == []
+    assert [name for name in secret_workflows if triggers[name] != {"workflow_dispatch"}] == []
 
 
 def test_make_targets_are_there() -> None:
@@ -115,21 +117,21 @@ def test_files_that_commands_name_are_there() -> None:
     assert [path for path in named if not (ROOT / path).exists()] == []
 
 
-def handed_on(job: dict[str, Any], command: str) -> dict[str, str]:
+def step_environment(job: dict[str, Any], command: str) -> dict[str, str]:
     """The environment of the step of a job that runs a command, with the job's own."""
     (step,) = [step for step in job["steps"] if command in step.get("run", "")]
     return {**job.get("env", {}), **step["env"]}
 
 
-def lost(job: dict[str, Any], command: str) -> list[str]:
+def missing_variables(job: dict[str, Any], command: str) -> list[str]:
     """The variables of a deployment that a step does not hand on from where GitHub keeps them."""
-    environment = handed_on(job, command)
-    kept = {name: f"{'secrets' if name in SECRETS else 'vars'}.{name}" for name in VARIABLES.values()}
-    return [name for name, place in kept.items() if environment.get(name) != f"${{{{ {place} }}}}"]
+    environment = step_environment(job, command)
+    sources = {name: f"{'secrets' if name in SECRETS else 'vars'}.{name}" for name in VARIABLES.values()}
+    return [name for name, place in sources.items() if environment.get(name) != f"${{{{ {place} }}}}"]
 
 
 def test_deployment_hands_on_every_variable() -> None:
-    assert lost(JOBS["deploy/deploy"], "azd provision") == []
+    assert missing_variables(JOBS["deploy/deploy"], "azd provision") == []
 
 
 @pytest.mark.parametrize("variable", VARIABLES.values())
@@ -137,12 +139,12 @@ def test_variable_that_is_not_handed_on_is_found(variable: str) -> None:
     job = deepcopy(JOBS["deploy/deploy"])
     for environment in (job["env"], *(step.get("env", {}) for step in job["steps"])):
         environment.pop(variable, None)
-    assert lost(job, "azd provision") == [variable]
+    assert missing_variables(job, "azd provision") == [variable]
 
 
 def test_what_if_asks_with_every_value_of_the_deployment_but_the_secrets() -> None:
-    assert set(lost(JOBS["infra/what-if"], "sub what-if")) == SECRETS
-    assert handed_on(JOBS["infra/what-if"], "sub what-if")["WEBHOOK_URL"] == "https://example.com/hook"
+    assert set(missing_variables(JOBS["infra/what-if"], "sub what-if")) == SECRETS
+    assert step_environment(JOBS["infra/what-if"], "sub what-if")["WEBHOOK_URL"] == "https://example.com/hook"
 
 
 def test_azd_asks_nobody() -> None:
@@ -154,8 +156,8 @@ def test_azd_asks_nobody() -> None:
 def test_azd_compiles_with_the_compiler_of_the_tests() -> None:
     commands = [step.get("run", "") for step in JOBS["deploy/deploy"]["steps"]]
     installed = commands.index(INSTALL)
-    (judged,) = [at for at, command in enumerate(commands) if "make lint-infra" in command]
-    (deployed,) = [at for at, command in enumerate(commands) if "azd provision" in command]
+    (judged,) = [index for index, command in enumerate(commands) if "make lint-infra" in command]
+    (deployed,) = [index for index, command in enumerate(commands) if "azd provision" in command]
     assert installed < judged < deployed
     assert commands[judged].startswith('BICEP="$HOME/.azure/bin/bicep" ')
     assert commands[deployed].startswith('AZD_BICEP_TOOL_PATH="$HOME/.azure/bin/bicep" ')
@@ -164,7 +166,7 @@ def test_azd_compiles_with_the_compiler_of_the_tests() -> None:
 def test_azure_cli_compiles_with_the_pinned_compiler() -> None:
     commands = [step.get("run", "") for step in JOBS["infra/what-if"]["steps"]]
     assert commands.index(INSTALL) < next(
-        at for at, command in enumerate(commands) if "deployment" in command
+        index for index, command in enumerate(commands) if "deployment" in command
     )
 
 
@@ -173,7 +175,7 @@ def test_templates_are_judged_by_the_pinned_compiler(target: str) -> None:
     """A runner may have another one on its PATH."""
     for job in JOBS.values():
         commands = [step.get("run", "") for step in job["steps"]]
-        judged = [at for at, command in enumerate(commands) if f"make {target}" in command]
+        judged = [index for index, command in enumerate(commands) if f"make {target}" in command]
         assert all(commands[at] == f'BICEP="$HOME/.azure/bin/bicep" make {target}' for at in judged)
         assert all(INSTALL in commands[:at] for at in judged)
 

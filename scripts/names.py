@@ -1,0 +1,101 @@
+"""Find names that only point at something: `one`, `found`, `told`. A name is a noun of the domain.
+
+`python scripts/names.py DIR...` prints each place and exits with 1 if there is any.
+"""
+
+import ast
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+POINTING = frozenset(
+    [
+        "one",
+        "other",
+        "others",
+        "some",
+        "told",
+        "tells",
+        "telling",
+        "untold",
+        "found",
+        "known",
+        "given",
+        "asked",
+        "left",
+        "what",
+        "kept",
+        "said",
+        "seen",
+        "more",
+        "most",
+        "least",
+        "first",
+        "there",
+        "theirs",
+        "ours",
+        "who",
+        "where",
+        "whoever",
+        "whatever",
+        "somebody",
+        "nobody",
+        "anybody",
+        "it",
+        "each",
+        "item",
+        "thing",
+        "things",
+        "this",
+        "that",
+        "these",
+        "those",
+        "them",
+        "they",
+    ]
+)
+
+PLUGGY = "item"  # pytest hands a hook its arguments by these names
+
+
+def bound_names(tree: ast.AST) -> Iterator[tuple[int, str]]:
+    """Every name that a module binds, with its line: variables, arguments, attributes, functions and classes."""
+    for node in ast.walk(tree):
+        match node:
+            case (
+                ast.Name(id=name, ctx=ast.Store())
+                | ast.arg(arg=name)
+                | ast.Attribute(attr=name, ctx=ast.Store())
+            ):
+                yield node.lineno, name
+            case ast.FunctionDef(name=name) | ast.AsyncFunctionDef(name=name) | ast.ClassDef(name=name):
+                yield node.lineno, name
+            case (
+                ast.ExceptHandler(name=str(name))
+                | ast.MatchAs(name=str(name))
+                | ast.MatchStar(name=str(name))
+            ):
+                yield node.lineno, name
+            case ast.alias(asname=str(name)):
+                yield node.lineno, name
+
+
+def main() -> int:
+    """Prints the places. Returns the exit code."""
+    roots = [Path(argument) for argument in sys.argv[1:]]
+    paths = [path for root in roots for path in (sorted(root.rglob("*.py")) if root.is_dir() else [root])]
+    if not paths:
+        print("names.py: there is no Python file in the arguments", file=sys.stderr)
+        return 2
+    findings = [
+        f"{path}:{line}: the name {name!r} only points at something; use a noun of the domain"
+        for path in paths
+        for line, name in sorted(bound_names(ast.parse(path.read_text(encoding="utf-8"))))
+        if name.strip("_").lower() in POINTING and name != PLUGGY
+    ]
+    print("\n".join(findings) or f"names: {len(paths)} files, none that only points at something")
+    return 1 if findings else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
