@@ -1,4 +1,4 @@
-"""The triggers, and nothing else: what they do is in detection/job.py."""
+"""The triggers, and nothing else: what they do is in detection/app.py."""
 
 import gc
 import os
@@ -11,8 +11,8 @@ gc.set_threshold(200_000, 50, 50)
 
 import azure.functions as func  # noqa: E402
 
-from detection.job import Job, send_heartbeat, start  # noqa: E402
-from detection.report import log_late  # noqa: E402
+from detection.app import Job, send_heartbeat, start  # noqa: E402
+from detection.telemetry import log_late  # noqa: E402
 
 app = func.FunctionApp()
 

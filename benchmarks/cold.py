@@ -8,7 +8,7 @@ from benchmarks.size import Size
 
 TIMES, TIMES_WITHOUT_BYTECODE = 7, 3
 AZURE = "import azure.functions, azure.identity, azure.monitor.query, azure.data.tables"
-CLIENTS = "azure.identity, detection.sources.log_analytics, detection.incidents.azure_table"  # a run loads them on top
+CLIENTS = "azure.identity, detection.logs.log_analytics.client, detection.store.azure_table"  # a run loads them on top
 IMPORTS = {
     "nothing": "pass",
     "azure.functions alone": "import azure.functions",

@@ -77,8 +77,8 @@ def rows(number: int, prefix: str, actors: int) -> list[Row]:
 
 
 def _python(changes: Sequence[Row], signals: Sequence[Row]) -> int:
-    from detection.correlate import correlate
-    from detection.events import Event
+    from detection.correlation.correlate import correlate
+    from detection.logs.events import Event
 
     change_events = [Event(ident, time, actor, "", ()) for ident, time, actor in changes]
     signal_events = [Event(ident, time, actor, "", ()) for ident, time, actor in signals]

@@ -18,7 +18,7 @@ from benchmarks.answers import RULE
 from benchmarks.figures import FigureTable
 from benchmarks.processes import Measurement, MeasurementFailed, measure
 from benchmarks.size import Size
-from detection.timestamps import iso
+from detection.base.timestamps import iso
 from tests import azurite
 from tests.query_api import QueryApi, query_api, tables_of
 from tests.receiver import receiving
@@ -168,7 +168,7 @@ def main() -> None:
     from pydantic_core import to_json
 
     import function_app  # noqa: F401  # what the host loads
-    from detection.job import json_values, start
+    from detection.app import json_values, start
 
     moment, ports = (
         datetime.fromisoformat(sys.argv[1]),

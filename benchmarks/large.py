@@ -19,7 +19,7 @@ from benchmarks.figures import FigureTable
 from benchmarks.processes import MeasurementFailed, measure
 from benchmarks.serving import serving
 from benchmarks.size import Size
-from detection.kql import COVERAGE_COLUMNS, HEALTH_COLUMNS, queries
+from detection.logs.kql import COVERAGE_COLUMNS, HEALTH_COLUMNS, queries
 
 SIZES = ((400_000, 1_000), (1_000_000, 1_000), (3_000_000, 1_000), (10_000_000, 1_000), (3_000_000, 1))
 ANSWER_BYTES = 100 * 2**20  # bytes
@@ -125,12 +125,12 @@ def _row(number: int, signals: int, actors: int) -> str:
 
 def main() -> None:
     """One run, on the double at an endpoint."""
-    from detection.incidents.index import IncidentStore
-    from detection.incidents.table import MemoryTable
-    from detection.record import RunStats
-    from detection.run import run
-    from detection.sources.log_analytics import open_log_analytics
-    from detection.tell import RunOptions
+    from detection.logs.log_analytics.client import open_log_analytics
+    from detection.runs.commit import RunOptions
+    from detection.runs.record import RunStats
+    from detection.runs.run import run
+    from detection.store.incident_store import IncidentStore
+    from detection.store.table import MemoryTable
 
     # The clock stands still, so no limit of time ends the run: the double is slower than the API.
     source, requests, slices = open_log_analytics([str(UUID(int=1))], sys.argv[1], None, lambda: NOW), 0, 0

@@ -16,17 +16,17 @@ from time import monotonic
 from benchmarks.figures import FigureTable
 from benchmarks.processes import MeasurementFailed
 from benchmarks.size import Size
-from detection.events import Logs, Row
-from detection.incidents.azure_table import open_table
-from detection.incidents.index import IncidentStore
-from detection.incidents.table import Entity, MemoryTable, Operation, Table
-from detection.record import RunRecord
-from detection.rendering import digest_renderer, message_renderer
-from detection.rule import Rule
-from detection.run import run
+from detection.delivery.rendering import digest_renderer, message_renderer
+from detection.logs.events import Logs, Row
+from detection.logs.window import Windows
+from detection.rules.model import Rule
+from detection.runs.commit import RunOptions
+from detection.runs.record import RunRecord
+from detection.runs.run import run
 from detection.settings import settings_from
-from detection.tell import RunOptions
-from detection.window import Windows
+from detection.store.azure_table import open_table
+from detection.store.incident_store import IncidentStore
+from detection.store.table import Entity, MemoryTable, Operation, Table
 from tests.azurite import connection_string, new_name, running
 from tests.builders import RULE, change_row, logs, signal_row
 from tests.chaos.table_proxy import TableProxy, proxying

@@ -16,8 +16,8 @@ from benchmarks.figures import FigureTable
 from benchmarks.processes import measure
 from benchmarks.serving import serving
 from benchmarks.size import Size
-from detection.events import Events, Row, to_events
-from detection.window import Window
+from detection.logs.events import Events, Row, to_events
+from detection.logs.window import Window
 
 ROWS = 499_999  # one less than what counts as cut off
 SIDE = RULE.sequence.signals
@@ -90,7 +90,7 @@ def _msgspec_events(content: bytes, _: str) -> Work:
 def _query_workspace(_: bytes, endpoint: str) -> Work:
     from azure.monitor.query import LogsQueryClient
 
-    from detection.sources.log_analytics import _EmulatorToken
+    from detection.logs.log_analytics.client import _EmulatorToken
 
     client = LogsQueryClient(_EmulatorToken(), endpoint=endpoint)
     return lambda: client.query_workspace(WORKSPACE, "signals", timespan=None, enforce_https=False)
@@ -98,8 +98,8 @@ def _query_workspace(_: bytes, endpoint: str) -> Work:
 
 def _job(_: bytes, endpoint: str) -> Work:
     """As a run reads an answer."""
-    from detection.sources.cells import RowReader
-    from detection.sources.log_analytics import open_log_analytics
+    from detection.logs.log_analytics.cells import RowReader
+    from detection.logs.log_analytics.client import open_log_analytics
 
     source = open_log_analytics([WORKSPACE], endpoint, None, lambda: NOW)
     return lambda: _events(RowReader(SIDE).read_all(source.run_query("signals", "signals")))
@@ -109,7 +109,7 @@ def _bytes_only(_: bytes, endpoint: str) -> Work:
     """The share of the client and of the connection."""
     from azure.core.rest import HttpRequest
 
-    from detection.sources.log_analytics import open_log_analytics
+    from detection.logs.log_analytics.client import open_log_analytics
 
     source = open_log_analytics([WORKSPACE], endpoint, None, lambda: NOW)
     request = HttpRequest("POST", f"workspaces/{WORKSPACE}/query", json={"query": "signals"})

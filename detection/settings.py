@@ -26,8 +26,8 @@ from pydantic import (
 )
 from pydantic_core import ErrorDetails, from_json
 
-from detection.errors import ConfigurationError
-from detection.rule import SEVERITIES, Duration, Severity, default_rule
+from detection.base.errors import ConfigurationError
+from detection.rules.model import SEVERITIES, Duration, Severity, default_rule
 
 MessageFormat = Literal["native", "slack", "teams", "pagerduty"]
 FORMATS_OF_HOSTS: Mapping[str, MessageFormat] = {

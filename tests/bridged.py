@@ -3,7 +3,7 @@
 import shutil
 from pathlib import Path
 
-from detection.rule import RULES, Rule, default_rule, load_rule
+from detection.rules.model import RULES, Rule, default_rule, load_rule
 
 DATA = Path(__file__).parent / "data" / "bridges"
 _EXACT = "  identity: [exact] "

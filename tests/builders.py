@@ -5,13 +5,13 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Literal
 
-from detection.correlate import Chain, correlate
-from detection.events import Event, Events, Logs, Row, to_events
+from detection.base.timestamps import iso
+from detection.correlation.correlate import Chain, correlate
 from detection.incidents.grouping import Incident, closed
 from detection.incidents.keys import Key
-from detection.rule import Rule, Side, default_rule, load_rule
-from detection.timestamps import iso
-from detection.window import Windows, plan_windows
+from detection.logs.events import Event, Events, Logs, Row, to_events
+from detection.logs.window import Windows, plan_windows
+from detection.rules.model import Rule, Side, default_rule, load_rule
 
 RULE = load_rule(default_rule())
 DAY = timedelta(hours=24)

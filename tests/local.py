@@ -9,13 +9,13 @@ from uuid import uuid4
 
 from rich.progress import track
 
-from detection.check.bench import CheckContext
+from detection.app import open_job
+from detection.check.checklist import run_checks
 from detection.check.checks import all_checks
-from detection.check.order import run_checks
+from detection.check.context import CheckContext
 from detection.cli.output import write_findings
-from detection.job import open_job
 from detection.messages.text import escape_line
-from detection.rule import load_rule
+from detection.rules.model import load_rule
 from detection.settings import settings_from
 from tests.azurite import connection_string, running
 from tests.query_api import query_api, tables_of

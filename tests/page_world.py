@@ -8,15 +8,15 @@ from html.parser import HTMLParser
 from typing import Any
 from urllib.parse import urlencode
 
-from detection.events import Event, Events, Logs
-from detection.incidents.index import IncidentStore
-from detection.incidents.table import MemoryTable, Table
-from detection.job import Job
-from detection.matches import Detection
-from detection.rendering import message_renderer
-from detection.rule import Rule
+from detection.app import Job
+from detection.correlation.detection import Detection
+from detection.delivery.rendering import message_renderer
+from detection.logs.events import Event, Events, Logs
+from detection.rules.model import Rule
+from detection.runs.commit import Committer, RunOptions, Superseded
 from detection.settings import settings_from
-from detection.tell import Committer, RunOptions, Superseded
+from detection.store.incident_store import IncidentStore
+from detection.store.table import MemoryTable, Table
 from detection.web.exchange import AccessMode, Response, make_request
 from detection.web.respond import respond
 from tests.builders import ALICE, HOUR, RULE, START, chains, change, first_windows, signal

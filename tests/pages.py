@@ -4,8 +4,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from threading import Thread
 
+from detection.app import Job
 from detection.cli.serve import Server
-from detection.job import Job
 
 
 @contextmanager

@@ -8,17 +8,17 @@ import tempfile
 from datetime import timedelta
 from pathlib import Path
 
+from detection.app import Job
 from detection.cli.demo import BEGIN, HISTORY, RUNS
-from detection.cli.story import write_logs
-from detection.incidents.outbox import Outbox
-from detection.incidents.table import MemoryTable
-from detection.job import Job
-from detection.rendering import message_renderer
-from detection.replay import replay, run_times
-from detection.rule import Rule, default_rule, load_rule
+from detection.cli.demo_data import write_logs
+from detection.delivery.rendering import message_renderer
+from detection.logs.files.source import FileSource
+from detection.rules.model import Rule, default_rule, load_rule
+from detection.runs.commit import RunOptions
+from detection.runs.replay import replay, run_times
 from detection.settings import Settings, settings_from
-from detection.sources.files import FileSource
-from detection.tell import RunOptions
+from detection.store.outbox import Outbox
+from detection.store.table import MemoryTable
 from tests.browser.browser import Browser, Size, missing_reason, running
 from tests.pages import serving
 

@@ -21,9 +21,9 @@ import duckdb_kql
 from duckdb_kql import engine
 from duckdb_kql.translate import CLOCK_SLOT
 
-from detection.rule import LogTable
-from detection.sources.engine import join_has_any
-from detection.sources.loading import ARRIVED, files_of, load_table
+from detection.logs.files.engine import join_has_any
+from detection.logs.files.loading import ARRIVED, files_of, load_table
+from detection.rules.model import LogTable
 
 Body = dict[str, Any]
 

@@ -6,7 +6,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from detection.timestamps import iso
+from detection.base.timestamps import iso
 
 LogRow = dict[str, Any]
 

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
-from detection.webhook import THREAD
+from detection.delivery.webhook import THREAD
 
 HIDDEN = "hunter2"  # stands in every URL: nothing that is logged or printed may hold it
 

@@ -18,7 +18,7 @@ from benchmarks import pages, results
 from detection.cli.main import app
 from detection.cli.schemas import schema_text, schemas
 from detection.cli.settings_page import settings_page
-from detection.rendering import DIGESTS, FORMATS
+from detection.delivery.rendering import DIGESTS, FORMATS
 from tests.chaos.page import TABLES
 from tests.marked import filled
 from tests.tellings import golden_context, golden_digest

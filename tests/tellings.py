@@ -2,12 +2,12 @@
 
 from datetime import datetime
 
-from detection.incidents.batch import DigestEntry
 from detection.incidents.grouping import Incident, KeyState, group
+from detection.messages.context import AlertContext, alert_context
 from detection.messages.digest import Digest, make_digest
-from detection.messages.leads import MessageLinks
-from detection.messages.telling import AlertContext, alert_context
-from detection.rule import Rule, Severity
+from detection.messages.digest_entry import DigestEntry
+from detection.messages.links import MessageLinks
+from detection.rules.model import Rule, Severity
 from tests.builders import ALICE, HOUR, RULE, START, TICK, account, chains, change, first_windows, signal
 
 # As a run in the cloud has them.

@@ -23,11 +23,11 @@ from azure.core.exceptions import ServiceResponseError
 from azure.core.pipeline import PipelineResponse
 from azure.data.tables import TableClient
 
-from detection.errors import ConfigurationError, ServiceError
-from detection.incidents.azure_table import SETTINGS, AzureTable, open_table
+from detection.base.errors import ConfigurationError, ServiceError
 from detection.incidents.grouping import KeyState, Verdict, group
-from detection.incidents.index import IncidentStore
-from detection.incidents.table import Conflict, Delete, Insert, Operation, Put, Replace, Table, Value
+from detection.store.azure_table import SETTINGS, AzureTable, open_table
+from detection.store.incident_store import IncidentStore
+from detection.store.table import Conflict, Delete, Insert, Operation, Put, Replace, Table, Value
 from tests.azurite import KEY, TlsEndpoint, connection_string, free_port, new_name
 from tests.builders import (
     DAY,
@@ -614,7 +614,7 @@ def test_what_is_no_storage_is_refused_and_not_shown(storage: str) -> None:
 
 
 def test_identities_are_loaded_only_when_they_are_needed() -> None:
-    program = "import sys, detection.incidents.azure_table; sys.exit('azure.identity' in sys.modules)"
+    program = "import sys, detection.store.azure_table; sys.exit('azure.identity' in sys.modules)"
 
     assert subprocess.run([sys.executable, "-c", program], check=False).returncode == 0
 

@@ -15,11 +15,11 @@ import pytest
 
 from detection.backtest.backtest import Backtest, make_plan, run_backtest
 from detection.backtest.page import render_page
+from detection.cli.demo_data import write_logs
 from detection.cli.environment import environment_job
-from detection.cli.story import write_logs
-from detection.rule import Rule, default_rule, load_rule
-from detection.silences import Silence
-from detection.sources.past_files import open_file_archive
+from detection.logs.history.files import open_file_archive
+from detection.rules.model import Rule, default_rule, load_rule
+from detection.rules.silences import Silence
 from tests import azurite, raw_logs
 from tests.builders import HOUR, RULE
 from tests.query_api import QueryApi, error, partial, query_api, tables_of

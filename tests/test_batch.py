@@ -6,9 +6,10 @@ from datetime import datetime, timedelta
 
 import pytest
 
-from detection.incidents.batch import END_ROW_KEPT, DigestDraft, DigestEntry, publish_abandoned_digests
-from detection.incidents.outbox import Delivery, Outbox
-from detection.incidents.table import Conflict, MemoryTable, Operation
+from detection.messages.digest_entry import DigestEntry
+from detection.store.digest_draft import END_ROW_KEPT, DigestDraft, publish_abandoned_digests
+from detection.store.outbox import Delivery, Outbox
+from detection.store.table import Conflict, MemoryTable, Operation
 from tests.builders import HOUR, START
 
 RULE = "some-rule"

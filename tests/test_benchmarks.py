@@ -19,7 +19,7 @@ from benchmarks.results import RESULTS, Part, Results, Run, read, this_run, writ
 from benchmarks.size import FULL, TOY, Size
 from benchmarks.tuning import KNOBS
 from detection.backtest.backtest import make_plan
-from detection.rule import default_rule
+from detection.rules.model import default_rule
 from tests.chaos.page import TABLES
 from tests.marked import tables_in
 

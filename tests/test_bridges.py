@@ -16,18 +16,18 @@ from duckdb_kql import engine
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from detection.bridges import ActorResolver
-from detection.errors import ConfigurationError
-from detection.identity import MatchingOption
-from detection.kql import bounds, queries, with_bounds
-from detection.matches import Detection, detect_at, detect_in_slices
-from detection.rule import Rule, load_rule
+from detection.base.errors import ConfigurationError
+from detection.correlation.detection import Detection, detect_at, detect_in_slices
+from detection.logs.actors import ActorResolver
+from detection.logs.files.source import FileSource
+from detection.logs.kql import bounds, queries, with_bounds
+from detection.logs.log_analytics import client, spill
+from detection.logs.log_analytics.client import open_log_analytics
+from detection.logs.log_analytics.reading import Limits
+from detection.logs.window import plan_windows
+from detection.rules.identity import MatchingOption
+from detection.rules.model import Rule, load_rule
 from detection.ruletests.suite import load_suites
-from detection.sources import hoard, log_analytics
-from detection.sources.files import FileSource
-from detection.sources.log_analytics import open_log_analytics
-from detection.sources.reading import Limits
-from detection.window import plan_windows
 from tests.bridged import ALL_OPTIONS, DATA, IDENTITIES, rule_folder, rule_with_options
 from tests.examples import examples, many
 from tests.kusto.analyzer import Analysis, analyze, connector_schema
@@ -293,7 +293,7 @@ def test_slices_hold_what_the_whole_holds_and_nobody_is_in_two(
 ) -> None:
     rule = rules[name]
     whole = detect_at(rule, MOMENT, FileSource(large_logs, rule.tables))
-    monkeypatch.setattr(hoard, "SLICE", 10)
+    monkeypatch.setattr(spill, "SLICE", 10)
     detections = sliced_detections(rule, large_logs)
 
     assert sorted(line for detection in detections for line in detection.lines()) == sorted(whole.lines())
@@ -318,8 +318,8 @@ def sliced_detections(rule: Rule, folder: Path) -> list[Detection]:
 def test_pieces_come_in_order_of_time_where_any_may_be_of_anybody(
     rules: dict[str, Rule], large_logs: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(hoard, "SLICE", 10)
-    monkeypatch.setattr(log_analytics, "SLICE", 10)
+    monkeypatch.setattr(spill, "SLICE", 10)
+    monkeypatch.setattr(client, "SLICE", 10)
     detections = sliced_detections(rules["none"], large_logs)
     times = [event.time for detection in detections for event in detection.logs.signals.all_events]
     assert times == sorted(times)

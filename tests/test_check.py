@@ -17,24 +17,24 @@ from pydantic import SecretStr
 from standardwebhooks import Webhook as Verifier
 from typer.testing import CliRunner
 
+from detection.app import open_job
+from detection.base.timestamps import iso
 from detection.check import health as health_module
-from detection.check.bench import CHECK_PARTITION, CheckContext
 from detection.check.canary import CanaryDelivery
+from detection.check.checklist import run_checks
 from detection.check.checks import SendMode, all_checks
+from detection.check.context import CHECK_PARTITION, CheckContext
 from detection.check.finding import Finding, Level
 from detection.check.health import health
-from detection.check.order import run_checks
 from detection.check.questions import truth_lines
 from detection.cli import check as command
 from detection.cli.main import app
-from detection.incidents.azure_table import AzureTable, open_table
-from detection.incidents.outbox import Delivery, queue
-from detection.incidents.table import MemoryTable, Table
-from detection.job import open_job
-from detection.rule import OnCall, SeverityCondition, load_rule, rule_names
+from detection.rules.model import OnCall, SeverityCondition, load_rule, rule_names
+from detection.rules.silences import parse_silence
 from detection.settings import Webhook, settings_from
-from detection.silences import parse_silence
-from detection.timestamps import iso
+from detection.store.azure_table import AzureTable, open_table
+from detection.store.outbox import Delivery, queue
+from detection.store.table import MemoryTable, Table
 from tests.query_api import (
     DROPPED,
     ApiRequest,

@@ -7,9 +7,9 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from detection.check.finding import Finding, Level
-from detection.check.health import worst_level
-from detection.check.judging import (
+from detection.base.errors import ServiceError
+from detection.check.checklist import Check, run_checks
+from detection.check.evaluation import (
     SourceArrivals,
     duration_text,
     evaluate_age,
@@ -23,10 +23,10 @@ from detection.check.judging import (
     token_identity,
     usable_lateness,
 )
-from detection.check.order import Check, run_checks
-from detection.errors import ServiceError
-from detection.incidents.outbox import DeadLetter, Delivery, Queued
-from detection.rule import KqlType, load_rule
+from detection.check.finding import Finding, Level
+from detection.check.health import worst_level
+from detection.rules.model import KqlType, load_rule
+from detection.store.outbox import DeadLetter, Delivery, Queued
 
 RULE = load_rule("openai-config-to-abuse")
 NOW = datetime(2026, 6, 10, 12, tzinfo=UTC)

@@ -21,8 +21,8 @@ from detection.check.questions import (
     truth_query,
     wrong_lines,
 )
-from detection.kql import queries
-from detection.rule import load_rule, rule_names
+from detection.logs.kql import queries
+from detection.rules.model import load_rule, rule_names
 from tests.kusto.analyzer import CONNECTOR_FUNCTIONS, Analysis, analyze, connector_schema
 
 AT = datetime(2026, 6, 10, 12, tzinfo=UTC)

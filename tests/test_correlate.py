@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from detection.correlate import Chain, correlate, make_chain
-from detection.events import Event
+from detection.correlation.correlate import Chain, correlate, make_chain
+from detection.logs.events import Event
 from tests.builders import ALICE, DAY, HOUR, START, TICK, change, signal
 
 BOB = "bob@example.com"

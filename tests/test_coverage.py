@@ -11,20 +11,20 @@ from threading import get_ident
 import pytest
 from jsonschema import Draft202012Validator
 
-from detection.coverage import Coverage, Shape, Unmatched, coverage_text, coverage_warning
-from detection.incidents.index import IncidentStore
-from detection.incidents.table import MemoryTable
-from detection.job import open_job
-from detection.kql import bounds, queries, with_bounds
-from detection.matches import detect_at
-from detection.record import RECORD, RunRecord
-from detection.rule import Rule, load_rule
-from detection.run import run
+from detection.app import open_job
+from detection.correlation.detection import detect_at
+from detection.logs.coverage import Coverage, Shape, Unmatched, coverage_text, coverage_warning
+from detection.logs.coverage_query import query_coverage
+from detection.logs.files.source import FileSource
+from detection.logs.kql import bounds, queries, with_bounds
+from detection.logs.log_analytics.client import open_log_analytics
+from detection.logs.window import plan_windows
+from detection.rules.model import Rule, load_rule
+from detection.runs.record import RECORD, RunRecord
+from detection.runs.run import run
 from detection.settings import settings_from
-from detection.sources.coverage_query import query_coverage
-from detection.sources.files import FileSource
-from detection.sources.log_analytics import open_log_analytics
-from detection.window import plan_windows
+from detection.store.incident_store import IncidentStore
+from detection.store.table import MemoryTable
 from tests.bridged import rule_with_options
 from tests.query_api import (
     ApiRequest,

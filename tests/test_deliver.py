@@ -7,7 +7,8 @@ from datetime import datetime, timedelta
 
 import pytest
 
-from detection.deliver import (
+from detection.base.errors import ServiceError
+from detection.delivery.deliver import (
     LEASE,
     LONGEST_WAIT,
     SEND_FOR,
@@ -18,9 +19,8 @@ from detection.deliver import (
     drain,
     next_due,
 )
-from detection.errors import ServiceError
-from detection.incidents.outbox import Delivery, Outbox, Queued, queue
-from detection.incidents.table import Delete, MemoryTable, Operation
+from detection.store.outbox import Delivery, Outbox, Queued, queue
+from detection.store.table import Delete, MemoryTable, Operation
 from tests.builders import HOUR, START
 from tests.clock import Clock
 

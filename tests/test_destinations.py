@@ -9,9 +9,9 @@ from typing import Any
 
 import pytest
 
-from detection.incidents.table import MemoryTable
-from detection.job import Job, open_job
+from detection.app import Job, open_job
 from detection.settings import settings_from
+from detection.store.table import MemoryTable
 from tests.raw_logs import audit, completion, write
 from tests.receiver import Receiver, receiving, status
 

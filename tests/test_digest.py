@@ -12,8 +12,8 @@ import pytest
 from jsonschema import Draft202012Validator
 from pydantic import SecretStr
 
-from detection.incidents.table import MemoryTable
-from detection.job import Job, open_job
+from detection.app import Job, open_job
+from detection.delivery.rendering import digest_renderer
 from detection.messages import pagerduty, teams
 from detection.messages.digest import (
     INCIDENTS_SHOWN,
@@ -25,9 +25,9 @@ from detection.messages.digest import (
     make_digest,
 )
 from detection.messages.slack import HEADER, MESSAGE_BYTES, SECTION
-from detection.rendering import digest_renderer
-from detection.rule import SEVERITIES
+from detection.rules.model import SEVERITIES
 from detection.settings import MessageFormat, Webhook, settings_from
+from detection.store.table import MemoryTable
 from tests.builders import RULE, START
 from tests.raw_logs import audit, completion, write
 from tests.receiver import Receiver, receiving

@@ -9,13 +9,13 @@ from typing import Any
 import pytest
 import yaml
 
+from detection.base.errors import ConfigurationError
 from detection.drafting.draft import Draft, make_draft
 from detection.drafting.fields import iso_duration
 from detection.drafting.folder import problem_of, write_draft
 from detection.drafting.pieces import Piece, split, without_comments
 from detection.drafting.query import Query, parse_query, parse_timespan
-from detection.errors import ConfigurationError
-from detection.rule import load_rule
+from detection.rules.model import load_rule
 from tests.test_cli import run
 
 PUBLISHED = Path(__file__).parent / "data" / "published_rule.yaml"

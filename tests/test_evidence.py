@@ -8,7 +8,8 @@ import pytest
 from pydantic import SecretStr
 from pydantic_core import to_json
 
-from detection.events import Event, Events, Logs
+from detection.correlation.detection import Detection
+from detection.delivery.rendering import message_renderer
 from detection.incidents.alert import Alert
 from detection.incidents.evidence import (
     KINDS,
@@ -21,14 +22,13 @@ from detection.incidents.evidence import (
     histogram,
 )
 from detection.incidents.grouping import EVENTS_PER_PART, Verdict
-from detection.incidents.index import IncidentStore
-from detection.incidents.outbox import Delivery
-from detection.incidents.table import MemoryTable
-from detection.matches import Detection
-from detection.rendering import message_renderer
+from detection.logs.events import Event, Events, Logs
+from detection.logs.window import Windows, plan_windows
+from detection.runs.commit import Committer, RunOptions
 from detection.settings import DESTINATIONS, MARKS_DAYS, Webhook
-from detection.tell import Committer, RunOptions
-from detection.window import Windows, plan_windows
+from detection.store.incident_store import IncidentStore
+from detection.store.outbox import Delivery
+from detection.store.table import MemoryTable
 from tests.builders import DAY, HOUR, RULE, START, TICK, chains, change, first_windows, signal
 from tests.test_messages import HOSTILE
 

@@ -7,7 +7,7 @@ import pytest
 
 from detection.backtest.charts import bar_percent, chart_by_day
 from detection.backtest.figures import _pairs_by_kind
-from detection.correlate import Chain
+from detection.correlation.correlate import Chain
 from tests.builders import HOUR, START, chains, change, signal
 from tests.test_pairs import random_chains
 

@@ -4,21 +4,21 @@ from datetime import datetime, timedelta
 
 import pytest
 
-from detection.events import Logs
+from detection.base.timestamps import iso
 from detection.incidents.grouping import KeyState, Verdict
-from detection.incidents.index import IncidentStore
-from detection.incidents.table import MemoryTable
+from detection.logs.events import Logs
+from detection.logs.window import Windows, plan_windows
+from detection.messages.context import alert_context
+from detection.messages.digest_entry import digest_entry
 from detection.messages.native import native
-from detection.messages.share import digest_entry
 from detection.messages.slack import slack
-from detection.messages.telling import alert_context
 from detection.messages.text import lines
-from detection.record import RunRecord
-from detection.rule import Rule
-from detection.run import run
-from detection.tell import RunOptions
-from detection.timestamps import iso
-from detection.window import Windows, plan_windows
+from detection.rules.model import Rule
+from detection.runs.commit import RunOptions
+from detection.runs.record import RunRecord
+from detection.runs.run import run
+from detection.store.incident_store import IncidentStore
+from detection.store.table import MemoryTable
 from tests.builders import ALICE, HOUR, RULE, START, account, change_row, logs, signal_row, sliced
 
 LIMIT = 10

@@ -16,9 +16,9 @@ import responses
 
 import function_app
 from detection.cli.settings_page import secret_settings, settings_page
-from detection.links import LinkSigner
+from detection.delivery.signed_links import LinkSigner
+from detection.runs.commit import LONGEST_RUN
 from detection.settings import Settings, settings_from
-from detection.tell import LONGEST_RUN
 from tests.functions_host import OLDEST, FunctionResponse, Worker, ncrontab, running
 from tests.regenerate import GOLDEN, LOGS, ROOT, SETTINGS_PAGE
 

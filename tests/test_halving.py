@@ -10,9 +10,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from detection.errors import Incomplete
-from detection.sources.halving import MAX_FUTURE, MIN_LENGTH, QueryUnfinished, split_query
-from detection.window import Window
+from detection.base.errors import Incomplete
+from detection.logs.log_analytics.splitting import MAX_FUTURE, MIN_LENGTH, QueryUnfinished, split_query
+from detection.logs.window import Window
 from tests.builders import DAY, HOUR, START
 
 NOW = START

@@ -10,9 +10,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from detection.events import Row
-from detection.sources import hoard
-from detection.sources.hoard import Slice, SpillFile, collect
+from detection.logs.events import Row
+from detection.logs.log_analytics import spill
+from detection.logs.log_analytics.spill import Slice, SpillFile, collect
 from tests.builders import RULE, START, TICK, signal_row
 
 SIDE = RULE.sequence.signals
@@ -27,8 +27,8 @@ row_lists = st.lists(
 @pytest.fixture(autouse=True)
 def small(monkeypatch: pytest.MonkeyPatch) -> None:
     """A few rows are many."""
-    monkeypatch.setattr(hoard, "SLICE", 10)
-    monkeypatch.setattr(hoard, "BATCH", 7)
+    monkeypatch.setattr(spill, "SLICE", 10)
+    monkeypatch.setattr(spill, "BATCH", 7)
 
 
 def spilled_slices(rows: Sequence[Row], max_signals_per_actor: int = 1_000) -> list[Slice]:

@@ -9,8 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from detection.correlate import Chain
-from detection.events import Event
+from detection.correlation.correlate import Chain
 from detection.incidents.grouping import (
     ALERTS_PER_INCIDENT,
     EVENTS_PER_PART,
@@ -22,10 +21,11 @@ from detection.incidents.grouping import (
     group,
     next_incident,
 )
-from detection.incidents.index import IncidentStore
 from detection.incidents.keys import Key, group_by_key
-from detection.incidents.table import Conflict, MemoryTable
-from detection.rule import Rule
+from detection.logs.events import Event
+from detection.rules.model import Rule
+from detection.store.incident_store import IncidentStore
+from detection.store.table import Conflict, MemoryTable
 from tests.builders import (
     ALICE,
     DAY,

@@ -8,14 +8,14 @@ from azure.data.tables import TableClient
 from jsonschema import Draft202012Validator
 from typer.testing import CliRunner, Result
 
+from detection.app import Job, open_job
+from detection.base.errors import ConfigurationError
 from detection.cli import deliver, demo, environment, incidents, run, runs, silences
 from detection.cli.main import app
-from detection.errors import ConfigurationError
-from detection.incidents.azure_table import AzureTable
-from detection.incidents.index import IncidentStore
-from detection.incidents.table import MemoryTable, Put
-from detection.job import Job, open_job
 from detection.settings import settings_from
+from detection.store.azure_table import AzureTable
+from detection.store.incident_store import IncidentStore
+from detection.store.table import MemoryTable, Put
 from tests.receiver import receiving, status
 from tests.regenerate import GOLDEN, LOGS, SCHEMAS
 from tests.test_whole_line import Pipeline, golden_api, pipeline

@@ -7,9 +7,9 @@ from urllib.parse import unquote, urlsplit
 
 import pytest
 
-from detection.kql import bounds, queries, with_bounds
-from detection.messages.leads import MAX_LENGTH, portal_link
-from detection.rule import load_rule, rule_names
+from detection.logs.kql import bounds, queries, with_bounds
+from detection.messages.links import MAX_LENGTH, portal_link
+from detection.rules.model import load_rule, rule_names
 from tests.builders import RULE, START, first_windows
 
 WORKSPACE = (

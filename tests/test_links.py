@@ -7,10 +7,10 @@ from urllib.parse import parse_qs, urlsplit
 
 import pytest
 
-from detection.capability import sign_link, verify_link
-from detection.deliver import SCHEDULE, next_due
-from detection.incidents.table import Delete, MemoryTable, Table
-from detection.links import FORM_LIFETIME, PARTITION, ROW, LinkSigner
+from detection.delivery.deliver import SCHEDULE, next_due
+from detection.delivery.link_tokens import sign_link, verify_link
+from detection.delivery.signed_links import FORM_LIFETIME, PARTITION, ROW, LinkSigner
+from detection.store.table import Delete, MemoryTable, Table
 from tests.builders import START, TICK
 
 BASE = "https://app.example/api"

@@ -3,9 +3,9 @@
 from datetime import timedelta
 
 from detection.incidents.grouping import acknowledged
-from detection.incidents.index import IncidentStore
-from detection.incidents.table import Delete, MemoryTable, Put
-from detection.record import RECORD, RunFailure
+from detection.runs.record import RECORD, RunFailure
+from detection.store.incident_store import IncidentStore
+from detection.store.table import Delete, MemoryTable, Put
 from tests.builders import ALICE, DAY, HOUR, RULE, START, account, change, closed_at_start, signal
 from tests.test_incidents import BOB, Job
 

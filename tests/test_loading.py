@@ -11,15 +11,15 @@ from typing import Any
 import duckdb
 import pytest
 
-from detection.errors import ConfigurationError, DataError, DetectionError
-from detection.events import Rejected
-from detection.matches import Detection, detect_at
-from detection.rows import OutputRow
-from detection.rule import default_rule, load_rule
-from detection.sources.files import ArrivalBasis, FileSource
-from detection.sources.loading import FIELD_LIMIT
-from detection.timestamps import parse_time
-from detection.window import plan_windows
+from detection.base.errors import ConfigurationError, DataError, DetectionError
+from detection.base.timestamps import parse_time
+from detection.correlation.detection import Detection, detect_at
+from detection.correlation.output import OutputRow
+from detection.logs.events import Rejected
+from detection.logs.files.loading import FIELD_LIMIT
+from detection.logs.files.source import ArrivalBasis, FileSource
+from detection.logs.window import plan_windows
+from detection.rules.model import default_rule, load_rule
 
 RULE = load_rule(default_rule())
 NOW = datetime(2026, 6, 8, 14, tzinfo=UTC)

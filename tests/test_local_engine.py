@@ -17,9 +17,9 @@ import duckdb
 import duckdb_kql
 import pytest
 
-from detection.errors import ConfigurationError
-from detection.rule import REFUSED_FUNCTIONS, RULES, load_rule
-from detection.sources.engine import translate
+from detection.base.errors import ConfigurationError
+from detection.logs.files.engine import translate
+from detection.rules.model import REFUSED_FUNCTIONS, RULES, load_rule
 
 RULE = "openai-config-to-abuse"
 

@@ -17,15 +17,15 @@ from azure.core.exceptions import ClientAuthenticationError, ServiceRequestError
 from azure.core.pipeline.transport import RequestsTransport
 from azure.identity import AzureAuthorityHosts, CredentialUnavailableError
 
-from detection.errors import ConfigurationError, DataError, DetectionError, Incomplete, ServiceError
-from detection.events import Event, Logs, Rejected
-from detection.kql import COVERAGE_COLUMNS, HEALTH_COLUMNS, bounds, queries, with_bounds
-from detection.rule import Rule, Side, default_rule, load_rule
-from detection.sources import answer
-from detection.sources.answer import AUTHORITIES
-from detection.sources.files import FileSource
-from detection.sources.log_analytics import LogAnalytics, open_log_analytics, token_for
-from detection.window import plan_windows
+from detection.base.errors import ConfigurationError, DataError, DetectionError, Incomplete, ServiceError
+from detection.logs.events import Event, Logs, Rejected
+from detection.logs.files.source import FileSource
+from detection.logs.kql import COVERAGE_COLUMNS, HEALTH_COLUMNS, bounds, queries, with_bounds
+from detection.logs.log_analytics import answers
+from detection.logs.log_analytics.answers import AUTHORITIES
+from detection.logs.log_analytics.client import LogAnalytics, open_log_analytics, token_for
+from detection.logs.window import plan_windows
+from detection.rules.model import Rule, Side, default_rule, load_rule
 from tests.query_api import (
     Body,
     QueryApi,
@@ -456,7 +456,7 @@ def test_body_that_is_no_answer_is_none(api: QueryApi, opened: Open, answer: Rep
 
 
 def test_limit_is_that_of_the_service() -> None:
-    assert answer.ROW_LIMIT == 500_000
+    assert answers.ROW_LIMIT == 500_000
 
 
 @pytest.mark.parametrize("name", ["changes", "signals", "health"])

@@ -13,10 +13,10 @@ from time import monotonic
 
 import pytest
 
-from detection.incidents.index import IncidentStore
-from detection.incidents.table import MemoryTable
-from detection.run import run
-from detection.tell import RunOptions
+from detection.runs.commit import RunOptions
+from detection.runs.run import run
+from detection.store.incident_store import IncidentStore
+from detection.store.table import MemoryTable
 from tests.builders import ALICE, DAY, HOUR, RULE, START, TICK
 from tests.examples import examples, many
 from tests.world import (

@@ -7,23 +7,23 @@ from typing import Any
 
 import pytest
 
-from detection.events import Event
+from detection.base.timestamps import iso
+from detection.delivery.rendering import FORMATS
+from detection.delivery.webhook import with_routing_key
 from detection.incidents.grouping import KeyState, Verdict, group
-from detection.incidents.packing import ROW_SIZE
 from detection.incidents.severity import group_by_actor, with_severity
+from detection.logs.events import Event
 from detection.messages import native as native_module
 from detection.messages import pagerduty as pagerduty_module
 from detection.messages import slack as slack_module
 from detection.messages import teams as teams_module
+from detection.messages.context import PAIRS_SHOWN, AlertContext, alert_context
 from detection.messages.facts import facts
 from detection.messages.native import native
 from detection.messages.pagerduty import pagerduty, resolve
 from detection.messages.slack import slack
 from detection.messages.teams import teams
-from detection.messages.telling import PAIRS_SHOWN, AlertContext, alert_context
-from detection.rendering import FORMATS
-from detection.timestamps import iso
-from detection.webhook import with_routing_key
+from detection.store.packing import ROW_SIZE
 from tests.builders import ALICE, HOUR, RULE, START, TICK, account, chains, change, first_windows, signal
 from tests.regenerate import MESSAGES, message_files
 from tests.tellings import LINKS, golden_context, incident_opened_at, made_up_context

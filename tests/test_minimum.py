@@ -7,15 +7,15 @@ from datetime import datetime
 from hypothesis import given
 from hypothesis import strategies as st
 
-from detection.correlate import Chain
-from detection.events import Event, Logs
-from detection.incidents.index import IncidentStore
-from detection.incidents.table import MemoryTable
-from detection.matches import detect_at
-from detection.minimum import apply_thresholds
-from detection.rule import Rule
-from detection.run import run
-from detection.window import Windows
+from detection.correlation.correlate import Chain
+from detection.correlation.detection import detect_at
+from detection.correlation.thresholds import apply_thresholds
+from detection.logs.events import Event, Logs
+from detection.logs.window import Windows
+from detection.rules.model import Rule
+from detection.runs.run import run
+from detection.store.incident_store import IncidentStore
+from detection.store.table import MemoryTable
 from tests.builders import DAY, HOUR, RULE, START, chains, change, change_row, logs, signal, signal_row
 
 

@@ -5,11 +5,11 @@ from datetime import timedelta
 
 import pytest
 
-from detection.incidents.index import IncidentStore
-from detection.incidents.outbox import Delivery, Outbox, queue
-from detection.incidents.packing import ROW_SIZE
-from detection.incidents.table import Conflict, MemoryTable
-from detection.silences import parse_silence
+from detection.rules.silences import parse_silence
+from detection.store.incident_store import IncidentStore
+from detection.store.outbox import Delivery, Outbox, queue
+from detection.store.packing import ROW_SIZE
+from detection.store.table import Conflict, MemoryTable
 from tests.builders import START
 
 RULE = "some-rule"

@@ -15,16 +15,16 @@ import responses
 from jsonschema import Draft202012Validator
 from typer.testing import CliRunner
 
+from detection.app import Job, open_job, send_heartbeat, start
+from detection.base.errors import ConfigurationError, Incomplete
 from detection.cli import runs
 from detection.cli.main import app
-from detection.deliver import Attempt, Outcome
-from detection.errors import ConfigurationError, Incomplete
-from detection.incidents.outbox import Delivery
-from detection.incidents.table import MemoryTable, Put
-from detection.job import Job, open_job, send_heartbeat, start
-from detection.record import ALERTS_NAMED, RECORD, RunFailure, RunRecord
-from detection.report import log_attempt, log_late, log_run
+from detection.delivery.deliver import Attempt, Outcome
+from detection.runs.record import ALERTS_NAMED, RECORD, RunFailure, RunRecord
 from detection.settings import settings_from
+from detection.store.outbox import Delivery
+from detection.store.table import MemoryTable, Put
+from detection.telemetry import log_attempt, log_late, log_run
 from tests.builders import START
 from tests.regenerate import LOGS, ROOT, SCHEMAS
 
@@ -236,13 +236,13 @@ def test_failed_heartbeat_is_a_line_without_its_address(lines: list[dict[str, An
 def test_job_logs_nothing_but_events() -> None:
     sources = [ROOT / "function_app.py", *(ROOT / "detection").rglob("*.py")]
     logging_files = {path.name for path in sources if LOGS_A_LINE.search(path.read_text(encoding="utf-8"))}
-    assert logging_files == {"telemetry.py"}
+    assert logging_files == {"log_event.py"}
 
 
 @pytest.mark.parametrize("name", sorted(path.stem for path in SCHEMAS.glob("line.*.json")))
 def test_every_event_is_named_where_people_look(name: str) -> None:
     event = name.replace("line.", "detection.")
-    for path in ("detection/report.py", "docs/reliability.md"):
+    for path in ("detection/telemetry.py", "docs/reliability.md"):
         assert event in (ROOT / path).read_text(encoding="utf-8")
 
 

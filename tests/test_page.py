@@ -11,13 +11,13 @@ from urllib.parse import quote, urljoin
 import pytest
 from jsonschema import Draft202012Validator
 
-from detection.deliver import SCHEDULE
-from detection.incidents.azure_table import open_table
-from detection.incidents.index import IncidentStore
-from detection.incidents.outbox import Outbox
-from detection.incidents.packing import joined, split
-from detection.incidents.table import MemoryTable, Put
-from detection.links import FORM_LIFETIME as FORM_LIFE
+from detection.delivery.deliver import SCHEDULE
+from detection.delivery.signed_links import FORM_LIFETIME as FORM_LIFE
+from detection.store.azure_table import open_table
+from detection.store.incident_store import IncidentStore
+from detection.store.outbox import Outbox
+from detection.store.packing import joined, split
+from detection.store.table import MemoryTable, Put
 from detection.web.exchange import BODY, AccessMode, make_request
 from detection.web.html import POLICY
 from detection.web.listing import PER_PAGE

@@ -7,7 +7,7 @@ import pytest
 
 from detection.cli.serve import Server
 from detection.incidents.grouping import acknowledged
-from detection.incidents.index import IncidentStore
+from detection.store.incident_store import IncidentStore
 from tests.browser import browser as browser_module
 from tests.browser.browser import DESKTOP, PHONE, Browser, Size
 from tests.builders import ALICE, DAY, HOUR, RULE, START, account, change, signal

@@ -5,8 +5,8 @@ from random import Random
 
 import pytest
 
-from detection.correlate import Chain
-from detection.pairs import BLOCK, PairSet, SignalNumbers
+from detection.correlation.correlate import Chain
+from detection.correlation.pairs import BLOCK, PairSet, SignalNumbers
 from tests.builders import START, chains, change, signal
 
 SECOND = timedelta(seconds=1)

@@ -16,12 +16,12 @@ from pathlib import Path
 
 import pytest
 
-from detection.events import Events, Logs
-from detection.matches import Detection, detect, detect_at
-from detection.rule import load_rule
-from detection.sources.files import FileSource
-from detection.window import plan_windows
-from detection.withheld import count_restamped, count_suppressed
+from detection.correlation.detection import Detection, detect, detect_at
+from detection.correlation.suppressed import count_restamped, count_suppressed
+from detection.logs.events import Events, Logs
+from detection.logs.files.source import FileSource
+from detection.logs.window import plan_windows
+from detection.rules.model import load_rule
 from tests import truth
 from tests.rule_world import (
     CONNECTOR,

@@ -9,17 +9,17 @@ from typing import Any
 import duckdb
 import pytest
 
-from detection.incidents.index import IncidentStore
-from detection.incidents.table import MemoryTable
-from detection.replay import replay, run_times
-from detection.rule import Rule, load_rule, rule_names
-from detection.sources import Source
-from detection.sources.cycles import CalendarShift
-from detection.sources.files import FileSource
-from detection.sources.loading import LoadedFiles, load_table, view_table
-from detection.sources.past import ArrivedRow, PastLogs, RunRange, cross_row_keyword
-from detection.sources.past_files import _lane_batches, open_file_archive
-from detection.window import plan_windows
+from detection.logs.files.loading import LoadedFiles, load_table, view_table
+from detection.logs.files.source import FileSource
+from detection.logs.history.calendar_shift import CalendarShift
+from detection.logs.history.files import _lane_batches, open_file_archive
+from detection.logs.history.past import ArrivedRow, PastLogs, RunRange, cross_row_keyword
+from detection.logs.source import Source
+from detection.logs.window import plan_windows
+from detection.rules.model import Rule, load_rule, rule_names
+from detection.runs.replay import replay, run_times
+from detection.store.incident_store import IncidentStore
+from detection.store.table import MemoryTable
 from tests import raw_logs, world
 from tests.builders import HOUR, RULE, START, change_row, signal_row
 from tests.world import random_world

@@ -6,11 +6,11 @@ from unittest.mock import patch
 
 import pytest
 
-from detection.kql import COVERAGE_COLUMNS, bounds, queries, unnamed_rows, with_bounds
-from detection.matches import detect_at
-from detection.rule import LogTable, Rule, load_rule, rule_names
-from detection.sources.files import FileSource
-from detection.window import plan_windows
+from detection.correlation.detection import detect_at
+from detection.logs.files.source import FileSource
+from detection.logs.kql import COVERAGE_COLUMNS, bounds, queries, unnamed_rows, with_bounds
+from detection.logs.window import plan_windows
+from detection.rules.model import LogTable, Rule, load_rule, rule_names
 from tests.kusto.analyzer import CONNECTOR_FUNCTIONS, Analysis, analyze, connector_schema
 from tests.rule_world import MOMENT, LogWorld, change, signal, write
 

@@ -17,19 +17,19 @@ from azure.core.pipeline.transport import RequestsTransport
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from detection.errors import Incomplete
-from detection.events import Events, Logs
-from detection.kql import HEALTH_COLUMNS, bounds, queries, with_bounds
-from detection.matches import Detection, detect_in_slices
-from detection.matches import detect as matches_in
-from detection.record import RunStats
-from detection.rule import Rule, default_rule, load_rule, rule_names
-from detection.sources import hoard, log_analytics
-from detection.sources.answer import AnswerTable
-from detection.sources.log_analytics import LogAnalytics, open_log_analytics
-from detection.sources.reading import LIMITS, Limits, Reading
-from detection.timestamps import iso
-from detection.window import plan_windows
+from detection.base.errors import Incomplete
+from detection.base.timestamps import iso
+from detection.correlation.detection import Detection, detect_in_slices
+from detection.correlation.detection import detect as matches_in
+from detection.logs.events import Events, Logs
+from detection.logs.kql import HEALTH_COLUMNS, bounds, queries, with_bounds
+from detection.logs.log_analytics import client, spill
+from detection.logs.log_analytics.answers import AnswerTable
+from detection.logs.log_analytics.client import LogAnalytics, open_log_analytics
+from detection.logs.log_analytics.reading import LIMITS, Limits, Reading
+from detection.logs.window import plan_windows
+from detection.rules.model import Rule, default_rule, load_rule, rule_names
+from detection.runs.record import RunStats
 from tests.query_api import Body, QueryApi, Reply, error, partial, query_api, reply, tables_of
 from tests.rule_world import MOMENT, random_world, write
 
@@ -263,7 +263,7 @@ def test_a_reading_has_no_more_requests_than_the_api_takes_in_half_a_minute() ->
 def test_a_reading_ends_in_time_to_commit() -> None:
     host = json.loads((Path(__file__).parents[1] / "host.json").read_text(encoding="utf-8"))
     hours, minutes, seconds = map(int, host["functionTimeout"].split(":"))
-    longest = LIMITS.seconds + log_analytics.CONNECT_TIMEOUT + log_analytics.READ_TIMEOUT
+    longest = LIMITS.seconds + client.CONNECT_TIMEOUT + client.READ_TIMEOUT
     assert longest <= (hours * 60 + minutes) * 60 + seconds - 120
 
 
@@ -302,7 +302,7 @@ def clock_that_goes_on(seconds: int) -> Callable[[], datetime]:
 
 
 def sliced_detections(source: LogAnalytics, monkeypatch: pytest.MonkeyPatch) -> list[Detection]:
-    monkeypatch.setattr(hoard, "SLICE", CUT)
+    monkeypatch.setattr(spill, "SLICE", CUT)
     return list(detect_in_slices(RULE, WINDOWS, source))
 
 

@@ -5,13 +5,13 @@ from itertools import permutations
 
 import pytest
 
-from detection.events import Logs
-from detection.incidents.index import IncidentStore
-from detection.incidents.table import MemoryTable
-from detection.rule import Rule
-from detection.run import run
-from detection.tell import RunOptions
-from detection.window import Windows
+from detection.logs.events import Logs
+from detection.logs.window import Windows
+from detection.rules.model import Rule
+from detection.runs.commit import RunOptions
+from detection.runs.run import run
+from detection.store.incident_store import IncidentStore
+from detection.store.table import MemoryTable
 from tests.builders import HOUR, START, change_row, grouped_by, logs, signal_row
 
 GROUPINGS = {

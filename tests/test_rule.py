@@ -10,9 +10,9 @@ from typing import Any
 import pytest
 import yaml
 
-from detection.errors import ConfigurationError
-from detection.kql import queries
-from detection.rule import CONNECTORS, RULES, default_rule, load_rule, rule_names, statuses
+from detection.base.errors import ConfigurationError
+from detection.logs.kql import queries
+from detection.rules.model import CONNECTORS, RULES, default_rule, load_rule, rule_names, statuses
 
 PROJECT_FIELDS = ["sequence", "on_call"]
 PUBLISHED = Path(__file__).parent / "data" / "published_rule.yaml"

@@ -11,14 +11,14 @@ from xml.etree import ElementTree as ET
 import pytest
 import yaml
 
-from detection.matches import detect_at
-from detection.rule import RULES, load_rule, rule_names
-from detection.ruletests.judge import CaseOutcome
+from detection.base.timestamps import iso
+from detection.correlation.detection import detect_at
+from detection.logs.files.source import FileSource
+from detection.logs.history.calendar_shift import LAST_DATETIME_YEAR, CalendarShift
+from detection.rules.model import RULES, load_rule, rule_names
+from detection.ruletests.compare import CaseOutcome
 from detection.ruletests.objects import ReceivedObject, complete_fields, objects_of, rows_of
 from detection.ruletests.suite import Suite, load_suites
-from detection.sources.cycles import LAST_DATETIME_YEAR, CalendarShift
-from detection.sources.files import FileSource
-from detection.timestamps import iso
 from tests import truth
 from tests.test_cli import run
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from detection.cli.main import app
-from detection.rule import EventSequence, RuleFile, Side
+from detection.rules.model import EventSequence, RuleFile, Side
 from detection.ruletests.cases import EVENT_KEYS, CaseDefinition, CaseFile, ExpectedAlert, ExpectedIncident
 from tests.test_cli import run
 

@@ -4,7 +4,7 @@ import re
 
 import pytest
 
-from detection.rule import default_rule, load_rule
+from detection.rules.model import default_rule, load_rule
 from tests.kusto.analyzer import CONNECTOR_FUNCTIONS, Analysis, analyze, connector_schema
 from tests.regenerate import ROOT
 

@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 import yaml
 
-from detection.job import open_job
-from detection.rule import CONNECTORS, RULES, load_rule, rule_names
+from detection.app import open_job
+from detection.rules.model import CONNECTORS, RULES, load_rule, rule_names
 from detection.ruletests.objects import ReceivedObject, complete_fields, objects_of, rows_of
 from detection.settings import settings_from
 from tests.receiver import receiving

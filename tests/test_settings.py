@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from detection.errors import ConfigurationError
-from detection.rule import SEVERITIES, default_rule
+from detection.base.errors import ConfigurationError
+from detection.rules.model import SEVERITIES, default_rule
 from detection.settings import Settings, settings_from
 
 KEY = "whsec_" + base64.b64encode(bytes(range(32))).decode()

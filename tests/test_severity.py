@@ -2,12 +2,12 @@
 
 import pytest
 
-from detection.events import Event
+from detection.correlation.detection import Detection
+from detection.delivery.rendering import message_renderer
 from detection.incidents.grouping import KeyState, Verdict, group
 from detection.incidents.severity import group_by_actor, with_severity
-from detection.matches import Detection
-from detection.rendering import message_renderer
-from detection.rule import Rule, SeverityCondition
+from detection.logs.events import Event
+from detection.rules.model import Rule, SeverityCondition
 from detection.settings import settings_from
 from tests.builders import HOUR, RULE, START, account, chains, change, first_windows, logs, signal
 

@@ -4,8 +4,8 @@ from dataclasses import replace
 
 import pytest
 
+from detection.base.errors import ConfigurationError
 from detection.cli import incidents, silences
-from detection.errors import ConfigurationError
 from tests.test_job_commands import FIRST_ALERT, Commands, commands
 from tests.test_whole_line import HOUR, Pipeline, golden_api, pipeline
 

@@ -11,19 +11,19 @@ import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from detection.correlate import Chain, correlate
-from detection.errors import ConfigurationError
-from detection.events import Event, Logs, Row
+from detection.base.errors import ConfigurationError
+from detection.correlation.correlate import Chain, correlate
+from detection.correlation.output import truncate
 from detection.incidents.grouping import Verdict
-from detection.incidents.index import IncidentStore
 from detection.incidents.silencing import drop_silenced
-from detection.incidents.table import Conflict, MemoryTable
-from detection.record import RunRecord
-from detection.rows import truncate
-from detection.rule import Rule, load_rule
-from detection.run import run
-from detection.silences import MAX_COMPARED, Silence, literal_pattern, parse_silence
-from detection.window import Windows
+from detection.logs.events import Event, Logs, Row
+from detection.logs.window import Windows
+from detection.rules.model import Rule, load_rule
+from detection.rules.silences import MAX_COMPARED, Silence, literal_pattern, parse_silence
+from detection.runs.record import RunRecord
+from detection.runs.run import run
+from detection.store.incident_store import IncidentStore
+from detection.store.table import Conflict, MemoryTable
 from tests.builders import ALICE, DAY, HOUR, RULE, START, chains, change, change_row, logs, signal, signal_row
 from tests.test_rule import folder
 

@@ -11,18 +11,18 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
-from detection.cli.story import SCENARIO_FILE, load_scenario, write_logs
+from detection.base.timestamps import parse_time
+from detection.cli.demo_data import SCENARIO_FILE, load_scenario, write_logs
 from detection.incidents.alert import Alert
 from detection.incidents.grouping import Incident
-from detection.incidents.index import IncidentStore
-from detection.incidents.table import MemoryTable
-from detection.record import RunRecord
-from detection.replay import replay
-from detection.rule import Rule, default_rule, load_rule
-from detection.sources.loading import LoadedFiles
-from detection.sources.past import RunRange
-from detection.sources.past_files import open_file_archive
-from detection.timestamps import parse_time
+from detection.logs.files.loading import LoadedFiles
+from detection.logs.history.files import open_file_archive
+from detection.logs.history.past import RunRange
+from detection.rules.model import Rule, default_rule, load_rule
+from detection.runs.record import RunRecord
+from detection.runs.replay import replay
+from detection.store.incident_store import IncidentStore
+from detection.store.table import MemoryTable
 
 BEGIN = datetime(2026, 3, 2, tzinfo=UTC)
 DAY = timedelta(days=1)

@@ -2,7 +2,7 @@
 
 import pytest
 
-from detection.incidents.table import (
+from detection.store.table import (
     Conflict,
     Delete,
     Insert,

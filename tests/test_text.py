@@ -8,11 +8,11 @@ import pytest
 
 from detection.cli.options import RowFormat
 from detection.cli.output import write_rejected, write_rows
-from detection.events import Rejected
+from detection.correlation.output import MAX_VALUE_LENGTH, output_columns
 from detection.incidents.alert import Alert, AlertWindow, AlertWindows, Counts
+from detection.logs.events import Rejected
 from detection.messages.text import WIDTH, escape_line, lines, title
-from detection.rows import MAX_VALUE_LENGTH, output_columns
-from detection.rule import default_rule, load_rule
+from detection.rules.model import default_rule, load_rule
 
 RULE = load_rule(default_rule())
 READ_WINDOW = AlertWindow("2026-06-07T10:00:00Z", "2026-06-09T10:00:00Z")

@@ -10,9 +10,9 @@ from typing import NamedTuple
 
 import pytest
 
-from detection.matches import Detection, detect_at
-from detection.rule import load_rule
-from detection.sources.files import FileSource
+from detection.correlation.detection import Detection, detect_at
+from detection.logs.files.source import FileSource
+from detection.rules.model import load_rule
 from tests import truth
 from tests.rule_world import (
     DAY,

@@ -3,8 +3,8 @@
 import pytest
 
 from benchmarks.volume import NOW, CountingTable, alerts_before, last_alert, many_actors, one_actor, run_at
-from detection.incidents.index import IncidentStore
-from detection.incidents.table import MemoryTable
+from detection.store.incident_store import IncidentStore
+from detection.store.table import MemoryTable
 from tests.builders import HOUR, RULE
 
 

@@ -16,10 +16,10 @@ from pydantic import SecretStr
 from standardwebhooks import Webhook as Reference
 from standardwebhooks.webhooks import WebhookVerificationError
 
-from detection.deliver import Outcome
-from detection.incidents.outbox import Delivery
+from detection.delivery.deliver import Outcome
+from detection.delivery.webhook import WebhookDestination, headers, outcome_of, parse_retry_after, signature
 from detection.settings import Webhook
-from detection.webhook import WebhookDestination, headers, outcome_of, parse_retry_after, signature
+from detection.store.outbox import Delivery
 from tests.azurite import free_port, self_signed
 from tests.builders import START
 from tests.receiver import HANGING, HIDDEN, Answer, Receiver, dripping, raw, receiving, status

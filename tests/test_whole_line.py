@@ -13,9 +13,9 @@ from uuid import uuid4
 import pytest
 from standardwebhooks import Webhook
 
-from detection.errors import Incomplete
-from detection.job import Job, open_job
-from detection.rule import load_rule
+from detection.app import Job, open_job
+from detection.base.errors import Incomplete
+from detection.rules.model import load_rule
 from detection.settings import settings_from
 from tests.clock import Clock
 from tests.query_api import QueryApi, no_fault, partial, query_api, reply, tables_of

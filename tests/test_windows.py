@@ -5,9 +5,9 @@ from datetime import datetime, timedelta
 from hypothesis import given
 from hypothesis import strategies as st
 
-from detection.events import to_events
-from detection.rule import load_rule
-from detection.window import MAX_CATCH_UP, Window, plan_windows
+from detection.logs.events import to_events
+from detection.logs.window import MAX_CATCH_UP, Window, plan_windows
+from detection.rules.model import load_rule
 from tests.builders import DAY, HOUR, RULE, START, TICK, change_row
 
 PUBLISHED = load_rule("openai-config-to-abuse-sentinel")

@@ -18,20 +18,20 @@ from itertools import islice, pairwise
 from random import Random
 from typing import Literal, NamedTuple
 
-from detection.errors import Incomplete, ServiceError
-from detection.events import Logs, Row
-from detection.incidents.batch import DigestEntry
+from detection.base.errors import Incomplete, ServiceError
+from detection.correlation.detection import Detection
 from detection.incidents.flood import FLOOD
 from detection.incidents.grouping import ALERTS_PER_INCIDENT, EVENTS_PER_PART, Incident, Verdict
-from detection.incidents.index import IncidentStore
 from detection.incidents.keys import Key
-from detection.incidents.outbox import Delivery, Outbox
-from detection.incidents.table import Conflict, Delete, Entity, MemoryTable, Operation, Table
-from detection.matches import Detection
-from detection.rule import Rule
-from detection.run import run
-from detection.tell import RunOptions
-from detection.window import Windows
+from detection.logs.events import Logs, Row
+from detection.logs.window import Windows
+from detection.messages.digest_entry import DigestEntry
+from detection.rules.model import Rule
+from detection.runs.commit import RunOptions
+from detection.runs.run import run
+from detection.store.incident_store import IncidentStore
+from detection.store.outbox import Delivery, Outbox
+from detection.store.table import Conflict, Delete, Entity, MemoryTable, Operation, Table
 from tests.builders import (
     DAY,
     HOUR,

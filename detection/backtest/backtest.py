@@ -10,14 +10,14 @@ from detection.backtest.figures import BacktestFigures
 from detection.backtest.overrides import SETTINGS, overrides
 from detection.backtest.simulation import ShowProgress, Simulation
 from detection.backtest.what_ifs import NoiseReduction, noise_reduction, what_ifs
-from detection.events import Rejected, SideHealth
-from detection.replay import Comparison, PublishedComparison, run_times
-from detection.rule import Rule, load_rule
+from detection.logs.events import Rejected, SideHealth
+from detection.logs.history.past import Archive, RunRange
+from detection.logs.window import plan_windows
+from detection.rules.model import Rule, load_rule
+from detection.rules.silences import Silence
+from detection.runs.commit import RunOptions
+from detection.runs.replay import Comparison, PublishedComparison, run_times
 from detection.settings import Settings, settings_from
-from detection.silences import Silence
-from detection.sources.past import Archive, RunRange
-from detection.tell import RunOptions
-from detection.window import plan_windows
 
 # Where and how the workspace is read; beside SETTINGS all that is taken from the environment.
 READ_BY = ("LOG_ANALYTICS_WORKSPACE_ID", "LOG_ANALYTICS_ENDPOINT", "PARSERS", "AZURE_CLIENT_ID")

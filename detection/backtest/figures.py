@@ -7,11 +7,11 @@ from datetime import date
 from itertools import accumulate
 from typing import Literal
 
-from detection.correlate import Chain
+from detection.correlation.correlate import Chain
+from detection.correlation.output import truncate
+from detection.correlation.suppressed import Suppressed
 from detection.incidents.alert import Alert
-from detection.replay import Replayed
-from detection.rows import truncate
-from detection.withheld import Suppressed
+from detection.runs.replay import Replayed
 
 TOP = 20  # names of one kind that are listed
 

@@ -13,8 +13,8 @@ from typing import Any, Union, get_args, get_origin
 import yaml
 from pydantic import BaseModel
 
-from detection.errors import ConfigurationError
-from detection.rule import RuleFile
+from detection.base.errors import ConfigurationError
+from detection.rules.model import RuleFile
 
 # What a run's verdict depends on; the other settings say where it reads and whom it tells.
 SETTINGS = ("ALLOWED_LATENESS", "MAX_CATCH_UP", "STORM_ALERTS", "FLOOD_SIGNALS")

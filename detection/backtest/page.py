@@ -12,9 +12,9 @@ from markupsafe import Markup
 
 from detection.backtest.backtest import Backtest
 from detection.backtest.charts import bar_percent, chart_by_day
+from detection.base.timestamps import iso
 from detection.messages.text import escape_line
-from detection.rule import Rule
-from detection.timestamps import iso
+from detection.rules.model import Rule
 
 HERE = Path(__file__).parent
 POLICY = "default-src 'none'; style-src 'sha256-{}'; base-uri 'none'; form-action 'none'"

@@ -5,15 +5,15 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime
 
 from detection.backtest.figures import BacktestFigures, Tally
-from detection.incidents.batch import DigestEntry
+from detection.correlation.detection import Detection
 from detection.incidents.grouping import Verdict
-from detection.incidents.outbox import Delivery
-from detection.incidents.table import MemoryTable
-from detection.matches import Detection
-from detection.replay import PublishedComparison, Replayed, replay
-from detection.rule import Rule
-from detection.sources import Source
-from detection.tell import RunOptions
+from detection.logs.source import Source
+from detection.messages.digest_entry import DigestEntry
+from detection.rules.model import Rule
+from detection.runs.commit import RunOptions
+from detection.runs.replay import PublishedComparison, Replayed, replay
+from detection.store.outbox import Delivery
+from detection.store.table import MemoryTable
 
 # Hands the runs on, and shows how far they are.
 ShowProgress = Callable[[Iterable[Replayed], int, str], Iterable[Replayed]]

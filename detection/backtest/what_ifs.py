@@ -4,9 +4,9 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
 from detection.backtest.figures import BacktestFigures
-from detection.rule import Rule
-from detection.silences import Silence
-from detection.tell import RunOptions
+from detection.rules.model import Rule
+from detection.rules.silences import Silence
+from detection.runs.commit import RunOptions
 
 
 @dataclass(frozen=True, slots=True)

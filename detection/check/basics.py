@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 
-from detection.check.bench import CheckContext
+from detection.check.context import CheckContext
 from detection.check.finding import Finding, green, red
 from detection.messages.text import plural
 

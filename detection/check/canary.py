@@ -8,23 +8,23 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from detection.check.bench import CHECK_PARTITION
-from detection.deliver import Attempt, Destination, deliver
-from detection.events import Logs, Row, to_events
+from detection.app import Clock
+from detection.base.timestamps import iso
+from detection.check.context import CHECK_PARTITION
+from detection.delivery.deliver import Attempt, Destination, deliver
+from detection.delivery.rendering import message_renderer, update_messages
+from detection.delivery.webhook import WebhookDestination
 from detection.incidents.grouping import closed
-from detection.incidents.index import IncidentStore
-from detection.incidents.outbox import Outbox
-from detection.incidents.packing import chunks
-from detection.incidents.table import OPERATIONS, Delete, Table
-from detection.job import Clock
-from detection.rendering import message_renderer, update_messages
-from detection.rule import KqlType, Rule, Side
-from detection.run import run
+from detection.logs.events import Logs, Row, to_events
+from detection.logs.window import Windows
+from detection.rules.model import KqlType, Rule, Side
+from detection.runs.commit import RunOptions
+from detection.runs.run import run
 from detection.settings import Webhook
-from detection.tell import RunOptions
-from detection.timestamps import iso
-from detection.webhook import WebhookDestination
-from detection.window import Windows
+from detection.store.incident_store import IncidentStore
+from detection.store.outbox import Outbox
+from detection.store.packing import chunks
+from detection.store.table import OPERATIONS, Delete, Table
 
 TEST_LABEL = "TEST, nothing happened"
 AUTHOR = "python -m detection check"

@@ -4,12 +4,12 @@ from collections.abc import Iterator
 from functools import partial
 from typing import Literal
 
-from detection.check import basics, destinations, keeping
-from detection.check.bench import CheckContext
+from detection.base.errors import ConfigurationError
+from detection.check import basics, destinations, storage
+from detection.check.checklist import Check
+from detection.check.context import CheckContext
 from detection.check.folder import check_folder
-from detection.check.order import Check
 from detection.check.workspaces import WorkspaceChecks
-from detection.errors import ConfigurationError
 
 SendMode = Literal["nothing", "test", "canary"]
 
@@ -19,9 +19,9 @@ def all_checks(context: CheckContext, send_mode: SendMode = "nothing") -> Iterat
     yield Check("settings", partial(basics.check_settings, context))
     yield Check("rules", partial(basics.check_rules, context), ("settings",))
     yield from _log_checks(context)
-    yield Check("incident table", partial(keeping.check_incident_table, context), ("settings",))
-    yield Check("last runs", partial(keeping.check_last_runs, context), ("rules", "incident table"))
-    yield Check("outbox", partial(keeping.check_outbox, context), ("rules", "incident table"))
+    yield Check("incident table", partial(storage.check_incident_table, context), ("settings",))
+    yield Check("last runs", partial(storage.check_last_runs, context), ("rules", "incident table"))
+    yield Check("outbox", partial(storage.check_outbox, context), ("rules", "incident table"))
     match send_mode:
         case "nothing":
             yield Check("destinations", partial(destinations.list_destinations, context), ("settings",))

@@ -2,12 +2,12 @@
 
 from collections.abc import Iterator
 
-from detection.check.bench import CheckContext
 from detection.check.canary import CanaryDelivery
+from detection.check.context import CheckContext
 from detection.check.finding import Finding, green, red, yellow
-from detection.deliver import Attempt
-from detection.incidents.table import MemoryTable, Table
+from detection.delivery.deliver import Attempt
 from detection.settings import Webhook
+from detection.store.table import MemoryTable, Table
 
 _REMEDIES = {
     301: "it redirects: give the address that it leads to",

@@ -2,10 +2,10 @@
 
 from collections.abc import Callable, Iterator
 
+from detection.base.errors import ErrorKind, error_kind, error_sentence
 from detection.check.finding import Finding, red
-from detection.errors import ErrorKind, error_kind, error_sentence
-from detection.sources.answer import QueryRefused
-from detection.sources.halving import QueryUnfinished
+from detection.logs.log_analytics.answers import QueryRefused
+from detection.logs.log_analytics.splitting import QueryUnfinished
 
 _REMEDIES: dict[ErrorKind, str] = {
     "configuration": "mend what it names",

@@ -2,12 +2,12 @@
 
 from collections.abc import Iterator
 
-from detection.check.bench import CheckContext
+from detection.app import open_source
+from detection.check.context import CheckContext
+from detection.check.evaluation import duration_text
 from detection.check.finding import Finding, green, yellow
-from detection.check.judging import duration_text
-from detection.job import open_source
+from detection.logs.window import plan_windows
 from detection.messages.text import plural
-from detection.window import plan_windows
 
 
 def check_folder(context: CheckContext) -> Iterator[Finding]:

@@ -9,16 +9,16 @@ from functools import partial
 
 from pydantic import TypeAdapter
 
-from detection.check import basics, keeping
-from detection.check.bench import CheckContext
+from detection.app import Clock
+from detection.base.timestamps import iso
+from detection.check import basics, storage
+from detection.check.checklist import Check, run_checks
+from detection.check.context import CheckContext
+from detection.check.evaluation import SILENT_AFTER, evaluate_age
 from detection.check.failing import run_check
 from detection.check.finding import Finding, Level, green
-from detection.check.judging import SILENT_AFTER, evaluate_age
-from detection.check.order import Check, run_checks
 from detection.check.questions import newest_query
 from detection.check.workspaces import RuleSource, parse_arrivals, sources_of
-from detection.job import Clock
-from detection.timestamps import iso
 
 RETRY_FOR = 30.0  # seconds in which a question may be sent again; whoever asks waits for the answer
 
@@ -57,8 +57,8 @@ def _quick_checks(context: CheckContext) -> Iterator[Check]:
     yield Check("settings", partial(basics.check_settings, context))
     yield Check("rules", partial(basics.check_rules, context), ("settings",))
     yield Check("logs", partial(_check_logs, context), ("rules",))
-    yield Check("last runs", partial(keeping.check_last_runs, context), ("rules",))
-    yield Check("outbox", partial(keeping.check_outbox, context), ("rules",))
+    yield Check("last runs", partial(storage.check_last_runs, context), ("rules",))
+    yield Check("outbox", partial(storage.check_outbox, context), ("rules",))
 
 
 def _check_logs(context: CheckContext) -> Iterator[Finding]:

@@ -10,9 +10,9 @@ from typing import Literal, NamedTuple
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
 from yaml import safe_load
 
-from detection.kql import bounds, parsers_of, queries, stamp_of, tables_of, with_bounds
-from detection.rule import KqlType, Rule, without_comments
-from detection.window import plan_windows
+from detection.logs.kql import bounds, parsers_of, queries, stamp_of, tables_of, with_bounds
+from detection.logs.window import plan_windows
+from detection.rules.model import KqlType, Rule, without_comments
 
 TRUTH_FILE = Path(__file__).with_name("truth.yaml")
 SCHEMA_COLUMNS = ("ColumnName", "ColumnType")  # of the query for a table's schema

@@ -6,10 +6,9 @@ from datetime import datetime, timedelta
 from functools import partial
 from typing import NamedTuple
 
-from detection.check.bench import CheckContext
-from detection.check.failing import error_finding, run_check
-from detection.check.finding import Finding, green, red
-from detection.check.judging import (
+from detection.base.errors import Incomplete
+from detection.check.context import CheckContext
+from detection.check.evaluation import (
     LOOK_BACK,
     SourceArrivals,
     evaluate_age,
@@ -23,6 +22,8 @@ from detection.check.judging import (
     token_identity,
     usable_lateness,
 )
+from detection.check.failing import error_finding, run_check
+from detection.check.finding import Finding, green, red
 from detection.check.questions import (
     ARRIVAL_COLUMNS,
     NOW_COLUMN,
@@ -36,12 +37,11 @@ from detection.check.questions import (
     truth_query,
     wrong_lines,
 )
-from detection.coverage import parse_coverage
-from detection.errors import Incomplete
-from detection.kql import COVERAGE_COLUMNS, has_coverage, tables_of
-from detection.rule import KqlType, Rule
-from detection.sources.answer import UNKNOWN_NAME, WRONG_PLAN, AnswerTable, QueryRefused
-from detection.sources.log_analytics import LogAnalytics, token_for
+from detection.logs.coverage import parse_coverage
+from detection.logs.kql import COVERAGE_COLUMNS, has_coverage, tables_of
+from detection.logs.log_analytics.answers import UNKNOWN_NAME, WRONG_PLAN, AnswerTable, QueryRefused
+from detection.logs.log_analytics.client import LogAnalytics, token_for
+from detection.rules.model import KqlType, Rule
 
 RETRY_FOR = 60.0  # seconds in which a question may be sent again
 

@@ -9,8 +9,10 @@ from typing import Annotated
 
 import typer
 
+from detection.app import json_values
 from detection.backtest.backtest import Plan, make_plan, run_backtest
 from detection.backtest.page import render_page
+from detection.base.errors import ConfigurationError
 from detection.cli.backtest_tables import write_backtest
 from detection.cli.environment import clock, environment_job
 from detection.cli.options import ReportFormat, RuleName, time_option
@@ -21,14 +23,12 @@ from detection.cli.output import (
     write_rejected,
     write_remark,
 )
-from detection.errors import ConfigurationError
-from detection.job import json_values
-from detection.replay import Replayed
-from detection.rule import default_rule
-from detection.sources.log_analytics import open_log_analytics
-from detection.sources.past import Archive, cross_row_keyword
-from detection.sources.past_files import open_file_archive
-from detection.sources.past_workspace import WorkspaceArchive
+from detection.logs.history.files import open_file_archive
+from detection.logs.history.past import Archive, cross_row_keyword
+from detection.logs.history.workspace import WorkspaceArchive
+from detection.logs.log_analytics.client import open_log_analytics
+from detection.rules.model import default_rule
+from detection.runs.replay import Replayed
 
 
 def backtest(

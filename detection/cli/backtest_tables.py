@@ -9,9 +9,9 @@ from rich.text import Text
 
 from detection.backtest.backtest import Backtest
 from detection.backtest.figures import TopCounts
+from detection.base.timestamps import iso
 from detection.messages.text import escape_line, plural
-from detection.rule import Rule, Side
-from detection.timestamps import iso
+from detection.rules.model import Rule, Side
 
 NAMES_SHOWN = 10  # names of one kind
 

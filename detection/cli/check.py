@@ -7,10 +7,10 @@ from typing import Annotated
 
 import typer
 
-from detection.check.bench import CheckContext
+from detection.check.checklist import run_checks
 from detection.check.checks import SendMode, all_checks
+from detection.check.context import CheckContext
 from detection.check.finding import Finding
-from detection.check.order import run_checks
 from detection.cli.environment import clock
 from detection.cli.options import TextFormat
 from detection.cli.output import progress, write_findings, write_json_line

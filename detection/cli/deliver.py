@@ -7,7 +7,7 @@ import typer
 
 from detection.cli.environment import environment_job
 from detection.cli.output import write_remark
-from detection.deliver import Attempt
+from detection.delivery.deliver import Attempt
 
 
 def deliver(

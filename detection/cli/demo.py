@@ -10,25 +10,25 @@ from typing import Annotated
 
 import typer
 
+from detection.app import DRAIN_FOR, Job
+from detection.base.errors import ConfigurationError
+from detection.cli.demo_data import write_logs
 from detection.cli.environment import clock
 from detection.cli.options import TextFormat
 from detection.cli.output import progress, reading_progress, write_alert, write_remark
 from detection.cli.serve import Server, serve_until_interrupted
-from detection.cli.story import write_logs
 from detection.cli.summary import summary
-from detection.deliver import Attempt, Destination, deliver
-from detection.errors import ConfigurationError
-from detection.incidents.outbox import Outbox
-from detection.incidents.table import MemoryTable
-from detection.job import DRAIN_FOR, Job
-from detection.rendering import message_renderer
-from detection.replay import Replayed, compare, replay, run_times
-from detection.rule import Rule, default_rule, load_rule
+from detection.delivery.deliver import Attempt, Destination, deliver
+from detection.delivery.rendering import message_renderer
+from detection.delivery.webhook import WebhookDestination
+from detection.logs.history.files import open_file_archive
+from detection.logs.history.past import RunRange
+from detection.rules.model import Rule, default_rule, load_rule
+from detection.runs.commit import RunOptions
+from detection.runs.replay import Replayed, compare, replay, run_times
 from detection.settings import Settings, Webhook, settings_from
-from detection.sources.past import RunRange
-from detection.sources.past_files import open_file_archive
-from detection.tell import RunOptions
-from detection.webhook import WebhookDestination
+from detection.store.outbox import Outbox
+from detection.store.table import MemoryTable
 
 BEGIN = datetime(2026, 6, 8, tzinfo=UTC)
 HISTORY = timedelta(days=1)

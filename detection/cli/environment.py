@@ -3,7 +3,7 @@
 import os
 from datetime import UTC, datetime
 
-from detection.job import Job, open_job
+from detection.app import Job, open_job
 from detection.settings import settings_from
 
 

@@ -8,12 +8,12 @@ from typing import Annotated
 
 import typer
 
+from detection.app import IncidentDetail, json_values, rule_precisions
 from detection.cli.environment import clock, environment_job
 from detection.cli.options import RowFormat, TextFormat, duration_option
 from detection.cli.output import write_json_line, write_rows
 from detection.cli.serve import Server, serve_until_interrupted
 from detection.cli.summary import incident_lines
-from detection.job import IncidentDetail, json_values, rule_precisions
 
 app = typer.Typer(no_args_is_help=True, help="List, show, acknowledge, silence and close incidents.")
 COLUMNS = ["id", "status", "key", "opened", "updated", "alerts", "pairs", "predecessor", "rule"]

@@ -5,6 +5,7 @@ import sys
 
 import typer
 
+from detection.base.errors import ConfigurationError, DetectionError
 from detection.cli import (
     backtest,
     check,
@@ -22,7 +23,6 @@ from detection.cli import (
     silences,
 )
 from detection.cli.output import write_remark
-from detection.errors import ConfigurationError, DetectionError
 
 app = typer.Typer(
     no_args_is_help=True,

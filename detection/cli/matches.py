@@ -15,11 +15,11 @@ from detection.cli.output import (
     write_rows,
     write_suppressed,
 )
-from detection.matches import detect_at
-from detection.rows import output_columns
-from detection.rule import default_rule, load_rule
-from detection.sources.files import FileSource
-from detection.withheld import count_suppressed
+from detection.correlation.detection import detect_at
+from detection.correlation.output import output_columns
+from detection.correlation.suppressed import count_suppressed
+from detection.logs.files.source import FileSource
+from detection.rules.model import default_rule, load_rule
 
 
 def matches(

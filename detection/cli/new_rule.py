@@ -10,7 +10,7 @@ from detection.cli.output import write_remark
 from detection.drafting.draft import make_draft
 from detection.drafting.folder import problem_of, write_draft
 from detection.messages.text import escape_line
-from detection.rule import RULES
+from detection.rules.model import RULES
 
 
 def new_rule(

@@ -6,7 +6,7 @@ from typing import Annotated, Any
 
 import typer
 
-from detection.timestamps import parse_duration, parse_time
+from detection.base.timestamps import parse_duration, parse_time
 
 
 class RowFormat(StrEnum):

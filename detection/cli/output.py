@@ -18,13 +18,13 @@ from rich.text import Text
 
 from detection.check.finding import Finding
 from detection.cli.options import RowFormat, TextFormat
-from detection.events import Rejected
+from detection.correlation.output import RowWriter
+from detection.correlation.suppressed import Suppressed
 from detection.incidents.grouping import Verdict
+from detection.logs.events import Rejected
+from detection.logs.files.loading import LoadedFiles
 from detection.messages.text import escape_control, escape_line, lines
-from detection.rows import RowWriter
-from detection.rule import Rule
-from detection.sources.loading import LoadedFiles
-from detection.withheld import Suppressed
+from detection.rules.model import Rule
 
 TABLE_ROWS = 50
 LINES_PER_WRITE = 10_000

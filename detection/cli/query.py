@@ -7,9 +7,9 @@ import typer
 
 from detection.cli.options import RuleName, TextFormat, time_option
 from detection.cli.output import write_json_line
-from detection.kql import bounds, queries, with_bounds
-from detection.rule import default_rule, load_rule
-from detection.window import plan_windows
+from detection.logs.kql import bounds, queries, with_bounds
+from detection.logs.window import plan_windows
+from detection.rules.model import default_rule, load_rule
 
 
 def query(

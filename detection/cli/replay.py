@@ -6,6 +6,8 @@ from typing import Annotated
 
 import typer
 
+from detection.base.errors import ConfigurationError
+from detection.base.timestamps import parse_time
 from detection.cli.options import LogsFolder, RuleName, TextFormat, duration_option, time_option
 from detection.cli.output import (
     progress,
@@ -15,14 +17,12 @@ from detection.cli.output import (
     write_rejected,
     write_remark,
 )
-from detection.errors import ConfigurationError
-from detection.incidents.table import MemoryTable
-from detection.replay import replay as run_replay
-from detection.replay import run_times
-from detection.rule import default_rule, load_rule
-from detection.sources.past import RunRange, cross_row_keyword
-from detection.sources.past_files import open_file_archive
-from detection.timestamps import parse_time
+from detection.logs.history.files import open_file_archive
+from detection.logs.history.past import RunRange, cross_row_keyword
+from detection.rules.model import default_rule, load_rule
+from detection.runs.replay import replay as run_replay
+from detection.runs.replay import run_times
+from detection.store.table import MemoryTable
 
 
 def replay(

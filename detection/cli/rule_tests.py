@@ -6,11 +6,11 @@ from typing import Annotated
 
 import typer
 
+from detection.base.errors import ConfigurationError
 from detection.cli.output import progress, write_remark
-from detection.errors import ConfigurationError
 from detection.messages.text import plural
-from detection.rule import RULES
-from detection.ruletests.judge import CaseOutcome
+from detection.rules.model import RULES
+from detection.ruletests.compare import CaseOutcome
 from detection.ruletests.junit import junit as junit_xml
 from detection.ruletests.suite import Suite, load_suites
 

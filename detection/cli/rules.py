@@ -9,7 +9,7 @@ import typer
 
 from detection.cli.options import RowFormat
 from detection.cli.output import write_rows
-from detection.rule import RULES, RuleStatus, statuses
+from detection.rules.model import RULES, RuleStatus, statuses
 
 
 def rules(

@@ -5,13 +5,13 @@ from typing import Annotated
 
 import typer
 
+from detection.app import json_values
+from detection.base.errors import ConfigurationError
 from detection.cli.environment import clock, environment_job
 from detection.cli.options import TextFormat, time_option
 from detection.cli.output import write_json_line, write_rejected
 from detection.cli.summary import record_lines
-from detection.errors import ConfigurationError
-from detection.job import json_values
-from detection.window import Window
+from detection.logs.window import Window
 
 
 def run(

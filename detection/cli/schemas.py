@@ -6,20 +6,20 @@ from typing import Any
 
 from pydantic import TypeAdapter
 
-from detection.adapter import type_adapter
+from detection.app import IncidentDetail
 from detection.backtest.backtest import Backtest
+from detection.base.type_adapter import type_adapter
 from detection.check.finding import Finding
 from detection.check.health import HealthReport
+from detection.correlation.output import BEYOND
 from detection.incidents.alert import Alert
-from detection.job import IncidentDetail
-from detection.kql import queries
+from detection.logs.coverage_query import FailedCoverage
+from detection.logs.kql import queries
 from detection.messages import digest
 from detection.messages.native import NativeMessage
-from detection.record import RECORD, RunFailure, RunRecord
-from detection.report import FailedDelivery, FailedHeartbeat, LateRun
-from detection.rows import BEYOND
-from detection.rule import KqlType, Rule, RuleStatus, default_rule, load_rule, rule_names
-from detection.sources.coverage_query import FailedCoverage
+from detection.rules.model import KqlType, Rule, RuleStatus, default_rule, load_rule, rule_names
+from detection.runs.record import RECORD, RunFailure, RunRecord
+from detection.telemetry import FailedDelivery, FailedHeartbeat, LateRun
 from detection.web.listing import Listing
 
 DIALECT = "https://json-schema.org/draft/2020-12/schema"

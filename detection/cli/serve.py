@@ -9,8 +9,8 @@ from datetime import datetime
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from urllib.parse import parse_qs, urlsplit
 
+from detection.app import Job
 from detection.cli.output import write_remark
-from detection.job import Job
 from detection.web.exchange import BODY, AccessMode, Request, Response, make_request
 from detection.web.respond import respond
 

@@ -9,8 +9,8 @@ import typer
 from detection.cli.environment import clock, environment_job
 from detection.cli.options import RowFormat, RuleName, duration_option
 from detection.cli.output import write_rows
-from detection.rule import Rule, default_rule
-from detection.silences import CRITERIA, Silence, parse_silence
+from detection.rules.model import Rule, default_rule
+from detection.rules.silences import CRITERIA, Silence, parse_silence
 
 app = typer.Typer(
     no_args_is_help=True, help="Add, list and lift silences: pairs that page nobody for a while."

@@ -4,13 +4,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 
-from detection.coverage import coverage_text, coverage_warning
-from detection.job import IncidentDetail
+from detection.app import IncidentDetail
+from detection.base.timestamps import iso
+from detection.logs.coverage import coverage_text, coverage_warning
 from detection.messages.text import escape_line, lines, plural
-from detection.record import RunFailure, RunRecord, run_time
-from detection.replay import Comparison, Replayed
-from detection.rule import Rule, load_rule
-from detection.timestamps import iso
+from detection.rules.model import Rule, load_rule
+from detection.runs.record import RunFailure, RunRecord, run_time
+from detection.runs.replay import Comparison, Replayed
 
 
 def summary(rule: Rule, runs: Sequence[Replayed], comparison: Comparison) -> str:

@@ -2,10 +2,10 @@
 
 import duckdb_kql
 
-from detection.kql import BOUNDS
-from detection.rule import Connector, KqlType
-from detection.sources.engine import explain_errors
-from detection.sources.loading import SQL_TYPES
+from detection.logs.files.engine import explain_errors
+from detection.logs.files.loading import SQL_TYPES
+from detection.logs.kql import BOUNDS
+from detection.rules.model import Connector, KqlType
 
 _KQL_TYPES: dict[str, KqlType] = {kind.removesuffix(" DEFAULT ''"): name for name, kind in SQL_TYPES.items()}
 

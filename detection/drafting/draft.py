@@ -10,12 +10,12 @@ from typing import Any
 import yaml
 from pydantic import BaseModel, ConfigDict
 
+from detection.base.errors import ConfigurationError
 from detection.drafting.fields import draft_fields, iso_duration
 from detection.drafting.guess import guess_tables, with_tables
 from detection.drafting.query import Query, parse_query
 from detection.drafting.side import SideDraft, SideInput, draft_side
-from detection.errors import ConfigurationError
-from detection.rule import RULES, Connector, DataConnector, EntityMapping, connector_file, read_yaml
+from detection.rules.model import RULES, Connector, DataConnector, EntityMapping, connector_file, read_yaml
 
 Document = dict[str, Any]
 

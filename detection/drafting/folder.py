@@ -2,9 +2,9 @@
 
 from pathlib import Path
 
+from detection.base.errors import ConfigurationError
 from detection.drafting.draft import Draft
-from detection.errors import ConfigurationError
-from detection.rule import load_rule
+from detection.rules.model import load_rule
 
 
 def write_draft(draft: Draft, out: Path) -> Path:

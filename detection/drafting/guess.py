@@ -5,7 +5,7 @@ from collections.abc import Iterator, Sequence
 
 from detection.drafting.pieces import Piece, without_texts
 from detection.drafting.query import Pipeline
-from detection.rule import Connector, KqlType, LogTable
+from detection.rules.model import Connector, KqlType, LogTable
 
 # A name that is neither called nor a part of another; what it is set by, or what is read of it.
 _NAME = re.compile(r"(?<![\w.$])([A-Za-z_]\w*)\b(?!\s*\()(\s*=(?![=~]))?([.\[])?")

@@ -6,8 +6,8 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import NamedTuple
 
+from detection.base.errors import ConfigurationError
 from detection.drafting.pieces import Piece, closing_bracket, split, without_comments
-from detection.errors import ConfigurationError
 
 _SPAN = re.compile(r"(\d+(?:\.\d+)?)\s*(d|h|m|s|ms)")
 _UNITS = {"d": "days", "h": "hours", "m": "minutes", "s": "seconds", "ms": "milliseconds"}

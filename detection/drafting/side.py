@@ -5,11 +5,11 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from detection.base.errors import DetectionError
 from detection.drafting.columns import columns_of
 from detection.drafting.pieces import Piece
 from detection.drafting.query import Pipeline, named_expressions
-from detection.errors import DetectionError
-from detection.rule import Connector, KqlType, LogTable
+from detection.rules.model import Connector, KqlType, LogTable
 
 _COMPARED = re.compile(r"([A-Za-z_]\w*)\s+(?:has|has_any|in|in~|contains|==|=~)[\s(]")
 

@@ -7,15 +7,15 @@ from datetime import datetime
 from itertools import accumulate, islice
 from typing import Literal
 
-from detection.bridges import count_by_option
-from detection.correlate import Chain, Pair
-from detection.events import Event, without_duplicates
+from detection.base.timestamps import iso
+from detection.correlation.correlate import Chain, Pair
+from detection.correlation.output import MAX_VALUE_LENGTH, OutputRow, RowWriter, truncate, truncate_row
 from detection.incidents.evidence import Evidence
 from detection.incidents.keys import Key
-from detection.rows import MAX_VALUE_LENGTH, OutputRow, RowWriter, truncate, truncate_row
-from detection.rule import Rule, Severity, Side
-from detection.timestamps import iso
-from detection.window import Window, Windows
+from detection.logs.actors import count_by_option
+from detection.logs.events import Event, without_duplicates
+from detection.logs.window import Window, Windows
+from detection.rules.model import Rule, Severity, Side
 
 # Sentinel's limits of one alert ("Sentinel service limits"): entities, and their size in all.
 ENTITIES_PER_ALERT = 500

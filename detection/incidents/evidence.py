@@ -13,12 +13,12 @@ from itertools import islice
 
 from pydantic_core import to_json
 
-from detection.correlate import Chain, Pair
-from detection.events import Event, without_duplicates
-from detection.rows import OutputRow, RowWriter, truncate_row
-from detection.rule import Rule
-from detection.timestamps import iso
-from detection.window import Windows
+from detection.base.timestamps import iso
+from detection.correlation.correlate import Chain, Pair
+from detection.correlation.output import OutputRow, RowWriter, truncate_row
+from detection.logs.events import Event, without_duplicates
+from detection.logs.window import Windows
+from detection.rules.model import Rule
 
 QUARTER = 15 * 60  # seconds
 KINDS = 12  # of a side that are told apart; the rest is counted together

@@ -10,7 +10,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from datetime import datetime
 
-from detection.correlate import Chain, make_chain
+from detection.base.timestamps import iso
+from detection.correlation.correlate import Chain, make_chain
 from detection.incidents.grouping import (
     KeyState,
     PairFilter,
@@ -20,9 +21,8 @@ from detection.incidents.grouping import (
     newly_marked,
     no_filter,
 )
-from detection.rule import Rule
-from detection.timestamps import iso
-from detection.window import Windows
+from detection.logs.window import Windows
+from detection.rules.model import Rule
 
 FLOOD = 500_000  # signals of a key that are remembered one by one
 

@@ -16,12 +16,12 @@ from hashlib import blake2b
 from itertools import islice
 from typing import Literal
 
-from detection.correlate import Chain, make_chain
-from detection.events import Event
+from detection.correlation.correlate import Chain, make_chain
 from detection.incidents.alert import Action, Alert, AlertIdentity, make_alert
 from detection.incidents.keys import Key, stable_id
-from detection.rule import Rule, Severity
-from detection.window import Windows
+from detection.logs.events import Event
+from detection.logs.window import Windows
+from detection.rules.model import Rule, Severity
 
 ALERTS_PER_INCIDENT = 150  # Sentinel's limit (scheduled-rules-overview.md, "Alert grouping")
 # Events that one commit marks: 8 bytes each, in base64 2.7 MB of the 4 MiB that a transaction may have.

@@ -5,9 +5,9 @@ from collections.abc import Iterable, Iterator
 from hashlib import sha256
 from typing import Literal
 
-from detection.correlate import Chain, make_chain
-from detection.events import Event
-from detection.rule import EntityMapping, Rule, Side
+from detection.correlation.correlate import Chain, make_chain
+from detection.logs.events import Event
+from detection.rules.model import EntityMapping, Rule, Side
 
 # The decisive entities with their values, sorted by name, as in (("Account", "alice@example.com"),).
 Key = tuple[tuple[str, str], ...]

@@ -7,11 +7,11 @@ from itertools import accumulate, groupby
 from itertools import chain as flatten
 from typing import NamedTuple
 
-from detection.correlate import Chain
-from detection.events import Event
+from detection.correlation.correlate import Chain
 from detection.incidents.alert import Alert
 from detection.incidents.grouping import Verdict
-from detection.rule import SEVERITIES, Rule, SeverityCondition
+from detection.logs.events import Event
+from detection.rules.model import SEVERITIES, Rule, SeverityCondition
 
 ChangesByActor = Mapping[str, Sequence[Event]]
 NEVER = datetime.max.replace(tzinfo=UTC)

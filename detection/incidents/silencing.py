@@ -8,10 +8,10 @@ from functools import lru_cache
 from ipaddress import IPv4Network, IPv6Network, ip_address, ip_network
 from typing import Literal
 
-from detection.correlate import Chain, make_chain
-from detection.events import Event
-from detection.rule import Rule
-from detection.silences import ENTITIES, MAX_COMPARED, Silence
+from detection.correlation.correlate import Chain, make_chain
+from detection.logs.events import Event
+from detection.rules.model import Rule
+from detection.rules.silences import ENTITIES, MAX_COMPARED, Silence
 
 CriterionSide = Literal["changes", "signals", "neither side"]
 

@@ -13,13 +13,13 @@ from typing import Literal
 
 from pydantic_core import to_json
 
-from detection.adapter import type_adapter
-from detection.incidents.batch import DigestEntry
+from detection.base.timestamps import iso
+from detection.base.type_adapter import type_adapter
 from detection.messages import native, pagerduty, slack, teams
+from detection.messages.digest_entry import DigestEntry
 from detection.messages.fitting import decreasing_counts, render_to_fit
 from detection.messages.text import plural
-from detection.rule import SEVERITIES, Rule, Severity
-from detection.timestamps import iso
+from detection.rules.model import SEVERITIES, Rule, Severity
 
 INCIDENTS_SHOWN = 50  # incidents in a digest, at most
 LIST_COMMAND = "python -m detection incidents list"

@@ -5,10 +5,10 @@ Values from the logs are one line each and inert: no control or direction charac
 
 from collections.abc import Iterable
 
-from detection.identity import EXACT
+from detection.messages.context import AlertContext
 from detection.messages.steps import step_lines
-from detection.messages.telling import AlertContext
 from detection.messages.text import escape_line, pair_line, plural, title
+from detection.rules.identity import EXACT
 
 VALUES_SHOWN = 5  # addresses, models; more are counted
 LINE = 500  # characters of one pair

@@ -5,15 +5,15 @@ from dataclasses import dataclass, replace
 from itertools import islice
 from typing import Literal
 
-from detection.adapter import type_adapter
+from detection.base.timestamps import iso
+from detection.base.type_adapter import type_adapter
+from detection.correlation.output import OutputRow, truncate_row
 from detection.incidents.alert import Action, AlertWindows, Counts
-from detection.messages.leads import MessageLinks
+from detection.messages.context import PAIRS_SHOWN, AlertContext
+from detection.messages.links import MessageLinks
 from detection.messages.steps import Step
-from detection.messages.telling import PAIRS_SHOWN, AlertContext
 from detection.messages.text import WIDTH, WORDS, in_words, title
-from detection.rows import OutputRow, truncate_row
-from detection.rule import Rule
-from detection.timestamps import iso
+from detection.rules.model import Rule
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,9 +9,9 @@ from collections.abc import Mapping
 
 from pydantic_core import to_json
 
+from detection.messages.context import AlertContext
 from detection.messages.facts import cut, evidence, facts, headline, origin, pair_lines, runbook, sequence
 from detection.messages.fitting import decreasing_counts, render_to_fit
-from detection.messages.telling import AlertContext
 
 SUMMARY = 1_024
 MESSAGE_BYTES = 60_000  # it shares a transaction with its alert, and with the messages to other destinations

@@ -7,9 +7,9 @@ links nor markup. Limits: header 150, a section 3,000, its field 2,000 character
 
 from pydantic_core import to_json
 
+from detection.messages.context import AlertContext
 from detection.messages.facts import cut, evidence, facts, headline, origin, pair_lines, runbook, sequence
 from detection.messages.fitting import decreasing_counts
-from detection.messages.telling import AlertContext
 
 HEADER = 150
 FIELD = 2_000

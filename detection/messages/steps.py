@@ -6,11 +6,11 @@ from dataclasses import dataclass
 from datetime import datetime
 from itertools import groupby
 
-from detection.correlate import Chain
-from detection.events import Event, without_duplicates
+from detection.base.timestamps import iso
+from detection.correlation.correlate import Chain
+from detection.logs.events import Event, without_duplicates
 from detection.messages.text import escape_line, in_words
-from detection.rule import Rule, Side
-from detection.timestamps import iso
+from detection.rules.model import Rule, Side
 
 STEPS_SHOWN = 12  # steps; the first stay, for they are how it began
 LEADING_STEPS = 2

@@ -9,9 +9,9 @@ from collections.abc import Mapping, Sequence
 
 from pydantic_core import to_json
 
+from detection.messages.context import AlertContext
 from detection.messages.facts import cut, evidence, facts, headline, origin, pair_lines, runbook, sequence
 from detection.messages.fitting import decreasing_counts, render_to_fit
-from detection.messages.telling import AlertContext
 
 MESSAGE_BYTES = 20_000
 TITLE = 500

@@ -7,9 +7,9 @@ visible instead of being obeyed.
 from collections.abc import Iterable, Mapping
 from datetime import datetime, timedelta
 
+from detection.correlation.output import BEYOND, OutputRow
 from detection.incidents.alert import Alert
-from detection.rows import BEYOND, OutputRow
-from detection.rule import Rule, Side
+from detection.rules.model import Rule, Side
 
 WIDTH = 200  # characters of one value in a line
 WORDS = 500  # characters of the title, and of what happened on one side

@@ -13,13 +13,13 @@ from typing import Annotated, Any
 
 from pydantic import AwareDatetime, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
-from detection.errors import ConfigurationError, problems_of
-from detection.replay import run_times
-from detection.rows import output_columns
-from detection.rule import Rule, read_yaml
+from detection.base.errors import ConfigurationError, problems_of
+from detection.base.timestamps import iso, parse_duration
+from detection.correlation.output import output_columns
+from detection.rules.model import Rule, read_yaml
+from detection.ruletests.case_time import CaseTime, resolve_time
 from detection.ruletests.objects import ApiObject, ReceivedObject, Values, complete_fields, merge
-from detection.ruletests.when import CaseTime, resolve_time
-from detection.timestamps import iso, parse_duration
+from detection.runs.replay import run_times
 
 DEFAULT_NOW = datetime(2026, 6, 8, 12, tzinfo=UTC)  # when a case's run is, where its file does not say
 EVENT_KEYS = ("at", "arrives", "row")  # beside the object itself

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from xml.etree.ElementTree import Element, SubElement, tostring
 
-from detection.ruletests.judge import CaseOutcome
+from detection.ruletests.compare import CaseOutcome
 
 
 def junit(outcomes: Sequence[CaseOutcome]) -> bytes:

@@ -19,12 +19,12 @@ import duckdb
 import duckdb_kql
 from pydantic import BaseModel, ConfigDict
 
-from detection.errors import ConfigurationError
-from detection.rule import KqlType, LogTable, Rule, connector_file, read_yaml
-from detection.ruletests.when import resolve_time
-from detection.sources.engine import explain_errors, translate
-from detection.sources.loading import SQL_TYPES
-from detection.timestamps import iso
+from detection.base.errors import ConfigurationError
+from detection.base.timestamps import iso
+from detection.logs.files.engine import explain_errors, translate
+from detection.logs.files.loading import SQL_TYPES
+from detection.rules.model import KqlType, LogTable, Rule, connector_file, read_yaml
+from detection.ruletests.case_time import resolve_time
 
 STAMP_MAX_AGE, STAMP_MAX_LEAD = (
     timedelta(days=2),

@@ -5,14 +5,14 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from detection.errors import ConfigurationError
-from detection.events import Logs
-from detection.rule import Rule, load_rule, rule_names
+from detection.base.errors import ConfigurationError
+from detection.logs.events import Logs
+from detection.logs.window import Windows
+from detection.rules.model import Rule, load_rule, rule_names
 from detection.ruletests.cases import Case, read_cases
-from detection.ruletests.judge import CaseOutcome, PreparedLogs, compare, needed_windows
-from detection.ruletests.lanes import Arrival, CaseRun, IsolatedRuns
+from detection.ruletests.compare import CaseOutcome, PreparedLogs, compare, needed_windows
+from detection.ruletests.isolated_runs import Arrival, CaseRun, IsolatedRuns
 from detection.ruletests.objects import ApiObject, objects_of, rows_of
-from detection.window import Windows
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,17 +13,17 @@ from typing import Literal
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
-from detection.incidents.outbox import DeadLetter
-from detection.job import IncidentDetail, Job
+from detection.app import IncidentDetail, Job
+from detection.base.timestamps import iso
 from detection.messages.facts import FIRST_STEPS
-from detection.messages.leads import portal_link
+from detection.messages.links import portal_link
 from detection.messages.text import escape_line, plural
-from detection.rule import Rule
-from detection.timestamps import iso
+from detection.rules.model import Rule
+from detection.store.outbox import DeadLetter
 from detection.web.access import Visitor
 from detection.web.exchange import AccessMode, Response, with_query
+from detection.web.incident_view import IncidentView, duration_text, incident_view, windows_of
 from detection.web.listing import SEVERITIES_SHOWN, STATUSES, Listing
-from detection.web.story import IncidentView, duration_text, incident_view, windows_of
 from detection.web.timeline import HEIGHT, LINE, series, timeline
 
 PAGES = Path(__file__).with_name("pages")

@@ -6,10 +6,10 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Literal
 
+from detection.app import IncidentDetail
 from detection.incidents.grouping import Classification
 from detection.incidents.keys import Key
-from detection.job import IncidentDetail
-from detection.rule import SEVERITIES, Severity
+from detection.rules.model import SEVERITIES, Severity
 
 PER_PAGE = 50
 StatusFilter = Literal["open", "new", "acknowledged", "closed", "all"]

@@ -15,11 +15,11 @@ from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import get_args
 
-from detection.errors import ConfigurationError, ServiceError
+from detection.app import IncidentDetail, Job, json_values
+from detection.base.errors import ConfigurationError, ServiceError
+from detection.base.timestamps import parse_duration
 from detection.incidents.grouping import Classification
-from detection.incidents.table import Conflict
-from detection.job import IncidentDetail, Job, json_values
-from detection.timestamps import parse_duration
+from detection.store.table import Conflict
 from detection.web.access import NAME, Visitor, check_source, is_form, visitor_of
 from detection.web.exchange import (
     COMMON_HEADERS,

@@ -9,8 +9,8 @@ from datetime import UTC, datetime, timedelta
 
 from detection.incidents.evidence import QUARTER
 from detection.messages.text import in_words
-from detection.rule import Rule, Side
-from detection.web.story import IncidentView, Quarters
+from detection.rules.model import Rule, Side
+from detection.web.incident_view import IncidentView, Quarters
 
 LEFT_MARGIN, RIGHT = 8, 8  # margins
 LINE, FOOT = 74, 190  # where the line is, where signals end

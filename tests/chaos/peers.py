@@ -12,10 +12,10 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 
-from detection.deliver import DEADLINE, Outcome, drain
-from detection.incidents.outbox import Delivery, Outbox, queue
-from detection.incidents.table import MemoryTable
-from detection.webhook import outcome_of
+from detection.delivery.deliver import DEADLINE, Outcome, drain
+from detection.delivery.webhook import outcome_of
+from detection.store.outbox import Delivery, Outbox, queue
+from detection.store.table import MemoryTable
 
 MINUTE, HOUR, DAY = 60.0, 3_600.0, 86_400.0
 END = 4 * DAY  # by then everybody has sent it or given up, or never will

@@ -18,16 +18,16 @@ from pathlib import Path
 from threading import Lock
 from typing import Literal
 
-from detection.errors import DetectionError
-from detection.job import start
-from detection.sources import log_analytics
+from detection.app import start
+from detection.base.errors import DetectionError
+from detection.logs.log_analytics import client
 
 Task = Literal["detect", "deliver"]
 PROCESS_TIMEOUT = 120.0  # seconds that a process may take
 
 _sleep = time.sleep  # the real one
 _CONTEXT = get_context("forkserver")
-_CONTEXT.set_forkserver_preload(["tests.chaos.process", "detection.incidents.azure_table"])
+_CONTEXT.set_forkserver_preload(["tests.chaos.process", "detection.store.azure_table"])
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,7 +102,7 @@ def _work(order: JobOrder, go: Event) -> None:
     if not order.patient:
         time.sleep = clock.skip  # type: ignore[assignment]  # nobody sleeps for more than a float
     if order.hasty:
-        log_analytics.READ_TIMEOUT = 1
+        client.READ_TIMEOUT = 1
     try:
         job = start(order.environment, clock)
         if not order.patient:

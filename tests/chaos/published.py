@@ -8,10 +8,10 @@ from collections.abc import Container, Mapping
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from detection.matches import detect_at
+from detection.correlation.detection import detect_at
+from detection.logs.files.source import FileSource
 from detection.messages.text import plural
-from detection.rule import load_rule
-from detection.sources.files import FileSource
+from detection.rules.model import load_rule
 from tests.chaos.world import FIRST_RUN, HOUR, Pair, expected, write_logs
 
 PUBLISHED = load_rule("openai-config-to-abuse-sentinel")

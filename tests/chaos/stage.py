@@ -14,12 +14,12 @@ from pathlib import Path
 from typing import Any
 
 from detection.incidents.alert import Alert
-from detection.incidents.azure_table import open_table
 from detection.incidents.grouping import ALERTS_PER_INCIDENT
-from detection.incidents.index import IncidentStore
-from detection.incidents.outbox import Outbox
-from detection.record import RECORD, RunFailure
-from detection.rule import default_rule, load_rule
+from detection.rules.model import default_rule, load_rule
+from detection.runs.record import RECORD, RunFailure
+from detection.store.azure_table import open_table
+from detection.store.incident_store import IncidentStore
+from detection.store.outbox import Outbox
 from tests.azurite import connection_string, new_name
 from tests.chaos.process import JobOrder, JobProcess, Task
 from tests.chaos.table_proxy import TableProxy

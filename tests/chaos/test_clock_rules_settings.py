@@ -88,7 +88,7 @@ def test_rule_is_edited_between_runs(stage: Stage, enter: EnterFigures, tmp_path
 
 def _edited(folder: Path, edit: Edit) -> Path:
     shutil.copytree(ROOT / "detection", folder / "detection")
-    rule = folder / "detection" / "rules" / RULE.folder / "rule.yaml"
+    rule = folder / "detection" / "content" / "rules" / RULE.folder / "rule.yaml"
     old_text = rule.read_text()
     rule.write_text(edit(old_text))
     assert rule.read_text() != old_text

@@ -2,7 +2,7 @@
 
 import pytest
 
-from detection.deliver import DEADLINE, LEASE
+from detection.delivery.deliver import DEADLINE, LEASE
 from tests.chaos.scenarios import FAULT_HOUR, EnterFigures, chaos_only, enter
 from tests.chaos.stage import Stage
 from tests.chaos.table_proxy import Forward, TableRequest, TableResponse

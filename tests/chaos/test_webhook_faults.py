@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from detection.deliver import WAITS
-from detection.job import open_job
+from detection.app import open_job
+from detection.delivery.deliver import WAITS
 from detection.settings import settings_from
 from tests.azurite import self_signed
 from tests.chaos.scenarios import FAULT_HOUR, EnterFigures, chaos_only, enter, marked_parameters, slow_only

@@ -9,14 +9,14 @@ from datetime import UTC, datetime, timedelta
 from functools import cache
 from typing import Any
 
-from detection.deliver import Attempt, Outcome
-from detection.errors import DetectionError
-from detection.incidents.outbox import Delivery
-from detection.job import open_job
-from detection.record import RunFailure, RunRecord
-from detection.report import LOG, log_attempt, log_run
+from detection.app import open_job
+from detection.base.errors import DetectionError
+from detection.delivery.deliver import Attempt, Outcome
+from detection.logs.window import Window, Windows
+from detection.runs.record import RunFailure, RunRecord
 from detection.settings import settings_from
-from detection.window import Window, Windows
+from detection.store.outbox import Delivery
+from detection.telemetry import LOG, log_attempt, log_run
 from tests.regenerate import LOGS
 
 NOW = datetime(2026, 6, 9, 14, 20, tzinfo=UTC)

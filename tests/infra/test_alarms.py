@@ -15,10 +15,10 @@ import duckdb_kql
 import pytest
 from pydantic import TypeAdapter
 
-from detection.coverage import Coverage
-from detection.incidents.table import MemoryTable
-from detection.job import start
-from detection.window import Window
+from detection.app import start
+from detection.logs.coverage import Coverage
+from detection.logs.window import Window
+from detection.store.table import MemoryTable
 from tests.infra.lines import (
     DAY,
     HOUR,

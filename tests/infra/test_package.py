@@ -20,7 +20,7 @@ from pathspec import GitIgnoreSpec
 
 from benchmarks import package as package_benchmark
 from benchmarks.size import TOY
-from detection.rule import load_rule
+from detection.rules.model import load_rule
 from tests.infra.packaged import ARCHIVE, RUN, build, python_3_13
 from tests.query_api import query_api, tables_of
 from tests.receiver import receiving

@@ -1,0 +1,1 @@
+"""From events to chains: pairs, thresholds, output rows."""

@@ -1,0 +1,200 @@
+"""A pair as the row that the rule's query returns: the columns of `output`, in their order. Pure."""
+
+import json
+from collections.abc import Iterable, Iterator
+from datetime import datetime
+from functools import lru_cache
+from itertools import groupby
+from typing import Any, NamedTuple
+
+from pydantic_core import to_json
+
+from detection.base.timestamps import iso
+from detection.correlation.correlate import Pair
+from detection.logs.events import Event
+from detection.rules.model import KqlType, Rule, Side
+
+BEYOND = "Beyond"
+MAX_VALUE_LENGTH = 1_024  # characters shown of one value from the logs; keys and ids rest on the full value
+OutputRow = dict[str, object]
+
+
+def output_columns(rule: Rule) -> list[str]:
+    """The names of an output row's columns; a derived rule says last why a row goes beyond the published one."""
+    return [*rule.sequence.output, *([BEYOND] if rule.sequence.published else [])]
+
+
+class RowWriter:
+    """Writes the pairs of one rule as rows: times as ISO 8601 text, dynamic columns as JSON values."""
+
+    def __init__(self, rule: Rule) -> None:
+        sequence = rule.sequence
+        sides = (sequence.changes, sequence.signals)
+        # Neighbouring columns of one side are written together: (side, [(name, place, type)]).
+        self._groups = [
+            (number, [(name, sides[number].place_of(name), sequence.columns[name]) for name in names])
+            for number, names in groupby(
+                sequence.output, key=lambda name: int(name in sequence.signals.columns)
+            )
+        ]
+        # A line's parts: the change's and the signal's end to end, put into the order of `output`.
+        side_numbers = [number for number, _ in self._groups]
+        offsets = (0, side_numbers.count(0))
+        self._part_order = [
+            offsets[number] + side_numbers[:position].count(number)
+            for position, number in enumerate(side_numbers)
+        ]
+        self._beyond = BeyondReasons(rule) if sequence.published else None
+        self._written_events: dict[int, _WrittenEvent] = {}
+
+    def row(self, pair: Pair, now: datetime) -> OutputRow:
+        """The row of a pair at the moment `now`."""
+        row = {
+            name: _cell_value(pair[number].row[place], kql_type)
+            for number, group_columns in self._groups
+            for name, place, kql_type in group_columns
+        }
+        return row | ({BEYOND: list(self._beyond.reasons(pair, now))} if self._beyond else {})
+
+    def lines(self, pairs: Iterable[Pair], now: datetime) -> Iterator[str]:
+        """The same rows, each as a line of JSON. An event is written once, however many pairs it is in."""
+        written, part_order = self._written_events, self._part_order
+        for change, signal in pairs:
+            written_change = written.get(id(change)) or self._write(change, 0)
+            written_signal = written.get(id(signal)) or self._write(signal, 1)
+            beyond_part = (
+                _beyond_part(self._beyond, written_change, written_signal, now) if self._beyond else ""
+            )
+            parts = written_change.parts + written_signal.parts
+            yield "{" + ",".join([parts[position] for position in part_order]) + beyond_part + "}"
+
+    def _write(self, event: Event, side_number: int) -> "_WrittenEvent":
+        """The event's share of a line, a part for each group of its side's columns."""
+        parts = [
+            to_json(
+                {name: _cell_value(event.row[place], kql_type) for name, place, kql_type in group_columns},
+                ensure_ascii=True,
+            )[1:-1].decode()
+            for side, group_columns in self._groups
+            if side == side_number
+        ]
+        stamps = self._beyond.stamps[side_number] if self._beyond else None
+        self._written_events[id(event)] = written = _WrittenEvent(
+            event,
+            parts,
+            stamps.query_reasons(event) if stamps else (),
+            bool(stamps and stamps.is_restamped(event)),
+        )
+        return written
+
+
+class _WrittenEvent(NamedTuple):
+    """An event as it is written into lines; it is held too, so that its id stays its own."""
+
+    event: Event
+    parts: list[str]
+    query_reasons: tuple[str, ...]
+    restamped: bool
+
+
+def _beyond_part(
+    beyond: "BeyondReasons", written_change: _WrittenEvent, written_signal: _WrittenEvent, now: datetime
+) -> str:
+    """As Beyond.reasons says it, from what is known of both events already: this runs for every pair."""
+    if written_change.restamped or written_signal.restamped:
+        return _beyond_text(beyond.reasons((written_change.event, written_signal.event), now))
+    query_reasons = written_change.query_reasons + written_signal.query_reasons
+    return _beyond_text(
+        query_reasons
+        if beyond.in_published_window(written_change.event.time, now)
+        else (*query_reasons, beyond.window_reason)
+    )
+
+
+class BeyondReasons:
+    """Says why a pair goes further than the published rule, which goes by stamps and by its own window."""
+
+    def __init__(self, rule: Rule) -> None:
+        self.stamps = (StampReader(rule.sequence.changes), StampReader(rule.sequence.signals))
+        self.window_reason = rule.sequence.published.beyond if rule.sequence.published else ""
+        self._period, self._within = rule.query_period, rule.sequence.within
+
+    def reasons(self, pair: Pair, now: datetime) -> tuple[str, ...]:
+        """The reasons; none for a pair that the published query, run at `now`, returns."""
+        change, signal = pair
+        change_stamps, signal_stamps = self.stamps
+        reasons = change_stamps.query_reasons(change) + signal_stamps.query_reasons(signal)
+        if change_stamps.is_restamped(change) or signal_stamps.is_restamped(signal):
+            in_window = any(
+                self.in_published_window(change_time, now)
+                and change_time <= signal_time <= change_time + self._within
+                for change_time in change_stamps.stamps_of(change)
+                for signal_time in signal_stamps.stamps_of(signal)
+            )
+        else:  # in order by their own times, and stamped with them
+            in_window = self.in_published_window(change.time, now)
+        return reasons if in_window else (*reasons, self.window_reason)
+
+    def in_published_window(self, stamp: datetime, now: datetime) -> bool:
+        """Whether a row of this stamp is in the window of the published query, run at `now`."""
+        return now - self._period < stamp
+
+
+class StampReader:
+    """What a side's rows say beside their event: when they were stamped, and how they go beyond."""
+
+    def __init__(self, side: Side) -> None:
+        self._time, self._stamped = side.place_of(side.time), side.place_of(side.stamped)
+        self._beyond = side.place_of(side.beyond) if side.beyond else None
+
+    def stamps_of(self, event: Event) -> list[datetime]:
+        """When Log Analytics says the event's rows were generated."""
+        return [datetime.fromisoformat(row[self._stamped]) for row in (event.row, *event.copies)]
+
+    def is_restamped(self, event: Event) -> bool:
+        """Whether a row of the event was re-stamped: otherwise all are stamped with its own time."""
+        if event.row[self._stamped] != event.row[self._time]:
+            return True
+        return bool(event.copies) and any(row[self._stamped] != row[self._time] for row in event.copies)
+
+    def query_reasons(self, event: Event) -> tuple[str, ...]:
+        """What the side's query itself says goes beyond the published one."""
+        return _reasons(event.row[self._beyond]) if self._beyond is not None else ()
+
+
+def truncate(text: str) -> str:
+    """A value from the logs, cut to what anybody reads of it."""
+    return text if len(text) <= MAX_VALUE_LENGTH else text[:MAX_VALUE_LENGTH] + "…"
+
+
+def truncate_row(row: OutputRow, limit: int) -> OutputRow:
+    """The row with its long values cut: who writes the logs does not decide how long an alert is."""
+    return {
+        name: value if len(str(value)) <= limit else f"{value}"[:limit] + "…" for name, value in row.items()
+    }
+
+
+def _cell_value(value: Any, kql_type: KqlType) -> object:  # noqa: ANN401  # of whatever type the column is
+    if kql_type == "datetime":
+        return _iso_time(value)
+    return _parsed_json(value) if kql_type == "dynamic" else value
+
+
+@lru_cache(maxsize=65_536)  # seconds are shared by many rows
+def _iso_time(text: str) -> str:
+    return iso(datetime.fromisoformat(text))
+
+
+@lru_cache(maxsize=4096)  # few different values stand in very many rows
+def _parsed_json(text: str | None) -> object:
+    return None if text is None else json.loads(text)
+
+
+@lru_cache(maxsize=4096)  # as above
+def _reasons(text: str) -> tuple[str, ...]:
+    return tuple(reason for reason in json.loads(text) if reason)
+
+
+@lru_cache(maxsize=4096)  # as above
+def _beyond_text(reasons: tuple[str, ...]) -> str:
+    return "," + to_json({BEYOND: reasons})[1:-1].decode()

@@ -1,0 +1,110 @@
+"""What is told, written for each destination in its format. Pure."""
+
+from collections.abc import Callable, Mapping, Sequence
+from datetime import datetime
+
+from detection.correlation.detection import Detection
+from detection.incidents.grouping import Incident, Verdict
+from detection.incidents.keys import stable_id
+from detection.messages.context import AlertContext, alert_context
+from detection.messages.digest import (
+    LIST_COMMAND,
+    Digest,
+    as_native,
+    as_pagerduty,
+    as_slack,
+    as_teams,
+    make_digest,
+)
+from detection.messages.digest_entry import DigestEntry
+from detection.messages.links import MessageLinks
+from detection.messages.native import native
+from detection.messages.pagerduty import acknowledge, pagerduty, resolve
+from detection.messages.slack import slack
+from detection.messages.teams import teams
+from detection.rules.model import Rule
+from detection.runs.commit import Render
+from detection.settings import MessageFormat, Webhook
+from detection.store.digest_draft import RenderDigest
+from detection.store.outbox import Delivery
+
+FORMATS: Mapping[MessageFormat, Callable[[AlertContext], bytes]] = {
+    "native": native,
+    "slack": slack,
+    "teams": teams,
+    "pagerduty": pagerduty,
+}
+DIGESTS: Mapping[MessageFormat, Callable[[Digest], bytes]] = {
+    "native": as_native,
+    "slack": as_slack,
+    "teams": as_teams,
+    "pagerduty": as_pagerduty,
+}
+
+
+def no_links(*_context: object) -> MessageLinks:
+    """It leads nowhere."""
+    return MessageLinks()
+
+
+def message_renderer(
+    webhooks: Sequence[Webhook], links_for: Callable[[Verdict, Detection], MessageLinks] = no_links
+) -> Render:
+    """Writes the messages that tell a verdict, one for each destination that takes its severity, in its format."""
+
+    def render(verdict: Verdict, detection: Detection) -> list[Delivery]:
+        if not webhooks or verdict.alert is None:
+            return []
+        accepting = [webhook for webhook in webhooks if webhook.accepts(verdict.alert.severity)]
+        now = detection.windows.now
+        context = alert_context(verdict, detection.rule, detection.windows, links_for(verdict, detection))
+        return [
+            Delivery(
+                id=f"{verdict.alert.alert}_{webhook.name}",
+                destination=webhook.name,
+                incident=verdict.alert.incident,
+                commit=verdict.state.commits,
+                body=FORMATS[webhook.message_format](context),
+                created=now,
+                due=now,
+            )
+            for webhook in accepting
+        ]
+
+    return render
+
+
+def digest_renderer(webhooks: Sequence[Webhook], rule: Rule, page: str | None = None) -> RenderDigest:
+    """Writes the message that tells many alerts of a rule, one for each destination, in its format. `page` is the pages' address."""
+    full_list = f"{page}/incidents" if page else LIST_COMMAND
+
+    def render(draft_id: str, began: datetime, entries: Sequence[DigestEntry]) -> list[Delivery]:
+        name = stable_id("dg", rule, (), draft_id)
+        digest = make_digest(name, began, entries, rule, full_list)
+        return [
+            Delivery(
+                id=f"{name}_{webhook.name}",
+                destination=webhook.name,
+                incident=name,
+                commit=1,
+                body=DIGESTS[webhook.message_format](digest),
+                created=began,
+                due=began,
+            )
+            for webhook in webhooks
+            if webhook.accepts(digest.severity)
+        ]
+
+    return render
+
+
+def update_messages(
+    webhooks: Sequence[Webhook], incident: Incident, commit: int, now: datetime
+) -> list[Delivery]:
+    """Says where pages are answered what was done with an incident here."""
+    body = resolve(incident.id) if incident.status == "closed" else acknowledge(incident.id)
+    return [
+        Delivery(f"{incident.id}_{commit}_{webhook.name}", webhook.name, incident.id, commit, body, now, now)
+        for webhook in webhooks
+        if webhook.message_format == "pagerduty"
+    ]

@@ -1,0 +1,1 @@
+"""The source in the cloud: the query API of Log Analytics."""

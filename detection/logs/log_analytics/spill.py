@@ -1,0 +1,131 @@
+"""More rows than memory should hold are kept on disk by actor: what belongs together comes out together.
+
+A pair is of one actor. So a slice that has all the rows of some actors is judged as the whole would be, and
+memory follows the slice. Where bridges give one row to several actors, these share a name and count as one here. The file has no name and is gone with the process.
+"""
+
+import zlib
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from operator import itemgetter
+from tempfile import TemporaryFile
+from typing import IO, NamedTuple
+
+from pydantic_core import from_json, to_json
+
+from detection.logs.events import Row
+from detection.rules.model import Side
+
+SLICE = 250_000  # rows that come out together; more only where one actor has more by himself
+BATCH = 100_000  # rows that go to disk together
+BUCKETS = 256
+
+
+class Slice(NamedTuple):
+    """All rows of some actors. Or a `piece`: the next rows of one who has too many, and more of his follow."""
+
+    rows: list[Row]
+    is_chunk: bool = False
+
+
+class _Part(NamedTuple):
+    offset: int
+    size: int
+
+
+@dataclass(slots=True)
+class _Bucket:
+    """Some actors, and where their rows are."""
+
+    row_counts: Counter[str] = field(default_factory=Counter)
+    parts: list[_Part] = field(default_factory=list)
+
+
+@dataclass(slots=True)
+class SpillFile:
+    """Rows of a side by the name of their actor. One with more than `most` of them comes out in pieces of that size, in
+    order of time.
+    """
+
+    side: Side
+    max_rows_per_actor: int
+    actor_key: Callable[[Row], str]
+    _file: IO[bytes] = field(default_factory=TemporaryFile)
+    _buckets: Sequence[_Bucket] = field(default_factory=lambda: [_Bucket() for _ in range(BUCKETS)])
+
+    def __del__(self) -> None:
+        self._file.close()
+
+    def add(self, rows: list[Row]) -> None:
+        """Takes in the rows of one answer, which must be stamped later than those before. Raises OSError when the disk is full."""
+        actor_key, time_position = self.actor_key, self.side.place_of(self.side.time)
+        rows.sort(key=lambda row: datetime.fromisoformat(row[time_position]))
+        for batch in (rows[start : start + BATCH] for start in range(0, len(rows), BATCH)):
+            rows_by_bucket: dict[int, list[Row]] = {}
+            for row in batch:
+                rows_by_bucket.setdefault(zlib.crc32(actor_key(row).encode()) % BUCKETS, []).append(row)
+            for bucket_number, bucket_rows in rows_by_bucket.items():
+                bucket = self._buckets[bucket_number]
+                bucket.row_counts.update(map(actor_key, bucket_rows))
+                bucket.parts.append(self._write(bucket_rows))
+
+    def slices(self) -> Iterator[Slice]:
+        """All rows, slice by slice; those of an actor in the order in which they came."""
+        actor_key, slice_rows = self.actor_key, list[Row]()
+        for bucket in self._buckets:
+            large_actors = {
+                actor for actor, row_count in bucket.row_counts.items() if row_count > self.max_rows_per_actor
+            }
+            other_count = sum(
+                row_count for actor, row_count in bucket.row_counts.items() if actor not in large_actors
+            )
+            if slice_rows and len(slice_rows) + other_count > SLICE:
+                yield Slice(slice_rows)
+                slice_rows = []
+            slice_rows += (row for row in self._read_rows(bucket) if actor_key(row) not in large_actors)
+            for actor in large_actors:
+                yield from self._chunks(row for row in self._read_rows(bucket) if actor_key(row) == actor)
+        if slice_rows:
+            yield Slice(slice_rows)
+
+    def _chunks(self, rows: Iterator[Row]) -> Iterator[Slice]:
+        """What happened at one moment is not cut in two: up to there, everything is to be told."""
+        time_position, chunk = self.side.place_of(self.side.time), list[Row]()
+        for row in rows:
+            if len(chunk) >= self.max_rows_per_actor and row[time_position] != chunk[-1][time_position]:
+                yield Slice(chunk, is_chunk=True)
+                chunk = []
+            chunk.append(row)
+        yield Slice(chunk)
+
+    def _write(self, rows: Sequence[Row]) -> _Part:
+        compressed = zlib.compress(to_json(rows), level=1)
+        return _Part(self._file.seek(0, 2), self._file.write(compressed))
+
+    def _read_rows(self, bucket: _Bucket) -> Iterator[Row]:
+        for part in bucket.parts:
+            self._file.seek(part.offset)
+            yield from map(tuple, from_json(zlib.decompress(self._file.read(part.size))))
+
+
+def collect(
+    answers: Iterable[list[Row]],
+    side: Side,
+    max_rows_per_actor: int,
+    actor_key: Callable[[Row], str] | None = None,
+) -> "list[Row] | SpillFile":
+    """All rows of some answers, in memory if there are no more than SLICE of them; `name` as in Hoard, or the actor's own."""
+    pending_rows: list[Row] = []
+    spill: SpillFile | None = None
+    for rows in answers:
+        pending_rows += rows
+        if len(pending_rows) > SLICE or spill:
+            spill = spill or SpillFile(
+                side, max_rows_per_actor, actor_key or itemgetter(side.place_of(side.actor))
+            )
+            spill.add(pending_rows)
+            pending_rows = []
+        del rows
+    return spill or pending_rows

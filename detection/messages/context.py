@@ -1,0 +1,54 @@
+"""What every format tells of an alert, gathered once: the alert, its incident, and the newest pairs. Pure."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+from detection.correlation.output import OutputRow, RowWriter
+from detection.incidents.alert import Alert
+from detection.incidents.evidence import newest_pairs
+from detection.incidents.grouping import Incident, Verdict
+from detection.logs.kql import bounds, queries, with_bounds
+from detection.logs.window import Windows
+from detection.messages.links import MessageLinks
+from detection.messages.steps import Step, steps
+from detection.rules.model import Rule
+
+PAIRS_SHOWN = 20  # pairs that a message shows
+NO_LINKS = MessageLinks()
+
+
+@dataclass(frozen=True, slots=True)
+class AlertContext:
+    """An alert with what a reader needs beside it: `pairs` are the newest, `more_pairs` says how many there are beyond.
+
+    `steps` are what happened, in order. `queries` are the KQL texts that the run sent, by side.
+    """
+
+    alert: Alert
+    incident: Incident
+    rule: Rule
+    pairs: Sequence[OutputRow]
+    more_pairs: int
+    steps: Sequence[Step]
+    queries: dict[str, str]
+    links: MessageLinks
+
+
+def alert_context(
+    verdict: Verdict, rule: Rule, windows: Windows, links: MessageLinks = NO_LINKS
+) -> AlertContext:
+    """What is to be told of a verdict. Raises ValueError for one that tells nothing."""
+    if verdict.alert is None or verdict.state.incident is None:
+        raise ValueError("a verdict without an alert has nothing to tell")
+    newest = newest_pairs(verdict.new_pairs, PAIRS_SHOWN)
+    output, texts = RowWriter(rule), queries(rule)
+    return AlertContext(
+        alert=verdict.alert,
+        incident=verdict.state.incident,
+        rule=rule,
+        pairs=[output.row(pair, windows.now) for pair in newest],
+        more_pairs=verdict.pairs - len(newest),
+        steps=steps(verdict.new_pairs, rule),
+        queries={side: with_bounds(texts[side], bounds(windows)) for side in rule.sequence.sides},
+        links=replace(links, runbook=rule.on_call.runbook_url),
+    )

@@ -1,0 +1,54 @@
+"""Where a message leads: the incident's page, the rule's KQL in the portal, the runbook. Pure."""
+
+import base64
+import zlib
+from dataclasses import dataclass
+from urllib.parse import quote
+
+from detection.base.timestamps import iso
+from detection.logs.kql import bounds, queries, with_bounds
+from detection.logs.window import Windows
+from detection.rules.model import Rule
+
+# A Slack section takes 3,000 characters with the link's name; a longer query is left out.
+MAX_LENGTH = 2_900
+PORTALS = {
+    "https://api.loganalytics.us": "https://portal.azure.us",
+    "https://api.loganalytics.azure.cn": "https://portal.azure.cn",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class MessageLinks:
+    """The addresses that a message leads to, as far as there are any."""
+
+    page: str | None = None
+    portal: str | None = None
+    runbook: str | None = None
+
+    def urls_by_label(self) -> dict[str, str]:
+        """The addresses by what is to be found there."""
+        urls = {
+            "Open the incident": self.page,
+            "See the signals in Log Analytics": self.portal,
+            "Runbook": self.runbook,
+        }
+        return {name: url for name, url in urls.items() if url}
+
+
+def portal_link(workspace: str, endpoint: str, rule: Rule, windows: Windows, *, inline: bool) -> str | None:
+    """The portal, with the query for the signals that a run sent, over the workspace of a resource id.
+
+    The form is that of Azure Monitor's own alerts (azure-monitor-docs, alerts-payload-samples.md,
+    `linkToSearchResultsUI`): scope, and the query deflated, in base64.
+    """
+    query = with_bounds(queries(rule, inline=inline)["signals"], bounds(windows))
+    compressed = base64.b64encode(zlib.compress(query.encode(), 9)).decode()
+    scope = f'{{"resources":[{{"resourceId":"{workspace}"}}]}}'
+    span = f"{iso(windows.changes.after)}/{iso(windows.now)}"
+    link = (
+        f"{PORTALS.get(endpoint, 'https://portal.azure.com')}/#blade/Microsoft_Azure_Monitoring_Logs/LogsBlade"
+        f"/source/Alerts.EmailLinks/scope/{quote(scope, safe='')}/q/{quote(compressed, safe='')}/prettify/1"
+        f"/timespan/{quote(span, safe='')}"
+    )
+    return link if len(link) <= MAX_LENGTH else None

@@ -1,0 +1,1 @@
+"""One run, its record, and runs over the past."""

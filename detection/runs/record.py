@@ -1,0 +1,119 @@
+"""The record of a run: what a complete one saw and did, or why one failed. With it, silence is explained. Pure."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Annotated, Literal
+
+from pydantic import Discriminator, TypeAdapter
+
+from detection.base.errors import ErrorKind
+from detection.correlation.correlate import Chain
+from detection.correlation.suppressed import Suppressed, count_restamped
+from detection.logs.coverage import Coverage
+from detection.logs.events import Logs, Rejected, SideHealth
+from detection.logs.window import Windows
+from detection.rules.model import Rule
+
+ALERTS_NAMED = 100  # of a run; a log line holds 32,768 characters (Application Insights, "Limits summary")
+REASON = 1_000  # characters
+
+
+@dataclass(frozen=True, slots=True)
+class RunRecord:
+    """What a complete run saw and did.
+
+    `previous_watermark` is the watermark that it began with: the lag is `windows.now` less it. `alerts` counts the alerts, of which
+    the first are named; `storm` says that a digest carried them. `silenced` counts the new pairs that page nobody by the
+    silence or exclusion that took them; `already_alerted` those that an earlier run alerted or silenced. In the mode `observe`
+    incidents are kept, and nobody is paged. `seconds` passed up to its last write. `coverage` is missing where it could not
+    be counted.
+    """
+
+    rule: str
+    windows: Windows
+    previous_watermark: datetime | None
+    changes: int
+    signals: int
+    chains: int
+    pairs: int
+    new_pairs: int
+    already_alerted: int
+    suppressed: Suppressed
+    health: Mapping[str, SideHealth]
+    rejected: Mapping[str, Rejected]
+    alerts: int
+    alert_ids: Sequence[str]
+    storm: bool
+    seconds: float
+    silenced: Mapping[str, int] = field(default_factory=dict)
+    mode: Literal["page", "observe"] = "page"
+    coverage: Coverage | None = None
+    outcome: Literal["complete"] = "complete"
+
+
+@dataclass(frozen=True, slots=True)
+class RunFailure:
+    """Why a run failed: `reason` is one sentence for the user. Nothing was told by halves, and the next run makes up for it.
+
+    `rule` is empty where the settings did not get so far; `last_complete` is the watermark, where it could be read.
+    """
+
+    rule: str
+    now: datetime
+    error: ErrorKind
+    reason: str
+    last_complete: datetime | None
+    seconds: float
+    outcome: Literal["failed"] = "failed"
+
+
+@dataclass(slots=True)
+class RunStats:
+    """What one reading held, counted slice by slice."""
+
+    rule: Rule
+    windows: Windows
+    slices: int = 0
+    changes: int = 0
+    signals: int = 0
+    chains: int = 0
+    pairs: int = 0
+    restamped: int = 0
+    too_late: int = 0
+    in_future: int = 0
+    below_threshold: int = 0
+    health: Mapping[str, SideHealth] = field(default_factory=dict)
+    rejected: Mapping[str, Rejected] = field(default_factory=dict)
+    coverage: Coverage | None = None
+
+    def add(self, logs: Logs, chains: Sequence[Chain], below_threshold: int = 0) -> None:
+        """Counts the next slice. The first has all changes and what is said of the whole; its followers have changes again."""
+        is_first = not self.slices
+        self.slices += 1
+        sides = (logs.changes, logs.signals) if is_first else (logs.signals,)
+        self.too_late += sum(len(side.too_late) for side in sides)
+        self.in_future += sum(len(side.in_future) for side in sides)
+        if is_first:
+            self.changes, self.health, self.rejected = len(logs.changes.in_window), logs.health, logs.rejected
+            self.coverage = logs.coverage
+        self.signals += len(logs.signals.in_window)
+        self.chains += len(chains)
+        self.below_threshold += below_threshold
+        self.pairs += sum(chain.count() for chain in chains)
+        self.restamped += count_restamped(logs, self.rule, self.windows)
+
+    @property
+    def suppressed(self) -> Suppressed:
+        """What is not told, and why."""
+        return Suppressed(self.restamped, self.too_late, self.in_future, self.below_threshold)
+
+
+RECORD: TypeAdapter[RunRecord | RunFailure] = TypeAdapter(
+    Annotated[RunRecord | RunFailure, Discriminator("outcome")]
+)
+
+
+def run_time(record: RunRecord | RunFailure) -> datetime:
+    """The frozen moment of the run."""
+    return record.windows.now if isinstance(record, RunRecord) else record.now

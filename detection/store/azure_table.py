@@ -1,0 +1,239 @@
+"""The Azure adapter of the port Table: a table of a storage account, through Microsoft's SDK.
+
+Every write is one transaction in one request, also when it is a single operation. The SDK repeats a
+request whose answer was lost; had it come through, the repetition is a Conflict, and the index recognises
+its own token. No error of the SDK leaves this module: its text may hold an address with a signature.
+"""
+
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from http.client import HTTPException
+from typing import Any, Final
+from urllib.parse import urlsplit
+
+from azure.core import MatchConditions
+from azure.core.credentials import AzureNamedKeyCredential, TokenCredential
+from azure.core.exceptions import (
+    AzureError,
+    ClientAuthenticationError,
+    HttpResponseError,
+    ResourceExistsError,
+    ResourceNotFoundError,
+)
+from azure.data.tables import EdmType, EntityProperty, TableClient, TableEntity, UpdateMode
+
+from detection.base.errors import ConfigurationError, DetectionError, ServiceError
+from detection.store.table import (
+    Conflict,
+    Delete,
+    Entity,
+    Insert,
+    Operation,
+    Put,
+    Replace,
+    Table,
+    Value,
+    check,
+)
+
+# A call is over after a minute and a half at worst; what fails then is for the next run.
+SETTINGS: Final[dict[str, Any]] = {
+    "retry_total": 3,  # after 0, 1.6 and 3.2 s; the SDK's 10 would outlast the run's time
+    "connection_timeout": 5,  # seconds; the table is in the app's region, or it is not there
+    "read_timeout": 20,  # seconds; the service ends a query after 5, and answers a write in far less
+}
+_REPEATED = frozenset({"POST"})  # a transaction may be repeated when its answer was lost, see above
+_RANGE = "PartitionKey eq @partition and RowKey ge @first and RowKey lt @last"
+_ROWS = "PartitionKey eq @partition and RowKey ge @first and RowKey le @last"
+_ADDRESS = re.compile(r"https://(?P<host>[a-z0-9.-]+)(:\d+)?(/\w*)?")  # an emulator's has a port and a path
+_AUDIENCES = {
+    "core.usgovcloudapi.net": "https://storage.azure.us",
+    "core.chinacloudapi.cn": "https://storage.azure.cn",
+}
+_INT32 = range(-(2**31), 2**31)
+
+Sent = tuple[str, Mapping[str, Any], Mapping[str, Any]]  # an operation as the SDK takes it
+
+
+def open_table(storage: str, name: str, client_id: str | None) -> Table:
+    """The table `name` of a storage account; nothing is sent yet, and the table need not exist.
+
+    `storage` is a connection string, `UseDevelopmentStorage=true` (the emulator), or the account's address
+    `https://<account>.table.core.windows.net`, to be entered by the managed identity `client_id`, or
+    without one by the identity found on this machine. Raises ConfigurationError when it is none of them.
+    """
+    if "://" in storage.partition("=")[0]:
+        return AzureTable(_client_by_identity(storage, name, client_id))
+    try:
+        return AzureTable(TableClient.from_connection_string(storage.rstrip("; "), name, **SETTINGS))
+    except ValueError:
+        msg = "the table storage is neither a whole connection string nor an https:// address of an account"
+        raise ConfigurationError(msg) from None
+
+
+class AzureTable:
+    """A table of a storage account. When a row is written and the table is not there, it is made."""
+
+    def __init__(self, client: TableClient) -> None:
+        self._client = client
+
+    def get(self, partition: str, row: str) -> Entity | None:
+        with _errors(self._client):
+            try:
+                return _entity(self._client.get_entity(partition, row))
+            except ResourceNotFoundError:  # the row, or the table
+                return None
+
+    def scan(self, partition: str, start: str, end: str) -> Iterator[Entity]:
+        parameters = {"partition": partition, "first": start, "last": end}
+        with _errors(self._client), suppress(ResourceNotFoundError):  # a table not there has no rows
+            yield from map(_entity, self._client.query_entities(_RANGE, parameters=parameters))
+
+    def write(self, partition: str, operations: Sequence[Operation]) -> None:
+        check(partition, operations)
+        with _errors(self._client):
+            self._submit(partition, operations)
+
+    def _submit(self, partition: str, operations: Sequence[Operation], *, made: bool = False) -> None:
+        if not operations:
+            return
+        sent = [_sent(partition, operation) for operation in operations]
+        try:
+            self._client.submit_transaction(sent, retry_on_methods=_REPEATED)
+        except HttpResponseError as error:
+            if error.status_code != 404:
+                raise
+            if _code(error) != "TableNotFound":
+                self._submit(partition, self._without_missing(partition, operations), made=made)
+            elif not made:
+                self._make()
+                self._submit(partition, operations, made=True)
+            else:
+                raise
+
+    def _make(self) -> None:
+        with suppress(ResourceExistsError):  # another run was faster
+            self._client.create_table()
+
+    def _without_missing(self, partition: str, operations: Sequence[Operation]) -> list[Operation]:
+        """The operations without Deletes of no row: for one of them, the service refuses them all."""
+        missing = {
+            operation.row
+            for operation in operations
+            if isinstance(operation, Delete) and not operation.version
+        }
+        missing -= self._existing(partition, missing)
+        if not missing:
+            raise Conflict("a row that was to be changed is gone") from None
+        return [operation for operation in operations if operation.row not in missing]
+
+    def _existing(self, partition: str, rows: set[str]) -> set[str]:
+        """Those of the rows that exist, read as one range: rows removed together lie together."""
+        if not rows:
+            return set()
+        parameters = {"partition": partition, "first": min(rows), "last": max(rows)}
+        entities = self._client.query_entities(_ROWS, parameters=parameters, select="RowKey")
+        return rows & {entity["RowKey"] for entity in entities}
+
+
+def _client_by_identity(url: str, name: str, client_id: str | None) -> TableClient:
+    address = _ADDRESS.fullmatch(url)
+    if address is None:
+        raise ConfigurationError(
+            "an account's address is https://<account>.table.core.windows.net, and no more"
+        )
+    audience = _AUDIENCES.get(address["host"].partition(".table.")[2])
+    return TableClient(url, name, credential=_credential(client_id), audience=audience, **SETTINGS)
+
+
+def _credential(client_id: str | None) -> TokenCredential:
+    import azure.identity  # noqa: PLC0415  # slow to load, and not needed with a key
+
+    if client_id:
+        return azure.identity.ManagedIdentityCredential(client_id=client_id)
+    return azure.identity.DefaultAzureCredential(
+        # Left are the environment, the app's own identity, `az login`, `azd auth login` and PowerShell.
+        exclude_broker_credential=True,
+        exclude_shared_token_cache_credential=True,
+        exclude_visual_studio_code_credential=True,
+    )
+
+
+def _sent(partition: str, operation: Operation) -> Sent:
+    keys = {"PartitionKey": partition, "RowKey": operation.row}
+    match operation:
+        case Insert(values=values):
+            return "create", _typed(values) | keys, {}
+        case Put(values=values):
+            return "upsert", _typed(values) | keys, {"mode": UpdateMode.REPLACE}
+        case Replace(values=values, version=version):
+            return "update", _typed(values) | keys, {"mode": UpdateMode.REPLACE, **_unmodified(version)}
+        case Delete(version=version):
+            return "delete", keys, _unmodified(version) if version else {}
+
+
+def _unmodified(version: str) -> Mapping[str, Any]:
+    return {"etag": version, "match_condition": MatchConditions.IfNotModified}
+
+
+def _typed(values: Mapping[str, Value]) -> dict[str, Any]:
+    return {
+        name: EntityProperty(value, EdmType.INT64)
+        if isinstance(value, int) and value not in _INT32
+        else value
+        for name, value in values.items()
+    }
+
+
+def _entity(entity: TableEntity) -> Entity:
+    values = {
+        name: value.value if isinstance(value, EntityProperty) else value
+        for name, value in entity.items()
+        if name not in ("PartitionKey", "RowKey")
+    }
+    return Entity(entity["RowKey"], str(entity.metadata["etag"]), values)
+
+
+@contextmanager
+def _errors(client: TableClient) -> Iterator[None]:
+    """Errors of the SDK as this project's; the last two are what it makes of an answer that is none."""
+    try:
+        yield
+    except (AzureError, ValueError, HTTPException) as error:
+        raise _detection_error(error, client) from None
+
+
+def _detection_error(error: Exception, client: TableClient) -> DetectionError:
+    status, code = getattr(error, "status_code", None), _code(error)
+    host = urlsplit(client.url).netloc
+    answer = f"{status} {code}".strip() if status else type(error).__name__
+    if status in (409, 412) and code != "TableBeingDeleted":
+        return Conflict(f"a row is not as it was known ({answer})")
+    if isinstance(error, ClientAuthenticationError) and not code:  # the table service names a code
+        return ConfigurationError(f"cannot sign in to {host}: {_sign_in(client)}")
+    if status in (401, 403):
+        return ConfigurationError(f"{host} refuses access ({answer}): {_access(client)}")
+    return ServiceError(f"the table service {host} failed ({answer})")
+
+
+def _sign_in(client: TableClient) -> str:
+    if isinstance(client.credential, AzureNamedKeyCredential):
+        return "the account key in the connection string is damaged"
+    return "no identity was found; set AZURE_CLIENT_ID to the app's managed identity, or run `az login`"
+
+
+def _access(client: TableClient) -> str:
+    if isinstance(client.credential, AzureNamedKeyCredential):
+        return "the account key is wrong or replaced, or the account allows no keys or not this network"
+    if isinstance(client.credential, TokenCredential):
+        return (
+            "the identity needs the role Storage Table Data Contributor on the account (a new role takes up "
+            "to an hour), and the account must allow this network"
+        )
+    return "the shared access signature has run out or lacks a permission"
+
+
+def _code(error: Exception) -> str:
+    code = getattr(error, "error_code", None) or ""
+    return str(getattr(code, "value", code))

@@ -1,0 +1,177 @@
+"""The outbox: messages that are committed with their alert and wait to be sent.
+
+    d|<destination>|<incident>|<commit>      a delivery: the message's bytes, how often it was tried, when it is due
+    x|<destination>|<incident>|<commit>      a dead letter: what was given up, and why
+
+The rows stand in the order in which an incident's messages to one destination must arrive.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from datetime import datetime
+from typing import Literal
+
+from detection.base.timestamps import iso, parse_time
+from detection.store.packing import joined, split
+from detection.store.table import Conflict, Delete, Entity, Insert, Put, Replace, Table
+
+
+@dataclass(frozen=True, slots=True)
+class Delivery:
+    """One alert to one destination: `id` never changes, nor does `body`, whatever `attempt` it is.
+
+    `due` is when it may be tried (next), UTC; a claim moves it to when the claim ends.
+    """
+
+    id: str
+    destination: str
+    incident: str
+    commit: int
+    body: bytes
+    created: datetime
+    due: datetime
+    attempt: int = 0
+
+    @property
+    def queue_key(self) -> tuple[str, str]:
+        """The messages that keep their order among each other."""
+        return self.destination, self.incident
+
+
+@dataclass(frozen=True, slots=True)
+class DeadLetter:
+    """A delivery that was given up."""
+
+    rule: str
+    delivery: Delivery
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Queued:
+    """A delivery as it stands in the table."""
+
+    rule: str
+    delivery: Delivery
+    row: str
+    version: str
+
+
+def queue(delivery: Delivery) -> Insert:
+    """The operation that puts a delivery into the outbox, in the transaction of its alert."""
+    return Insert(f"d|{_place(delivery)}", _values(delivery))
+
+
+class Outbox:
+    """The outbox of some rules. Every call may raise ServiceError; the changing ones raise Conflict when
+    somebody else has changed the row in between.
+    """
+
+    def __init__(self, table: Table, *rules: str) -> None:
+        self._table = table
+        self._rules = rules
+
+    def destinations(self) -> list[str]:
+        """The names of the destinations for which something waits, also of those that are no longer known."""
+        return sorted({name for rule in self._rules for name in self._destinations(rule, "d")})
+
+    def waiting(self, destination: str) -> Iterator[Queued]:
+        """Everything not yet sent to a destination, each incident's messages in their order."""
+        for rule in self._rules:
+            for entity in self._table.scan(rule, f"d|{destination}|", f"d|{destination}}}"):
+                yield Queued(rule, _delivery(entity), entity.row, entity.version)
+
+    def claim(self, queued: Queued, until: datetime) -> Queued:
+        """Takes a delivery for this process until the moment: nobody else sends it before."""
+        claimed = replace(queued.delivery, due=until, attempt=queued.delivery.attempt + 1)
+        self._table.write(queued.rule, [Replace(queued.row, _values(claimed), queued.version)])
+        entity = self._table.get(queued.rule, queued.row)
+        if entity is None or _delivery(entity) != claimed:
+            raise Conflict("the claim ended before it was seen")
+        return replace(queued, delivery=claimed, version=entity.version)
+
+    def sent(self, queued: Queued) -> None:
+        """Settles a delivery: it is out of the outbox, whoever has claimed it since."""
+        self._table.write(queued.rule, [Delete(queued.row)])
+
+    def reschedule(self, queued: Queued, due: datetime) -> None:
+        """Puts a claimed delivery back until it is due again."""
+        rescheduled = replace(queued.delivery, due=due)
+        self._table.write(queued.rule, [Replace(queued.row, _values(rescheduled), queued.version)])
+
+    def dead_letter(self, queued: Queued, reason: str) -> None:
+        """Gives a delivery up: it leaves the outbox, and the next of its line may go."""
+        dead = {**_values(queued.delivery), "reason": reason[:1_000]}
+        self._table.write(queued.rule, [Delete(queued.row, queued.version), Put("x" + queued.row[1:], dead)])
+
+    def dead_letters(self) -> Iterator[DeadLetter]:
+        """What was given up."""
+        for rule in self._rules:
+            for entity in self._table.scan(rule, "x|", "x}"):
+                yield _dead_letter(rule, entity)
+
+    def messages_of(self, incident: str) -> list[Queued | DeadLetter]:
+        """What waits of one incident's messages, and what was given up."""
+        messages: list[Queued | DeadLetter] = []
+        for rule in self._rules:
+            for name in self._destinations(rule, "d"):
+                place = f"d|{name}|{incident}|"
+                waiting = self._table.scan(rule, place, place[:-1] + "}")
+                messages += [
+                    Queued(rule, _delivery(entity), entity.row, entity.version) for entity in waiting
+                ]
+            for name in self._destinations(rule, "x"):
+                place = f"x|{name}|{incident}|"
+                messages += [
+                    _dead_letter(rule, entity) for entity in self._table.scan(rule, place, place[:-1] + "}")
+                ]
+        return messages
+
+    def requeue(self, dead: DeadLetter, now: datetime) -> None:
+        """Puts a dead letter back into the outbox, as if never tried."""
+        place = _place(dead.delivery)
+        fresh = replace(dead.delivery, attempt=0, due=now)
+        self._table.write(dead.rule, [Delete(f"x|{place}"), Put(f"d|{place}", _values(fresh))])
+
+    def _destinations(self, rule: str, kind: Literal["d", "x"]) -> Iterator[str]:
+        """One request for each destination, and one more: the first row behind the one before."""
+        behind = f"{kind}|"
+        while entity := next(self._table.scan(rule, behind, f"{kind}}}"), None):
+            name = entity.row.split("|")[1]
+            yield name
+            behind = f"{kind}|{name}}}"
+
+
+def _dead_letter(rule: str, entity: Entity) -> DeadLetter:
+    return DeadLetter(rule, _delivery(entity), str(entity.values["reason"]))
+
+
+def _place(delivery: Delivery) -> str:
+    return f"{delivery.destination}|{delivery.incident}|{delivery.commit:010}"
+
+
+def _values(delivery: Delivery) -> dict[str, str | int | bytes | bool]:
+    return {
+        "id": delivery.id,
+        "destination": delivery.destination,
+        "incident": delivery.incident,
+        "commit": delivery.commit,
+        "created": iso(delivery.created),
+        "due": iso(delivery.due),
+        "attempt": delivery.attempt,
+        **split(delivery.body),
+    }
+
+
+def _delivery(entity: Entity) -> Delivery:
+    values = entity.values
+    return Delivery(
+        id=str(values["id"]),
+        destination=str(values["destination"]),
+        incident=str(values["incident"]),
+        commit=int(values["commit"]),
+        body=joined(values),
+        created=parse_time(str(values["created"])),
+        due=parse_time(str(values["due"])),
+        attempt=int(values["attempt"]),
+    )

@@ -1,0 +1,219 @@
+"""The port Table: a key-value table with optimistic locking, as Azure Table Storage has it.
+
+A row lives in a partition and holds plain values. Writes come as one transaction within a partition:
+all of it happens or none. The service's limits are checked here, for every implementation alike,
+because the emulator does not enforce them (docs: learn.microsoft.com, "Understanding the Table
+service data model" and "Performing entity group transactions").
+"""
+
+import base64
+import re
+from bisect import bisect_left, insort
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import count
+from threading import Lock
+from typing import Protocol
+
+from detection.base.errors import ServiceError
+
+Value = str | int | bool | bytes
+
+OPERATIONS = 100
+REQUEST_BYTES = 4 * 2**20
+ENTITY_BYTES = 2**20
+PROPERTY_BYTES = 64 * 2**10
+PROPERTIES = 252
+KEY_BYTES = 2**10
+RESERVED = ("PartitionKey", "RowKey", "Timestamp")
+_FORBIDDEN_IN_KEYS = re.compile(r"[/\\#?\x00-\x1f\x7f-\x9f]")
+_OPERATION_OVERHEAD = 1_024  # headers and framing of one operation in the batch, generously
+
+
+class Conflict(ServiceError):
+    """A transaction was refused because a row is not as the writer knew it; nothing was written."""
+
+
+@dataclass(frozen=True, slots=True)
+class Entity:
+    """A stored row: its key, the store's version token, and its values."""
+
+    row: str
+    version: str
+    values: Mapping[str, Value]
+
+
+@dataclass(frozen=True, slots=True)
+class Insert:
+    """Writes a row that must not exist yet."""
+
+    row: str
+    values: Mapping[str, Value]
+
+
+@dataclass(frozen=True, slots=True)
+class Replace:
+    """Writes over a row that must still have this version."""
+
+    row: str
+    values: Mapping[str, Value]
+    version: str
+
+
+@dataclass(frozen=True, slots=True)
+class Put:
+    """Writes a row whether it exists or not."""
+
+    row: str
+    values: Mapping[str, Value]
+
+
+@dataclass(frozen=True, slots=True)
+class Delete:
+    """Removes a row; a row that is not there is no error. With a version, it must still have that one."""
+
+    row: str
+    version: str | None = None
+
+
+Operation = Insert | Replace | Put | Delete
+
+
+class Table(Protocol):
+    """A table of partitions of rows. Every call may raise ServiceError."""
+
+    def get(self, partition: str, row: str) -> Entity | None:
+        """One row, or None."""
+        ...
+
+    def scan(self, partition: str, start: str, end: str) -> Iterator[Entity]:
+        """The rows with first <= key < last, in the order of their keys."""
+        ...
+
+    def write(self, partition: str, operations: Sequence[Operation]) -> None:
+        """One transaction: all operations or none. Raises Conflict when a row is not as expected."""
+        ...
+
+
+class MemoryTable:
+    """A table in memory: for the demo, for replays, and for a job that keeps nothing. May be used by threads."""
+
+    def __init__(self) -> None:
+        self._partitions: dict[str, _Partition] = {}
+        self._versions = count(1)
+        self._one_at_a_time = Lock()
+
+    def get(self, partition: str, row: str) -> Entity | None:
+        return self._rows_of(partition).rows.get(row)
+
+    def scan(self, partition: str, start: str, end: str) -> Iterator[Entity]:
+        with self._one_at_a_time:
+            entities = self._rows_of(partition).between(start, end)
+        yield from entities
+
+    def write(self, partition: str, operations: Sequence[Operation]) -> None:
+        check(partition, operations)
+        with self._one_at_a_time:
+            rows = self._rows_of(partition)
+            for operation in operations:
+                _expect(operation, rows.rows.get(operation.row))
+            for operation in operations:
+                self._apply(operation, rows)
+
+    def _rows_of(self, partition: str) -> "_Partition":
+        return self._partitions.setdefault(partition, _Partition())
+
+    def _apply(self, operation: Operation, rows: "_Partition") -> None:
+        if isinstance(operation, Delete):
+            rows.remove(operation.row)
+        else:
+            rows.put(Entity(operation.row, f"v{next(self._versions)}", dict(operation.values)))
+
+
+class _Partition:
+    """Rows by key, and the keys in their order."""
+
+    def __init__(self) -> None:
+        self.rows: dict[str, Entity] = {}
+        self._keys: list[str] = []
+
+    def put(self, entity: Entity) -> None:
+        if entity.row not in self.rows:
+            insort(self._keys, entity.row)
+        self.rows[entity.row] = entity
+
+    def remove(self, row: str) -> None:
+        if self.rows.pop(row, None):
+            del self._keys[bisect_left(self._keys, row)]
+
+    def between(self, start: str, end: str) -> list[Entity]:
+        return [
+            self.rows[key]
+            for key in self._keys[bisect_left(self._keys, start) : bisect_left(self._keys, end)]
+        ]
+
+
+def _expect(operation: Operation, current: Entity | None) -> None:
+    """Raises Conflict when a row is not as the writer knew it."""
+    if isinstance(operation, Insert) and current:
+        raise Conflict(f"row {operation.row} exists already")
+    version = operation.version if isinstance(operation, Replace | Delete) else None
+    if version and (current is None or current.version != version):
+        raise Conflict(f"row {operation.row} has changed")
+
+
+def check(partition: str, operations: Sequence[Operation]) -> None:
+    """Refuses, as a bug of the caller, what the real service would refuse.
+
+    Raises ValueError naming the limit.
+    """
+    rows = [operation.row for operation in operations]
+    _require(
+        0 < len(rows) <= OPERATIONS, f"{len(rows)} operations in a transaction; 1 to {OPERATIONS} are allowed"
+    )
+    _require(len(set(rows)) == len(rows), "a row stands twice in a transaction")
+    for key in (partition, *rows):
+        fits = _stored_bytes(key) <= KEY_BYTES and not _FORBIDDEN_IN_KEYS.search(key)
+        _require(fits, f"{key[:80]!r} cannot be a key")
+    sizes = [_size(operation) for operation in operations]
+    _require(sum(sizes) <= REQUEST_BYTES, f"a transaction of {sum(sizes)} bytes; {REQUEST_BYTES} are allowed")
+
+
+def _size(operation: Operation) -> int:
+    """What an operation takes in the request, at most; checks its properties on the way."""
+    if isinstance(operation, Delete):
+        return _OPERATION_OVERHEAD
+    _require(len(operation.values) <= PROPERTIES, f"{operation.row} has {len(operation.values)} properties")
+    stored = 0
+    for name, value in operation.values.items():
+        _require(bool(re.fullmatch(r"[A-Za-z_]\w{0,254}", name, re.ASCII)), f"{name!r} cannot be a property")
+        _require(name not in RESERVED, f"{name!r} is the service's own property")
+        _require(
+            not isinstance(value, int) or -(2**63) <= value < 2**63,
+            f"{operation.row}.{name} is beyond 64 bits",
+        )
+        size = _stored_bytes(value)
+        _require(
+            size <= PROPERTY_BYTES, f"{operation.row}.{name} takes {size} bytes; {PROPERTY_BYTES} are allowed"
+        )
+        stored += size + 2 * len(name) + 8
+    _require(stored <= ENTITY_BYTES, f"{operation.row} takes {stored} bytes; {ENTITY_BYTES} are allowed")
+    return _OPERATION_OVERHEAD + sum(_sent_bytes(name, value) for name, value in operation.values.items())
+
+
+def _stored_bytes(value: Value) -> int:
+    if isinstance(value, str):
+        return len(value.encode("utf-16-le"))
+    return len(value) if isinstance(value, bytes) else 8
+
+
+def _sent_bytes(name: str, value: Value) -> int:
+    framing = 2 * len(name) + 40  # the property and its type, in JSON
+    if isinstance(value, bytes):
+        return framing + len(base64.b64encode(value))
+    return framing + (6 * len(value) if isinstance(value, str) else 24)
+
+
+def _require(condition: bool, requirement: str) -> None:  # noqa: FBT001  # reads as an assertion
+    if not condition:
+        raise ValueError(requirement)
