@@ -55,12 +55,20 @@ POINTING = frozenset(
     ]
 )
 
-PLUGGY = "item"  # pytest hands a hook its arguments by these names
+HOOKS = "pytest_"  # pytest hands a hook its arguments by names of its own
 
 
 def bound_names(tree: ast.AST) -> Iterator[tuple[int, str]]:
     """Every name that a module binds, with its line: variables, arguments, attributes, functions and classes."""
+    hooks = {
+        argument
+        for node in ast.walk(tree)
+        if isinstance(node, ast.FunctionDef) and node.name.startswith(HOOKS)
+        for argument in node.args.args
+    }
     for node in ast.walk(tree):
+        if node in hooks:
+            continue
         match node:
             case (
                 ast.Name(id=name, ctx=ast.Store())
@@ -91,7 +99,7 @@ def main() -> int:
         f"{path}:{line}: the name {name!r} only points at something; use a noun of the domain"
         for path in paths
         for line, name in sorted(bound_names(ast.parse(path.read_text(encoding="utf-8"))))
-        if name.strip("_").lower() in POINTING and name != PLUGGY
+        if name.strip("_").lower() in POINTING
     ]
     print("\n".join(findings) or f"names: {len(paths)} files, none that only points at something")
     return 1 if findings else 0

@@ -23,6 +23,7 @@ from duckdb_kql.translate import CLOCK_SLOT
 
 from detection.logs.files.engine import join_has_any
 from detection.logs.files.loading import ARRIVED, files_of, load_table
+from detection.logs.kql import with_parameters
 from detection.rules.model import LogTable
 
 Body = dict[str, Any]
@@ -268,10 +269,9 @@ def _sql(
     """The query in SQL with its parameters. Queries that differ only in their bounds are translated once."""
     lets = dict(_BOUND.findall(query))
     bounds = {name: datetime.fromisoformat(text).replace(tzinfo=None) for name, text in lets.items()}
-    declared = ", ".join(f"{name}:datetime" for name in bounds)
     text = _BOUND.sub("", query)
     if bounds:
-        text = f"declare query_parameters({declared});\n{text}"
+        text = with_parameters(text, bounds)
     schema = tuple((table, tuple(columns)) for table, columns in engine.schema(connection).items())
     sql, slots, asks_clock = _translated(text, schema)
     clock = {CLOCK_SLOT: moment.replace(tzinfo=None)} if asks_clock else {}

@@ -1,4 +1,4 @@
-"""Made-up logs to try the rules on: story.yaml, expanded row by row. The same seed writes the same files."""
+"""Made-up logs to try the rules on: demo_data.yaml, expanded row by row. The same seed writes the same files."""
 
 import json
 import re
@@ -84,7 +84,7 @@ class Activity:
 
 @dataclass(frozen=True)
 class Scenario:
-    """story.yaml as written."""
+    """demo_data.yaml as written."""
 
     __pydantic_config__ = _STRICT
     duration: timedelta

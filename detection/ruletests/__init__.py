@@ -2,8 +2,8 @@
 
 objects.py   objects of a vendor's API → the rows that its connector writes
 cases.py     a test file → cases
-lanes.py     what many runs of many cases read, in a few queries
-judge.py     what came of a case, beside what was expected
+isolated_runs.py   what many runs of many cases read, in a few queries
+compare.py   what came of a case, beside what was expected
 suite.py     the line: files → cases → rows → readings → outcomes
 junit.py     outcomes → the XML that build servers read
 """

@@ -1,7 +1,7 @@
 """Exported logs of a range, asked once for all its runs. For the keyboard, not deployed.
 
 The engine reads Parquet from disk, as much as a query needs, and each side's query runs once. A query says nothing of
-when a row arrived. So rows that came later than they were stamped stand in lanes (cycles.py), one for every number of
+when a row arrived. So rows that came later than they were stamped stand in lanes (calendar_shift.py), one for every number of
 runs by which they were late, and the year that comes out says it.
 """
 
