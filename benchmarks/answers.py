@@ -8,7 +8,7 @@ from string import ascii_letters, digits
 from pydantic_core import to_json
 
 from detection.base.timestamps import iso
-from detection.rules.model import default_rule, load_rule
+from detection.rules.loading import default_rule, load_rule
 
 RULE = load_rule(default_rule())
 BEGIN = datetime(2026, 6, 8, tzinfo=UTC)

@@ -19,9 +19,9 @@ from benchmarks.figures import FigureTable
 from benchmarks.processes import Measurement, MeasurementFailed, measure
 from benchmarks.size import Size
 from detection.base.timestamps import iso
-from tests import azurite
-from tests.query_api import QueryApi, query_api, tables_of
-from tests.receiver import receiving
+from tests.support import azurite
+from tests.support.query_api import QueryApi, query_api, tables_of
+from tests.support.receiver import receiving
 
 NOW = datetime(2026, 6, 9, 12, tzinfo=UTC)
 HOUR = timedelta(hours=1)
@@ -168,7 +168,8 @@ def main() -> None:
     from pydantic_core import to_json
 
     import function_app  # noqa: F401  # what the host loads
-    from detection.app import json_values, start
+    from detection.app import start
+    from detection.base.json_types import json_values
 
     moment, ports = (
         datetime.fromisoformat(sys.argv[1]),

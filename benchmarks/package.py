@@ -17,9 +17,9 @@ from benchmarks.answers import RULE
 from benchmarks.figures import FigureTable
 from benchmarks.processes import MeasurementFailed
 from benchmarks.size import Size
-from tests import azurite
 from tests.infra.packaged import PACKAGE, RUN, build, python_3_13
-from tests.query_api import query_api, tables_of
+from tests.support import azurite
+from tests.support.query_api import query_api, tables_of
 
 # A fifth is read, and an answer has fewer than 500,000 rows.
 SIGNALS = (1_000, 10_000, 100_000, 500_000, 2_400_000)

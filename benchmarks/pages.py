@@ -9,7 +9,7 @@ from pathlib import Path
 
 from benchmarks.hours import SERVICES
 from benchmarks.results import Results
-from tests.marked import filled
+from tests.support.marked import filled
 
 ROOT = Path(__file__).parents[1]
 PAGES = [

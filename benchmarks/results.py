@@ -14,7 +14,7 @@ from pathlib import Path
 
 from benchmarks.figures import FigureTable
 from benchmarks.size import FULL
-from detection.base.type_adapter import type_adapter
+from detection.base.json_types import type_adapter
 
 RESULTS = Path(__file__).with_name("results.json")
 LIBRARIES = (

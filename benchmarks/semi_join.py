@@ -14,7 +14,7 @@ from benchmarks.figures import FigureTable
 from benchmarks.size import Size
 from detection.logs.kql import bounds, queries, with_bounds
 from detection.logs.window import plan_windows
-from tests.query_api import tables_of
+from tests.support.query_api import tables_of
 
 SIGNALS, CHANGES, ACTORS = 200_000, 1_000, 5_000
 

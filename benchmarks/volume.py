@@ -27,9 +27,9 @@ from detection.settings import settings_from
 from detection.store.azure_table import open_table
 from detection.store.incident_store import IncidentStore
 from detection.store.table import Entity, MemoryTable, Operation, Table
-from tests.azurite import connection_string, new_name, running
-from tests.builders import RULE, change_row, logs, signal_row
 from tests.chaos.table_proxy import TableProxy, proxying
+from tests.support.azurite import connection_string, new_name, running
+from tests.support.builders import RULE, change_row, logs, signal_row
 
 NOW = datetime(2026, 6, 9, 12, tzinfo=UTC)
 HOUR, MINUTE = timedelta(hours=1), timedelta(minutes=1)

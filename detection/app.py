@@ -6,51 +6,36 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from functools import partial
 from importlib import import_module
-from typing import Any
 from uuid import uuid4
 
 import requests
 
 from detection.base.errors import ConfigurationError, ServiceError, error_kind, error_sentence
-from detection.base.timestamps import iso
-from detection.base.type_adapter import type_adapter
 from detection.correlation.detection import Detection
 from detection.delivery.deliver import Attempt, Destination, deliver
 from detection.delivery.signed_links import LinkSigner
 from detection.delivery.webhook import WebhookDestination
-from detection.incidents.alert import Alert
-from detection.incidents.grouping import Classification, Incident, Verdict, acknowledged, closed, silenced
-from detection.incidents.keys import Key
-from detection.incidents.precision import RulePrecision, rule_precision
+from detection.desk import Desk
+from detection.incidents.grouping import Verdict
 from detection.logs.source import Source
 from detection.logs.window import Window
-from detection.messages.digest_entry import DigestEntry
+from detection.messages.context import DigestEntry
 from detection.messages.links import MessageLinks, portal_link
-from detection.rules.model import Rule, load_rule
-from detection.rules.silences import Silence, literal_pattern
+from detection.rules.loading import load_rule
+from detection.rules.model import Rule
 from detection.runs.commit import RunOptions
 from detection.runs.record import REASON, RECORD, RunFailure, RunRecord, run_time
 from detection.runs.run import run, run_gap
 from detection.settings import Settings, Webhook, settings_from
 from detection.store.incident_store import IncidentStore
-from detection.store.outbox import DeadLetter, Delivery, Outbox, Queued
-from detection.store.table import Conflict, MemoryTable, Table
+from detection.store.outbox import Delivery, Outbox
+from detection.store.table import MemoryTable, Table
 from detection.telemetry import log_attempt, log_heartbeat, log_run
 
 DRAIN_FOR = timedelta(seconds=60)  # for the messages that a run has just written
 HEARTBEAT_DEADLINE = 10  # seconds
 
 Clock = Callable[[], datetime]
-
-
-@dataclass(frozen=True, slots=True)
-class IncidentDetail:
-    """An incident with the rule and the key it is of; `alerts` where they were asked for."""
-
-    rule: str
-    key: Key
-    incident: Incident
-    alerts: Sequence[Alert] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,110 +87,14 @@ class Job:
             outbox.requeue(dead_letter, self.clock())
         return len(dead_letters)
 
-    def incidents(self) -> list[IncidentDetail]:
-        """Every rule's incidents, those opened last first."""
-        details = [
-            IncidentDetail(rule.folder, key, incident)
-            for rule in self.rules
-            for key, incident in self.store(rule).incidents()
-        ]
-        return sorted(details, key=lambda detail: detail.incident.opened, reverse=True)
-
-    def summaries(self) -> list[IncidentDetail]:
-        """Every rule's incidents, those opened last first, without history and with long keys cut: for lists."""
-        details = [
-            IncidentDetail(rule.folder, summary.key, summary.incident)
-            for rule in self.rules
-            for summary in self.store(rule).summaries()
-        ]
-        return sorted(details, key=lambda detail: detail.incident.opened, reverse=True)
-
-    def incident(self, name: str) -> IncidentDetail:
-        """An incident by its id, with its alerts. Raises ConfigurationError when there is none of that id."""
-        for rule in self.rules:
-            if parts := self.store(rule).incident(name):
-                return IncidentDetail(rule.folder, *parts)
-        raise ConfigurationError(f"there is no incident {name}; see `incidents list`")
-
-    def deliveries(self, name: str) -> list[Queued | DeadLetter]:
-        """The messages of an incident that wait to be sent or were given up."""
-        return self._outbox().messages_of(name)
-
-    def acknowledge(
-        self, detail: IncidentDetail, author: str, note: str = "", *, self_declared: bool = True
-    ) -> None:
-        """Takes an incident on. Raises Conflict when a run, or somebody else, came between."""
-        now = self.clock()
-        self._update(
-            detail, lambda incident: acknowledged(incident, author, now, note, self_declared=self_declared)
-        )
-
-    def close(
-        self,
-        detail: IncidentDetail,
-        classification: Classification,
-        author: str,
-        note: str = "",
-        *,
-        self_declared: bool = True,
-    ) -> None:
-        """Closes an incident, also one that another has followed. Raises Conflict as `acknowledge` does."""
-        now = self.clock()
-        self._update(
-            detail,
-            lambda incident: closed(incident, classification, author, now, note, self_declared=self_declared),
-        )
+    @property
+    def desk(self) -> Desk:
+        """What people do with the incidents of these rules."""
+        return Desk(self.rules, self.table, self.settings.destinations, self.clock)
 
     def link_signer(self) -> LinkSigner:
         """What makes and opens the links in messages: `links().to(incident, now)` is the link, or None."""
         return LinkSigner(self.table, self.settings.PAGE_URL)
-
-    def silence(self, rule: Rule, silence: Silence) -> None:
-        """Keeps a silence of a rule. Raises ConfigurationError when the rule cannot honour it, or has one of its name."""
-        if unmapped := rule.unmapped_criteria(silence):
-            raise ConfigurationError(f"{rule.folder} maps no column for {', '.join(unmapped)}")
-        try:
-            self.store(rule).silence(silence)
-        except Conflict:
-            raise ConfigurationError(
-                f"there is a silence {silence.name} already; see `silences list`"
-            ) from None
-
-    def silence_incident(
-        self, detail: IncidentDetail, until: datetime, author: str, reason: str, *, self_declared: bool = True
-    ) -> Silence:
-        """Silences what an incident tells of, its actor, until a moment; its history says so.
-
-        Raises ConfigurationError when it has several actors, or as `silence` does.
-        """
-        now = self.clock()
-        silence = silence_of_incident(detail, until, author, reason, now)
-        self.silence(self.rule(detail.rule), silence)
-        note = f"until {iso(until)}: {reason}"
-        self._update(
-            detail, lambda incident: silenced(incident, author, now, note, self_declared=self_declared)
-        )
-        return silence
-
-    def silences(self) -> list[tuple[Rule, Silence]]:
-        """Every rule's exclusions, and its silences, ended ones too."""
-        return [
-            (rule, silence)
-            for rule in self.rules
-            for silence in (*rule.exclusions, *self.store(rule).silences())
-        ]
-
-    def lift(self, name: str, author: str) -> None:
-        """Ends the silences of a name now. Raises ConfigurationError when there is none in force."""
-        now = self.clock()
-        silences = [(rule, silence) for rule in self.rules for silence in self.store(rule).silences()]
-        ending = [
-            (rule, silence) for rule, silence in silences if silence.name == name and silence.is_in_force(now)
-        ]
-        if not ending:
-            raise ConfigurationError(f"no silence {name} is in force; see `silences list`")
-        for rule, silence in ending:
-            self.store(rule).lift(silence, author, now)
 
     def records(self, count: int) -> list[RunRecord | RunFailure]:
         """The last run records of every rule, failed runs too, the newest first."""
@@ -272,16 +161,6 @@ class Job:
             failure = _failure(error, rule.folder, now, None, self.clock() - began)
         log_run(failure)
 
-    def _update(self, detail: IncidentDetail, change: Callable[[Incident], Incident]) -> None:
-        now = self.clock()
-        store = IncidentStore(self.table, detail.rule, f"update {now.isoformat()} {uuid4().hex[:12]}")
-        store.update(
-            detail.key,
-            change,
-            partial(self._update_messages, now),
-            detail.incident.number,
-        )
-
     def _message_links(self, signer: LinkSigner, verdict: Verdict, detection: Detection) -> MessageLinks:
         """Where a message leads."""
         settings, incident = self.settings, verdict.state.incident
@@ -336,45 +215,6 @@ class Job:
         return digest_renderer(self._destinations_of(rule), rule, self.settings.PAGE_URL)(
             draft_id, began, entries
         )
-
-    def _update_messages(self, now: datetime, incident: Incident, commit: int) -> Sequence[Delivery]:
-        from detection.delivery.rendering import update_messages  # noqa: PLC0415  # as above
-
-        return update_messages(self.settings.destinations, incident, commit, now)
-
-
-def rule_precisions(details: Sequence[IncidentDetail]) -> list[RulePrecision]:
-    """What each rule's incidents turned out to be."""
-    rules = dict.fromkeys(detail.rule for detail in details)
-    return [
-        rule_precision(rule, [detail.incident for detail in details if detail.rule == rule]) for rule in rules
-    ]
-
-
-def silence_of_incident(
-    detail: IncidentDetail, until: datetime, author: str, reason: str, now: datetime
-) -> Silence:
-    """A silence of an incident's actor. Raises ConfigurationError when it has several, or the end has passed."""
-    actors = {alert.actor for alert in detail.alerts}
-    if len(actors) != 1:
-        raise ConfigurationError(
-            f"{detail.incident.id} has {len(actors)} actors: name what to silence with `silences add`"
-        )
-    if until <= now:
-        raise ConfigurationError("a silence ends after now")
-    return Silence(
-        name=f"{detail.incident.id}-{now:%Y%m%dT%H%M%S}",
-        owner=author,
-        reason=reason,
-        created=now,
-        expires=until,
-        actor=literal_pattern(actors.pop()),
-    )
-
-
-def json_values(value: object) -> Any:  # noqa: ANN401  # JSON has no narrower type
-    """A record or an incident as plain JSON values."""
-    return type_adapter(type(value)).dump_python(value, mode="json")
 
 
 def open_job(settings: Settings, clock: Clock) -> Job:

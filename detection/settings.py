@@ -27,7 +27,8 @@ from pydantic import (
 from pydantic_core import ErrorDetails, from_json
 
 from detection.base.errors import ConfigurationError
-from detection.rules.model import SEVERITIES, Duration, Severity, default_rule
+from detection.rules.loading import default_rule
+from detection.rules.model import SEVERITIES, Duration, Severity
 
 MessageFormat = Literal["native", "slack", "teams", "pagerduty"]
 FORMATS_OF_HOSTS: Mapping[str, MessageFormat] = {

@@ -14,9 +14,9 @@ from dataclasses import asdict, dataclass
 from datetime import datetime
 from typing import Literal
 
+from detection.base.json_types import type_adapter
 from detection.base.log_event import LOG as LOG  # noqa: PLC0414  # whoever listens has it from here
 from detection.base.log_event import log_event
-from detection.base.type_adapter import type_adapter
 from detection.delivery.deliver import Attempt
 from detection.runs.record import RECORD, RunFailure, RunRecord
 

@@ -25,7 +25,6 @@ EXCLUDED = (
     "check/canary.py",
     "check/checks.py",
     "check/destinations.py",
-    "check/folder.py",
     "check/truth.yaml",
     "cli",
     "content/connectors/*.objects.yaml",

@@ -6,32 +6,32 @@ from pathlib import Path
 import pytest
 from hypothesis import HealthCheck, settings
 
-from tests.azurite import azure_table, azurite, azurite_over_tls
 from tests.chaos.summary import table
-from tests.secrecy import leaks
+from tests.support.azurite import azure_table, azurite, azurite_over_tls
+from tests.support.secrecy import leaks
 
 TESTS = Path(__file__).parent
 # The files that take longest, longest first: were they last, one core would work while the others wait.
 HEAVY = (
     "infra/test_parameters.py",
     "infra/test_package.py",
-    "test_backtest.py",
-    "test_bridges.py",
-    "test_page_in_browser.py",
-    "test_check.py",
+    "backtest/test_backtest.py",
+    "logs/test_actors.py",
+    "web/test_page_in_browser.py",
+    "check/test_checks.py",
     "test_whole_line.py",
-    "test_rule_tests.py",
-    "test_coverage.py",
-    "test_log_analytics.py",
-    "test_loading.py",
-    "test_cli.py",
-    "test_job_commands.py",
-    "test_reading.py",
-    "test_silence_commands.py",
+    "ruletests/test_suite.py",
+    "logs/test_coverage.py",
+    "logs/log_analytics/test_client.py",
+    "logs/files/test_loading.py",
+    "cli/test_main.py",
+    "cli/test_run.py",
+    "logs/log_analytics/test_reading.py",
+    "cli/test_silences.py",
     "chaos/test_clock_rules_settings.py",
     "chaos/test_killed.py",
     "infra/test_alarms.py",
-    "test_own_health.py",
+    "test_telemetry.py",
 )
 
 # How long an example takes says how busy the machine is.

@@ -15,12 +15,12 @@ from detection.check.checks import all_checks
 from detection.check.context import CheckContext
 from detection.cli.output import write_findings
 from detection.messages.text import escape_line
-from detection.rules.model import load_rule
+from detection.rules.loading import load_rule
 from detection.settings import settings_from
-from tests.azurite import connection_string, running
-from tests.query_api import query_api, tables_of
-from tests.receiver import receiving
 from tests.regenerate import LOGS
+from tests.support.azurite import connection_string, running
+from tests.support.query_api import query_api, tables_of
+from tests.support.receiver import receiving
 from tests.test_whole_line import FIRST_RUN, LAST_RUN, Pipeline, hours
 
 RULE = load_rule("openai-config-to-abuse")
@@ -47,7 +47,7 @@ def main() -> None:
         for message in receiver.messages:
             data = message["data"]
             print(f"{data['at']}  {message['type']}  {escape_line(data['title'])}")
-        incidents = pipeline.job.incidents()
+        incidents = pipeline.job.desk.incidents()
         print(f"\n{len(receiver.bodies)} messages arrived, {len(incidents)} incidents are in the table\n")
         print("python -m detection check --canary, at the moment of the last run:\n")
         write_findings([*run_checks(all_checks(CheckContext(environment, lambda: LAST_RUN), "canary"))])

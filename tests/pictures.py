@@ -13,14 +13,15 @@ from detection.cli.demo import BEGIN, HISTORY, RUNS
 from detection.cli.demo_data import write_logs
 from detection.delivery.rendering import message_renderer
 from detection.logs.files.source import FileSource
-from detection.rules.model import Rule, default_rule, load_rule
+from detection.rules.loading import default_rule, load_rule
+from detection.rules.model import Rule
 from detection.runs.commit import RunOptions
 from detection.runs.replay import replay, run_times
 from detection.settings import Settings, settings_from
 from detection.store.outbox import Outbox
 from detection.store.table import MemoryTable
-from tests.browser.browser import Browser, Size, missing_reason, running
-from tests.pages import serving
+from tests.support.browser.browser import Browser, Size, missing_reason, running
+from tests.support.pages import serving
 
 PICTURES = Path(__file__).resolve().parents[1] / "docs" / "pictures"
 WEBHOOKS = '[{"name": "pager", "url": "https://pager.example/"}, {"name": "soc-channel", "url": "https://soc.example/"}]'
@@ -41,7 +42,9 @@ def main() -> None:
     PICTURES.mkdir(exist_ok=True)
     job = demo_job()
     name = next(
-        summary.incident.id for summary in job.summaries() if summary.incident.title.endswith(CHOSEN_TITLE)
+        summary.incident.id
+        for summary in job.desk.summaries()
+        if summary.incident.title.endswith(CHOSEN_TITLE)
     )
     _act(job, name)
     with serving(job) as server, running() as browser:
@@ -88,11 +91,13 @@ def _send(outbox: Outbox) -> None:
 
 def _act(job: Job, name: str) -> None:
     """What the on-call did with the incidents."""
-    detail = job.incident(name)
-    job.acknowledge(detail, "eve@example.com", "asked Alice by phone: not hers", self_declared=False)
-    summaries = [summary for summary in job.summaries() if summary.incident.id != name]
-    job.close(job.incident(summaries[1].incident.id), "benign", "mallet", "the invited colleague's first try")
-    job.acknowledge(job.incident(summaries[3].incident.id), "mallet")
+    detail = job.desk.incident(name)
+    job.desk.acknowledge(detail, "eve@example.com", "asked Alice by phone: not hers", self_declared=False)
+    summaries = [summary for summary in job.desk.summaries() if summary.incident.id != name]
+    job.desk.close(
+        job.desk.incident(summaries[1].incident.id), "benign", "mallet", "the invited colleague's first try"
+    )
+    job.desk.acknowledge(job.desk.incident(summaries[3].incident.id), "mallet")
 
 
 def _take(browser: Browser, path: Path) -> None:

@@ -20,8 +20,8 @@ from detection.cli.schemas import schema_text, schemas
 from detection.cli.settings_page import settings_page
 from detection.delivery.rendering import DIGESTS, FORMATS
 from tests.chaos.page import TABLES
-from tests.marked import filled
-from tests.tellings import golden_context, golden_digest
+from tests.support.contexts import golden_context, golden_digest
+from tests.support.marked import filled
 
 ROOT = Path(__file__).parents[1]
 SCHEMAS = ROOT / "docs" / "schemas"

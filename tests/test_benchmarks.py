@@ -19,9 +19,9 @@ from benchmarks.results import RESULTS, Part, Results, Run, read, this_run, writ
 from benchmarks.size import FULL, TOY, Size
 from benchmarks.tuning import KNOBS
 from detection.backtest.backtest import make_plan
-from detection.rules.model import default_rule
+from detection.rules.loading import default_rule
 from tests.chaos.page import TABLES
-from tests.marked import tables_in
+from tests.support.marked import tables_in
 
 RUN = Run(
     datetime(2026, 6, 9, 12, tzinfo=UTC),

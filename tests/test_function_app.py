@@ -19,8 +19,8 @@ from detection.cli.settings_page import secret_settings, settings_page
 from detection.delivery.signed_links import LinkSigner
 from detection.runs.commit import LONGEST_RUN
 from detection.settings import Settings, settings_from
-from tests.functions_host import OLDEST, FunctionResponse, Worker, ncrontab, running
 from tests.regenerate import GOLDEN, LOGS, ROOT, SETTINGS_PAGE
+from tests.support.functions_host import OLDEST, FunctionResponse, Worker, ncrontab, running
 
 NOON = datetime(2026, 6, 10, 12, tzinfo=UTC)
 HEARTBEAT = "https://beat.example/1"

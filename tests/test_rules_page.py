@@ -9,7 +9,7 @@ import pytest
 from detection.cli.main import app
 from detection.rules.model import EventSequence, RuleFile, Side
 from detection.ruletests.cases import EVENT_KEYS, CaseDefinition, CaseFile, ExpectedAlert, ExpectedIncident
-from tests.test_cli import run
+from tests.cli.test_main import run
 
 PAGE = (Path(__file__).parents[1] / "docs" / "rules.md").read_text(encoding="utf-8")
 TUTORIAL, REFERENCE = PAGE.split("## Rule tests\n")

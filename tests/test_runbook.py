@@ -4,9 +4,9 @@ import re
 
 import pytest
 
-from detection.rules.model import default_rule, load_rule
-from tests.kusto.analyzer import CONNECTOR_FUNCTIONS, Analysis, analyze, connector_schema
+from detection.rules.loading import default_rule, load_rule
 from tests.regenerate import ROOT
+from tests.support.kusto.analyzer import CONNECTOR_FUNCTIONS, Analysis, analyze, connector_schema
 
 PAGE = (ROOT / "docs" / "runbook.md").read_text(encoding="utf-8")
 QUERIES = {

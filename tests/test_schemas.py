@@ -12,7 +12,7 @@ from jsonschema import Draft202012Validator
 from detection.cli.output import write_json_line
 from detection.cli.schemas import DIALECT
 from detection.logs.kql import queries
-from detection.rules.model import default_rule, load_rule, statuses
+from detection.rules.loading import default_rule, load_rule, statuses
 from tests.regenerate import GOLDEN, MESSAGES, SCHEMAS, schema_files
 
 MATCH, ALERT, NATIVE = "match.openai-config-to-abuse", "alert", "native"

@@ -12,11 +12,11 @@ import pytest
 import yaml
 
 from detection.app import open_job
-from detection.rules.model import CONNECTORS, RULES, load_rule, rule_names
+from detection.rules.loading import CONNECTORS, RULES, load_rule, rule_names
 from detection.ruletests.objects import ReceivedObject, complete_fields, objects_of, rows_of
 from detection.settings import settings_from
-from tests.receiver import receiving
-from tests.test_cli import run
+from tests.cli.test_main import run
+from tests.support.receiver import receiving
 
 RULE = load_rule("copilot-config-to-abuse")
 NOON = datetime(2026, 6, 8, 12, tzinfo=UTC)

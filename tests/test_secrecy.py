@@ -5,8 +5,8 @@ import sys
 
 import pytest
 
-from tests.receiver import HIDDEN
 from tests.regenerate import ROOT
+from tests.support.receiver import HIDDEN
 
 WAYS = {
     "printed": "print(HIDDEN)",

@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 from detection.base.errors import ConfigurationError
-from detection.rules.model import SEVERITIES, default_rule
+from detection.rules.loading import default_rule
+from detection.rules.model import SEVERITIES
 from detection.settings import Settings, settings_from
 
 KEY = "whsec_" + base64.b64encode(bytes(range(32))).decode()

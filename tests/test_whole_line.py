@@ -15,12 +15,12 @@ from standardwebhooks import Webhook
 
 from detection.app import Job, open_job
 from detection.base.errors import Incomplete
-from detection.rules.model import load_rule
+from detection.rules.loading import load_rule
 from detection.settings import settings_from
-from tests.clock import Clock
-from tests.query_api import QueryApi, no_fault, partial, query_api, reply, tables_of
-from tests.receiver import Receiver, receiving, status
 from tests.regenerate import COMMANDS, GOLDEN, LOGS
+from tests.support.clock import Clock
+from tests.support.query_api import QueryApi, no_fault, partial, query_api, reply, tables_of
+from tests.support.receiver import Receiver, receiving, status
 
 RULE = load_rule("openai-config-to-abuse")
 SECRET = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"
@@ -107,7 +107,7 @@ def test_two_days_of_runs_post_the_golden_alerts_each_once(
     }
     _signatures_are_good(pipeline.receiver, moments)
     assert not list(pipeline.job_at(LAST_RUN + HOUR).deliver())
-    assert {detail.incident.id for detail in pipeline.job.incidents()} == {
+    assert {detail.incident.id for detail in pipeline.job.desk.incidents()} == {
         alert["incident"] for alert in expected
     }
 
@@ -136,15 +136,17 @@ def test_closed_incident_is_followed_by_one_that_names_it(pipeline: Pipeline) ->
     evening = datetime(2026, 6, 9, 20, tzinfo=UTC)
     pipeline.runs(moment for moment in EVENTFUL if moment < evening)
     alice = next(
-        detail for detail in pipeline.job.incidents() if detail.key == (("Account", "alice@example.com"),)
+        detail
+        for detail in pipeline.job.desk.incidents()
+        if detail.key == (("Account", "alice@example.com"),)
     )
-    pipeline.job.close(alice, "benign", "carol", "a known load test")
+    pipeline.job.desk.close(alice, "benign", "carol", "a known load test")
 
     pipeline.runs(moment for moment in EVENTFUL if moment > evening)
 
-    newest = next(detail for detail in pipeline.job.incidents() if detail.key == alice.key)
+    newest = next(detail for detail in pipeline.job.desk.incidents() if detail.key == alice.key)
     assert newest.incident.predecessor == alice.incident.id
-    closed = pipeline.job.incident(alice.incident.id).incident
+    closed = pipeline.job.desk.incident(alice.incident.id).incident
     assert (closed.status, closed.classification) == ("closed", "benign")
     assert [(entry.action, entry.author, entry.note) for entry in closed.history] == [
         ("closed", "carol", "a known load test")

@@ -13,7 +13,8 @@ from detection.backtest.what_ifs import NoiseReduction, noise_reduction, what_if
 from detection.logs.events import Rejected, SideHealth
 from detection.logs.history.past import Archive, RunRange
 from detection.logs.window import plan_windows
-from detection.rules.model import Rule, load_rule
+from detection.rules.loading import load_rule
+from detection.rules.model import Rule
 from detection.rules.silences import Silence
 from detection.runs.commit import RunOptions
 from detection.runs.replay import Comparison, PublishedComparison, run_times

@@ -1,4 +1,4 @@
-"""Bar charts as shapes with places and sizes, for the page to draw as SVG. Pure."""
+"""Bar charts as shapes with places and sizes, for the page to draw as SVG."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass

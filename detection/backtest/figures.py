@@ -1,4 +1,4 @@
-"""What a series of runs told, counted: by day, by actor, by kind of change and of signal. Pure."""
+"""What a series of runs told, counted: by day, by actor, by kind of change and of signal."""
 
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence

@@ -1,4 +1,4 @@
-"""The runs of a range, one after the other on a fresh memory, by the line that runs in the cloud. Pure but for what it is given."""
+"""The runs of a range, one after the other on a fresh memory, by the line that runs in the cloud.."""
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
@@ -8,7 +8,7 @@ from detection.backtest.figures import BacktestFigures, Tally
 from detection.correlation.detection import Detection
 from detection.incidents.grouping import Verdict
 from detection.logs.source import Source
-from detection.messages.digest_entry import DigestEntry
+from detection.messages.context import DigestEntry
 from detection.rules.model import Rule
 from detection.runs.commit import RunOptions
 from detection.runs.replay import PublishedComparison, Replayed, replay

@@ -1,4 +1,4 @@
-"""What keeps the noise down, and how much each of it removes: one more pass over the same past for each. Pure."""
+"""What keeps the noise down, and how much each of it removes: one more pass over the same past for each."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace

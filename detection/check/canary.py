@@ -22,8 +22,8 @@ from detection.runs.commit import RunOptions
 from detection.runs.run import run
 from detection.settings import Webhook
 from detection.store.incident_store import IncidentStore
+from detection.store.layout import chunks
 from detection.store.outbox import Outbox
-from detection.store.packing import chunks
 from detection.store.table import OPERATIONS, Delete, Table
 
 TEST_LABEL = "TEST, nothing happened"

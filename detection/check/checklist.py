@@ -2,9 +2,43 @@
 
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from typing import Literal
 
-from detection.check.failing import run_check
-from detection.check.finding import Finding, not_tried
+from detection.base.errors import ErrorKind, error_kind, error_sentence
+from detection.logs.log_analytics.answers import QueryRefused
+from detection.logs.log_analytics.splitting import QueryUnfinished
+
+Level = Literal["green", "yellow", "red"]
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One thing that was looked at: green is well, yellow works but wants a look, red does not work; `remedy` says what helps."""
+
+    name: str
+    level: Level
+    message: str
+    remedy: str = ""
+
+
+def green(name: str, message: str) -> Finding:
+    """It is well."""
+    return Finding(name, "green", message)
+
+
+def yellow(name: str, message: str, remedy: str) -> Finding:
+    """It works, and wants a look."""
+    return Finding(name, "yellow", message, remedy)
+
+
+def red(name: str, message: str, remedy: str) -> Finding:
+    """It does not work."""
+    return Finding(name, "red", message, remedy)
+
+
+def not_tried(name: str, failed_check: str) -> Finding:
+    """What depends on something that failed says nothing by itself."""
+    return Finding(name, "yellow", f"not tried, because {failed_check} failed")
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,3 +68,28 @@ def run_checks(
             yield finding
         if levels and set(levels) == {"red"}:
             failed[check.name] = check.name
+
+
+_REMEDIES: dict[ErrorKind, str] = {
+    "configuration": "mend what it names",
+    "data": "mend the logs that it names",
+    "service": "try again in some minutes; the job does so by itself",
+    "bug": "report it",
+}
+
+
+def run_check(name: str, check: Callable[[], Iterator[Finding]]) -> Iterator[Finding]:
+    """The findings of a check, and what it breaks off with."""
+    try:
+        yield from check()
+    except Exception as error:  # noqa: BLE001  # whatever it is: the others have to be tried
+        yield error_finding(name, error)
+
+
+def error_finding(name: str, error: Exception) -> Finding:
+    """What an error says, without what a bug's own text may hold."""
+    if isinstance(error, QueryUnfinished):
+        error = error.failure
+    if isinstance(error, QueryRefused) and error.hint:
+        return red(name, error.message, error.hint)
+    return red(name, error_sentence(error), _REMEDIES[error_kind(error)])

@@ -5,19 +5,19 @@ from functools import partial
 from typing import Literal
 
 from detection.base.errors import ConfigurationError
-from detection.check import basics, destinations, storage
+from detection.check import destinations, storage
 from detection.check.checklist import Check
 from detection.check.context import CheckContext
-from detection.check.folder import check_folder
-from detection.check.workspaces import WorkspaceChecks
+from detection.check.health import check_rules, check_settings
+from detection.check.workspaces import WorkspaceChecks, check_folder
 
 SendMode = Literal["nothing", "test", "canary"]
 
 
 def all_checks(context: CheckContext, send_mode: SendMode = "nothing") -> Iterator[Check]:
     """All of them. What there is to check of the logs is known when the settings are."""
-    yield Check("settings", partial(basics.check_settings, context))
-    yield Check("rules", partial(basics.check_rules, context), ("settings",))
+    yield Check("settings", partial(check_settings, context))
+    yield Check("rules", partial(check_rules, context), ("settings",))
     yield from _log_checks(context)
     yield Check("incident table", partial(storage.check_incident_table, context), ("settings",))
     yield Check("last runs", partial(storage.check_last_runs, context), ("rules", "incident table"))

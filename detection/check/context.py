@@ -6,7 +6,8 @@ from functools import cached_property
 
 from detection.app import Clock, Job, open_table
 from detection.logs.log_analytics.client import LogAnalytics, open_log_analytics
-from detection.rules.model import Rule, load_rule
+from detection.rules.loading import load_rule
+from detection.rules.model import Rule
 from detection.settings import Settings, settings_from
 from detection.store.table import Table
 

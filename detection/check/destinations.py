@@ -3,8 +3,8 @@
 from collections.abc import Iterator
 
 from detection.check.canary import CanaryDelivery
+from detection.check.checklist import Finding, green, red, yellow
 from detection.check.context import CheckContext
-from detection.check.finding import Finding, green, red, yellow
 from detection.delivery.deliver import Attempt
 from detection.settings import Webhook
 from detection.store.table import MemoryTable, Table

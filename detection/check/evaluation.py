@@ -1,4 +1,4 @@
-"""What is to be made of what was found. Pure; all spans are timedeltas, all moments UTC."""
+"""What is to be made of what was found. All spans are timedeltas, all moments UTC."""
 
 from base64 import urlsafe_b64decode
 from collections.abc import Mapping, Sequence
@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 from pydantic_core import from_json
 
-from detection.check.finding import Finding, green, red, yellow
+from detection.check.checklist import Finding, green, red, yellow
 from detection.logs.coverage import Coverage, coverage_text, coverage_warning
 from detection.logs.window import MAX_CATCH_UP
 from detection.messages.text import escape_line, plural

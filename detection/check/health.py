@@ -11,14 +11,13 @@ from pydantic import TypeAdapter
 
 from detection.app import Clock
 from detection.base.timestamps import iso
-from detection.check import basics, storage
-from detection.check.checklist import Check, run_checks
+from detection.check import storage
+from detection.check.checklist import Check, Finding, Level, green, red, run_check, run_checks
 from detection.check.context import CheckContext
 from detection.check.evaluation import SILENT_AFTER, evaluate_age
-from detection.check.failing import run_check
-from detection.check.finding import Finding, Level, green
 from detection.check.questions import newest_query
 from detection.check.workspaces import RuleSource, parse_arrivals, sources_of
+from detection.messages.text import plural
 
 RETRY_FOR = 30.0  # seconds in which a question may be sent again; whoever asks waits for the answer
 
@@ -54,8 +53,8 @@ def worst_level(findings: Sequence[Finding]) -> Level:
 
 
 def _quick_checks(context: CheckContext) -> Iterator[Check]:
-    yield Check("settings", partial(basics.check_settings, context))
-    yield Check("rules", partial(basics.check_rules, context), ("settings",))
+    yield Check("settings", partial(check_settings, context))
+    yield Check("rules", partial(check_rules, context), ("settings",))
     yield Check("logs", partial(_check_logs, context), ("rules",))
     yield Check("last runs", partial(storage.check_last_runs, context), ("rules",))
     yield Check("outbox", partial(storage.check_outbox, context), ("rules",))
@@ -77,3 +76,23 @@ def _check_newest_row(context: CheckContext, source: RuleSource, name: str) -> I
     yield evaluate_age(
         name, parse_arrivals(context.logs.run_query(name, query, RETRY_FOR)), now, 2 * SILENT_AFTER
     )
+
+
+def check_settings(context: CheckContext) -> Iterator[Finding]:
+    """All that is wrong with the settings at once; no value is shown."""
+    settings = context.settings
+    setting_count = sum(
+        name in context.environment and bool(context.environment[name].strip())
+        for name in type(settings).model_fields
+    )
+    yield green("settings", f"{setting_count} set, all valid")
+
+
+def check_rules(context: CheckContext) -> Iterator[Finding]:
+    """Whether the rule folders are sound."""
+    if not context.rules:
+        yield red("rules", "every rule is off", "set `enabled: true` in one, or RULES to another")
+    else:
+        mode_notes = {"page": "", "observe": " (only observes: pages nobody)"}
+        names = ", ".join(rule.folder + mode_notes[rule.on_call.mode] for rule in context.rules)
+        yield green("rules", f"{plural(len(context.rules), 'rule')}: {names}")

@@ -1,4 +1,4 @@
-"""The KQL that the checks ask beside the rules' own queries. Pure text; no value from a log row or the user enters it."""
+"""The KQL that the checks ask beside the rules' own queries. No value from a log row or the user enters it."""
 
 import json
 import re
@@ -12,7 +12,8 @@ from yaml import safe_load
 
 from detection.logs.kql import bounds, parsers_of, queries, stamp_of, tables_of, with_bounds
 from detection.logs.window import plan_windows
-from detection.rules.model import KqlType, Rule, without_comments
+from detection.rules.loading import without_comments
+from detection.rules.model import KqlType, Rule
 
 TRUTH_FILE = Path(__file__).with_name("truth.yaml")
 SCHEMA_COLUMNS = ("ColumnName", "ColumnType")  # of the query for a table's schema

@@ -5,10 +5,9 @@ from functools import partial
 from itertools import islice
 
 from detection.base.timestamps import iso
+from detection.check.checklist import Finding, green, red, run_check, yellow
 from detection.check.context import CHECK_PARTITION, CheckContext
 from detection.check.evaluation import evaluate_last_run, evaluate_outbox
-from detection.check.failing import run_check
-from detection.check.finding import Finding, green, red, yellow
 from detection.rules.model import Rule
 from detection.store.outbox import Outbox
 from detection.store.table import Delete, Put

@@ -6,11 +6,14 @@ from datetime import datetime, timedelta
 from functools import partial
 from typing import NamedTuple
 
+from detection.app import open_source
 from detection.base.errors import Incomplete
+from detection.check.checklist import Finding, error_finding, green, red, run_check, yellow
 from detection.check.context import CheckContext
 from detection.check.evaluation import (
     LOOK_BACK,
     SourceArrivals,
+    duration_text,
     evaluate_age,
     evaluate_clock,
     evaluate_coverage,
@@ -22,8 +25,6 @@ from detection.check.evaluation import (
     token_identity,
     usable_lateness,
 )
-from detection.check.failing import error_finding, run_check
-from detection.check.finding import Finding, green, red
 from detection.check.questions import (
     ARRIVAL_COLUMNS,
     NOW_COLUMN,
@@ -41,6 +42,8 @@ from detection.logs.coverage import parse_coverage
 from detection.logs.kql import COVERAGE_COLUMNS, has_coverage, tables_of
 from detection.logs.log_analytics.answers import UNKNOWN_NAME, WRONG_PLAN, AnswerTable, QueryRefused
 from detection.logs.log_analytics.client import LogAnalytics, token_for
+from detection.logs.window import plan_windows
+from detection.messages.text import plural
 from detection.rules.model import KqlType, Rule
 
 RETRY_FOR = 60.0  # seconds in which a question may be sent again
@@ -228,3 +231,31 @@ def _needs_by_table(rules: Sequence[Rule]) -> dict[str, TableNeeds]:
             needs = needs_by_table.get(table, TableNeeds({}, rule.tables[table].optional))
             needs_by_table[table] = TableNeeds(needs.columns | columns, needs.optional)
     return needs_by_table
+
+
+def check_folder(context: CheckContext) -> Iterator[Finding]:
+    """Whether the folder's files can be read by the rules, and what a run would see of them now."""
+    now = context.clock()
+    for rule in context.rules:
+        health_by_side = (
+            open_source(context.settings, rule, context.clock)
+            .read(rule, plan_windows(now, None, rule))
+            .health
+        )
+        for side, side_health in health_by_side.items():
+            name = f"{side} of {rule.folder}"
+            if side_health.newest is None:
+                yield yellow(
+                    name,
+                    "read; no row in the windows of a run now",
+                    "exports are old: `matches --at` asks at their time",
+                )
+            else:
+                yield green(
+                    name,
+                    f"read; {plural(side_health.rows, 'row')} in the windows of a run now, the newest {duration_text(now - side_health.newest)} ago",
+                )
+    message = (
+        "logs come from LOGS_DIR: there is no token, plan, arrival, operator or clock of a service to ask for"
+    )
+    yield green("workspace", message)

@@ -9,13 +9,12 @@ from typing import Annotated
 
 import typer
 
-from detection.app import json_values
 from detection.backtest.backtest import Plan, make_plan, run_backtest
 from detection.backtest.page import render_page
 from detection.base.errors import ConfigurationError
+from detection.base.json_types import json_values
 from detection.cli.backtest_tables import write_backtest
-from detection.cli.environment import clock, environment_job
-from detection.cli.options import ReportFormat, RuleName, time_option
+from detection.cli.options import ReportFormat, RuleName, clock, environment_job, time_option
 from detection.cli.output import (
     progress,
     write_ignored_columns,
@@ -27,8 +26,9 @@ from detection.logs.history.files import open_file_archive
 from detection.logs.history.past import Archive, cross_row_keyword
 from detection.logs.history.workspace import WorkspaceArchive
 from detection.logs.log_analytics.client import open_log_analytics
-from detection.rules.model import default_rule
+from detection.rules.loading import default_rule
 from detection.runs.replay import Replayed
+from detection.store.silence_list import SilenceList
 
 
 def backtest(
@@ -68,7 +68,7 @@ def backtest(
     """Try a rule on the past: hourly runs over logs that are read once. Never posts anything, keeps nothing."""
     environment = {**os.environ, "LOG_ANALYTICS_WORKSPACE_ID": workspace_ids or ""}
     plan = make_plan(rule_name or default_rule(), begin, end, assignments or [], environment)
-    silences = list(environment_job().store(plan.rule).silences()) if with_silences else []
+    silences = SilenceList(environment_job().table, plan.rule.folder).silences() if with_silences else []
     if keyword := cross_row_keyword(plan.rule):
         write_remark(
             f"replay may say more: the rule's queries look across rows, here of several runs at once: {keyword}"

@@ -7,12 +7,10 @@ from typing import Annotated
 
 import typer
 
-from detection.check.checklist import run_checks
+from detection.check.checklist import Finding, run_checks
 from detection.check.checks import SendMode, all_checks
 from detection.check.context import CheckContext
-from detection.check.finding import Finding
-from detection.cli.environment import clock
-from detection.cli.options import TextFormat
+from detection.cli.options import TextFormat, clock
 from detection.cli.output import progress, write_findings, write_json_line
 
 

@@ -13,8 +13,7 @@ import typer
 from detection.app import DRAIN_FOR, Job
 from detection.base.errors import ConfigurationError
 from detection.cli.demo_data import write_logs
-from detection.cli.environment import clock
-from detection.cli.options import TextFormat
+from detection.cli.options import TextFormat, clock
 from detection.cli.output import progress, reading_progress, write_alert, write_remark
 from detection.cli.serve import Server, serve_until_interrupted
 from detection.cli.summary import summary
@@ -23,7 +22,8 @@ from detection.delivery.rendering import message_renderer
 from detection.delivery.webhook import WebhookDestination
 from detection.logs.history.files import open_file_archive
 from detection.logs.history.past import RunRange
-from detection.rules.model import Rule, default_rule, load_rule
+from detection.rules.loading import default_rule, load_rule
+from detection.rules.model import Rule
 from detection.runs.commit import RunOptions
 from detection.runs.replay import Replayed, compare, replay, run_times
 from detection.settings import Settings, Webhook, settings_from

@@ -8,12 +8,12 @@ from typing import Annotated
 
 import typer
 
-from detection.app import IncidentDetail, json_values, rule_precisions
-from detection.cli.environment import clock, environment_job
-from detection.cli.options import RowFormat, TextFormat, duration_option
+from detection.base.json_types import json_values
+from detection.cli.options import RowFormat, TextFormat, clock, duration_option, environment_job
 from detection.cli.output import write_json_line, write_rows
 from detection.cli.serve import Server, serve_until_interrupted
 from detection.cli.summary import incident_lines
+from detection.desk import IncidentDetail, rule_precisions
 
 app = typer.Typer(no_args_is_help=True, help="List, show, acknowledge, silence and close incidents.")
 COLUMNS = ["id", "status", "key", "opened", "updated", "alerts", "pairs", "predecessor", "rule"]
@@ -51,7 +51,7 @@ def list_incidents(
     ] = RowFormat.table,
 ) -> None:
     """List the incidents, those opened last first."""
-    write_rows(map(_row, environment_job().incidents()), COLUMNS, output_format)
+    write_rows(map(_row, environment_job().desk.incidents()), COLUMNS, output_format)
 
 
 @app.command()
@@ -62,7 +62,7 @@ def show(
     ] = TextFormat.text,
 ) -> None:
     """Show an incident with its alerts."""
-    detail = environment_job().incident(incident)
+    detail = environment_job().desk.incident(incident)
     if output_format is TextFormat.json:
         write_json_line(json_values(detail))
     else:
@@ -73,7 +73,7 @@ def show(
 def ack(incident: str, by: AuthorOption = "", note: NoteOption = "") -> None:
     """Acknowledge an incident: somebody is on it. It goes on taking alerts."""
     job = environment_job()
-    job.acknowledge(job.incident(incident), by or getuser(), note)
+    job.desk.acknowledge(job.desk.incident(incident), by or getuser(), note)
     print(f"{incident} is acknowledged")
 
 
@@ -86,7 +86,7 @@ def close(
 ) -> None:
     """Close an incident: it takes no more alerts; new evidence opens the next one."""
     job = environment_job()
-    job.close(job.incident(incident), classification.value, by or getuser(), note)
+    job.desk.close(job.desk.incident(incident), classification.value, by or getuser(), note)
     print(f"{incident} is closed as {classification.value}")
 
 
@@ -108,8 +108,8 @@ def silence(
 ) -> None:
     """Silence an incident's actor for a while: what comes is counted, and never told. `silences` has finer ones."""
     job = environment_job()
-    detail = job.incident(incident)
-    silence = job.silence_incident(detail, clock() + duration, by or getuser(), reason)
+    detail = job.desk.incident(incident)
+    silence = job.desk.silence_incident(detail, clock() + duration, by or getuser(), reason)
     print(f"{silence.name} is in force until {silence.expires:%Y-%m-%d %H:%M} UTC")
 
 
@@ -121,7 +121,7 @@ def stats(
 ) -> None:
     """Count the incidents of every rule by what they turned out to be."""
     write_rows(
-        [asdict(precision) for precision in rule_precisions(environment_job().incidents())],
+        [asdict(precision) for precision in rule_precisions(environment_job().desk.incidents())],
         STATS_COLUMNS,
         output_format,
     )

@@ -6,22 +6,7 @@ import sys
 import typer
 
 from detection.base.errors import ConfigurationError, DetectionError
-from detection.cli import (
-    backtest,
-    check,
-    deliver,
-    demo,
-    incidents,
-    matches,
-    new_rule,
-    query,
-    replay,
-    rule_tests,
-    rules,
-    run,
-    runs,
-    silences,
-)
+from detection.cli import backtest, check, demo, incidents, matches, replay, rules, run, silences
 from detection.cli.output import write_remark
 
 app = typer.Typer(
@@ -35,16 +20,16 @@ for command in (
     matches.matches,
     replay.replay,
     backtest.backtest,
-    query.query,
+    matches.query,
     rules.rules,
-    new_rule.new_rule,
+    rules.new_rule,
     check.check,
     run.run,
-    deliver.deliver,
-    runs.runs,
+    run.deliver,
+    run.runs,
 ):
     app.command()(command)
-app.command("test-rules")(rule_tests.rule_tests)
+app.command("test-rules")(rules.rule_tests)
 app.add_typer(incidents.app, name="incidents")
 app.add_typer(silences.app, name="silences")
 

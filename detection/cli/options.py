@@ -1,12 +1,16 @@
 """Options that several commands share."""
 
+import os
+from datetime import UTC, datetime
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
+from detection.app import Job, open_job
 from detection.base.timestamps import parse_duration, parse_time
+from detection.settings import settings_from
 
 
 class RowFormat(StrEnum):
@@ -49,3 +53,13 @@ def time_option(name: str, text: str) -> Any:  # noqa: ANN401  # typer has no pu
 def duration_option(name: str, text: str) -> Any:  # noqa: ANN401  # as above
     """An option that takes a duration."""
     return typer.Option(name, parser=parse_duration, metavar="PT1H", help=f"{text} (ISO 8601 duration)")
+
+
+def clock() -> datetime:
+    """The one clock of the command line."""
+    return datetime.now(UTC)
+
+
+def environment_job() -> Job:
+    """The job that the environment describes. Raises ConfigurationError naming every wrong variable."""
+    return open_job(settings_from(os.environ), clock)

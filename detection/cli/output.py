@@ -16,7 +16,7 @@ from rich.progress import Progress
 from rich.table import Table
 from rich.text import Text
 
-from detection.check.finding import Finding
+from detection.check.checklist import Finding
 from detection.cli.options import RowFormat, TextFormat
 from detection.correlation.output import RowWriter
 from detection.correlation.suppressed import Suppressed

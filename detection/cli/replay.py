@@ -19,7 +19,7 @@ from detection.cli.output import (
 )
 from detection.logs.history.files import open_file_archive
 from detection.logs.history.past import RunRange, cross_row_keyword
-from detection.rules.model import default_rule, load_rule
+from detection.rules.loading import default_rule, load_rule
 from detection.runs.replay import replay as run_replay
 from detection.runs.replay import run_times
 from detection.store.table import MemoryTable

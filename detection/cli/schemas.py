@@ -6,18 +6,19 @@ from typing import Any
 
 from pydantic import TypeAdapter
 
-from detection.app import IncidentDetail
 from detection.backtest.backtest import Backtest
-from detection.base.type_adapter import type_adapter
-from detection.check.finding import Finding
+from detection.base.json_types import type_adapter
+from detection.check.checklist import Finding
 from detection.check.health import HealthReport
 from detection.correlation.output import BEYOND
+from detection.desk import IncidentDetail
 from detection.incidents.alert import Alert
 from detection.logs.coverage_query import FailedCoverage
 from detection.logs.kql import queries
 from detection.messages import digest
 from detection.messages.native import NativeMessage
-from detection.rules.model import KqlType, Rule, RuleStatus, default_rule, load_rule, rule_names
+from detection.rules.loading import RuleStatus, default_rule, load_rule, rule_names
+from detection.rules.model import KqlType, Rule
 from detection.runs.record import RECORD, RunFailure, RunRecord
 from detection.telemetry import FailedDelivery, FailedHeartbeat, LateRun
 from detection.web.listing import Listing

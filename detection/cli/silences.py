@@ -6,10 +6,10 @@ from typing import Annotated, Any
 
 import typer
 
-from detection.cli.environment import clock, environment_job
-from detection.cli.options import RowFormat, RuleName, duration_option
+from detection.cli.options import RowFormat, RuleName, clock, duration_option, environment_job
 from detection.cli.output import write_rows
-from detection.rules.model import Rule, default_rule
+from detection.rules.loading import default_rule
+from detection.rules.model import Rule
 from detection.rules.silences import CRITERIA, Silence, parse_silence
 
 app = typer.Typer(
@@ -53,7 +53,7 @@ def add(
         }
     )
     job = environment_job()
-    job.silence(job.rule(rule_name or default_rule()), silence)
+    job.desk.silence(job.rule(rule_name or default_rule()), silence)
     print(f"{name} is in force until {silence.expires:%Y-%m-%d %H:%M} UTC")
 
 
@@ -66,7 +66,9 @@ def list_silences(
     """List exclusions and silences, ended ones too."""
     now = clock()
     write_rows(
-        [_row(rule, silence, now) for rule, silence in environment_job().silences()], COLUMNS, output_format
+        [_row(rule, silence, now) for rule, silence in environment_job().desk.silences()],
+        COLUMNS,
+        output_format,
     )
 
 
@@ -78,7 +80,7 @@ def lift(
     ] = "",
 ) -> None:
     """End a silence now. What it took is not told later."""
-    environment_job().lift(name, by or getuser())
+    environment_job().desk.lift(name, by or getuser())
     print(f"{name} is lifted")
 
 

@@ -4,11 +4,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 
-from detection.app import IncidentDetail
 from detection.base.timestamps import iso
+from detection.desk import IncidentDetail
 from detection.logs.coverage import coverage_text, coverage_warning
 from detection.messages.text import escape_line, lines, plural
-from detection.rules.model import Rule, load_rule
+from detection.rules.loading import load_rule
+from detection.rules.model import Rule
 from detection.runs.record import RunFailure, RunRecord, run_time
 from detection.runs.replay import Comparison, Replayed
 

@@ -1,4 +1,4 @@
-"""Events become chains: which change reaches which signals of the same actor. Pure.
+"""Events become chains: which change reaches which signals of the same actor.
 
 The product of changes and signals is never built: signals are sorted once per actor, and a change
 reaches a slice of them, found by bisection. A million signals against ten thousand changes take

@@ -1,4 +1,4 @@
-"""A pair as the row that the rule's query returns: the columns of `output`, in their order. Pure."""
+"""A pair as the row that the rule's query returns: the columns of `output`, in their order."""
 
 import json
 from collections.abc import Iterable, Iterator

@@ -1,4 +1,4 @@
-"""Sets of pairs that may be very many: a change reaches a stretch of signals, and is kept with it as bits. Pure."""
+"""Sets of pairs that may be very many: a change reaches a stretch of signals, and is kept with it as bits."""
 
 from collections import defaultdict
 from collections.abc import Iterator, Sequence

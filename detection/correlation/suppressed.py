@@ -1,4 +1,4 @@
-"""What was read and is not told, counted: by their own time some rows are not what they seem. Pure.
+"""What was read and is not told, counted: by their own time some rows are not what they seem.
 
 Log Analytics gives a row that arrives more than two days late its time of arrival as TimeGenerated
 (azure-monitor-docs, logs/log-standard-columns.md). By that stamp an old signal seems to follow a

@@ -1,4 +1,4 @@
-"""Kinds of signal that are ordinary traffic one by one: undecided until a change reaches enough of them. Pure.
+"""Kinds of signal that are ordinary traffic one by one: undecided until a change reaches enough of them.
 
 What is undecided is neither told nor marked, so a later run that sees enough of them tells them all. A signal is
 decided as a whole, by any change that reaches enough of its kind: so none of its pairs can be forgotten.

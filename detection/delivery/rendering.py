@@ -1,4 +1,4 @@
-"""What is told, written for each destination in its format. Pure."""
+"""What is told, written for each destination in its format."""
 
 from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
@@ -6,7 +6,7 @@ from datetime import datetime
 from detection.correlation.detection import Detection
 from detection.incidents.grouping import Incident, Verdict
 from detection.incidents.keys import stable_id
-from detection.messages.context import AlertContext, alert_context
+from detection.messages.context import AlertContext, DigestEntry, alert_context
 from detection.messages.digest import (
     LIST_COMMAND,
     Digest,
@@ -16,7 +16,6 @@ from detection.messages.digest import (
     as_teams,
     make_digest,
 )
-from detection.messages.digest_entry import DigestEntry
 from detection.messages.links import MessageLinks
 from detection.messages.native import native
 from detection.messages.pagerduty import acknowledge, pagerduty, resolve

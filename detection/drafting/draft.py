@@ -15,7 +15,8 @@ from detection.drafting.fields import draft_fields, iso_duration
 from detection.drafting.guess import guess_tables, with_tables
 from detection.drafting.query import Query, parse_query
 from detection.drafting.side import SideDraft, SideInput, draft_side
-from detection.rules.model import RULES, Connector, DataConnector, EntityMapping, connector_file, read_yaml
+from detection.rules.loading import RULES, connector_file, load_rule, read_yaml
+from detection.rules.model import Connector, DataConnector, EntityMapping
 
 Document = dict[str, Any]
 
@@ -217,3 +218,26 @@ cases:
 #   - {TableOrObject: {Column: value}, at: -PT1H}
 #   rows: 1
 """
+
+
+def write_draft(draft: Draft, out: Path) -> Path:
+    """Writes the files; returns the rule's folder. Raises ConfigurationError where one is there already."""
+    existing = [out / name for name in draft.files if (out / name).exists()]
+    if existing:
+        raise ConfigurationError(f"{existing[0]} is there already; nothing was written")
+    try:
+        for name, text in draft.files.items():
+            (out / name).parent.mkdir(parents=True, exist_ok=True)
+            (out / name).write_text(text, encoding="utf-8")
+    except OSError as error:
+        raise ConfigurationError(f"{out} cannot be written to: {error.strerror}") from error
+    return out / "rules" / draft.name
+
+
+def problem_of(folder: Path) -> str:
+    """What is wrong with a rule folder; empty if it is valid."""
+    try:
+        load_rule(folder.name, folder.parent)
+    except ConfigurationError as error:
+        return str(error)
+    return ""

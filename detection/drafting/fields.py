@@ -1,4 +1,4 @@
-"""The fields of a published Sentinel rule, as a rule folder may have them. Pure."""
+"""The fields of a published Sentinel rule, as a rule folder may have them."""
 
 import re
 from collections.abc import Mapping

@@ -1,4 +1,4 @@
-"""A connector that nobody has described yet, guessed from the queries that need it. Pure."""
+"""A connector that nobody has described yet, guessed from the queries that need it."""
 
 import re
 from collections.abc import Iterator, Sequence

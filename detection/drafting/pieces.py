@@ -1,4 +1,4 @@
-"""KQL text, taken apart where nothing is nested: no grammar, but it knows texts, comments and brackets. Pure."""
+"""KQL text, taken apart where nothing is nested: no grammar, but it knows texts, comments and brackets."""
 
 import re
 from collections.abc import Iterator

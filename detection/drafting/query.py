@@ -1,4 +1,4 @@
-"""What a published query says: two sides, who joins them, and how long after the one the other may come. Pure."""
+"""What a published query says: two sides, who joins them, and how long after the one the other may come."""
 
 import re
 from collections.abc import Iterator, Mapping, Sequence

@@ -1,1 +1,1 @@
-"""Incidents: grouped (pure), remembered (the index), kept (the port Table)."""
+"""Incidents: grouped , remembered (the index), kept (the port Table)."""

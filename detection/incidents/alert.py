@@ -1,4 +1,4 @@
-"""An alert: what one run found new for one key, as plain values ready to be written as JSON. Pure."""
+"""An alert: what one run found new for one key, as plain values ready to be written as JSON."""
 
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence

@@ -1,4 +1,4 @@
-"""What is kept of an alert for the page of its incident: how its events lie in time, and its newest pairs. Pure.
+"""What is kept of an alert for the page of its incident: how its events lie in time, and its newest pairs.
 
 It is bounded, however many events there are and whatever stands in them: the alert's transaction must take it.
 """

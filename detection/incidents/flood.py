@@ -1,4 +1,4 @@
-"""A flood: a key with more signals than are remembered one by one. Pure.
+"""A flood: a key with more signals than are remembered one by one.
 
 Memory then switches from one mark each to a moment: everything of the key up to there counts as told, what
 arrives later too. One alert tells all that is known at that moment and says so; what comes after the moment

@@ -1,4 +1,4 @@
-"""What one grouping key gets from one run: which pairs are new, and in which incident. Pure.
+"""What one grouping key gets from one run: which pairs are new, and in which incident.
 
 A pair is new if either of its events is unmarked for the key. Telling it marks both, so memory grows
 with events, never with pairs. A key with more new events than fit into one commit is told in parts:

@@ -1,4 +1,4 @@
-"""The grouping key: which alerts belong together, and the ids that follow from it. Pure."""
+"""The grouping key: which alerts belong together, and the ids that follow from it."""
 
 import json
 from collections.abc import Iterable, Iterator

@@ -1,4 +1,4 @@
-"""What a rule's incidents turned out to be. Pure."""
+"""What a rule's incidents turned out to be."""
 
 from collections import Counter
 from collections.abc import Sequence

@@ -1,4 +1,4 @@
-"""How bad an alert is: as bad as its rule says, or worse where its evidence is what the rule names. Pure."""
+"""How bad an alert is: as bad as its rule says, or worse where its evidence is what the rule names."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace

@@ -1,4 +1,4 @@
-"""Which of a chain's pairs a silence or an exclusion takes. Pure."""
+"""Which of a chain's pairs a silence or an exclusion takes."""
 
 import re
 from collections import Counter

@@ -1,4 +1,4 @@
-"""Whose a signal is: the actors of changes that it may be of by the rule's bridges. Pure.
+"""Whose a signal is: the actors of changes that it may be of by the rule's bridges.
 
 The keys of both sides come with the rows, made by the query; here they are only compared. A signal is paired
 with every actor that it may be of: two people of one local part are both told of. For each actor the first of the

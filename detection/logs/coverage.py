@@ -1,4 +1,4 @@
-"""Coverage: how many of those who are named at runtime could be somebody of the audit log. Pure.
+"""Coverage: how many of those who are named at runtime could be somebody of the audit log.
 
 A rule pairs a change with signals of the same actor. Where the callers name nobody whom the audit log knows, it
 stays silent and looks healthy; this is what tells the two apart.

@@ -1,4 +1,4 @@
-"""Rows of a query's answer become events; what cannot become one is counted with its reason. Pure."""
+"""Rows of a query's answer become events; what cannot become one is counted with its reason."""
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field

@@ -1,4 +1,4 @@
-"""The KQL that is sent, printed and linked, composed from a rule folder. Pure text.
+"""The KQL that is sent, printed and linked, composed from a rule folder.
 
 Every query is the same: the window's bounds, the connector's parsers and the rule's own queries, each as
 a `let`, and one last line that says what is wanted. Values from log rows never enter a query.

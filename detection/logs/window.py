@@ -1,4 +1,4 @@
-"""Which stretch of the logs a run reads. Pure: the moment of the run and the watermark decide.
+"""Which stretch of the logs a run reads.
 
     W  = the frozen moment of the last complete run (the watermark)
     W' = min(W, now - frequency), or now - frequency at first

@@ -1,1 +1,1 @@
-"""What an alert looks like to those who read it: one pure function a format."""
+"""What an alert looks like to those who read it: one function a format."""

@@ -1,4 +1,4 @@
-"""What every format tells of an alert, gathered once: the alert, its incident, and the newest pairs. Pure."""
+"""What every format tells of an alert, gathered once: the alert, its incident, and the newest pairs."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -11,7 +11,8 @@ from detection.logs.kql import bounds, queries, with_bounds
 from detection.logs.window import Windows
 from detection.messages.links import MessageLinks
 from detection.messages.steps import Step, steps
-from detection.rules.model import Rule
+from detection.messages.text import WORDS, flood_note, title
+from detection.rules.model import Rule, Severity
 
 PAIRS_SHOWN = 20  # pairs that a message shows
 NO_LINKS = MessageLinks()
@@ -51,4 +52,33 @@ def alert_context(
         steps=steps(verdict.new_pairs, rule),
         queries={side: with_bounds(texts[side], bounds(windows)) for side in rule.sequence.sides},
         links=replace(links, runbook=rule.on_call.runbook_url),
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class DigestEntry:
+    """What a digest tells of one alert: its incident, how bad it is, and how large."""
+
+    alert: str
+    incident: str
+    opened: bool
+    severity: Severity
+    title: str
+    changes: int
+    signals: int
+    pairs: int
+
+
+def digest_entry(alert: Alert, rule: Rule) -> DigestEntry:
+    """What is kept of an alert until its digest is made."""
+    counts = alert.counts
+    return DigestEntry(
+        alert=alert.alert,
+        incident=alert.incident,
+        opened=alert.action == "opened",
+        severity=alert.severity,
+        title=". ".join(filter(None, (title(alert, rule)[:WORDS], flood_note(alert)))),
+        changes=counts.changes,
+        signals=counts.signals,
+        pairs=counts.pairs,
     )

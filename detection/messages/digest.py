@@ -1,4 +1,4 @@
-"""Many alerts as one message: the incidents by severity and size. Pure.
+"""Many alerts as one message: the incidents by severity and size.
 
 It is made of the shares that the alerts' commits left. Every incident is in the table, with all its alerts.
 """
@@ -13,12 +13,11 @@ from typing import Literal
 
 from pydantic_core import to_json
 
+from detection.base.json_types import type_adapter
 from detection.base.timestamps import iso
-from detection.base.type_adapter import type_adapter
 from detection.messages import native, pagerduty, slack, teams
-from detection.messages.digest_entry import DigestEntry
-from detection.messages.fitting import decreasing_counts, render_to_fit
-from detection.messages.text import plural
+from detection.messages.context import DigestEntry
+from detection.messages.text import decreasing_counts, plural, render_to_fit
 from detection.rules.model import SEVERITIES, Rule, Severity
 
 INCIDENTS_SHOWN = 50  # incidents in a digest, at most

@@ -1,4 +1,4 @@
-"""What every message for people says of an alert beside its title, as names and values. Pure.
+"""What every message for people says of an alert beside its title, as names and values.
 
 Values from the logs are one line each and inert: no control or direction character is left to obey.
 """

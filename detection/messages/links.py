@@ -1,4 +1,4 @@
-"""Where a message leads: the incident's page, the rule's KQL in the portal, the runbook. Pure."""
+"""Where a message leads: the incident's page, the rule's KQL in the portal, the runbook."""
 
 import base64
 import zlib

@@ -5,8 +5,8 @@ from dataclasses import dataclass, replace
 from itertools import islice
 from typing import Literal
 
+from detection.base.json_types import type_adapter
 from detection.base.timestamps import iso
-from detection.base.type_adapter import type_adapter
 from detection.correlation.output import OutputRow, truncate_row
 from detection.incidents.alert import Action, AlertWindows, Counts
 from detection.messages.context import PAIRS_SHOWN, AlertContext

@@ -1,4 +1,4 @@
-"""An alert as an event of PagerDuty (Events API v2). Pure.
+"""An alert as an event of PagerDuty (Events API v2).
 
 An incident here is one there: its id is the `dedup_key`, so an update joins it and does not page again, and
 acknowledging or closing it here does so there. The routing key is a secret, and is added when the event is sent. Limits: summary
@@ -11,7 +11,7 @@ from pydantic_core import to_json
 
 from detection.messages.context import AlertContext
 from detection.messages.facts import cut, evidence, facts, headline, origin, pair_lines, runbook, sequence
-from detection.messages.fitting import decreasing_counts, render_to_fit
+from detection.messages.text import decreasing_counts, render_to_fit
 
 SUMMARY = 1_024
 MESSAGE_BYTES = 60_000  # it shares a transaction with its alert, and with the messages to other destinations

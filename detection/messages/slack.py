@@ -1,4 +1,4 @@
-"""An alert as a Slack message (Block Kit). Pure.
+"""An alert as a Slack message (Block Kit).
 
 Whatever comes from the logs stands in `plain_text` elements, where Slack reads neither mentions nor
 links nor markup. Limits: header 150, a section 3,000, its field 2,000 characters, and, undocumented, about 13,200 in all
@@ -9,7 +9,7 @@ from pydantic_core import to_json
 
 from detection.messages.context import AlertContext
 from detection.messages.facts import cut, evidence, facts, headline, origin, pair_lines, runbook, sequence
-from detection.messages.fitting import decreasing_counts
+from detection.messages.text import decreasing_counts
 
 HEADER = 150
 FIELD = 2_000

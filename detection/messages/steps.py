@@ -1,4 +1,4 @@
-"""What happened, in order: a line for changes that follow each other, a line for the signals up to the next change. Pure."""
+"""What happened, in order: a line for changes that follow each other, a line for the signals up to the next change."""
 
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence

@@ -1,4 +1,4 @@
-"""An alert as an Adaptive Card in the envelope that a Teams workflow takes. Pure.
+"""An alert as an Adaptive Card in the envelope that a Teams workflow takes.
 
 Whatever comes from the logs stands in text runs, where Teams reads neither Markdown nor links nor mentions (Adaptive
 Cards: "RichTextBlock", which knows no Markdown). A workflow refuses more than about 28 KB and was seen to
@@ -11,7 +11,7 @@ from pydantic_core import to_json
 
 from detection.messages.context import AlertContext
 from detection.messages.facts import cut, evidence, facts, headline, origin, pair_lines, runbook, sequence
-from detection.messages.fitting import decreasing_counts, render_to_fit
+from detection.messages.text import decreasing_counts, render_to_fit
 
 MESSAGE_BYTES = 20_000
 TITLE = 500

@@ -1,11 +1,12 @@
-"""An alert as an on-call reads it in a terminal. Pure.
+"""An alert as an on-call reads it in a terminal.
 
 Everything that comes from the logs is attacker-written: control and direction characters are made
 visible instead of being obeyed.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from datetime import datetime, timedelta
+from typing import TypeVar
 
 from detection.correlation.output import BEYOND, OutputRow
 from detection.incidents.alert import Alert
@@ -103,3 +104,21 @@ def _flat(value: object) -> object:
 def _beyond(row: OutputRow) -> list[str]:
     reasons = row.get(BEYOND, [])
     return [str(reason) for reason in reasons] if isinstance(reasons, list) else []
+
+
+Variant = TypeVar("Variant")
+
+
+def render_to_fit(variants: Iterable[Variant], render: Callable[[Variant], bytes], limit: int) -> bytes:
+    """The message in the first of some ways, each with less in it, that fits into a number of bytes; else in the last."""
+    message = b""
+    for variant in variants:
+        message = render(variant)
+        if len(message) <= limit:
+            break
+    return message
+
+
+def decreasing_counts(count: int) -> range:
+    """So many things, and then fewer and fewer, down to none."""
+    return range(count, -1, -1)

@@ -6,21 +6,15 @@ is free. A bridge makes a key of either side, as KQL over result columns; equal 
 of either side ever stands in a query, and so no salt either: whoever hashes with one lists the pairs in a file.
 """
 
-import csv
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Literal
-
-from detection.base.errors import ConfigurationError
 
 OptionKind = Literal["exact", "hash", "metadata", "local-part", "mapping", "none"]
 DigestEncoding = Literal["hex", "base64"]
 
 HEX_DIGITS: Mapping[str, int] = {"sha256": 64, "sha1": 40, "md5": 32}  # of a digest
-MAPPING_BYTES = 4 * 2**20  # of a mapping file: some 60,000 lines, read anew on every cold start
-MAPPING_HEADER = ["email", "user"]
 ALLOWED_OPTIONS = (
     "must be exact, local-part, none, {hash: sha256}, {metadata: <key>} or {mapping: <file>.csv}"
 )
@@ -111,57 +105,6 @@ def option_problems(options: Sequence[MatchingOption]) -> Iterator[str]:
         yield "identity: a bridge stands twice"
     if kinds.count("mapping") > 1:
         yield "identity: there can be one mapping"
-
-
-def read_mapping(path: Path) -> EmailsByUser:
-    """The e-mails by runtime identity, from a CSV file with the columns email and user; both in lower case.
-
-    Raises ConfigurationError naming file and line, and shows no value: they name people, and may be salted hashes.
-    """
-    try:
-        text = path.read_bytes()[: MAPPING_BYTES + 1]
-    except OSError:
-        raise ConfigurationError(
-            f"{path}: the rule's identity names this file, but it is not there"
-        ) from None
-    if len(text) > MAPPING_BYTES:
-        raise ConfigurationError(f"{path}: is larger than {MAPPING_BYTES:,} bytes")
-    try:
-        lines = text.decode("utf-8-sig").splitlines()
-    except UnicodeDecodeError as error:
-        line = text[: error.start].count(b"\n") + 1
-        raise ConfigurationError(f"{path}: line {line}: is no UTF-8") from None
-    return _parse_mapping(path, lines)
-
-
-def _parse_mapping(path: Path, lines: Sequence[str]) -> EmailsByUser:
-    lines_by_pair: dict[tuple[str, str], int] = {}
-    records = csv.reader(lines, strict=True)
-    try:
-        if next(records, None) != MAPPING_HEADER:
-            raise ConfigurationError(f"{path}: line 1: must be email,user")
-        for record in records:
-            if problem := _problem(record, lines_by_pair, records.line_num):
-                raise ConfigurationError(f"{path}: line {records.line_num}: {problem}")
-    except csv.Error:
-        raise ConfigurationError(f"{path}: line {records.line_num}: is no CSV") from None
-    if not lines_by_pair:
-        raise ConfigurationError(f"{path}: has no line below its header")
-    emails_by_user: dict[str, list[str]] = {}
-    for email, user in lines_by_pair:
-        emails_by_user.setdefault(user, []).append(email)
-    return emails_by_user
-
-
-def _problem(record: Sequence[str], lines_by_pair: dict[tuple[str, str], int], line: int) -> str:
-    """What is wrong with a line of a mapping; a sound one is known afterwards."""
-    cells = [cell.strip().lower() for cell in record]
-    if len(cells) != 2:
-        return f"has {len(cells)} cells instead of 2"
-    if not all(cells):
-        return f"its {MAPPING_HEADER[cells.index('')]} is empty"
-    first_line = lines_by_pair.setdefault((cells[0], cells[1]), line)
-    return "" if first_line == line else f"says the same as line {first_line}"
 
 
 def _encoding(written: object) -> DigestEncoding:

@@ -6,62 +6,21 @@ does what. Field ranges are those of Sentinel's own validator (Azure-Sentinel,
 detectionTemplateSchemaValidation: frequency and period 5 minutes to 14 days, look-back to 7 days).
 """
 
-import re
-from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator
 from datetime import timedelta
 from functools import cached_property
-from pathlib import Path
-from typing import Annotated, Literal, Self, TypeVar, get_args
+from typing import Annotated, Literal, Self, get_args
 from uuid import UUID
 
-import yaml
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 from pydantic.alias_generators import to_camel
 
-from detection.base.errors import ConfigurationError, problems_of
-from detection.rules.identity import (
-    EXACT,
-    EmailsByUser,
-    MatchingOption,
-    option_problems,
-    parse_option,
-    read_mapping,
-)
+from detection.rules.identity import EXACT, EmailsByUser, MatchingOption, option_problems, parse_option
 from detection.rules.silences import ENTITIES, Silence
 
-CONTENT = Path(__file__).parents[1] / "content"
-RULES = CONTENT / "rules"
-CONNECTORS = CONTENT / "connectors"
-
-# libyaml reads several times as fast; PyYAML has it wherever it comes as a wheel.
-_LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
-
-Model = TypeVar("Model", bound=BaseModel)
-Transform = Callable[[object], object]
 KqlType = Literal["string", "datetime", "dynamic", "bool", "int", "long", "real"]
 Severity = Literal["Informational", "Low", "Medium", "High"]
 SEVERITIES: tuple[Severity, ...] = get_args(Severity)  # from the mildest
-
-# Functions that the local engine (duckdb-kql 1.1.2) is known to answer differently from Kusto: a rule that
-# used one could not be trusted at home. tests/test_local_engine.py shows each of them being wrong.
-REFUSED_FUNCTIONS = {
-    "array_concat": "its text is not always JSON",
-    "array_sort_asc": "numbers are sorted as text",
-    "array_sort_desc": "numbers are sorted as text",
-    "base64_decode_tostring": "bytes that are not UTF-8 come out as text",
-    "base64_decodestring": "bytes that are not UTF-8 come out as text",
-    "coalesce": "a JSON null counts as a value; use iff(isempty(...), ...)",
-    "datetime_diff": "weeks are counted differently",
-    "dcount": "exact here, an estimate in the cloud",
-    "dcountif": "exact here, an estimate in the cloud",
-    "make_list": "its limit is ignored and a JSON null is kept",
-    "make_set": "its limit is ignored and a JSON null is kept",
-    "parse_json": "text that is no JSON becomes null instead of a string",
-    "todatetime": "it reads words and years that Kusto does not",
-    "todynamic": "text that is no JSON becomes null instead of a string",
-    "toupper": "some letters have another upper case; use tolower on both sides",
-}
 
 
 def _iso_duration(value: object) -> object:
@@ -452,148 +411,3 @@ class Rule(RuleFile):
             for name, entity in entities.items()
             if not any(self.entity_places(entity, side) for side in sides)
         ]
-
-
-def rule_names(root: Path = RULES) -> list[str]:
-    """The names of the rule folders, sorted."""
-    return sorted(path.parent.name for path in root.glob("*/rule.yaml"))
-
-
-def default_rule(root: Path = RULES) -> str:
-    """The name of the rule that runs when none is chosen."""
-    return (root / "DEFAULT").read_text(encoding="utf-8").strip()
-
-
-def _unchanged(document: object) -> object:
-    return document
-
-
-def load_rule(name: str, root: Path = RULES, transform: Transform = _unchanged) -> Rule:
-    """The rule in folder `name`; `amend` may change what stands in rule.yaml before it is looked at.
-
-    Raises ConfigurationError naming file and key when anything about it is wrong.
-    """
-    folder = root / name
-    if name not in rule_names(root):
-        msg = f"unknown rule {name!r}; there are: {', '.join(rule_names(root))}"
-        raise ConfigurationError(msg)
-    written = read_yaml(folder / "rule.yaml", RuleFile, transform)
-    connectors = [_connector(data_connector, folder) for data_connector in written.required_data_connectors]
-    rule = Rule.model_validate(
-        dict(written)
-        | {
-            "folder": name,
-            "sequence": written.sequence.with_key_columns(),
-            "emails_by_user": _read_mapping(folder, written.sequence.identity),
-            "changes_kql": _query(folder / written.sequence.changes.query),
-            "signals_kql": _query(folder / written.sequence.signals.query),
-            "parsers": {
-                key: text.strip() for connector in connectors for key, text in connector.parsers.items()
-            },
-            "tables": {key: table for connector in connectors for key, table in connector.tables.items()},
-        }
-    )
-    rule = rule.model_copy(update={"exclusions": _exclusions(folder / "exclusions.yaml", rule)})
-    for side_name, side in rule.sequence.sides.items():
-        if side.source not in rule.parsers.keys() | rule.tables.keys():
-            msg = f"{folder / 'rule.yaml'}: sequence.{side_name}.source: {side.source} is no parser or table of its connectors"
-            raise ConfigurationError(msg)
-    return rule
-
-
-def _read_mapping(folder: Path, options: tuple[MatchingOption, ...]) -> EmailsByUser:
-    """What the file of a bridge says, if there is one."""
-    return next(
-        (read_mapping(folder / option.parameter) for option in options if option.kind == "mapping"), {}
-    )
-
-
-def _exclusions(path: Path, rule: Rule) -> tuple[Silence, ...]:
-    """What the file beside the rule excludes, if there is one."""
-    if not path.is_file():
-        return ()
-    exclusions = read_yaml(path, Exclusions).exclusions
-    for exclusion in exclusions:
-        if unmapped := rule.unmapped_criteria(exclusion):
-            msg = f"{path}: {exclusion.name}: the rule maps no column for {', '.join(unmapped)}"
-            raise ConfigurationError(msg)
-    return exclusions
-
-
-def connector_file(folder: Path, name: str) -> Path | None:
-    """A connector's file for a rule folder: in `connectors` beside the folder of rules, or else a shipped one."""
-    places = [root / name for root in (folder.parent.parent / "connectors", CONNECTORS)]
-    return next((path for path in places if path.is_file()), None)
-
-
-def _connector(data_connector: DataConnector, folder: Path) -> Connector:
-    location = f"{folder / 'rule.yaml'}: requiredDataConnectors"
-    name = f"{data_connector.connector_id}.yaml"
-    path = connector_file(folder, name)
-    if not re.fullmatch(r"\w+", data_connector.connector_id) or path is None:
-        msg = f"{location}: there is no connectors/{name}"
-        raise ConfigurationError(msg)
-    connector = read_yaml(path, Connector)
-    missing = [table for table in data_connector.data_types if table not in connector.tables]
-    if missing:
-        msg = f"{location}: connectors/{path.name} has no table {', '.join(missing)}"
-        raise ConfigurationError(msg)
-    return connector
-
-
-def read_yaml(path: Path, model: type[Model], transform: Transform = _unchanged) -> Model:
-    """A YAML file as a model. Raises ConfigurationError naming file and key."""
-    try:
-        return model.model_validate(transform(yaml.load(path.read_text(encoding="utf-8"), _LOADER)))  # noqa: S506, a safe loader
-    except (yaml.YAMLError, OSError, UnicodeDecodeError) as error:
-        msg = f"{path}: cannot be read as YAML: {error}"
-        raise ConfigurationError(msg) from error
-    except ValidationError as error:
-        msg = f"{path}: {problems_of(error)}"
-        raise ConfigurationError(msg) from error
-
-
-def _query(path: Path) -> str:
-    if not path.is_file():
-        msg = f"{path}: the rule names this query file, but it is not there"
-        raise ConfigurationError(msg)
-    text = path.read_text(encoding="utf-8").strip()
-    refused = [
-        name for name in REFUSED_FUNCTIONS if re.search(rf"\b{re.escape(name)}\s*\(", without_comments(text))
-    ]
-    if refused:
-        reasons = "; ".join(f"{name}: {REFUSED_FUNCTIONS[name]}" for name in refused)
-        msg = f"{path}: uses what the local engine does not answer as Kusto does: {reasons}"
-        raise ConfigurationError(msg)
-    return text
-
-
-def without_comments(kql: str) -> str:
-    """The query without its comments; two slashes inside a text are none."""
-    return re.sub(r"""("(?:\\.|[^"\\])*"|'(?:\\.|[^'\\])*')|//[^\n]*""", lambda token: token[1] or "", kql)
-
-
-@dataclass(frozen=True, slots=True)
-class RuleStatus:
-    """A rule folder at a glance; `problem` says what is wrong with one that is not valid."""
-
-    rule: str
-    valid: bool
-    default: bool
-    name: str
-    severity: str
-    problem: str
-
-
-def statuses(root: Path = RULES) -> list[RuleStatus]:
-    """Every rule folder, loaded if it can be."""
-    return [_status(name, root) for name in rule_names(root)]
-
-
-def _status(name: str, root: Path) -> RuleStatus:
-    default = (root / "DEFAULT").is_file() and name == default_rule(root)
-    try:
-        rule = load_rule(name, root)
-    except ConfigurationError as error:
-        return RuleStatus(name, valid=False, default=default, name="", severity="", problem=str(error))
-    return RuleStatus(name, valid=True, default=default, name=rule.name, severity=rule.severity, problem="")

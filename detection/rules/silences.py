@@ -1,4 +1,4 @@
-"""What pages nobody: silences, which end, and exclusions, which stand as data beside the rule. Pure.
+"""What pages nobody: silences, which end, and exclusions, which stand as data beside the rule.
 
 A pair that one of them names is decided: it is counted, and never told, now or later.
 """

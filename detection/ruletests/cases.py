@@ -16,7 +16,8 @@ from pydantic import AwareDatetime, BaseModel, BeforeValidator, ConfigDict, Fiel
 from detection.base.errors import ConfigurationError, problems_of
 from detection.base.timestamps import iso, parse_duration
 from detection.correlation.output import output_columns
-from detection.rules.model import Rule, read_yaml
+from detection.rules.loading import read_yaml
+from detection.rules.model import Rule
 from detection.ruletests.case_time import CaseTime, resolve_time
 from detection.ruletests.objects import ApiObject, ReceivedObject, Values, complete_fields, merge
 from detection.runs.replay import run_times

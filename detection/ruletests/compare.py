@@ -19,7 +19,7 @@ from detection.rules.model import Rule
 from detection.ruletests.cases import Case, ExpectedAlert, ExpectedIncident
 from detection.ruletests.objects import Values
 from detection.runs.replay import replay
-from detection.store.incident_store import IncidentStore
+from detection.store.incident_list import IncidentList
 from detection.store.table import MemoryTable
 
 NO_LOGS = Logs(Events(()), Events(()))
@@ -80,7 +80,7 @@ def run_case(case: Case, rule: Rule, source: WindowRecorder | PreparedLogs) -> C
     if case.needs_runs:
         for run in replay(rule, source, case.runs, table):
             alerts += [verdict.alert for verdict in run.verdicts if verdict.alert]
-    stored = IncidentStore(table, rule.folder, "judge").incidents()
+    stored = IncidentList(table, rule.folder).incidents()
     incidents = sorted(stored, key=lambda key_and_incident: (key_and_incident[1].opened, key_and_incident[0]))
     ids = [incident.id for _, incident in incidents]
     return CaseResult(

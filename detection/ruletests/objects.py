@@ -21,9 +21,10 @@ from pydantic import BaseModel, ConfigDict
 
 from detection.base.errors import ConfigurationError
 from detection.base.timestamps import iso
-from detection.logs.files.engine import explain_errors, translate
+from detection.logs.files.folder import explain_errors, translate
 from detection.logs.files.loading import SQL_TYPES
-from detection.rules.model import KqlType, LogTable, Rule, connector_file, read_yaml
+from detection.rules.loading import connector_file, read_yaml
+from detection.rules.model import KqlType, LogTable, Rule
 from detection.ruletests.case_time import resolve_time
 
 STAMP_MAX_AGE, STAMP_MAX_LEAD = (

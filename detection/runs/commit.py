@@ -20,13 +20,14 @@ from detection.incidents.regrouping import Regrouping
 from detection.incidents.severity import ChangesByActor, group_by_actor, with_severity
 from detection.incidents.silencing import drop_silenced
 from detection.logs.window import MAX_CATCH_UP
-from detection.messages.digest_entry import digest_entry
+from detection.messages.context import digest_entry
 from detection.messages.text import title
 from detection.rules.model import SEVERITIES, Rule
 from detection.rules.silences import Silence
 from detection.store.digest_draft import DigestDraft, RenderDigest
 from detection.store.incident_store import IncidentStore
 from detection.store.outbox import Delivery, queue
+from detection.store.silence_list import SilenceList
 from detection.store.table import Conflict, Operation
 
 # Writes the messages of a verdict, one for each destination.
@@ -150,7 +151,10 @@ class Committer:
     def _active_silences(self, detection: Detection) -> Sequence[Silence]:
         """What pages nobody at this moment; read once, and only where there is something to judge."""
         if self.silences is None:
-            self.silences = [*detection.rule.exclusions, *self.store.silences()]
+            self.silences = [
+                *detection.rule.exclusions,
+                *SilenceList(self.store.table, self.store.rule).silences(),
+            ]
         return [silence for silence in self.silences if silence.is_in_force(detection.windows.now)]
 
     def _commit(self, new: Verdict, decide: Callable[[], Verdict | None], detection: Detection) -> None:

@@ -1,4 +1,4 @@
-"""The record of a run: what a complete one saw and did, or why one failed. With it, silence is explained. Pure."""
+"""The record of a run: what a complete one saw and did, or why one failed. With it, silence is explained."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field

@@ -17,6 +17,7 @@ from detection.rules.model import Rule
 from detection.runs.commit import LONGEST_RUN, Committer, RunOptions, Superseded
 from detection.runs.record import ALERTS_NAMED, RECORD, RunRecord, RunStats
 from detection.store.incident_store import IncidentStore
+from detection.store.retention import expire, purge_marks
 from detection.store.table import Conflict
 
 DEFAULT_OPTIONS = RunOptions()
@@ -106,8 +107,8 @@ def _tidy(store: IncidentStore, end_of_day: Windows, options: RunOptions) -> Non
     It goes by the windows of the watermark that this run began with: a run that overtook another must not
     take its memory away, and an outage must not forget.
     """
-    store.purge(end_of_day.changes.after)
-    store.expire(end_of_day.now - options.retention)
+    purge_marks(store.table, store.rule, end_of_day.changes.after)
+    expire(store.table, store.rule, end_of_day.now - options.retention)
 
 
 def _stopwatch(options: RunOptions) -> Callable[[], float]:

@@ -11,11 +11,11 @@ from collections.abc import Callable, Iterator, Sequence
 from datetime import datetime, timedelta
 from itertools import groupby
 
+from detection.base.json_types import type_adapter
 from detection.base.timestamps import iso, parse_time
-from detection.base.type_adapter import type_adapter
-from detection.messages.digest_entry import DigestEntry
+from detection.messages.context import DigestEntry
+from detection.store.layout import chunks, joined, split
 from detection.store.outbox import Delivery, queue
-from detection.store.packing import chunks, joined, split
 from detection.store.table import OPERATIONS, Conflict, Delete, Entity, Insert, Table
 
 END_ROW_KEPT = timedelta(days=1)  # by then, a run whose batch was sealed over its head has long ended

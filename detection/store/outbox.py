@@ -12,7 +12,7 @@ from datetime import datetime
 from typing import Literal
 
 from detection.base.timestamps import iso, parse_time
-from detection.store.packing import joined, split
+from detection.store.layout import joined, split
 from detection.store.table import Conflict, Delete, Entity, Insert, Put, Replace, Table
 
 

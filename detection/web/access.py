@@ -1,4 +1,4 @@
-"""Who asks, and whether an act is meant. Pure.
+"""Who asks, and whether an act is meant.
 
 entra   App Service has signed them in, and says who they are in headers that it takes out of every request from
         outside. A browser adds their cookie to whatever any site makes it send, so forms carry a token, and the

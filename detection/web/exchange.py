@@ -1,4 +1,4 @@
-"""A request and an answer, as far as the incident page knows them. Pure.
+"""A request and an answer, as far as the incident page knows them.
 
 Every answer says that nothing may be loaded, framed, stored or guessed (OWASP, "HTTP Headers Cheat Sheet").
 """

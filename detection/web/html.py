@@ -13,8 +13,9 @@ from typing import Literal
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
-from detection.app import IncidentDetail, Job
+from detection.app import Job
 from detection.base.timestamps import iso
+from detection.desk import IncidentDetail
 from detection.messages.facts import FIRST_STEPS
 from detection.messages.links import portal_link
 from detection.messages.text import escape_line, plural
@@ -109,7 +110,7 @@ def failure_page(status: int, reason: str, access_mode: AccessMode) -> Response:
 
 def delivery_states(job: Job, detail: IncidentDetail, rule: Rule, view: IncidentView) -> list[DeliveryState]:
     """What is known of the messages: those that wait, those that were given up, and that of the others nothing waits."""
-    messages = job.deliveries(detail.incident.id)
+    messages = job.desk.deliveries(detail.incident.id)
     states: list[DeliveryState] = []
     for message in messages:
         if isinstance(message, DeadLetter):

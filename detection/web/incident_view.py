@@ -1,4 +1,4 @@
-"""An incident as its page tells it: all its alerts as one. Pure.
+"""An incident as its page tells it: all its alerts as one.
 
 An alert counts its changes, though an earlier one of the incident may have told them already: of a quarter of an hour
 the largest number counts. Signals are new with nearly every alert, and are added up.
@@ -10,9 +10,9 @@ from datetime import datetime, timedelta
 from itertools import chain
 from operator import add
 
-from detection.app import IncidentDetail
 from detection.base.timestamps import parse_time
 from detection.correlation.output import BEYOND, OutputRow
+from detection.desk import IncidentDetail
 from detection.incidents.alert import Alert, AlertWindow
 from detection.incidents.evidence import PAIRS, QUARTER, Histogram
 from detection.logs.kql import bounds, queries, with_bounds

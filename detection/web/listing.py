@@ -1,4 +1,4 @@
-"""The list of incidents: chosen, counted, and a page at a time. Pure."""
+"""The list of incidents: chosen, counted, and a page at a time."""
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Literal
 
-from detection.app import IncidentDetail
+from detection.desk import IncidentDetail
 from detection.incidents.grouping import Classification
 from detection.incidents.keys import Key
 from detection.rules.model import SEVERITIES, Severity

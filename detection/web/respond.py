@@ -15,9 +15,11 @@ from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import get_args
 
-from detection.app import IncidentDetail, Job, json_values
+from detection.app import Job
 from detection.base.errors import ConfigurationError, ServiceError
+from detection.base.json_types import json_values
 from detection.base.timestamps import parse_duration
+from detection.desk import IncidentDetail
 from detection.incidents.grouping import Classification
 from detection.store.table import Conflict
 from detection.web.access import NAME, Visitor, check_source, is_form, visitor_of
@@ -74,7 +76,7 @@ def _without_slash(request: Request, name: str) -> Response:
 
 
 def _list(request: Request, job: Job, now: datetime) -> Response:
-    page = listing(job.summaries(), request.query, {rule.folder: rule.severity for rule in job.rules})
+    page = listing(job.desk.summaries(), request.query, {rule.folder: rule.severity for rule in job.rules})
     if request.wants_json:
         return json_response(json_values(page))
     return list_page(page, visitor_of(request), now)
@@ -123,7 +125,7 @@ def _act(request: Request, job: Job, name: str, verb: str, now: datetime) -> Res
 
 def _acknowledge(job: Job, detail: IncidentDetail, fields: Mapping[str, str], visitor: Visitor) -> None:
     author, self_declared = _author(fields, visitor)
-    job.acknowledge(detail, author, _note(fields), self_declared=self_declared)
+    job.desk.acknowledge(detail, author, _note(fields), self_declared=self_declared)
 
 
 def _close(job: Job, detail: IncidentDetail, fields: Mapping[str, str], visitor: Visitor) -> None:
@@ -133,7 +135,7 @@ def _close(job: Job, detail: IncidentDetail, fields: Mapping[str, str], visitor:
     )
     if classification is None:
         raise RequestRefused(422, f"Say what it turned out to be: {', '.join(CLASSIFICATIONS)}.")
-    job.close(detail, classification, author, _note(fields), self_declared=self_declared)
+    job.desk.close(detail, classification, author, _note(fields), self_declared=self_declared)
 
 
 def _silence(job: Job, detail: IncidentDetail, fields: Mapping[str, str], visitor: Visitor) -> None:
@@ -147,7 +149,7 @@ def _silence(job: Job, detail: IncidentDetail, fields: Mapping[str, str], visito
         raise RequestRefused(422, f"Say for how long: {error}.") from None
     if length > SILENCE:
         raise RequestRefused(422, f"It can be silenced for at most {SILENCE.days} days.")
-    job.silence_incident(detail, job.clock() + length, author, reason, self_declared=self_declared)
+    job.desk.silence_incident(detail, job.clock() + length, author, reason, self_declared=self_declared)
 
 
 CLASSIFICATIONS: tuple[Classification, ...] = get_args(Classification)
@@ -186,7 +188,7 @@ def _check_current(detail: IncidentDetail, fields: Mapping[str, str]) -> None:
 
 def _incident_detail(job: Job, name: str) -> IncidentDetail:
     try:
-        return job.incident(name)
+        return job.desk.incident(name)
     except ConfigurationError:
         raise RequestRefused(404, f"There is no incident {name}.") from None
 

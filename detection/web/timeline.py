@@ -1,4 +1,4 @@
-"""An incident in time, as a drawing: changes above the line, signals below, the reach of each change shaded. Pure.
+"""An incident in time, as a drawing: changes above the line, signals below, the reach of each change shaded.
 
 Everything is by quarters of an hour, as it is kept: thousands of events take no more room than a few.
 """

@@ -5,12 +5,12 @@ from pathlib import Path
 
 import pytest
 
-from tests.azurite import connection_string, running
 from tests.chaos.stage import RULE, Stage, staged
 from tests.chaos.table_proxy import TableProxy, proxying
 from tests.chaos.world import write_logs
-from tests.query_api import QueryApi, query_api, tables_of
-from tests.receiver import receiving
+from tests.support.azurite import connection_string, running
+from tests.support.query_api import QueryApi, query_api, tables_of
+from tests.support.receiver import receiving
 
 
 @pytest.fixture(scope="session")

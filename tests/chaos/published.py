@@ -11,7 +11,7 @@ from tempfile import TemporaryDirectory
 from detection.correlation.detection import detect_at
 from detection.logs.files.source import FileSource
 from detection.messages.text import plural
-from detection.rules.model import load_rule
+from detection.rules.loading import load_rule
 from tests.chaos.world import FIRST_RUN, HOUR, Pair, expected, write_logs
 
 PUBLISHED = load_rule("openai-config-to-abuse-sentinel")

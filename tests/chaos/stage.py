@@ -15,17 +15,18 @@ from typing import Any
 
 from detection.incidents.alert import Alert
 from detection.incidents.grouping import ALERTS_PER_INCIDENT
-from detection.rules.model import default_rule, load_rule
+from detection.rules.loading import default_rule, load_rule
 from detection.runs.record import RECORD, RunFailure
 from detection.store.azure_table import open_table
+from detection.store.incident_list import IncidentList
 from detection.store.incident_store import IncidentStore
 from detection.store.outbox import Outbox
-from tests.azurite import connection_string, new_name
 from tests.chaos.process import JobOrder, JobProcess, Task
 from tests.chaos.table_proxy import TableProxy
 from tests.chaos.world import FIRST_RUN, HOUR, Pair, expected
-from tests.query_api import QueryApi, no_fault, unchanged
-from tests.receiver import Receiver
+from tests.support.azurite import connection_string, new_name
+from tests.support.query_api import QueryApi, no_fault, unchanged
+from tests.support.receiver import Receiver
 
 RULE = load_rule(default_rule())
 SECRET = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"
@@ -238,9 +239,11 @@ def wrong_incidents(
     store: IncidentStore, lookback: timedelta = DAY, now: datetime = FIRST_RUN + LAST * HOUR
 ) -> int:
     """Alerts outside an incident of their key, incidents that do not add up, and a second accepting one of a key."""
-    incidents = {incident.id: (key, incident) for key, incident in store.incidents()}
+    incidents = {
+        incident.id: (key, incident) for key, incident in IncidentList(store.table, store.rule).incidents()
+    }
     alerts: dict[str, list[Alert]] = {}
-    for alert in store.alerts():
+    for alert in IncidentList(store.table, store.rule).alerts():
         alerts.setdefault(alert.incident, []).append(alert)
     wrong = len(alerts.keys() - incidents.keys())
     accepting: Counter[object] = Counter()

@@ -6,7 +6,7 @@ from detection.delivery.deliver import DEADLINE, LEASE
 from tests.chaos.scenarios import FAULT_HOUR, EnterFigures, chaos_only, enter
 from tests.chaos.stage import Stage
 from tests.chaos.table_proxy import Forward, TableRequest, TableResponse
-from tests.receiver import Handler, status
+from tests.support.receiver import Handler, status
 
 __all__ = ["enter"]
 # Seconds that a process really waits where its clock jumps: by then another has sent what it claimed.

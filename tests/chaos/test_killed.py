@@ -5,7 +5,7 @@ import pytest
 from tests.chaos.scenarios import FAULT_HOUR, EnterFigures, chaos_only, enter, marked_parameters, slow_only
 from tests.chaos.stage import Stage
 from tests.chaos.table_proxy import at_write
-from tests.receiver import Handler, status
+from tests.support.receiver import Handler, status
 
 __all__ = ["enter"]
 # Of the run of that hour: four commits, the watermark, and for each message a claim and a settlement.

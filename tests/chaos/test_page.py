@@ -17,8 +17,8 @@ from tests.chaos.peers import (
     this_job,
 )
 from tests.chaos.scenarios import chaos_only
-from tests.marked import tables_in
 from tests.regenerate import RELIABILITY_PAGE
+from tests.support.marked import tables_in
 
 RETRIED = [name for name in FAULTS if "301" not in name and name not in ("410", "413")]
 

@@ -8,7 +8,7 @@ import pytest
 
 from tests.chaos.scenarios import FAULT_HOUR, EnterFigures, chaos_only, enter, marked_parameters
 from tests.chaos.stage import Stage
-from tests.query_api import DROPPED, ApiRequest, Reply, bad_argument, error, partial, reply
+from tests.support.query_api import DROPPED, ApiRequest, Reply, bad_argument, error, partial, reply
 
 __all__ = ["enter"]
 RequestFilter = Callable[[ApiRequest], bool]

@@ -6,12 +6,12 @@ from pathlib import Path
 
 import pytest
 
-from tests.azurite import Azurite, connection_string
 from tests.chaos.scenarios import FAULT_HOUR, EnterFigures, chaos_only, enter, marked_parameters
 from tests.chaos.stage import Stage, staged
 from tests.chaos.table_proxy import Fault, at_write, failing, losing_answers, proxying, short_pages, slowing
-from tests.query_api import QueryApi
-from tests.receiver import receiving
+from tests.support.azurite import Azurite, connection_string
+from tests.support.query_api import QueryApi
+from tests.support.receiver import receiving
 
 __all__ = ["enter"]
 REQUESTS = 27  # of the run of that hour

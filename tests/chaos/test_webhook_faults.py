@@ -12,11 +12,12 @@ import pytest
 from detection.app import open_job
 from detection.delivery.deliver import WAITS
 from detection.settings import settings_from
-from tests.azurite import self_signed
+from detection.store.incident_list import IncidentList
 from tests.chaos.scenarios import FAULT_HOUR, EnterFigures, chaos_only, enter, marked_parameters, slow_only
 from tests.chaos.stage import LAST, Stage, evaluate_messages
 from tests.chaos.world import FIRST_RUN, HOUR
-from tests.receiver import (
+from tests.support.azurite import self_signed
+from tests.support.receiver import (
     DROPPING,
     HANGING,
     Answer,
@@ -193,7 +194,9 @@ def test_one_destination_is_ill_and_the_other_does_not_notice(
         for hour in (0, 1, FAULT_HOUR):
             assert stage.run(hour, patient=answer is HANGING) == 0
             figures = evaluate_messages(second_receiver)
-            alerted_pairs = sum(alert.counts.pairs for alert in stage.store.alerts())
+            alerted_pairs = sum(
+                alert.counts.pairs for alert in IncidentList(stage.store.table, stage.store.rule).alerts()
+            )
             assert (
                 figures.pairs - figures.lost == alerted_pairs
             )  # the well one has everything that is known by now

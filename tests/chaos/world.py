@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
-from tests.raw_logs import audit, completion, write
+from tests.support.raw_logs import audit, completion, write
 
 FIRST_RUN = datetime(2026, 6, 9, 10, 5, tzinfo=UTC)  # of the hourly runs
 HOUR = timedelta(hours=1)

@@ -34,8 +34,8 @@ from tests.infra.lines import (
 )
 from tests.infra.snapshots import NAMES as SETS
 from tests.infra.snapshots import Resource, snapshot
-from tests.kusto.analyzer import analyze
 from tests.regenerate import LOGS
+from tests.support.kusto.analyzer import analyze
 
 ALARMS = Path(__file__).parents[2] / "infra" / "alerts"
 NAMES = sorted(path.stem for path in ALARMS.glob("*.kql"))

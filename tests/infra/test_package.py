@@ -20,11 +20,11 @@ from pathspec import GitIgnoreSpec
 
 from benchmarks import package as package_benchmark
 from benchmarks.size import TOY
-from detection.rules.model import load_rule
+from detection.rules.loading import load_rule
 from tests.infra.packaged import ARCHIVE, RUN, build, python_3_13
-from tests.query_api import query_api, tables_of
-from tests.receiver import receiving
 from tests.regenerate import GOLDEN, LOGS, ROOT
+from tests.support.query_api import query_api, tables_of
+from tests.support.receiver import receiving
 
 NOON = datetime(2026, 6, 10, 12, tzinfo=UTC)  # in the days of the golden logs
 IGNORED = GitIgnoreSpec.from_lines((ROOT / ".funcignore").read_text(encoding="utf-8").splitlines())

@@ -8,8 +8,7 @@ from typing import Literal
 from detection.logs.actors import ActorResolver
 from detection.logs.coverage_query import log_failed_coverage, query_coverage
 from detection.logs.events import Logs, to_events
-from detection.logs.files.engine import timestamp_literal
-from detection.logs.files.folder import LogFolder
+from detection.logs.files.folder import LogFolder, timestamp_literal
 from detection.logs.files.loading import ARRIVED, LoadedFiles
 from detection.logs.kql import bounds, queries
 from detection.logs.window import Windows

@@ -1,4 +1,4 @@
-"""Rows that one query must keep apart stand in different years: the same days, down to the weekday, in another lane. Pure."""
+"""Rows that one query must keep apart stand in different years: the same days, down to the weekday, in another lane."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass

@@ -19,8 +19,7 @@ import duckdb_kql
 from detection.base.timestamps import FIRST_YEAR, LAST_YEAR
 from detection.logs.coverage_query import log_failed_coverage, query_coverage
 from detection.logs.events import Logs, Rejected, Row, SideHealth
-from detection.logs.files.engine import explain_errors, timestamp_literal
-from detection.logs.files.folder import LogFolder
+from detection.logs.files.folder import LogFolder, explain_errors, timestamp_literal
 from detection.logs.files.loading import ARRIVED, LoadedFiles, view_table
 from detection.logs.files.source import FileSource
 from detection.logs.history.calendar_shift import CalendarShift, years_earlier

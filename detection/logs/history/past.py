@@ -1,4 +1,4 @@
-"""The logs of a range, read once and answered as each run of the range would have found them. Pure.
+"""The logs of a range, read once and answered as each run of the range would have found them.
 
 A run sees what had arrived by its moment, from the bounds of its windows on, and of the signals those of actors with a
 change among what it sees: what the rule's queries say when they are asked anew. So a rule's query must look at every
@@ -20,7 +20,8 @@ from detection.logs.actors import ActorResolver
 from detection.logs.events import Event, Logs, Rejected, Row, SideHealth, events_of, place_in_window
 from detection.logs.kql import bounds
 from detection.logs.window import Windows, plan_windows
-from detection.rules.model import Rule, Side, without_comments
+from detection.rules.loading import without_comments
+from detection.rules.model import Rule, Side
 
 MAX_SHARED_VALUES = 50_000  # values, among which those that stand in many rows come again and again
 

@@ -1,4 +1,4 @@
-"""What is too much for one answer is asked for in halves of its window, so that every row is in exactly one. Pure.
+"""What is too much for one answer is asked for in halves of its window, so that every row is in exactly one.
 
 The service does not say how much too much a question is. So the first half that is answered says how wide
 the windows after it may be, and the rest is not asked for in vain again and again.

@@ -1,0 +1,188 @@
+"""What people do with incidents: look, acknowledge, close, silence."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from functools import partial
+from uuid import uuid4
+
+from detection.base.errors import ConfigurationError
+from detection.base.timestamps import iso
+from detection.incidents.alert import Alert
+from detection.incidents.grouping import Classification, Incident, acknowledged, closed, silenced
+from detection.incidents.keys import Key
+from detection.incidents.precision import RulePrecision, rule_precision
+from detection.rules.model import Rule
+from detection.rules.silences import Silence, literal_pattern
+from detection.settings import Webhook
+from detection.store.incident_list import IncidentList
+from detection.store.incident_store import IncidentStore
+from detection.store.outbox import DeadLetter, Delivery, Outbox, Queued
+from detection.store.silence_list import SilenceList
+from detection.store.table import Conflict, Table
+
+
+@dataclass(frozen=True, slots=True)
+class IncidentDetail:
+    """An incident with its rule and key; `alerts` are empty in lists."""
+
+    rule: str
+    key: Key
+    incident: Incident
+    alerts: Sequence[Alert] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Desk:
+    """The incidents and silences of the rules that run. Every call may raise ServiceError.
+
+    `self_declared` says that the author of a change named themselves and nothing checked the name.
+    """
+
+    rules: Sequence[Rule]
+    table: Table
+    destinations: Sequence[Webhook]
+    clock: Callable[[], datetime]
+
+    def incidents(self) -> list[IncidentDetail]:
+        """Every rule's incidents, the incident opened last comes first."""
+        details = [
+            IncidentDetail(rule.folder, key, incident)
+            for rule in self.rules
+            for key, incident in IncidentList(self.table, rule.folder).incidents()
+        ]
+        return sorted(details, key=lambda detail: detail.incident.opened, reverse=True)
+
+    def summaries(self) -> list[IncidentDetail]:
+        """As `incidents`, without history and with long keys truncated: cheaper, for lists."""
+        details = [
+            IncidentDetail(rule.folder, summary.key, summary.incident)
+            for rule in self.rules
+            for summary in IncidentList(self.table, rule.folder).summaries()
+        ]
+        return sorted(details, key=lambda detail: detail.incident.opened, reverse=True)
+
+    def incident(self, name: str) -> IncidentDetail:
+        """An incident by its id, with its alerts. Raises ConfigurationError when no rule has it."""
+        for rule in self.rules:
+            if parts := IncidentList(self.table, rule.folder).incident(name):
+                return IncidentDetail(rule.folder, *parts)
+        raise ConfigurationError(f"there is no incident {name}; see `incidents list`")
+
+    def deliveries(self, name: str) -> list[Queued | DeadLetter]:
+        """The messages of an incident that wait in the outbox or are dead letters."""
+        return Outbox(self.table, *(rule.folder for rule in self.rules)).messages_of(name)
+
+    def acknowledge(
+        self, detail: IncidentDetail, author: str, note: str = "", *, self_declared: bool = True
+    ) -> None:
+        """Takes an incident on. Raises Conflict when a run or another person changed it in between."""
+        now = self.clock()
+        self._update(
+            detail, lambda incident: acknowledged(incident, author, now, note, self_declared=self_declared)
+        )
+
+    def close(
+        self,
+        detail: IncidentDetail,
+        classification: Classification,
+        author: str,
+        note: str = "",
+        *,
+        self_declared: bool = True,
+    ) -> None:
+        """Closes an incident, also if a newer one of its key exists. Raises Conflict as `acknowledge` does."""
+        now = self.clock()
+        self._update(
+            detail,
+            lambda incident: closed(incident, classification, author, now, note, self_declared=self_declared),
+        )
+
+    def silence(self, rule: Rule, silence: Silence) -> None:
+        """Adds a silence to a rule. Raises ConfigurationError when the rule cannot honour it or has one of its name."""
+        if unmapped := rule.unmapped_criteria(silence):
+            raise ConfigurationError(f"{rule.folder} maps no column for {', '.join(unmapped)}")
+        try:
+            SilenceList(self.table, rule.folder).add(silence)
+        except Conflict:
+            raise ConfigurationError(
+                f"there is a silence {silence.name} already; see `silences list`"
+            ) from None
+
+    def silence_incident(
+        self, detail: IncidentDetail, until: datetime, author: str, reason: str, *, self_declared: bool = True
+    ) -> Silence:
+        """Silences an incident's actor until a moment, and writes so into the incident's history.
+
+        Raises ConfigurationError when the incident has several actors, or as `silence` does.
+        """
+        now = self.clock()
+        silence = silence_of_incident(detail, until, author, reason, now)
+        self.silence(next(rule for rule in self.rules if rule.folder == detail.rule), silence)
+        note = f"until {iso(until)}: {reason}"
+        self._update(
+            detail, lambda incident: silenced(incident, author, now, note, self_declared=self_declared)
+        )
+        return silence
+
+    def silences(self) -> list[tuple[Rule, Silence]]:
+        """Every rule's exclusions, and its silences, ended ones too."""
+        return [
+            (rule, silence)
+            for rule in self.rules
+            for silence in (*rule.exclusions, *SilenceList(self.table, rule.folder).silences())
+        ]
+
+    def lift(self, name: str, author: str) -> None:
+        """Ends the silences of a name now. Raises ConfigurationError when none of that name is in force."""
+        now = self.clock()
+        lists = [SilenceList(self.table, rule.folder) for rule in self.rules]
+        ending = [
+            (silence_list, silence)
+            for silence_list in lists
+            for silence in silence_list.silences()
+            if silence.name == name and silence.is_in_force(now)
+        ]
+        if not ending:
+            raise ConfigurationError(f"no silence {name} is in force; see `silences list`")
+        for silence_list, silence in ending:
+            silence_list.lift(silence, author, now)
+
+    def _update(self, detail: IncidentDetail, change: Callable[[Incident], Incident]) -> None:
+        now = self.clock()
+        store = IncidentStore(self.table, detail.rule, f"update {now.isoformat()} {uuid4().hex[:12]}")
+        store.update(detail.key, change, partial(self._messages, now), detail.incident.number)
+
+    def _messages(self, now: datetime, incident: Incident, commit: int) -> Sequence[Delivery]:
+        from detection.delivery.rendering import update_messages  # noqa: PLC0415  # most hours need no message
+
+        return update_messages(self.destinations, incident, commit, now)
+
+
+def silence_of_incident(
+    detail: IncidentDetail, until: datetime, author: str, reason: str, now: datetime
+) -> Silence:
+    """A silence of an incident's actor. Raises ConfigurationError when it has several, or `until` has passed."""
+    actors = {alert.actor for alert in detail.alerts}
+    if len(actors) != 1:
+        raise ConfigurationError(
+            f"{detail.incident.id} has {len(actors)} actors: name the silenced actor with `silences add`"
+        )
+    if until <= now:
+        raise ConfigurationError("the end of a silence must be in the future")
+    return Silence(
+        name=f"{detail.incident.id}-{now:%Y%m%dT%H%M%S}",
+        owner=author,
+        reason=reason,
+        created=now,
+        expires=until,
+        actor=literal_pattern(actors.pop()),
+    )
+
+
+def rule_precisions(details: Sequence[IncidentDetail]) -> list[RulePrecision]:
+    """How each rule's incidents were closed."""
+    rules = dict.fromkeys(detail.rule for detail in details)
+    return [
+        rule_precision(rule, [detail.incident for detail in details if detail.rule == rule]) for rule in rules
+    ]

@@ -1,0 +1,67 @@
+"""The incidents and alerts of a rule, for people and pages: nothing here decides what a run alerts."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from detection.base.json_types import type_adapter
+from detection.incidents.alert import Alert
+from detection.incidents.grouping import Incident
+from detection.incidents.keys import Key
+from detection.store.layout import IncidentSummary, joined
+from detection.store.table import Entity, Table
+
+
+@dataclass(frozen=True, slots=True)
+class IncidentList:
+    """Reads what runs of a rule committed. Every call may raise ServiceError."""
+
+    table: Table
+    rule: str
+
+    def incidents(self) -> Iterator[tuple[Key, Incident]]:
+        """Every incident with its key, key by key."""
+        key: Key = ()
+        for entity in self._rows("k"):
+            kind = entity.row.split("|")[2]
+            if kind == "h":
+                key = type_adapter(Key).validate_json(joined(entity.values))
+            elif kind == "i":
+                yield key, type_adapter(Incident).validate_json(joined(entity.values))
+
+    def summaries(self) -> Iterator[IncidentSummary]:
+        """Every incident without its history, the incident opened last comes first."""
+        for entity in self._rows("l"):
+            yield type_adapter(IncidentSummary).validate_json(joined(entity.values))
+
+    def incident(self, name: str) -> tuple[Key, Incident, list[Alert]] | None:
+        """An incident by its id, with its key and its alerts in the order of commits; None without such an incident."""
+        digest = next((digest for incident_id, digest in self._digests() if incident_id == name), None)
+        if digest is None:
+            return None
+        key: Key = ()
+        incident: Incident | None = None
+        alerts: list[Alert] = []
+        for entity in self.table.scan(self.rule, f"k|{digest}|a", f"k|{digest}|j"):
+            kind, content = entity.row.split("|")[2], joined(entity.values)
+            if kind == "h":
+                key = type_adapter(Key).validate_json(content)
+            elif kind == "a":
+                alerts.append(type_adapter(Alert).validate_json(content))
+            elif (candidate := type_adapter(Incident).validate_json(content)).id == name:
+                incident = candidate
+        return (key, incident, [alert for alert in alerts if alert.incident == name]) if incident else None
+
+    def alerts(self) -> Iterator[Alert]:
+        """Every alert, key by key in the order of commits."""
+        for entity in self._rows("k"):
+            if entity.row.split("|")[2] == "a":
+                yield type_adapter(Alert).validate_json(joined(entity.values))
+
+    def _digests(self) -> Iterator[tuple[str, str]]:
+        """The incidents' ids, each with the digest of its key."""
+        for entity in self._rows("l"):
+            summary = type_adapter(IncidentSummary).validate_json(joined(entity.values))
+            yield summary.incident.id, entity.row.split("|")[2]
+
+    def _rows(self, kind: str) -> Iterator[Entity]:
+        return self.table.scan(self.rule, f"{kind}|", f"{kind}}}")

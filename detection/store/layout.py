@@ -1,0 +1,171 @@
+"""The rows of the incident table: their names, and how content becomes their properties.
+
+One partition per rule folder. Rows of a key share a prefix with the key's hash:
+
+    k|<hash>|a|<commit>                      an alert
+    k|<hash>|h                               head: the key, its commit number, its writer, its last flood
+    k|<hash>|i|<number>                      an incident
+    k|<hash>|m|<day>|<side>|<commit>|<part>  marks of that side's events of that day
+    p|<day>|<hash>                           the key has marks of that day; deleted with them
+    l|<opened>|<hash>|<number>               an incident's summary, the incident opened last comes first
+    e|<day>|<hash>|<commit>|<number>         an alert of that day and its incident; retention goes by it
+    q|<name>                                 a silence
+    r|<now>[|failed|gap]                     the record of a run
+    s|<draft>|<number>                       an entry of a digest draft (digest_draft.py)
+    w                                        the watermark, the number of complete runs, from when on marks are whole
+
+Each rule's outbox has a partition of its own (outbox.py).
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime, timedelta
+from hashlib import sha256
+from typing import TypeVar
+
+from detection.base.json_types import type_adapter
+from detection.base.timestamps import LAST_YEAR, iso, parse_time
+from detection.correlation.output import truncate
+from detection.incidents.alert import Alert
+from detection.incidents.grouping import Incident, KeyState, Mark, Verdict
+from detection.incidents.keys import Key
+from detection.store.table import Entity, Insert, Operation, Put, Replace, Value
+
+SCHEMA = 1  # of these rows; raised when an older version could misread them
+PROPERTY_SIZE = 64_000  # of the 64 KiB that a property may have; a whole number of 8-byte marks
+ROW_SIZE = 12 * PROPERTY_SIZE  # of the 1 MiB that a row may have; the emulator counts it in base64
+_MARK_BYTES = 8
+_END_OF_TIME = datetime(LAST_YEAR, 1, 1, tzinfo=UTC)  # so that a later time makes a smaller number
+
+Content = TypeVar("Content")
+
+
+@dataclass(frozen=True, slots=True)
+class IncidentSummary:
+    """An incident as lists show it: with the values of its key truncated, and without its history."""
+
+    key: Key
+    incident: Incident
+
+
+def split(content: bytes | bytearray) -> dict[str, Value]:
+    """Bytes as properties b0, b1, …, for one property may not hold them; at most ROW_SIZE fit into a row."""
+    return {f"b{number}": bytes(part) for number, part in enumerate(chunks(content, PROPERTY_SIZE))}
+
+
+def joined(values: Mapping[str, Value]) -> bytes:
+    """The bytes that `split` made properties of; other properties may stand next to them."""
+    parts = (values.get(f"b{number}") for number in range(len(values)))
+    return b"".join(part for part in parts if isinstance(part, bytes))
+
+
+def chunks(content: Sequence[Content], size: int) -> Iterator[Sequence[Content]]:
+    """The content in parts of at most `size` elements."""
+    return (content[at : at + size] for at in range(0, len(content), size))
+
+
+def key_digest(key: Key) -> str:
+    """Keys hold hostile text of any length; their hash can always be part of a row's name."""
+    return sha256(type_adapter(Key).dump_json(key)).hexdigest()[:32]
+
+
+def key_prefix(key: Key) -> str:
+    """The beginning of the names of a key's rows."""
+    return f"k|{key_digest(key)}|"
+
+
+def day_of(time: datetime) -> str:
+    """The day of a time in UTC, as in row names."""
+    return time.astimezone(UTC).date().isoformat()
+
+
+def sortable(time: datetime) -> str:
+    """A time in UTC as text that sorts by time."""
+    return time.astimezone(UTC).strftime("%Y%m%dT%H%M%S.%fZ")
+
+
+def whole_from(before: datetime) -> datetime:
+    """The beginning of the first day whose marks a purge up to `before` keeps: a day more, for clocks that go back."""
+    return (before - timedelta(days=1)).astimezone(UTC).replace(hour=0, minute=0, second=0, microsecond=0)
+
+
+def watermark_of(entity: Entity) -> datetime:
+    """The time that a watermark's row holds."""
+    return parse_time(str(entity.values["now"]))
+
+
+def head_operation(state: KeyState) -> Operation:
+    """Writes a key's head; fails with Conflict where the head is not the one that `state` was loaded with."""
+    row = key_prefix(state.key) + "h"
+    values: dict[str, Value] = {
+        "commits": state.commits,
+        "writer": state.writer,
+        "run": state.run,
+        "decided_at": iso(state.decided_at) if state.decided_at else "",
+        "latest_signal": iso(state.latest_signal) if state.latest_signal else "",
+        "flood_until": iso(state.flood_until) if state.flood_until else "",
+        "flood_commit": state.flood_commit,
+        **split(type_adapter(Key).dump_json(state.key)),
+    }
+    return Insert(row, values) if state.version is None else Replace(row, values, state.version)
+
+
+def state_of(head: Entity, key: Key) -> KeyState:
+    """The state of a key as its head has it: without marks and incident."""
+    decided_at, latest_signal, flood_until = (
+        str(head.values.get(name, "")) for name in ("decided_at", "latest_signal", "flood_until")
+    )
+    return KeyState(
+        key,
+        commits=int(head.values["commits"]),
+        writer=str(head.values["writer"]),
+        run=int(head.values["run"]),
+        decided_at=parse_time(decided_at) if decided_at else None,
+        latest_signal=parse_time(latest_signal) if latest_signal else None,
+        flood_until=parse_time(flood_until) if flood_until else None,
+        flood_commit=int(head.values.get("flood_commit", 0)),
+        version=head.version,
+    )
+
+
+def commit_operations(verdict: Verdict, state: KeyState) -> Iterator[Operation]:
+    """Writes a verdict: the head, the incident, the alert, the marks."""
+    digest = key_digest(state.key)
+    yield head_operation(state)
+    if state.incident and (verdict.alert or verdict.silenced):
+        yield from incident_operations(state.key, state.incident)
+    if state.incident and verdict.alert:
+        alert_row = f"k|{digest}|a|{state.commits:010}"
+        yield Insert(alert_row, split(type_adapter(Alert).dump_json(verdict.alert)))
+        day = day_of(state.incident.updated)
+        yield Put(f"e|{day}|{digest}|{state.commits:010}|{state.incident.number:06}", {})
+    marks_by_day: dict[tuple[str, str], bytearray] = {}
+    for side, marks in (("changes", verdict.change_marks), ("signals", verdict.signal_marks)):
+        for mark, event in marks.items():
+            marks_by_day.setdefault((day_of(event.time), side), bytearray()).extend(mark)
+    for (day, side), content in marks_by_day.items():
+        for part, chunk in enumerate(chunks(content, ROW_SIZE)):
+            row = f"k|{digest}|m|{day}|{side}|{state.commits:010}|{part}"
+            yield Insert(row, split(bytes(chunk)))
+    for day in {day for day, _ in marks_by_day}:
+        yield Put(f"p|{day}|{digest}", {})
+
+
+def marks_of(values: Mapping[str, Value]) -> Iterator[Mark]:
+    """The marks in a row."""
+    marks = joined(values)
+    return (marks[at : at + _MARK_BYTES] for at in range(0, len(marks), _MARK_BYTES))
+
+
+def incident_operations(key: Key, incident: Incident) -> Iterator[Operation]:
+    """Writes an incident, among the rows of its key and in the list."""
+    yield Put(f"{key_prefix(key)}i|{incident.number:06}", split(type_adapter(Incident).dump_json(incident)))
+    short_key = tuple((name, truncate(text)) for name, text in key)
+    summary = IncidentSummary(short_key, replace(incident, history=()))
+    yield Put(summary_row(key_digest(key), incident), split(type_adapter(IncidentSummary).dump_json(summary)))
+
+
+def summary_row(digest: str, incident: Incident) -> str:
+    """The name of an incident's row in the list. It never changes, for `opened` does not."""
+    remaining = (_END_OF_TIME - incident.opened) // timedelta(microseconds=1)
+    return f"l|{remaining:016}|{digest}|{incident.number:06}"

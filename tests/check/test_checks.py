@@ -1,0 +1,777 @@
+"""`check` on real parts: the query API's double, Azurite, a receiver; what it finds where something is wrong."""
+
+import json
+import re
+from collections.abc import Callable, Iterator, Mapping
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from uuid import uuid4
+
+import azure.identity
+import pytest
+from azure.core.credentials import AccessToken
+from azure.data.tables import TableClient
+from azure.identity import CredentialUnavailableError
+from jsonschema import Draft202012Validator
+from pydantic import SecretStr
+from standardwebhooks import Webhook as Verifier
+from typer.testing import CliRunner
+
+from detection.app import open_job
+from detection.base.timestamps import iso
+from detection.check import health as health_module
+from detection.check.canary import CanaryDelivery
+from detection.check.checklist import Finding, Level, run_checks
+from detection.check.checks import SendMode, all_checks
+from detection.check.context import CHECK_PARTITION, CheckContext
+from detection.check.health import health
+from detection.check.questions import truth_lines
+from detection.cli import check as command
+from detection.cli.main import app
+from detection.rules.loading import load_rule, rule_names
+from detection.rules.model import OnCall, SeverityCondition
+from detection.rules.silences import parse_silence
+from detection.settings import Webhook, settings_from
+from detection.store.azure_table import AzureTable, open_table
+from detection.store.outbox import Delivery, queue
+from detection.store.table import MemoryTable, Table
+from tests.regenerate import ROOT, SCHEMAS
+from tests.support.query_api import (
+    DROPPED,
+    ApiRequest,
+    Body,
+    QueryApi,
+    Reply,
+    basic_plan,
+    error,
+    no_role,
+    no_table,
+    query_api,
+    reply,
+    tables_of,
+)
+from tests.support.raw_logs import audit, completion, write
+from tests.support.receiver import HIDDEN, Receiver, receiving, status
+
+PAGE = ROOT / "docs" / "check.md"
+RULE = load_rule("openai-config-to-abuse")
+SOURCES = ("OpenAIAuditLogs", "OpenAIChatCompletions")
+NOW = datetime(2026, 6, 10, 12, tzinfo=UTC)
+MINUTE, HOUR, DAY = timedelta(minutes=1), timedelta(hours=1), timedelta(days=1)
+WORKSPACE, OTHER_WORKSPACE = "4f1c2a6e-0b5d-4a57-9a2e-3f9d5d0c7b11", "9b0e7c54-53d1-4c0e-8f57-6a1f2f0f6a22"
+SECRET = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"
+Environment = dict[str, str]
+
+
+@pytest.fixture(scope="module")
+def shared_api(tmp_path_factory: pytest.TempPathFactory) -> Iterator[QueryApi]:
+    """The double over a quiet day: rows of the last hour, each five minutes late."""
+    folder = tmp_path_factory.mktemp("logs")
+    times = [NOW - 10 * MINUTE - n * MINUTE for n in range(50)]
+    write(
+        folder,
+        [audit(f"a{n}", "ann@example.com", at, arrived=at + 5 * MINUTE) for n, at in enumerate(times)],
+        [completion(f"c{n}", "ann@example.com", at, arrived=at + 5 * MINUTE) for n, at in enumerate(times)],
+    )
+    with tables_of(folder, RULE.tables) as tables, query_api(tables) as api:
+        yield api
+
+
+@pytest.fixture
+def api(shared_api: QueryApi) -> QueryApi:
+    shared_api.reset()
+    shared_api.moment = NOW
+    return shared_api
+
+
+@pytest.fixture
+def receiver() -> Iterator[Receiver]:
+    with receiving() as receiver:
+        yield receiver
+
+
+@pytest.fixture
+def environment(api: QueryApi, azurite: str, receiver: Receiver) -> Environment:
+    """The settings of a job for which everything is in place, but that has not run yet."""
+    return {
+        "LOG_ANALYTICS_WORKSPACE_ID": WORKSPACE,
+        "LOG_ANALYTICS_ENDPOINT": api.endpoint,
+        "INCIDENT_STORAGE": azurite,
+        "INCIDENT_TABLE": f"t{uuid4().hex[:20]}",
+        "WEBHOOK_URL": receiver.url,
+    }
+
+
+@pytest.fixture
+def table(environment: Environment) -> Table:
+    return open_table(environment["INCIDENT_STORAGE"], environment["INCIDENT_TABLE"], None)
+
+
+def run_all_checks(
+    environment: Mapping[str, str], sending: SendMode = "nothing", now: datetime = NOW
+) -> dict[str, Finding]:
+    """The findings by name; no name comes twice."""
+    findings = list(run_checks(all_checks(CheckContext(environment, lambda: now), sending)))
+    assert len({finding.name for finding in findings}) == len(findings)
+    return {finding.name: finding for finding in findings}
+
+
+def names_with_level(findings: Mapping[str, Finding], level: Level) -> list[str]:
+    return [name for name, finding in findings.items() if finding.level == level]
+
+
+def fault_for(word: str, answer: Reply) -> Callable[[ApiRequest], Reply | None]:
+    """A fault of every query in which a word stands."""
+    return lambda request: answer if word in request.query else None
+
+
+# --------------------------------------------------------------------------------------------------------- all is well
+
+
+def test_everything_in_place_is_green_but_for_the_first_run(environment: Environment) -> None:
+    findings = run_all_checks(environment)
+    assert list(findings) == [
+        "settings",
+        "rules",
+        "token",
+        f"workspace {WORKSPACE}",
+        "table OpenAIAuditLogs_CL",
+        "table SentinelOpenAIAuditLogs",
+        "table ASimAgentEventLogs",
+        *(f"{check_name} {source}" for source in SOURCES for check_name in ("newest row of", "arrival of")),
+        "queries of openai-config-to-abuse",
+        "identities of openai-config-to-abuse",
+        "operators",
+        "clock",
+        "incident table",
+        "last run of openai-config-to-abuse",
+        "outbox",
+        "destination webhook",
+    ]
+    assert names_with_level(findings, "red") == []
+    assert names_with_level(findings, "yellow") == ["last run of openai-config-to-abuse"]
+
+
+def test_complete_run_makes_the_last_yellow_one_green(environment: Environment) -> None:
+    open_job(settings_from(environment), lambda: NOW).detect(NOW)
+    assert names_with_level(run_all_checks(environment), "yellow") == []
+
+
+def test_delays_and_ages_are_measured(environment: Environment) -> None:
+    findings = run_all_checks(environment)
+    assert findings["newest row of OpenAIAuditLogs"].message == "10 min ago, 50 rows in 7 d"
+    assert findings["arrival of OpenAIAuditLogs"].message == (
+        "99 of 100 rows arrive within 5 min, all within 5 min; 23 h are allowed"
+    )
+
+
+def test_identities_say_who_could_be_whom(environment: Environment) -> None:
+    message = run_all_checks(environment)["identities of openai-config-to-abuse"].message
+    assert message == "1 of 1 runtime identities could be one of 1 audit actors"
+
+
+def test_identities_that_nobody_could_be_are_yellow(environment: Environment, tmp_path: Path) -> None:
+    write(
+        tmp_path,
+        [audit("a", "ann@example.com", NOW - HOUR, arrived=NOW - HOUR)],
+        [completion("c", "chat-frontend", NOW - HOUR, arrived=NOW - HOUR)],
+    )
+    with tables_of(tmp_path, RULE.tables) as tables, query_api(tables) as api:
+        api.moment = NOW
+        finding = run_all_checks(environment | {"LOG_ANALYTICS_ENDPOINT": api.endpoint})[
+            "identities of openai-config-to-abuse"
+        ]
+    assert finding.level == "yellow"
+    assert "your callers do not set user to the audit identity; this rule cannot see them" in finding.message
+    assert "docs/rules.md" in finding.remedy
+
+
+def test_nothing_is_sent_and_nothing_stays_in_the_table(
+    environment: Environment, receiver: Receiver, table: Table
+) -> None:
+    run_all_checks(environment)
+    assert receiver.bodies == []
+    assert list(table.scan(CHECK_PARTITION, "!", "~")) == []
+    assert list(table.scan(RULE.folder, "!", "~")) == []
+
+
+def test_one_workspace_and_the_default_rule_take_twelve_queries(
+    environment: Environment, api: QueryApi
+) -> None:
+    run_all_checks(environment)
+    assert len(api.requests) == 12
+
+
+# ------------------------------------------------------------------------------------------------------------ settings
+
+
+def test_settings_are_named_all_at_once_and_what_needs_them_is_not_tried() -> None:
+    findings = run_all_checks({"MAX_CATCH_UP": HIDDEN, "WEBHOOK_URL": HIDDEN, "STORM_ALERTS": "0"})
+    assert findings["settings"].level == "red"
+    assert re.findall(r"[A-Z_]{5,}", findings["settings"].message) == [
+        "MAX_CATCH_UP",
+        "WEBHOOK_URL",
+        "STORM_ALERTS",
+    ]
+    messages = {finding.message for name, finding in findings.items() if name != "settings"}
+    assert messages == {"not tried, because settings failed"}
+    assert HIDDEN not in repr(findings)
+
+
+def test_unknown_rule_is_red_and_the_rest_is_tried(environment: Environment) -> None:
+    findings = run_all_checks(environment | {"RULES": "no-such-rule"})
+    assert names_with_level(findings, "red") == ["rules"]
+    assert "unknown rule 'no-such-rule'" in findings["rules"].message
+    assert findings["incident table"].level == "green"
+
+
+def test_without_logs_the_rest_is_tried(environment: Environment) -> None:
+    findings = run_all_checks(environment | {"LOG_ANALYTICS_WORKSPACE_ID": ""})
+    assert names_with_level(findings, "red") == ["token"]
+    assert "LOG_ANALYTICS_WORKSPACE_ID" in findings["token"].remedy
+    assert findings["outbox"].level == "green"
+
+
+# --------------------------------------------------------------------------------------------------------------- token
+
+
+class UnavailableCredential:
+    """Stands in for azure.identity's: nobody is signed in."""
+
+    def __init__(self, **_: object) -> None: ...
+
+    def get_token(self, *_: str, **__: object) -> AccessToken:
+        raise CredentialUnavailableError(message=f"no identity at {HIDDEN}")
+
+
+def test_without_an_identity_nothing_is_asked(
+    environment: Environment, api: QueryApi, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(azure.identity, "DefaultAzureCredential", UnavailableCredential)
+    findings = run_all_checks(environment | {"LOG_ANALYTICS_ENDPOINT": "https://api.loganalytics.io"})
+    assert names_with_level(findings, "red") == ["token"]
+    assert "`az login`" in findings["token"].message
+    assert findings["workspace"].message == "not tried, because token failed"
+    assert api.requests == []
+    assert HIDDEN not in repr(findings)
+
+
+# ---------------------------------------------------------------------------------------------------------- workspaces
+
+
+def test_role_that_does_not_work_yet_is_told_with_the_remedy(environment: Environment, api: QueryApi) -> None:
+    api.fault = lambda _: no_role()
+    findings = run_all_checks(environment)
+    assert names_with_level(findings, "red") == [f"workspace {WORKSPACE}"]
+    assert "InsufficientAccessError" in findings[f"workspace {WORKSPACE}"].message
+    assert "Log Analytics Data Reader" in findings[f"workspace {WORKSPACE}"].remedy
+    assert findings["tables"].message == "not tried, because workspace failed"
+    assert findings["operators"].message == "not tried, because workspace failed"
+
+
+def test_of_two_workspaces_the_one_that_answers_is_looked_at(environment: Environment, api: QueryApi) -> None:
+    api.fault = lambda request: no_role() if request.workspace == OTHER_WORKSPACE else None
+    findings = run_all_checks(environment | {"LOG_ANALYTICS_WORKSPACE_ID": f"{OTHER_WORKSPACE},{WORKSPACE}"})
+    assert names_with_level(findings, "red") == [
+        f"workspace {OTHER_WORKSPACE}",
+        "queries of openai-config-to-abuse",
+    ]
+    assert findings[f"table OpenAIAuditLogs_CL in {WORKSPACE}"].level == "green"
+    assert findings["operators"].level == "green"
+    assert f"table OpenAIAuditLogs_CL in {OTHER_WORKSPACE}" not in findings
+
+
+def test_table_that_only_one_workspace_has_is_yellow_in_the_other(
+    environment: Environment, api: QueryApi
+) -> None:
+    def fault(request: ApiRequest) -> Reply | None:
+        alone = request.workspace == OTHER_WORKSPACE and "workspaces" not in request.body
+        return no_table("OpenAIAuditLogs_CL") if alone and "OpenAIAuditLogs_CL" in request.query else None
+
+    api.fault = fault
+    findings = run_all_checks(environment | {"LOG_ANALYTICS_WORKSPACE_ID": f"{WORKSPACE},{OTHER_WORKSPACE}"})
+    assert names_with_level(findings, "red") == []
+    assert findings[f"table OpenAIAuditLogs_CL in {OTHER_WORKSPACE}"].level == "yellow"
+    assert findings[f"table OpenAIAuditLogs_CL in {WORKSPACE}"].level == "green"
+
+
+def test_service_that_does_not_answer_is_red(environment: Environment, api: QueryApi) -> None:
+    api.fault = lambda _: DROPPED
+    finding = run_all_checks(environment)[f"workspace {WORKSPACE}"]
+    assert finding.level == "red"
+    assert "did not answer" in finding.message
+
+
+# -------------------------------------------------------------------------------------------------------------- tables
+
+
+def test_missing_table_is_red_and_its_source_is_not_asked(environment: Environment, api: QueryApi) -> None:
+    api.fault = fault_for("ASimAgentEventLogs", no_table("ASimAgentEventLogs"))
+    findings = run_all_checks(environment)
+    assert findings["table ASimAgentEventLogs"].level == "red"
+    assert findings["table OpenAIAuditLogs_CL"].level == "green"
+    assert "newest row of OpenAIChatCompletions" not in findings
+    assert findings["newest row of OpenAIAuditLogs"].level == "green"
+    assert findings["queries of openai-config-to-abuse"].level == "red"
+
+
+def test_table_that_is_optional_need_not_be_there(environment: Environment, api: QueryApi) -> None:
+    api.fault = fault_for("SentinelOpenAIAuditLogs\n| getschema", no_table("SentinelOpenAIAuditLogs"))
+    finding = run_all_checks(environment)["table SentinelOpenAIAuditLogs"]
+    assert (finding.level, finding.message) == ("green", "not there, and need not be")
+
+
+@pytest.mark.parametrize("word", ["OpenAIAuditLogs_CL\n| getschema", "OpenAIAuditLogs_CL"])
+def test_table_on_the_basic_plan_is_red_and_says_what_to_do(
+    environment: Environment, api: QueryApi, word: str
+) -> None:
+    api.fault = fault_for(word, basic_plan())
+    finding = run_all_checks(environment)["table OpenAIAuditLogs_CL"]
+    assert finding.level == "red"
+    assert "Basic or Auxiliary plan" in finding.message
+    assert "--plan Analytics" in finding.remedy
+
+
+def test_missing_columns_are_named(environment: Environment, api: QueryApi) -> None:
+    def without(body: Body) -> Body:
+        rows = [
+            row for row in body["tables"][0]["rows"] if row[0] not in ("ActorApiKey", "EventFinishReasons")
+        ]
+        return {"tables": [{**body["tables"][0], "rows": rows}]}
+
+    api.amend = without
+    findings = run_all_checks(environment)
+    assert findings["table OpenAIAuditLogs_CL"].message.startswith("lacks ActorApiKey;")
+    assert findings["table ASimAgentEventLogs"].message.startswith("lacks EventFinishReasons;")
+    assert names_with_level(findings, "red")[:2] == ["table OpenAIAuditLogs_CL", "table ASimAgentEventLogs"]
+
+
+# ------------------------------------------------------------------------------------------------------------- sources
+
+
+def test_silent_source_is_yellow_after_a_day_and_red_after_a_week(
+    environment: Environment, api: QueryApi
+) -> None:
+    for days, level in ((2, "yellow"), (8, "red")):
+        api.moment = NOW + days * DAY
+        assert (
+            run_all_checks(environment, now=NOW + days * DAY)["newest row of OpenAIAuditLogs"].level == level
+        )
+
+
+def test_rows_that_arrive_later_than_allowed_are_red_and_name_the_setting(
+    environment: Environment, api: QueryApi
+) -> None:
+    api.amend = lambda body: replace_cells(body, Longest=30 * 3600.0)
+    findings = run_all_checks(environment)
+    assert findings["arrival of OpenAIAuditLogs"].level == "red"
+    assert "ALLOWED_LATENESS=PT31H" in findings["arrival of OpenAIAuditLogs"].remedy
+    later = run_all_checks(environment | {"ALLOWED_LATENESS": "PT61H"})
+    assert later["arrival of OpenAIAuditLogs"].level == "green"
+
+
+def replace_cells(body: Body, **values: object) -> Body:
+    """The answer with other values in its one row, where it has those columns."""
+    table = body["tables"][0]
+    names = [column["name"] for column in table["columns"]]
+    rows = [[values.get(name, cell) for name, cell in zip(names, row, strict=True)] for row in table["rows"]]
+    return {"tables": [{**table, "rows": rows}]}
+
+
+def test_query_that_takes_too_long_is_red_and_the_rest_is_tried(
+    environment: Environment, api: QueryApi
+) -> None:
+    api.fault = fault_for("percentile(Delay", error(504, "GatewayTimeout", "Gateway timeout"))
+    findings = run_all_checks(environment)
+    assert names_with_level(findings, "red") == [f"newest row of {source}" for source in SOURCES]
+    assert "504 GatewayTimeout" in findings[f"newest row of {SOURCES[0]}"].message
+    assert findings["queries of openai-config-to-abuse"].level == "green"
+
+
+def test_answer_without_a_row_is_red(environment: Environment, api: QueryApi) -> None:
+    api.fault = fault_for(
+        "getschema", reply({"tables": [{"name": "PrimaryResult", "columns": [], "rows": []}]})
+    )
+    finding = run_all_checks(environment)["table ASimAgentEventLogs"]
+    assert (finding.level, finding.message) == ("red", "the query API's answer has no ColumnName, ColumnType")
+
+
+# ------------------------------------------------------------------------------------------------- operators and clock
+
+
+def test_underscore_that_ends_no_term_is_red(environment: Environment, api: QueryApi) -> None:
+    api.amend = lambda body: replace_cells(body, t14=0, t18=0)
+    finding = run_all_checks(environment)["operators"]
+    assert finding.level == "red"
+    assert "event types: tenant.admin_api_key.created is False" in finding.message
+
+
+@pytest.mark.parametrize(
+    "offset, level, word", [(-2 * MINUTE, "yellow", "behind"), (20 * MINUTE, "red", "ahead of")]
+)
+def test_clock_that_is_wrong(
+    environment: Environment, api: QueryApi, offset: timedelta, level: Level, word: str
+) -> None:
+    api.amend = lambda body: replace_cells(body, Now=iso(NOW - offset))
+    finding = run_all_checks(environment)["clock"]
+    assert (finding.level, word in finding.message) == (level, True)
+
+
+# ------------------------------------------------------------------------------------------------------ incident table
+
+
+def test_table_that_refuses_is_red_and_shows_no_key(environment: Environment, azurite: str) -> None:
+    wrong = re.sub("AccountKey=[^;]+", "AccountKey=d3Jvbmc=", azurite)
+    findings = run_all_checks(environment | {"INCIDENT_STORAGE": wrong})
+    assert names_with_level(findings, "red") == ["incident table"]
+    assert "refuses access" in findings["incident table"].message
+    assert findings["outbox"].message == "not tried, because incident table failed"
+
+
+def test_table_in_memory_is_yellow(environment: Environment) -> None:
+    findings = run_all_checks(environment | {"INCIDENT_STORAGE": "memory"})
+    assert names_with_level(findings, "yellow") == ["incident table", "last runs"]
+
+
+def test_old_run_is_yellow_and_then_red(environment: Environment) -> None:
+    open_job(settings_from(environment), lambda: NOW).detect(NOW)
+    for hours, level in ((2, "yellow"), (3, "red")):
+        finding = run_all_checks(environment, now=NOW + hours * HOUR)["last run of openai-config-to-abuse"]
+        assert (finding.level, finding.message) == (
+            level,
+            f"last complete run {hours} h ago".replace("2 h", "2 h"),
+        )
+
+
+def test_dead_letter_is_red(environment: Environment, table: Table, receiver: Receiver) -> None:
+    receiver.default_answer = status(404)
+    table.write(RULE.folder, [queue(Delivery("al_1_webhook", "webhook", "in_1", 1, b"{}", NOW, NOW))])
+    open_job(settings_from(environment), lambda: NOW).deliver()
+    finding = run_all_checks(environment)["outbox"]
+    assert (finding.level, finding.message) == ("red", "1 dead letter for webhook, the first: HTTP 404")
+
+
+# -------------------------------------------------------------------------------------------------------- destinations
+
+
+def webhooks_of_all_formats(receiver: Receiver) -> str:
+    """One destination of each format; the second takes only the worst."""
+    url = receiver.url
+    return json.dumps(
+        [
+            {"name": "own", "url": url, "format": "native", "secret": SECRET},
+            {"name": "slack", "url": url, "format": "slack", "minimum_severity": "High"},
+            {"name": "teams", "url": url, "format": "teams"},
+            {"name": "pager", "url": url, "format": "pagerduty", "routing_key": HIDDEN},
+        ]
+    )
+
+
+@pytest.fixture
+def with_all_formats(environment: Environment, receiver: Receiver) -> Environment:
+    return environment | {"WEBHOOK_URL": "", "WEBHOOKS": webhooks_of_all_formats(receiver)}
+
+
+TITLE = (
+    "TEST, nothing happened (check of 2026-06-10T12:00:00Z): "
+    "changed organization settings, then hit the content filter within 1 min"
+)
+
+
+@pytest.mark.parametrize("sending, name", [("test", "destination"), ("canary", "canary to")])
+def test_every_destination_gets_a_marked_test_in_its_format(
+    with_all_formats: Environment, receiver: Receiver, sending: SendMode, name: str
+) -> None:
+    findings = run_all_checks(with_all_formats, sending)
+    for destination in ("own", "slack", "teams"):
+        assert findings[f"{name} {destination}"].message == "took the test alert (HTTP 204), marked TEST"
+    assert findings[f"{name} pager"].message.endswith("and resolved there")
+    titles = sorted(title for message in receiver.messages if (title := title_of(message)))
+    assert titles == sorted([TITLE, TITLE, f"🔵 {TITLE}", TITLE])
+
+
+def title_of(message: Body) -> str:
+    """The title of a message of any format; none of a resolving one."""
+    if "data" in message:
+        return str(message["data"]["title"])
+    if "blocks" in message:
+        return str(message["blocks"][0]["text"]["text"])
+    if "attachments" in message:
+        return str(message["attachments"][0]["content"]["body"][0]["inlines"][0]["text"])
+    return str(message["payload"]["summary"]) if "payload" in message else ""
+
+
+def test_page_is_no_emergency_and_resolved_at_once(with_all_formats: Environment, receiver: Receiver) -> None:
+    run_all_checks(with_all_formats, "canary")
+    opened, resolved = [message for message in receiver.messages if "event_action" in message]
+    assert (opened["event_action"], opened["payload"]["severity"]) == ("trigger", "info")
+    assert (resolved["event_action"], resolved["dedup_key"]) == ("resolve", opened["dedup_key"])
+
+
+def test_test_is_signed_as_alerts_are(with_all_formats: Environment, receiver: Receiver) -> None:
+    run_all_checks(with_all_formats, "test", now=datetime.now(UTC))
+    body, headers = next(
+        (body, headers)
+        for body, headers in zip(receiver.bodies, receiver.headers, strict=True)
+        if "webhook-signature" in headers
+    )
+    Verifier(SECRET).verify(body, dict(headers))
+
+
+def test_two_tests_have_different_ids(environment: Environment, receiver: Receiver) -> None:
+    run_all_checks(environment, "test")
+    run_all_checks(environment, "test", now=NOW + MINUTE)
+    assert len({headers["webhook-id"] for headers in receiver.headers}) == 2
+
+
+@pytest.mark.parametrize("sending", ["test", "canary"])
+def test_memory_of_incidents_is_not_touched(
+    environment: Environment, table: Table, receiver: Receiver, sending: SendMode
+) -> None:
+    job = open_job(settings_from(environment), lambda: NOW)
+    job.detect(NOW)
+    before, message_count = list(table.scan(RULE.folder, "!", "~")), len(receiver.bodies)
+    run_all_checks(environment, sending)
+    assert list(table.scan(RULE.folder, "!", "~")) == before
+    assert list(table.scan(CHECK_PARTITION, "!", "~")) == []
+    assert job.deliver() == []
+    assert len(receiver.bodies) == message_count + 1
+
+
+def test_canary_goes_through_the_incident_table(environment: Environment, azurite: str) -> None:
+    wrong = re.sub("AccountKey=[^;]+", "AccountKey=d3Jvbmc=", azurite)
+    findings = run_all_checks(environment | {"INCIDENT_STORAGE": wrong}, "canary")
+    assert findings["canary"].message == "not tried, because incident table failed"
+    assert (
+        run_all_checks(environment | {"INCIDENT_STORAGE": wrong}, "test")["destination webhook"].level
+        == "green"
+    )
+
+
+def test_what_a_canary_left_that_was_cut_short_is_swept_away(
+    environment: Environment, table: Table, receiver: Receiver
+) -> None:
+    delivery = Delivery("al_old_webhook", "webhook", "in_old", 1, b"{}", created=NOW, due=NOW)
+    table.write(CHECK_PARTITION, [queue(delivery)])
+    run_all_checks(environment, "canary")
+    assert [
+        headers["webhook-id"] for headers in receiver.headers if headers["webhook-id"] == delivery.id
+    ] == []
+    assert list(table.scan(CHECK_PARTITION, "!", "~")) == []
+
+
+def test_nothing_that_keeps_alerts_back_or_makes_more_of_them_changes_the_test(receiver: Receiver) -> None:
+    kind = next(iter(RULE.sequence.signals.labels))
+    rule = RULE.model_copy(
+        update={
+            "exclusions": (
+                parse_silence({"name": "all", "owner": "carol", "reason": "a move", "actor": "*"}),
+            ),
+            "on_call": OnCall(
+                mode="observe", severity=(SeverityCondition(severity="High", signals=(kind,)),)
+            ),
+            "sequence": RULE.sequence.model_copy(update={"threshold": {kind: 5}}),
+        }
+    )
+    webhook = Webhook(url=SecretStr(receiver.url))
+    attempts = CanaryDelivery(MemoryTable(), [webhook], lambda: NOW).send_test(rule)
+    assert attempts["webhook"].outcome.sent
+    assert receiver.messages[0]["data"]["severity"] == "Informational"
+
+
+@pytest.mark.parametrize("folder", rule_names())
+def test_every_rule_can_be_tested(receiver: Receiver, folder: str) -> None:
+    webhook = Webhook(url=SecretStr(receiver.url))
+    CanaryDelivery(MemoryTable(), [webhook], lambda: NOW).send_test(load_rule(folder))
+    assert title_of(receiver.messages[0]).startswith("TEST, nothing happened")
+
+
+@pytest.mark.parametrize(
+    "code, message, remedy",
+    [
+        (404, "refused the test alert: HTTP 404", "has the webhook been deleted?"),
+        (302, "refused the test alert: HTTP 302", "it redirects"),
+        (422, "refused the test alert: HTTP 422", "check the address"),
+        (503, "did not take the test alert: HTTP 503", "tried for three days"),
+    ],
+)
+@pytest.mark.parametrize("sending", ["test", "canary"])
+def test_destination_that_refuses_is_red_and_says_why(
+    environment: Environment, receiver: Receiver, code: int, message: str, remedy: str, sending: SendMode
+) -> None:
+    receiver.default_answer = status(code)
+    finding = list(run_all_checks(environment, sending).values())[-1]
+    assert (finding.level, finding.message, remedy in finding.remedy) == ("red", message, True)
+    assert HIDDEN not in repr(finding)
+
+
+def test_one_destination_that_fails_keeps_no_other_from_its_test(
+    with_all_formats: Environment, receiver: Receiver
+) -> None:
+    webhooks = json.dumps(
+        [{"name": "dead", "url": "http://127.0.0.1:1/"}, {"name": "own", "url": receiver.url}]
+    )
+    findings = run_all_checks(with_all_formats | {"WEBHOOKS": webhooks}, "test")
+    assert findings["destination dead"].message == "did not take the test alert: ConnectionError"
+    assert findings["destination own"].level == "green"
+
+
+def test_without_a_destination_nobody_is_told(environment: Environment) -> None:
+    assert run_all_checks(environment | {"WEBHOOK_URL": ""})["destinations"].level == "yellow"
+    assert run_all_checks(environment | {"WEBHOOK_URL": ""}, "canary")["destinations"].level == "yellow"
+
+
+# -------------------------------------------------------------------------------------------------------------- folder
+
+
+def test_folder_is_read_in_place_of_a_workspace(environment: Environment, tmp_path: Path) -> None:
+    at = NOW - HOUR
+    write(tmp_path, [audit("a", "ann", at, arrived=at)], [completion("c", "ann", at, arrived=at)])
+    settings = environment | {"LOG_ANALYTICS_WORKSPACE_ID": "", "LOGS_DIR": str(tmp_path)}
+    findings = run_all_checks(settings)
+    assert findings["signals of openai-config-to-abuse"].message.startswith("read; 1 row in the windows")
+    assert "there is no token" in findings["workspace"].message
+    assert names_with_level(findings, "red") == []
+    later = run_all_checks(settings, now=NOW + 30 * DAY)
+    assert later["changes of openai-config-to-abuse"].level == "yellow"
+
+
+def test_folder_that_is_not_there_is_red(environment: Environment, tmp_path: Path) -> None:
+    settings = environment | {"LOG_ANALYTICS_WORKSPACE_ID": "", "LOGS_DIR": str(tmp_path / "none")}
+    findings = run_all_checks(settings)
+    assert names_with_level(findings, "red") == ["logs"]
+    assert "there is no such folder" in findings["logs"].message
+
+
+# ------------------------------------------------------------------------------------------------------------- command
+
+
+@pytest.fixture
+def cli_environment(environment: Environment, monkeypatch: pytest.MonkeyPatch) -> Environment:
+    """The settings in the environment of the command line, at NOW."""
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setattr(command, "clock", lambda: NOW)
+    return environment
+
+
+def test_command_prints_a_table_and_ends_well(cli_environment: Environment) -> None:
+    result = CliRunner().invoke(app, ["check"])
+    assert result.exit_code == 0
+    assert re.search(r"^green +settings +\d+ set, all valid", result.stdout, re.MULTILINE)
+    assert "→ after the first hour" in result.stdout
+
+
+def test_command_prints_findings_of_the_documented_shape(cli_environment: Environment) -> None:
+    result = CliRunner().invoke(app, ["check", "--format", "json", "--send"])
+    schema = Draft202012Validator(json.loads((SCHEMAS / "check.json").read_text()))
+    lines = [json.loads(line) for line in result.stdout.splitlines()]
+    assert len(lines) > 10
+    for line in lines:
+        schema.validate(line)
+
+
+def test_command_ends_with_1_when_something_is_red(
+    cli_environment: Environment, receiver: Receiver, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    receiver.default_answer = status(410)
+    result = CliRunner().invoke(app, ["check", "--canary"])
+    assert result.exit_code == 1
+    assert "→ the webhook has been deleted there: make another" in result.stdout
+    assert HIDDEN not in result.output
+
+
+# -------------------------------------------------------------------------------------------------------------- health
+
+
+def call_health(environment: Mapping[str, str], now: datetime = NOW) -> tuple[int, Body]:
+    """What the function `health` answers; it is of the documented shape and holds no secret."""
+    code, body = health(environment, lambda: now)
+    answer: Body = json.loads(body)
+    Draft202012Validator(json.loads((SCHEMAS / "health.json").read_text())).validate(answer)
+    for secret in (HIDDEN, *environment.values()):
+        assert secret == RULE.folder or len(secret) < 8 or secret not in body.decode()
+    return code, answer
+
+
+def test_health_asks_one_query_for_each_source_and_sends_nothing(
+    environment: Environment, api: QueryApi, receiver: Receiver, table: Table
+) -> None:
+    code, answer = call_health(environment)
+    assert (code, answer["status"]) == (200, "yellow")  # no complete run yet
+    assert [finding["name"] for finding in answer["findings"]] == [
+        "settings",
+        "rules",
+        *(f"newest row of {source}" for source in SOURCES),
+        "last run of openai-config-to-abuse",
+        "outbox",
+    ]
+    assert len(api.requests) == 2
+    assert receiver.bodies == []
+    assert list(table.scan(CHECK_PARTITION, "!", "~")) == []
+
+
+def test_health_makes_three_table_requests(environment: Environment, azurite: str) -> None:
+    answers: list[object] = []
+    client = TableClient.from_connection_string(
+        azurite, environment["INCIDENT_TABLE"], raw_response_hook=answers.append
+    )
+    open_job(settings_from(environment), lambda: NOW).detect(NOW)
+    context = CheckContext(environment, lambda: NOW)
+    context.table = AzureTable(client)
+    assert {finding.level for finding in health_module.quick_findings(context)} == {"green"}
+    assert len(answers) == 3
+
+
+def test_health_asks_several_workspaces_as_one(environment: Environment, api: QueryApi) -> None:
+    call_health(environment | {"LOG_ANALYTICS_WORKSPACE_ID": f"{WORKSPACE},{OTHER_WORKSPACE}"})
+    assert [request.body["workspaces"] for request in api.requests] == [[OTHER_WORKSPACE], [OTHER_WORKSPACE]]
+
+
+def test_health_is_503_when_a_workspace_does_not_answer(environment: Environment, api: QueryApi) -> None:
+    api.fault = lambda _: no_role()
+    code, answer = call_health(environment)
+    assert (code, answer["status"]) == (503, "red")
+
+
+def test_health_is_503_when_no_run_was_complete_for_long(environment: Environment) -> None:
+    open_job(settings_from(environment), lambda: NOW).detect(NOW)
+    assert call_health(environment, NOW + HOUR)[0] == 200
+    assert call_health(environment, NOW + 3 * HOUR)[0] == 503
+
+
+def test_health_names_wrong_settings_and_no_value(environment: Environment) -> None:
+    code, answer = call_health(environment | {"MAX_CATCH_UP": HIDDEN, "WEBHOOK_SECRET": HIDDEN})
+    assert code == 503
+    finding = answer["findings"][0]
+    assert (finding["name"], finding["level"]) == ("settings", "red")
+    assert all(name in finding["message"] for name in ("MAX_CATCH_UP", "WEBHOOK_SECRET"))
+
+
+def test_bug_is_named_and_its_text_is_not_shown(
+    environment: Environment, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(*_: object, **__: object) -> str:
+        raise RuntimeError(HIDDEN)
+
+    monkeypatch.setattr(health_module, "newest_query", broken)
+    code, answer = call_health(environment)
+    assert code == 503
+    assert {finding["message"] for finding in answer["findings"] if finding["level"] == "red"} == {
+        "a bug of this job: RuntimeError"
+    }
+
+
+# ---------------------------------------------------------------------------------------------------------------- page
+
+
+@pytest.mark.parametrize("sending", ["nothing", "canary"])
+def test_page_explains_every_finding(environment: Environment, sending: SendMode) -> None:
+    rows = [line for line in PAGE.read_text(encoding="utf-8").splitlines() if line.startswith("| `")]
+    explained = [re.escape(name).replace("…", ".+") for row in rows for name in re.findall("`([^`]+)`", row)]
+    names = run_all_checks(environment, sending)
+    assert [name for name in names if not any(re.fullmatch(pattern, name) for pattern in explained)] == []
+
+
+def test_page_says_how_many_lines_the_truth_table_has() -> None:
+    assert f"all {len(truth_lines())} lines" in PAGE.read_text(encoding="utf-8")

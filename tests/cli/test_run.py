@@ -1,0 +1,211 @@
+"""The commands that act with the environment's settings, on Azurite, the query API's double, and a receiver."""
+
+import json
+from datetime import UTC, datetime, timedelta
+
+import pytest
+from azure.data.tables import TableClient
+from jsonschema import Draft202012Validator
+from typer.testing import CliRunner, Result
+
+from detection.app import Job, open_job
+from detection.base.errors import ConfigurationError
+from detection.cli import demo, incidents, options, run, silences
+from detection.cli.main import app
+from detection.settings import settings_from
+from detection.store.azure_table import AzureTable
+from detection.store.incident_list import IncidentList
+from detection.store.incident_store import IncidentStore
+from detection.store.retention import expire
+from detection.store.table import MemoryTable, Put
+from tests.regenerate import GOLDEN, LOGS, SCHEMAS
+from tests.support.receiver import receiving, status
+from tests.test_whole_line import Pipeline, golden_api, pipeline
+
+__all__ = ["golden_api", "pipeline"]  # fixtures
+FIRST_ALERT = datetime(2026, 6, 9, 14, tzinfo=UTC)
+
+
+class Commands:
+    """The command line over one job, at one moment after another."""
+
+    def __init__(self, pipeline: Pipeline, monkeypatch: pytest.MonkeyPatch) -> None:
+        self._pipeline = pipeline
+        self._monkeypatch = monkeypatch
+        self.now = FIRST_ALERT
+
+    def __call__(self, *arguments: str) -> Result:
+        current_job = self._pipeline.job_at(self.now)
+        for module in (incidents, run, silences):
+            self._monkeypatch.setattr(module, "environment_job", lambda: current_job, raising=False)
+            self._monkeypatch.setattr(module, "clock", current_job.clock, raising=False)
+        return CliRunner().invoke(app, list(arguments))
+
+    def lines(self, *arguments: str) -> list[dict[str, object]]:
+        """What a command prints as JSON lines."""
+        return [json.loads(text) for text in self(*arguments, "--format", "json").stdout.splitlines()]
+
+
+@pytest.fixture
+def commands(pipeline: Pipeline, monkeypatch: pytest.MonkeyPatch) -> Commands:
+    return Commands(pipeline, monkeypatch)
+
+
+def test_run_reads_tells_and_prints_its_record(commands: Commands, pipeline: Pipeline) -> None:
+    [record] = commands.lines("run", "--at", "2026-06-09T14:00:00Z")
+
+    assert (record["new_pairs"], record["already_alerted"]) == (1, 0)
+    assert len(pipeline.receiver.bodies) == 1
+
+
+def test_record_and_incident_are_of_the_documented_shapes(commands: Commands) -> None:
+    [record] = commands.lines("run", "--at", "2026-06-09T14:00:00Z")
+    [row] = commands.lines("incidents", "list")
+    [incident] = commands.lines("incidents", "show", str(row["id"]))
+
+    for name, value in (("run", record), ("incident", incident)):
+        Draft202012Validator(json.loads((SCHEMAS / f"{name}.json").read_text())).validate(value)
+
+
+def test_run_ahead_of_the_clock_is_refused(commands: Commands) -> None:
+    result = commands("run", "--at", "2026-06-09T15:00:00Z")
+
+    assert isinstance(result.exception, ConfigurationError)
+    assert "ahead of the clock" in str(result.exception)
+
+
+def test_run_over_a_gap_tells_it_and_leaves_the_watermark(commands: Commands, pipeline: Pipeline) -> None:
+    commands.now = datetime(2026, 6, 20, tzinfo=UTC)
+    [record] = commands.lines("run", "--from", "2026-06-09T13:00:00Z", "--to", "2026-06-09T16:00:00Z")
+
+    golden_alerts = (json.loads(text) for text in (GOLDEN / "replay.jsonl").read_text().splitlines())
+    golden_pairs = [
+        pair
+        for alert in golden_alerts
+        for pair in alert["pairs"]
+        if "2026-06-09T13:00:00Z" < pair["AbuseTime"] <= "2026-06-09T16:00:00Z"
+    ]
+    assert record["new_pairs"] == len(golden_pairs) == 4
+    assert pipeline.job.ages(commands.now) == {"openai-config-to-abuse": None}
+
+
+def test_runs_says_how_long_ago_the_last_complete_run_was(commands: Commands) -> None:
+    assert commands("runs").exit_code == 1
+    commands("run", "--at", "2026-06-09T14:00:00Z")
+    commands.now += timedelta(hours=2)
+
+    result = commands("runs")
+
+    assert result.exit_code == 0
+    assert "the last complete run was 2:00:00" in result.stderr
+    assert [row["time"] for row in commands.lines("runs")] == ["2026-06-09T14:00:00Z"]
+
+
+def test_incident_is_listed_shown_and_closed(commands: Commands) -> None:
+    commands("run", "--at", "2026-06-09T14:00:00Z")
+    [row] = commands.lines("incidents", "list")
+    name = str(row["id"])
+    assert row["key"] == "Account carol@example.com"
+
+    assert "carol@example.com invited a member" in commands("incidents", "show", name).stdout
+    commands("incidents", "ack", name, "--by", "carol")
+    commands("incidents", "close", name, "--as", "benign", "--by", "dave", "--note", "load test")
+
+    shown = commands("incidents", "show", name).stdout
+    assert "closed as benign" in shown
+    assert "acknowledged 2026-06-09T14:00:00" in shown
+    assert "by dave: load test" in shown
+
+
+def test_unknown_incident_is_a_clear_sentence(commands: Commands) -> None:
+    result = commands("incidents", "show", "in_nothing")
+
+    assert isinstance(result.exception, ConfigurationError)
+    assert "there is no incident in_nothing" in str(result.exception)
+
+
+def test_dead_letter_is_sent_again_when_asked(commands: Commands, pipeline: Pipeline) -> None:
+    pipeline.receiver.answers = [status(404)]
+    commands("run", "--at", "2026-06-09T14:00:00Z")
+    assert commands("deliver").stdout == "0 sent, 0 failed\n"
+
+    result = commands("deliver", "--retry-dead")
+
+    assert (result.exit_code, result.stdout) == (0, "1 sent, 0 failed\n")
+    assert pipeline.receiver.bodies[0] == pipeline.receiver.bodies[1]
+
+
+def test_demo_posts_where_it_is_told_to(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(demo, "RUNS", 13)  # to noon of the second day
+    with receiving() as receiver:
+        result = CliRunner().invoke(app, ["demo", "--webhook", receiver.url])
+
+    assert result.exit_code == 0, result.exception
+    titles = [message["data"]["title"] for message in receiver.messages]
+    assert titles
+    assert all(title in result.stdout for title in titles)
+
+
+def test_quiet_run_asks_four_queries_and_makes_four_table_requests(pipeline: Pipeline, azurite: str) -> None:
+    answers: list[object] = []
+    client = TableClient.from_connection_string(azurite, "quietrun", raw_response_hook=answers.append)
+    quiet_hour = datetime(2026, 6, 9, 3, tzinfo=UTC)
+    settings = pipeline.job.settings
+    first_job = Job(settings, pipeline.job.rules, AzureTable(client), lambda: quiet_hour)
+    pipeline.api.moment = quiet_hour
+    first_job.detect(quiet_hour)
+    answers.clear()
+    pipeline.api.requests.clear()
+
+    next_hour = quiet_hour + timedelta(hours=1)
+    Job(settings, pipeline.job.rules, AzureTable(client), lambda: next_hour).detect(next_hour)
+
+    assert len(pipeline.api.requests) == 4
+    assert len(answers) == 4
+
+
+def test_environment_without_logs_says_what_to_set() -> None:
+    with pytest.raises(ConfigurationError, match="LOG_ANALYTICS_WORKSPACE_ID"):
+        open_job(settings_from({}), options.clock).detect()
+
+
+def test_logs_on_disk_can_be_read_instead_of_a_workspace() -> None:
+    job = open_job(settings_from({"LOGS_DIR": str(LOGS)}), options.clock)
+
+    [record] = job.detect(FIRST_ALERT + timedelta(hours=1))
+
+    assert record.new_pairs > 0
+
+
+def test_table_of_a_newer_version_is_refused() -> None:
+    table = MemoryTable()
+    table.write("rule", [Put("w", {"now": "2026-06-09T14:00:00Z", "runs": 1, "schema": 2})])
+
+    with pytest.raises(ConfigurationError, match="schema 2"):
+        IncidentStore(table, "rule", "run").watermark()
+
+
+def test_what_is_old_goes_but_the_number_of_incidents_is_kept(pipeline: Pipeline) -> None:
+    table = MemoryTable()
+    job = Job(settings_from({"LOGS_DIR": str(LOGS)}), pipeline.job.rules, table, options.clock)
+    for time in (FIRST_ALERT, FIRST_ALERT + timedelta(hours=1), FIRST_ALERT + timedelta(days=1, hours=2)):
+        job.detect(time)
+    numbers_by_id = {detail.incident.id: detail.incident.number for detail in job.desk.incidents()}
+    store = IncidentStore(table, job.rules[0].folder, "look")
+    assert max(numbers_by_id.values()) == 2
+
+    expire(store.table, store.rule, FIRST_ALERT + timedelta(days=90))
+
+    kept_numbers = {detail.incident.id: detail.incident.number for detail in job.desk.incidents()}
+    assert kept_numbers.items() < numbers_by_id.items()
+    assert max(kept_numbers.values()) == 2
+    assert not list(IncidentList(store.table, store.rule).alerts())
+    assert not store.records()
+    assert not list(table.scan(job.rules[0].folder, "e|", "e}"))
+
+
+def test_no_secret_is_printed_by_a_run(commands: Commands, pipeline: Pipeline) -> None:
+    pipeline.receiver.answers = [status(500)]
+    result = commands("run", "--at", "2026-06-09T14:00:00Z")
+
+    assert pipeline.receiver.url not in result.output

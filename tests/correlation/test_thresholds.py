@@ -1,0 +1,158 @@
+"""Kinds of which a change must reach enough: undecided till then, told as a whole after, and never lost."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from detection.correlation.correlate import Chain
+from detection.correlation.detection import detect_at
+from detection.correlation.thresholds import apply_thresholds
+from detection.logs.events import Event, Logs
+from detection.logs.window import Windows
+from detection.rules.model import Rule
+from detection.runs.run import run
+from detection.store.incident_store import IncidentStore
+from detection.store.table import MemoryTable
+from tests.support.builders import (
+    DAY,
+    HOUR,
+    RULE,
+    START,
+    chains,
+    change,
+    change_row,
+    logs,
+    signal,
+    signal_row,
+)
+
+
+def with_thresholds(**threshold: int) -> Rule:
+    """The default rule with a minimum per kind."""
+    return RULE.model_copy(update={"sequence": RULE.sequence.model_copy(update={"threshold": threshold})})
+
+
+THREE_LENGTHS = with_thresholds(length=3)
+
+
+def decided_pairs(candidates: list[Chain], rule: Rule = THREE_LENGTHS) -> tuple[set[tuple[str, str]], int]:
+    """The pairs that are decided, by id, and how many signals are not."""
+    parts, undecided = apply_thresholds(candidates, rule)
+    return {(change.id, signal.id) for part in parts for change, signal in part.pairs()}, undecided
+
+
+def lengths(number: int, begin: datetime = START, name: str = "s") -> list[Event]:
+    return [signal(f"{name}{n}", begin + n * HOUR / 10, kind="length") for n in range(number)]
+
+
+def test_too_few_of_a_kind_are_undecided() -> None:
+    assert decided_pairs(chains([change("c", START)], lengths(2))) == (set(), 2)
+
+
+def test_enough_of_a_kind_are_all_decided() -> None:
+    candidates = chains([change("c", START)], lengths(3))
+    assert decided_pairs(candidates) == ({("c", "s0"), ("c", "s1"), ("c", "s2")}, 0)
+
+
+def test_other_kinds_are_decided_at_once() -> None:
+    candidates = chains([change("c", START)], [signal("f", START), signal("s", START, kind="length")])
+    assert decided_pairs(candidates) == ({("c", "f")}, 1)
+
+
+def test_kind_in_capitals_counts_too() -> None:
+    candidates = chains([change("c", START)], [signal(f"s{n}", START, kind="LENGTH") for n in range(3)])
+    assert len(decided_pairs(candidates)[0]) == 3
+
+
+def test_signals_of_two_changes_far_apart_do_not_add_up() -> None:
+    changes = [change("c1", START - DAY - HOUR), change("c2", START)]
+    candidates = chains(changes, [*lengths(2, START - HOUR * 2, "a"), *lengths(2, START, "b")])
+    assert decided_pairs(candidates) == (set(), 4)
+
+
+def test_signal_that_one_change_decides_is_told_with_all_its_changes() -> None:
+    changes = [change("early", START), change("late", START + HOUR / 5)]
+    candidates = chains(changes, lengths(3))
+    assert ("late", "s2") in decided_pairs(candidates)[0]
+
+
+def test_without_a_minimum_everything_is_decided() -> None:
+    candidates = chains([change("c", START)], lengths(1))
+    assert decided_pairs(candidates, RULE) == ({("c", "s0")}, 0)
+    assert decided_pairs(candidates, with_thresholds(length=1)) == ({("c", "s0")}, 0)
+
+
+hours = st.integers(0, 60)
+kinds = st.sampled_from(["length", "content_filter"])
+
+
+@given(st.lists(hours, max_size=5), st.lists(st.tuples(hours, kinds), max_size=12), st.integers(1, 4))
+def test_what_is_decided_is_what_a_plain_reading_says(
+    changed: list[int], signalled: list[tuple[int, str]], threshold: int
+) -> None:
+    changes = [change(f"c{n}", START + hour * HOUR) for n, hour in enumerate(changed)]
+    signals = [signal(f"s{n}", START + hour * HOUR, kind=kind) for n, (hour, kind) in enumerate(signalled)]
+    pairs = [
+        (change_event, signal_event)
+        for change_event in changes
+        for signal_event in signals
+        if change_event.time <= signal_event.time <= change_event.time + DAY
+    ]
+    reached = {
+        change_event.id: {
+            signal_event.id
+            for paired_change, signal_event in pairs
+            if paired_change is change_event and signal_event.kind == "length"
+        }
+        for change_event in changes
+    }
+    enough = {name for names in reached.values() if len(names) >= threshold for name in names}
+    plain = {
+        (change_event.id, signal_event.id)
+        for change_event, signal_event in pairs
+        if signal_event.kind != "length" or signal_event.id in enough
+    }
+
+    assert decided_pairs(chains(changes, signals), with_thresholds(length=threshold))[0] == plain
+
+
+@dataclass(frozen=True)
+class HourlyLog:
+    """A change, and answers cut for length at some moments after it."""
+
+    moments: Sequence[datetime] = tuple(START + n * HOUR for n in range(5))
+
+    def read(self, rule: Rule, windows: Windows) -> Logs:
+        """What had happened by then."""
+        past = (moment for moment in self.moments if windows.signals.after < moment <= windows.now)
+        rows = (signal_row(f"s {moment}", moment, kind="length") for moment in past)
+        return logs([change_row("c", START)], rows, windows, rule)
+
+
+def run_hourly(log: HourlyLog, begin: datetime, runs: int) -> tuple[list[int], list[int]]:
+    """How many pairs hourly runs tell, and how many signals they hold back."""
+    table, new_pairs, suppressed = MemoryTable(), [], []
+    for hour in range(runs):
+        now = begin + hour * HOUR
+        record, _ = run(THREE_LENGTHS, now, log, IncidentStore(table, THREE_LENGTHS.folder, f"run of {now}"))
+        new_pairs.append(record.new_pairs)
+        suppressed.append(record.suppressed.below_threshold)
+    return new_pairs, suppressed
+
+
+def test_undecided_signals_are_told_together_once_there_are_enough() -> None:
+    assert run_hourly(HourlyLog(), START, 5) == ([0, 0, 3, 1, 1], [1, 2, 0, 0, 0])
+
+
+def test_signals_at_both_ends_of_a_changes_reach_are_counted_together() -> None:
+    minute = HOUR / 60
+    ends = HourlyLog((START + 2 * minute, START + DAY - 2 * minute, START + DAY - minute))
+    new_pairs, _ = run_hourly(ends, START + 5 * minute, 26)
+    assert sum(new_pairs) == 3
+
+
+def test_matches_counts_what_is_undecided() -> None:
+    assert detect_at(THREE_LENGTHS, START + HOUR, HourlyLog()).below_threshold == 2

@@ -1,0 +1,438 @@
+"""The deliverer: order, schedule, fairness, and two of it at work, by a clock that the tests move."""
+
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+
+import pytest
+
+from detection.base.errors import ServiceError
+from detection.delivery.deliver import (
+    LEASE,
+    LONGEST_WAIT,
+    SEND_FOR,
+    WAITS,
+    Attempt,
+    Outcome,
+    deliver,
+    drain,
+    next_due,
+)
+from detection.store.outbox import Delivery, Outbox, Queued, queue
+from detection.store.table import Delete, MemoryTable, Operation
+from tests.support.builders import HOUR, START
+from tests.support.clock import Clock
+
+RULE = "some-rule"
+SECOND = timedelta(seconds=1)
+NOW = timedelta(0)
+WEEK = timedelta(days=7)
+
+SENT = Outcome(200, sent=True)
+FAILED = Outcome(500, reason="HTTP 500")
+REFUSED = Outcome(400, dead_reason="HTTP 400")
+SILENT = Outcome(None, reason="no answer within 15 s")
+
+
+@dataclass
+class ScriptedReceiver:
+    """A destination that takes its time, answers by the list and then by `always`, and remembers what it got."""
+
+    clock: Clock
+    outcomes: list[Outcome] = field(default_factory=list)
+    default_outcome: Outcome = SENT
+    duration: timedelta = NOW
+    on_send: Callable[[], object] = lambda: None
+    deliveries: list[tuple[datetime, Delivery]] = field(default_factory=list)
+
+    def send(self, delivery: Delivery, now: datetime) -> Outcome:
+        self.deliveries.append((now, delivery))
+        self.clock.now += self.duration
+        self.on_send()
+        return self.outcomes.pop(0) if self.outcomes else self.default_outcome
+
+    @property
+    def commits(self) -> list[int]:
+        return [delivery.commit for _, delivery in self.deliveries]
+
+    @property
+    def times(self) -> list[timedelta]:
+        return [time - START for time, _ in self.deliveries]
+
+
+@dataclass
+class Post:
+    """An outbox with its receivers and the clock they share."""
+
+    clock: Clock = field(default_factory=lambda: Clock(START))
+    table: MemoryTable = field(default_factory=MemoryTable)
+    receivers: dict[str, ScriptedReceiver] = field(default_factory=dict)
+
+    @property
+    def outbox(self) -> Outbox:
+        return Outbox(self.table, RULE)
+
+    def receiver(
+        self,
+        name: str = "soc",
+        outcomes: Sequence[Outcome] = (),
+        default_outcome: Outcome = SENT,
+        duration: timedelta = NOW,
+    ) -> ScriptedReceiver:
+        self.receivers[name] = ScriptedReceiver(self.clock, list(outcomes), default_outcome, duration)
+        return self.receivers[name]
+
+    def put(self, commit: int = 1, destination: str = "soc", incident: str = "in_1") -> None:
+        body = f"body {commit}".encode()
+        name = f"al_{incident}_{commit}_{destination}"
+        delivery = Delivery(name, destination, incident, commit, body, created=START, due=START)
+        self.table.write(RULE, [queue(delivery)])
+
+    def drain(self, drain_for: timedelta = NOW, outbox: Outbox | None = None) -> list[Attempt]:
+        """The lane of "soc", by the clock that the tests move."""
+        box, soc = outbox or self.outbox, self.receivers.get("soc")
+        return list(drain(box, "soc", soc, self.clock, self.clock.sleep, drain_for))
+
+    def deliver(self) -> list[Attempt]:
+        """All lanes, at the same time."""
+        return deliver(self.outbox, self.receivers, self.clock, self.clock.sleep, NOW, lambda _: None)
+
+    @property
+    def waiting(self) -> list[int]:
+        return [queued.delivery.commit for queued in self.outbox.waiting("soc")]
+
+    @property
+    def dead(self) -> list[str]:
+        return [dead_letter.reason for dead_letter in self.outbox.dead_letters()]
+
+
+@pytest.fixture
+def post() -> Post:
+    return Post()
+
+
+# -------------------------------------------------------------------------------------------------------- one message
+
+
+def test_sent_message_leaves_the_outbox(post: Post) -> None:
+    receiver = post.receiver()
+    post.put()
+    (attempt,) = post.drain()
+    assert (attempt.outcome, attempt.delivery.attempt, attempt.next_due) == (SENT, 1, None)
+    assert (receiver.commits, post.waiting, post.dead) == ([1], [], [])
+
+
+def test_empty_outbox_is_nothing_to_do(post: Post) -> None:
+    post.receiver()
+    assert post.drain(WEEK) == []
+    assert post.clock.now == START
+
+
+def test_refused_message_is_a_dead_letter_at_once(post: Post) -> None:
+    receiver = post.receiver(default_outcome=REFUSED)
+    post.put()
+    (attempt,) = post.drain(WEEK)
+    assert attempt.next_due is None
+    assert (receiver.commits, post.waiting, post.dead) == ([1], [], ["HTTP 400"])
+
+
+def test_failing_message_is_tried_by_the_schedule_and_then_dead(post: Post) -> None:
+    receiver = post.receiver(default_outcome=FAILED)
+    post.put()
+    attempts = post.drain(WEEK)
+    assert receiver.times == [sum(WAITS[:tried], NOW) for tried in range(len(WAITS) + 1)]
+    assert [attempt.next_due is None for attempt in attempts] == [False] * len(WAITS) + [True]
+    assert post.dead == [f"given up after {len(WAITS) + 1} attempts: HTTP 500"]
+
+
+def test_schedule_begins_in_seconds_and_ends_after_about_three_days() -> None:
+    assert WAITS[0] <= 5 * SECOND
+    assert timedelta(days=2, hours=12) <= sum(WAITS, NOW) <= timedelta(days=3, hours=12)
+
+
+def test_all_attempts_have_one_id_and_one_body(post: Post) -> None:
+    receiver = post.receiver(default_outcome=FAILED)
+    post.put()
+    post.drain(WEEK)
+    assert {(delivery.id, delivery.body) for _, delivery in receiver.deliveries} == {
+        ("al_in_1_1_soc", b"body 1")
+    }
+
+
+def test_message_that_fails_first_is_sent_within_the_patience(post: Post) -> None:
+    receiver = post.receiver(outcomes=[FAILED, SILENT])
+    post.put()
+    post.drain(60 * SECOND)
+    assert receiver.times == [NOW, 2 * SECOND, 10 * SECOND]
+    assert post.waiting == []
+
+
+def test_without_patience_nothing_is_waited_for(post: Post) -> None:
+    receiver = post.receiver(default_outcome=FAILED)
+    post.put()
+    (attempt,) = post.drain()
+    assert attempt.next_due == START + 2 * SECOND
+    assert (receiver.times, post.clock.now) == ([NOW], START)
+
+
+def test_next_drain_goes_on_where_the_last_one_stopped(post: Post) -> None:
+    receiver = post.receiver(outcomes=[FAILED])
+    post.put()
+    post.drain()
+    assert post.drain() == []
+    post.clock.now += 5 * 60 * SECOND
+    (attempt,) = post.drain()
+    assert (attempt.delivery.attempt, receiver.commits) == (2, [1, 1])
+
+
+def test_retry_after_is_obeyed(post: Post) -> None:
+    outcome = Outcome(429, reason="HTTP 429", retry_after=40 * SECOND)
+    receiver = post.receiver(outcomes=[outcome])
+    post.put()
+    post.drain(60 * SECOND)
+    assert receiver.times == [NOW, 40 * SECOND]
+
+
+@pytest.mark.parametrize(
+    "tried, requested_wait, wait",
+    [
+        (1, None, 2 * SECOND),
+        (1, NOW, 2 * SECOND),
+        (1, 1 * SECOND, 2 * SECOND),
+        (1, 3 * SECOND, 3 * SECOND),
+        (7, 1 * SECOND, WAITS[6]),
+        (40, 5 * SECOND, 1 * HOUR),
+        (1, WEEK, LONGEST_WAIT),
+    ],
+)
+def test_longer_of_both_waits_counts_up_to_a_day(
+    tried: int, requested_wait: timedelta | None, wait: timedelta
+) -> None:
+    assert next_due(tried, START, requested_wait) == START + wait
+
+
+def test_retry_after_does_not_prolong_the_schedule() -> None:
+    assert next_due(len(WAITS) + 1, START, HOUR) is None
+
+
+# -------------------------------------------------------------------------------------------------------------- order
+
+
+def test_messages_of_an_incident_keep_their_order(post: Post) -> None:
+    receiver = post.receiver(outcomes=[FAILED, SENT, FAILED])
+    for commit in (3, 1, 2, 10):
+        post.put(commit)
+    post.drain(60 * SECOND)
+    assert receiver.commits == [1, 1, 2, 2, 3, 10]
+
+
+def test_failing_message_holds_back_its_incident_only(post: Post) -> None:
+    receiver = post.receiver(outcomes=[FAILED])
+    post.put(1, incident="in_1")
+    post.put(2, incident="in_1")
+    post.put(7, incident="in_2")
+    post.drain()
+    assert (receiver.commits, post.waiting) == ([1, 7], [1, 2])
+
+
+def test_dead_message_releases_the_next(post: Post) -> None:
+    receiver = post.receiver(outcomes=[REFUSED])
+    post.put(1)
+    post.put(2)
+    post.drain()
+    assert (receiver.commits, post.waiting, post.dead) == ([1, 2], [], ["HTTP 400"])
+
+
+def test_claimed_message_holds_back_the_next(post: Post) -> None:
+    receiver = post.receiver()
+    post.put(1)
+    post.put(2)
+    queued, _ = post.outbox.waiting("soc")
+    post.outbox.claim(queued, START + LEASE)
+    post.drain()
+    assert receiver.commits == []
+
+
+# -------------------------------------------------------------------------------------------------------------- lanes
+
+
+def test_hanging_destination_delays_no_other(post: Post) -> None:
+    """It hangs until the other one has got everything; were it waited for, that would be never."""
+    done = threading.Event()
+    post.receiver("a", default_outcome=SILENT).on_send = lambda: done.wait(60)
+    healthy = post.receiver("b")
+    healthy.on_send = lambda: done.set() if len(healthy.deliveries) == 40 else None
+    for number in range(40):
+        post.put(1, "a", f"in_{number}")
+        post.put(1, "b", f"in_{number}")
+    post.deliver()
+    assert done.is_set()
+    assert len(healthy.deliveries) == 40
+
+
+def test_dead_destination_delays_no_other(post: Post) -> None:
+    post.receiver("a", default_outcome=REFUSED)
+    healthy = post.receiver("b")
+    for number in range(40):
+        post.put(1, "a", f"in_{number}")
+    post.put(1, "b")
+    post.deliver()
+    assert healthy.times == [NOW]
+
+
+def test_lane_that_the_table_fails_lets_the_others_end(post: Post) -> None:
+    class Failing(Outbox):
+        def waiting(self, destination: str) -> Iterator[Queued]:
+            if destination == "a":
+                raise ServiceError("the table does not answer")
+            return super().waiting(destination)
+
+    healthy = post.receiver("b")
+    post.put(1, "a")
+    post.put(1, "b")
+    with pytest.raises(ServiceError):
+        deliver(Failing(post.table, RULE), post.receivers, post.clock, post.clock.sleep, NOW, lambda _: None)
+    assert healthy.commits == [1]
+
+
+def test_every_attempt_is_reported_as_it_happens(post: Post) -> None:
+    post.receiver("a", default_outcome=FAILED)
+    post.receiver("b")
+    post.put(1, "a")
+    post.put(1, "b")
+    reported_attempts: list[Attempt] = []
+    returned = deliver(
+        post.outbox, post.receivers, post.clock, post.clock.sleep, NOW, reported_attempts.append
+    )
+    assert sorted(attempt.delivery.destination for attempt in reported_attempts) == ["a", "b"]
+    assert len(returned) == 2
+
+
+@pytest.mark.parametrize("drain_for", [NOW, 60 * SECOND])
+def test_drain_ends_even_where_every_attempt_hangs(post: Post, drain_for: timedelta) -> None:
+    post.receiver(default_outcome=SILENT, duration=15 * SECOND)
+    for number in range(100):
+        post.put(1, incident=f"in_{number}")
+    post.drain(drain_for)
+    assert post.clock.now - START <= SEND_FOR + 15 * SECOND
+
+
+def test_everything_due_is_sent_without_patience_by_a_clock_that_moves(post: Post) -> None:
+    post.clock.tick = timedelta(milliseconds=1)
+    receiver = post.receiver()
+    for commit in range(1, 6):
+        post.put(commit)
+        post.put(1, incident=f"in_1{commit}")
+    post.drain()
+    assert len(receiver.deliveries) == 10
+    assert post.waiting == []
+
+
+# ------------------------------------------------------------------------------------------------- several, and crashes
+
+
+class InterruptedOutbox(Outbox):
+    """An outbox whose reader is overtaken between looking and claiming."""
+
+    def __init__(self, post: Post) -> None:
+        super().__init__(post.table, RULE)
+        self._post = post
+
+    def waiting(self, destination: str) -> Iterator[Queued]:
+        queued_messages = list(super().waiting(destination))
+        self._post.drain()
+        yield from queued_messages
+
+
+def test_two_deliverers_send_a_message_once(post: Post) -> None:
+    receiver = post.receiver()
+    post.put()
+    assert post.drain(outbox=InterruptedOutbox(post)) == []
+    assert receiver.commits == [1]
+
+
+def test_second_deliverer_leaves_alone_what_the_first_is_sending(post: Post) -> None:
+    receiver = post.receiver()
+    receiver.on_send = post.drain
+    post.put(1)
+    post.put(2)
+    post.drain()
+    assert sorted(receiver.commits) == [1, 2]
+    assert receiver.commits[0] == 1
+
+
+def test_claim_of_a_deliverer_that_died_ends(post: Post) -> None:
+    receiver = post.receiver()
+    post.put()
+    (queued,) = post.outbox.waiting("soc")
+    post.outbox.claim(queued, START + LEASE)
+    post.clock.now = START + LEASE - SECOND
+    assert post.drain() == []
+    post.clock.now = START + LEASE
+    (attempt,) = post.drain()
+    assert (attempt.delivery.attempt, receiver.commits, post.waiting) == (2, [1], [])
+
+
+class DiesBeforeSettling(MemoryTable):
+    """A table that is lost at the first delivery to be settled."""
+
+    died = False
+
+    def write(self, partition: str, operations: Sequence[Operation]) -> None:
+        if not self.died and isinstance(operations[0], Delete):
+            self.died = True
+            raise ServiceError("the table does not answer")
+        super().write(partition, operations)
+
+
+def test_message_posted_before_a_crash_is_sent_again_unchanged() -> None:
+    post = Post(table=DiesBeforeSettling())
+    receiver = post.receiver()
+    post.put()
+    with pytest.raises(ServiceError):
+        post.drain()
+    post.clock.now += LEASE
+    post.drain()
+    (_, first_delivery), (_, second_delivery) = receiver.deliveries
+    assert (first_delivery.id, first_delivery.body) == (second_delivery.id, second_delivery.body)
+    assert (first_delivery.attempt, second_delivery.attempt, post.waiting) == (1, 2, [])
+
+
+def test_whose_claim_ended_leaves_the_message_to_the_next(post: Post) -> None:
+    """The first sends for longer than its claim, fails, and must not put off what the second has claimed."""
+    receiver = post.receiver(default_outcome=FAILED, duration=LEASE)
+    post.put()
+
+    def overtake() -> None:
+        receiver.on_send, receiver.duration = lambda: None, NOW
+        (queued,) = post.outbox.waiting("soc")
+        post.outbox.claim(queued, post.clock.now + LEASE)
+
+    receiver.on_send = overtake
+    (attempt,) = post.drain()
+    (queued,) = post.outbox.waiting("soc")
+    assert attempt.next_due is None
+    assert (queued.delivery.attempt, queued.delivery.due) == (2, post.clock.now + LEASE)
+
+
+# -------------------------------------------------------------------------------------------------- unknown destination
+
+
+def test_message_to_an_unknown_destination_waits_until_it_is_known(post: Post) -> None:
+    post.put(1, "soc")
+    post.put(1, "known")
+    receiver = post.receiver("known")
+    attempts = post.deliver()
+    assert {attempt.outcome.reason for attempt in attempts} == {"no such destination in the settings", ""}
+    assert (receiver.commits, post.waiting, post.dead) == ([1], [1], [])
+    restored_receiver = post.receiver("soc")
+    post.clock.now += HOUR
+    post.deliver()
+    assert (restored_receiver.commits, post.waiting) == ([1], [])
+
+
+def test_message_to_a_destination_that_never_comes_back_is_given_up(post: Post) -> None:
+    post.put(1, "soc")
+    post.drain(WEEK)
+    assert post.dead == [f"given up after {len(WAITS) + 1} attempts: no such destination in the settings"]

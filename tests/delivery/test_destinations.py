@@ -1,0 +1,110 @@
+"""Several destinations of one job: each in its format, with its key, for what is severe enough; and the end of an incident."""
+
+import json
+from collections.abc import Iterator
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from detection.app import Job, open_job
+from detection.settings import settings_from
+from detection.store.table import MemoryTable
+from tests.support.raw_logs import audit, completion, write
+from tests.support.receiver import Receiver, receiving, status
+
+NOW = datetime(2026, 6, 9, 15, tzinfo=UTC)
+MINUTE = timedelta(minutes=1)
+ROUTING_KEY = "hunter2-routing-key"
+
+
+@pytest.fixture
+def receiver() -> Iterator[Receiver]:
+    with receiving() as server:
+        yield server
+
+
+def make_job(folder: Path, *hooks: dict[str, str]) -> Job:
+    """A job that has one alert to tell, to these destinations."""
+    time = NOW - 30 * MINUTE
+    write(
+        folder,
+        [audit("audit_1", "alice@example.com", time, arrived=time)],
+        [completion("chatcmpl-1", "alice@example.com", time + MINUTE, arrived=time)],
+    )
+    settings = settings_from({"LOGS_DIR": str(folder), "WEBHOOKS": json.dumps(hooks)})
+    return replace(open_job(settings, lambda: NOW), table=MemoryTable())
+
+
+def pager(receiver: Receiver) -> dict[str, str]:
+    return {"name": "pager", "url": receiver.url, "format": "pagerduty", "routing_key": ROUTING_KEY}
+
+
+def test_each_destination_gets_its_format(tmp_path: Path, receiver: Receiver) -> None:
+    hooks: list[dict[str, Any]] = [
+        {"name": name, "url": receiver.url, "format": name} for name in ("native", "slack", "teams")
+    ]
+    make_job(tmp_path, *hooks, pager(receiver)).detect()
+    shapes = {
+        headers["webhook-id"].rpartition("_")[2]: json.loads(body) for headers, body in receiver.requests
+    }
+    assert {name: next(iter(shape)) for name, shape in shapes.items()} == {
+        "native": "type",
+        "slack": "text",
+        "teams": "type",
+        "pager": "routing_key",
+    }
+
+
+def test_alert_that_is_too_mild_for_a_destination_does_not_go_there(
+    tmp_path: Path, receiver: Receiver
+) -> None:
+    job = make_job(
+        tmp_path, {"name": "soc", "url": receiver.url, "minimum_severity": "High"}, pager(receiver)
+    )
+    mild = [rule.model_copy(update={"severity": "Medium"}) for rule in job.rules]
+    replace(job, rules=mild).detect()
+    assert [headers["webhook-id"].rpartition("_")[2] for headers in receiver.headers] == ["pager"]
+
+
+def test_routing_key_is_sent_and_kept_nowhere(tmp_path: Path, receiver: Receiver) -> None:
+    receiver.default_answer = status(410)
+    job = make_job(tmp_path, pager(receiver))
+    job.detect()
+    entities = list(job.table.scan(job.rules[0].folder, "", "~"))
+    assert any(entity.row.startswith("x|pager|") for entity in entities)
+    assert ROUTING_KEY not in repr(entities)
+    assert [message["routing_key"] for message in receiver.messages] == [ROUTING_KEY]
+
+
+def test_acknowledging_an_incident_does_so_where_people_are_paged(tmp_path: Path, receiver: Receiver) -> None:
+    job = make_job(tmp_path, {"name": "soc", "url": receiver.url}, pager(receiver))
+    job.detect()
+    (detail,) = job.desk.incidents()
+    receiver.requests.clear()
+    job.desk.acknowledge(detail, "carol", "looking into it")
+    job.deliver()
+    (message,) = receiver.messages
+    assert (message["event_action"], message["dedup_key"]) == ("acknowledge", detail.incident.id)
+    (updated_detail,) = job.desk.incidents()
+    assert updated_detail.incident.status == "acknowledged"
+    assert [
+        (entry.action, entry.author, entry.time, entry.note) for entry in updated_detail.incident.history
+    ] == [("acknowledged", "carol", NOW, "looking into it")]
+
+
+def test_closing_an_incident_resolves_it_where_people_are_paged(tmp_path: Path, receiver: Receiver) -> None:
+    job = make_job(tmp_path, {"name": "soc", "url": receiver.url}, pager(receiver))
+    job.detect()
+    (detail,) = job.desk.incidents()
+    receiver.requests.clear()
+    job.desk.close(detail, "benign", "carol", "a load test")
+    job.deliver()
+    (message,) = receiver.messages
+    assert message == {
+        "routing_key": ROUTING_KEY,
+        "event_action": "resolve",
+        "dedup_key": detail.incident.id,
+    }

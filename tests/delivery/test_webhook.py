@@ -1,0 +1,307 @@
+"""A webhook over real HTTP on this machine: what is sent, what every answer means, and that no secret gets out."""
+
+import base64
+import logging
+import socket
+import ssl
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
+from email.utils import format_datetime
+from pathlib import Path
+
+import pytest
+import responses
+from pydantic import SecretStr
+from standardwebhooks import Webhook as Reference
+from standardwebhooks.webhooks import WebhookVerificationError
+
+from detection.delivery.deliver import Outcome
+from detection.delivery.webhook import WebhookDestination, headers, outcome_of, parse_retry_after, signature
+from detection.settings import Webhook
+from detection.store.outbox import Delivery
+from tests.support.azurite import free_port, self_signed
+from tests.support.builders import START
+from tests.support.receiver import HANGING, HIDDEN, Answer, Receiver, dripping, raw, receiving, status
+
+KEY, OTHER_KEY = ("whsec_" + base64.b64encode(bytes([number]) * 32).decode() for number in (1, 2))
+BODY = '{"actor": "zoë", "n": 1.0}\n'.encode()
+SHORT = timedelta(seconds=0.4)  # the deadline where there is no answer
+LONG = timedelta(seconds=60)  # where there is one, however busy the machine
+
+DELIVERY = Delivery("al_1_soc", "soc", "in_1", 1, BODY, created=START, due=START, attempt=1)
+
+
+@pytest.fixture
+def receiver() -> Iterator[Receiver]:
+    with receiving() as server:
+        yield server
+
+
+def destination(url: str, *secrets: str, deadline: timedelta = LONG) -> WebhookDestination:
+    webhook = Webhook(url=SecretStr(url), secret=tuple(map(SecretStr, secrets)))
+    return WebhookDestination(webhook, deadline)
+
+
+def send(url: str, *secrets: str, deadline: timedelta = LONG) -> Outcome:
+    """One attempt, now."""
+    return destination(url, *secrets, deadline=deadline).send(DELIVERY, datetime.now(UTC))
+
+
+# ---------------------------------------------------------------------------------------------------- what is sent
+
+
+def test_body_arrives_byte_for_byte_as_json(receiver: Receiver) -> None:
+    assert send(receiver.url) == Outcome(204, sent=True)
+    ((fields, body),) = receiver.requests
+    assert body == BODY
+    assert fields["content-type"] == "application/json"
+    assert fields["user-agent"].startswith("openai-config-to-abuse/")
+
+
+def test_reference_receiver_accepts_the_signature(receiver: Receiver) -> None:
+    send(receiver.url, KEY)
+    ((fields, body),) = receiver.requests
+    assert Reference(KEY).verify(body, fields)["actor"] == "zoë"
+
+
+@pytest.mark.parametrize("key", [KEY, OTHER_KEY])
+def test_while_rotating_both_secrets_are_accepted(receiver: Receiver, key: str) -> None:
+    send(receiver.url, KEY, OTHER_KEY)
+    ((fields, body),) = receiver.requests
+    Reference(key).verify(body, fields)
+
+
+@pytest.mark.parametrize("changed", ["webhook-id", "webhook-timestamp", "body", "secret"])
+def test_reference_receiver_refuses_what_was_changed(receiver: Receiver, changed: str) -> None:
+    send(receiver.url, KEY)
+    ((fields, body),) = receiver.requests
+    earlier = str(int(fields["webhook-timestamp"]) - 1)
+    forged = {"webhook-id": {"webhook-id": "al_2"}, "webhook-timestamp": {"webhook-timestamp": earlier}}
+    key = OTHER_KEY if changed == "secret" else KEY
+    with pytest.raises(WebhookVerificationError):
+        Reference(key).verify(body + b" " * (changed == "body"), fields | forged.get(changed, {}))
+
+
+def test_without_a_secret_there_is_no_signature(receiver: Receiver) -> None:
+    send(receiver.url)
+    ((fields, _),) = receiver.requests
+    assert "webhook-signature" not in fields
+    assert fields["webhook-id"] == DELIVERY.id
+
+
+def test_signature_is_that_of_the_standard() -> None:
+    """The vector of the reference implementation's own tests."""
+    signed = signature(
+        "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw",
+        "msg_p5jXN8AQM9LWM0D4loKWxJek",
+        "1614265330",
+        b'{"test": 2432232314}',
+    )
+    assert signed == "v1,g0hM9SsE+OTPJTGt/tmIKtSyZlE3uFJELVlNIOLJ1OE="
+
+
+def test_attempts_differ_in_their_time_and_signature_only() -> None:
+    first_headers, second_headers = (
+        headers(DELIVERY, START + timedelta(seconds=passed), [KEY]) for passed in (0, 7)
+    )
+    differing = {name for name in first_headers if first_headers[name] != second_headers[name]}
+    assert differing == {"webhook-timestamp", "webhook-signature"}
+    assert int(second_headers["webhook-timestamp"]) - int(first_headers["webhook-timestamp"]) == 7
+
+
+# ------------------------------------------------------------------------------------------------ what answers mean
+
+
+@pytest.mark.parametrize("code", [200, 201, 202, 299])
+def test_success_is_sent(receiver: Receiver, code: int) -> None:
+    receiver.default_answer = status(code)
+    assert send(receiver.url) == Outcome(code, sent=True)
+
+
+@pytest.mark.parametrize("code", [400, 401, 403, 404, 405, 409, 410, 413, 422, 499])
+def test_refusal_is_final(receiver: Receiver, code: int) -> None:
+    receiver.default_answer = status(code, retry_after="5")
+    assert send(receiver.url) == Outcome(code, dead_reason=f"HTTP {code}")
+
+
+@pytest.mark.parametrize("code", [408, 425, 429, 500, 501, 502, 503, 504, 599])
+def test_what_may_pass_is_tried_again(receiver: Receiver, code: int) -> None:
+    receiver.default_answer = status(code, retry_after="5")
+    assert send(receiver.url) == Outcome(code, reason=f"HTTP {code}", retry_after=timedelta(seconds=5))
+
+
+@pytest.mark.parametrize("code", [300, 301, 302, 303, 304, 307, 308])
+def test_redirect_is_not_followed(receiver: Receiver, code: int) -> None:
+    receiver.default_answer = status(code, location=receiver.url)
+    assert send(receiver.url) == Outcome(code, dead_reason=f"HTTP {code}")
+    assert len(receiver.requests) == 1
+
+
+@pytest.mark.parametrize(
+    "value, wait",
+    [
+        (None, None),
+        ("120", timedelta(seconds=120)),
+        (" 0 ", timedelta(0)),
+        (format_datetime(START + timedelta(minutes=2), usegmt=True), timedelta(minutes=2)),
+        ("Mon, 02 Mar 2026 10:02:00 -0000", timedelta(minutes=2)),
+        ("Mon, 02 Mar 2026 11:02:00 +0100", timedelta(minutes=2)),
+        (format_datetime(START - timedelta(days=1), usegmt=True), timedelta(0)),
+        ("", None),
+        ("soon", None),
+        ("-5", None),
+        ("1.5", None),
+        ("²", None),
+        ("Mon, 02 Mar 2026 10:02:00 +9999", None),
+        ("Fri, 31 Dec 99999 23:59:59 GMT", None),
+    ],
+)
+def test_retry_after_is_seconds_or_a_date(value: str | None, wait: timedelta | None) -> None:
+    assert parse_retry_after(value, START) == wait
+
+
+def test_retry_after_without_end_is_read_as_long() -> None:
+    wait = outcome_of(503, {"retry-after": "9" * 10_000}, START).retry_after
+    assert wait is not None
+    assert timedelta(days=1) < wait < timedelta(days=30)
+
+
+# ------------------------------------------------------------------------------------------------ slow and too much
+
+
+def test_receiver_that_never_answers_takes_the_deadline(receiver: Receiver) -> None:
+    receiver.default_answer = HANGING
+    assert send(receiver.url, deadline=SHORT) == Outcome(None, reason="no answer within 0.4 s")
+
+
+def test_receiver_that_drips_its_headers_takes_the_deadline(receiver: Receiver) -> None:
+    receiver.default_answer = dripping(b"HTTP/1.1 200 OK\r\nx-drip: ", b"x")
+    assert send(receiver.url, deadline=SHORT) == Outcome(None, reason="no answer within 0.4 s")
+
+
+def test_receiver_that_drips_its_body_has_answered(receiver: Receiver) -> None:
+    receiver.default_answer = dripping(b"HTTP/1.1 200 OK\r\ncontent-length: 1000000\r\n\r\n", b"x")
+    assert send(receiver.url) == Outcome(200, sent=True)
+
+
+def test_large_answer_is_not_read(receiver: Receiver) -> None:
+    size = 20 * 2**20
+    head = f"HTTP/1.1 500 Error\r\ncontent-length: {size}\r\n\r\n".encode()
+    receiver.default_answer = raw(head + b"x" * size)
+    assert send(receiver.url) == Outcome(500, reason="HTTP 500")
+    assert receiver.broken.wait(LONG.total_seconds())
+
+
+# ------------------------------------------------------------------------------------------------------- no answer
+
+
+def test_refused_connection_is_tried_again() -> None:
+    assert send(f"http://127.0.0.1:{free_port()}/{HIDDEN}") == Outcome(None, reason="ConnectionError")
+
+
+def test_unknown_host_is_tried_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    _without_names(monkeypatch)
+    assert send(f"https://a.example/{HIDDEN}") == Outcome(None, reason="ConnectionError")
+
+
+def test_certificate_that_nobody_signed_is_tried_again(tmp_path: Path) -> None:
+    with _over_tls(tmp_path) as server:
+        assert send(_https(server)) == Outcome(None, reason="SSLError")
+        assert server.requests == []
+
+
+@pytest.mark.parametrize(
+    "answer", [b"", b"SSH-2.0-OpenSSH_9.6\r\n", b"\x00" * 100, b"HTTP/1.1 abc OK\r\n\r\n"]
+)
+def test_answer_that_is_none_is_tried_again(receiver: Receiver, answer: bytes) -> None:
+    receiver.default_answer = raw(answer)
+    result = send(receiver.url)
+    assert (result.sent, result.dead_reason, result.reason) == (False, "", "ConnectionError")
+
+
+@responses.activate
+def test_whatever_else_is_raised_is_an_outcome() -> None:
+    responses.post(f"https://a.example/{HIDDEN}", body=RuntimeError(f"https://a.example/{HIDDEN}"))
+    assert send(f"https://a.example/{HIDDEN}") == Outcome(None, reason="RuntimeError")
+
+
+# -------------------------------------------------------------------------------------------------------- secrets
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        pytest.param(status(200), id="sent"),
+        pytest.param(status(404), id="refused"),
+        pytest.param(status(503), id="failing"),
+        pytest.param(status(302, location=f"/{HIDDEN}"), id="redirect"),
+        pytest.param(raw(b""), id="no answer"),
+        pytest.param(raw(b"HTTP/1.1 200 OK\r\n: \r\nbroken\r\nx\r\n\r\n"), id="broken headers"),
+        pytest.param(HANGING, id="hanging"),
+    ],
+)
+def test_no_secret_is_logged_or_told(
+    receiver: Receiver,
+    answer: Answer,
+    caplog: pytest.LogCaptureFixture,
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    receiver.default_answer = answer
+    _send_without_leak(receiver.url, caplog, capfd, SHORT if answer is HANGING else LONG)
+
+
+@pytest.mark.parametrize("url", [f"https://{HIDDEN}..example/{HIDDEN}", f"https://{HIDDEN}.example/{HIDDEN}"])
+def test_no_secret_is_logged_or_told_of_a_host_that_is_none(
+    url: str,
+    caplog: pytest.LogCaptureFixture,
+    capfd: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    _without_names(monkeypatch)
+    assert not _send_without_leak(url, caplog, capfd).sent
+
+
+def test_no_secret_is_logged_or_told_of_a_bad_certificate(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, capfd: pytest.CaptureFixture[str]
+) -> None:
+    with _over_tls(tmp_path) as server:
+        _send_without_leak(_https(server), caplog, capfd)
+
+
+def _send_without_leak(
+    url: str, caplog: pytest.LogCaptureFixture, capfd: pytest.CaptureFixture[str], deadline: timedelta = LONG
+) -> Outcome:
+    """Makes an attempt with all logging on; nothing of it shows the URL or the key."""
+    with caplog.at_level(logging.DEBUG):
+        result = send(url, KEY, deadline=deadline)
+    shown = f"{result!r} {caplog.text} {''.join(capfd.readouterr())}"
+    assert HIDDEN not in shown
+    assert KEY.removeprefix("whsec_") not in shown
+    return result
+
+
+def _without_names(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No host has an address."""
+
+    def getaddrinfo(host: str, *_args: object, **_options: object) -> object:
+        host.encode("idna")
+        raise socket.gaierror(socket.EAI_NONAME, "Name or service not known")
+
+    monkeypatch.setattr(socket, "getaddrinfo", getaddrinfo)
+
+
+@contextmanager
+def _over_tls(folder: Path) -> Iterator[Receiver]:
+    """A receiver whose certificate nobody trusts."""
+    certificate, key = self_signed(folder)
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(certificate, key)
+    server = Receiver()
+    server.socket = context.wrap_socket(server.socket, server_side=True)
+    with receiving(server):
+        yield server
+
+
+def _https(server: Receiver) -> str:
+    return server.url.replace("http://", "https://")

@@ -1,0 +1,475 @@
+"""What pages nobody: which pairs a silence takes, that they are decided and counted, and what an exclusion may say."""
+
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+import yaml
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from detection.base.errors import ConfigurationError
+from detection.correlation.correlate import Chain, correlate
+from detection.correlation.output import truncate
+from detection.incidents.grouping import Verdict
+from detection.incidents.silencing import drop_silenced
+from detection.logs.events import Event, Logs, Row
+from detection.logs.window import Windows
+from detection.rules.loading import load_rule
+from detection.rules.model import Rule
+from detection.rules.silences import MAX_COMPARED, Silence, literal_pattern, parse_silence
+from detection.runs.record import RunRecord
+from detection.runs.run import run
+from detection.store.incident_list import IncidentList
+from detection.store.incident_store import IncidentStore
+from detection.store.retention import expire
+from detection.store.silence_list import SilenceList
+from detection.store.table import Conflict, MemoryTable
+from tests.rules.test_model import folder
+from tests.support.builders import (
+    ALICE,
+    DAY,
+    HOUR,
+    RULE,
+    START,
+    chains,
+    change,
+    change_row,
+    logs,
+    signal,
+    signal_row,
+)
+
+__all__ = ["folder"]  # a fixture
+BOB = "bob@example.com"
+WITHIN = RULE.sequence.within
+
+
+def silence(name: str = "quiet", **criteria: object) -> Silence:
+    return parse_silence({"name": name, "owner": "carol", "reason": "a deployment", **criteria})
+
+
+def remaining_and_silenced(
+    *silences: Silence, chains: Sequence[Chain]
+) -> tuple[set[tuple[str, str]], Counter[str]]:
+    """The pairs that are left, by id, and how many each silence took."""
+    remaining, counts = drop_silenced(chains, silences, RULE)
+    return {(change.id, signal.id) for chain in remaining for change, signal in chain.pairs()}, Counter(
+        counts
+    )
+
+
+def two_by_two() -> list[Chain]:
+    """Two changes that differ in all that can be named, each before two signals that do."""
+    return chains(
+        [
+            change("c1", START, ip="203.0.113.7", kind="api_key.created"),
+            change("c2", START, ip="2001:db8::1", kind="role.updated"),
+        ],
+        [
+            signal("s1", START + HOUR, model="gpt-4o", kind="content_filter"),
+            signal("s2", START + HOUR, model="o3", kind="length"),
+        ],
+    )
+
+
+ALL = {("c1", "s1"), ("c1", "s2"), ("c2", "s1"), ("c2", "s2")}
+CRITERIA = {
+    "actor": ({"actor": ALICE}, ALL),
+    "actor in other case": ({"actor": "ALICE@Example.com"}, ALL),
+    "actor by pattern": ({"actor": "*@example.com"}, ALL),
+    "another actor": ({"actor": BOB}, set()),
+    "address": ({"address": "203.0.113.7"}, {("c1", "s1"), ("c1", "s2")}),
+    "network": ({"address": "203.0.113.0/24"}, {("c1", "s1"), ("c1", "s2")}),
+    "network, loosely written": ({"address": "203.0.113.9/24"}, {("c1", "s1"), ("c1", "s2")}),
+    "network of IPv6": ({"address": "2001:db8::/32"}, {("c2", "s1"), ("c2", "s2")}),
+    "address by pattern": ({"address": "203.0.*"}, {("c1", "s1"), ("c1", "s2")}),
+    "kind of change": ({"change": "role.*"}, {("c2", "s1"), ("c2", "s2")}),
+    "kind of signal": ({"signal": "length"}, {("c1", "s2"), ("c2", "s2")}),
+    "model": ({"model": "gpt-4?"}, {("c1", "s1"), ("c2", "s1")}),
+    "all of it": ({"actor": ALICE, "change": "role.updated", "model": "o3"}, {("c2", "s2")}),
+    "all of it but one": ({"actor": BOB, "change": "role.updated", "model": "o3"}, set()),
+}
+
+
+@pytest.mark.parametrize("criteria, taken", CRITERIA.values(), ids=CRITERIA)
+def test_silence_takes_the_pairs_that_have_all_it_names(
+    criteria: dict[str, str], taken: set[tuple[str, str]]
+) -> None:
+    remaining, counts = remaining_and_silenced(silence(**criteria), chains=two_by_two())
+    assert remaining == ALL - taken
+    assert counts == Counter(quiet=len(taken))
+
+
+def test_pair_that_two_silences_name_counts_for_the_first() -> None:
+    remaining, counts = remaining_and_silenced(
+        silence("keys", change="api_key.created"), silence("lengths", signal="length"), chains=two_by_two()
+    )
+    assert remaining == {("c2", "s1")}
+    assert counts == Counter(keys=2, lengths=1)
+
+
+def test_actor_with_a_star_is_silenced_alone() -> None:
+    hostile = "*"
+    all_chains = [*chains([change("c", START, hostile)], [signal("s", START, hostile)]), *two_by_two()]
+    remaining, counts = remaining_and_silenced(silence(actor=literal_pattern(hostile)), chains=all_chains)
+    assert (remaining, counts) == (ALL, Counter(quiet=1))
+
+
+def test_actor_of_any_length_is_silenced_by_what_an_alert_shows_of_it() -> None:
+    endless = "a*" * 30_000
+    endless_chains = chains([change("c", START, endless)], [signal("s", START, endless)])
+    assert remaining_and_silenced(
+        silence(actor=literal_pattern(truncate(endless))), chains=endless_chains
+    ) == (set(), Counter(quiet=1))
+    assert len(literal_pattern(endless)) <= 3 * MAX_COMPARED
+
+
+KINDS, ADDRESSES, MODELS = ("api_key.created", "role.updated"), ("192.0.2.1", "192.0.2.2"), ("gpt-4o", "o3")
+moments = st.integers(0, 40).map(lambda hours: START + hours * HOUR)
+
+
+def maybe(values: tuple[str, ...]) -> st.SearchStrategy[str | None]:
+    """One of some values, or none."""
+    return st.none() | st.sampled_from(values)
+
+
+@st.composite
+def silences(draw: st.DrawFn) -> Silence:
+    """A silence of anything that the events below can have."""
+    criteria = {
+        "actor": draw(maybe((ALICE, BOB))),
+        "address": draw(maybe(ADDRESSES)),
+        "change": draw(maybe(KINDS)),
+        "signal": draw(maybe(("content_filter", "length"))),
+        "model": draw(maybe(MODELS)),
+    }
+    return silence(
+        f"s{draw(st.integers(0, 9))}", **(criteria if any(criteria.values()) else {"actor": ALICE})
+    )
+
+
+@st.composite
+def events(draw: st.DrawFn) -> list[Chain]:
+    """Chains of two actors."""
+    actors = st.sampled_from((ALICE, BOB))
+    changes = [
+        change(
+            f"c{n}",
+            draw(moments),
+            draw(actors),
+            ip=draw(st.sampled_from(ADDRESSES)),
+            kind=draw(st.sampled_from(KINDS)),
+        )
+        for n in range(draw(st.integers(0, 6)))
+    ]
+    signals = [
+        signal(
+            f"s{n}",
+            draw(moments),
+            draw(actors),
+            model=draw(st.sampled_from(MODELS)),
+            kind=draw(st.sampled_from(("content_filter", "length"))),
+        )
+        for n in range(draw(st.integers(0, 8)))
+    ]
+    return correlate(changes, signals, WITHIN, once=True)
+
+
+@given(events(), st.lists(silences(), max_size=3))
+def test_every_pair_is_left_or_silenced_as_a_plain_reading_says(
+    chains: list[Chain], silences: list[Silence]
+) -> None:
+    pairs = [pair for chain in chains for pair in chain.pairs()]
+    expected = {
+        (change.id, signal.id)
+        for change, signal in pairs
+        if not any(_names(silence, change, signal) for silence in silences)
+    }
+    remaining, counts = remaining_and_silenced(*silences, chains=chains)
+    assert remaining == expected
+    assert counts.total() == len(pairs) - len(expected)
+
+
+def _names(silence: Silence, change: Event, signal: Event) -> bool:
+    """Whether a silence names a pair, read without patterns."""
+    changes, signals = RULE.sequence.changes, RULE.sequence.signals
+    values = {
+        "actor": change.actor,
+        "address": change.row[changes.place_of("ConfigIp")],
+        "change": change.kind,
+        "signal": signal.kind,
+        "model": signal.row[signals.place_of("ModelName")],
+    }
+    return all(values[name] == wanted for name, wanted in silence.criteria.items())
+
+
+# ------------------------------------------------------------------------------------------------------------- runs
+
+
+class Log:
+    """One change of Alice's and a signal an hour later, every hour."""
+
+    def read(self, rule: Rule, windows: Windows) -> Logs:  # the port's
+        """What had happened by then."""
+        hours = range(int((windows.now - START) // HOUR) + 1)
+        signals: Iterator[Row] = (signal_row(f"s{n}", START + n * HOUR) for n in hours)
+        return logs([change_row("c", START)], signals, windows)
+
+
+class Hours:
+    """Hourly runs of a rule over the log, on one table."""
+
+    def __init__(self, rule: Rule = RULE) -> None:
+        self.rule, self.table, self.now = rule, MemoryTable(), START
+
+    @property
+    def store(self) -> IncidentStore:
+        return IncidentStore(self.table, self.rule.folder, f"run of {self.now}")
+
+    def run(self) -> tuple[RunRecord, list[Verdict]]:
+        outcome = run(self.rule, self.now, Log(), self.store)
+        self.now += HOUR
+        return outcome
+
+
+def test_silenced_pair_is_counted_and_never_told_later() -> None:
+    hours = Hours()
+    SilenceList(hours.store.table, hours.store.rule).add(silence(actor=ALICE, expires=START + HOUR))
+
+    record, verdicts = hours.run()
+    assert (dict(record.silenced), record.new_pairs, verdicts) == ({"quiet": 1}, 0, [])
+
+    later_record, [verdict] = hours.run()
+    assert (dict(later_record.silenced), later_record.new_pairs, later_record.already_alerted) == ({}, 1, 1)
+    assert {signal.id for chain in verdict.new_pairs for _, signal in chain.pairs()} == {"s1"}
+
+
+def test_silence_holds_up_to_its_end() -> None:
+    hour_silence = silence(actor=ALICE, created=START, expires=START + HOUR)
+    in_force = [hour_silence.is_in_force(START + half_hours * HOUR / 2) for half_hours in (-1, 0, 1, 2)]
+    assert in_force == [True, True, True, False]  # a run whose clock is behind the maker's too
+
+
+def test_incident_counts_what_was_silenced_while_it_was_the_newest() -> None:
+    hours = Hours()
+    hours.run()
+    SilenceList(hours.store.table, hours.store.rule).add(
+        silence(signal="content_filter", expires=START + DAY)
+    )
+    for _ in range(2):
+        hours.run()
+    [(_, incident)] = IncidentList(hours.store.table, hours.store.rule).incidents()
+    assert (incident.alerts, incident.pairs, incident.silenced) == (1, 1, 2)
+
+
+def test_exclusion_of_the_rule_silences_too() -> None:
+    rule = RULE.model_copy(update={"exclusions": (silence("terraform", change="api_key.*"),)})
+    record, verdicts = Hours(rule).run()
+    assert (dict(record.silenced), verdicts) == ({"terraform": 1}, [])
+
+
+def test_two_silences_of_one_name_cannot_be() -> None:
+    store = Hours().store
+    SilenceList(store.table, store.rule).add(silence(actor=ALICE))
+    with pytest.raises(Conflict):
+        SilenceList(store.table, store.rule).add(silence(actor=BOB))
+
+
+def test_lifted_silence_is_kept_with_who_lifted_it() -> None:
+    store = Hours().store
+    alice_silence = silence(actor=ALICE, expires=START + DAY)
+    SilenceList(store.table, store.rule).add(alice_silence)
+    SilenceList(store.table, store.rule).lift(alice_silence, "dave", START + HOUR)
+    [stored_silence] = SilenceList(store.table, store.rule).silences()
+    assert (stored_silence.state(START), stored_silence.state(START + HOUR)) == (
+        "lifted by dave",
+        "lifted by dave",
+    )
+    assert not stored_silence.is_in_force(START + HOUR)
+
+
+def test_ended_silence_goes_with_the_records_of_its_time() -> None:
+    store = Hours().store
+    SilenceList(store.table, store.rule).add(silence("old", actor=ALICE, expires=START))
+    SilenceList(store.table, store.rule).add(silence("young", actor=ALICE, expires=START + 2 * HOUR))
+    SilenceList(store.table, store.rule).add(silence("endless", actor=ALICE))
+    expire(store.table, store.rule, START + HOUR)
+    assert {stored_silence.name for stored_silence in SilenceList(store.table, store.rule).silences()} == {
+        "young",
+        "endless",
+    }
+
+
+class LateEvent(NamedTuple):
+    """An event of Alice's: after so many hours, and so many later it could be read; a signal is of a kind."""
+
+    hour: int
+    delay: int
+    kind: str = ""
+
+
+class ArrivingLogs:
+    """Events as they arrive."""
+
+    def __init__(self, changes: Sequence[LateEvent], signals: Sequence[LateEvent]) -> None:
+        self.changes, self.signals = changes, signals
+
+    def read(self, rule: Rule, windows: Windows) -> Logs:  # the port's
+        """What has arrived by then, of what is in the windows."""
+
+        def arrived(
+            events: Sequence[LateEvent], after: datetime
+        ) -> Iterator[tuple[int, datetime, LateEvent]]:
+            moments = ((number, START + event.hour * HOUR, event) for number, event in enumerate(events))
+            return (
+                arrival
+                for arrival in moments
+                if after < arrival[1] and arrival[1] + arrival[2].delay * HOUR <= windows.now
+            )
+
+        return logs(
+            [
+                change_row(f"c{number}", time)
+                for number, time, _ in arrived(self.changes, windows.changes.after)
+            ],
+            [
+                signal_row(f"s{number}", time, kind=event.kind)
+                for number, time, event in arrived(self.signals, windows.signals.after)
+            ],
+            windows,
+        )
+
+    def pairs(self) -> set[tuple[str, str]]:
+        """Every pair, by a nested loop."""
+        return {
+            (f"c{change_number}", f"s{signal_number}")
+            for change_number, change in enumerate(self.changes)
+            for signal_number, signal in enumerate(self.signals)
+            if timedelta(0) <= (signal.hour - change.hour) * HOUR <= DAY
+        }
+
+
+late_changes = st.builds(LateEvent, st.integers(0, 30), st.integers(0, 22))
+late_signals = st.builds(
+    LateEvent, st.integers(0, 50), st.integers(0, 22), st.sampled_from(("content_filter", "length"))
+)
+
+
+@given(
+    st.lists(late_changes, max_size=4),
+    st.lists(late_signals, max_size=8),
+    st.lists(st.tuples(st.integers(0, 60), st.integers(1, 30), st.sampled_from(("*", "length"))), max_size=3),
+)
+@settings(deadline=None, max_examples=60)
+def test_every_pair_is_told_or_silenced_once_whatever_is_silenced_when(
+    changes: list[LateEvent], signals: list[LateEvent], silenced: list[tuple[int, int, str]]
+) -> None:
+    source, table = ArrivingLogs(changes, signals), MemoryTable()
+    alerted_pairs: Counter[tuple[str, str]] = Counter()
+    silenced_count = 0
+    for hour in range(75):
+        now = START + hour * HOUR
+        store = IncidentStore(table, RULE.folder, f"run of {now}")
+        for number, (begin, length, kind) in enumerate(silenced):
+            if begin == hour:
+                SilenceList(store.table, store.rule).add(
+                    silence(f"s{number}", signal=kind, expires=now + length * HOUR)
+                )
+        record, verdicts = run(RULE, now, source, store)
+        silenced_count += sum(record.silenced.values())
+        alerted_pairs.update(
+            (change.id, signal.id)
+            for verdict in verdicts
+            for chain in verdict.new_pairs
+            for change, signal in chain.pairs()
+        )
+
+    assert max(alerted_pairs.values(), default=1) == 1
+    assert alerted_pairs.keys() <= source.pairs()
+    assert alerted_pairs.total() + silenced_count == len(source.pairs())
+
+
+# ------------------------------------------------------------------------------------------------------- what it says
+
+
+def test_silence_of_everything_is_refused() -> None:
+    with pytest.raises(
+        ConfigurationError, match="needs at least one of actor, address, change, signal, model"
+    ):
+        silence()
+
+
+def test_silence_says_what_is_wrong_with_it_without_showing_it() -> None:
+    with pytest.raises(ConfigurationError, match="name: ") as caught:
+        silence("no spaces hunter2", actor=ALICE)
+    assert "hunter2" not in str(caught.value)
+
+
+def rule_with_exclusions(folder: Path, *exclusions: dict[str, object]) -> Rule:
+    (folder / "exclusions.yaml").write_text(
+        yaml.safe_dump({"exclusions": list(exclusions)}), encoding="utf-8"
+    )
+    return load_rule(folder.name, folder.parent)
+
+
+TERRAFORM: dict[str, object] = {
+    "name": "terraform",
+    "owner": "platform",
+    "reason": "applies roles",
+    "actor": "svc-*",
+}
+
+
+def test_exclusions_stand_beside_the_rule(folder: Path) -> None:
+    [exclusion] = rule_with_exclusions(folder, TERRAFORM).exclusions
+    assert (exclusion.name, exclusion.criteria, exclusion.expires) == ("terraform", {"actor": "svc-*"}, None)
+
+
+def test_exclusion_may_end_on_a_day(folder: Path) -> None:
+    [exclusion] = rule_with_exclusions(
+        folder, TERRAFORM | {"expires": datetime(2027, 1, 1, tzinfo=UTC).date()}
+    ).exclusions
+    assert exclusion.expires == datetime(2027, 1, 1, tzinfo=UTC)
+    assert exclusion.is_in_force(datetime(2026, 12, 31, 23, tzinfo=UTC))
+
+
+WRONG = {
+    "no owner": ({"name": "a", "reason": "b", "actor": "c"}, "exclusions.0.owner: "),
+    "nothing named": ({"name": "a", "owner": "b", "reason": "c"}, "exclusions.0: "),
+    "unknown key": (TERRAFORM | {"user": "x"}, "exclusions.0.user: "),
+    "unknown day": (TERRAFORM | {"expires": "soon"}, "exclusions.0.expires: "),
+}
+
+
+@pytest.mark.parametrize("exclusion, location", WRONG.values(), ids=WRONG)
+def test_wrong_exclusion_names_file_and_key(
+    folder: Path, exclusion: dict[str, object], location: str
+) -> None:
+    with pytest.raises(ConfigurationError) as caught:
+        rule_with_exclusions(folder, exclusion)
+    assert str(caught.value).startswith(f"{folder / 'exclusions.yaml'}: {location}")
+
+
+def test_two_exclusions_of_one_name_are_refused(folder: Path) -> None:
+    with pytest.raises(ConfigurationError, match="two have the same name"):
+        rule_with_exclusions(folder, TERRAFORM, TERRAFORM)
+
+
+def test_exclusion_of_what_the_rule_does_not_map_is_refused() -> None:
+    rule = RULE.model_copy(update={"entity_mappings": RULE.entity_mappings[:1]})
+    assert rule.unmapped_criteria(silence(address="203.0.113.7", model="o3", actor=ALICE)) == [
+        "address",
+        "model",
+    ]
+
+
+def test_silence_can_last_no_longer_than_a_moment_says() -> None:
+    short_silence = silence(actor=ALICE, created=START, expires=START + timedelta(seconds=1))
+    assert [short_silence.state(START + timedelta(seconds=second)) for second in (0, 1)] == [
+        "in force",
+        "ended",
+    ]

@@ -1,0 +1,128 @@
+"""Which stretch of the logs a run reads."""
+
+from datetime import datetime, timedelta
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from detection.logs.events import to_events
+from detection.logs.window import MAX_CATCH_UP, Window, plan_windows
+from detection.rules.loading import load_rule
+from tests.support.builders import DAY, HOUR, RULE, START, TICK, change_row
+
+PUBLISHED = load_rule("openai-config-to-abuse-sentinel")
+LATENESS = 23 * HOUR
+
+spans = st.timedeltas(timedelta(), timedelta(days=40))
+moments = spans.map(lambda span: START + span)
+
+
+def holds(window: Window, time: datetime) -> bool:
+    """Whether an event of that time is inside the window."""
+    return bool(to_events([change_row("c", time)], RULE.sequence.changes, window, once=True).in_window)
+
+
+def test_a_window_holds_its_end_but_not_its_beginning() -> None:
+    window = Window(START, START + HOUR)
+
+    assert [holds(window, START), holds(window, START + TICK)] == [False, True]
+    assert [holds(window, START + HOUR), holds(window, START + HOUR + TICK)] == [True, False]
+
+
+def test_a_window_without_end_holds_all_that_follows() -> None:
+    assert holds(Window(START, None), START + 1000 * DAY)
+
+
+def test_the_first_run_reads_a_day_of_signals_and_two_of_changes() -> None:
+    first_windows = plan_windows(START, None, RULE)
+
+    assert first_windows.signals == Window(START - DAY, START)
+    assert first_windows.changes == Window(START - 2 * DAY, START)
+    assert first_windows.gap is None
+
+
+def test_an_hourly_run_reads_what_a_first_run_reads() -> None:
+    assert plan_windows(START, START - HOUR, RULE) == plan_windows(START, None, RULE)
+
+
+def test_a_run_soon_after_the_last_reads_no_less() -> None:
+    assert plan_windows(START, START - timedelta(minutes=5), RULE) == plan_windows(START, None, RULE)
+
+
+def test_a_late_run_reaches_back_to_the_last_complete_one_and_the_lateness_before_it() -> None:
+    watermark = START - 5 * DAY
+
+    late = plan_windows(START, watermark, RULE)
+
+    assert late.signals == Window(watermark - LATENESS, START)
+    assert late.changes == Window(watermark - LATENESS - DAY, START)
+    assert late.gap is None
+
+
+def test_lateness_is_the_part_of_the_query_period_before_the_last_run() -> None:
+    assert RULE.lateness == LATENESS
+
+
+def test_a_longer_lateness_reaches_further_back() -> None:
+    assert plan_windows(START, None, RULE, lateness=3 * DAY).signals.after == START - HOUR - 3 * DAY
+
+
+def test_a_shorter_lateness_than_the_rules_own_is_not_followed() -> None:
+    assert plan_windows(START, None, RULE, lateness=HOUR) == plan_windows(START, None, RULE)
+
+
+def test_catching_up_ends_at_the_cap() -> None:
+    capped = plan_windows(START, START - MAX_CATCH_UP, RULE)
+
+    assert capped.signals.after == START - MAX_CATCH_UP
+    assert capped.changes.after == START - MAX_CATCH_UP - DAY
+
+
+def test_the_cap_can_be_set() -> None:
+    assert plan_windows(START, START - 9 * DAY, RULE, max_catch_up=3 * DAY).signals.after == START - 3 * DAY
+
+
+def test_the_cap_is_never_less_than_the_query_period() -> None:
+    assert plan_windows(START, None, RULE, max_catch_up=HOUR) == plan_windows(START, None, RULE)
+
+
+def test_there_is_no_gap_while_the_last_complete_run_is_in_reach() -> None:
+    assert plan_windows(START, START - MAX_CATCH_UP, RULE).gap is None
+
+
+def test_beyond_the_cap_the_gap_is_what_no_run_can_read() -> None:
+    watermark = START - MAX_CATCH_UP - TICK
+
+    assert plan_windows(START, watermark, RULE).gap == Window(watermark, START - MAX_CATCH_UP)
+
+
+def test_a_run_whose_clock_went_back_stands_at_the_watermark() -> None:
+    assert plan_windows(START - 3 * HOUR, START, RULE) == plan_windows(START, START, RULE)
+
+
+@given(moments, moments)
+def test_no_run_reads_what_memory_was_allowed_to_forget(now: datetime, watermark: datetime) -> None:
+    kept_since = plan_windows(watermark, watermark, RULE).changes.after
+
+    assert plan_windows(now, watermark, RULE).changes.after >= kept_since
+
+
+@given(moments, st.timedeltas(TICK, MAX_CATCH_UP), st.floats(0, 1), st.timedeltas(timedelta(), LATENESS))
+def test_a_row_is_read_by_the_first_complete_run_after_it_arrived(
+    watermark: datetime, elapsed: timedelta, share: float, delay: timedelta
+) -> None:
+    now = watermark + elapsed
+    arrived = watermark + max(TICK, share * elapsed)
+    time = arrived - delay
+
+    # Beyond the cap the gap says so.
+    reached = holds(plan_windows(now, watermark, RULE).signals, time)
+    assert reached or time <= now - MAX_CATCH_UP
+
+
+def test_a_query_period_rule_reads_the_same_past_day_on_both_sides_whatever_ran_before() -> None:
+    day = Window(START - DAY, None)
+
+    for watermark in (None, START - HOUR, START - 30 * DAY):
+        published = plan_windows(START, watermark, PUBLISHED)
+        assert (published.changes, published.signals, published.gap) == (day, day, None)

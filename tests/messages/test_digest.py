@@ -1,0 +1,195 @@
+"""Alert storms: one message for each destination, which names the incidents by severity and size."""
+
+import json
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import pytest
+from jsonschema import Draft202012Validator
+from pydantic import SecretStr
+
+from detection.app import Job, open_job
+from detection.delivery.rendering import digest_renderer
+from detection.messages import pagerduty, teams
+from detection.messages.digest import (
+    INCIDENTS_SHOWN,
+    Digest,
+    as_native,
+    as_pagerduty,
+    as_slack,
+    as_teams,
+    make_digest,
+)
+from detection.messages.slack import HEADER, MESSAGE_BYTES, SECTION
+from detection.rules.model import SEVERITIES
+from detection.settings import MessageFormat, Webhook, settings_from
+from detection.store.incident_list import IncidentList
+from detection.store.table import MemoryTable
+from tests.regenerate import SCHEMAS
+from tests.support.builders import RULE, START
+from tests.support.contexts import digest_entry, golden_digest
+from tests.support.raw_logs import audit, completion, write
+from tests.support.receiver import Receiver, receiving
+
+NOW = datetime(2026, 6, 9, 15, tzinfo=UTC)
+MINUTE = timedelta(minutes=1)
+HOSTILE = "<!channel> *bold* <https://evil.example|click> \u202egnp.exe " + "x" * 60_000
+
+
+# ------------------------------------------------------------------------------------------------------------- content
+
+
+def test_incidents_stand_by_severity_and_then_by_size() -> None:
+    weights = [
+        (SEVERITIES.index(entry.severity), entry.pairs) for entry in golden_digest(200).listed_incidents
+    ]
+    assert all(weight >= next_weight for weight, next_weight in pairwise(weights))
+
+
+def test_alerts_of_one_incident_are_one_line_and_add_up() -> None:
+    storm_digest = golden_digest()
+    (five,) = (entry for entry in storm_digest.listed_incidents if entry.incident == "in_0005")
+    assert (five.alerts, five.pairs, five.severity) == (3, 1 + 40 + 2, "High")
+    assert (storm_digest.alerts, storm_digest.incidents) == (25, 23)
+
+
+def test_digest_counts_what_it_does_not_name() -> None:
+    storm_digest = golden_digest(1_000)
+    assert (len(storm_digest.listed_incidents), storm_digest.more_incidents, storm_digest.incidents) == (
+        INCIDENTS_SHOWN,
+        950,
+        1_000,
+    )
+    assert sum(storm_digest.severity_counts.values()) == 1_000
+
+
+PAGE = "https://func.example/api"
+
+
+@pytest.mark.parametrize("page, location", [(PAGE, f"{PAGE}/incidents"), (None, "incidents list")])
+@pytest.mark.parametrize("destination", ["native", "slack", "teams"])
+def test_digest_says_where_all_incidents_are(
+    page: str | None, location: str, destination: MessageFormat
+) -> None:
+    webhook = Webhook(url=SecretStr("https://chat.example/x"), format=destination)
+    [sent] = digest_renderer([webhook], RULE, page)("batch", START, [digest_entry(1)])
+    assert location in sent.body.decode()
+
+
+def test_native_digest_is_of_the_documented_shape() -> None:
+    schema = json.loads((SCHEMAS / "digest.json").read_text(encoding="utf-8"))
+    Draft202012Validator(schema).validate(json.loads(as_native(golden_digest(1_000))))
+
+
+@pytest.mark.parametrize("incidents", [1, 50, 5_000])
+@pytest.mark.parametrize(
+    "render, limit",
+    [(as_teams, teams.MESSAGE_BYTES), (as_pagerduty, pagerduty.MESSAGE_BYTES), (as_slack, MESSAGE_BYTES)],
+)
+def test_digest_is_as_short_as_its_receiver_wants_it(
+    render: Callable[[Digest], bytes], limit: int, incidents: int
+) -> None:
+    long_digest = make_digest(
+        "dg_1", START, [digest_entry(n, title="\u202e😀" * 250) for n in range(incidents)], RULE
+    )
+    assert len(render(long_digest)) <= limit
+
+
+@pytest.mark.parametrize("incidents", [1, 21, 49, 50, 51, 5_000])
+def test_slack_digest_keeps_slacks_limits(incidents: int) -> None:
+    message = json.loads(body := as_slack(golden_digest(incidents)))
+    assert len(body) <= MESSAGE_BYTES
+    texts = [block["text"]["text"] for block in message["blocks"] if "text" in block]
+    assert len(texts[0]) <= HEADER
+    assert all(0 < len(text) <= SECTION for text in texts[1:])
+
+
+def test_slack_digest_names_fewer_where_titles_are_long_and_counts_the_rest() -> None:
+    long_digest = make_digest("dg_1", START, [digest_entry(n, title="x" * 500) for n in range(60)], RULE)
+    text = as_slack(long_digest).decode()
+    named = text.count("in_00")
+    assert 5 < named < INCIDENTS_SHOWN
+    assert f"and {60 - named} incidents more" in text
+
+
+def test_hostile_titles_are_plain_text_in_slack() -> None:
+    message = json.loads(as_slack(make_digest("dg_1", START, [digest_entry(1, title=HOSTILE[:500])], RULE)))
+    for block in message["blocks"]:
+        elements = [block["text"]] if "text" in block else block["elements"]
+        assert {text_object["type"] for text_object in elements} == {"plain_text"}
+    assert "<!channel>" not in message["text"]
+
+
+# --------------------------------------------------------------------------------------------------------- in the line
+
+
+@pytest.fixture
+def receiver() -> Iterator[Receiver]:
+    with receiving() as receiver:
+        yield receiver
+
+
+def job(folder: Path, receiver: Receiver, actors: int, table: MemoryTable, limit: int = 20) -> Job:
+    """The job over logs in which so many actors made a change and hit the filter a minute later."""
+    write_logs(folder, actors)
+    hooks = [{"name": name, "url": receiver.url} for name in ("soc", "pager")]
+    settings = settings_from(
+        {"LOGS_DIR": str(folder), "WEBHOOKS": json.dumps(hooks), "STORM_ALERTS": str(limit)}
+    )
+    return replace(open_job(settings, lambda: NOW), table=table)
+
+
+def write_logs(folder: Path, actors: int) -> None:
+    people = [(number, f"actor-{number}@example.com") for number in range(actors)]
+    changed, signalled = NOW - 30 * MINUTE, NOW - 29 * MINUTE
+    write(
+        folder,
+        [audit(f"audit_{number}", actor, changed, arrived=changed) for number, actor in people],
+        [completion(f"chatcmpl-{number}", actor, signalled, arrived=signalled) for number, actor in people],
+    )
+
+
+def _kinds(receiver: Receiver) -> list[Any]:
+    return [message["type"] for message in receiver.messages]
+
+
+def test_as_many_alerts_as_the_setting_says_are_told_one_by_one(tmp_path: Path, receiver: Receiver) -> None:
+    [record] = job(tmp_path, receiver, 20, MemoryTable()).detect()
+    assert _kinds(receiver) == ["detection.alert.opened"] * 40
+    assert not record.storm
+
+
+def test_one_alert_more_and_each_destination_gets_one_digest(tmp_path: Path, receiver: Receiver) -> None:
+    storm_job = job(tmp_path, receiver, 21, MemoryTable())
+    [record] = storm_job.detect()
+    assert _kinds(receiver) == ["detection.alert.digest"] * 2
+    assert {headers["webhook-id"][-4:] for headers in receiver.headers} == {"_soc", "ager"}
+    assert (record.storm, record.alerts, len(record.alert_ids)) == (True, 21, 21)
+
+
+def test_storm_keeps_every_incident_and_drops_nothing(tmp_path: Path, receiver: Receiver) -> None:
+    storm_job = job(tmp_path, receiver, 60, MemoryTable())
+    [record] = storm_job.detect()
+    payload = receiver.messages[0]["data"]
+    incidents = {detail.incident.id for detail in storm_job.desk.incidents()}
+    assert len(incidents) == payload["incidents"] == record.new_pairs == 60
+    assert {entry["incident"] for entry in payload["listed_incidents"]} < incidents
+    assert payload["more_incidents"] == 10
+    alerts = list(IncidentList(storm_job.table, storm_job.rules[0].folder).alerts())
+    assert len(alerts) == 60
+
+
+def test_storm_is_told_once(tmp_path: Path, receiver: Receiver) -> None:
+    table = MemoryTable()
+    for _ in range(2):
+        job(tmp_path, receiver, 21, table).detect()
+    assert len(receiver.bodies) == 2
+
+
+def test_limit_is_a_setting(tmp_path: Path, receiver: Receiver) -> None:
+    job(tmp_path, receiver, 3, MemoryTable(), limit=2).detect()
+    assert _kinds(receiver) == ["detection.alert.digest"] * 2

@@ -1,0 +1,73 @@
+"""What happened, in order and in few lines: changes, the signals up to the next change, and so on."""
+
+from datetime import timedelta
+
+from detection.messages.steps import STEPS_SHOWN, step_lines, steps
+from tests.support.builders import DAY, HOUR, RULE, START, chains, change, signal
+
+MINUTE = timedelta(minutes=1)
+
+
+def lines(changes: int, signals_per_change: int = 2) -> list[str]:
+    """The lines of so many changes, an hour apart, each with so many signals before the next."""
+    actor_chains = chains(
+        [change(f"c{n}", START + n * HOUR) for n in range(changes)],
+        [
+            signal(f"s{n}.{m}", START + n * HOUR + (m + 1) * MINUTE)
+            for n in range(changes)
+            for m in range(signals_per_change)
+        ],
+    )
+    return step_lines(steps(actor_chains, RULE), RULE)
+
+
+def test_signals_between_two_changes_are_one_step() -> None:
+    assert lines(2) == [
+        "02 Mar 10:00:00  created an API key (203.0.113.7)",
+        "02 Mar 10:01:00 to 10:02:00  hit the content filter twice (gpt-4o-2024-08-06)",
+        "02 Mar 11:00:00  created an API key (203.0.113.7)",
+        "02 Mar 11:01:00 to 11:02:00  hit the content filter twice (gpt-4o-2024-08-06)",
+    ]
+
+
+def test_changes_that_follow_each_other_are_one_step() -> None:
+    actor_chains = chains(
+        [change("a", START), change("b", START + MINUTE, kind="role.updated", ip="198.51.100.1")],
+        [signal("s", START + DAY)],
+    )
+    assert step_lines(steps(actor_chains, RULE), RULE) == [
+        "02 Mar 10:00:00 to 10:01:00  created an API key and changed a role (203.0.113.7, 198.51.100.1)",
+        "03 Mar 10:00:00  hit the content filter (gpt-4o-2024-08-06)",
+    ]
+
+
+def test_change_comes_before_a_signal_of_the_same_moment() -> None:
+    actor_chains = chains([change("c", START)], [signal("s", START)])
+    assert [step.side for step in steps(actor_chains, RULE)] == ["changes", "signals"]
+
+
+def test_step_over_midnight_names_both_days() -> None:
+    late = START.replace(hour=23, minute=59)
+    actor_chains = chains([change("c", late)], [signal("a", late), signal("b", late + 2 * MINUTE)])
+    assert step_lines(steps(actor_chains, RULE), RULE)[1].startswith("02 Mar 23:59:00 to 03 Mar 00:01:00  ")
+
+
+def test_of_many_steps_the_first_and_the_last_are_shown() -> None:
+    step_count, shown = 2 * 12, lines(12)
+    assert len(shown) == STEPS_SHOWN + 1
+    assert shown[:2] == lines(1)
+    assert shown[2] == f"… {step_count - STEPS_SHOWN} steps between …"
+    assert shown[-1].startswith("02 Mar 21:01:00")
+
+
+def test_more_models_than_are_named_are_said_to_be_more() -> None:
+    actor_chains = chains([change("c", START)], [signal(f"s{n}", START, model=f"m{n}") for n in range(5)])
+    assert step_lines(steps(actor_chains, RULE), RULE)[1].endswith("(m0, m1, m2 and more)")
+
+
+def test_event_in_two_chains_is_one() -> None:
+    [chain] = chains([change("c", START)], [signal("s", START)])
+    assert [step.kinds for step in steps([chain, chain], RULE)] == [
+        {"api_key.created": 1},
+        {"content_filter": 1},
+    ]

@@ -1,0 +1,409 @@
+"""The promise: every pair is told exactly once, for rows that arrive up to the lateness late.
+
+The runs may be skipped, cut short, killed, raced, unheard or early: tests/support/world.py has the model.
+"""
+
+from collections import Counter
+from collections.abc import Sequence
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import replace
+from datetime import datetime, timedelta
+from multiprocessing import get_context
+from time import monotonic
+
+import pytest
+
+from detection.runs.commit import RunOptions
+from detection.runs.run import run
+from detection.store.incident_store import IncidentStore
+from detection.store.table import MemoryTable
+from tests.support.builders import ALICE, DAY, HOUR, RULE, START, TICK
+from tests.support.examples import examples, many
+from tests.support.world import (
+    Arrival,
+    Faults,
+    History,
+    LogStore,
+    Plan,
+    SideName,
+    World,
+    expected,
+    live,
+    published,
+    random_world,
+)
+
+WORLDS = examples(80, many=250)
+FLOODED_WORLDS = examples(30, many=100)
+SOAK_WORLDS = 10_000
+BOB = "bob@example.com"
+SECOND = timedelta(seconds=1)
+TROUBLES = ("skipped", "incomplete", "crashes", "races", "conflicts", "unheard", "purged", "late", "digests")
+
+
+def event(
+    side: SideName, ident: str, time: datetime, actor: str = ALICE, delay: timedelta = timedelta()
+) -> Arrival:
+    return Arrival(side, ident, actor, time, stamped=time, arrived=time + delay)
+
+
+def quiet_hours(begin: datetime, end: datetime) -> list[Plan]:
+    """Clean runs, hour by hour."""
+    hours = int((end - begin) / HOUR) + 1
+    return [Plan(begin + HOUR * hour, begin + HOUR * hour) for hour in range(hours)]
+
+
+def hours_around(plan: Plan) -> list[Plan]:
+    """One run as planned, after a clean first one and before two clean ones."""
+    return [*quiet_hours(START, START), plan, *quiet_hours(plan.moment + HOUR, plan.moment + 2 * HOUR)]
+
+
+def hourly_runs_around(plan: Plan) -> list[Plan]:
+    """Clean runs every hour, and one of them as planned."""
+    before = quiet_hours(START, plan.moment - HOUR)
+    return [*before, plan, *quiet_hours(plan.moment + HOUR, plan.moment + 2 * HOUR)]
+
+
+def small_story() -> list[Arrival]:
+    """Two actors, three changes, six signals: eight pairs within the hour after START."""
+    minute = timedelta(minutes=1)
+    return [
+        event("changes", "c1", START + minute),
+        event("signals", "s1", START + 2 * minute),
+        event("changes", "c2", START + 3 * minute),
+        *(event("signals", f"s{number}", START + number * minute) for number in (4, 5)),
+        event("changes", "c3", START + 5 * minute, BOB),
+        *(event("signals", f"s{number}", START + number * minute, BOB) for number in (6, 7, 8)),
+    ]
+
+
+def story_with_a_late_change() -> list[Arrival]:
+    """Of the second change's two signals one is told early, and one happens later."""
+    return [
+        event("changes", "c1", START + TICK),
+        event("signals", "s1", START + 2 * TICK),
+        event("changes", "c2", START + 3 * TICK, delay=2 * HOUR),
+        event("signals", "s2", START + HOUR + TICK),
+    ]
+
+
+def assert_no_problems(history: History) -> None:
+    problems = history.problems[:5]
+    assert not problems, history.world.name
+
+
+# ----------------------------------------------------------------------------------------------------- random worlds
+
+
+@pytest.fixture(scope="module")
+def histories() -> list[History]:
+    return [live(random_world(seed)) for seed in range(WORLDS)]
+
+
+@many
+def test_every_pair_is_told_exactly_once_in_random_worlds(histories: Sequence[History]) -> None:
+    broken = [
+        f"{history.world.name}: {'; '.join(history.problems[:3])}"
+        for history in histories
+        if history.problems
+    ]
+    assert not broken, f"{len(broken)} of {WORLDS} worlds; {broken[:5]}"
+
+
+@many
+def test_the_random_worlds_hold_every_trouble(histories: Sequence[History]) -> None:
+    total = sum((history.figures for history in histories), Counter[str]())
+    missing = [trouble for trouble in TROUBLES if total[trouble] < WORLDS / 4]
+    assert not missing, total
+
+
+@many
+def test_the_published_rule_loses_and_repeats_pairs_in_the_same_worlds(histories: Sequence[History]) -> None:
+    total = sum((_figures(history) for history in histories), Counter[str]())
+    assert total["published lost"] > 0
+    assert total["published again"] > 0
+
+
+@many
+def test_a_flood_tells_every_pair_that_was_there_once_in_random_worlds() -> None:
+    worlds = [replace(random_world(seed), flood=2 + seed % 7) for seed in range(FLOODED_WORLDS)]
+    histories = [live(world) for world in worlds]
+    broken = [
+        f"{history.world.name}: {'; '.join(history.problems[:3])}"
+        for history in histories
+        if history.problems
+    ]
+    assert not broken, f"{len(broken)} of {FLOODED_WORLDS} worlds; {broken[:5]}"
+    total = sum((history.figures for history in histories), Counter[str]())
+    assert total["floods"] > FLOODED_WORLDS
+    assert total["covered"] < total["pairs"] / 4, total
+
+
+@pytest.mark.soak
+def test_every_pair_is_told_exactly_once_in_ten_thousand_random_worlds() -> None:
+    began = monotonic()
+    total, broken = Counter[str](), list[str]()
+    with ProcessPoolExecutor(mp_context=get_context("spawn")) as pool:
+        for done, (figures, problems) in enumerate(
+            pool.map(_soak_world, range(SOAK_WORLDS), chunksize=20), 1
+        ):
+            total.update(figures)
+            broken += problems
+            if done % 1000 == 0:
+                print(f"{done:,} worlds, {len(broken)} broken, {monotonic() - began:.0f} s", flush=True)
+    results = ("lost", "twice", "published lost", "published again")
+    for name in ("worlds", "runs", *TROUBLES, "alerts", "pairs", *results):
+        print(f"{name:>16} {total[name]:>12,}")
+    assert not broken, broken[:5]
+
+
+def _soak_world(seed: int) -> tuple[Counter[str], list[str]]:
+    history = live(random_world(seed, size=1 + seed % 3))
+    return _figures(history), [f"{history.world.name}: {problem}" for problem in history.problems[:3]]
+
+
+def _figures(history: History) -> Counter[str]:
+    """The history's figures beside those of the published rule in the same world."""
+    times_by_pair = published(history.world, history.complete)
+    lost = len(expected(history.world) - {pair for pair, times in times_by_pair.items() if times})
+    again = sum(max(0, times - 1) for times in times_by_pair.values())
+    return history.figures + Counter({"published lost": lost, "published again": again})
+
+
+# ---------------------------------------------------------------------------------------------------- one at a time
+
+
+def test_a_quiet_day_is_told_once() -> None:
+    history = live(World("quiet", small_story(), quiet_hours(START, START + DAY)))
+
+    assert_no_problems(history)
+    assert history.alerted_pairs.total() == 8
+
+
+@pytest.mark.parametrize("after", [False, True], ids=["before", "after"])
+@pytest.mark.parametrize("write", range(1, 7))
+def test_a_crash_at_any_write_loses_and_repeats_nothing(write: int, after: bool) -> None:
+    dying = Plan(START + HOUR, START + HOUR, limit=2, faults=Faults(crash=write, crash_after=after))
+
+    history = live(World("crash", small_story(), hours_around(dying)))
+
+    assert history.figures["crashes"] == 1
+    assert_no_problems(history)
+
+
+@pytest.mark.parametrize("write", range(1, 7))
+def test_a_run_recognises_its_own_write_when_the_answer_is_lost(write: int) -> None:
+    unheard = Plan(START + HOUR, START + HOUR, limit=2, faults=Faults(lost=frozenset({write})))
+
+    history = live(World("lost answer", small_story(), hours_around(unheard)))
+
+    assert history.figures["unheard"] == 1
+    assert_no_problems(history)
+
+
+@pytest.mark.parametrize("minutes", [0, 7, -7])
+@pytest.mark.parametrize("access", range(1, 25))
+def test_another_run_at_any_access_to_the_table_repeats_nothing(access: int, minutes: int) -> None:
+    moment = START + HOUR
+    rival = Plan(moment, moment + timedelta(minutes=minutes), limit=3)
+    raced = Plan(moment, moment, limit=2, race=rival, race_at=access)
+
+    assert_no_problems(live(World("race", small_story(), hours_around(raced))))
+
+
+@pytest.mark.parametrize("access", range(1, 25))
+def test_another_run_that_dies_on_the_way_loses_nothing(access: int) -> None:
+    moment = START + HOUR
+    rival = Plan(moment, moment, limit=1, faults=Faults(crash=3, crash_after=True))
+    raced = Plan(moment, moment, limit=2, race=rival, race_at=access)
+
+    assert_no_problems(live(World("race with a crash", small_story(), hours_around(raced))))
+
+
+@pytest.mark.parametrize("access", range(1, 12))
+def test_a_catch_up_run_that_is_overtaken_repeats_nothing(access: int) -> None:
+    # The other run completes, so the watermark leaves the outage behind, and memory may be purged;
+    # but the overtaken run still holds what it read of the days before.
+    clean_runs = quiet_hours(START, START + HOUR)
+    back = START + 4 * DAY
+    superseded = Plan(back, back, race=Plan(back, back), race_at=access)
+
+    history = live(
+        World(
+            "overtaken", small_story(), [*clean_runs, superseded, *quiet_hours(back + HOUR, back + 2 * HOUR)]
+        )
+    )
+
+    assert_no_problems(history)
+
+
+@pytest.mark.parametrize("crash", range(1, 5))
+@pytest.mark.parametrize("access", range(1, 9))
+def test_a_catch_up_run_finishes_what_a_racing_one_began(access: int, crash: int) -> None:
+    # What lies days back is read this one time: taking the other's first parts for all would lose the rest.
+    back = START + 4 * DAY
+    dying = Plan(back, back, limit=1, faults=Faults(crash=crash, crash_after=True))
+    raced = Plan(back, back, race=dying, race_at=access)
+
+    history = live(
+        World("began", small_story(), [Plan(START, START), raced, *quiet_hours(back + HOUR, back + 2 * HOUR)])
+    )
+
+    assert_no_problems(history)
+
+
+@pytest.mark.parametrize("behind", [timedelta(), HOUR], ids=["same clock", "clock an hour behind"])
+@pytest.mark.parametrize("access", range(1, 9))
+def test_a_run_does_not_mark_beside_what_only_a_dying_run_saw(access: int, behind: timedelta) -> None:
+    # The other run marks a change that came late, and dies. This one has not seen that change: were it to
+    # mark the new signal nevertheless, the pair of the two would never be new again.
+    moment = START + 2 * HOUR
+    late = moment + timedelta(minutes=1)
+    rival = Plan(late, late - behind, limit=1, faults=Faults(crash=1, crash_after=True))
+    raced = Plan(moment, moment, race=rival, race_at=access)
+
+    assert_no_problems(live(World("late change", story_with_a_late_change(), hourly_runs_around(raced))))
+
+
+@pytest.mark.parametrize("access", range(1, 9))
+def test_runs_whose_readings_interleave_lose_nothing(access: int) -> None:
+    # One reads the signals last, the other the changes: each sees one event that the other does not.
+    moment = START + 2 * HOUR
+    minute = timedelta(minutes=1)
+    rows = [
+        *story_with_a_late_change(),
+        event("signals", "s3", START + 4 * TICK, delay=2 * HOUR),
+        event("signals", "s4", START + 5 * TICK, delay=2 * HOUR + minute),
+    ]
+    rival = Plan(moment, moment, changes_later=minute)
+    raced = Plan(moment, moment, signals_later=2 * minute, race=rival, race_at=access)
+
+    assert_no_problems(live(World("interleaved", rows, hourly_runs_around(raced))))
+
+
+@pytest.mark.parametrize("dies_at", [None, 1, 2])
+@pytest.mark.parametrize("access", range(1, 25))
+def test_a_run_in_a_storm_that_was_taken_for_dead_tells_nothing_twice(
+    access: int, dies_at: int | None
+) -> None:
+    # It stands still for two hours in the middle of its batch, which the next run then seals over its head,
+    # and dies of it or not.
+    moment = START + HOUR
+    rival = Plan(moment + 2 * HOUR, moment + 2 * HOUR, faults=Faults(crash=dies_at, crash_after=True))
+    stopped = Plan(moment, moment, limit=1, race=rival, race_at=access)
+    later = quiet_hours(moment + 3 * HOUR, moment + 4 * HOUR)
+
+    history = live(World("stopped", small_story(), [Plan(START, START), stopped, *later], storm=0))
+
+    assert_no_problems(history)
+
+
+@pytest.mark.parametrize("after", [False, True], ids=["before", "after"])
+@pytest.mark.parametrize("write", range(1, 7))
+def test_a_crash_at_any_write_of_a_storm_loses_and_repeats_no_message(write: int, after: bool) -> None:
+    dying = Plan(START + HOUR, START + HOUR, limit=2, faults=Faults(crash=write, crash_after=after))
+
+    history = live(World("storm", small_story(), hours_around(dying), storm=1))
+
+    assert history.figures["crashes"] == 1
+    assert history.figures["digests"] > 0
+    assert_no_problems(history)
+
+
+def test_a_lateness_that_is_raised_does_not_repeat_what_memory_has_let_go() -> None:
+    table, rows = MemoryTable(), [(arrival, arrival.row()) for arrival in small_story()]
+    pairs = 0
+    for hours in range(24 * 8):
+        now = START + hours * HOUR
+        lateness = RULE.lateness if hours < 24 * 7 else 7 * DAY
+        record, _ = run(
+            RULE,
+            now,
+            LogStore(Plan(now, now), rows, lambda: START),
+            IncidentStore(table, RULE.folder, f"run {hours}"),
+            RunOptions(lateness=lateness),
+        )
+        pairs += record.new_pairs
+
+    assert pairs == 8
+
+
+def test_a_clock_that_went_back_does_not_hide_what_is_marked() -> None:
+    # A signal of the last minutes is marked; then the clock goes back behind it, and a change before it
+    # arrives late: the pair of the two must be told, now or later.
+    moment = START + 2 * HOUR
+    rows = [
+        event("changes", "c1", moment - 40 * SECOND),
+        event("changes", "c2", moment - 30 * SECOND, delay=HOUR),
+        event("signals", "s1", moment - 20 * SECOND),
+        event("signals", "s2", moment - 5 * SECOND),
+    ]
+    back = Plan(moment + HOUR, moment - 10 * SECOND)
+
+    assert_no_problems(
+        live(
+            World(
+                "back",
+                rows,
+                [*quiet_hours(START, moment), back, *quiet_hours(moment + 2 * HOUR, moment + 3 * HOUR)],
+            )
+        )
+    )
+
+
+def test_nothing_is_told_from_half_an_answer() -> None:
+    cut = Plan(START + HOUR, START + HOUR, incomplete=True)
+
+    history = live(World("half an answer", small_story(), [Plan(START, START), cut]))
+
+    assert history.figures["incomplete"] == 1
+    assert not history.alerted_pairs
+    assert history.store.watermark() == START
+
+
+def test_an_outage_of_days_is_caught_up() -> None:
+    back = START + 5 * DAY
+    world = World("outage", small_story(), [Plan(START, START), *quiet_hours(back, back + HOUR)])
+
+    assert_no_problems(live(world))
+
+
+def test_a_clock_that_went_back_an_hour_loses_and_repeats_nothing() -> None:
+    plans = quiet_hours(START, START + DAY)
+    plans = [
+        replace(plan, now=plan.now - HOUR) if index % 3 == 1 else plan for index, plan in enumerate(plans)
+    ]
+
+    assert_no_problems(live(World("clock", small_story(), plans)))
+
+
+@pytest.mark.parametrize("side", ["changes", "signals"])
+def test_a_row_exactly_the_lateness_late_is_told(side: SideName) -> None:
+    # It happens just before a run's end and arrives just after the run that would still have been in time.
+    changed = event("changes", "c", START + TICK, delay=RULE.lateness if side == "changes" else timedelta())
+    signalled = event("signals", "s", START + TICK, delay=RULE.lateness if side == "signals" else timedelta())
+
+    history = live(World("late", [changed, signalled], quiet_hours(START, START + 2 * DAY)))
+
+    assert_no_problems(history)
+    assert history.alerted_pairs.total() == 1
+
+
+@pytest.mark.parametrize("days", [2, 3, 6])
+def test_a_longer_lateness_is_kept_in_memory_too(days: int) -> None:
+    lateness = days * DAY
+    rows = [*small_story(), event("signals", "late", START + 9 * TICK + HOUR, delay=lateness)]
+
+    history = live(World("patient", rows, quiet_hours(START, START + 12 * DAY), lateness=lateness))
+
+    assert_no_problems(history)
+
+
+def test_marks_are_removed_when_no_run_can_need_them() -> None:
+    history = live(World("long", small_story(), quiet_hours(START, START + 6 * DAY)))
+
+    assert history.figures["purged"] > 0
+    assert not list(history.table.scan(RULE.folder, "p|", "p}"))
+    state = history.store.load((("Account", ALICE),))
+    assert not state.changes | state.signals
+    assert_no_problems(history)

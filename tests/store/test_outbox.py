@@ -1,0 +1,182 @@
+"""The outbox: what a delivery is after every step of its way, and who may take the step."""
+
+from dataclasses import replace
+from datetime import timedelta
+
+import pytest
+
+from detection.rules.silences import parse_silence
+from detection.store.incident_store import IncidentStore
+from detection.store.layout import ROW_SIZE
+from detection.store.outbox import Delivery, Outbox, queue
+from detection.store.silence_list import SilenceList
+from detection.store.table import Conflict, MemoryTable
+from tests.support.builders import START
+
+RULE = "some-rule"
+MINUTE = timedelta(minutes=1)
+
+
+@pytest.fixture
+def table() -> MemoryTable:
+    return MemoryTable()
+
+
+@pytest.fixture
+def outbox(table: MemoryTable) -> Outbox:
+    return Outbox(table, RULE)
+
+
+def delivery(
+    commit: int = 1, destination: str = "soc", incident: str = "in_1", body: bytes = b'{"a": 1}'
+) -> Delivery:
+    """A message that has just been committed."""
+    name = f"al_{incident}_{commit}_{destination}"
+    return Delivery(name, destination, incident, commit, body, created=START, due=START)
+
+
+def put(table: MemoryTable, *deliveries: Delivery) -> None:
+    """Commits messages as a run does."""
+    table.write(RULE, [queue(message) for message in deliveries])
+
+
+def waiting(outbox: Outbox) -> list[Delivery]:
+    return [queued.delivery for queued in outbox.waiting("soc")]
+
+
+def test_delivery_waits_as_it_was_queued(table: MemoryTable, outbox: Outbox) -> None:
+    put(table, delivery())
+    assert waiting(outbox) == [delivery()]
+
+
+def test_long_body_comes_back_byte_for_byte(table: MemoryTable, outbox: Outbox) -> None:
+    body = bytes(range(256)) * (ROW_SIZE // 256)
+    put(table, delivery(body=body))
+    assert waiting(outbox)[0].body == body
+
+
+def test_messages_of_an_incident_wait_in_the_order_of_their_commits(
+    table: MemoryTable, outbox: Outbox
+) -> None:
+    put(table, *(delivery(commit) for commit in (10, 9, 100, 2)))
+    assert [message.commit for message in waiting(outbox)] == [2, 9, 10, 100]
+
+
+def test_same_message_is_not_queued_twice(table: MemoryTable) -> None:
+    put(table, delivery())
+    with pytest.raises(Conflict):
+        put(table, delivery())
+
+
+def test_rules_have_outboxes_of_their_own(table: MemoryTable) -> None:
+    put(table, delivery())
+    assert waiting(Outbox(table, "another-rule")) == []
+
+
+def test_claim_counts_the_attempt_and_hides_until_it_ends(table: MemoryTable, outbox: Outbox) -> None:
+    put(table, delivery())
+    (queued,) = outbox.waiting("soc")
+    claimed = outbox.claim(queued, START + MINUTE)
+    assert claimed.delivery == replace(delivery(), attempt=1, due=START + MINUTE)
+    assert waiting(outbox) == [claimed.delivery]
+
+
+def test_two_cannot_claim_the_same(table: MemoryTable, outbox: Outbox) -> None:
+    put(table, delivery())
+    (queued,) = outbox.waiting("soc")
+    outbox.claim(queued, START + MINUTE)
+    with pytest.raises(Conflict):
+        Outbox(table, RULE).claim(queued, START + MINUTE)
+
+
+def test_sent_message_is_gone(table: MemoryTable, outbox: Outbox) -> None:
+    put(table, delivery())
+    (queued,) = outbox.waiting("soc")
+    outbox.sent(outbox.claim(queued, START + MINUTE))
+    assert waiting(outbox) == []
+    assert list(outbox.dead_letters()) == []
+
+
+def test_message_put_off_is_due_later(table: MemoryTable, outbox: Outbox) -> None:
+    put(table, delivery())
+    (queued,) = outbox.waiting("soc")
+    outbox.reschedule(outbox.claim(queued, START + MINUTE), START + 5 * MINUTE)
+    assert waiting(outbox) == [replace(delivery(), attempt=1, due=START + 5 * MINUTE)]
+
+
+def test_whose_claim_was_taken_over_cannot_put_it_off(table: MemoryTable, outbox: Outbox) -> None:
+    put(table, delivery())
+    (queued,) = outbox.waiting("soc")
+    own_claim = outbox.claim(queued, START + MINUTE)
+    (claimed,) = outbox.waiting("soc")
+    other_claim = outbox.claim(claimed, START + 2 * MINUTE)
+    with pytest.raises(Conflict):
+        outbox.reschedule(own_claim, START)
+    assert waiting(outbox) == [other_claim.delivery]
+
+
+def test_dead_letter_and_silence_of_a_rule_are_not_taken_for_each_other(
+    table: MemoryTable, outbox: Outbox
+) -> None:
+    silence = parse_silence({"name": "quiet", "owner": "carol", "reason": "a deployment", "actor": "ann"})
+    store = IncidentStore(table, RULE, "look")
+    SilenceList(store.table, store.rule).add(silence)
+    put(table, delivery())
+    (queued,) = outbox.waiting("soc")
+    outbox.dead_letter(outbox.claim(queued, START), "HTTP 410")
+    assert SilenceList(store.table, store.rule).silences() == [silence]
+    assert [dead_letter.reason for dead_letter in outbox.dead_letters()] == ["HTTP 410"]
+
+
+def test_buried_message_is_a_dead_letter_with_its_reason(table: MemoryTable, outbox: Outbox) -> None:
+    put(table, delivery(1), delivery(2))
+    queued, _ = outbox.waiting("soc")
+    claimed = outbox.claim(queued, START + MINUTE)
+    outbox.dead_letter(claimed, "HTTP 410")
+    (dead_letter,) = outbox.dead_letters()
+    assert (dead_letter.delivery, dead_letter.reason) == (claimed.delivery, "HTTP 410")
+    assert waiting(outbox) == [delivery(2)]
+
+
+def test_whose_claim_was_taken_over_cannot_bury_it(table: MemoryTable, outbox: Outbox) -> None:
+    put(table, delivery())
+    (queued,) = outbox.waiting("soc")
+    own_claim = outbox.claim(queued, START + MINUTE)
+    (claimed,) = outbox.waiting("soc")
+    outbox.sent(outbox.claim(claimed, START + 2 * MINUTE))
+    with pytest.raises(Conflict):
+        outbox.dead_letter(own_claim, "HTTP 410")
+    assert list(outbox.dead_letters()) == []
+
+
+def test_destinations_are_those_that_something_waits_for(table: MemoryTable) -> None:
+    put(table, *(delivery(commit, name) for commit in (1, 2) for name in ("soc", "pager")))
+    table.write("another-rule", [queue(delivery(1, "chat"))])
+    assert Outbox(table, RULE, "another-rule").destinations() == ["chat", "pager", "soc"]
+    assert Outbox(table, RULE).destinations() == ["pager", "soc"]
+
+
+def test_name_that_begins_like_another_is_a_destination_of_its_own(
+    table: MemoryTable, outbox: Outbox
+) -> None:
+    put(table, delivery(1, "soc"), delivery(2, "soc-2"), delivery(3, "soc2"))
+    assert outbox.destinations() == ["soc", "soc-2", "soc2"]
+    assert [message.commit for message in waiting(outbox)] == [1]
+
+
+def test_long_reason_is_cut(table: MemoryTable, outbox: Outbox) -> None:
+    put(table, delivery())
+    (queued,) = outbox.waiting("soc")
+    outbox.dead_letter(queued, "x" * 100_000)
+    (dead_letter,) = outbox.dead_letters()
+    assert dead_letter.reason == "x" * 1_000
+
+
+def test_revived_message_waits_as_if_never_tried(table: MemoryTable, outbox: Outbox) -> None:
+    put(table, delivery())
+    (queued,) = outbox.waiting("soc")
+    outbox.dead_letter(outbox.claim(queued, START + MINUTE), "HTTP 410")
+    (dead_letter,) = outbox.dead_letters()
+    outbox.requeue(dead_letter, START + 9 * MINUTE)
+    assert waiting(outbox) == [replace(delivery(), due=START + 9 * MINUTE)]
+    assert list(outbox.dead_letters()) == []

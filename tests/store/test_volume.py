@@ -1,0 +1,35 @@
+"""How many requests large runs make to the table; the benchmark `volume` measures the rest."""
+
+import pytest
+
+from benchmarks.volume import NOW, CountingTable, alerts_before, last_alert, many_actors, one_actor, run_at
+from detection.store.incident_list import IncidentList
+from detection.store.table import MemoryTable
+from tests.support.builders import HOUR, RULE
+
+
+@pytest.mark.parametrize("signals", [10, 100_000])
+def test_new_signals_of_one_actor_take_few_requests_however_many(signals: int) -> None:
+    table = CountingTable(MemoryTable())
+    record = run_at(table, NOW, one_actor(signals))
+    assert record.new_pairs == signals
+    assert table.requests < 10
+
+
+def test_every_actor_takes_two_requests_and_one_where_nothing_is_new() -> None:
+    table = CountingTable(MemoryTable())
+    assert run_at(table, NOW, many_actors(1_000)).alerts == 1_000
+    first_requests, table.requests = table.requests, 0
+    run_at(table, NOW + HOUR, many_actors(1_000))
+    assert first_requests < 2 * 1_000 + 50
+    assert table.requests < 1_000 + 10
+
+
+def test_150_alerts_are_one_incident_and_the_last_costs_what_the_first_did() -> None:
+    table = CountingTable(MemoryTable())
+    alerts_before(150, table)
+    table.requests = 0
+    last_alert(150)(table)
+    assert table.requests < 10
+    (incident,) = (stored_incident for _, stored_incident in IncidentList(table, RULE.folder).incidents())
+    assert (incident.alerts, incident.pairs) == (150, 150)

@@ -1,0 +1,74 @@
+"""What there is to tell of made-up alerts, for the tests of messages."""
+
+from datetime import datetime
+
+from detection.incidents.grouping import Incident, KeyState, group
+from detection.messages.context import AlertContext, DigestEntry, alert_context
+from detection.messages.digest import Digest, make_digest
+from detection.messages.links import MessageLinks
+from detection.rules.model import Rule, Severity
+from tests.support.builders import (
+    ALICE,
+    HOUR,
+    RULE,
+    START,
+    TICK,
+    account,
+    chains,
+    change,
+    first_windows,
+    signal,
+)
+
+# As a run in the cloud has them.
+LINKS = MessageLinks(
+    page="https://func.example/api/look/in_1?until=1&signature=2",
+    portal="https://portal.azure.com/#blade/Microsoft_Azure_Monitoring_Logs/LogsBlade/and/so/on",
+)
+
+
+def made_up_context(
+    pairs: int = 3,
+    actor: str = ALICE,
+    *,
+    ip: str = "203.0.113.7",
+    model: str = "gpt-4o-2024-08-06",
+    incident: Incident | None = None,
+    links: MessageLinks = LINKS,
+    rule: Rule = RULE,
+) -> AlertContext:
+    """An alert of one change and so many signals after it, told of an actor who may have an incident already."""
+    actor_chains = chains(
+        [change("audit_log-1", START - 2 * HOUR, actor, ip=ip)],
+        [signal(f"chatcmpl-{n}", START - HOUR + n * TICK, actor, model=model) for n in range(pairs)],
+    )
+    verdict = group(actor_chains, KeyState(account(actor), incident=incident), RULE, first_windows())
+    assert verdict is not None
+    return alert_context(verdict, rule, first_windows(), links)
+
+
+def incident_opened_at(opened: datetime) -> Incident:
+    """An incident opened at a moment, with one alert of two pairs."""
+    return Incident("in_1", 1, opened, opened, 1, 2, None)
+
+
+def golden_context() -> AlertContext:
+    """The alert of the golden messages: it opens an incident after one that is too old to be updated."""
+    return made_up_context(3, incident=incident_opened_at(START - 30 * HOUR))
+
+
+def digest_entry(number: int, severity: Severity = "High", pairs: int = 1, title: str = "") -> DigestEntry:
+    """What a digest is told of the alert of an incident of that number."""
+    words = (
+        title or f"actor-{number}@example.com created an API key, then hit the content filter within a minute"
+    )
+    return DigestEntry(f"al_{number}", f"in_{number:04}", number % 3 > 0, severity, words, 1, pairs, pairs)
+
+
+def golden_digest(entry_count: int = 23) -> Digest:
+    """The digest of the golden messages: mostly small incidents, one of them with three alerts."""
+    entries = [
+        digest_entry(number, "High" if number % 7 == 3 else "Medium", 1 + number % 5)
+        for number in range(entry_count)
+    ]
+    return make_digest("dg_1", START, [*entries, digest_entry(5, pairs=40), digest_entry(5, pairs=2)], RULE)

@@ -1,0 +1,295 @@
+"""What the job says of itself: a record and a line for every run, complete or failed, a line for every failed attempt, and
+warnings. Every line is an event in JSON.
+"""
+
+import json
+import logging
+import re
+from collections.abc import Iterator
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+import responses
+from jsonschema import Draft202012Validator
+from typer.testing import CliRunner
+
+from detection.app import Job, open_job, send_heartbeat, start
+from detection.base.errors import ConfigurationError, Incomplete
+from detection.cli import run
+from detection.cli.main import app
+from detection.delivery.deliver import Attempt, Outcome
+from detection.runs.record import ALERTS_NAMED, RECORD, RunFailure, RunRecord
+from detection.settings import settings_from
+from detection.store.outbox import Delivery
+from detection.store.table import MemoryTable, Put
+from detection.telemetry import log_attempt, log_late, log_run
+from tests.regenerate import LOGS, ROOT, SCHEMAS
+from tests.support.builders import START
+
+NOW = datetime(2026, 6, 9, 15, tzinfo=UTC)
+HOUR = timedelta(hours=1)
+LOGS_A_LINE = re.compile(r"[.](debug|info|warn|warning|error|exception|critical|log)[(]")
+DEFAULT, PUBLISHED = "openai-config-to-abuse", "openai-config-to-abuse-sentinel"
+DELIVERY = Delivery("al_1_soc", "soc", "in_1", 1, b"{}", created=START, due=START, attempt=3)
+
+
+def job(table: MemoryTable, logs: str = str(LOGS), now: datetime = NOW, **extra_settings: str) -> Job:
+    """The job over the golden logs and a table, with both rules."""
+    rules = f"{PUBLISHED},{DEFAULT}"
+    settings = settings_from({"LOGS_DIR": logs, "RULES": rules, **extra_settings})
+    return replace(open_job(settings, lambda: now), table=table)
+
+
+@pytest.fixture
+def lines(caplog: pytest.LogCaptureFixture) -> Iterator[list[dict[str, Any]]]:
+    """Every line that the job logs from now on, as it is logged."""
+    logged: list[dict[str, Any]] = []
+
+    class Reader(logging.Handler):
+        def emit(self, record: logging.LogRecord) -> None:
+            line = json.loads(record.getMessage())
+            schema = json.loads(
+                (SCHEMAS / f"line.{line['event'].removeprefix('detection.')}.json").read_text()
+            )
+            Draft202012Validator(schema).validate(line)
+            logged.append(line)
+
+    caplog.set_level(logging.INFO, "detection")
+    handler = Reader()
+    logging.getLogger("detection").addHandler(handler)
+    try:
+        yield logged
+    finally:
+        logging.getLogger("detection").removeHandler(handler)
+
+
+def with_newer_schema(table: MemoryTable, rule: str) -> MemoryTable:
+    """The table as a newer version of the job has left it for a rule: this one must not touch it."""
+    table.write(rule, [Put("w", {"now": "2026-06-09T14:00:00Z", "runs": 1, "schema": 2})])
+    return table
+
+
+# ---------------------------------------------------------------------------------------------------------------- runs
+
+
+def test_every_complete_run_is_a_line_of_the_documented_shape(lines: list[dict[str, Any]]) -> None:
+    job(MemoryTable()).detect()
+    assert [(line["rule"], line["outcome"]) for line in lines] == [
+        (PUBLISHED, "complete"),
+        (DEFAULT, "complete"),
+    ]
+    assert all(line["health"]["signals"]["rows"] > 0 for line in lines)
+
+
+def test_line_says_how_far_the_run_was_behind(lines: list[dict[str, Any]]) -> None:
+    table = MemoryTable()
+    job(table, now=NOW - 3 * HOUR).detect()
+    job(table).detect()
+    assert [line["previous_watermark"] for line in lines] == [None, None, *["2026-06-09T12:00:00Z"] * 2]
+
+
+def test_rule_that_fails_does_not_keep_the_others_from_running(lines: list[dict[str, Any]]) -> None:
+    table = with_newer_schema(MemoryTable(), PUBLISHED)
+    with pytest.raises(ConfigurationError, match="schema 2"):
+        job(table).detect()
+    assert [(line["rule"], line["outcome"]) for line in lines] == [
+        (PUBLISHED, "failed"),
+        (DEFAULT, "complete"),
+    ]
+    assert lines[0]["error"] == "configuration"
+
+
+def test_failed_run_is_recorded_with_its_reason_and_the_last_complete_one(
+    lines: list[dict[str, Any]], tmp_path: object
+) -> None:
+    table = MemoryTable()
+    job(table).detect()
+    with pytest.raises(ConfigurationError):
+        job(table, logs=f"{tmp_path}/none", now=NOW + HOUR).detect()
+
+    failures = [record for record in job(table).records(5) if isinstance(record, RunFailure)]
+
+    assert [failure.rule for failure in failures] == [PUBLISHED, DEFAULT]
+    assert {failure.last_complete for failure in failures} == {NOW}
+    assert {failure.now for failure in failures} == {NOW + HOUR}
+    assert all("none" in failure.reason for failure in failures)
+    assert [line["outcome"] for line in lines] == ["complete", "complete", "failed", "failed"]
+
+
+def test_failed_run_moves_no_watermark(tmp_path: object) -> None:
+    table = MemoryTable()
+    job(table).detect()
+    with pytest.raises(ConfigurationError):
+        job(table, logs=f"{tmp_path}/none", now=NOW + HOUR).detect()
+    assert set(job(table).ages(NOW).values()) == {timedelta(0)}
+
+
+def test_failed_run_does_not_hide_the_complete_one_of_the_same_moment(tmp_path: object) -> None:
+    table = MemoryTable()
+    job(table).detect()
+    with pytest.raises(ConfigurationError):
+        job(table, logs=f"{tmp_path}/none").detect()
+    outcomes = sorted(record.outcome for record in job(table).records(5) if record.rule == DEFAULT)
+    assert outcomes == ["complete", "failed"]
+
+
+def test_bug_is_told_from_other_failures_and_its_text_is_not_shown(lines: list[dict[str, Any]]) -> None:
+    class BuggyTable(MemoryTable):
+        def get(self, partition: str, row: str) -> None:
+            if self.is_first_read:
+                self.is_first_read = False
+                raise ZeroDivisionError("hunter2")
+
+        is_first_read = True
+
+    with pytest.raises(ZeroDivisionError):
+        job(BuggyTable(), RULES=DEFAULT).detect()
+    (line,) = lines
+    assert (line["error"], line["reason"]) == ("bug", "a bug of this job: ZeroDivisionError")
+
+
+def test_run_that_the_table_fails_is_still_a_line(lines: list[dict[str, Any]]) -> None:
+    class UnavailableTable(MemoryTable):
+        def get(self, partition: str, row: str) -> None:
+            raise Incomplete("the table service answers nothing")
+
+    with pytest.raises(Incomplete):
+        job(UnavailableTable(), RULES=DEFAULT).detect()
+    (line,) = lines
+    assert (line["error"], line["last_complete"]) == ("service", None)
+
+
+def test_settings_that_are_wrong_are_a_line_without_a_rule(lines: list[dict[str, Any]]) -> None:
+    with pytest.raises(ConfigurationError):
+        start({"MAX_CATCH_UP": "hunter2"}, lambda: NOW)
+    (line,) = lines
+    assert (line["rule"], line["error"]) == ("", "configuration")
+    assert "MAX_CATCH_UP" in line["reason"]
+    assert "hunter2" not in line["reason"]
+
+
+def test_line_of_a_run_in_the_worst_storm_fits_where_logs_are_kept(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO, "detection")
+    [record] = job(MemoryTable(), RULES=DEFAULT).detect()
+    log_run(replace(record, alerts=50_000, alert_ids=["al_" + "0" * 20] * ALERTS_NAMED))
+    assert len(caplog.messages[-1]) < 32_768
+
+
+@pytest.mark.parametrize("is_complete", [True, False])
+def test_record_comes_back_as_it_was_kept(is_complete: bool) -> None:
+    [record] = job(MemoryTable(), RULES=DEFAULT).detect()
+    stored_record: RunRecord | RunFailure = (
+        record if is_complete else RunFailure(DEFAULT, NOW, "service", "no answer", None, 1.5)
+    )
+    assert RECORD.validate_json(RECORD.dump_json(stored_record)) == stored_record
+
+
+# ------------------------------------------------------------------------------------------------------------ attempts
+
+
+@pytest.mark.parametrize(
+    "outcome, next_due, expected",
+    [
+        (Outcome(500, reason="HTTP 500"), START + HOUR, ("again", 500, "HTTP 500")),
+        (Outcome(410, dead_reason="HTTP 410"), None, ("dead", 410, "HTTP 410")),
+        (Outcome(None, reason="SSLError"), None, ("dead", None, "SSLError")),
+    ],
+)
+def test_failed_attempt_is_a_line(
+    lines: list[dict[str, Any]], outcome: Outcome, next_due: datetime | None, expected: tuple[object, ...]
+) -> None:
+    log_attempt(Attempt(DELIVERY, outcome, next_due))
+    (line,) = lines
+    assert (line["outcome"], line["status"], line["reason"]) == expected
+    assert (line["id"], line["attempt"], line["created"]) == ("al_1_soc", 3, "2026-03-02T10:00:00Z")
+
+
+def test_attempt_that_succeeded_is_no_line(lines: list[dict[str, Any]]) -> None:
+    log_attempt(Attempt(DELIVERY, Outcome(200, sent=True), None))
+    assert lines == []
+
+
+def test_dead_letter_is_an_error_and_a_retry_a_warning(caplog: pytest.LogCaptureFixture) -> None:
+    log_attempt(Attempt(DELIVERY, Outcome(410, dead_reason="HTTP 410"), None))
+    log_attempt(Attempt(DELIVERY, Outcome(500, reason="HTTP 500"), START))
+    assert [record.levelname for record in caplog.records] == ["ERROR", "WARNING"]
+
+
+# ------------------------------------------------------------------------------------------------------------ the rest
+
+
+def test_run_that_is_past_due_is_a_line(lines: list[dict[str, Any]]) -> None:
+    log_late(NOW)
+    assert lines == [{"event": "detection.late", "now": "2026-06-09T15:00:00Z"}]
+
+
+def test_failed_heartbeat_is_a_line_without_its_address(lines: list[dict[str, Any]]) -> None:
+    settings = settings_from({"HEARTBEAT_URL": "https://beat.example/hunter2"})
+    with responses.RequestsMock() as web:
+        web.get("https://beat.example/hunter2", status=500)
+        send_heartbeat(settings)
+    assert lines == [{"event": "detection.heartbeat", "error": "HTTPError"}]
+
+
+def test_job_logs_nothing_but_events() -> None:
+    sources = [ROOT / "function_app.py", *(ROOT / "detection").rglob("*.py")]
+    logging_files = {path.name for path in sources if LOGS_A_LINE.search(path.read_text(encoding="utf-8"))}
+    assert logging_files == {"log_event.py"}
+
+
+@pytest.mark.parametrize("name", sorted(path.stem for path in SCHEMAS.glob("line.*.json")))
+def test_every_event_is_named_where_people_look(name: str) -> None:
+    event = name.replace("line.", "detection.")
+    for path in ("detection/telemetry.py", "docs/reliability.md"):
+        assert event in (ROOT / path).read_text(encoding="utf-8")
+
+
+# ------------------------------------------------------------------------------------------------------------- `runs`
+
+
+def _runs(table: MemoryTable, monkeypatch: pytest.MonkeyPatch, *arguments: str) -> Any:  # noqa: ANN401
+    current_job = job(table, now=NOW + 3 * HOUR, RULES=DEFAULT)
+    monkeypatch.setattr(run, "environment_job", lambda: current_job)
+    monkeypatch.setattr(run, "clock", current_job.clock)
+    return CliRunner().invoke(app, ["runs", *arguments])
+
+
+def test_runs_says_why_none_was_complete_since(monkeypatch: pytest.MonkeyPatch, tmp_path: object) -> None:
+    table = MemoryTable()
+    job(table, RULES=DEFAULT).detect()
+    for hours in (1, 2):
+        with pytest.raises(ConfigurationError):
+            job(table, logs=f"{tmp_path}/none", now=NOW + hours * HOUR, RULES=DEFAULT).detect()
+
+    result = _runs(table, monkeypatch)
+
+    assert result.exit_code == 1
+    assert "the last complete run was 3:00:00 ago" in result.stderr
+    assert "since then 2 runs failed, the last at 2026-06-09T17:00:00Z: configuration: " in result.stderr
+
+
+def test_runs_lists_failed_runs_with_their_reason(monkeypatch: pytest.MonkeyPatch, tmp_path: object) -> None:
+    table = MemoryTable()
+    with pytest.raises(ConfigurationError):
+        job(table, logs=f"{tmp_path}/none", RULES=DEFAULT).detect()
+
+    [row] = [json.loads(line) for line in _runs(table, monkeypatch, "--format", "json").stdout.splitlines()]
+
+    assert (row["outcome"], row["pairs"]) == ("failed", None)
+    assert row["reason"].startswith("configuration: ")
+
+
+def test_runs_is_content_when_the_last_run_was_complete(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: object
+) -> None:
+    table = MemoryTable()
+    with pytest.raises(ConfigurationError):
+        job(table, logs=f"{tmp_path}/none", now=NOW - HOUR, RULES=DEFAULT).detect()
+    job(table, RULES=DEFAULT).detect()
+
+    result = _runs(table, monkeypatch)
+
+    assert result.exit_code == 0
+    assert "failed" not in result.stderr

@@ -1,0 +1,809 @@
+"""The incident page: what it answers to whom, and that only what is meant is done."""
+
+import json
+import re
+from collections.abc import Iterator
+from dataclasses import replace
+from datetime import timedelta
+from typing import Any
+from urllib.parse import quote, urljoin
+
+import pytest
+from jsonschema import Draft202012Validator
+
+from detection.delivery.deliver import SCHEDULE
+from detection.delivery.signed_links import FORM_LIFETIME as FORM_LIFE
+from detection.store.azure_table import open_table
+from detection.store.incident_store import IncidentStore
+from detection.store.outbox import Outbox
+from detection.store.retention import expire
+from detection.web.exchange import BODY, AccessMode, make_request
+from detection.web.html import POLICY
+from detection.web.listing import PER_PAGE
+from detection.web.respond import respond
+from tests.incidents.test_grouping import HOSTILE
+from tests.regenerate import SCHEMAS
+from tests.support.azurite import connection_string, free_port
+from tests.support.builders import ALICE, DAY, HOUR, RULE, START, account, change, closed_at_start, signal
+from tests.support.page_world import API, FORM, HTML, JSON, ORIGIN, SIGNED_IN, PageWorld, parse_page
+from tests.support.world import Faults, FaultyTable
+
+ENTRA = {**SIGNED_IN, "sec-fetch-site": "same-origin"}
+NUMBERS = [
+    "253402300800",
+    "9" * 12,
+    "9" * 13,
+    "9" * 5_000,
+    "-1",
+    "1e999",
+    "nan",
+    "\N{ARABIC-INDIC DIGIT THREE}",
+]
+BOTH_DOORS = pytest.mark.parametrize("door", ["key", "entra"])
+
+
+@pytest.fixture
+def world() -> PageWorld:
+    return PageWorld()
+
+
+def history(world: PageWorld, name: str) -> list[dict[str, Any]]:
+    entries: list[dict[str, Any]] = world.json(f"incidents/{name}")["incident"]["history"]
+    return entries
+
+
+def assert_valid(name: str, value: object) -> None:
+    Draft202012Validator(json.loads((SCHEMAS / f"{name}.json").read_text(encoding="utf-8"))).validate(value)
+
+
+# --------------------------------------------------------------------------------------------------------- an incident
+
+
+def test_page_says_who_did_what_and_how_bad(world: PageWorld) -> None:
+    page = parse_page(world.get(f"incidents/{world.incident()}"))
+    title = f"{ALICE} created an API key, then hit the content filter 3 times within 2 h"
+    assert title in page.text
+    assert "High" in page.text
+    assert {"203.0.113.7", "gpt-4o-2024-08-06"} <= set(re.split(r"\s+", page.text))
+
+
+def test_page_tells_all_alerts_as_one(world: PageWorld) -> None:
+    name = world.incident(signals=2)
+    world.commit_new(
+        [change(f"audit-{ALICE}", START - 3 * HOUR)],
+        [signal("later", START)],
+        START + 20 * timedelta(minutes=1),
+    )
+    text = parse_page(world.get(f"incidents/{name}")).text
+    assert "created an API key, then hit the content filter 3 times within 3 h" in text
+    assert "3 pairs" in text
+    assert "in 2 alerts" in text
+
+
+def test_alert_that_tells_of_earlier_events_makes_the_span_longer(world: PageWorld) -> None:
+    name = world.commit_new([change("c", START - 2 * HOUR)], [signal("s", START - HOUR)])
+    world.commit_new([change("late", START - 9 * HOUR)], [signal("t", START - 8 * HOUR)])
+    page = parse_page(world.get(f"incidents/{name}"))
+    assert "created an API key twice, then hit the content filter twice within 8 h" in page.text
+    assert "from 2026-03-02 01:00:00" in page.text
+
+
+def test_change_told_by_two_alerts_is_one_change(world: PageWorld) -> None:
+    name = world.incident(signals=1)
+    world.commit_new([change(f"audit-{ALICE}", START - 3 * HOUR)], [signal("later", START - HOUR)])
+    assert "1 changes between" in parse_page(world.get(f"incidents/{name}")).text
+
+
+def test_pair_beyond_the_published_rule_is_marked(world: PageWorld) -> None:
+    name = world.commit_new([change("c", START - 30 * HOUR)], [signal("s", START - 7 * HOUR)])
+    assert "beyond: outside_published_window" in parse_page(world.get(f"incidents/{name}")).text
+
+
+def test_page_shows_the_newest_pairs_and_says_how_many_more(world: PageWorld) -> None:
+    name = world.incident(signals=70)
+    page = parse_page(world.get(f"incidents/{name}"))
+    assert "The newest 50 of 70 pairs" in page.text
+    assert page.text.count(f"audit-{ALICE}") == 50
+
+
+def test_thousands_of_signals_are_drawn_as_few_bars(world: PageWorld) -> None:
+    name = world.commit_new(
+        [change("c", START - 20 * HOUR)],
+        [signal(f"s{n}", START - 19 * HOUR + n * timedelta(seconds=10)) for n in range(5_000)],
+    )
+    answer = world.get(f"incidents/{name}")
+    bars = [
+        attributes
+        for attributes in parse_page(answer).attributes_of("rect")
+        if "signal" in attributes["class"]
+    ]
+    assert len(bars) == 2 * 56  # quarters of an hour, for a wide and for a narrow window
+    assert len(answer.body) < 200_000
+
+
+def test_timeline_is_there_as_a_table_too(world: PageWorld) -> None:
+    text = parse_page(world.get(f"incidents/{world.incident()}")).text
+    assert "2 Mar 08:00" in text
+    assert "hit the content filter 3 times" in text
+
+
+def test_page_shows_the_kql_that_found_it(world: PageWorld) -> None:
+    text = parse_page(world.get(f"incidents/{world.incident()}")).text
+    assert "let signals_after = datetime(2026-03-01T10:00:00Z);" in text
+
+
+def test_incident_whose_alerts_have_expired_is_still_shown(world: PageWorld) -> None:
+    name = world.incident()
+    expire(world.table, RULE.folder, START + DAY)
+    answer = world.get(f"incidents/{name}")
+    assert answer.status == 200
+    assert "older than the table keeps them" in parse_page(answer).text
+
+
+def test_json_is_what_show_prints(world: PageWorld) -> None:
+    detail = world.json(f"incidents/{world.incident()}")
+    assert_valid("incident", detail)
+    assert detail["incident"]["severity"] == "High"
+
+
+@pytest.mark.parametrize(
+    "accept, kind",
+    [
+        ("", "text/html; charset=utf-8"),
+        ("*/*", "text/html; charset=utf-8"),
+        ("text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8", "text/html; charset=utf-8"),
+        ("application/json", "application/json"),
+        ("application/json, text/plain, */*", "application/json"),
+        ("application/json;q=0.5, text/html", "text/html; charset=utf-8"),
+        ("text/html;q=0.2, Application/JSON;q=0.7", "application/json"),
+        ("application/json;q=0", "text/html; charset=utf-8"),
+        ("application/json;q=much", "text/html; charset=utf-8"),
+    ],
+)
+def test_accept_decides_between_html_and_json(world: PageWorld, accept: str, kind: str) -> None:
+    assert world.get("incidents", accept=accept).headers["content-type"] == kind
+
+
+def test_history_says_whose_name_is_only_what_they_said(world: PageWorld) -> None:
+    name = world.incident()
+    world.post(f"incidents/{name}/acknowledge", {"by": "mallory", "note": "on  it\r\nnow"})
+    world.post(f"incidents/{name}/acknowledge", {}, "entra", ENTRA)
+    text = " ".join(parse_page(world.get(f"incidents/{name}")).text.split())
+    assert "acknowledged by mallory self-declared on it now" in text
+    assert "acknowledged by carol@example.com" in text
+    assert text.count("self-declared") == 2  # the other is the form's
+
+
+# --------------------------------------------------------------------------------------------------------- deliveries
+
+
+def test_deliveries_say_what_waits_what_was_given_up_and_what_was_sent() -> None:
+    webhooks = [{"name": name, "url": f"https://{name}.example/"} for name in ("calm", "dead", "slow")]
+    webhooks.append({"name": "picky", "url": "https://p.example/", "minimum_severity": "High"})
+    world = PageWorld({"WEBHOOKS": json.dumps(webhooks)})
+    name = world.incident()
+    outbox = Outbox(world.table, RULE.folder)
+    for calm in (queued for destination in ("calm", "picky") for queued in outbox.waiting(destination)):
+        outbox.sent(calm)
+    (dead,), (slow,) = list(outbox.waiting("dead")), list(outbox.waiting("slow"))
+    outbox.dead_letter(dead, "HTTP 410 <b>")
+    outbox.reschedule(outbox.claim(slow, START + HOUR), START + 2 * HOUR)
+
+    text = " ".join(parse_page(world.get(f"incidents/{name}")).text.split())
+
+    assert "dead dead given up: HTTP 410 <b>" in text
+    assert "waiting slow tried 1 time, next 2026-03-02T12:00:00Z" in text
+    assert "sent calm nothing waits" in text
+    assert "sent picky nothing waits" in text
+
+
+def test_rule_that_only_observes_is_said_to_page_nobody() -> None:
+    world = PageWorld({"WEBHOOKS": '[{"name": "calm", "url": "https://calm.example/"}]'})
+    world.rule = RULE.model_copy(update={"on_call": RULE.on_call.model_copy(update={"mode": "observe"})})
+    name = world.incident()
+    assert "it pages nobody" in parse_page(world.get(f"incidents/{name}")).text
+
+
+def test_page_leads_to_the_portal_where_the_workspace_is_known() -> None:
+    workspace = "/subscriptions/s/resourceGroups/g/providers/Microsoft.OperationalInsights/workspaces/w"
+    world = PageWorld({"LOG_ANALYTICS_RESOURCE_ID": workspace})
+    page = parse_page(world.get(f"incidents/{world.incident()}"))
+    assert (
+        len(
+            [link for link in page.attributes_of("a") if link["href"].startswith("https://portal.azure.com/")]
+        )
+        == 1
+    )
+
+
+# ------------------------------------------------------------------------------------------------------------ the list
+
+
+def test_list_shows_open_incidents_first_opened_last(world: PageWorld) -> None:
+    first_id, second_id, third_id = (
+        world.incident(f"{n}@example.com", now=START + n * HOUR) for n in range(3)
+    )
+    world.post(f"incidents/{second_id}/close", {"by": "eve", "classification": "benign"})
+    assert [incident["id"] for incident in world.json("incidents")["incidents"]] == [third_id, first_id]
+    assert [incident["id"] for incident in world.json("incidents?status=all")["incidents"]] == [
+        third_id,
+        first_id,
+        second_id,
+    ]
+    assert [incident["id"] for incident in world.json("incidents?status=closed")["incidents"]] == [second_id]
+
+
+def test_list_counts_by_status_and_severity(world: PageWorld) -> None:
+    first_id, second_id, _ = (world.incident(f"{n}@example.com") for n in range(3))
+    world.post(f"incidents/{first_id}/acknowledge", {"by": "eve"})
+    world.post(f"incidents/{second_id}/close", {"by": "eve", "classification": "benign"})
+    listing = world.json("incidents")
+    assert_valid("incidents", listing)
+    assert listing["status_counts"] == {"open": 2, "new": 1, "acknowledged": 1, "closed": 1, "all": 3}
+    assert listing["severity_counts"] == {"High": 2, "Medium": 0, "Low": 0, "Informational": 0}
+    assert world.json("incidents?severity=Low")["total"] == 0
+
+
+def test_list_comes_in_pages(world: PageWorld) -> None:
+    names = [
+        world.incident(f"{n}@example.com", 1, START + n * timedelta(minutes=1)) for n in range(PER_PAGE + 7)
+    ]
+    world.now = START + DAY
+    listing = world.json("incidents?page=2")
+    assert (listing["pages"], listing["first_number"], listing["total"]) == (2, PER_PAGE + 1, PER_PAGE + 7)
+    assert [incident["id"] for incident in listing["incidents"]] == list(reversed(names[:7]))
+    (newer,) = [
+        link["href"]
+        for link in parse_page(world.get("incidents?page=2&status=all")).attributes_of("a")
+        if link.get("rel")
+    ]
+    assert newer == "incidents?status=all&page=1"
+
+
+@pytest.mark.parametrize(
+    "query", ["page=0", "page=99", "page=x", "page=%D9%A3", "status=lost", "severity=x&page=-1"]
+)
+def test_what_is_asked_wrongly_counts_as_not_asked(world: PageWorld, query: str) -> None:
+    world.incident()
+    assert world.json(f"incidents?{query}") == world.json("incidents")
+
+
+def test_list_without_incidents_says_so(world: PageWorld) -> None:
+    assert "There are no incidents." in parse_page(world.get("incidents")).text
+
+
+def test_key_of_the_address_is_in_every_address_of_the_page(world: PageWorld) -> None:
+    name = world.incident()
+    for path in ("incidents", f"incidents/{name}"):
+        page = parse_page(world.get(f"{path}?code=k%26y"))
+        addresses = [attributes["href"] for attributes in page.attributes_of("a")] + [
+            attributes["action"] for attributes in page.attributes_of("form")
+        ]
+        addresses += [
+            attributes["formaction"]
+            for attributes in page.attributes_of("button")
+            if "formaction" in attributes
+        ]
+        assert [
+            address for address in addresses if "code=k%26y" not in address and not address.startswith("#")
+        ] == []
+        assert [address for address in addresses if not address.startswith("#")] != []
+
+
+# --------------------------------------------------------------------------------------------------------------- links
+
+
+def signed_link(world: PageWorld, name: str, age: timedelta = timedelta(0)) -> str:
+    return world.job.link_signer().link_to(name, world.now - age) or ""
+
+
+def test_link_shows_its_incident_and_nothing_to_act_with(world: PageWorld) -> None:
+    name = world.incident()
+    answer = world.get(signed_link(world, name), "link")
+    page = parse_page(answer)
+    assert answer.status == 200
+    assert "created an API key" in page.text
+    assert [tag for tag, _ in page.elements if tag in {"form", "button", "input", "textarea"}] == []
+    assert [link["href"] for link in page.attributes_of("a")] == ["#main"]
+
+
+@pytest.mark.parametrize("signs_in", [True, False])
+def test_link_leads_on_to_act_where_people_can_sign_in(world: PageWorld, signs_in: bool) -> None:
+    name = world.incident()
+    link_request = make_request("GET", signed_link(world, name), HTML, b"", "link", sign_in_offered=signs_in)
+    page = parse_page(respond(link_request, world.job, world.now))
+    assert (f"../incidents/{name}" in [link["href"] for link in page.attributes_of("a")]) is signs_in
+
+
+def test_link_shows_it_as_json_too(world: PageWorld) -> None:
+    name = world.incident()
+    assert world.json(signed_link(world, name), "link")["incident"]["id"] == name
+
+
+@pytest.mark.parametrize("late, status", [(SCHEDULE, 200), (SCHEDULE + timedelta(seconds=1), 403)])
+def test_link_is_good_for_a_while(world: PageWorld, late: timedelta, status: int) -> None:
+    assert world.get(signed_link(world, world.incident(), late), "link").status == status
+
+
+@pytest.mark.parametrize(
+    "query", ["", "?until=99999999999", "?until=99999999999&signature=x", "?signature=x"]
+)
+def test_look_without_a_signature_is_refused(world: PageWorld, query: str) -> None:
+    answer = world.get(f"look/{world.incident()}{query}", "link")
+    assert answer.status == 403
+    assert ALICE not in parse_page(answer).text
+
+
+@pytest.mark.parametrize("number", NUMBERS)
+def test_number_in_an_address_is_never_our_error(world: PageWorld, number: str) -> None:
+    name = world.incident()
+    assert signed_link(world, name)  # there is a key to check signatures with
+    assert world.get(f"look/{name}?until={quote(number)}&signature=x", "link").status == 403
+    assert world.json(f"incidents?page={quote(number)}") == world.json("incidents")
+    assert world.get(f"incidents/{quote(number)}").status == 404
+
+
+def test_link_of_one_incident_opens_no_other(world: PageWorld) -> None:
+    incident_id, other_id = world.incident(), world.incident("bob@example.com")
+    assert world.get(signed_link(world, incident_id).replace(incident_id, other_id), "link").status == 403
+
+
+@pytest.mark.parametrize("path", ["incidents", "incidents/in_1", "incidents/in_1/close"])
+def test_door_of_links_leads_nowhere_else(world: PageWorld, path: str) -> None:
+    assert world.get(path, "link").status == 404
+
+
+@pytest.mark.parametrize("method", ["POST", "PUT", "DELETE"])
+def test_link_only_looks(world: PageWorld, method: str) -> None:
+    answer = world.get(signed_link(world, world.incident()), "link", method)
+    assert (answer.status, answer.headers["allow"]) == (405, "GET, HEAD")
+
+
+# ---------------------------------------------------------------------------------------------------------------- acts
+
+
+@BOTH_DOORS
+def test_acknowledging_is_kept_and_leads_back_to_the_page(world: PageWorld, door: AccessMode) -> None:
+    name = world.incident()
+    headers = ENTRA if door == "entra" else {"sec-fetch-site": "same-origin"}
+    answer = world.post(f"incidents/{name}/acknowledge", {"by": "eve", "note": "mine"}, door, headers)
+    assert (answer.status, answer.headers["location"]) == (303, f"../{name}")
+    (entry,) = history(world, name)
+    author = {"key": ("eve", True), "entra": ("carol@example.com", False)}[door]
+    assert (entry["action"], entry["author"], entry["self_declared"], entry["note"]) == (
+        "acknowledged",
+        *author,
+        "mine",
+    )
+
+
+def test_closing_keeps_the_judgement(world: PageWorld) -> None:
+    name = world.incident()
+    assert world.post(f"incidents/{name}/close", {"by": "eve", "classification": "benign"}).status == 303
+    incident = world.json(f"incidents/{name}")["incident"]
+    assert (incident["status"], incident["classification"]) == ("closed", "benign")
+
+
+def test_key_goes_along_when_an_act_leads_back(world: PageWorld) -> None:
+    name = world.incident()
+    body = world.form(name) | {"by": "eve"}
+    url = f"{API}/incidents/{name}/acknowledge?code=k%26y"
+    content = "&".join(f"{key}={value}" for key, value in body.items()).encode()
+    answer = respond(make_request("POST", url, {**HTML, **FORM}, content, "key"), world.job, world.now)
+    assert answer.headers["location"] == f"../{name}?code=k%26y"
+
+
+def test_json_acts_without_a_form(world: PageWorld) -> None:
+    name = world.incident()
+    headers = {**JSON, "content-type": "application/json; charset=utf-8"}
+    body = b'{"by": "runbook bot", "note": null}'
+    answer = world.post(f"incidents/{name}/acknowledge", {}, headers=headers, content=body)
+    assert_valid("incident", json.loads(answer.body))
+    assert (answer.status, history(world, name)[0]["author"]) == (200, "runbook bot")
+
+
+def test_name_is_what_app_service_says_and_not_the_form(world: PageWorld) -> None:
+    name = world.incident()
+    world.post(f"incidents/{name}/acknowledge", {"by": "the boss"}, "entra", ENTRA)
+    assert history(world, name)[0]["author"] == "carol@example.com"
+
+
+def test_principal_without_a_name_is_known_by_its_id(world: PageWorld) -> None:
+    name = world.incident()
+    headers = {**JSON, "x-ms-client-principal-id": "0b1c", "content-type": "application/json"}
+    world.post(f"incidents/{name}/acknowledge", {}, "entra", headers, b"{}")
+    assert history(world, name)[0]["author"] == "0b1c"
+
+
+def test_headers_of_app_service_are_not_believed_where_it_signs_nobody_in(world: PageWorld) -> None:
+    name = world.incident()
+    world.post(f"incidents/{name}/acknowledge", {"by": "mallory"}, "key", ENTRA)
+    assert (history(world, name)[0]["author"], history(world, name)[0]["self_declared"]) == ("mallory", True)
+
+
+@pytest.mark.parametrize("path", ["incidents", "incidents/in_1"])
+def test_nobody_gets_in_whom_app_service_does_not_name(world: PageWorld, path: str) -> None:
+    assert world.get(path, "entra").status == 401
+
+
+@pytest.mark.parametrize(
+    "fields, says",
+    [
+        ({"classification": "benign"}, "Say who you are"),
+        ({"by": " ", "classification": "benign"}, "Say who you are"),
+        ({"by": "x" * 201, "classification": "benign"}, "at most 200"),
+        ({"by": "eve"}, "Say what it turned out to be"),
+        ({"by": "eve", "classification": "fine"}, "Say what it turned out to be"),
+        ({"by": "eve", "classification": "benign", "note": "x" * 2_001}, "at most 2,000"),
+    ],
+)
+def test_act_that_says_too_little_or_too_much_is_not_done(
+    world: PageWorld, fields: dict[str, str], says: str
+) -> None:
+    name = world.incident()
+    answer = world.post(f"incidents/{name}/close", fields)
+    assert answer.status == 422
+    assert says in parse_page(answer).text
+    assert history(world, name) == []
+
+
+def test_what_came_after_the_page_was_shown_is_not_judged_unseen(world: PageWorld) -> None:
+    name = world.incident()
+    form = world.form(name)
+    world.commit_new([change(f"audit-{ALICE}", START - 3 * HOUR)], [signal("later", START)])
+    answer = world.post(f"incidents/{name}/close", {**form, "by": "eve", "classification": "benign"})
+    assert answer.status == 409
+    assert "there are 2 now" in parse_page(answer).text
+    assert history(world, name) == []
+
+
+def test_incident_that_another_has_followed_can_still_be_closed(world: PageWorld) -> None:
+    first_id = world.incident()
+    second_id = world.commit_new(
+        [change("d", START + 2 * DAY)], [signal("t", START + 2 * DAY)], START + 2 * DAY
+    )
+    assert world.post(f"incidents/{first_id}/close", {"by": "eve", "classification": "benign"}).status == 303
+    assert [incident["id"] for incident in world.json("incidents")["incidents"]] == [second_id]
+    assert [incident["id"] for incident in world.json("incidents?status=closed")["incidents"]] == [first_id]
+
+
+def test_closing_an_earlier_incident_leaves_the_newest_accepting(world: PageWorld) -> None:
+    first_id = world.incident()
+    second_id = world.commit_new(
+        [change("d", START + 2 * DAY)], [signal("t", START + 2 * DAY)], START + 2 * DAY
+    )
+    world.post(f"incidents/{first_id}/close", {"by": "eve", "classification": "benign"})
+    latest_id = world.commit_new(
+        [change("e", START + 2 * DAY)], [signal("u", START + 2 * DAY)], START + 2 * DAY + HOUR
+    )
+    assert latest_id == second_id
+
+
+@pytest.mark.parametrize("race_at", range(1, 25))
+def test_of_two_acts_at_once_none_is_lost_in_silence(world: PageWorld, race_at: int) -> None:
+    name, table = world.incident(), world.table
+    body = "&".join(f"{key}={value}" for key, value in (world.form(name) | {"by": "eve"}).items()).encode()
+
+    def close_meanwhile() -> None:
+        IncidentStore(table, RULE.folder, "somebody").update(account(), closed_at_start)
+
+    world.table = FaultyTable(table, Faults(), close_meanwhile, race_at)
+    answer = world.post(f"incidents/{name}/acknowledge", {}, content=body)
+
+    world.table = table
+    authors = tuple(sorted(entry["author"] for entry in history(world, name)))
+    assert (answer.status, authors) in {
+        (303, ("eve", "somebody")),
+        (303, ("eve",)),  # the other was not so fast
+        (409, ("somebody",)),
+    }
+
+
+# --------------------------------------------------------------------------------------------- acts that nobody meant
+
+
+@BOTH_DOORS
+@pytest.mark.parametrize(
+    "headers, status",
+    [
+        ({"sec-fetch-site": "cross-site"}, 403),
+        ({"sec-fetch-site": "same-site"}, 403),
+        ({"sec-fetch-site": "none"}, 403),
+        ({"sec-fetch-site": "cross-site", "origin": ORIGIN}, 403),
+        ({"origin": "https://evil.example"}, 403),
+        ({"origin": "https://app.example.evil.example"}, 403),
+        ({"origin": "http://app.example"}, 403),
+        ({"origin": ORIGIN}, 303),
+        ({"origin": "null"}, 303),  # a browser that knows no Sec-Fetch-Site, under our Referrer-Policy
+        ({"sec-fetch-site": "same-origin", "origin": "null"}, 303),
+        ({}, 303),
+    ],
+)
+def test_what_another_site_sends_is_refused(
+    world: PageWorld, door: AccessMode, headers: dict[str, str], status: int
+) -> None:
+    name = world.incident()
+    sent_headers = {**SIGNED_IN, **headers} if door == "entra" else headers
+    answer = world.post(f"incidents/{name}/acknowledge", {"by": "eve"}, door, sent_headers)
+    assert answer.status == status
+    assert len(history(world, name)) == (status == 303)
+
+
+def test_page_behind_another_address_is_no_other_site() -> None:
+    world = PageWorld({"PAGE_URL": "https://soc.example/openai"})
+    name = world.incident()
+    answer = world.post(
+        f"incidents/{name}/acknowledge", {"by": "eve"}, headers={"origin": "https://soc.example"}
+    )
+    assert answer.status == 303
+
+
+@pytest.mark.parametrize("number", NUMBERS)
+@pytest.mark.parametrize(
+    "field, status", [("form", 403), ("seen", 409), ("for", 422), ("classification", 422)]
+)
+def test_number_in_a_form_is_never_our_error(world: PageWorld, number: str, field: str, status: int) -> None:
+    name, verb = world.incident(), "close" if field == "classification" else "silence"
+    value = {"form": f"{number}.x", "for": f"P{number}D"}.get(field, number)
+    fields = {"by": "eve", "note": "why", "for": "P1D", field: value}
+    assert world.post(f"incidents/{name}/{verb}", fields).status == status
+    assert history(world, name) == []
+
+
+@pytest.mark.parametrize("number, status", [("1e999", 200), ("NaN", 200), ("9" * 5_000, 400)])
+def test_number_in_json_is_never_our_error(world: PageWorld, number: str, status: int) -> None:
+    name = world.incident()
+    body = f'{{"by": "eve", "note": {number}}}'.encode()
+    headers = {**JSON, "content-type": "application/json"}
+    assert world.post(f"incidents/{name}/acknowledge", {}, headers=headers, content=body).status == status
+
+
+@BOTH_DOORS
+@pytest.mark.parametrize("form", ["", "x", "99999999999.x", None])
+def test_form_that_we_did_not_show_is_refused(world: PageWorld, door: AccessMode, form: str | None) -> None:
+    name, other_id = world.incident(), world.incident("bob@example.com")
+    signed_in = SIGNED_IN if door == "entra" else {}
+    token = world.form(other_id, door, **signed_in)["form"] if form is None else form
+    answer = world.post(f"incidents/{name}/acknowledge", {"by": "eve", "form": token}, door, ENTRA)
+    assert answer.status == 403
+    assert history(world, name) == []
+
+
+def test_form_shown_to_somebody_else_is_refused(world: PageWorld) -> None:
+    name = world.incident()
+    foreign_token = world.form(name, "entra", x_ms_client_principal_name="mallory@example.com")["form"]
+    assert world.post(f"incidents/{name}/acknowledge", {"form": foreign_token}, "entra", ENTRA).status == 403
+
+
+def test_form_that_lay_about_too_long_is_refused(world: PageWorld) -> None:
+    name = world.incident()
+    form = world.form(name)
+    world.now += FORM_LIFE + timedelta(seconds=1)
+    assert world.post(f"incidents/{name}/acknowledge", {**form, "by": "eve"}).status == 403
+
+
+def test_json_from_another_site_is_refused(world: PageWorld) -> None:
+    name = world.incident()
+    headers = {**SIGNED_IN, "content-type": "application/json", "sec-fetch-site": "cross-site"}
+    assert world.post(f"incidents/{name}/acknowledge", {}, "entra", headers, b"{}").status == 403
+
+
+@pytest.mark.parametrize("kind", ["", "text/plain", "multipart/form-data", "application/jsonx", "text/json"])
+def test_other_bodies_are_refused(world: PageWorld, kind: str) -> None:
+    name = world.incident()
+    answer = world.post(f"incidents/{name}/acknowledge", {}, headers={"content-type": kind}, content=b"{}")
+    assert answer.status == 415
+
+
+@pytest.mark.parametrize("kind", ["application/json", "application/x-www-form-urlencoded"])
+def test_body_has_a_largest_size(world: PageWorld, kind: str) -> None:
+    name = world.incident()
+    answer = world.post(
+        f"incidents/{name}/acknowledge", {}, headers={"content-type": kind}, content=b"x" * (BODY + 1)
+    )
+    assert answer.status == 413
+
+
+@pytest.mark.parametrize("body", [b"", b"[]", b"{", b"1", b"\xff", b"[" * 9_000])
+def test_json_that_is_no_object_is_refused(world: PageWorld, body: bytes) -> None:
+    name = world.incident()
+    headers = {"content-type": "application/json"}
+    assert world.post(f"incidents/{name}/close", {}, headers=headers, content=body).status == 400
+
+
+@pytest.mark.parametrize(
+    "path",
+    ["incidents", "incidents?page=2", "incidents/{}", "incidents/{}/acknowledge", "incidents/{}/close"],
+)
+@pytest.mark.parametrize("method", ["GET", "HEAD", "OPTIONS", "PUT", "DELETE", "TRACE", "BREW"])
+def test_only_post_changes_anything(world: PageWorld, path: str, method: str) -> None:
+    name = world.incident()
+    before = world.rows()
+    query = "" if "?" in path else "?by=eve&classification=benign"
+    world.get(path.format(name) + query, "key", method)
+    world.get(signed_link(world, name), "link", method)
+    assert world.rows() == before
+
+
+# ------------------------------------------------------------------------------------------------------- every answer
+
+
+def answers(world: PageWorld) -> Iterator[Any]:
+    name = world.incident()
+    yield world.get("incidents")
+    yield world.get("incidents", accept="application/json")
+    yield world.get(f"incidents/{name}")
+    yield world.get(f"incidents/{name}", accept="application/json")
+    yield world.get(signed_link(world, name), "link")
+    yield world.get("look/x", "link")
+    yield world.get("nowhere")
+    yield world.get("incidents", "entra")
+    yield world.get("incidents", "key", "DELETE")
+    yield world.post(f"incidents/{name}/acknowledge", {"by": "eve"})
+    yield world.post(f"incidents/{name}/acknowledge", {}, headers=JSON)
+
+
+def test_every_answer_lets_nothing_be_loaded_framed_stored_or_guessed(world: PageWorld) -> None:
+    for answer in answers(world):
+        headers = answer.headers
+        assert headers["cache-control"] == "no-store"
+        assert headers["referrer-policy"] == "no-referrer"
+        assert headers["x-content-type-options"] == "nosniff"
+        if answer.body:
+            assert headers["content-security-policy"].startswith("default-src 'none'; ")
+            assert "frame-ancestors 'none'" in headers["content-security-policy"]
+        assert "unsafe" not in headers.get("content-security-policy", "")
+        assert "access-control-allow-origin" not in headers
+
+
+def test_pages_allow_their_own_style_and_forms_and_nothing_else() -> None:
+    allowed = dict(part.split(" ", 1) for part in POLICY.split("; "))
+    assert allowed.pop("style-src").startswith("'sha256-")
+    assert allowed == {
+        "default-src": "'none'",
+        "img-src": "data:",
+        "base-uri": "'none'",
+        "form-action": "'self'",
+        "frame-ancestors": "'none'",
+    }
+
+
+def test_head_is_get_without_a_body(world: PageWorld) -> None:
+    get, head = (world.get("incidents", "key", method) for method in ("GET", "HEAD"))
+    assert head == replace(get, body=b"")
+
+
+@pytest.mark.parametrize(
+    "path, method, status, allow",
+    [
+        ("incidents", "POST", 405, "GET, HEAD"),
+        ("incidents/in_1", "POST", 405, "GET, HEAD"),
+        ("incidents/in_1/close", "GET", 405, "POST"),
+        ("incidents", "OPTIONS", 405, "GET, HEAD"),
+        ("incidents/in_1", "GET", 404, None),
+        ("incidents/in_1/reopen", "POST", 404, None),
+        ("incidents//", "GET", 404, None),
+        ("incidents/in_1/close/now", "POST", 404, None),
+        ("incidents/..%2f", "GET", 404, None),
+        ("look/in_1", "GET", 404, None),
+        ("other", "GET", 404, None),
+    ],
+)
+def test_what_is_not_there_is_said(
+    world: PageWorld, path: str, method: str, status: int, allow: str | None
+) -> None:
+    answer = world.get(path, "key", method)
+    assert (answer.status, answer.headers.get("allow")) == (status, allow)
+
+
+@pytest.mark.parametrize("path", ["incidents", "incidents/in_1", "incidents/in_1/close", "look/in_1"])
+@pytest.mark.parametrize("method", ["GET", "HEAD", "POST"])
+@pytest.mark.parametrize("query", ["", "?status=all&code=k%26y", "?path=x&location=y"])
+def test_slash_at_the_end_leads_to_the_address_without_it(
+    world: PageWorld, path: str, method: str, query: str
+) -> None:
+    for door in ("key", "entra", "link"):
+        answer = world.get(f"{path}/{query}", door, method)
+        leads = urljoin(f"{API}/{path}/", answer.headers["location"])
+        assert (answer.status, leads) == (308, f"{API}/{path}{query}")
+
+
+def test_query_of_too_many_fields_is_refused(world: PageWorld) -> None:
+    assert world.get("incidents?" + "&".join(f"f{n}=1" for n in range(99))).status == 400
+
+
+def test_address_that_is_none_is_refused(world: PageWorld) -> None:
+    assert world.get("https://[/incidents").status == 400
+
+
+def test_refusal_is_json_for_who_wants_json(world: PageWorld) -> None:
+    answer = world.get("incidents/in_none", accept="application/json")
+    assert (answer.status, json.loads(answer.body)) == (404, {"error": "There is no incident in_none."})
+
+
+def test_table_that_does_not_answer_is_said_without_its_address(
+    world: PageWorld, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("azure.core.pipeline.transport.RequestsTransport.sleep", lambda *_: None)
+    world.table = open_table(connection_string(free_port()), "incidents", None)
+    answer = world.get("incidents")
+    assert (answer.status, answer.headers["retry-after"]) == (503, "5")
+    assert "AccountKey" not in parse_page(answer).text
+
+
+@pytest.mark.parametrize("value", HOSTILE.values(), ids=HOSTILE)
+def test_hostile_values_are_text_and_nothing_else(world: PageWorld, value: str) -> None:
+    actor = f"eve{value}"
+    name = world.commit_new(
+        [change("c", START - HOUR, actor, ip=value)],
+        [signal(f"s{value}", START - HOUR / 2, actor, model=value)],
+    )
+    world.post(f"incidents/{name}/acknowledge", {"by": f"eve{value}"[:200], "note": value[:2_000]})
+    for path in ("incidents", f"incidents/{name}"):
+        answer = world.get(path)
+        page = parse_page(answer)
+        assert answer.status == 200
+        assert [tag for tag, _ in page.elements if tag in {"script", "iframe", "object", "img", "base"}] == []
+        assert [
+            attributes for _, attributes in page.elements if any(name.startswith("on") for name in attributes)
+        ] == []
+        assert not re.search(
+            r"[\x00-\x09\x0b-\x1f\x7f-\x9f\u200b-\u200f\u202a-\u202e\u2066-\u2069]", answer.body.decode()
+        )
+        assert len(answer.body) < 150_000
+
+
+# ------------------------------------------------------------------------------------------------------------ silences
+
+
+@BOTH_DOORS
+def test_silence_of_an_incidents_actor_is_kept_with_who_and_why(world: PageWorld, door: AccessMode) -> None:
+    name = world.incident()
+    headers = ENTRA if door == "entra" else {"sec-fetch-site": "same-origin"}
+    answer = world.post(
+        f"incidents/{name}/silence", {"by": "eve", "note": "load test", "for": "PT4H"}, door, headers
+    )
+    assert answer.status == 303
+    (silence,) = [silence for _, silence in world.job.desk.silences()]
+    author = {"key": ("eve", True), "entra": ("carol@example.com", False)}[door]
+    assert (silence.actor, silence.owner, silence.reason, silence.expires) == (
+        ALICE,
+        author[0],
+        "load test",
+        world.now + 4 * HOUR,
+    )
+    (entry,) = history(world, name)
+    assert (entry["action"], entry["author"], entry["self_declared"]) == ("silenced", *author)
+
+
+def test_page_counts_what_was_silenced(world: PageWorld) -> None:
+    name = world.incident()
+    world.post(f"incidents/{name}/silence", {"by": "eve", "note": "load test", "for": "P1D"})
+    world.commit_new(
+        [change(f"audit-{ALICE}", START - 3 * HOUR)],
+        [signal(f"later {n}", START + HOUR) for n in range(2)],
+        world.now,
+    )
+    assert "2 more silenced" in parse_page(world.get(f"incidents/{name}")).text
+
+
+@pytest.mark.parametrize(
+    "fields, says",
+    [
+        ({"note": "", "for": "P1D"}, "Say why"),
+        ({"note": "x" * 501, "for": "P1D"}, "at most 500"),
+        ({"note": "why", "for": ""}, "for how long"),
+        ({"note": "why", "for": "a while"}, "for how long"),
+        ({"note": "why", "for": "-P1D"}, "for how long"),
+        ({"note": "why", "for": "P31D"}, "at most 30 days"),
+    ],
+)
+def test_silence_that_says_too_little_or_too_much_is_not_made(
+    world: PageWorld, fields: dict[str, str], says: str
+) -> None:
+    name = world.incident()
+    answer = world.post(f"incidents/{name}/silence", {"by": "eve", **fields})
+    assert answer.status == 422
+    assert says in parse_page(answer).text
+    assert world.job.desk.silences() == []
+    assert history(world, name) == []
