@@ -1,4 +1,4 @@
-"""What a rule's query returns at a moment: the first half of a run, without any memory."""
+"""What a rule's query returns at a moment: the part of a run that needs no table."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
@@ -11,23 +11,22 @@ from detection.correlation.output import OutputRow, RowWriter
 from detection.correlation.thresholds import apply_thresholds
 from detection.logs.actors import resolver_for
 from detection.logs.events import Event, Logs
-from detection.logs.source import Source
+from detection.logs.source import Source, read_slices
 from detection.logs.window import Windows, plan_windows
 from detection.rules.model import Rule
 
 
 @dataclass(frozen=True, slots=True)
 class Detection:
-    """What was read at one moment, and the chains in it; not `is_whole` where it is a slice of a reading.
+    """The chains in the logs of a run, or in a slice of them.
 
-    `below_threshold` signals are in no chain yet: of their kind there are not enough.
+    `below_threshold` counts the signals that are in no chain because their change has too few of their kind.
     """
 
     rule: Rule
     windows: Windows
     logs: Logs
     chains: list[Chain]
-    is_whole: bool = True
     below_threshold: int = 0
 
     def rows(self) -> Iterator[OutputRow]:
@@ -51,50 +50,32 @@ class Detection:
                 yield change, signal
 
 
-def detect_at(rule: Rule, now: datetime, source: Source) -> Detection:
-    """What the rule finds at `now` on its own: the windows are those of a first run."""
-    return detect(rule, plan_windows(now, None, rule), source)
-
-
-def detect(rule: Rule, windows: Windows, source: Source) -> Detection:
-    """The chains of a rule in a stretch of the logs, all at once. Raises what Source.read raises."""
-    parts = list(detect_in_slices(rule, windows, source))
-    return replace(
-        parts[0],
-        chains=list(joined.from_iterable(part.chains for part in parts)),
-        is_whole=True,
-        below_threshold=sum(part.below_threshold for part in parts),
-    )
-
-
-def detect_in_slices(rule: Rule, windows: Windows, source: Source) -> Iterator[Detection]:
-    """The same, a slice at a time: no chain reaches from one into another, and the first has what is said of all.
-
-    Everything has been read before the first comes. Raises what Source.read raises.
-    """
-    first_slice = source.read(rule, windows)
-    whole, rest = not first_slice.slices, iter(first_slice.slices)
-    logs: Logs | None = first_slice
-    del first_slice
-    while logs:
-        yield _detect_in(rule, windows, logs, whole=whole)
-        del logs  # before the next slice is made: memory follows the slice
-        logs = next(rest, None)
-
-
-def _detect_in(rule: Rule, windows: Windows, logs: Logs, *, whole: bool) -> Detection:
-    once = rule.sequence.duplicates == "once"
+def correlate_logs(logs: Logs, rule: Rule, windows: Windows) -> Detection:
+    """The chains of a rule in logs that were read. A flood is enough of anything: thresholds do not apply to chunks."""
     chains = correlate(
         logs.changes.in_window,
         logs.signals.in_window,
         rule.sequence.within,
-        once=once,
+        once=rule.sequence.duplicates == "once",
         resolve=resolver_for(rule),
     )
-    if logs.is_chunk:  # a flood is enough of anything
-        return Detection(rule, windows, logs, chains, whole)
-    chains, below_threshold = apply_thresholds(chains, rule)
-    return Detection(rule, windows, logs, chains, whole, below_threshold)
+    chains, below_threshold = (chains, 0) if logs.is_chunk else apply_thresholds(chains, rule)
+    return Detection(rule, windows, logs, chains, below_threshold)
+
+
+def detect(rule: Rule, windows: Windows, source: Source) -> Detection:
+    """The chains of a rule in the logs of these windows, all at once. Raises what Source.read raises."""
+    slices = [correlate_logs(logs, rule, windows) for logs in read_slices(source, rule, windows)]
+    return replace(
+        slices[0],
+        chains=list(joined.from_iterable(part.chains for part in slices)),
+        below_threshold=sum(part.below_threshold for part in slices),
+    )
+
+
+def detect_at(rule: Rule, now: datetime, source: Source) -> Detection:
+    """What the rule finds at `now` on its own: the windows are those of a first run."""
+    return detect(rule, plan_windows(now, None, rule), source)
 
 
 # By time, and by id only so that equal times have one order.

@@ -1,32 +1,23 @@
-"""What one grouping key gets from one run: which pairs are new, and in which incident.
+"""Keys, their marks, and their incidents.
 
-A pair is new if either of its events is unmarked for the key. Telling it marks both, so memory grows
-with events, never with pairs. A key with more new events than fit into one commit is told in parts:
-every part marks some events and tells exactly the pairs that thereby become fully marked.
-
-Incidents follow Sentinel's documented rules (azure-docs, sentinel/scheduled-rules-overview.md): alerts
-join the key's incident up to `lookbackDuration` after its *first* alert, at most 150 of them; a closed
-incident is never reopened, and the next one names it.
+Incidents follow Sentinel's documented rules (azure-docs, sentinel/scheduled-rules-overview.md): alerts join the key's
+incident up to `lookbackDuration` after its *first* alert, at most 150 of them; a closed incident is never reopened, and
+the next incident names it.
 """
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from hashlib import blake2b
-from itertools import islice
 from typing import Literal
 
 from detection.correlation.correlate import Chain, make_chain
-from detection.incidents.alert import Action, Alert, AlertIdentity, make_alert
-from detection.incidents.keys import Key, stable_id
+from detection.incidents.alert import Action, Alert
+from detection.incidents.keys import Grouping, Key, split_by, stable_id
 from detection.logs.events import Event
-from detection.logs.window import Windows
 from detection.rules.model import Rule, Severity
 
 ALERTS_PER_INCIDENT = 150  # Sentinel's limit (scheduled-rules-overview.md, "Alert grouping")
-# Events that one commit marks: 8 bytes each, in base64 2.7 MB of the 4 MiB that a transaction may have.
-EVENTS_PER_PART = 250_000
-
 HISTORY_LIMIT = 100  # of an incident's history that are kept
 
 Mark = bytes
@@ -97,30 +88,43 @@ class KeyState:
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """What to commit for one key: its memory as it will be, the new marks with their events, what is told.
+    """What to commit for one key: its state as it will be, the new marks with their events, and the alert.
 
-    `new_pairs` holds them as chains; where it is empty there is no alert, and the incident stays as
-    it is. `has_more` says that another part follows. `silenced` counts the new pairs that page nobody, by what took them.
+    `new_pairs` holds the alerted pairs as chains; where it is empty there is no alert, and the incident stays as it is.
+    `silenced` counts the new pairs that page nobody, by the silence or exclusion. `has_more` says that another part follows.
     """
 
     state: KeyState
-    change_marks: Mapping[Mark, Event]
-    signal_marks: Mapping[Mark, Event]
     new_pairs: Sequence[Chain]
-    alert: Alert | None
-    has_more: bool
+    change_marks: Mapping[Mark, Event] = field(default_factory=dict)
+    signal_marks: Mapping[Mark, Event] = field(default_factory=dict)
+    alert: Alert | None = None
     silenced: Mapping[str, int] = field(default_factory=dict)
+    has_more: bool = False
 
     @property
     def pairs(self) -> int:
-        """How many pairs are told."""
+        """How many pairs the alert holds."""
         return self.alert.counts.pairs if self.alert else 0
 
     def without_events(self) -> "Verdict":
-        """What is left to be said of it once it is told: so that memory need not hold all events of a long reading."""
+        """The verdict for the run's record: without the events, of which a long reading has more than fit into memory."""
         state = replace(self.state, changes=frozenset(), signals=frozenset())
         alert = replace(self.alert, evidence=None) if self.alert else None
         return replace(self, state=state, change_marks={}, signal_marks={}, new_pairs=(), alert=alert)
+
+
+@dataclass(frozen=True, slots=True)
+class Former:
+    """How the last complete run grouped, and the states of the keys that the chains had then.
+
+    Marks belong to keys. In the first run after the grouping was edited they belong to the former keys, so a pair counts as
+    alerted if both its events are marked for its former key; deciding marks them for the new key. Once a run with the new
+    grouping is complete, everything in its windows is marked anew.
+    """
+
+    grouping: Grouping
+    states: Mapping[Key, KeyState]
 
 
 def mark(event: Event) -> Mark:
@@ -128,60 +132,10 @@ def mark(event: Event) -> Mark:
     return blake2b(f"{event.id}\0{event.time.isoformat()}".encode(), digest_size=8).digest()
 
 
-# Of newly marked pairs those that are to be told, and of the others how many were silenced by what.
-PairFilter = Callable[[Iterable[Chain]], tuple[list[Chain], Mapping[str, int]]]
-
-
-def no_filter(chains: Iterable[Chain]) -> tuple[list[Chain], Mapping[str, int]]:
-    """All of it is to be told."""
-    return list(chains), {}
-
-
-def group(
-    chains: Sequence[Chain],
-    state: KeyState,
-    rule: Rule,
-    windows: Windows,
-    limit: int = EVENTS_PER_PART,
-    pair_filter: PairFilter = no_filter,
-) -> Verdict | None:
-    """The next part of what is new for a key, or None; call it again on its memory while there is more.
-
-    The marked events grow from (C, S) to (C', S'), and what is told is exactly the pairs of C' x S' that
-    are not of C x S: so every pair is told once, wherever a crash comes between two parts. A silenced pair is
-    marked like any other.
-    """
-    changes, signals = new_events(chains, state)
-    if not changes and not signals:
-        return None
-    new_changes = dict(islice(changes.items(), limit))
-    new_signals = dict(islice(signals.items(), limit - len(new_changes)))
-    marked_state = replace(
-        state,
-        commits=state.commits + 1,
-        decided_at=windows.now,
-        changes=state.changes | new_changes.keys(),
-        signals=state.signals | new_signals.keys(),
-        latest_signal=_latest(new_signals.values(), state),
-    )
-    new_pairs, silenced = pair_filter(
-        part for chain in chains for part in newly_marked(chain, state, marked_state, rule)
-    )
-    has_more = len(new_changes) + len(new_signals) < len(changes) + len(signals)
-    return conclude(
-        Verdict(marked_state, new_changes, new_signals, new_pairs, None, has_more, silenced), rule, windows
-    )
-
-
 def new_events(chains: Sequence[Chain], state: KeyState) -> tuple[dict[Mark, Event], dict[Mark, Event]]:
     """The changes and the signals without a mark, in time order."""
     changes = _unmarked((event for chain in chains for event in chain.changes), state.changes)
     return changes, _unmarked((event for chain in chains for event in chain.signals), state.signals)
-
-
-def _latest(signals: Iterable[Event], state: KeyState) -> datetime | None:
-    """The latest time of these signals and of those that are marked."""
-    return max((*(signal.time for signal in signals), *filter(None, [state.latest_signal])), default=None)
 
 
 def acknowledged(
@@ -269,21 +223,28 @@ def newly_marked(chain: Chain, old_state: KeyState, new_state: KeyState, rule: R
             yield part
 
 
-def conclude(verdict: Verdict, rule: Rule, windows: Windows) -> Verdict:
-    """The verdict with its alert if it tells anything; what it silences is counted in the key's incident, if there is one."""
-    alerted = _with_alert(verdict, rule, windows) if verdict.new_pairs else verdict
-    incident, silenced = alerted.state.incident, sum(verdict.silenced.values())
-    if not silenced or incident is None:
-        return alerted
-    counted = replace(incident, silenced=incident.silenced + silenced)
-    return replace(alerted, state=replace(alerted.state, incident=counted))
+def not_yet_alerted(chains: Iterable[Chain], former: Former, rule: Rule) -> Iterator[Chain]:
+    """The pairs of the chains that were not alerted under their former keys, as chains."""
+    for chain in chains:
+        for key, part in split_by(chain, former.grouping, rule):
+            state = former.states[key]
+            for later in after_flood([part], state.flood_until, rule):
+                changes, signals = frozenset(map(mark, later.changes)), frozenset(map(mark, later.signals))
+                yield from newly_marked(later, state, KeyState(key, changes=changes, signals=signals), rule)
 
 
-def _with_alert(verdict: Verdict, rule: Rule, windows: Windows) -> Verdict:
-    """The verdict with the alert that tells its pairs, in the incident where it belongs."""
-    state = verdict.state
-    pairs = sum(chain.count() for chain in verdict.new_pairs)
-    action, incident = next_incident(state, pairs, rule, windows.now)
-    identity = AlertIdentity(stable_id("al", rule, state.key, state.commits), incident.id, action, state.key)
-    new = make_alert(identity, verdict.new_pairs, rule, windows)
-    return replace(verdict, state=replace(state, incident=incident), alert=new)
+def after_flood(chains: Sequence[Chain], until: datetime | None, rule: Rule) -> Sequence[Chain]:
+    """The pairs of a key's chains whose signals came after `until`; all of them where it is None."""
+    if until is None or all(chain.signals[0].time > until for chain in chains):
+        return chains
+    later = (
+        make_chain(
+            chain.actor,
+            chain.changes,
+            [signal for signal in chain.signals if signal.time > until],
+            rule.sequence.within,
+            once=chain.once,
+        )
+        for chain in chains
+    )
+    return [part for part in later if part.spans]

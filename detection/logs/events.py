@@ -88,6 +88,7 @@ class Logs:
     health: Mapping[str, SideHealth] = field(default_factory=dict)
     slices: Iterable["Logs"] = ()
     is_chunk: bool = False
+    is_slice: bool = False
     coverage: Coverage | None = None
 
 

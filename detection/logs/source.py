@@ -1,5 +1,7 @@
 """The port Source: where the logs come from. One implementation a file."""
 
+from collections.abc import Iterator
+from dataclasses import replace
 from typing import Protocol
 
 from detection.logs.events import Logs
@@ -17,3 +19,22 @@ class Source(Protocol):
         cannot be asked that way, ServiceError when they cannot be asked now.
         """
         ...
+
+
+def read_slices(source: Source, rule: Rule, windows: Windows) -> Iterator[Logs]:
+    """The logs in slices that fit into memory: no actor is in two of them, and the first has the health of all.
+
+    Everything has been read before the first slice comes. A slice is made when it is asked for: let go of the last one
+    before that. Raises what Source.read raises.
+    """
+    whole = source.read(rule, windows)
+    if not whole.slices:
+        yield whole
+        return
+    rest = iter(whole.slices)
+    logs: Logs | None = replace(whole, slices=())
+    del whole
+    while logs:
+        yield replace(logs, is_slice=True)
+        del logs  # before the next slice is made: memory follows the slice
+        logs = next(rest, None)

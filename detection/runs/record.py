@@ -8,12 +8,13 @@ from typing import Annotated, Literal
 from pydantic import Discriminator, TypeAdapter
 
 from detection.base.errors import ErrorKind
-from detection.correlation.correlate import Chain
+from detection.correlation.detection import Detection
 from detection.correlation.suppressed import Suppressed, count_restamped
 from detection.logs.coverage import Coverage
-from detection.logs.events import Logs, Rejected, SideHealth
+from detection.logs.events import Rejected, SideHealth
 from detection.logs.window import Windows
 from detection.rules.model import Rule
+from detection.runs.commit import Committer
 
 ALERTS_NAMED = 100  # of a run; a log line holds 32,768 characters (Application Insights, "Limits summary")
 REASON = 1_000  # characters
@@ -87,8 +88,9 @@ class RunStats:
     rejected: Mapping[str, Rejected] = field(default_factory=dict)
     coverage: Coverage | None = None
 
-    def add(self, logs: Logs, chains: Sequence[Chain], below_threshold: int = 0) -> None:
-        """Counts the next slice. The first has all changes and what is said of the whole; its followers have changes again."""
+    def add(self, detection: Detection) -> None:
+        """Counts the next slice. The first has all changes and the health of all logs; later ones repeat changes."""
+        logs, chains = detection.logs, detection.chains
         is_first = not self.slices
         self.slices += 1
         sides = (logs.changes, logs.signals) if is_first else (logs.signals,)
@@ -99,14 +101,40 @@ class RunStats:
             self.coverage = logs.coverage
         self.signals += len(logs.signals.in_window)
         self.chains += len(chains)
-        self.below_threshold += below_threshold
+        self.below_threshold += detection.below_threshold
         self.pairs += sum(chain.count() for chain in chains)
         self.restamped += count_restamped(logs, self.rule, self.windows)
 
     @property
     def suppressed(self) -> Suppressed:
-        """What is not told, and why."""
+        """What raised no alert, and why."""
         return Suppressed(self.restamped, self.too_late, self.in_future, self.below_threshold)
+
+    def record(self, committer: Committer, watermark: datetime | None, seconds: float) -> RunRecord:
+        """The record of the run that these counts and commits come from, and that began with this watermark."""
+        new_pairs = sum(verdict.pairs for verdict in committer.verdicts)
+        alerts = [verdict.alert.alert for verdict in committer.verdicts if verdict.alert]
+        return RunRecord(
+            rule=self.rule.folder,
+            windows=self.windows,
+            previous_watermark=watermark,
+            changes=self.changes,
+            signals=self.signals,
+            chains=self.chains,
+            pairs=self.pairs,
+            new_pairs=new_pairs,
+            already_alerted=self.pairs - new_pairs - sum(committer.silenced.values()),
+            suppressed=self.suppressed,
+            health=self.health,
+            rejected=self.rejected,
+            alerts=len(alerts),
+            alert_ids=alerts[:ALERTS_NAMED],
+            storm=committer.draft is not None,
+            seconds=seconds,
+            silenced=dict(committer.silenced),
+            mode=self.rule.on_call.mode,
+            coverage=self.coverage,
+        )
 
 
 RECORD: TypeAdapter[RunRecord | RunFailure] = TypeAdapter(

@@ -11,6 +11,7 @@ from pydantic_core import to_json
 from detection.correlation.detection import Detection
 from detection.delivery.rendering import message_renderer
 from detection.incidents.alert import Alert
+from detection.incidents.decide import EVENTS_PER_PART, decisions
 from detection.incidents.evidence import (
     KINDS,
     OTHER_KINDS,
@@ -21,7 +22,7 @@ from detection.incidents.evidence import (
     evidence,
     histogram,
 )
-from detection.incidents.grouping import EVENTS_PER_PART, Verdict
+from detection.incidents.grouping import Verdict
 from detection.logs.events import Event, Events, Logs
 from detection.logs.window import Windows, plan_windows
 from detection.runs.commit import Committer, RunOptions
@@ -106,7 +107,8 @@ def make_detection(changes: Sequence[Event], signals: Sequence[Event], windows: 
 def stored_alert(detection: Detection, options: RunOptions = RunOptions()) -> Alert:  # noqa: B008  # frozen
     """The one alert that is in the table after a run has found this."""
     store = IncidentStore(MemoryTable(), RULE.folder, "run")
-    Committer(store, options).commit_new(detection)
+    committer = Committer(RULE, store, options)
+    committer.commit(decisions(detection.chains, committer.circumstances(detection)), detection)
     (alert,) = IncidentList(store.table, store.rule).alerts()
     return alert
 

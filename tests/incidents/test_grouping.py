@@ -10,15 +10,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from detection.correlation.correlate import Chain
+from detection.incidents.decide import EVENTS_PER_PART, Circumstances, decide
 from detection.incidents.grouping import (
     ALERTS_PER_INCIDENT,
-    EVENTS_PER_PART,
     Incident,
     KeyState,
     Verdict,
     acknowledged,
     closed,
-    group,
     next_incident,
 )
 from detection.incidents.keys import Key, group_by_key
@@ -110,7 +109,9 @@ def commit_chains(
 ) -> list[Verdict]:
     """What a run at `now` that found these chains commits for a key, part by part."""
     verdicts: list[Verdict] = []
-    while verdict := group(chains, store.load(key), rule, first_windows(now), limit):
+    while verdict := decide(
+        chains, Circumstances(rule, first_windows(now), events_per_part=limit), store.load(key)
+    ):
         store.commit(verdict)
         verdicts.append(verdict)
         if not verdict.has_more:
@@ -317,9 +318,7 @@ def test_the_marks_of_the_largest_part_fit_into_one_transaction(days: int) -> No
         for number in range(EVENTS_PER_PART)
     }
 
-    job.store.commit(
-        Verdict(KeyState(account(), commits=1), {}, marks, new_pairs=[], alert=None, has_more=False)
-    )
+    job.store.commit(Verdict(KeyState(account(), commits=1), [], signal_marks=marks))
 
     assert job.store.load(account()).signals == marks.keys()
 
@@ -636,7 +635,7 @@ def test_of_two_runs_that_judge_a_key_at_once_one_commits() -> None:
     second_job = Job(token="two", table=first_job.table)
     actor_chains = chains([change("c", START)], [signal("s", START)])
     verdicts = [
-        group(actor_chains, job.store.load(account()), RULE, first_windows())
+        decide(actor_chains, Circumstances(RULE, first_windows()), job.store.load(account()))
         for job in (first_job, second_job)
     ]
     first_verdict, second_verdict = verdicts
@@ -665,7 +664,7 @@ def test_closing_an_incident_makes_a_run_judge_again() -> None:
     job = Job()
     job.signals_at(START)
     actor_chains = chains([change("c", START)], [signal("new", START)])
-    verdict = group(actor_chains, job.store.load(account()), RULE, first_windows())
+    verdict = decide(actor_chains, Circumstances(RULE, first_windows()), job.store.load(account()))
     assert verdict is not None
 
     IncidentStore(job.table, RULE.folder, "somebody").update(account(), closed_at_start)

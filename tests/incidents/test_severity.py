@@ -4,7 +4,8 @@ import pytest
 
 from detection.correlation.detection import Detection
 from detection.delivery.rendering import message_renderer
-from detection.incidents.grouping import KeyState, Verdict, group
+from detection.incidents.decide import Circumstances, decide
+from detection.incidents.grouping import KeyState, Verdict
 from detection.incidents.severity import group_by_actor, with_severity
 from detection.logs.events import Event
 from detection.rules.model import Rule, SeverityCondition
@@ -35,7 +36,7 @@ def weighed_by(
     actor_chains = chains(
         [change("c", START - 2 * HOUR, kind=change_kind)], [signal("s", START - HOUR, kind=kind)]
     )
-    verdict = group(actor_chains, KeyState(account()), rule, first_windows())
+    verdict = decide(actor_chains, Circumstances(rule, first_windows()), KeyState(account()))
     assert verdict is not None
     return with_severity(verdict, rule, group_by_actor([*earlier, *actor_chains[0].changes]))
 
@@ -72,7 +73,7 @@ def test_kinds_that_never_pair_do_not() -> None:
         [signal("filter", START - 29 * HOUR), signal("length", START, kind="length")],
     )
     rule = low_severity_rule(KEY_THEN_FILTER)
-    verdict = group(actor_chains, KeyState(account()), rule, first_windows())
+    verdict = decide(actor_chains, Circumstances(rule, first_windows()), KeyState(account()))
     assert verdict is not None
     assert severity(with_severity(verdict, rule, {})) == ("Low", False)
 

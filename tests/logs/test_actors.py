@@ -17,13 +17,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from detection.base.errors import ConfigurationError
-from detection.correlation.detection import Detection, detect_at, detect_in_slices
+from detection.correlation.detection import Detection, correlate_logs, detect_at
 from detection.logs.actors import ActorResolver
 from detection.logs.files.source import FileSource
 from detection.logs.kql import bounds, queries, with_bounds
 from detection.logs.log_analytics import client, spill
 from detection.logs.log_analytics.client import open_log_analytics
 from detection.logs.log_analytics.reading import Limits
+from detection.logs.source import read_slices
 from detection.logs.window import plan_windows
 from detection.rules.identity import MatchingOption
 from detection.rules.loading import load_rule
@@ -311,7 +312,8 @@ def sliced_detections(rule: Rule, folder: Path) -> list[Detection]:
         workspaces, limits = ["4f1c2a6e-0b5d-4a57-9a2e-3f9d5d0c7b11"], Limits(max_signals_per_actor=10)
         source = open_log_analytics(workspaces, api.endpoint, None, lambda: MOMENT, limits=limits)
         try:
-            return list(detect_in_slices(rule, plan_windows(MOMENT, None, rule), source))
+            windows = plan_windows(MOMENT, None, rule)
+            return [correlate_logs(logs, rule, windows) for logs in read_slices(source, rule, windows)]
         finally:
             source.close()
 

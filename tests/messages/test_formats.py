@@ -10,7 +10,8 @@ import pytest
 from detection.base.timestamps import iso
 from detection.delivery.rendering import FORMATS
 from detection.delivery.webhook import with_routing_key
-from detection.incidents.grouping import KeyState, Verdict, group
+from detection.incidents.decide import Circumstances, decide
+from detection.incidents.grouping import KeyState, Verdict
 from detection.incidents.severity import group_by_actor, with_severity
 from detection.logs.events import Event
 from detection.messages import native as native_module
@@ -69,7 +70,7 @@ def test_same_alert_is_the_same_bytes(render: Callable[[AlertContext], bytes]) -
 
 def test_verdict_without_an_alert_tells_nothing() -> None:
     with pytest.raises(ValueError, match="nothing to tell"):
-        alert_context(Verdict(KeyState(account()), {}, {}, [], None, has_more=False), RULE, first_windows())
+        alert_context(Verdict(KeyState(account()), []), RULE, first_windows())
 
 
 # ---------------------------------------------------------------------------------------------------------- native
@@ -170,9 +171,8 @@ def test_pair_that_stands_at_several_times_is_shown_once() -> None:
         signal("s1", START - HOUR + TICK),
         signal("s2", START - HOUR / 2),
     ]
-    verdict = group(
-        chains([change("c1", START - 2 * HOUR)], repeated_signals), KeyState(account()), RULE, first_windows()
-    )
+    actor_chains = chains([change("c1", START - 2 * HOUR)], repeated_signals)
+    verdict = decide(actor_chains, Circumstances(RULE, first_windows()), KeyState(account()))
     assert verdict is not None
     data = _data(alert_context(verdict, RULE, first_windows()))
     assert [row["AbuseId"] for row in data["pairs"]] == ["s2", "s1"]
@@ -287,7 +287,7 @@ def test_slack_shows_no_control_or_direction_characters(value: str) -> None:
 def _addresses(*earlier: Event) -> str:
     """How the address of the alert's change is told, beside changes before it."""
     actor_chains = chains([change("c", START - 2 * HOUR)], [signal("s", START - HOUR)])
-    verdict = group(actor_chains, KeyState(account()), RULE, first_windows())
+    verdict = decide(actor_chains, Circumstances(RULE, first_windows()), KeyState(account()))
     assert verdict is not None
     return dict(
         facts(

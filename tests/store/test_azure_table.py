@@ -24,7 +24,8 @@ from azure.core.pipeline import PipelineResponse
 from azure.data.tables import TableClient
 
 from detection.base.errors import ConfigurationError, ServiceError
-from detection.incidents.grouping import KeyState, Verdict, group
+from detection.incidents.decide import Circumstances, decide
+from detection.incidents.grouping import KeyState, Verdict
 from detection.store.azure_table import SETTINGS, AzureTable, open_table
 from detection.store.incident_list import IncidentList
 from detection.store.incident_store import IncidentStore
@@ -646,7 +647,7 @@ def lossy_table(azurite: str, request: pytest.FixtureRequest) -> Table:
 def commit_signals(store: IncidentStore, *signals: str, now: datetime = START) -> Verdict | None:
     """Tells signals that follow a change, as a run at `now` does."""
     actor_chains = chains([change("c", now - HOUR)], [signal(signal_id, now) for signal_id in signals])
-    verdict = group(actor_chains, store.load(account()), RULE, first_windows(now))
+    verdict = decide(actor_chains, Circumstances(RULE, first_windows(now)), store.load(account()))
     if verdict:
         store.commit(verdict)
     return verdict
@@ -695,7 +696,7 @@ def test_what_was_committed_is_recalled(store: IncidentStore) -> None:
 def test_of_two_runs_that_judge_a_key_one_commits(azure_table: Table) -> None:
     first_store, second_store = (IncidentStore(azure_table, "rule", token) for token in ("one", "two"))
     actor_chains = chains([change("c", START - HOUR)], [signal("s", START)])
-    verdict = group(actor_chains, second_store.load(account()), RULE, first_windows())
+    verdict = decide(actor_chains, Circumstances(RULE, first_windows()), second_store.load(account()))
     assert verdict
     commit_signals(first_store, "s")
 

@@ -2,7 +2,8 @@
 
 from datetime import datetime
 
-from detection.incidents.grouping import Incident, KeyState, group
+from detection.incidents.decide import Circumstances, decide
+from detection.incidents.grouping import Incident, KeyState
 from detection.messages.context import AlertContext, DigestEntry, alert_context
 from detection.messages.digest import Digest, make_digest
 from detection.messages.links import MessageLinks
@@ -42,7 +43,9 @@ def made_up_context(
         [change("audit_log-1", START - 2 * HOUR, actor, ip=ip)],
         [signal(f"chatcmpl-{n}", START - HOUR + n * TICK, actor, model=model) for n in range(pairs)],
     )
-    verdict = group(actor_chains, KeyState(account(actor), incident=incident), RULE, first_windows())
+    verdict = decide(
+        actor_chains, Circumstances(RULE, first_windows()), KeyState(account(actor), incident=incident)
+    )
     assert verdict is not None
     return alert_context(verdict, rule, first_windows(), links)
 

@@ -11,6 +11,7 @@ from urllib.parse import urlencode
 from detection.app import Job
 from detection.correlation.detection import Detection
 from detection.delivery.rendering import message_renderer
+from detection.incidents.decide import decisions
 from detection.logs.events import Event, Events, Logs
 from detection.rules.model import Rule
 from detection.runs.commit import Committer, RunOptions, Superseded
@@ -50,15 +51,15 @@ class PageWorld:
         destinations = self.job.settings.destinations if self.rule.on_call.mode == "page" else ()
         detection = Detection(RULE, windows, Logs(Events(changes), Events(signals)), chains(changes, signals))
         committer = Committer(
-            IncidentStore(self.table, RULE.folder, "run"), RunOptions(message_renderer(destinations))
+            RULE,
+            IncidentStore(self.table, RULE.folder, "run"),
+            RunOptions(message_renderer(destinations)),
         )
         try:
-            committer.commit_new(detection)
-        except (
-            Superseded
-        ) as superseded:  # by somebody who has amended an incident; what was read is read again
-            committer.known_writers.add(superseded.by.writer)
-            committer.commit_new(detection)
+            commit_detection(detection, committer)
+        except Superseded as superseded:  # by a person who updated an incident: read again
+            committer.restart(superseded)
+            commit_detection(detection, committer)
         return (
             [verdict.alert.incident for verdict in committer.verdicts if verdict.alert][-1]
             if committer.verdicts
@@ -144,3 +145,8 @@ def parse_page(answer: Response) -> ParsedPage:
     page.feed(answer.body.decode())
     page.close()
     return page
+
+
+def commit_detection(detection: Detection, committer: Committer) -> None:
+    """Decides and commits, as a run does with each slice."""
+    committer.commit(decisions(detection.chains, committer.circumstances(detection)), detection)

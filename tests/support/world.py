@@ -20,8 +20,8 @@ from typing import Literal, NamedTuple
 
 from detection.base.errors import Incomplete, ServiceError
 from detection.correlation.detection import Detection
-from detection.incidents.flood import FLOOD
-from detection.incidents.grouping import ALERTS_PER_INCIDENT, EVENTS_PER_PART, Incident, Verdict
+from detection.incidents.decide import EVENTS_PER_PART, FLOOD
+from detection.incidents.grouping import ALERTS_PER_INCIDENT, Incident, Verdict
 from detection.incidents.keys import Key
 from detection.logs.events import Logs, Row
 from detection.logs.window import Windows

@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 
 from detection.base.errors import Incomplete
 from detection.base.timestamps import iso
-from detection.correlation.detection import Detection, detect_in_slices
+from detection.correlation.detection import Detection, correlate_logs
 from detection.correlation.detection import detect as matches_in
 from detection.logs.events import Events, Logs
 from detection.logs.kql import HEALTH_COLUMNS, bounds, queries, with_bounds
@@ -27,6 +27,7 @@ from detection.logs.log_analytics import client, spill
 from detection.logs.log_analytics.answers import AnswerTable
 from detection.logs.log_analytics.client import LogAnalytics, open_log_analytics
 from detection.logs.log_analytics.reading import LIMITS, Limits, Reading
+from detection.logs.source import read_slices
 from detection.logs.window import plan_windows
 from detection.rules.loading import default_rule, load_rule, rule_names
 from detection.rules.model import Rule
@@ -304,14 +305,14 @@ def clock_that_goes_on(seconds: int) -> Callable[[], datetime]:
 
 def sliced_detections(source: LogAnalytics, monkeypatch: pytest.MonkeyPatch) -> list[Detection]:
     monkeypatch.setattr(spill, "SLICE", CUT)
-    return list(detect_in_slices(RULE, WINDOWS, source))
+    return [correlate_logs(logs, RULE, WINDOWS) for logs in read_slices(source, RULE, WINDOWS)]
 
 
 def test_slices_hold_what_the_whole_holds(source: LogAnalytics, monkeypatch: pytest.MonkeyPatch) -> None:
     expected = matches_in(RULE, WINDOWS, source)
     detections = sliced_detections(source, monkeypatch)
     assert len(detections) > 3
-    assert not any(detection.is_whole for detection in detections)
+    assert all(detection.logs.is_slice for detection in detections)
     rows = sorted(line for detection in detections for line in detection.lines())
     assert rows == sorted(expected.lines())
     stats, whole = stats_of(detections), stats_of([expected])
@@ -321,7 +322,7 @@ def test_slices_hold_what_the_whole_holds(source: LogAnalytics, monkeypatch: pyt
 def stats_of(detections: Sequence[Detection]) -> RunStats:
     stats = RunStats(RULE, WINDOWS)
     for detection in detections:
-        stats.add(detection.logs, detection.chains)
+        stats.add(detection)
     return stats
 
 

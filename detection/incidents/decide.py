@@ -1,0 +1,152 @@
+"""The decision of a run for one grouping key: which pairs are new, which alert and incident they make.
+
+A pair is new if either of its events is unmarked for the key. Alerting it marks both, so marks grow with events, never
+with pairs. A key with more new events than fit into one commit is alerted in parts: each part marks some events and
+alerts exactly the pairs that thereby become fully marked.
+
+A key with more signals than are marked one by one is a flood. Its marks become a time: everything of the key up to
+there counts as alerted, rows that arrive later too. Signals after that time are marked again, one by one. So a key
+never keeps more marks of signals than the limit.
+"""
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import datetime
+from functools import partial
+from itertools import islice
+
+from detection.base.timestamps import iso
+from detection.correlation.correlate import Chain
+from detection.incidents.alert import AlertIdentity, make_alert
+from detection.incidents.grouping import (
+    Former,
+    KeyState,
+    Verdict,
+    after_flood,
+    new_events,
+    newly_marked,
+    next_incident,
+    not_yet_alerted,
+)
+from detection.incidents.keys import Key, group_by_key, stable_id
+from detection.incidents.severity import ChangesByActor, with_severity
+from detection.incidents.silencing import drop_silenced
+from detection.logs.window import Windows
+from detection.rules.model import Rule
+from detection.rules.silences import Silence
+
+# Decides on the present state of a key.
+Decide = Callable[[KeyState], Verdict | None]
+
+FLOOD = 500_000  # signals of a key that are marked one by one
+# Events that one commit marks: 8 bytes each, in base64 2.7 MB of the 4 MiB that a transaction may have.
+EVENTS_PER_PART = 250_000
+
+
+@dataclass(frozen=True, slots=True)
+class Circumstances:
+    """What a decision goes by besides a key's chains and state.
+
+    `changes_by_actor` are all changes that were read. `silences` are those in force, exclusions too. `former` is set while
+    the rule's grouping is another than that of the last complete run. Of a chunk (`is_chunk`) the run sees some signals
+    of an actor only, who has too many to be read at once.
+    """
+
+    rule: Rule
+    windows: Windows
+    changes_by_actor: ChangesByActor = field(default_factory=dict)
+    silences: Sequence[Silence] = ()
+    former: Former | None = None
+    is_chunk: bool = False
+    events_per_part: int = EVENTS_PER_PART
+    flood_signals: int = FLOOD
+
+
+def decide(chains: Sequence[Chain], circumstances: Circumstances, state: KeyState) -> Verdict | None:
+    """What to commit next for the key with this state, or None; decide again on the new state while there is more.
+
+    Marked changes and signals grow from (C, S) to (C', S'), and the alert holds exactly the pairs of C' x S' that are not
+    in C x S: so every pair is alerted once, wherever a crash comes between two parts. Silenced pairs are marked, too.
+    """
+    rule, windows = circumstances.rule, circumstances.windows
+    chains = after_flood(chains, state.flood_until, rule)
+    changes, signals = new_events(chains, state)
+    if not changes and not signals:
+        return None
+    is_flood = circumstances.is_chunk or len(state.signals) + len(signals) > circumstances.flood_signals
+    limit = len(changes) + len(signals) if is_flood else circumstances.events_per_part
+    new_changes = dict(islice(changes.items(), limit))
+    new_signals = dict(islice(signals.items(), limit - len(new_changes)))
+    marked = replace(
+        state,
+        commits=state.commits + 1,
+        decided_at=windows.now,
+        changes=state.changes | new_changes.keys(),
+        signals=state.signals | new_signals.keys(),
+        latest_signal=max(
+            (*(signal.time for signal in new_signals.values()), *filter(None, [state.latest_signal])),
+            default=None,
+        ),
+    )
+    new_pairs: Iterator[Chain] = (
+        part for chain in chains for part in newly_marked(chain, state, marked, rule)
+    )
+    if circumstances.former:
+        new_pairs = not_yet_alerted(new_pairs, circumstances.former, rule)
+    remaining, silenced = drop_silenced(new_pairs, circumstances.silences, rule)
+    if is_flood:
+        verdict = Verdict(_flooded(chains, state, windows), remaining, silenced=silenced)
+    else:
+        has_more = len(new_changes) + len(new_signals) < len(changes) + len(signals)
+        verdict = Verdict(marked, remaining, new_changes, new_signals, silenced=silenced, has_more=has_more)
+    if remaining:
+        verdict = _with_alert(
+            verdict, circumstances, flood_until=verdict.state.flood_until if is_flood else None
+        )
+    return _count_silenced(verdict)
+
+
+def decisions(chains: Iterable[Chain], circumstances: Circumstances) -> dict[Key, Decide]:
+    """The decision for each grouping key of the chains, for whatever state the key is in when it is committed."""
+    return {
+        key: partial(decide, chains_of_key, circumstances)
+        for key, chains_of_key in group_by_key(chains, circumstances.rule).items()
+    }
+
+
+def _flooded(chains: Sequence[Chain], state: KeyState, windows: Windows) -> KeyState:
+    """The state after a flood: its marks are of no more use, unless some lie beyond the flood's end.
+
+    They do where a clock went back, or where a chunk does not see all signals.
+    """
+    until, commit = max(chain.signals[-1].time for chain in chains), state.commits + 1
+    beyond = state.latest_signal is not None and state.latest_signal > until
+    return replace(
+        state,
+        commits=commit,
+        decided_at=windows.now,
+        latest_signal=max(until, state.latest_signal or until),
+        flood_until=until,
+        flood_commit=state.flood_commit if beyond else commit,
+    )
+
+
+def _with_alert(verdict: Verdict, circumstances: Circumstances, flood_until: datetime | None) -> Verdict:
+    """The verdict with the alert for its new pairs, in the incident where it belongs, as severe as its evidence."""
+    rule, windows, state = circumstances.rule, circumstances.windows, verdict.state
+    pairs = sum(chain.count() for chain in verdict.new_pairs)
+    action, incident = next_incident(state, pairs, rule, windows.now)
+    identity = AlertIdentity(stable_id("al", rule, state.key, state.commits), incident.id, action, state.key)
+    alert = make_alert(identity, verdict.new_pairs, rule, windows)
+    alert = replace(alert, flood_until=iso(flood_until) if flood_until else None)
+    alerting = replace(verdict, state=replace(state, incident=incident), alert=alert)
+    return with_severity(alerting, rule, circumstances.changes_by_actor)
+
+
+def _count_silenced(verdict: Verdict) -> Verdict:
+    """The verdict, its silenced pairs counted in the key's incident, if there is one."""
+    incident, silenced = verdict.state.incident, sum(verdict.silenced.values())
+    if not silenced or incident is None:
+        return verdict
+    counted = replace(incident, silenced=incident.silenced + silenced)
+    return replace(verdict, state=replace(verdict.state, incident=counted))
