@@ -4,8 +4,8 @@ Every measured process is a process of its own. Seconds are CPU seconds unless t
 one table, not the figures of two machines. Progress goes to stderr. A part that fails does not end the run; the
 exit code is then 1.
 
-With --write the figures also go to benchmarks/results.json, part by part, and from there into the pages (README.md and
-docs), each with the run it is of. `make bench` without ARGS measures all parts and writes; `make bench ARGS="wire cold"`
+With --write the figures also go to benchmarks/results.json, part by part, and from there into the pages of
+docs, each with the run it is of. `make bench` without ARGS measures all parts and writes; `make bench ARGS="wire cold"`
 prints two.
 """
 

@@ -1,4 +1,4 @@
-"""The figures in README.md and docs, made from benchmarks/results.json and from nothing else.
+"""The figures in docs, made from benchmarks/results.json and from nothing else.
 
 A page names the run of its figures. A table of another run says so below itself.
 """
@@ -12,17 +12,7 @@ from benchmarks.results import Results
 from tests.support.marked import filled
 
 ROOT = Path(__file__).parents[1]
-PAGES = [
-    ROOT / name
-    for name in (
-        "README.md",
-        "docs/backtest.md",
-        "docs/deploy.md",
-        "docs/reliability.md",
-        "docs/scale.md",
-        "docs/tuning.md",
-    )
-]
+PAGES = [ROOT / "docs" / f"{name}.md" for name in ("backtest", "deploy", "reliability", "scale", "tuning")]
 # The tables of the pages, and the part that measures each.
 PART_OF: Mapping[str, str] = {
     "wire": "wire",
@@ -41,7 +31,7 @@ PART_OF: Mapping[str, str] = {
     "package": "package",
     "beyond": "beyond",
 }
-SUMMED_UP = ("wire", "correlation", "large", "backtest", "cold", "hours")  # in the README
+SUMMED_UP = ("wire", "correlation", "large", "backtest", "cold", "hours")  # of docs/scale.md
 
 
 def tables(results: Results) -> Mapping[str, Callable[[], str]]:
@@ -88,7 +78,7 @@ def _table(name: str, results: Results) -> str:
 
 
 def _speed(results: Results) -> str:
-    """The README's summary."""
+    """The summary of docs/scale.md."""
     rows = [*_reading(results), *_correlating(results), *_running(results)]
     heads = ("| | CPU, peak memory | for comparison |", "|---|---|---|")
     return "".join(f"{line}\n" for line in (*heads, *(f"| {' | '.join(cells)} |" for cells in rows)))

@@ -1,5 +1,5 @@
 """Writes again what is made from code and committed: docs/schemas, docs/settings.md, tables of docs/reliability.md, the
-figures in README.md and docs from benchmarks/results.json, and the expected outputs in tests/golden.
+figures in docs from benchmarks/results.json, and the expected outputs in tests/golden.
 
     python -m tests.regenerate
 
