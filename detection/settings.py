@@ -1,7 +1,7 @@
-"""The job's settings: one frozen object from the environment, or one error that names everything wrong.
+"""The job's settings: one frozen object from the environment, or one error that names every wrong variable.
 
-Values are never shown: some are secrets, and a mistyped one often is. docs/settings.md is made from
-the descriptions here.
+No error shows a value: some settings are secrets, and a secret may be pasted into the wrong variable.
+docs/settings.md is generated from the descriptions here.
 """
 
 import base64
@@ -37,18 +37,18 @@ FORMATS_OF_HOSTS: Mapping[str, MessageFormat] = {
     "events.eu.pagerduty.com": "pagerduty",
 }
 LOOPBACK = ("127.0.0.1", "::1", "localhost")
-DESTINATIONS = 10  # whose messages fit into one transaction with the largest part of marks
-MARKS_DAYS = 26  # the days of marks that one transaction can always carry, with messages to all of them
+DESTINATIONS = 10  # messages to this many fit into one transaction with the largest part of marks
+MARKS_DAYS = 26  # days of marks that always fit into one transaction, with messages to all destinations
 
 
 def is_loopback(url: str) -> bool:
-    """Whether an address is a service on this machine: there, plain http is allowed."""
+    """Return whether a URL points to a service on this machine, where plain http is allowed."""
     parts = urlsplit(url)
     return parts.scheme in ("http", "https") and parts.hostname in LOOPBACK
 
 
 def _split_commas(value: object) -> object:
-    """Comma-separated text as its parts."""
+    """Split comma-separated text. Drops empty parts."""
     return [part.strip() for part in value.split(",") if part.strip()] if isinstance(value, str) else value
 
 
@@ -60,14 +60,14 @@ def _from_json(value: object) -> object:
 
 
 def _address(value: str) -> str:
-    """A URL that may be asked."""
+    """Validate a URL that the job sends requests to."""
     if not _is_safe(value):
         raise ValueError("must be an https:// address")
     return value
 
 
 def _base_address(value: str) -> str:
-    """A URL to which a path can be added."""
+    """Validate a URL that a path can be appended to."""
     if urlsplit(_address(value)).query or "#" in value or "?" in value:
         raise ValueError("must end with its path")
     return value.rstrip("/")
@@ -79,16 +79,16 @@ def _secret_address(value: SecretStr) -> SecretStr:
 
 
 def _is_safe(url: str) -> bool:
-    """Whether a URL is one, and nobody on the way can read what goes there."""
+    """Return whether a URL is valid and either uses https or points to this machine."""
     try:
         parts = urlsplit(url)
         return parts.port != 0 and (is_loopback(url) or (parts.scheme == "https" and bool(parts.hostname)))
-    except ValueError:  # its text would show the host
+    except ValueError:  # its text contains the host
         return False
 
 
 def _signing_secret(value: SecretStr) -> SecretStr:
-    """Standard Webhooks: `whsec_` and 24 to 64 random bytes in base64."""
+    """Validate a signing secret of Standard Webhooks: `whsec_` and 24 to 64 random bytes in base64."""
     text = value.get_secret_value().removeprefix("whsec_")
     try:
         size = len(base64.b64decode(text, validate=True))
@@ -106,7 +106,7 @@ Secrets = Annotated[tuple[Secret, ...], BeforeValidator(_split_commas), Field(ma
 
 
 class Webhook(BaseModel):
-    """A destination of alerts. Its URL is a secret: with Slack and Teams it is all one needs to post."""
+    """A destination of alerts. Its URL is a secret: for Slack and Teams, the URL alone permits posting."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True, defer_build=True)
 
@@ -119,85 +119,88 @@ class Webhook(BaseModel):
 
     @property
     def message_format(self) -> MessageFormat:
-        """The format chosen, or the one that the host speaks."""
+        """The format as set, or else by the URL's host."""
         return self.format or _format_of_host(self.url)
 
     def accepts(self, severity: Severity) -> bool:
-        """Whether alerts of a severity go there."""
+        """Return whether alerts of this severity go to this destination."""
         return SEVERITIES.index(severity) >= SEVERITIES.index(self.minimum_severity)
 
     @model_validator(mode="after")
     def _routing_key_fits_format(self) -> Self:
         if (self.message_format == "pagerduty") is not (self.routing_key is not None):
-            raise ValueError("routing_key goes with the format pagerduty, and the format with it")
+            raise ValueError("routing_key and the format pagerduty must be set together")
         return self
 
 
 def _format_of_host(url: SecretStr) -> MessageFormat:
-    """The format that an address wants, as far as its host says so."""
+    """Return the format of a well-known host, `native` for any other."""
     return FORMATS_OF_HOSTS.get(urlsplit(url.get_secret_value()).hostname or "", "native")
 
 
 def _names_differ(webhooks: tuple[Webhook, ...]) -> tuple[Webhook, ...]:
     if len({webhook.name for webhook in webhooks}) < len(webhooks):
-        raise ValueError("two have the same name")
+        raise ValueError("two have the same name; give each destination its own name")
     return webhooks
 
 
 class Settings(BaseModel):
-    """Every setting, under the name it has in the environment."""
+    """Every setting, under the name of its environment variable."""
 
     model_config = ConfigDict(
         extra="ignore", frozen=True, hide_input_in_errors=True, str_strip_whitespace=True, defer_build=True
     )
 
     LOG_ANALYTICS_WORKSPACE_ID: CommaSeparated = Field(
-        (), description="Workspace to read, its id (several: comma-separated)."
+        (), description="Id of the workspace to read; several are comma-separated."
     )
     LOG_ANALYTICS_RESOURCE_ID: Annotated[str, Field(pattern=r"^(/subscriptions/[\w.()/-]+)?$")] = Field(
         "",
-        description="Resource id of the workspace, for links from messages into the portal; no links if empty.",
+        description="Resource id of the workspace, for links to the portal in messages. No links if empty.",
     )
     LOG_ANALYTICS_ENDPOINT: Annotated[str, AfterValidator(_address)] = Field(
         "https://api.loganalytics.io",
-        description="Query API; `https://api.loganalytics.us` and `https://api.loganalytics.azure.cn` choose the sovereign "
-        "cloud with its authority. A loopback address is an emulator.",
+        description="URL of the query API. `https://api.loganalytics.us` and `https://api.loganalytics.azure.cn` "
+        "select a sovereign cloud and its authority. A loopback address selects an emulator.",
     )
     LOGS_DIR: Path | None = Field(None, description="Folder of exported logs to read instead of a workspace.")
     PARSERS: Literal["inline", "alias"] = Field(
         "inline",
-        description="`inline` sends the connector's parser functions with every query; `alias` uses the workspace's own.",
+        description="`inline` sends the connector's parser functions with every query; "
+        "`alias` uses the functions saved in the workspace.",
     )
     ALLOWED_LATENESS: Duration | None = Field(
         None,
-        description="How late a row may arrive and still be read, ISO 8601; at least, and by default, 23 hours (PT23H).",
+        description="How late a row may arrive and still be read, ISO 8601. Minimum and default: 23 hours (PT23H).",
     )
     MAX_CATCH_UP: Annotated[Duration, Field(ge=timedelta(days=1), le=timedelta(days=MARKS_DAYS))] = Field(
         timedelta(days=14),
-        description="How far a run reaches back after an outage, ISO 8601, P1D to P26D; beyond it is a recorded gap.",
+        description="How far back a run reads after an outage, ISO 8601, P1D to P26D. "
+        "A longer outage leaves a recorded gap.",
     )
     INCIDENT_STORAGE: SecretStr = Field(
         SecretStr("memory"),
-        description="Where incidents are kept: an account URL (`https://<account>.table.core.windows.net`, by identity), "
-        "a connection string, `UseDevelopmentStorage=true`, or `memory`, which forgets when the process ends.",
+        description="Where incidents are stored: an account URL (`https://<account>.table.core.windows.net`, "
+        "accessed by identity), a connection string, `UseDevelopmentStorage=true`, or `memory`, "
+        "which lasts until the process ends.",
     )
     INCIDENT_TABLE: Annotated[str, Field(pattern=r"^[A-Za-z][A-Za-z0-9]{2,62}$")] = Field(
-        "incidents", description="Name of the table; it is made if it is not there."
+        "incidents", description="Name of the incident table. Created if missing."
     )
     RULES: CommaSeparated = Field(
         (),
         validate_default=True,
-        description="Rule folders to run, comma-separated; the default rule if empty.",
+        description="Rule folders to run, comma-separated. The default rule if empty.",
     )
-    WEBHOOK_URL: Address | None = Field(None, description="Where alerts are posted; a secret. https only.")
+    WEBHOOK_URL: Address | None = Field(None, description="URL that alerts are posted to, https only.")
     WEBHOOK_FORMAT: MessageFormat | None = Field(
         None,
         validate_default=True,
-        description="`native`, `slack` or `teams`; by the URL's host if empty. PagerDuty goes into `WEBHOOKS`.",
+        description="`native`, `slack` or `teams`. Chosen by the URL's host if empty. PagerDuty goes into `WEBHOOKS`.",
     )
     WEBHOOK_SECRET: Secrets = Field(
         (),
-        description="Signs messages by Standard Webhooks: `whsec_…`; two, comma-separated, while rotating.",
+        description="Standard Webhooks signing secret, `whsec_…`. Set two, comma-separated, while rotating.",
     )
     WEBHOOKS: Annotated[
         tuple[Webhook, ...],
@@ -206,37 +209,38 @@ class Settings(BaseModel):
         Field(max_length=DESTINATIONS),
     ] = Field(
         (),
-        description="Several destinations instead, at most 10: a JSON list of `{name, url, format, secret, minimum_severity}`; "
-        "of format `pagerduty` with its `routing_key`.",
+        description="Up to 10 destinations instead of `WEBHOOK_URL`: a JSON list of "
+        "`{name, url, format, secret, minimum_severity}`. The format `pagerduty` needs a `routing_key`.",
     )
     STORM_ALERTS: Annotated[int, Field(ge=1, le=1_000)] = Field(
         20,
-        description="More alerts than this in a run are told in one digest for each destination, 1 to 1000; all incidents are kept.",
+        description="A run with more alerts than this sends one digest to each destination, 1 to 1000. "
+        "All incidents are stored.",
     )
     FLOOD_SIGNALS: Annotated[int, Field(ge=1_000, le=1_000_000)] = Field(
         500_000,
-        description="Signals of one key that are remembered one by one, 1000 to 1000000; beyond, everything of it up to the "
-        "latest counts as told, and the alert says so.",
+        description="Signals of one grouping key that are marked individually, 1000 to 1000000. "
+        "Above it, the alert covers everything up to the latest signal and says so.",
     )
     PAGE_URL: Annotated[str, AfterValidator(_base_address)] | None = Field(
         None,
-        description="Where the incident page is reached, up to `/incidents`; `https://<WEBSITE_HOSTNAME>/api` if empty. "
-        "Without either, messages carry no link.",
+        description="URL of the incident page, up to `/incidents`. `https://<WEBSITE_HOSTNAME>/api` if empty. "
+        "Without either, messages have no link to the page.",
     )
     HEARTBEAT_URL: Address | None = Field(
-        None, description="Fetched after every fully complete run; a secret."
+        None, description="URL that is fetched after every fully complete run."
     )
-    AZURE_CLIENT_ID: str | None = Field(None, description="Client id of the user-assigned identity.")
+    AZURE_CLIENT_ID: str | None = Field(None, description="Client id of the user-assigned managed identity.")
     DETECT_SCHEDULE: str = Field(
-        "0 5 * * * *", description="When the detection runs (NCRONTAB, six fields, UTC)."
+        "0 5 * * * *", description="When the detection runs, NCRONTAB with six fields, UTC."
     )
     DELIVER_SCHEDULE: str = Field(
-        "0 2/5 * * * *", description="When waiting messages are tried again (NCRONTAB)."
+        "0 2/5 * * * *", description="When waiting messages are retried, NCRONTAB with six fields, UTC."
     )
 
     @property
     def destinations(self) -> tuple[Webhook, ...]:
-        """All destinations, however they were given."""
+        """All destinations, from WEBHOOK_URL or from WEBHOOKS."""
         if self.WEBHOOK_URL is None:
             return self.WEBHOOKS
         return (Webhook(url=self.WEBHOOK_URL, format=self.WEBHOOK_FORMAT, secret=self.WEBHOOK_SECRET),)
@@ -246,7 +250,7 @@ class Settings(BaseModel):
         """The rule folders to run."""
         return self.RULES or (default_rule(),)
 
-    # Of one field at a time, so that they speak even when another field is wrong.
+    # Validators of single fields, so that they report even when another field is wrong.
     @field_validator("LOGS_DIR")
     @classmethod
     def _logs_dir_alone(cls, value: Path | None, info: ValidationInfo) -> Path | None:
@@ -263,7 +267,7 @@ class Settings(BaseModel):
     @field_validator("WEBHOOKS")
     @classmethod
     def _webhooks_alone(cls, value: tuple[Webhook, ...], info: ValidationInfo) -> tuple[Webhook, ...]:
-        # A secret given beside the list would sign nothing; each destination has its own.
+        # A secret next to the list would sign nothing; each destination has its own.
         for setting in ("WEBHOOK_FORMAT", "WEBHOOK_SECRET", "WEBHOOK_URL"):
             _exclusive(value, setting, info)
         return value
@@ -272,7 +276,9 @@ class Settings(BaseModel):
     @classmethod
     def _aliases_in_one_workspace(cls, value: str, info: ValidationInfo) -> str:
         if value == "alias" and len(info.data.get("LOG_ANALYTICS_WORKSPACE_ID", ())) > 1:
-            raise ValueError("alias goes with one workspace: saved functions are not found across several")
+            raise ValueError(
+                "alias requires a single workspace: a query across several cannot use saved functions"
+            )
         return value
 
 
@@ -280,16 +286,16 @@ SettingValue = TypeVar("SettingValue")
 
 
 def _exclusive(value: SettingValue, setting: str, info: ValidationInfo) -> SettingValue:
-    """The value, if only one of the two is set; the other is not in `data` when it is set and wrong."""
+    """Return the value if only one of the two settings is set. An invalid setting is missing from `info.data`."""
     if value and info.data.get(setting, "wrong"):
         raise ValueError(f"cannot be set together with {setting}")
     return value
 
 
 def settings_from(environment: Mapping[str, str]) -> Settings:
-    """The settings that the environment holds; an empty value counts as not set.
+    """Read the settings from the environment. An empty value counts as not set.
 
-    Raises ConfigurationError naming every wrong variable, and no value.
+    Raises ConfigurationError that names every wrong variable and shows no value.
     """
     values = {
         name: value for name, value in environment.items() if name in Settings.model_fields and value.strip()
@@ -303,13 +309,13 @@ def settings_from(environment: Mapping[str, str]) -> Settings:
 
 
 def _host_address(host: str) -> str:
-    """Where the Functions host, which names itself, answers requests; nothing where there is no host."""
+    """Return the base URL of the Functions host, empty outside a host."""
     scheme = "http" if is_loopback(f"http://{host}") else "https"
     return f"{scheme}://{host}/api" if host else ""
 
 
 def _problem(error: ErrorDetails) -> str:
-    """What is wrong where. The name of an unknown key is a part of the value, and not shown."""
+    """Format an error as `setting: problem`. An unknown key is part of the value and is not shown."""
     unknown = error["type"] == "extra_forbidden"
     location = ".".join(map(str, error["loc"][:-1] if unknown else error["loc"]))
     message = "has an unknown key" if unknown else error["msg"].removeprefix("Value error, ")

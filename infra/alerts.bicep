@@ -1,5 +1,5 @@
-// Alarms on the job itself. Each is a query over the lines that the job logs (docs/schemas/line.*.json), in a file of
-// its own under alerts/, and is raised by every row that the query returns.
+// Alarms on the job itself. Each alarm is a query in alerts/ over the lines that the job logs
+// (docs/schemas/line.*.json). Every row that the query returns raises the alarm.
 param location string
 param tags { *: string }
 param token string
@@ -7,19 +7,19 @@ param token string
 @description('The job\'s Application Insights.')
 param insightsId string
 
-@description('E-mail addresses that are told.')
+@description('E-mail addresses to notify.')
 param emails string[]
 
-@description('Action group of others that is told as well; none if empty.')
+@description('Existing action group to notify as well; none if empty.')
 param actionGroupResourceId string
 
-// window and every: the service takes only these values of windowSize: PT1M, PT5M, PT10M, PT15M, PT30M, PT45M, PT1H to
-// PT6H by the hour, P1D, P2D; and of evaluationFrequency the same up to P1D.
+// window: the service accepts these values of windowSize: PT1M, PT5M, PT10M, PT15M, PT30M, PT45M, PT1H to PT6H in steps
+// of an hour, P1D, P2D. every: the same values of evaluationFrequency, up to P1D.
 var alarms = [
   {
     name: 'no-complete-run'
     title: 'Detection: no complete run for two and a half hours'
-    description: 'Nothing is being detected. Once a run completes, it reads what was missed.'
+    description: 'The job detects nothing. The next complete run reads the missed windows.'
     severity: 1
     window: 'PT3H'
     every: 'PT15M'
@@ -36,8 +36,8 @@ var alarms = [
   }
   {
     name: 'undelivered'
-    title: 'Detection: a message was given up, or has waited for more than half an hour'
-    description: 'Alerts are found and kept, but the destination in the row does not take them.'
+    title: 'Detection: a message is a dead letter, or has waited for more than half an hour'
+    description: 'Alerts are stored, but the destination in the row does not accept them.'
     severity: 1
     window: 'P1D'
     every: 'PT15M'
@@ -46,7 +46,7 @@ var alarms = [
   {
     name: 'gap-or-lag'
     title: 'Detection: a run left a gap, or began more than three hours behind'
-    description: 'A lag is caught up by itself. A gap was not read: python -m detection run --from … --to … reads it.'
+    description: 'The job catches up a lag by itself. Read a gap with: python -m detection run --from … --to …'
     severity: 2
     window: 'PT6H'
     every: 'PT30M'
@@ -55,7 +55,7 @@ var alarms = [
   {
     name: 'silent-sources'
     title: 'Detection: no row of either log for 24 hours'
-    description: 'The connector or its tables have stopped: no alert now means nothing.'
+    description: 'The connector has stopped, or its tables receive nothing: the job cannot detect anything.'
     severity: 2
     window: 'PT6H'
     every: 'PT30M'
@@ -63,8 +63,8 @@ var alarms = [
   }
   {
     name: 'coverage-fallen'
-    title: 'Detection: far fewer are named whom the audit log knows than a day before'
-    description: 'Callers have stopped to set user, or set it otherwise, or changes come by API key: what they do cannot be seen.'
+    title: 'Detection: far fewer rows name an actor, or match the audit log, than a day before'
+    description: 'Callers no longer set user, or set a different value, or changes come by API key: the job cannot see their activity.'
     severity: 3
     window: 'P2D'
     every: 'PT1H'
@@ -103,7 +103,7 @@ resource rules 'Microsoft.Insights/scheduledQueryRules@2026-03-01' = [
       scopes: [insightsId]
       windowSize: alarm.window
       evaluationFrequency: alarm.every
-      autoMitigate: true // resolved when the query returns no row any more
+      autoMitigate: true // resolve the alarm once the query returns no row
       criteria: {
         allOf: [
           {

@@ -9,7 +9,7 @@ param storageName string
 param packageContainer string
 param insightsName string
 
-@description('Subnet for outgoing traffic; none if empty.')
+@description('Subnet of outgoing traffic; none if empty.')
 param subnetId string
 
 param instanceMemoryMB int
@@ -18,7 +18,7 @@ param maximumInstanceCount int
 @description('Workspace that messages link to.')
 param workspaceResourceId string
 
-@description('Workspaces to read, by the ids of the query API.')
+@description('Workspaces to read, by their ids in the query API.')
 param workspaceCustomerIds string[]
 
 param queryEndpoint string
@@ -34,10 +34,10 @@ param stormAlerts int
 param floodSignals int
 param pageUrl string
 
-@description('Registration in Entra that signs people in; the function key lets them in if empty.')
+@description('Entra app registration that signs people in; if empty, the function key grants access.')
 param pageClientId string
 
-@description('References into the vault; empty where there is no secret.')
+@description('Key Vault references; empty without a secret.')
 param webhookUrlReference string
 param webhookSignatureReference string
 param webhooksReference string
@@ -97,8 +97,8 @@ resource app 'Microsoft.Web/sites@2025-03-01' = {
     }
   }
 
-  // Packages are deployed with an Entra token; user names and passwords are off. One after the other: the service
-  // refuses to change a site twice at a time.
+  // Packages are deployed with an Entra token; user names and passwords are off. The resources below depend on each
+  // other because the service refuses two changes of a site at a time.
   resource ftp 'basicPublishingCredentialsPolicies' = {
     name: 'ftp'
     properties: { allow: false }
@@ -114,8 +114,8 @@ resource app 'Microsoft.Web/sites@2025-03-01' = {
     name: 'appsettings'
     dependsOn: [scm]
     properties: {
-      // the host's storage and log, by identity
-      AzureWebJobsDisableHomepage: 'true' // the platform's page tells strangers what runs here
+      // the host's storage and log, accessed by identity
+      AzureWebJobsDisableHomepage: 'true' // the platform's home page shows strangers what runs here
       AzureWebJobsStorage__credential: 'managedidentity'
       AzureWebJobsStorage__clientId: identityClientId
       AzureWebJobsStorage__blobServiceUri: account.properties.primaryEndpoints.blob
@@ -123,7 +123,7 @@ resource app 'Microsoft.Web/sites@2025-03-01' = {
       APPLICATIONINSIGHTS_CONNECTION_STRING: insights.properties.ConnectionString
       APPLICATIONINSIGHTS_AUTHENTICATION_STRING: 'ClientId=${identityClientId};Authorization=AAD'
 
-      // the job's own: docs/settings.md
+      // the job's settings: docs/settings.md
       LOG_ANALYTICS_WORKSPACE_ID: join(workspaceCustomerIds, ',')
       LOG_ANALYTICS_RESOURCE_ID: workspaceResourceId
       LOG_ANALYTICS_ENDPOINT: queryEndpoint
@@ -147,8 +147,8 @@ resource app 'Microsoft.Web/sites@2025-03-01' = {
     }
   }
 
-  // Who reads incidents and acts on them: whoever Entra lets in, or without it whoever has the function's key. Links in
-  // messages are let through: the app looks at their signature itself, and only shows one incident.
+  // Access to the incident page: by Entra sign-in, or by the function's key if there is no registration. Links in
+  // messages pass without sign-in: the app verifies their signature and shows a single incident.
   resource auth 'config' = {
     name: 'authsettingsV2'
     dependsOn: [settings]
@@ -158,7 +158,7 @@ resource app 'Microsoft.Web/sites@2025-03-01' = {
         requireAuthentication: !empty(pageClientId)
         unauthenticatedClientAction: 'RedirectToLoginPage'
         redirectToProvider: 'azureactivedirectory'
-        excludedPaths: ['/api/look/*', '/api/health'] // signed links; the function's key
+        excludedPaths: ['/api/look/*', '/api/health'] // protected by the link's signature and by the function's key
       }
       httpSettings: { requireHttps: true }
       identityProviders: {
@@ -171,7 +171,7 @@ resource app 'Microsoft.Web/sites@2025-03-01' = {
           validation: { allowedAudiences: [pageClientId, 'api://${pageClientId}'] }
         }
       }
-      login: { tokenStore: { enabled: false } } // nothing is asked for in their name
+      login: { tokenStore: { enabled: false } } // the app calls no API on behalf of a user
     }
   }
 }

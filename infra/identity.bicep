@@ -1,4 +1,4 @@
-// Who the job is. A user-assigned identity exists before the app does, so that its roles are active by the first run.
+// The job's identity. It is user-assigned, so it exists before the app and its roles are active by the first run.
 param location string
 param tags { *: string }
 param token string

@@ -1,129 +1,128 @@
-// Everything the job needs, in one deployment at subscription scope: a resource group of its own, and one role on
-// each workspace that it reads. Read it from top to bottom; docs/deploy.md says how to run it, docs/security.md why
-// each role is there.
+// Everything the job needs, in one deployment at subscription scope: its own resource group, and one role on each
+// workspace that it reads. docs/deploy.md explains how to deploy it, docs/security.md the reason for each role.
 targetScope = 'subscription'
 
 // ------------------------------------------------------------------------------------------------------ what and where
 
-@description('Name of this installation; names of resources are derived from it.')
+@description('Name of this installation. Resource names derive from it.')
 @minLength(1)
 @maxLength(40)
 param environmentName string
 
-@description('Region of everything that is created. It has to offer Flex Consumption: az functionapp list-flexconsumption-locations.')
+@description('Region of all resources. It must offer Flex Consumption: az functionapp list-flexconsumption-locations.')
 @minLength(1)
 @metadata({ azd: { type: 'location' } })
 param location string
 
-@description('Tags for everything that is created.')
+@description('Tags for all resources.')
 param tags { *: string } = {}
 
 // -------------------------------------------------------------------------------------------------------------- input
 
-@description('Log Analytics workspace that the OpenAI connector writes to, its whole resource id. It may be in another resource group or subscription of the tenant.')
+@description('Full resource id of the Log Analytics workspace that the OpenAI connector writes to. It may be in another resource group or subscription of the tenant.')
 @minLength(100)
 param workspaceResourceId string
 
-@description('Further workspaces to read in the same query, their resource ids, comma-separated.')
+@description('Resource ids of further workspaces to read in the same query, comma-separated.')
 param moreWorkspaceResourceIds string = ''
 
-@description('"inline" sends the connector\'s parser functions with each query. "alias" uses those saved in the workspace, and reading them takes a wider role.')
+@description('"inline" sends the connector\'s parser functions with each query. "alias" uses the functions saved in the workspace, which needs a wider role.')
 @allowed(['inline', 'alias'])
 param parsers string = 'inline'
 
-@description('Rule folders to run, comma-separated; the default rule if empty.')
+@description('Rule folders to run, comma-separated. The default rule if empty.')
 param rules string = ''
 
-@description('How late a row may arrive and still be read, ISO 8601, at least PT23H; 23 hours if empty.')
+@description('How late a row may arrive and still be read, ISO 8601, at least PT23H. 23 hours if empty.')
 param allowedLateness string = ''
 
-@description('How far a run reaches back after an outage, ISO 8601, P1D to P26D.')
+@description('How far back a run reads after an outage, ISO 8601, P1D to P26D.')
 @minLength(3)
 param maxCatchUp string = 'P14D'
 
 // ------------------------------------------------------------------------------------------------------------- output
 
-@description('Where alerts are posted; https only. Kept in Key Vault.')
+@description('URL that alerts are posted to, https only. Stored in Key Vault.')
 @secure()
 param webhookUrl string = ''
 
-@description('Format of the messages; chosen by the host of the URL if empty.')
+@description('Format of the messages. Chosen by the host of the URL if empty.')
 @allowed(['', 'native', 'slack', 'teams'])
 param webhookFormat string = ''
 
-@description('Signs messages by Standard Webhooks: whsec_ and 24 to 64 random bytes in base64; two, comma-separated, while rotating. Kept in Key Vault.')
+@description('Standard Webhooks signing secret: whsec_ and 24 to 64 random bytes in base64. Set two, comma-separated, while rotating. Stored in Key Vault.')
 @secure()
 param webhookSecret string = ''
 
-@description('Several destinations, a JSON list of {name, url, format, secret, minimum_severity, routing_key}; webhookUrl, webhookFormat and webhookSecret are then not used. Kept in Key Vault.')
+@description('Several destinations, a JSON list of {name, url, format, secret, minimum_severity, routing_key}. Replaces webhookUrl, webhookFormat and webhookSecret. Stored in Key Vault.')
 @secure()
 param webhooks string = ''
 
-@description('More alerts than this in a run are told in one digest for each destination.')
+@description('A run with more alerts than this sends one digest to each destination.')
 @minValue(1)
 @maxValue(1000)
 param stormAlerts int = 20
 
-@description('Signals of one key that are remembered one by one; beyond, everything of it up to the latest counts as told.')
+@description('Signals of one grouping key that are marked individually. Above it, the alert covers everything up to the latest signal.')
 @minValue(1000)
 @maxValue(1000000)
 param floodSignals int = 500000
 
-@description('Where the incident page is reached, up to /incidents, for links in messages; the address of the app if empty.')
+@description('URL of the incident page, up to /incidents, for links in messages. The address of the app if empty.')
 param pageUrl string = ''
 
-@description('Client id of an Entra app registration that signs people in to the incident page; the function key lets them in if empty.')
+@description('Client id of the Entra app registration that signs people in to the incident page. If empty, the function key grants access.')
 param pageClientId string = ''
 
-@description('Fetched after every fully complete run, for a dead man\'s switch outside of Azure. Kept in Key Vault.')
+@description('URL that is fetched after every fully complete run, for a dead man\'s switch outside Azure. Stored in Key Vault.')
 @secure()
 param heartbeatUrl string = ''
 
-@description('E-mail addresses that are told when the job itself is in trouble, comma-separated.')
+@description('E-mail addresses to notify when the job itself fails, comma-separated.')
 param alarmEmails string = ''
 
-@description('Action group of yours that is told as well, its resource id.')
+@description('Resource id of an existing action group to notify as well.')
 param actionGroupResourceId string = ''
 
-@description('Object id of the Entra group whose members read and close incidents; nobody if empty.')
+@description('Object id of the Entra group whose members read and close incidents. No group if empty.')
 param operatorsGroupId string = ''
 
 // ------------------------------------------------------------------------------------------------------------ how it runs
 
-@description('When the detection runs, NCRONTAB, UTC. The alarms expect it at least once an hour.')
+@description('When the detection runs, NCRONTAB, UTC. The alarms expect a run at least once an hour.')
 @minLength(11)
 param detectSchedule string = '0 5 * * * *'
 
-@description('When waiting messages are tried again, NCRONTAB.')
+@description('When waiting messages are retried, NCRONTAB, UTC.')
 @minLength(11)
 param deliverSchedule string = '0 2/5 * * * *'
 
-@description('Table of the incidents.')
+@description('Name of the incident table.')
 @minLength(3)
 @maxLength(63)
 param incidentTable string = 'incidents'
 
-@description('Memory of an instance; docs/deploy.md has what was measured.')
+@description('Memory of an instance. docs/deploy.md has measurements.')
 @allowed([512, 2048, 4096])
 param instanceMemoryMB int = 2048
 
-@description('Most instances at a time. A timer needs one for each of the two functions; 40 was long the least that Flex Consumption takes.')
+@description('Maximum number of instances. Each of the two timers needs one; 40 was long the minimum of Flex Consumption.')
 @minValue(1)
 @maxValue(1000)
 param maximumInstanceCount int = 40
 
-@description('Days for which the job\'s own log is kept.')
+@description('Retention of the job\'s own log in days.')
 @minValue(30)
 @maxValue(730)
 param logRetentionDays int = 90
 
-@description('Whether deleted secrets can be purged by nobody for seven days. It cannot be switched off again.')
+@description('Whether deleted secrets are protected from purging for seven days. It cannot be switched off again.')
 param vaultPurgeProtection bool = false
 
-@description('Whether storage and vault are reached through private endpoints only.')
+@description('Whether storage and vault accept private endpoints only.')
 param privateNetwork bool = false
 
-@description('Addresses of the virtual network, if there is one.')
+@description('Address range of the virtual network with PRIVATE_NETWORK=true.')
 @minLength(9)
 param addressPrefix string = '10.90.0.0/24'
 
@@ -136,11 +135,11 @@ var workspaceIds = concat(
   empty(moreWorkspaceResourceIds) ? [] : split(replace(moreWorkspaceResourceIds, ' ', ''), ',')
 )
 
-// Names that the app is given beforehand, so that what-if can look into its module.
+// Names that the app's module gets as constants, so that what-if can evaluate the module.
 var storageName = 'st${token}'
 var insightsName = 'appi-detection-${token}'
 
-// The query API of each cloud. Bicep's environment() does not know it.
+// The query API of each cloud. Bicep's environment() does not have it.
 var queryEndpoints = {
   AzureCloud: 'https://api.loganalytics.io'
   AzureUSGovernment: 'https://api.loganalytics.us'
@@ -171,7 +170,7 @@ module telemetry 'telemetry.bicep' = {
     tags: allTags
     token: token
     insightsName: insightsName
-    #disable-next-line what-if-short-circuiting // roles are named after whom they are given to: known when the identity is
+    #disable-next-line what-if-short-circuiting // role names derive from the principal id, which exists only after the identity
     principalId: identity.outputs.principalId
     retentionDays: logRetentionDays
   }
@@ -183,7 +182,7 @@ module storage 'storage.bicep' = {
     location: location
     tags: allTags
     name: storageName
-    #disable-next-line what-if-short-circuiting // roles are named after whom they are given to: known when the identity is
+    #disable-next-line what-if-short-circuiting // role names derive from the principal id, which exists only after the identity
     principalId: identity.outputs.principalId
     incidentTable: incidentTable
     operatorsGroupId: operatorsGroupId
@@ -197,9 +196,9 @@ module vault 'vault.bicep' = {
     location: location
     tags: allTags
     token: token
-    #disable-next-line what-if-short-circuiting // roles are named after whom they are given to: known when the identity is
+    #disable-next-line what-if-short-circuiting // role names derive from the principal id, which exists only after the identity
     principalId: identity.outputs.principalId
-    webhookUrl: empty(webhooks) ? webhookUrl : '' // one or the other: the job refuses both
+    webhookUrl: empty(webhooks) ? webhookUrl : '' // the job refuses both
     webhookSecret: empty(webhooks) ? webhookSecret : ''
     webhooks: webhooks
     heartbeatUrl: heartbeatUrl
@@ -220,13 +219,13 @@ module network 'network.bicep' = if (privateNetwork) {
   }
 }
 
-// In the resource group of each workspace, which may be in another subscription.
+// Deployed to the resource group of each workspace, which may be in another subscription.
 module readers 'workspace-reader.bicep' = [
   for id in workspaceIds: {
     scope: resourceGroup(split(id, '/')[2], split(id, '/')[4])
     params: {
       workspaceName: last(split(id, '/'))
-      #disable-next-line what-if-short-circuiting // roles are named after whom they are given to: known when the identity is
+      #disable-next-line what-if-short-circuiting // role names derive from the principal id, which exists only after the identity
       principalId: identity.outputs.principalId
       savedFunctions: parsers == 'alias'
     }
@@ -235,7 +234,7 @@ module readers 'workspace-reader.bicep' = [
 
 module app 'app.bicep' = {
   scope: group
-  dependsOn: [telemetry] // a name that is known beforehand brings no order
+  dependsOn: [telemetry] // insightsName is a constant and implies no order
   params: {
     location: location
     tags: allTags
@@ -271,10 +270,10 @@ module app 'app.bicep' = {
 }
 
 module alerts 'alerts.bicep' = {
-  // Names are evaluated before anything is deployed, and this one is read by no other part: without a destination, nothing is.
+  // Names are evaluated before anything is deployed, so this check stops a deployment without a destination.
   #disable-next-line no-module-name
   name: empty(webhookUrl) && empty(webhooks)
-    ? fail('Neither WEBHOOK_URL (webhookUrl) nor WEBHOOKS (webhooks) is set: nobody would hear of an alert')
+    ? fail('Neither WEBHOOK_URL (webhookUrl) nor WEBHOOKS (webhooks) is set: alerts would reach no one. Set one of them.')
     : 'alerts-${token}'
   scope: group
   params: {
@@ -287,7 +286,7 @@ module alerts 'alerts.bicep' = {
   }
 }
 
-// azd keeps these as environment variables; the README and docs/deploy.md use them under the same names.
+// azd stores these as environment variables; the README and docs/deploy.md use the same names.
 output AZURE_RESOURCE_GROUP string = group.name
 output AZURE_FUNCTION_NAME string = app.outputs.name
 output AZURE_IDENTITY_PRINCIPAL_ID string = identity.outputs.principalId

@@ -1,12 +1,12 @@
-// The values of a deployment, all from environment variables: azd evaluates this file with those of its environment, and
-// `az deployment sub create --parameters infra/main.bicepparam` with those of the shell. docs/deploy.md lists them.
+// The parameter values of a deployment, read from environment variables: of the azd environment with azd, of the shell
+// with `az deployment sub create --parameters infra/main.bicepparam`. docs/deploy.md lists the variables.
 //
-// White space around a value is cut, and an empty one counts as not set: GitHub passes on what is not set as empty. Then
-// the default of main.bicep holds, repeated here: the Azure CLI cannot send `null`, which would mean the same.
-// A value that is refused is refused under the name of its variable: the compiler itself would name the parameter only.
+// White space around a value is removed. An empty value counts as not set: GitHub passes unset variables as empty text.
+// The defaults of main.bicep are repeated here, because the Azure CLI cannot send `null` to select them.
+// Errors name the variable; the compiler's own errors would name the parameter only.
 using 'main.bicep'
 
-// A text is a whole number if nothing is left of it when it is split at these.
+// Text is a whole number if splitting it at these characters leaves only empty parts.
 var digits = ['0', '1', '2', '3', '4', '5', '6', '7', '8', '9']
 
 // ------------------------------------------------------------------------------------------------------ what and where
@@ -36,7 +36,7 @@ param tags = empty(TAGS)
 
 var LOG_ANALYTICS_WORKSPACE_RESOURCE_ID = trim(readEnvironmentVariable('LOG_ANALYTICS_WORKSPACE_RESOURCE_ID', ''))
 param workspaceResourceId = length(LOG_ANALYTICS_WORKSPACE_RESOURCE_ID) < 100
-  ? fail('LOG_ANALYTICS_WORKSPACE_RESOURCE_ID must be the whole resource id of the workspace to read, /subscriptions/…/workspaces/…: az monitor log-analytics workspace show -g … -n … --query id -o tsv')
+  ? fail('LOG_ANALYTICS_WORKSPACE_RESOURCE_ID must be the full resource id of the workspace to read, /subscriptions/…/workspaces/…: az monitor log-analytics workspace show -g … -n … --query id -o tsv')
   : LOG_ANALYTICS_WORKSPACE_RESOURCE_ID
 
 param moreWorkspaceResourceIds = trim(readEnvironmentVariable('LOG_ANALYTICS_MORE_WORKSPACE_RESOURCE_IDS', ''))
@@ -54,15 +54,15 @@ var MAX_CATCH_UP = trim(readEnvironmentVariable('MAX_CATCH_UP', ''))
 param maxCatchUp = empty(MAX_CATCH_UP)
   ? 'P14D'
   : length(MAX_CATCH_UP) < 3
-      ? fail('MAX_CATCH_UP must be a duration of ISO 8601, P1D to P26D, not "${MAX_CATCH_UP}".')
+      ? fail('MAX_CATCH_UP must be an ISO 8601 duration, P1D to P26D, not "${MAX_CATCH_UP}".')
       : MAX_CATCH_UP
 
 // ------------------------------------------------------------------------------------------------------------- output
 
-// No secret is required here, for `azd down` evaluates this file too; main.bicep refuses to deploy without a destination.
+// No secret is required here, because `azd down` evaluates this file too. main.bicep requires a destination.
 var WEBHOOK_URL = trim(readEnvironmentVariable('WEBHOOK_URL', ''))
 param webhookUrl = startsWith(WEBHOOK_URL, 'akvs://')
-  ? fail('WEBHOOK_URL refers to a vault, which azd does not follow in a .bicepparam file: remove its line from .azure/…/.env, and export WEBHOOK_URL in the shell.')
+  ? fail('WEBHOOK_URL refers to a vault, which azd does not resolve in a .bicepparam file: remove its line from .azure/…/.env, and export WEBHOOK_URL in the shell.')
   : WEBHOOK_URL
 
 var WEBHOOK_FORMAT = trim(readEnvironmentVariable('WEBHOOK_FORMAT', ''))
@@ -72,12 +72,12 @@ param webhookFormat = contains(['', 'native', 'slack', 'teams'], WEBHOOK_FORMAT)
 
 var WEBHOOK_SECRET = trim(readEnvironmentVariable('WEBHOOK_SECRET', ''))
 param webhookSecret = startsWith(WEBHOOK_SECRET, 'akvs://')
-  ? fail('WEBHOOK_SECRET refers to a vault, which azd does not follow in a .bicepparam file: remove its line from .azure/…/.env, and export WEBHOOK_SECRET in the shell.')
+  ? fail('WEBHOOK_SECRET refers to a vault, which azd does not resolve in a .bicepparam file: remove its line from .azure/…/.env, and export WEBHOOK_SECRET in the shell.')
   : WEBHOOK_SECRET
 
 var WEBHOOKS = trim(readEnvironmentVariable('WEBHOOKS', ''))
 param webhooks = startsWith(WEBHOOKS, 'akvs://')
-  ? fail('WEBHOOKS refers to a vault, which azd does not follow in a .bicepparam file: remove its line from .azure/…/.env, and export WEBHOOKS in the shell.')
+  ? fail('WEBHOOKS refers to a vault, which azd does not resolve in a .bicepparam file: remove its line from .azure/…/.env, and export WEBHOOKS in the shell.')
   : WEBHOOKS
 
 var STORM_ALERTS = trim(readEnvironmentVariable('STORM_ALERTS', ''))
@@ -102,7 +102,7 @@ param pageClientId = trim(readEnvironmentVariable('PAGE_CLIENT_ID', ''))
 
 var HEARTBEAT_URL = trim(readEnvironmentVariable('HEARTBEAT_URL', ''))
 param heartbeatUrl = startsWith(HEARTBEAT_URL, 'akvs://')
-  ? fail('HEARTBEAT_URL refers to a vault, which azd does not follow in a .bicepparam file: remove its line from .azure/…/.env, and export HEARTBEAT_URL in the shell.')
+  ? fail('HEARTBEAT_URL refers to a vault, which azd does not resolve in a .bicepparam file: remove its line from .azure/…/.env, and export HEARTBEAT_URL in the shell.')
   : HEARTBEAT_URL
 
 param alarmEmails = trim(readEnvironmentVariable('ALARM_EMAILS', ''))
@@ -175,5 +175,5 @@ var ADDRESS_PREFIX = trim(readEnvironmentVariable('ADDRESS_PREFIX', ''))
 param addressPrefix = empty(ADDRESS_PREFIX)
   ? '10.90.0.0/24'
   : length(ADDRESS_PREFIX) < 9
-      ? fail('ADDRESS_PREFIX must be the addresses of a network, such as 10.90.0.0/24, not "${ADDRESS_PREFIX}".')
+      ? fail('ADDRESS_PREFIX must be an address range, such as 10.90.0.0/24, not "${ADDRESS_PREFIX}".')
       : ADDRESS_PREFIX

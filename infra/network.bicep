@@ -3,7 +3,7 @@ param location string
 param tags { *: string }
 param token string
 
-@description('Addresses of the virtual network, at least a /25.')
+@description('Address range of the virtual network, at least a /25.')
 param addressPrefix string
 
 param storageId string
@@ -12,7 +12,7 @@ param vaultId string
 var endpoints = [
   { name: 'blob', group: 'blob', zone: 'privatelink.blob.${environment().suffixes.storage}' }
   { name: 'table', group: 'table', zone: 'privatelink.table.${environment().suffixes.storage}' }
-  // '.vault.azure.net' and its like in other clouds become 'privatelink.vaultcore.azure.net'
+  // '.vault.azure.net' and its counterparts in other clouds become 'privatelink.vaultcore.azure.net'
   {
     name: 'vault'
     group: 'vault'
@@ -20,7 +20,7 @@ var endpoints = [
   }
 ]
 
-// No rules beyond the built-in ones: from the internet nothing comes in, and the app has to reach out.
+// Only the built-in rules: they block traffic from the internet and allow the app's outgoing traffic.
 resource guard 'Microsoft.Network/networkSecurityGroups@2025-09-01' = {
   name: 'nsg-detection-${token}'
   location: location
@@ -76,8 +76,8 @@ resource links 'Microsoft.Network/privateDnsZones/virtualNetworkLinks@2024-06-01
   }
 ]
 
-// One after the other, and their records too: two endpoints of one account in one subnet at a time collide now and then
-// (Azure/bicep-registry-modules 962 and 6001).
+// Endpoints and their records are created one at a time: parallel creation for one account in one subnet sometimes
+// fails (Azure/bicep-registry-modules 962 and 6001).
 @batchSize(1)
 resource privateEndpoints 'Microsoft.Network/privateEndpoints@2025-09-01' = [
   for endpoint in endpoints: {
@@ -112,5 +112,5 @@ resource records 'Microsoft.Network/privateEndpoints/privateDnsZoneGroups@2025-0
   }
 ]
 
-// Known only when the names resolve to the private addresses: the app must not start earlier.
+// Available only after the names resolve to private addresses: the app must not start earlier.
 output appSubnetId string = '${network.id}/subnets/app'

@@ -1,4 +1,4 @@
-// One storage account: the host's blobs, the app's package, and the table of incidents. It has no keys.
+// One storage account without keys: the host's blobs, the app's package and the incident table.
 param location string
 param tags { *: string }
 
@@ -10,13 +10,13 @@ param name string
 @description('The job\'s identity.')
 param principalId string
 
-@description('Name of the table of incidents.')
+@description('Name of the incident table.')
 param incidentTable string
 
-@description('Group whose members read and close incidents; nobody if empty.')
+@description('Entra group whose members read and close incidents; none if empty.')
 param operatorsGroupId string
 
-@description('Whether only private endpoints lead here.')
+@description('Whether only private endpoints have access.')
 param isPrivate bool
 
 var roles = {
@@ -48,7 +48,7 @@ resource account 'Microsoft.Storage/storageAccounts@2025-06-01' = {
   resource blobs 'blobServices' = {
     name: 'default'
     properties: {
-      deleteRetentionPolicy: { enabled: true, days: 7 } // a package that was overwritten can be had back
+      deleteRetentionPolicy: { enabled: true, days: 7 } // an overwritten package can be restored
     }
 
     resource packages 'containers' = {
@@ -66,8 +66,8 @@ resource account 'Microsoft.Storage/storageAccounts@2025-06-01' = {
   }
 }
 
-// The host keeps its locks and the timers' last runs in containers that it makes itself, and Microsoft names this role
-// for that: https://learn.microsoft.com/azure/azure-functions/functions-reference#connecting-to-host-storage-with-an-identity
+// The host stores its locks and the timers' last runs in containers that it creates, which needs this role:
+// https://learn.microsoft.com/azure/azure-functions/functions-reference#connecting-to-host-storage-with-an-identity
 // The same role reads the package at every start.
 resource keepsBlobs 'Microsoft.Authorization/roleAssignments@2022-04-01' = {
   name: guid(account.id, principalId, roles.storageBlobDataOwner)
@@ -79,7 +79,7 @@ resource keepsBlobs 'Microsoft.Authorization/roleAssignments@2022-04-01' = {
   }
 }
 
-// On the account, not on the one table: the host writes its diagnostic events to tables that it makes itself.
+// On the account, not on the incident table alone: the host creates its own tables for diagnostic events.
 resource keepsTables 'Microsoft.Authorization/roleAssignments@2022-04-01' = {
   name: guid(account.id, principalId, roles.storageTableDataContributor)
   scope: account
@@ -93,7 +93,7 @@ resource keepsTables 'Microsoft.Authorization/roleAssignments@2022-04-01' = {
   }
 }
 
-// Closing an incident writes. The role reaches the one table and nothing else of the account.
+// Closing an incident writes to the table. The role covers the incident table only.
 resource operate 'Microsoft.Authorization/roleAssignments@2022-04-01' = if (!empty(operatorsGroupId)) {
   name: guid(account::tables::incidents.id, operatorsGroupId, roles.storageTableDataContributor)
   scope: account::tables::incidents

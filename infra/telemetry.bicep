@@ -1,4 +1,4 @@
-// The job's own log: Application Insights in a workspace of its own, apart from the one that the job reads.
+// The job's own log: Application Insights with its own workspace, separate from the workspace that the job reads.
 param location string
 param tags { *: string }
 param token string
@@ -9,11 +9,11 @@ param insightsName string
 @description('The job\'s identity, which writes here.')
 param principalId string
 
-@description('Days for which the log is kept.')
+@description('Retention of the log in days.')
 param retentionDays int
 
 var roles = {
-  monitoringMetricsPublisher: '3913510d-42f4-4e42-8a64-420c390055eb' // despite its name, all telemetry
+  monitoringMetricsPublisher: '3913510d-42f4-4e42-8a64-420c390055eb' // despite its name, it covers all telemetry
 }
 
 resource workspace 'Microsoft.OperationalInsights/workspaces@2025-07-01' = {
@@ -38,7 +38,7 @@ resource insights 'Microsoft.Insights/components@2020-02-02' = {
   properties: {
     Application_Type: 'web'
     WorkspaceResourceId: workspace.id
-    DisableLocalAuth: true // the connection string alone lets nobody write
+    DisableLocalAuth: true // writing requires the role below, not only the connection string
   }
 }
 

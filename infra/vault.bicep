@@ -1,4 +1,4 @@
-// The secrets that the job needs, and the references by which the app reads them. An empty one is not kept.
+// The job's secrets, and the references by which the app reads them. Empty secrets are not stored.
 param location string
 param tags { *: string }
 param token string
@@ -15,10 +15,10 @@ param webhooks string
 @secure()
 param heartbeatUrl string
 
-@description('Whether deleted secrets can be purged by nobody for seven days.')
+@description('Whether deleted secrets are protected from purging for seven days.')
 param purgeProtection bool
 
-@description('Whether only private endpoints lead here.')
+@description('Whether only private endpoints have access.')
 param isPrivate bool
 
 var roles = {
@@ -35,7 +35,7 @@ resource vault 'Microsoft.KeyVault/vaults@2026-02-01' = {
     enableRbacAuthorization: true
     enableSoftDelete: true
     softDeleteRetentionInDays: 7
-    enablePurgeProtection: purgeProtection ? true : null // the service refuses false
+    enablePurgeProtection: purgeProtection ? true : null // the service rejects false
     publicNetworkAccess: isPrivate ? 'Disabled' : 'Enabled'
     networkAcls: {
       defaultAction: isPrivate ? 'Deny' : 'Allow'
@@ -81,7 +81,7 @@ resource reads 'Microsoft.Authorization/roleAssignments@2022-04-01' = {
 output id string = vault.id
 output name string = vault.name
 
-// How an app setting names each secret. Without a version, so that a new value is read within a day, and at once by a
+// References for the app settings. They name no version, so the app reads a new value within a day, or at once after a
 // restart.
 output webhookUrlReference string = '@Microsoft.KeyVault(SecretUri=${vault.properties.vaultUri}secrets/${urlSecret.name})'
 output webhookSignatureReference string = '@Microsoft.KeyVault(SecretUri=${vault.properties.vaultUri}secrets/${signingSecret.name})'

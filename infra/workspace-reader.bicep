@@ -1,5 +1,5 @@
-// What the job may do in a workspace that it reads. A module of its own: the workspace may be in another resource group
-// or subscription, and whoever deploys this needs the right to assign roles there.
+// The job's roles on a workspace that it reads. A separate module, because the workspace may be in another resource
+// group or subscription. The deployment needs the right to assign roles there.
 @description('Name of the workspace, in the resource group that this module is deployed to.')
 param workspaceName string
 
@@ -18,7 +18,7 @@ resource workspace 'Microsoft.OperationalInsights/workspaces@2025-07-01' existin
   name: workspaceName
 }
 
-// Runs queries and reads the rows of tables; nothing else of the workspace.
+// Allows queries and reading table rows, and nothing else of the workspace.
 resource readsData 'Microsoft.Authorization/roleAssignments@2022-04-01' = {
   name: guid(workspace.id, principalId, roles.logAnalyticsDataReader)
   scope: workspace
@@ -29,8 +29,8 @@ resource readsData 'Microsoft.Authorization/roleAssignments@2022-04-01' = {
   }
 }
 
-// A saved function is a saved search, and the role above cannot read those (workspaces/savedSearches/read). This one
-// can, among everything else that can be read there; hence only where it is asked for.
+// A saved function is a saved search, which the role above cannot read (workspaces/savedSearches/read). This role can,
+// but it also reads everything else in the workspace, so it is assigned only with PARSERS=alias.
 resource readsFunctions 'Microsoft.Authorization/roleAssignments@2022-04-01' = if (savedFunctions) {
   name: guid(workspace.id, principalId, roles.logAnalyticsReader)
   scope: workspace
@@ -41,5 +41,5 @@ resource readsFunctions 'Microsoft.Authorization/roleAssignments@2022-04-01' = i
   }
 }
 
-@description('The id by which the query API knows the workspace.')
+@description('Id of the workspace in the query API.')
 output customerId string = workspace.properties.customerId

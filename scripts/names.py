@@ -1,6 +1,6 @@
-"""Find names that only point at something: `one`, `found`, `told`. A name is a noun of the domain.
+"""Find names that are pronouns or fillers: `one`, `found`, `told`. A name must be a noun of the domain.
 
-`python scripts/names.py DIR...` prints each place and exits with 1 if there is any.
+`python scripts/names.py PATH...` prints each place and exits with 1 if there is any.
 """
 
 import ast
@@ -55,11 +55,11 @@ POINTING = frozenset(
     ]
 )
 
-HOOKS = "pytest_"  # pytest hands a hook its arguments by names of its own
+HOOKS = "pytest_"  # pytest defines the argument names of its hooks
 
 
 def bound_names(tree: ast.AST) -> Iterator[tuple[int, str]]:
-    """Every name that a module binds, with its line: variables, arguments, attributes, functions and classes."""
+    """Yield every name that a module binds, with its line: variables, arguments, attributes, functions and classes."""
     hooks = {
         argument
         for node in ast.walk(tree)
@@ -89,19 +89,19 @@ def bound_names(tree: ast.AST) -> Iterator[tuple[int, str]]:
 
 
 def main() -> int:
-    """Prints the places. Returns the exit code."""
+    """Print the places. Returns the exit code."""
     roots = [Path(argument) for argument in sys.argv[1:]]
     paths = [path for root in roots for path in (sorted(root.rglob("*.py")) if root.is_dir() else [root])]
     if not paths:
-        print("names.py: there is no Python file in the arguments", file=sys.stderr)
+        print("names.py: no Python file found in the arguments; pass files or folders", file=sys.stderr)
         return 2
     findings = [
-        f"{path}:{line}: the name {name!r} only points at something; use a noun of the domain"
+        f"{path}:{line}: the name {name!r} is a pronoun or filler; use a noun of the domain"
         for path in paths
         for line, name in sorted(bound_names(ast.parse(path.read_text(encoding="utf-8"))))
         if name.strip("_").lower() in POINTING
     ]
-    print("\n".join(findings) or f"names: {len(paths)} files, none that only points at something")
+    print("\n".join(findings) or f"names: {len(paths)} files checked, no pronouns or fillers")
     return 1 if findings else 0
 
 

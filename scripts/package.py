@@ -1,8 +1,7 @@
-"""Makes the app's package: out/package, and the same as out/app.zip. Run by a Python 3.13, the one of the cloud; needs
-nothing but its standard library.
+"""Build the app's package: out/package and out/app.zip. Needs Python 3.13, the version in Azure, and nothing else.
 
-Everything that the app needs is inside, down to the bytecode: nothing is resolved or built anew when it is deployed, and a
-cold start compiles nothing. The same sources give the same bytes.
+The package contains all dependencies and the bytecode: a deployment resolves and builds nothing, and a cold
+start compiles nothing. Equal sources give equal bytes.
 """
 
 import shutil
@@ -18,7 +17,7 @@ ROOT = Path(__file__).parents[1]
 PACKAGE = ROOT / "out" / "package"
 ARCHIVE = ROOT / "out" / "app.zip"
 APP = ("function_app.py", "host.json", "requirements.txt", "detection")
-# The command line, and what only it reads or reads with, as patterns. .funcignore says the same to other tools.
+# Patterns of the command line and of the files that only it uses. .funcignore has the same list for other tools.
 EXCLUDED = (
     "__main__.py",
     "backtest",
@@ -36,15 +35,15 @@ EXCLUDED = (
     "ruletests",
     "runs/replay.py",
 )
-LIBRARIES = ".python_packages/lib/site-packages"  # where the Functions host puts them on the path
-HOME = "/home/site/wwwroot"  # where the host unpacks the app; tracebacks name it
-# Flex Consumption runs 64-bit Intel Linux; wheels of any of these kinds fit its C library.
+LIBRARIES = ".python_packages/lib/site-packages"  # the Functions host adds this folder to the path
+HOME = "/home/site/wwwroot"  # the host unpacks the app here; tracebacks show this path
+# Flex Consumption runs Linux on x86-64; wheels for any of these platforms fit its C library.
 PLATFORMS = ("manylinux_2_28_x86_64", "manylinux2014_x86_64", "manylinux_2_17_x86_64")
-LONG_AGO = (1980, 1, 1, 0, 0, 0)  # the oldest time that a zip can hold
+LONG_AGO = (1980, 1, 1, 0, 0, 0)  # the earliest time that a zip file can store
 
 
 def files_of_the_app() -> list[Path]:
-    """What belongs to the app, relative to the checkout. Bytecode that lies about is of other Pythons."""
+    """Return the app's files, relative to the checkout. Skips bytecode, which may be of another Python."""
     excluded = [path for name in EXCLUDED for path in (ROOT / "detection").glob(name)]
     roots = [ROOT / name for name in APP]
     paths = [path for root in roots for path in ([root] if root.is_file() else sorted(root.rglob("*")))]
@@ -58,11 +57,11 @@ def files_of_the_app() -> list[Path]:
 
 
 def install(folder: Path) -> None:
-    """Puts the locked dependencies into a folder: wheels for the cloud, each of the hash that is locked."""
+    """Install the locked dependencies into a folder: wheels for Azure, with verified hashes."""
     platforms = [argument for name in PLATFORMS for argument in ("--platform", name)]
     wheels = ["--only-binary", ":all:", "--implementation", "cp", "--python-version", "3.13", "--no-compile"]
     locked = ["--require-hashes", "--requirement", str(ROOT / "requirements.txt"), "--target", str(folder)]
-    with TemporaryDirectory() as own:  # a Python of a distribution may come without pip
+    with TemporaryDirectory() as own:  # the Python of a Linux distribution may lack pip
         venv.create(own, with_pip=True)
         pip = [f"{own}/bin/python", "-m", "pip", "install", "-qq", "--disable-pip-version-check"]
         subprocess.run([*pip, *platforms, *wheels, *locked], check=True)
@@ -70,7 +69,7 @@ def install(folder: Path) -> None:
 
 
 def remove_commands(folder: Path) -> None:
-    """Nothing calls them in the cloud, and each has the path of the Python in it that installed it."""
+    """Remove console scripts: nothing calls them in Azure, and each contains the path of this machine's Python."""
     shutil.rmtree(folder / "bin", ignore_errors=True)
     for record in folder.glob("*.dist-info/RECORD"):
         lines = record.read_text(encoding="utf-8").splitlines(keepends=True)
@@ -80,16 +79,17 @@ def remove_commands(folder: Path) -> None:
 
 
 def compile_all(folder: Path) -> None:
-    """Writes bytecode that is never compared with its source: times say nothing after unpacking.
+    """Compile all sources to bytecode that is never checked against its source: unpacking changes the times.
 
-    One process compiles everything: which strings bytecode shares depends on the files that its process compiled before.
+    A single process compiles everything: which strings bytecode shares depends on the files that the process
+    compiled before.
     """
     options = ["-q", "--invalidation-mode", "unchecked-hash", "-s", str(folder), "-p", HOME]
     subprocess.run([sys.executable, "-m", "compileall", *options, str(folder)], check=True)
 
 
 def write_zip(folder: Path, archive: Path) -> None:
-    """Packs a folder: sorted, without times, rights or owners."""
+    """Zip a folder in sorted order, without times, permissions or owners."""
     with ZipFile(archive, "w") as zip_file:
         for path in sorted(folder.rglob("*")):
             if path.is_file():
@@ -99,9 +99,9 @@ def write_zip(folder: Path, archive: Path) -> None:
 
 
 def main() -> None:
-    """Makes everything anew."""
+    """Build the package from scratch."""
     if python_version_tuple()[:2] != ("3", "13"):
-        raise SystemExit("the package has to be made by Python 3.13: only its bytecode is read in the cloud")
+        raise SystemExit("Azure reads only bytecode of Python 3.13; run make package, which finds it")
     shutil.rmtree(PACKAGE, ignore_errors=True)
     for path in files_of_the_app():
         (PACKAGE / path).parent.mkdir(parents=True, exist_ok=True)
@@ -109,8 +109,8 @@ def main() -> None:
     install(PACKAGE / LIBRARIES)
     compile_all(PACKAGE)
     write_zip(PACKAGE, ARCHIVE)
-    # azd packs the folder itself. Without this file it would leave the bytecode out; the file it does not pack.
-    (PACKAGE / ".funcignore").write_text("# everything here belongs to the app\n", encoding="utf-8")
+    # azd zips the folder itself. Without this file it would omit the bytecode. azd does not pack the file.
+    (PACKAGE / ".funcignore").write_text("# everything in this folder belongs to the app\n", encoding="utf-8")
     print(f"{ARCHIVE.relative_to(ROOT)}: {ARCHIVE.stat().st_size / 2**20:.1f} MiB")
 
 

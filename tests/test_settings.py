@@ -279,7 +279,7 @@ def _problem(environment: dict[str, str]) -> str:
 
 
 def test_aliases_are_refused_for_several_workspaces() -> None:
-    with pytest.raises(ConfigurationError, match="PARSERS: alias goes with one workspace"):
+    with pytest.raises(ConfigurationError, match="PARSERS: alias requires a single workspace"):
         settings_from({"PARSERS": "alias", "LOG_ANALYTICS_WORKSPACE_ID": "one, two"})
 
 
