@@ -1,1 +1,1 @@
-"""Speed, memory and costs, measured on the machine at hand: `make bench`."""
+"""Benchmarks of speed, memory and cost on this machine: `make bench`."""

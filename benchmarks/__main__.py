@@ -1,8 +1,8 @@
 """Measure speed, memory and costs on this machine, and print a table as each part ends.
 
-Every measured process is a process of its own. Seconds are CPU seconds unless the column says wall: compare the lines of
-one table, not the figures of two machines. Progress goes to stderr. A part that fails does not end the run; the
-exit code is then 1.
+Each measurement runs in a separate process. Seconds are CPU seconds unless the column says wall: compare rows
+of one table, not figures of two machines. Progress goes to stderr. If a part fails, the others still run and
+the exit code is 1.
 
 With --write the figures also go to benchmarks/results.json, part by part, and from there into the pages of
 docs, each with the run it is of. `make bench` without ARGS measures all parts and writes; `make bench ARGS="wire cold"`
@@ -74,7 +74,7 @@ def main(arguments: Sequence[str] | None = None, parts: Mapping[str, Measure] = 
         _print_progress(f"[{number}/{len(names)}, {part_began - began:.0f} s elapsed] {name} …")
         try:
             tables = parts[name](size, prices)
-        except Exception:  # noqa: BLE001  # the other parts are measured all the same
+        except Exception:  # noqa: BLE001  # the other parts are still measured
             traceback.print_exc()
             failed.append(name)
             continue
@@ -94,26 +94,30 @@ def _chosen(arguments: Sequence[str] | None, parts: Mapping[str, Measure]) -> Na
     parser = ArgumentParser(
         prog="python -m benchmarks", description=__doc__, formatter_class=RawDescriptionHelpFormatter
     )
-    parser.add_argument("parts", nargs="*", metavar="part", help=f"of {', '.join(parts)}; all by default")
+    parser.add_argument(
+        "parts", nargs="*", metavar="part", help=f"parts to measure: {', '.join(parts)}; all by default"
+    )
     parser.add_argument(
         "--largest",
         type=int,
         default=FULL.max_rows,
         metavar="ROWS",
-        help="cut larger runs to this number of rows; the pages then call the run reduced",
+        help="limit runs to this number of rows; the pages then call the run reduced",
     )
     parser.add_argument(
-        "--toy", action="store_true", help="run everything once at toy size; measures nothing"
+        "--toy", action="store_true", help="run all code once at toy size, without meaningful figures"
     )
-    parser.add_argument("--write", action="store_true", help="keep the figures and write them into the pages")
+    parser.add_argument(
+        "--write", action="store_true", help="store the figures and write them into the pages"
+    )
     cost.arguments(parser)
     chosen = parser.parse_args(arguments)
     if unknown := sorted(set(chosen.parts) - parts.keys()):
         parser.error(f"unknown part: {', '.join(unknown)}; the parts are {', '.join(parts)}")
     if chosen.largest < 1:
-        parser.error("--largest takes a number from 1")
+        parser.error("--largest must be at least 1")
     if chosen.toy and chosen.write:
-        parser.error("--toy measures nothing that could be written")
+        parser.error("--toy has no meaningful figures to write; drop --toy or --write")
     return chosen
 
 

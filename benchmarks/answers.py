@@ -1,4 +1,4 @@
-"""Made-up answers of the query API for the default rule, of any size: as bytes, as they come over the wire."""
+"""Made-up answers of the query API for the default rule, of any size, as bytes on the wire."""
 
 import random
 from collections.abc import Iterator
@@ -20,7 +20,7 @@ KINDS = ("content_filter", "length")
 
 
 def signal_rows(number: int, actors: int = ACTORS, seed: int = 1) -> Iterator[list[object]]:
-    """Rows as the rule's query returns them, one day of them in order of time; ids as long as OpenAI's."""
+    """Rows of one day as the rule's query returns them, in order of time, with ids as long as OpenAI's."""
     chance = random.Random(seed)
     for index in range(number):
         time, kind = iso((BEGIN + DAY * (index + 1) / number).replace(microsecond=0)), chance.choice(KINDS)
@@ -32,6 +32,6 @@ def signal_rows(number: int, actors: int = ACTORS, seed: int = 1) -> Iterator[li
 
 
 def body(side: str, rows: list[list[object]]) -> bytes:
-    """The rows of a side as the body of an answer."""
+    """The body of an answer with these rows of a side."""
     columns = [{"name": name, "type": kind} for name, kind in RULE.sequence.sides[side].columns.items()]
     return to_json({"tables": [{"name": "PrimaryResult", "columns": columns, "rows": rows}]})

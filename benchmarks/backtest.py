@@ -1,7 +1,7 @@
 """`backtest` over a month of a made-up tenant: 720 hourly runs over Parquet, whole process, at rising sizes.
 
-The tables have all columns that the connector fills. A tenth of the people change something in that month, most of them
-on working days; completions come by day more than by night, and at least one in a hundred is a signal.
+The tables have all columns that the connector fills. A tenth of the actors make changes, mostly on working
+days. Completions are more frequent by day than by night, and at least one in a hundred is a signal.
 """
 
 import tempfile
@@ -23,7 +23,7 @@ RANGE = ("--from", "2026-05-01T01:05:00Z", "--to", "2026-05-31T00:05:00Z")
 
 @dataclass(frozen=True, slots=True)
 class Month:
-    """A number of completions, of which a percentage are signals."""
+    """Completions of a month, and the percentage of them that are signals."""
 
     rows: int
     percent: int
@@ -60,7 +60,7 @@ def tables(size: Size) -> dict[str, FigureTable]:
 
 
 def write(folder: Path, month: Month) -> None:
-    """The two tables of a tenant, as Log Analytics exports them; the same size gives the same rows."""
+    """Writes the two tables of a tenant as Log Analytics exports them; the same size gives the same rows."""
     connection = duckdb.connect()
     connection.execute(
         "SET memory_limit = '800MiB'; SET preserve_insertion_order = false; SET enable_progress_bar = false"
@@ -70,7 +70,7 @@ def write(folder: Path, month: Month) -> None:
 
 
 def _time(seed: int) -> str:
-    """SQL for a time of row `i`: any day, by day five times as likely as by night."""
+    """SQL for the time of row `i`: on any day, five times as likely by day as by night."""
     chance = f"hash(i + {seed})"
     second = f"CASE WHEN {chance} % 6 = 0 THEN hash(i + {seed + 1}) % 86400 ELSE 25200 + hash(i + {seed + 1}) % 43200 END"
     micro = f"(({second}) * 1000000 + hash(i + {seed + 2}) % 1000000)::BIGINT"

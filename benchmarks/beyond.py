@@ -1,8 +1,8 @@
-"""Beyond one instance, simulated: how long the slowest instance takes when the work is cut in the ways there are.
+"""Beyond one instance, simulated: seconds of the slowest instance for each way to split the work.
 
-Signals are laid to people by Zipf's law: a few have most of them. What a signal takes is what `large` measured. What the
-services take is assumed, for neither can be measured outside of Azure: 8 s for an answer of 250,000 rows, of which
-this job asks three at a time, and 6 ms for a table request.
+Zipf's law distributes the signals, so a few actors have most of them. `large` measured the CPU time of a
+signal. The times of the services are assumptions, because they cannot be measured outside Azure: 8 s for an
+answer of 250,000 rows, three of them at a time, and 6 ms for a table request.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -12,13 +12,11 @@ from random import Random
 from benchmarks.figures import FigureTable
 from benchmarks.size import Size
 
-CPU_PER_SIGNAL = 20e-6  # seconds for a signal that is new (large)
-SECONDS_PER_PERSON = (
-    2 * 0.006
-)  # seconds for a person who is told of: two requests to a table in the same region
-ROWS_PER_ANSWER = 250_000  # rows that are asked for at once
-PARALLEL_QUERIES = 3  # questions at a time
-LATENCY = 8.0  # seconds for an answer of so many rows, from the workspace to rows in memory
+CPU_PER_SIGNAL = 20e-6  # seconds for a new signal (large)
+SECONDS_PER_PERSON = 2 * 0.006  # for an actor with an alert: two requests to a table in the same region
+ROWS_PER_ANSWER = 250_000
+PARALLEL_QUERIES = 3
+LATENCY = 8.0  # seconds for an answer of ROWS_PER_ANSWER, from the workspace to rows in memory
 TIME_LIMIT = 600.0  # functionTimeout in host.json
 PEOPLE = 20_000
 DRAWS = 20
@@ -27,20 +25,20 @@ SIGNALS = (1_000_000, 10_000_000, 50_000_000)
 
 @dataclass(frozen=True, slots=True)
 class Load:
-    """What one instance has to do in a run: signals, and people to tell of."""
+    """The work of one instance in a run: signals, and people with an alert."""
 
     signals: float
     people: int
 
     @property
     def seconds(self) -> float:
-        """How long it takes, the reading beside nothing."""
+        """The duration of the run, with reading and processing one after the other."""
         rounds = -(-max(self.signals, 1) // ROWS_PER_ANSWER) / PARALLEL_QUERIES
         return rounds * LATENCY + self.signals * CPU_PER_SIGNAL + self.people * SECONDS_PER_PERSON
 
 
 def people(signals: int, random: Random) -> list[float]:
-    """Signals of each person, in no order."""
+    """The signals of each person, in random order."""
     weights = [1 / rank for rank in range(1, PEOPLE + 1)]
     random.shuffle(weights)
     total = sum(weights)
@@ -53,7 +51,7 @@ def single_app(sizes: Sequence[float], _random: Random) -> list[Load]:
 
 
 def workspaces(number: int) -> Callable[[Sequence[float], Random], list[Load]]:
-    """An app for each of so many workspaces; a person's rows are in one of them, by chance."""
+    """One app for each workspace; all rows of a person are in one random workspace."""
 
     def split_load(sizes: Sequence[float], random: Random) -> list[Load]:
         parts: list[list[float]] = [[] for _ in range(number)]
@@ -65,7 +63,7 @@ def workspaces(number: int) -> Callable[[Sequence[float], Random], list[Load]]:
 
 
 def rules(number: int, apps: int) -> Callable[[Sequence[float], Random], list[Load]]:
-    """So many rules that each read a share of the signals, by chance, on one app or on one each."""
+    """Rules that each read a random fraction of the signals, on one app together or on one app each."""
 
     def split_load(sizes: Sequence[float], random: Random) -> list[Load]:
         shares = [random.uniform(0.1, 0.5) for _ in range(number)]
@@ -87,7 +85,7 @@ WAYS: Mapping[str, Callable[[Sequence[float], Random], list[Load]]] = {
 
 
 def tables(size: Size) -> dict[str, FigureTable]:
-    """The slowest instance of each way, the mean of some draws; a time over the limit of a run is marked."""
+    """The slowest instance of each way, the mean of several draws; times over the limit are marked."""
     draws = 1 if size.toy else DRAWS
     rows = [
         [name, *(_seconds_text(_slowest(split_load, signals, draws)) for signals in SIGNALS)]

@@ -1,4 +1,4 @@
-"""A cold start: the imports of the app beside its Azure packages alone, with bytecode and without."""
+"""Cold start: the imports of the app compared with its Azure packages alone, with and without bytecode."""
 
 import tempfile
 
@@ -8,7 +8,8 @@ from benchmarks.size import Size
 
 TIMES, TIMES_WITHOUT_BYTECODE = 7, 3
 AZURE = "import azure.functions, azure.identity, azure.monitor.query, azure.data.tables"
-CLIENTS = "azure.identity, detection.logs.log_analytics.client, detection.store.azure_table"  # a run loads them on top
+# A run also loads these.
+CLIENTS = "azure.identity, detection.logs.log_analytics.client, detection.store.azure_table"
 IMPORTS = {
     "nothing": "pass",
     "azure.functions alone": "import azure.functions",
@@ -20,7 +21,7 @@ BARE = "its Azure packages alone"
 
 
 def tables(size: Size) -> dict[str, FigureTable]:
-    """CPU of a whole process, the best of several."""
+    """CPU time of a whole process, the best of several."""
     with_bytecode = {name: _best(code, 1 if size.toy else TIMES) for name, code in IMPORTS.items()}
     rows = [
         [name, f"{ms:,.0f}", f"{ms / with_bytecode[BARE]:.2f}", "" if size.toy else _without_bytecode(name)]
@@ -31,12 +32,12 @@ def tables(size: Size) -> dict[str, FigureTable]:
 
 
 def _without_bytecode(name: str) -> str:
-    """Reads nothing from __pycache__ and leaves nothing there, as if no bytecode were shipped."""
+    """Milliseconds without reading or writing __pycache__, as if no bytecode were shipped."""
     with tempfile.TemporaryDirectory() as empty:
         options = ("-B", "-X", f"pycache_prefix={empty}")
         return f"{_best(IMPORTS[name], TIMES_WITHOUT_BYTECODE, *options):,.0f}"
 
 
 def _best(code: str, times: int, *options: str) -> float:
-    """Milliseconds."""
+    """The least CPU time of several processes, in milliseconds."""
     return min(measure([*options, "-c", code]).cpu for _ in range(times)) * 1e3

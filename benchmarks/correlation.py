@@ -1,7 +1,8 @@
-"""From Python rows to chains: plain Python beside DuckDB, Polars, pandas and a nested loop, conversion included.
+"""From Python rows to chains: plain Python compared with DuckDB, Polars, pandas and a nested loop, with
+conversion.
 
-All count the same pairs of the same rows, (id, time, actor), which come in no order. Plain Python also says
-which signals each change reaches; the others only how many there are.
+All count the same pairs of the same unordered rows (id, time, actor). Plain Python also returns the signals
+that each change reaches; the others only count the pairs.
 """
 
 import random
@@ -18,19 +19,19 @@ BEGIN = datetime(2026, 6, 8, tzinfo=UTC)
 ACTORS = 5_000
 WITHIN = timedelta(hours=24)
 SIZES = (10_000, 100_000, 1_000_000)
-LOOPED = 10_000  # signals that a nested loop is given; it takes a hundred times as long for ten times as many
+LOOPED = 10_000  # signals for the nested loop, whose time grows a hundredfold when they grow tenfold
 MAX_SIGNALS_PER_ACTOR = 500_000
 
 Row = tuple[str, datetime, str]
 
 
 def tables(size: Size) -> dict[str, FigureTable]:
-    """Every engine at every size, and one actor with more and more changes."""
+    """Every engine at every size, and one actor with a rising number of changes."""
     return {"correlation": _engines(size), "flat": _flat(size)}
 
 
 def _engines(size: Size) -> FigureTable:
-    """A change for every hundred signals."""
+    """Every engine, with one change for every hundred signals."""
     rows = []
     for signals in size.capped(SIZES):
         changes = -(-signals // 100)
@@ -47,7 +48,7 @@ def _engines(size: Size) -> FigureTable:
 
 
 def _flat(size: Size) -> FigureTable:
-    """The pairs grow with the changes, the time does not."""
+    """One actor: the pairs grow with the changes, the time does not."""
     signals, rows = min(MAX_SIGNALS_PER_ACTOR, size.max_rows), []
     for changes in size.capped((1, 10, 100, 1_000)):
         answer = _measured("plain Python", signals, changes, 1)
@@ -61,7 +62,7 @@ def _measured(name: str, signals: int, changes: int, actors: int) -> Any:  # noq
 
 
 def rows(number: int, prefix: str, actors: int) -> list[Row]:
-    """So many of one day, spread over the actors; changes from half a day before."""
+    """Rows of one day for random actors; changes begin half a day earlier."""
     chance, early = random.Random(prefix), timedelta(hours=12 if prefix == "change" else 0)
     return [
         (
@@ -141,10 +142,10 @@ WAYS: dict[str, Callable[[Sequence[Row], Sequence[Row]], int]] = {
 
 
 def main() -> None:
-    """Prints seconds (the best of three) and pairs of a way at a size."""
+    """Prints the CPU seconds (the best of three) and the pairs of an engine at a size."""
     name, signals, changes, actors = sys.argv[1], *map(int, sys.argv[2:])
     change_rows, signal_rows = rows(changes, "change", actors), rows(signals, "signal", actors)
-    pairs = WAYS[name](change_rows, signal_rows)  # once to load what it needs
+    pairs = WAYS[name](change_rows, signal_rows)  # warms up the imports
     print(f'{{"seconds": {seconds_of(lambda: WAYS[name](change_rows, signal_rows))}, "pairs": {pairs}}}')
 
 

@@ -1,7 +1,7 @@
-"""The cost of a month: the runs of hours.py times the prices. The sums are those of docs/deploy.md.
+"""The cost of a month: the runs of hours.py times the prices. docs/deploy.md has the same calculation.
 
-Microsoft's price pages do not give their numbers to a script. One price is published elsewhere and is the default; the
-others are arguments. A sum without a price is shown as an amount.
+A script cannot read Microsoft's price pages. The price of a GB-second is published elsewhere and is the
+default; the others are arguments. Without a price, the table shows the amount.
 """
 
 from argparse import ArgumentParser
@@ -13,18 +13,18 @@ from benchmarks.processes import Measurement
 from benchmarks.size import Size
 
 RUNS = 24 * 30
-ROUNDS = 12 * 24 * 30  # of deliveries, a second each: the least that Flex Consumption counts
+ROUNDS = 12 * 24 * 30  # deliveries of a second each, the least that Flex Consumption bills
 GIB = 2  # of the instance
 # Granted each month (Azure Functions pricing page, September 2026; docs/deploy.md).
 GRANTED_GB_SECONDS, GRANTED_EXECUTIONS = 100_000, 250_000
 # USD, East US, on demand (modal.com/blog/azure-function-pricing-guide, 22 May 2025).
 GB_SECOND = 0.000026
-LINE = 3_000  # bytes of a run's line, with a hundred alerts named
+LINE = 3_000  # bytes of a run's line with a hundred alerts
 
 
 @dataclass(frozen=True, slots=True)
 class Prices:
-    """USD for a GB-second, for 10,000 table requests, and for a GB of the job's own log; None: not given."""
+    """USD for a GB-second, for 10,000 table requests, and for a GB of the job's log; None if not given."""
 
     gb_second: float
     table_10k: float | None
@@ -32,7 +32,7 @@ class Prices:
 
 
 def arguments(parser: ArgumentParser) -> None:
-    """The prices, as options."""
+    """Adds the prices as options."""
     parser.add_argument(
         "--gb-second", type=float, default=GB_SECOND, help="USD for a GB-s of Flex Consumption"
     )
@@ -43,7 +43,7 @@ def arguments(parser: ArgumentParser) -> None:
 
 
 def tables(size: Size, prices: Prices) -> dict[str, FigureTable]:
-    """A month in which every hour is the quietest, and one in which every hour is the busiest."""
+    """A month of the quietest hour, and a month of the busiest hour."""
     assert RUNS + ROUNDS < GRANTED_EXECUTIONS  # so executions cost nothing
     rows = []
     for hour in dict.fromkeys((hours(size)[0], hours(size)[-1])):
@@ -55,7 +55,7 @@ def tables(size: Size, prices: Prices) -> dict[str, FigureTable]:
 
 
 def _sums(process: Measurement, prices: Prices) -> list[tuple[str, float, float, float | None]]:
-    """The name of each sum, its amount, the share that is paid, and its price."""
+    """The name of each sum, its amount, the paid part of it, and its price."""
     gb_seconds = GIB * (RUNS * max(process.wall, 1) + ROUNDS)
     requests = RUNS * process.result["requests"]["table"] + ROUNDS
     log = RUNS * LINE / 1e9

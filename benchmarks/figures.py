@@ -10,7 +10,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class FigureTable:
-    """A table as it is printed. The first column names the row."""
+    """A table of printed figures. The first column names the row."""
 
     title: str
     columns: Sequence[str]
@@ -26,7 +26,7 @@ class FigureTable:
 
     def rich(self) -> "Table":
         """The table for the terminal."""
-        from rich.table import Table  # the measured processes import this module, and must not load it
+        from rich.table import Table  # measured processes import this module and must not load rich
 
         table = Table(*self.columns, title=self.title, title_justify="left")
         for row in self.rows:

@@ -1,6 +1,7 @@
-"""Whole runs of the job on real parts: clients, the query API's double, Azurite, a webhook. Every run is a cold start.
+"""Whole runs of the job on real parts: clients, the query API's double, Azurite, a webhook. Every run is a
+cold start.
 
-Each kind of hour is run on a tenant of its own, after one run an hour before, which has the day behind it.
+Each hour has its own tenant. A run one hour earlier processes the day before it.
 """
 
 import json
@@ -26,12 +27,12 @@ from tests.support.receiver import receiving
 NOW = datetime(2026, 6, 9, 12, tzinfo=UTC)
 HOUR = timedelta(hours=1)
 SERVICES = ("query API", "table", "webhook")
-BACKGROUND = 2_000  # completions of the day before that are signals, by people who changed nothing
+BACKGROUND = 2_000  # signals of the day before, from actors without a change
 
 
 @dataclass(frozen=True, slots=True)
 class Hour:
-    """The news of an hour: a number of actors, each with a number of changes and then of signals."""
+    """The events of an hour: actors, the changes of each, and then the signals of each."""
 
     name: str
     actors: int
@@ -48,12 +49,12 @@ HOURS = (
 
 
 def hours(size: Size) -> list[Hour]:
-    """The hours that are not too large."""
+    """The hours within the size."""
     return [hour for hour in HOURS if hour.actors * (hour.changes + hour.signals) <= size.max_rows]
 
 
 def tables(size: Size) -> dict[str, FigureTable]:
-    """A whole run over each of the hours."""
+    """A whole run over each hour."""
     rows = []
     for hour in hours(size):
         process = run(hour, size)
@@ -70,9 +71,9 @@ def _count_text(count: int) -> str:
     return f"{count:,}"
 
 
-@cache  # the part `cost` multiplies the same runs
+@cache  # `cost` uses the same runs
 def run(hour: Hour, size: Size) -> Measurement:
-    """The run over an hour, after the run an hour before, which a toy goes without."""
+    """The run over an hour. A run one hour earlier goes first, except at toy size."""
     with tempfile.TemporaryDirectory() as name, azurite.running() as port, receiving() as receiver:
         folder = write(hour, Path(name))
         with tables_of(folder, RULE.tables) as tables, query_api(tables) as api:
@@ -100,7 +101,7 @@ def _run_at(moment: datetime, api: QueryApi, ports: list[str], settings: dict[st
 
 
 def write(hour: Hour, folder: Path) -> Path:
-    """The logs of a tenant: a day of background, and in its last hour what the hour brings."""
+    """Writes the logs of a tenant: a day of background, and the events of the hour at its end."""
     actors = [f"user{number}@example.com" for number in range(hour.actors)]
     begin, second = NOW - HOUR + timedelta(minutes=1), timedelta(seconds=1)
     changes = [
@@ -160,7 +161,7 @@ def _signal(actor: str, time: datetime, ident: str) -> dict[str, object]:
 
 
 def main() -> None:
-    """The app as the host starts it, one run at a moment; prints the record and the requests of each service."""
+    """Starts the app as the host does, makes one run, and prints its record and requests to each service."""
     import os
     import time
 

@@ -1,7 +1,9 @@
-"""Runs over more signals than one answer holds: up to ten million of 1,000 actors, and three million of one actor.
+"""Runs over more signals than one answer holds: up to ten million of 1,000 actors, and three million of one
+actor.
 
-The double makes up the rows of any slice and cuts an answer off at 100 MiB, as the API does. It is in another process than
-the run. The run is a first one, the most expensive kind: every signal is new. Its table is in memory.
+The double generates the rows of any slice and cuts an answer off at 100 MiB, as the API does. It runs in a
+separate process. Each run is a first run, the most expensive kind: every signal is new. Its table is in
+memory.
 """
 
 import json
@@ -28,7 +30,7 @@ PARTIAL = b'],"error":{"code":"PartialError","message":"The results of this quer
 
 
 def tables(size: Size) -> dict[str, FigureTable]:
-    """A run of every size."""
+    """A run at every size."""
     rows = []
     for signals, actors in dict.fromkeys((min(signals, size.max_rows), actors) for signals, actors in SIZES):
         with serving(partial(_answer, signals, actors)) as endpoint:
@@ -56,7 +58,7 @@ def tables(size: Size) -> dict[str, FigureTable]:
 
 
 def _answer(signals: int, actors: int, request: str) -> bytes:
-    """Answers the queries of a run, and no other: a new one needs an answer of its own here."""
+    """Answers the queries of a run. A new query needs an answer here."""
     query = json.loads(request)["query"]
     (name,) = (name for name, text in queries(RULE).items() if query.endswith(text))
     if name == "changes":
@@ -93,7 +95,7 @@ def _change(number: int) -> list[object]:
 
 
 def _signals(after: datetime, until: datetime, signals: int, actors: int) -> bytes:
-    """The rows of a slice, one after the other over the day; cut off where the answer is too long."""
+    """The rows of a slice in order of time, spread evenly over the day; cut off at ANSWER_BYTES."""
     begin, end = (_number_before(moment, signals) for moment in (after, until))
     head = body("signals", [])[:-5]
     parts, size = list[str](), 0
@@ -107,7 +109,7 @@ def _signals(after: datetime, until: datetime, signals: int, actors: int) -> byt
 
 
 def _number_before(moment: datetime, signals: int) -> int:
-    """How many signals are stamped up to a moment: the signal `at` has the second at * 86,400 // signals of the day."""
+    """The signals stamped up to a moment: signal n is stamped at second n * 86,400 // signals of the day."""
     seconds = min(max((moment - BEGIN) // timedelta(seconds=1), -1), 86_399)
     return -(-(seconds + 1) * signals // 86_400)
 
@@ -124,7 +126,7 @@ def _row(number: int, signals: int, actors: int) -> str:
 
 
 def main() -> None:
-    """One run, on the double at an endpoint."""
+    """Makes one run on the double at the given endpoint and prints its counts."""
     from detection.logs.log_analytics.client import open_log_analytics
     from detection.runs.commit import RunOptions
     from detection.runs.record import RunStats
@@ -132,7 +134,7 @@ def main() -> None:
     from detection.store.incident_store import IncidentStore
     from detection.store.table import MemoryTable
 
-    # The clock stands still, so no limit of time ends the run: the double is slower than the API.
+    # The clock stands still, so that no time limit ends the run: the double is slower than the API.
     source, requests, slices = open_log_analytics([str(UUID(int=1))], sys.argv[1], None, lambda: NOW), 0, 0
     run_query = source.run_query
 

@@ -1,4 +1,4 @@
-"""`matches` at the keyboard, over made-up logs of rising size: Parquet to JSON, whole process."""
+"""`matches` over made-up logs of rising size: Parquet to JSON, whole process."""
 
 import tempfile
 from pathlib import Path
@@ -10,7 +10,7 @@ from benchmarks.processes import measure
 from benchmarks.size import Size
 
 SIZES = (10_000, 100_000, 500_000)
-# The rule and the published rule that it derives from: the logs are those of their connector.
+# The rule and its published rule, which read the same logs.
 RULES = (RULE.folder, *([RULE.sequence.published.rule] if RULE.sequence.published else []))
 
 

@@ -1,7 +1,8 @@
-"""The memory of the app as it is deployed: one run of the package over made-up logs of rising size.
+"""The memory of the deployed app: one run of the package over made-up logs of rising size.
 
-The package is made first. It runs in a process of its own with a bare Python 3.13 and Microsoft's runtime library; the
-query API's double and Azurite are other processes. The Functions host, which shares the instance, is not measured.
+The benchmark builds the package and runs it in a separate process with a bare Python 3.13 and Microsoft's
+runtime library. The query API's double and Azurite are other processes. The Functions host, which shares the
+instance, is not measured.
 """
 
 import json
@@ -21,14 +22,14 @@ from tests.infra.packaged import PACKAGE, RUN, build, python_3_13
 from tests.support import azurite
 from tests.support.query_api import query_api, tables_of
 
-# A fifth is read, and an answer has fewer than 500,000 rows.
+# A run reads a fifth of them, and an answer must have fewer than 500,000 rows.
 SIGNALS = (1_000, 10_000, 100_000, 500_000, 2_400_000)
 
 
 def tables(size: Size, package: Path | None = None) -> dict[str, FigureTable]:
-    """A first run of every size, the most expensive kind: every signal is new."""
+    """A first run at every size, the most expensive kind: every signal is new."""
     if not python_3_13():
-        raise MeasurementFailed("there is no Python 3.13 here, the one of the cloud")
+        raise MeasurementFailed("Python 3.13, the version in the cloud, is missing: install it")
     if package is None:
         build()
     rows = []

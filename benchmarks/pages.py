@@ -1,6 +1,6 @@
 """The figures in docs, made from benchmarks/results.json and from nothing else.
 
-A page names the run of its figures. A table of another run says so below itself.
+A page names the run of its figures. A table from another run has a remark below it.
 """
 
 from collections.abc import Callable, Iterable, Mapping
@@ -35,7 +35,7 @@ SUMMED_UP = ("wire", "correlation", "large", "backtest", "cold", "hours")  # of 
 
 
 def tables(results: Results) -> Mapping[str, Callable[[], str]]:
-    """Every block of a page by name."""
+    """The blocks of the pages by name."""
     return {
         "run": partial(_run, results),
         "libraries": partial(_libraries, results),
@@ -64,12 +64,12 @@ def _libraries(results: Results) -> str:
 
 
 def _with_remarks(results: Results, parts: Iterable[str], block: Callable[[Results], str]) -> str:
-    """The block, and below it the parts of another run than the page names."""
+    """The block, with remarks about parts that another run measured than the page names."""
     if missing := [name for name in parts if name not in results.parts]:
         return f'Not measured yet: `make bench ARGS="{" ".join(missing)} --write"`.\n'
     runs = {name: results.run_of(results.parts[name]) for name in parts}
     other_runs = {name: run for name, run in runs.items() if run != results.main_run()}
-    remarks = (f"\n`{name}` is of another run: {run}.\n" for name, run in other_runs.items())
+    remarks = (f"\n`{name}` was measured in another run: {run}.\n" for name, run in other_runs.items())
     return block(results) + "".join(remarks)
 
 

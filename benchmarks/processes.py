@@ -1,4 +1,4 @@
-"""A process of its own for every measurement: what it printed, its wall and CPU time, its peak memory."""
+"""Runs each measurement in a separate process and reports its output, wall and CPU time, and peak memory."""
 
 import gc
 import json
@@ -11,8 +11,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-# Starts the measured process and prints its status and usage as the last line on stderr. It is small and stands between
-# for one reason: the peak memory that Linux reports of a process includes the peak of the process that started it.
+# Starts the measured process and prints its status and usage as the last line on stderr. It is a small
+# process because the peak memory that Linux reports includes the peak of the starting process.
 _STARTER = """
 import json, os, sys, time
 began = time.perf_counter()
@@ -24,12 +24,12 @@ print("", json.dumps([os.waitstatus_to_exitcode(status), wall, cpu, usage.ru_max
 
 
 class MeasurementFailed(Exception):
-    """A measured process failed; the message has the end of its stderr."""
+    """A measured process failed. The message has the end of its stderr."""
 
 
 @dataclass(frozen=True, slots=True)
 class Measurement:
-    """A process: what it printed, its wall and CPU time in seconds, its peak memory in MiB."""
+    """A measured process: its output, wall and CPU time in seconds, and peak memory in MiB."""
 
     stdout: str
     wall: float
@@ -38,12 +38,12 @@ class Measurement:
 
     @property
     def result(self) -> Any:  # noqa: ANN401  # JSON has no narrower type
-        """The last line that it printed, as JSON."""
+        """The last line of the output, parsed as JSON."""
         return json.loads(self.stdout.splitlines()[-1])
 
 
 def measure(command: list[str], environment: Mapping[str, str] | None = None) -> Measurement:
-    """Runs Python with these arguments to its end."""
+    """Runs Python with these arguments. Raises MeasurementFailed if its exit code is not 0."""
     with tempfile.TemporaryFile("w+") as output:
         process = subprocess.run(
             [sys.executable, "-I", "-S", "-c", _STARTER, *command],
@@ -63,7 +63,7 @@ def measure(command: list[str], environment: Mapping[str, str] | None = None) ->
 
 
 def seconds_of(work: Callable[[], object], times: int = 3) -> float:
-    """CPU seconds of all threads, the best of several times."""
+    """CPU seconds of all threads, the best of several calls."""
     best = float("inf")
     for _ in range(times):
         gc.collect()

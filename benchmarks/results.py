@@ -1,6 +1,6 @@
-"""benchmarks/results.json: the figures of the last run of every part, and the facts of these runs.
+"""benchmarks/results.json: the latest figures of every part, and the runs that measured them.
 
-The pages show the figures of that file (pages.py), and no others.
+The pages show only the figures of that file (pages.py).
 """
 
 import os
@@ -35,7 +35,7 @@ LIBRARIES = (
 
 @dataclass(frozen=True, slots=True)
 class Run:
-    """When and where the benchmarks ran, and their largest size. `load` is the load average of the minute before."""
+    """Time and machine of a run, and its largest size. `load` is the load average of the minute before."""
 
     began: datetime
     largest: int
@@ -56,7 +56,7 @@ class Run:
 
 @dataclass(frozen=True, slots=True)
 class Part:
-    """The tables of a part by name, the beginning of the run that measured them, and the seconds that it took."""
+    """The tables of a part by name, the beginning of their run, and the duration of the part in seconds."""
 
     run: datetime
     seconds: int
@@ -65,20 +65,20 @@ class Part:
 
 @dataclass(frozen=True, slots=True)
 class Results:
-    """The last figures of every part, and the runs that measured them."""
+    """The latest figures of every part, and the runs that measured them."""
 
     runs: Sequence[Run] = ()
     parts: Mapping[str, Part] = field(default_factory=dict)
 
     def with_part(self, name: str, part: Part, run: Run) -> "Results":
-        """The same with a part replaced. A run is dropped when none of its figures is left."""
+        """The same results with a part replaced, without runs that have no figures left."""
         parts = {**self.parts, name: part}
         used = {part.run for part in parts.values()}
         runs = [*(old for old in self.runs if old.began != run.began), run]
         return replace(self, runs=[old for old in runs if old.began in used], parts=parts)
 
     def part_of(self, table: str) -> Part | None:
-        """The part that has a table of that name."""
+        """The part with the table of that name."""
         return next((part for part in self.parts.values() if table in part.tables), None)
 
     def run_of(self, part: Part) -> Run:
@@ -91,7 +91,7 @@ class Results:
 
 
 def this_run(largest: int) -> Run:
-    """A run on this machine that begins now."""
+    """A run that begins now on this machine."""
     return Run(
         began=datetime.now(UTC).replace(second=0, microsecond=0),
         largest=largest,
@@ -105,17 +105,17 @@ def this_run(largest: int) -> Run:
 
 
 def read(path: Path = RESULTS) -> Results:
-    """The results that are kept."""
+    """The stored results."""
     return type_adapter(Results).validate_json(path.read_bytes()) if path.exists() else Results()
 
 
 def write(results: Results, path: Path = RESULTS) -> None:
-    """Keeps the results."""
+    """Stores the results."""
     path.write_bytes(type_adapter(Results).dump_json(results, indent=1) + b"\n")
 
 
 def _processor() -> str:
-    """The model as Linux names it; elsewhere the architecture."""
+    """The model of the processor on Linux; elsewhere the architecture."""
     try:
         lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
     except OSError:

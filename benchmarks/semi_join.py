@@ -1,4 +1,4 @@
-"""The semi-join: the signals query of a run, executed by DuckDB with it and without it."""
+"""The semi-join: DuckDB executes the signals query of a run with it and without it."""
 
 import tempfile
 import zlib
@@ -20,7 +20,7 @@ SIGNALS, CHANGES, ACTORS = 200_000, 1_000, 5_000
 
 
 def tables(size: Size) -> dict[str, FigureTable]:
-    """Rows and bytes of both answers: the signals of all actors, and of the actors who made a change."""
+    """Rows and bytes of both answers: signals of all actors, and of the actors who made a change."""
     number = min(SIGNALS, size.max_rows)
     text = with_bounds(
         queries(RULE)["signals"], bounds(plan_windows(datetime.fromisoformat(tenant.AT), None, RULE))

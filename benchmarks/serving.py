@@ -1,16 +1,16 @@
-"""A server of made-up answers, in a thread of the process that starts the measured ones."""
+"""An HTTP server of made-up answers, in a thread of the process that starts the measured processes."""
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from threading import Thread
 
-Answer = Callable[[str], bytes]  # the JSON that answers a request's body
+Answer = Callable[[str], bytes]  # from the body of a request to JSON
 
 
 @contextmanager
 def serving(answer: Answer) -> Iterator[str]:
-    """Answers every POST on a free port of the loopback while the context lasts. Yields the endpoint."""
+    """Answers every POST on a free loopback port while the context lasts. Yields the endpoint."""
 
     class Handler(BaseHTTPRequestHandler):
         def do_POST(self) -> None:

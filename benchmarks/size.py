@@ -1,4 +1,4 @@
-"""How large the measured runs may be. Every part is given one Size and derives its own sizes from it."""
+"""The limit of the measured runs, from which every part derives its sizes."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -6,13 +6,13 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class Size:
-    """No run has more rows, signals or actors than `most`. A toy runs all code once and measures nothing of worth."""
+    """No run exceeds `max_rows` rows, signals or actors. A toy runs all code once, for no figures."""
 
     max_rows: int
     toy: bool = False
 
     def capped(self, numbers: Sequence[int]) -> list[int]:
-        """The numbers, cut to the largest allowed; each once."""
+        """The numbers, limited to `max_rows`, without repeats."""
         return list(dict.fromkeys(min(number, self.max_rows) for number in numbers))
 
 

@@ -1,17 +1,17 @@
-"""A made-up tenant of any size as Parquet, written by DuckDB; deterministic."""
+"""A made-up tenant of any size as Parquet, written by DuckDB. The rows are deterministic."""
 
 from pathlib import Path
 
 import duckdb
 
 BEGIN = "2026-06-08 00:00:00"
-AT = "2026-06-09T00:00:00Z"  # a day after BEGIN: everything lies in the windows of a run at this moment
+AT = "2026-06-09T00:00:00Z"  # a day after BEGIN: all rows are in the windows of a run at this moment
 
 
 def write(folder: Path, signals: int, changes: int, actors: int) -> None:
-    """`signals` abuse signals of one day by `actors` people, and `changes` by a fifth of them.
+    """Writes `signals` abuse signals of one day by `actors` people, and `changes` by a fifth of them.
 
-    Every completion is a signal: the dearest case there is, ordinary ones never leave the engine.
+    Every completion is a signal, the most expensive case: ordinary completions never leave the engine.
     """
     folder.mkdir(parents=True, exist_ok=True)
     connection = duckdb.connect()

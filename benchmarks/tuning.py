@@ -1,4 +1,4 @@
-"""The effect of each knob against noise on a month: messages, alerts, incidents and pairs of a quiet and a noisy tenant."""
+"""The effect of each setting on a month of a quiet and a noisy tenant: messages, alerts, incidents, pairs."""
 
 import tempfile
 from dataclasses import replace

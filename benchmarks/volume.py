@@ -1,9 +1,9 @@
-"""The cost of runs of unusual size in the table: requests, bytes and seconds, on Azurite.
+"""Table requests, bytes and seconds of runs of unusual size, on Azurite.
 
-A proxy before Azurite counts requests and bytes; the seconds are those of a second run without it. The source hands the rows
-over as they are, so the seconds are those of correlation, alerts and the table. Azurite looks at every row of a partition
-to find one; the real service does not. So the largest case has a table in memory and counts its calls: its seconds are
-the job's own, and the real service adds some milliseconds a request.
+A proxy in front of Azurite counts requests and bytes; a second run without it gives the seconds. The source
+returns rows from memory, so the seconds are those of correlation, alerts and the table. Azurite scans a whole
+partition to find a row; the real service does not. The largest case therefore uses a table in memory and
+counts its calls: its seconds are the job's own, and the real service adds some milliseconds a request.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -39,7 +39,7 @@ _tokens = count()
 
 @dataclass(frozen=True, slots=True)
 class RowSource:
-    """The port Source over rows that are at hand."""
+    """The port Source over rows in memory."""
 
     changes: Sequence[Row]
     signals: Sequence[Row]
@@ -58,12 +58,12 @@ def run_at(table: Table, now: datetime, source: RowSource) -> RunRecord:
 
 
 def run_of(source: RowSource, now: datetime = NOW) -> MeasuredRun:
-    """One run over some rows."""
+    """A run over these rows."""
     return lambda table: run_at(table, now, source)
 
 
 def one_actor(signals: int) -> RowSource:
-    """One change, and a number of signals in the hours after it."""
+    """One change, and signals in the hours after it."""
     begin = NOW - 20 * HOUR
     step = timedelta(seconds=19 * 3600 / signals)
     return RowSource(
@@ -73,7 +73,7 @@ def one_actor(signals: int) -> RowSource:
 
 
 def many_actors(actors: int, day: datetime = NOW, signals: int = 2) -> RowSource:
-    """A number of actors, each with a change and a few signals."""
+    """Actors with a change and a few signals each."""
     actor_names = [f"actor-{number}@example.com" for number in range(actors)]
     begin = day - 2 * HOUR
     return RowSource(
@@ -87,12 +87,12 @@ def many_actors(actors: int, day: datetime = NOW, signals: int = 2) -> RowSource
 
 
 def last_alert(number: int) -> MeasuredRun:
-    """The last of so many runs, each of which has a new signal of the same actor, nine minutes apart."""
+    """The last of a number of runs, nine minutes apart, each with a new signal of the same actor."""
     return lambda table: run_at(table, NOW - HOUR + number * 9 * MINUTE, _signals_of(number))
 
 
 def alerts_before(number: int, table: Table) -> None:
-    """The runs before it."""
+    """Makes the runs before `last_alert`."""
     for earlier in range(1, number):
         last_alert(earlier)(table)
 
@@ -106,7 +106,7 @@ def _signals_of(runs: int) -> RowSource:
 
 
 def month(days: int, actors: int, table: Table) -> None:
-    """Days with an alert for every actor."""
+    """Makes a run a day with an alert for every actor."""
     for ago in range(days, 0, -1):
         day = NOW - timedelta(days=ago)
         run_at(table, day, many_actors(actors, day))
@@ -123,7 +123,7 @@ class Case:
 
 
 def cases(size: Size) -> Iterator[Case]:
-    """Every size that is measured."""
+    """Every case within the size."""
     later, quiet = NOW + HOUR, "… the hour after, nothing new"
     for number in size.capped((1_000, 100_000, 200_000)):
         yield Case(f"one actor, {number:,} new signals", run_of(one_actor(number)))
@@ -151,7 +151,7 @@ def cases(size: Size) -> Iterator[Case]:
 
 
 class CountingTable:
-    """A table whose calls are counted as the service would be asked: a scan has pages of a thousand rows."""
+    """Counts the requests that the service would get; a scan takes one for each page of a thousand rows."""
 
     def __init__(self, table: Table) -> None:
         self._table = table
@@ -193,7 +193,7 @@ def _in_memory(case: Case) -> list[str]:
 
 
 def _on_azurite(case: Case, port: int, proxy: TableProxy) -> list[str]:
-    """Counts the requests of a run through the proxy, and times a second run without it."""
+    """Counts the requests of a run through the proxy and times a second run without it."""
     counted_name, timed_name = (new_name() for _ in range(2))
     case.prepare(open_table(connection_string(port), counted_name, None))
     proxy.reset()

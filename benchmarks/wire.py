@@ -1,6 +1,7 @@
-"""From an answer to events: 499,999 rows of the default rule, every way in a process of its own.
+"""From an answer to events: 499,999 rows of the default rule, each way in a separate process.
 
-The answer has 104 MB, about the most that the API sends. Ways over HTTP get it from a server in another process.
+The answer has 104 MB, about the most that the API sends. The ways over HTTP get it from a server in another
+process.
 """
 
 import json
@@ -19,7 +20,7 @@ from benchmarks.size import Size
 from detection.logs.events import Events, Row, to_events
 from detection.logs.window import Window
 
-ROWS = 499_999  # one less than what counts as cut off
+ROWS = 499_999  # one fewer than a truncated answer has
 SIDE = RULE.sequence.signals
 WINDOW = Window(BEGIN, NOW)
 WORKSPACE = str(UUID(int=1))
@@ -28,7 +29,7 @@ Work = Callable[[], object]
 
 
 def tables(size: Size) -> dict[str, FigureTable]:
-    """All ways beside bare `json.loads`."""
+    """All ways, compared with `json.loads` alone."""
     rows = min(ROWS, size.max_rows)
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder, "answer.json")
@@ -47,7 +48,7 @@ def tables(size: Size) -> dict[str, FigureTable]:
 # -------------------------------------------------------------------------------------------------------------- ways
 
 
-# Each takes the bytes or the endpoint, imports what it needs, and returns the work to measure.
+# Each takes the bytes or the endpoint, imports its libraries, and returns the work to measure.
 
 
 def _json(content: bytes, _: str) -> Work:
@@ -79,7 +80,7 @@ def _orjson_events(content: bytes, _: str) -> Work:
 
 
 def _msgspec_events(content: bytes, _: str) -> Work:
-    """The rows typed, so that msgspec makes tuples of them; it checks neither times nor dynamic columns."""
+    """Decodes typed rows into tuples, without validating times or dynamic columns."""
     import msgspec
 
     rows = list[tuple[str, str, str, str, str, str, str, str, str, str | None]]
@@ -97,7 +98,7 @@ def _query_workspace(_: bytes, endpoint: str) -> Work:
 
 
 def _job(_: bytes, endpoint: str) -> Work:
-    """As a run reads an answer."""
+    """Reads an answer as a run does."""
     from detection.logs.log_analytics.cells import RowReader
     from detection.logs.log_analytics.client import open_log_analytics
 
@@ -106,7 +107,7 @@ def _job(_: bytes, endpoint: str) -> Work:
 
 
 def _bytes_only(_: bytes, endpoint: str) -> Work:
-    """The share of the client and of the connection."""
+    """The time of the client and the connection alone."""
     from azure.core.rest import HttpRequest
 
     from detection.logs.log_analytics.client import open_log_analytics
@@ -135,7 +136,7 @@ WAYS: dict[str, tuple[str, Way]] = {
 
 
 def main() -> None:
-    """Prints the CPU seconds of a way."""
+    """Prints the CPU seconds of one way."""
     name, path, endpoint = sys.argv[1:]
     work = WAYS[name][1](b"" if "HTTP" in name else Path(path).read_bytes(), endpoint)
     began = time.process_time()

@@ -105,8 +105,8 @@ def test_size_is_handed_down(capsys: pytest.CaptureFixture[str]) -> None:
     "arguments, message",
     [
         (["wire", "wires"], "unknown part: wires; the parts are wire,"),
-        (["--largest", "0"], "--largest takes a number from 1"),
-        (["--toy", "--write"], "--toy measures nothing that could be written"),
+        (["--largest", "0"], "--largest must be at least 1"),
+        (["--toy", "--write"], "--toy has no meaningful figures to write; drop --toy or --write"),
     ],
 )
 def test_wrong_usage_is_refused(
@@ -182,7 +182,7 @@ def test_results_name_no_folder_of_the_machine() -> None:
 def test_table_of_another_run_says_so() -> None:
     results = _results().with_part("beyond", Part(EARLIER.began, 1, toy("beyond")), EARLIER)
     blocks = tables(results)
-    assert "`beyond` is of another run: 1 June 2026, 12:00 UTC" in blocks["beyond"]()
+    assert "`beyond` was measured in another run: 1 June 2026, 12:00 UTC" in blocks["beyond"]()
     assert "another run" not in blocks["cold"]()
     assert blocks["run"]().startswith("Measured on 9 June 2026, 12:00 UTC, 2 cores")
 

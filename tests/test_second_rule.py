@@ -69,10 +69,10 @@ def test_matches_prints_its_own_columns(logs: Path) -> None:
     assert (row["ConfigKind"], row["AbuseKind"]) == ("UpdateCopilotSettings", "jailbreak")
 
 
-def test_rule_says_what_is_ours() -> None:
+def test_rule_names_its_origin_and_the_differences() -> None:
     text = (RULES / RULE.folder / "rule.yaml").read_text(encoding="utf-8")
     assert "CopilotConfigToAbuseChain.yaml" in text
-    assert "Ours is the rest:" in text
+    assert "Differences:" in text
 
 
 # -------------------------------------------------------------------------------------------- what no Python may name

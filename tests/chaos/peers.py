@@ -78,8 +78,8 @@ FAULTS: Mapping[str, ReceiverModel] = {
     "301 to another address": always(refusal(301)),
     "410": always(refusal(410)),
     "413": always(refusal(413)),
-    "hangs once, not taken": then_accepts(ReceiverResponse(None, accepted=False, hangs=True)),
-    "hangs for an hour, taken each time": for_an_hour(ReceiverResponse(None, hangs=True)),
+    "hangs once, not accepted": then_accepts(ReceiverResponse(None, accepted=False, hangs=True)),
+    "hangs for an hour, accepted each time": for_an_hour(ReceiverResponse(None, hangs=True)),
     "drops the connection after reading, once": then_accepts(ReceiverResponse(None)),
     "bad TLS or no DNS for an hour": for_an_hour(UNREACHABLE),
 }
