@@ -52,7 +52,8 @@ class Job:
         """One run of every rule, and the messages that came of it; returns the records.
 
         A rule that fails keeps neither the others from running nor messages from being sent. Its failure is
-        recorded and logged, and then raised, the first of several: ConfigurationError, DataError or ServiceError.
+        recorded and logged, and then raised, the first of several: ConfigurationError, DataError or
+        ServiceError.
         """
         moment = now or self.clock()
         return self._run_all(
@@ -196,7 +197,8 @@ class Job:
         """Who is told: a rule that only observes keeps its incidents, and pages nobody."""
         return self.settings.destinations if rule.on_call.mode == "page" else ()
 
-    # What writes messages is loaded when there is one to write: most hours are quiet, and every one is a cold start.
+    # What writes messages is loaded when there is one to write: most hours are quiet, and every one is a cold
+    # start.
 
     def _render(
         self, rule: Rule, signer: LinkSigner, verdict: Verdict, detection: Detection
@@ -237,7 +239,9 @@ def start(environment: Mapping[str, str], clock: Clock) -> Job:
 
 
 def open_source(settings: Settings, rule: Rule, clock: Clock) -> Source:
-    """Where the logs come from. The engine for files belongs to the keyboard and is loaded only when asked for."""
+    """Where the logs come from. The engine for files belongs to the keyboard and is loaded only when asked
+    for.
+    """
     if settings.LOGS_DIR:
         files = import_module("detection.logs.files.source")
         source: Source = files.FileSource(settings.LOGS_DIR, rule.tables)
@@ -270,7 +274,9 @@ def open_table(settings: Settings) -> Table:
 
 
 def send_heartbeat(settings: Settings) -> None:
-    """Tells the outside that a run was fully complete; a failure here is logged, and is no failure of the run."""
+    """Tells the outside that a run was fully complete; a failure here is logged, and is no failure of the
+    run.
+    """
     if settings.HEARTBEAT_URL is None:
         return
     try:

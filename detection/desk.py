@@ -91,7 +91,7 @@ class Desk:
         *,
         self_declared: bool = True,
     ) -> None:
-        """Closes an incident, also if a newer one of its key exists. Raises Conflict as `acknowledge` does."""
+        """Closes an incident, also an older one of its key. Raises Conflict as `acknowledge` does."""
         now = self.clock()
         self._update(
             detail,
@@ -99,7 +99,9 @@ class Desk:
         )
 
     def silence(self, rule: Rule, silence: Silence) -> None:
-        """Adds a silence to a rule. Raises ConfigurationError when the rule cannot honour it or has one of its name."""
+        """Adds a silence to a rule. Raises ConfigurationError when the rule cannot honour it or has one of
+        its name.
+        """
         if unmapped := rule.unmapped_criteria(silence):
             raise ConfigurationError(f"{rule.folder} maps no column for {', '.join(unmapped)}")
         try:
@@ -162,7 +164,7 @@ class Desk:
 def silence_of_incident(
     detail: IncidentDetail, until: datetime, author: str, reason: str, now: datetime
 ) -> Silence:
-    """A silence of an incident's actor. Raises ConfigurationError when it has several, or `until` has passed."""
+    """A silence of an incident's only actor. Raises ConfigurationError for several, or a past `until`."""
     actors = {alert.actor for alert in detail.alerts}
     if len(actors) != 1:
         raise ConfigurationError(

@@ -24,7 +24,7 @@ from pydantic import (
     field_validator,
     model_validator,
 )
-from pydantic_core import ErrorDetails, from_json
+from pydantic_core import from_json
 
 from detection.base.errors import ConfigurationError
 from detection.rules.loading import default_rule
@@ -60,8 +60,13 @@ def _from_json(value: object) -> object:
 
 
 def _address(value: str) -> str:
-    """Validate a URL that the job sends requests to."""
-    if not _is_safe(value):
+    """Validate a URL that the job sends requests to: with https, or on this machine."""
+    try:
+        parts = urlsplit(value)
+        safe = parts.port != 0 and (is_loopback(value) or (parts.scheme == "https" and bool(parts.hostname)))
+    except ValueError:  # its text contains the host
+        safe = False
+    if not safe:
         raise ValueError("must be an https:// address")
     return value
 
@@ -76,15 +81,6 @@ def _base_address(value: str) -> str:
 def _secret_address(value: SecretStr) -> SecretStr:
     _address(value.get_secret_value())
     return value
-
-
-def _is_safe(url: str) -> bool:
-    """Return whether a URL is valid and either uses https or points to this machine."""
-    try:
-        parts = urlsplit(url)
-        return parts.port != 0 and (is_loopback(url) or (parts.scheme == "https" and bool(parts.hostname)))
-    except ValueError:  # its text contains the host
-        return False
 
 
 def _signing_secret(value: SecretStr) -> SecretStr:
@@ -160,7 +156,8 @@ class Settings(BaseModel):
     )
     LOG_ANALYTICS_ENDPOINT: Annotated[str, AfterValidator(_address)] = Field(
         "https://api.loganalytics.io",
-        description="URL of the query API. `https://api.loganalytics.us` and `https://api.loganalytics.azure.cn` "
+        description="URL of the query API. `https://api.loganalytics.us` and "
+        "`https://api.loganalytics.azure.cn` "
         "select a sovereign cloud and its authority. A loopback address selects an emulator.",
     )
     LOGS_DIR: Path | None = Field(None, description="Folder of exported logs to read instead of a workspace.")
@@ -171,7 +168,8 @@ class Settings(BaseModel):
     )
     ALLOWED_LATENESS: Duration | None = Field(
         None,
-        description="How late a row may arrive and still be read, ISO 8601. Minimum and default: 23 hours (PT23H).",
+        description="How late a row may arrive and still be read, ISO 8601. "
+        "Minimum and default: 23 hours (PT23H).",
     )
     MAX_CATCH_UP: Annotated[Duration, Field(ge=timedelta(days=1), le=timedelta(days=MARKS_DAYS))] = Field(
         timedelta(days=14),
@@ -196,7 +194,8 @@ class Settings(BaseModel):
     WEBHOOK_FORMAT: MessageFormat | None = Field(
         None,
         validate_default=True,
-        description="`native`, `slack` or `teams`. Chosen by the URL's host if empty. PagerDuty goes into `WEBHOOKS`.",
+        description="`native`, `slack` or `teams`. Chosen by the URL's host if empty. "
+        "PagerDuty goes into `WEBHOOKS`.",
     )
     WEBHOOK_SECRET: Secrets = Field(
         (),
@@ -224,7 +223,8 @@ class Settings(BaseModel):
     )
     PAGE_URL: Annotated[str, AfterValidator(_base_address)] | None = Field(
         None,
-        description="URL of the incident page, up to `/incidents`. `https://<WEBSITE_HOSTNAME>/api` if empty. "
+        description="URL of the incident page, up to `/incidents`. "
+        "`https://<WEBSITE_HOSTNAME>/api` if empty. "
         "Without either, messages have no link to the page.",
     )
     HEARTBEAT_URL: Address | None = Field(
@@ -286,7 +286,9 @@ SettingValue = TypeVar("SettingValue")
 
 
 def _exclusive(value: SettingValue, setting: str, info: ValidationInfo) -> SettingValue:
-    """Return the value if only one of the two settings is set. An invalid setting is missing from `info.data`."""
+    """Return the value if only one of the two settings is set. An invalid setting is missing from
+    `info.data`.
+    """
     if value and info.data.get(setting, "wrong"):
         raise ValueError(f"cannot be set together with {setting}")
     return value
@@ -300,23 +302,16 @@ def settings_from(environment: Mapping[str, str]) -> Settings:
     values = {
         name: value for name, value in environment.items() if name in Settings.model_fields and value.strip()
     }
-    if page_url := _host_address(environment.get("WEBSITE_HOSTNAME", "")):
-        values.setdefault("PAGE_URL", page_url)
+    if host := environment.get("WEBSITE_HOSTNAME", ""):  # the Functions host sets it
+        scheme = "http" if is_loopback(f"http://{host}") else "https"
+        values.setdefault("PAGE_URL", f"{scheme}://{host}/api")
     try:
         return Settings.model_validate(values)
     except ValidationError as error:
-        raise ConfigurationError("settings: " + "; ".join(map(_problem, error.errors()))) from None
-
-
-def _host_address(host: str) -> str:
-    """Return the base URL of the Functions host, empty outside a host."""
-    scheme = "http" if is_loopback(f"http://{host}") else "https"
-    return f"{scheme}://{host}/api" if host else ""
-
-
-def _problem(error: ErrorDetails) -> str:
-    """Format an error as `setting: problem`. An unknown key is part of the value and is not shown."""
-    unknown = error["type"] == "extra_forbidden"
-    location = ".".join(map(str, error["loc"][:-1] if unknown else error["loc"]))
-    message = "has an unknown key" if unknown else error["msg"].removeprefix("Value error, ")
-    return re.sub(r"\.(\d+)", r"[\1]", location) + ": " + message
+        problems = []
+        for problem in error.errors():
+            unknown = problem["type"] == "extra_forbidden"  # the key is part of the value and is not shown
+            location = ".".join(map(str, problem["loc"][:-1] if unknown else problem["loc"]))
+            message = "has an unknown key" if unknown else problem["msg"].removeprefix("Value error, ")
+            problems.append(re.sub(r"\.(\d+)", r"[\1]", location) + ": " + message)
+        raise ConfigurationError(f"settings: {'; '.join(problems)}") from None

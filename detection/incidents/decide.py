@@ -1,12 +1,12 @@
 """The decision of a run for one grouping key: which pairs are new, which alert and incident they make.
 
-A pair is new if either of its events is unmarked for the key. Alerting it marks both, so marks grow with events, never
-with pairs. A key with more new events than fit into one commit is alerted in parts: each part marks some events and
-alerts exactly the pairs that thereby become fully marked.
+A pair is new if either of its events is unmarked for the key. Alerting it marks both, so marks grow with
+events, never with pairs. A key with more new events than fit into one commit is alerted in parts: each part
+marks some events and alerts exactly the pairs that thereby become fully marked.
 
-A key with more signals than are marked one by one is a flood. Its marks become a time: everything of the key up to
-there counts as alerted, rows that arrive later too. Signals after that time are marked again, one by one. So a key
-never keeps more marks of signals than the limit.
+A key with more signals than are marked one by one is a flood. Its marks become a time: everything of the key
+up to there counts as alerted, rows that arrive later too. Signals after that time are marked again, one by
+one. So a key never keeps more marks of signals than the limit.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -47,9 +47,9 @@ EVENTS_PER_PART = 250_000
 class Circumstances:
     """What a decision goes by besides a key's chains and state.
 
-    `changes_by_actor` are all changes that were read. `silences` are those in force, exclusions too. `former` is set while
-    the rule's grouping is another than that of the last complete run. Of a chunk (`is_chunk`) the run sees some signals
-    of an actor only, who has too many to be read at once.
+    `changes_by_actor` are all changes that were read. `silences` are those in force, exclusions too. `former`
+    is set while the rule's grouping is another than that of the last complete run. Of a chunk (`is_chunk`)
+    the run sees some signals of an actor only, who has too many to be read at once.
     """
 
     rule: Rule
@@ -63,10 +63,12 @@ class Circumstances:
 
 
 def decide(chains: Sequence[Chain], circumstances: Circumstances, state: KeyState) -> Verdict | None:
-    """What to commit next for the key with this state, or None; decide again on the new state while there is more.
+    """What to commit next for the key with this state, or None; decide again on the new state while there is
+    more.
 
-    Marked changes and signals grow from (C, S) to (C', S'), and the alert holds exactly the pairs of C' x S' that are not
-    in C x S: so every pair is alerted once, wherever a crash comes between two parts. Silenced pairs are marked, too.
+    Marked changes and signals grow from (C, S) to (C', S'), and the alert holds exactly the pairs of C' x S'
+    that are not in C x S: so every pair is alerted once, wherever a crash comes between two parts. Silenced
+    pairs are marked, too.
     """
     rule, windows = circumstances.rule, circumstances.windows
     chains = after_flood(chains, state.flood_until, rule)
@@ -103,11 +105,16 @@ def decide(chains: Sequence[Chain], circumstances: Circumstances, state: KeyStat
         verdict = _with_alert(
             verdict, circumstances, flood_until=verdict.state.flood_until if is_flood else None
         )
-    return _count_silenced(verdict)
+    if silenced and (incident := verdict.state.incident):  # counted in the key's incident, if there is one
+        counted = replace(incident, silenced=incident.silenced + sum(silenced.values()))
+        verdict = replace(verdict, state=replace(verdict.state, incident=counted))
+    return verdict
 
 
 def decisions(chains: Iterable[Chain], circumstances: Circumstances) -> dict[Key, Decide]:
-    """The decision for each grouping key of the chains, for whatever state the key is in when it is committed."""
+    """The decision for each grouping key of the chains, for whatever state the key is in when it is
+    committed.
+    """
     return {
         key: partial(decide, chains_of_key, circumstances)
         for key, chains_of_key in group_by_key(chains, circumstances.rule).items()
@@ -132,7 +139,9 @@ def _flooded(chains: Sequence[Chain], state: KeyState, windows: Windows) -> KeyS
 
 
 def _with_alert(verdict: Verdict, circumstances: Circumstances, flood_until: datetime | None) -> Verdict:
-    """The verdict with the alert for its new pairs, in the incident where it belongs, as severe as its evidence."""
+    """The verdict with the alert for its new pairs, in the incident where it belongs, as severe as its
+    evidence.
+    """
     rule, windows, state = circumstances.rule, circumstances.windows, verdict.state
     pairs = sum(chain.count() for chain in verdict.new_pairs)
     action, incident = next_incident(state, pairs, rule, windows.now)
@@ -141,12 +150,3 @@ def _with_alert(verdict: Verdict, circumstances: Circumstances, flood_until: dat
     alert = replace(alert, flood_until=iso(flood_until) if flood_until else None)
     alerting = replace(verdict, state=replace(state, incident=incident), alert=alert)
     return with_severity(alerting, rule, circumstances.changes_by_actor)
-
-
-def _count_silenced(verdict: Verdict) -> Verdict:
-    """The verdict, its silenced pairs counted in the key's incident, if there is one."""
-    incident, silenced = verdict.state.incident, sum(verdict.silenced.values())
-    if not silenced or incident is None:
-        return verdict
-    counted = replace(incident, silenced=incident.silenced + silenced)
-    return replace(verdict, state=replace(verdict.state, incident=counted))

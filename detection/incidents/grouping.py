@@ -1,8 +1,8 @@
 """Keys, their marks, and their incidents.
 
-Incidents follow Sentinel's documented rules (azure-docs, sentinel/scheduled-rules-overview.md): alerts join the key's
-incident up to `lookbackDuration` after its *first* alert, at most 150 of them; a closed incident is never reopened, and
-the next incident names it.
+Incidents follow Sentinel's documented rules (azure-docs, sentinel/scheduled-rules-overview.md): alerts join
+the key's incident up to `lookbackDuration` after its *first* alert, at most 150 of them; a closed incident is
+never reopened, and the next incident names it.
 """
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -42,9 +42,9 @@ class HistoryEntry:
 class Incident:
     """Alerts of one key that belong together; `number` counts the key's incidents from 1, times are UTC.
 
-    A closed one says how it was judged, and takes no more alerts. `history` is what people did with it, in order.
-    `silenced` pairs of its key paged nobody while it was the newest.
-    `title` is that of its newest alert, `severity` that of its worst.
+    A closed one says how it was judged, and takes no more alerts. `history` is what people did with it, in
+    order. `silenced` pairs of its key paged nobody while it was the newest. `title` is that of its newest
+    alert, `severity` that of its worst.
     """
 
     id: str
@@ -68,8 +68,9 @@ class KeyState:
 
     `version` is the store's token for the key's head; None before the first commit. `writer` names the
     reading of the logs that it was last committed from; `run` is that run's number, `decided_at` its moment.
-    `latest_signal` is the latest time of a marked signal. Everything of the key up to `flood_until` counts as alerted, marked or
-    not; the marks of signals up to commit `flood_commit` are of no more use. Times are UTC.
+    `latest_signal` is the latest time of a marked signal. Everything of the key up to `flood_until` counts as
+    alerted, marked or not; the marks of signals up to commit `flood_commit` are of no more use. Times are
+    UTC.
     """
 
     key: Key
@@ -90,8 +91,9 @@ class KeyState:
 class Verdict:
     """What to commit for one key: its state as it will be, the new marks with their events, and the alert.
 
-    `new_pairs` holds the alerted pairs as chains; where it is empty there is no alert, and the incident stays as it is.
-    `silenced` counts the new pairs that page nobody, by the silence or exclusion. `has_more` says that another part follows.
+    `new_pairs` holds the alerted pairs as chains; where it is empty there is no alert, and the incident stays
+    as it is. `silenced` counts the new pairs that page nobody, by the silence or exclusion. `has_more` says
+    that another part follows.
     """
 
     state: KeyState
@@ -108,7 +110,9 @@ class Verdict:
         return self.alert.counts.pairs if self.alert else 0
 
     def without_events(self) -> "Verdict":
-        """The verdict for the run's record: without the events, of which a long reading has more than fit into memory."""
+        """The verdict for the run's record: without the events, of which a long reading has more than fit
+        into memory.
+        """
         state = replace(self.state, changes=frozenset(), signals=frozenset())
         alert = replace(self.alert, evidence=None) if self.alert else None
         return replace(self, state=state, change_marks={}, signal_marks={}, new_pairs=(), alert=alert)
@@ -118,9 +122,9 @@ class Verdict:
 class Former:
     """How the last complete run grouped, and the states of the keys that the chains had then.
 
-    Marks belong to keys. In the first run after the grouping was edited they belong to the former keys, so a pair counts as
-    alerted if both its events are marked for its former key; deciding marks them for the new key. Once a run with the new
-    grouping is complete, everything in its windows is marked anew.
+    Marks belong to keys. In the first run after the grouping was edited they belong to the former keys, so a
+    pair counts as alerted if both its events are marked for its former key; deciding marks them for the new
+    key. Once a run with the new grouping is complete, everything in its windows is marked anew.
     """
 
     grouping: Grouping
@@ -128,7 +132,7 @@ class Former:
 
 
 def mark(event: Event) -> Mark:
-    """Eight bytes for an event's id and own time; among a million, two are equal with a chance of 3 in 10^8."""
+    """Eight bytes for an event's id and own time; two of a million are equal with a chance of 3 in 10^8."""
     return blake2b(f"{event.id}\0{event.time.isoformat()}".encode(), digest_size=8).digest()
 
 
@@ -177,7 +181,13 @@ def closed(
 def next_incident(state: KeyState, pairs: int, rule: Rule, now: datetime) -> tuple[Action, Incident]:
     """The incident that an alert at `now` with so many pairs goes into: the accepting one, else the next."""
     current = state.incident
-    if current and _accepts(current, rule, now):
+    # Sentinel says "up to" the look-back after the first alert; exactly that is taken to be inside.
+    if (
+        current
+        and current.status != "closed"
+        and now <= current.opened + rule.grouping.lookback_duration
+        and current.alerts < ALERTS_PER_INCIDENT
+    ):
         updated = max(current.updated, now)  # two runs may differ in their moments by a little
         alerts, pairs = current.alerts + 1, current.pairs + pairs
         return "updated", replace(current, updated=updated, alerts=alerts, pairs=pairs)
@@ -192,12 +202,6 @@ def next_incident(state: KeyState, pairs: int, rule: Rule, now: datetime) -> tup
         predecessor=current.id if current else None,
     )
     return "opened", opened
-
-
-def _accepts(incident: Incident, rule: Rule, now: datetime) -> bool:
-    """Sentinel says "up to" the look-back after the first alert; exactly that is taken to be inside."""
-    in_time = now <= incident.opened + rule.grouping.lookback_duration
-    return incident.status != "closed" and in_time and incident.alerts < ALERTS_PER_INCIDENT
 
 
 def _unmarked(events: Iterable[Event], marked: frozenset[Mark]) -> dict[Mark, Event]:

@@ -7,11 +7,12 @@ from typing import Literal
 
 from detection.correlation.correlate import Chain, make_chain
 from detection.logs.events import Event
-from detection.rules.model import EntityMapping, Rule, Side
+from detection.rules.model import Rule, Side
 
 # The decisive entities with their values, sorted by name, as in (("Account", "alice@example.com"),).
 Key = tuple[tuple[str, str], ...]
-# Name and column of everything that two alerts must share to be of one incident, as in (("Account", "ActorEmail"),).
+# Name and column of everything that two alerts must share to be of one incident, as in (("Account",
+# "ActorEmail"),).
 Grouping = tuple[tuple[str, str], ...]
 
 
@@ -25,9 +26,10 @@ def group_by_key(chains: Iterable[Chain], rule: Rule) -> dict[Key, list[Chain]]:
 
 
 def stable_id(kind: Literal["al", "dg", "in"], rule: Rule, key: Key, number: int | str) -> str:
-    """A stable id from committed state alone: the rule's folder, the key, and a number that only commits raise.
+    """A stable id from committed state alone: the rule's folder, the key, and a number that only commits
+    raise.
 
-    A digest has its batch's name instead of a number.
+    For a digest the number is the name of its draft.
     """
     text = json.dumps([kind, rule.folder, key, number])
     return f"{kind}_{sha256(text.encode()).hexdigest()[:20]}"
@@ -47,7 +49,7 @@ def split_by(chain: Chain, grouping: Grouping, rule: Rule) -> Iterator[tuple[Key
 
 
 def grouping_of(rule: Rule) -> Grouping:
-    """What the rule makes decisive."""
+    """The columns that two alerts of the rule must share to belong to one incident."""
     method, chosen = rule.grouping.matching_method, rule.grouping.group_by_entities
     if method == "AnyAlert":
         return ()
@@ -56,16 +58,17 @@ def grouping_of(rule: Rule) -> Grouping:
         for mapping in rule.entity_mappings
         if method == "AllEntities" or mapping.entity_type in chosen
     ]
-    return tuple(column for mapping in mappings for column in _named_columns(mapping))
-
-
-def _named_columns(mapping: EntityMapping) -> list[tuple[str, str]]:
-    """The entity's type is name enough unless it has several identifiers."""
-    if len(mapping.field_mappings) == 1:
-        return [(mapping.entity_type, mapping.field_mappings[0].column_name)]
-    return [
-        (f"{mapping.entity_type}.{field.identifier}", field.column_name) for field in mapping.field_mappings
-    ]
+    return tuple(
+        # An entity with several identifiers needs their names, too.
+        (
+            mapping.entity_type
+            if len(mapping.field_mappings) == 1
+            else f"{mapping.entity_type}.{field.identifier}",
+            field.column_name,
+        )
+        for mapping in mappings
+        for field in mapping.field_mappings
+    )
 
 
 def _by_values(events: Iterable[Event], grouping: Grouping, side: Side) -> dict[Key, list[Event]]:

@@ -1,11 +1,11 @@
-"""Which of a chain's pairs a silence or an exclusion takes."""
+"""Which pairs a silence or an exclusion covers."""
 
 import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from fnmatch import translate
 from functools import lru_cache
-from ipaddress import IPv4Network, IPv6Network, ip_address, ip_network
+from ipaddress import ip_address, ip_network
 from typing import Literal
 
 from detection.correlation.correlate import Chain, make_chain
@@ -19,7 +19,7 @@ CriterionSide = Literal["changes", "signals", "neither side"]
 def drop_silenced(
     chains: Iterable[Chain], silences: Sequence[Silence], rule: Rule
 ) -> tuple[list[Chain], Mapping[str, int]]:
-    """The pairs that nobody silenced, as chains; and how many pairs the first silence that names them took, by its name."""
+    """The pairs that no silence covers, as chains; and the number of covered pairs by their first silence."""
     remaining: list[Chain] = []
     silenced: Counter[str] = Counter()
     for chain in chains:
@@ -32,7 +32,7 @@ def drop_silenced(
 
 
 def _parts(chain: Chain, silences: Sequence[Silence], rule: Rule) -> Iterator[tuple[list[str], Chain]]:
-    """A chain by the silences that name its pairs."""
+    """A chain in parts, each with the names of the silences that cover its pairs."""
     applicable = [
         silence for silence in silences if not silence.actor or _pattern_matcher(silence.actor)(chain.actor)
     ]
@@ -45,76 +45,70 @@ def _parts(chain: Chain, silences: Sequence[Silence], rule: Rule) -> Iterator[tu
         for signal_silences, part_signals in signals.items():
             part = make_chain(chain.actor, part_changes, part_signals, rule.sequence.within, once=chain.once)
             if part.spans:
-                yield (
-                    [applicable[position].name for position in sorted(change_silences & signal_silences)],
-                    part,
-                )
+                covering = sorted(change_silences & signal_silences)
+                yield [applicable[position].name for position in covering], part
 
 
 def _by_silences(
     events: Iterable[Event], side: CriterionSide, silences: Sequence[Silence], rule: Rule
 ) -> dict[frozenset[int], list[Event]]:
     """The events of a side by the silences whose criteria for that side they meet."""
-    tests = [_tests(silence, side, rule) for silence in silences]
+    criteria = [list(_criteria(silence, side, rule)) for silence in silences]
     parts: dict[frozenset[int], list[Event]] = {}
     for event in events:
         met = frozenset(
             position
-            for position, test in enumerate(tests)
-            if all(criterion_met(event) for criterion_met in test)
+            for position, criteria_of_silence in enumerate(criteria)
+            if all(
+                any(matches(str(event.row[place] or "")) for place in places)
+                for matches, places in criteria_of_silence
+            )
         )
         parts.setdefault(met, []).append(event)
     return parts
 
 
-def _tests(silence: Silence, event_side: CriterionSide, rule: Rule) -> list[Callable[[Event], bool]]:
-    """What an event of a side must meet."""
-    return [
-        _test(_address_matcher(pattern) if name == "address" else _pattern_matcher(pattern), places)
-        for name, pattern in silence.criteria.items()
-        if name != "actor"
-        for side, places in [_place_of(name, rule)]
-        if side in (event_side, "neither side")
-    ]
+def _criteria(
+    silence: Silence, event_side: CriterionSide, rule: Rule
+) -> Iterator[tuple[Callable[[str], bool], list[int]]]:
+    """The matchers of a silence for events of a side, each with the places in an event's row to look at.
 
-
-def _test(matches: Callable[[str], bool], places: Sequence[int]) -> Callable[[Event], bool]:
-    """Whether one of the values in some places of an event's row is like something; without places none is."""
-    return lambda event: any(matches(str(event.row[place] or "")) for place in places)
-
-
-def _place_of(criterion: str, rule: Rule) -> tuple[CriterionSide, list[int]]:
-    """The side that a criterion looks at, and the places of its columns there: changes first."""
+    One place has to match. A criterion without a column looks at no place: it never matches.
+    """
     sequence = rule.sequence
-    if criterion == "change":
-        return "changes", [sequence.changes.place_of(sequence.changes.kind)]
-    if criterion == "signal":
-        return "signals", [sequence.signals.place_of(sequence.signals.kind)]
-    if places := rule.entity_places(ENTITIES[criterion], sequence.changes):
-        return "changes", places
-    places = rule.entity_places(ENTITIES[criterion], sequence.signals)
-    return ("signals" if places else "neither side"), places
+    for name, pattern in silence.criteria.items():
+        if name == "actor":
+            continue
+        side: CriterionSide = "changes"
+        if name in ("change", "signal"):
+            side = "changes" if name == "change" else "signals"
+            places = [sequence.sides[side].place_of(sequence.sides[side].kind)]
+        elif not (places := rule.entity_places(ENTITIES[name], sequence.changes)):
+            places = rule.entity_places(ENTITIES[name], sequence.signals)
+            side = "signals" if places else "neither side"
+        if side in (event_side, "neither side"):
+            yield _address_matcher(pattern) if name == "address" else _pattern_matcher(pattern), places
 
 
 @lru_cache(maxsize=1_024)
 def _pattern_matcher(pattern: str) -> Callable[[str], bool]:
-    """Tells values that a pattern describes, whatever their case."""
-    wanted = re.compile(translate(pattern.lower()))
-    return lambda value: wanted.match(value[:MAX_COMPARED].lower()) is not None
+    """A matcher of values by a pattern with wildcards, case-insensitive."""
+    regex = re.compile(translate(pattern.lower()))
+    return lambda value: regex.match(value[:MAX_COMPARED].lower()) is not None
 
 
 @lru_cache(maxsize=1_024)
 def _address_matcher(pattern: str) -> Callable[[str], bool]:
-    """Tells addresses in a network; what is no network is a pattern."""
+    """A matcher of IP addresses in a network; by wildcards if the pattern is not a network."""
     try:
         network = ip_network(pattern, strict=False)
     except ValueError:
         return _pattern_matcher(pattern)
-    return lambda value: _is_in(value, network)
 
+    def is_in_network(value: str) -> bool:
+        try:
+            return ip_address(value.strip()) in network
+        except ValueError:
+            return False
 
-def _is_in(value: str, network: IPv4Network | IPv6Network) -> bool:
-    try:
-        return ip_address(value.strip()) in network
-    except ValueError:
-        return False
+    return is_in_network

@@ -1,7 +1,7 @@
 """Commits the decisions of a run, key by key, each with the messages about it.
 
-More alerts than a person can read one by one become a digest: each commit then adds an entry to a draft instead of its
-messages, and one message for each destination is made of the draft.
+More alerts than a person can read one by one become a digest: each commit then adds an entry to a draft
+instead of its messages, and one message for each destination is made of the draft.
 """
 
 from collections import Counter
@@ -44,7 +44,8 @@ class RunOptions:
     """Options of a run: how messages are written, how late rows may be, how far it catches up.
 
     More than `storm_alerts` alerts in a run go out in one digest; None: never. A part of a key marks at most
-    `events_per_part` events, and a key keeps at most `flood_signals` marks of signals. `clock` measures the duration.
+    `events_per_part` events, and a key keeps at most `flood_signals` marks of signals. `clock` measures the
+    duration.
     """
 
     render: Render = _no_messages
@@ -61,8 +62,8 @@ class RunOptions:
 class Superseded(Exception):
     """Another run has decided a key since this run read the logs; `winner` is the state that it left.
 
-    It may have marked events which this run has not seen: their pairs with events that this run would mark would never be
-    alerted. What the other run saw, a new reading up to its time sees too.
+    It may have marked events which this run has not seen: their pairs with events that this run would mark
+    would never be alerted. What the other run saw, a new reading up to its time sees too.
     """
 
     def __init__(self, winner: KeyState) -> None:
@@ -71,7 +72,7 @@ class Superseded(Exception):
 
 
 class Committer:
-    """Commits for one run. `verdicts` are those with an alert, `silenced` counts pairs by what silenced them."""
+    """Commits for one run. `verdicts` are those with an alert, `silenced` counts pairs by their silence."""
 
     def __init__(self, rule: Rule, store: IncidentStore, options: RunOptions) -> None:
         self.verdicts: list[Verdict] = []
@@ -130,8 +131,8 @@ class Committer:
         verdict = decide(state)
         if verdict is None or state.writer in self._known_writers:
             return verdict
-        # The key's last writer may have read the logs after this run did: it began when no more runs were complete, or,
-        # by a clock, it could still have been at work when this run began.
+        # The key's last writer may have read the logs after this run did: it began when no more runs were
+        # complete, or, by a clock, it could still have been at work when this run began.
         late = state.decided_at is not None and state.decided_at > detection.windows.now - LONGEST_RUN
         if state.run >= self._store.run or late:
             raise Superseded(state)

@@ -1,4 +1,4 @@
-"""The record of a run: what a complete one saw and did, or why one failed. With it, silence is explained."""
+"""The record of a run: what a complete run did, or why a run failed. Records explain silence."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -22,13 +22,13 @@ REASON = 1_000  # characters
 
 @dataclass(frozen=True, slots=True)
 class RunRecord:
-    """What a complete run saw and did.
+    """What a complete run read, suppressed and alerted.
 
-    `previous_watermark` is the watermark that it began with: the lag is `windows.now` less it. `alerts` counts the alerts, of which
-    the first are named; `storm` says that a digest carried them. `silenced` counts the new pairs that page nobody by the
-    silence or exclusion that took them; `already_alerted` those that an earlier run alerted or silenced. In the mode `observe`
-    incidents are kept, and nobody is paged. `seconds` passed up to its last write. `coverage` is missing where it could not
-    be counted.
+    The run began with `previous_watermark`; the lag is `windows.now` minus it. `alerts` counts the alerts,
+    `alert_ids` names the first of them; `storm` says that a digest carried them. `silenced` counts the new
+    pairs by the silence or exclusion that covers them, `already_alerted` the pairs that an earlier run
+    alerted or silenced. In the mode `observe` incidents are kept and nothing is sent. `seconds` is the
+    duration up to the last write. `coverage` is None if it could not be counted.
     """
 
     rule: str
@@ -55,9 +55,11 @@ class RunRecord:
 
 @dataclass(frozen=True, slots=True)
 class RunFailure:
-    """Why a run failed: `reason` is one sentence for the user. Nothing was told by halves, and the next run makes up for it.
+    """Why a run failed: `reason` is a sentence for the user. The next run reads again what this run did not
+    commit.
 
-    `rule` is empty where the settings did not get so far; `last_complete` is the watermark, where it could be read.
+    `rule` is empty if the settings are invalid; `last_complete` is the watermark, None if it could not be
+    read.
     """
 
     rule: str
@@ -71,7 +73,7 @@ class RunFailure:
 
 @dataclass(slots=True)
 class RunStats:
-    """What one reading held, counted slice by slice."""
+    """What a run read and correlated, counted slice by slice."""
 
     rule: Rule
     windows: Windows
@@ -89,7 +91,9 @@ class RunStats:
     coverage: Coverage | None = None
 
     def add(self, detection: Detection) -> None:
-        """Counts the next slice. The first has all changes and the health of all logs; later ones repeat changes."""
+        """Counts the next slice. The first has all changes and the health of all logs; later ones repeat
+        changes.
+        """
         logs, chains = detection.logs, detection.chains
         is_first = not self.slices
         self.slices += 1
@@ -111,7 +115,7 @@ class RunStats:
         return Suppressed(self.restamped, self.too_late, self.in_future, self.below_threshold)
 
     def record(self, committer: Committer, watermark: datetime | None, seconds: float) -> RunRecord:
-        """The record of the run that these counts and commits come from, and that began with this watermark."""
+        """The record of the run with these counts and commits, which began with this watermark."""
         new_pairs = sum(verdict.pairs for verdict in committer.verdicts)
         alerts = [verdict.alert.alert for verdict in committer.verdicts if verdict.alert]
         return RunRecord(
@@ -143,5 +147,5 @@ RECORD: TypeAdapter[RunRecord | RunFailure] = TypeAdapter(
 
 
 def run_time(record: RunRecord | RunFailure) -> datetime:
-    """The frozen moment of the run."""
+    """The frozen `now` of the run."""
     return record.windows.now if isinstance(record, RunRecord) else record.now

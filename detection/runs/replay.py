@@ -1,4 +1,4 @@
-"""Runs over the past: what would have been told, run by run."""
+"""Runs over the past: the alerts that they would have raised, and the rows of the published rule."""
 
 from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass
@@ -20,7 +20,7 @@ from detection.store.table import Table
 
 @dataclass(frozen=True, slots=True)
 class Replayed:
-    """One run of a replay: its record and what it told."""
+    """One run of a replay: its record, and its verdicts with an alert."""
 
     record: RunRecord
     verdicts: list[Verdict]
@@ -28,10 +28,11 @@ class Replayed:
 
 @dataclass(frozen=True, slots=True)
 class Comparison:
-    """What the published rule returns over the same runs.
+    """The rows of the published rule over the same runs.
 
-    `returned` rows in all; `repeated` of them for pairs it had returned before; `missed` pairs that were
-    told here and that it never returns; `false` pairs that it returns only because a row was re-stamped.
+    `returned` counts all rows, `repeated` the rows for pairs that it had returned before, `missed` the pairs
+    that were alerted here and that it never returns, `false` the pairs that it returns only because a row was
+    re-stamped.
     """
 
     returned: int
@@ -43,24 +44,24 @@ class Comparison:
 def run_times(
     begin: datetime, end: datetime, every: timedelta, skip: Collection[datetime] = ()
 ) -> list[datetime]:
-    """The moments of the runs: begin, begin + every, … up to and including end, but for those skipped.
+    """The times of the runs: begin, begin + every, … up to and including end, without the skipped times.
 
-    Raises ConfigurationError when there is none, when all are skipped, or a skipped one is none of them.
+    Raises ConfigurationError when no run remains, or when a skipped time is not the time of a run.
     """
     all_times = [begin + every * step for step in range((end - begin) // every + 1)]
     if not all_times:
-        raise ConfigurationError("--to lies before --from: there is no run")
+        raise ConfigurationError("--to is before --from; swap them")
     if unknown := set(skip) - set(all_times):
-        raise ConfigurationError(f"there is no run to skip at {', '.join(map(iso, sorted(unknown)))}")
+        raise ConfigurationError(f"--skip: no run is at {', '.join(map(iso, sorted(unknown)))}")
     if not (times := [time for time in all_times if time not in skip]):
-        raise ConfigurationError("--skip names every run: there is none left")
+        raise ConfigurationError("--skip names every run; leave at least one")
     return times
 
 
 def replay(
     rule: Rule, source: Source, times: Iterable[datetime], table: Table, options: RunOptions = DEFAULT_OPTIONS
 ) -> Iterator[Replayed]:
-    """One run after the other, on a table that is the only memory."""
+    """One run after the other; only the table connects them."""
     for now in times:
         record, verdicts = run(
             rule, now, source, IncidentStore(table, rule.folder, now.isoformat()), options=options
@@ -69,7 +70,7 @@ def replay(
 
 
 def compare(published: Rule, source: Source, runs: Iterable[Replayed]) -> Comparison:
-    """The published rule at the same moments, beside what was told."""
+    """The published rule at the times of the runs, compared with their alerts."""
     comparison = PublishedComparison(published, source)
     for replayed in runs:
         comparison.add(replayed)
@@ -77,7 +78,7 @@ def compare(published: Rule, source: Source, runs: Iterable[Replayed]) -> Compar
 
 
 class PublishedComparison:
-    """The published rule, run by run beside what was told. Pairs are counted, not looked at one by one."""
+    """Compares the published rule with the alerts, run by run. Pairs are counted as sets, never listed."""
 
     def __init__(self, published: Rule, source: Source) -> None:
         numbers = SignalNumbers()
@@ -86,7 +87,7 @@ class PublishedComparison:
         self._returned = 0
 
     def add(self, replayed: Replayed) -> None:
-        """The next run. Raises what Source.read raises."""
+        """Adds a run. Raises what Source.read raises."""
         for chain in (chain for verdict in replayed.verdicts for chain in verdict.new_pairs):
             self._alerted.add(chain)
         for chain in detect_at(self._published, replayed.record.windows.now, self._source).chains:
@@ -94,7 +95,7 @@ class PublishedComparison:
             self._distinct.add(chain)
 
     def comparison(self) -> Comparison:
-        """What it comes to so far."""
+        """The comparison of the runs so far."""
         return Comparison(
             returned=self._returned,
             repeated=self._returned - len(self._distinct),

@@ -1,7 +1,7 @@
 """One run, top to bottom: windows → read → correlate → decide → commit.
 
-Everything before a commit can be repeated at will. A crash between two commits loses and repeats nothing: committed
-pairs are marked, the rest is decided again, and the watermark has not moved.
+Everything before a commit can be repeated at will. A crash between two commits loses and repeats nothing:
+committed pairs are marked, the rest is decided again, and the watermark has not moved.
 """
 
 from collections.abc import Callable
@@ -30,7 +30,8 @@ MAX_RESTARTS = (
 def run(
     rule: Rule, now: datetime, source: Source, store: IncidentStore, options: RunOptions = DEFAULT_OPTIONS
 ) -> tuple[RunRecord, list[Verdict]]:
-    """One complete run of a rule at the frozen time `now` (UTC); returns its record, and the verdicts with an alert.
+    """One complete run of a rule at the frozen time `now` (UTC); returns its record, and the verdicts with an
+    alert.
 
     Raises Incomplete or ServiceError when the logs cannot be read whole, and then commits nothing.
     """
@@ -89,7 +90,7 @@ def run_gap(
             del logs, detection  # before the next slice is made
     except Superseded as superseded:
         raise Conflict(
-            f"the run {superseded.winner.writer} works on the same incidents; try again in a quarter of an hour"
+            f"run {superseded.winner.writer} works on the same incidents; try again in a quarter of an hour"
         ) from None
     committer.publish_digest()
     record = stats.record(committer, watermark, seconds())
@@ -100,10 +101,11 @@ def run_gap(
 def _finish(
     record: RunRecord, former: Windows | None, store: IncidentStore, options: RunOptions, rule: Rule
 ) -> None:
-    """Writes the record and the watermark; then, once a day, deletes what no run can read and what is kept long enough.
+    """Writes the record and the watermark; then, once a day, deletes what no run can read and what is kept
+    long enough.
 
-    `former` are the windows of the watermark that the run began with, and deletion goes by them: a run that overtook
-    another must not take its marks away, and an outage must not forget.
+    `former` are the windows of the watermark that the run began with, and deletion goes by them: a run that
+    overtook another must not take its marks away, and an outage must not forget.
     """
     is_first_of_day = former and former.now.date() < record.windows.now.date()
     keep = former.changes.after if former and is_first_of_day else None

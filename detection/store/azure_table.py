@@ -1,8 +1,8 @@
 """The Azure adapter of the port Table: a table of a storage account, through Microsoft's SDK.
 
-Every write is one transaction in one request, also when it is a single operation. The SDK repeats a
-request whose answer was lost; had it come through, the repetition is a Conflict, and the index recognises
-its own token. No error of the SDK leaves this module: its text may hold an address with a signature.
+Every write is one transaction in one request, also for a single operation. The SDK repeats a request whose
+answer was lost; if the first request was executed, the repeated one is a Conflict, and the incident store
+recognises its token. No error of the SDK leaves this module: its text may hold an address with a signature.
 """
 
 import re
@@ -60,20 +60,29 @@ def open_table(storage: str, name: str, client_id: str | None) -> Table:
     """The table `name` of a storage account; nothing is sent yet, and the table need not exist.
 
     `storage` is a connection string, `UseDevelopmentStorage=true` (the emulator), or the account's address
-    `https://<account>.table.core.windows.net`, to be entered by the managed identity `client_id`, or
-    without one by the identity found on this machine. Raises ConfigurationError when it is none of them.
+    `https://<account>.table.core.windows.net`, opened with the managed identity `client_id`, or without
+    `client_id` with the identity of this machine. Raises ConfigurationError for anything else.
     """
     if "://" in storage.partition("=")[0]:
-        return AzureTable(_client_by_identity(storage, name, client_id))
+        address = _ADDRESS.fullmatch(storage)
+        if address is None:
+            raise ConfigurationError(
+                "the address of a storage account must be https://<account>.table.core.windows.net"
+            )
+        audience = _AUDIENCES.get(address["host"].partition(".table.")[2])
+        return AzureTable(
+            TableClient(storage, name, credential=_credential(client_id), audience=audience, **SETTINGS)
+        )
     try:
         return AzureTable(TableClient.from_connection_string(storage.rstrip("; "), name, **SETTINGS))
     except ValueError:
-        msg = "the table storage is neither a whole connection string nor an https:// address of an account"
-        raise ConfigurationError(msg) from None
+        raise ConfigurationError(
+            "the table storage must be a whole connection string or the https:// address of an account"
+        ) from None
 
 
 class AzureTable:
-    """A table of a storage account. When a row is written and the table is not there, it is made."""
+    """A table of a storage account. The first write creates it if it does not exist."""
 
     def __init__(self, client: TableClient) -> None:
         self._client = client
@@ -107,44 +116,28 @@ class AzureTable:
             if _code(error) != "TableNotFound":
                 self._submit(partition, self._without_missing(partition, operations), made=made)
             elif not made:
-                self._make()
+                with suppress(ResourceExistsError):  # another run was faster
+                    self._client.create_table()
                 self._submit(partition, operations, made=True)
             else:
                 raise
 
-    def _make(self) -> None:
-        with suppress(ResourceExistsError):  # another run was faster
-            self._client.create_table()
-
     def _without_missing(self, partition: str, operations: Sequence[Operation]) -> list[Operation]:
-        """The operations without Deletes of no row: for one of them, the service refuses them all."""
+        """The operations without Deletes of missing rows: for one of these, the service refuses the
+        transaction.
+        """
         missing = {
             operation.row
             for operation in operations
             if isinstance(operation, Delete) and not operation.version
         }
-        missing -= self._existing(partition, missing)
+        if missing:  # rows that are deleted together lie together: one range
+            parameters = {"partition": partition, "first": min(missing), "last": max(missing)}
+            entities = self._client.query_entities(_ROWS, parameters=parameters, select="RowKey")
+            missing -= {entity["RowKey"] for entity in entities}
         if not missing:
             raise Conflict("a row that was to be changed is gone") from None
         return [operation for operation in operations if operation.row not in missing]
-
-    def _existing(self, partition: str, rows: set[str]) -> set[str]:
-        """Those of the rows that exist, read as one range: rows removed together lie together."""
-        if not rows:
-            return set()
-        parameters = {"partition": partition, "first": min(rows), "last": max(rows)}
-        entities = self._client.query_entities(_ROWS, parameters=parameters, select="RowKey")
-        return rows & {entity["RowKey"] for entity in entities}
-
-
-def _client_by_identity(url: str, name: str, client_id: str | None) -> TableClient:
-    address = _ADDRESS.fullmatch(url)
-    if address is None:
-        raise ConfigurationError(
-            "an account's address is https://<account>.table.core.windows.net, and no more"
-        )
-    audience = _AUDIENCES.get(address["host"].partition(".table.")[2])
-    return TableClient(url, name, credential=_credential(client_id), audience=audience, **SETTINGS)
 
 
 def _credential(client_id: str | None) -> TokenCredential:
@@ -153,7 +146,7 @@ def _credential(client_id: str | None) -> TokenCredential:
     if client_id:
         return azure.identity.ManagedIdentityCredential(client_id=client_id)
     return azure.identity.DefaultAzureCredential(
-        # Left are the environment, the app's own identity, `az login`, `azd auth login` and PowerShell.
+        # These stay: the environment, the app's own identity, `az login`, `azd auth login` and PowerShell.
         exclude_broker_credential=True,
         exclude_shared_token_cache_credential=True,
         exclude_visual_studio_code_credential=True,
@@ -197,7 +190,7 @@ def _entity(entity: TableEntity) -> Entity:
 
 @contextmanager
 def _errors(client: TableClient) -> Iterator[None]:
-    """Errors of the SDK as this project's; the last two are what it makes of an answer that is none."""
+    """Turns the SDK's errors into this project's; the SDK raises the last two for malformed answers."""
     try:
         yield
     except (AzureError, ValueError, HTTPException) as error:
@@ -208,30 +201,28 @@ def _detection_error(error: Exception, client: TableClient) -> DetectionError:
     status, code = getattr(error, "status_code", None), _code(error)
     host = urlsplit(client.url).netloc
     answer = f"{status} {code}".strip() if status else type(error).__name__
+    has_key = isinstance(client.credential, AzureNamedKeyCredential)
     if status in (409, 412) and code != "TableBeingDeleted":
-        return Conflict(f"a row is not as it was known ({answer})")
+        return Conflict(f"another process changed a row ({answer})")
     if isinstance(error, ClientAuthenticationError) and not code:  # the table service names a code
-        return ConfigurationError(f"cannot sign in to {host}: {_sign_in(client)}")
-    if status in (401, 403):
-        return ConfigurationError(f"{host} refuses access ({answer}): {_access(client)}")
-    return ServiceError(f"the table service {host} failed ({answer})")
-
-
-def _sign_in(client: TableClient) -> str:
-    if isinstance(client.credential, AzureNamedKeyCredential):
-        return "the account key in the connection string is damaged"
-    return "no identity was found; set AZURE_CLIENT_ID to the app's managed identity, or run `az login`"
-
-
-def _access(client: TableClient) -> str:
-    if isinstance(client.credential, AzureNamedKeyCredential):
-        return "the account key is wrong or replaced, or the account allows no keys or not this network"
-    if isinstance(client.credential, TokenCredential):
-        return (
-            "the identity needs the role Storage Table Data Contributor on the account (a new role takes up "
-            "to an hour), and the account must allow this network"
+        remedy = (
+            "the account key in the connection string is damaged"
+            if has_key
+            else "found no identity; set AZURE_CLIENT_ID to the app's managed identity, or run `az login`"
         )
-    return "the shared access signature has run out or lacks a permission"
+        return ConfigurationError(f"cannot sign in to {host}: {remedy}")
+    if status in (401, 403):
+        if has_key:
+            reason = "the account key is wrong or replaced, or the account allows no keys or not this network"
+        elif isinstance(client.credential, TokenCredential):
+            reason = (
+                "the identity needs the role Storage Table Data Contributor on the account (a new role takes "
+                "up to an hour), and the account must allow this network"
+            )
+        else:
+            reason = "the shared access signature has expired or lacks a permission"
+        return ConfigurationError(f"{host} refuses access ({answer}): {reason}")
+    return ServiceError(f"the table service {host} failed ({answer})")
 
 
 def _code(error: Exception) -> str:

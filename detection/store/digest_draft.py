@@ -2,9 +2,10 @@
 
     s|<draft>|<number>       an entry, numbered from 1; the row after the last entry ends the draft
 
-A draft belongs to one run, which inserts its rows one after the other. The end is inserted in the same way, in one
-transaction with the digest's deliveries: a run that publishes a draft has seen all its entries, and a run that was
-thought dead cannot add another. So a run may die anywhere in a storm; the next run publishes its draft.
+A draft belongs to one run, which inserts its rows one after the other. The end is inserted in the same way,
+in one transaction with the digest's deliveries: a run that publishes a draft has seen all its entries, and a
+run that was thought dead cannot add another. So a run may die anywhere in a storm; the next run publishes its
+draft.
 """
 
 from collections.abc import Callable, Sequence
@@ -73,7 +74,9 @@ class DigestDraft:
 
 
 def publish_abandoned_digests(table: Table, rule: str, before: datetime, render: RenderDigest) -> None:
-    """Publishes the drafts of runs that began before `before`: so long ago that none of them can still be at work."""
+    """Publishes the drafts of runs that began before `before`: so long ago that none of them can still be at
+    work.
+    """
     all_rows = list(table.scan(rule, "s|", "s}"))
     for name, draft_rows in groupby(all_rows, key=lambda row: row.row.split("|")[1]):
         rows = list(draft_rows)

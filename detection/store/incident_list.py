@@ -34,7 +34,9 @@ class IncidentList:
             yield type_adapter(IncidentSummary).validate_json(joined(entity.values))
 
     def incident(self, name: str) -> tuple[Key, Incident, list[Alert]] | None:
-        """An incident by its id, with its key and its alerts in the order of commits; None without such an incident."""
+        """An incident by its id, with its key and its alerts in the order of commits; None without such an
+        incident.
+        """
         digest = next((digest for incident_id, digest in self._digests() if incident_id == name), None)
         if digest is None:
             return None

@@ -1,7 +1,9 @@
-"""The incident table as a run sees it: the watermark, what is marked and alerted for each key, and the commits.
+"""The incident table as a run sees it: the watermark, what is marked and alerted for each key, and the
+commits.
 
-Every transaction of a key writes the key's head, whose version is the lock: of two runs that decide one key at the same
-time, one commits and the other decides again. The watermark is the last write of a run. layout.py lists the rows.
+Every transaction of a key writes the key's head, whose version is the lock: of two runs that decide one key
+at the same time, one commits and the other decides again. The watermark is the last write of a run. layout.py
+lists the rows.
 """
 
 from collections.abc import Callable, Sequence
@@ -37,8 +39,8 @@ from detection.store.table import Conflict, Entity, Insert, Operation, Put, Repl
 class IncidentStore:
     """The rows of one rule, for one run. Every call may raise ServiceError.
 
-    `token` names the run, and with a number the run's reading of the logs. Every commit carries it, so a commit whose
-    answer was lost is recognised.
+    `token` names the run, and with a number the run's reading of the logs. Every commit carries it, so a
+    commit whose answer was lost is recognised.
     """
 
     def __init__(self, table: Table, rule: str, token: str) -> None:
@@ -97,7 +99,8 @@ class IncidentStore:
         return replace(state, changes=frozenset(marks["changes"]), signals=frozenset(marks["signals"]))
 
     def commit(self, verdict: Verdict, messages: Sequence[Operation] = ()) -> None:
-        """Commits a verdict with its messages (deliveries, or an entry of a digest draft), all of it or nothing.
+        """Commits a verdict with its messages (deliveries, or an entry of a digest draft), all of it or
+        nothing.
 
         Raises Conflict when the key has changed since it was loaded: load it and decide again.
         """

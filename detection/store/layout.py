@@ -12,9 +12,9 @@ One partition per rule folder. Rows of a key share a prefix with the key's hash:
     q|<name>                                 a silence
     r|<now>[|failed|gap]                     the record of a run
     s|<draft>|<number>                       an entry of a digest draft (digest_draft.py)
-    w                                        the watermark, the number of complete runs, from when on marks are whole
+    w                                        watermark, number of complete runs, start of whole marks
 
-Each rule's outbox has a partition of its own (outbox.py).
+The outbox of a rule is in the same partition (outbox.py).
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -85,7 +85,9 @@ def sortable(time: datetime) -> str:
 
 
 def whole_from(before: datetime) -> datetime:
-    """The beginning of the first day whose marks a purge up to `before` keeps: a day more, for clocks that go back."""
+    """The beginning of the first day whose marks a purge up to `before` keeps: a day more, for clocks that go
+    back.
+    """
     return (before - timedelta(days=1)).astimezone(UTC).replace(hour=0, minute=0, second=0, microsecond=0)
 
 

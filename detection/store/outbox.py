@@ -1,9 +1,9 @@
-"""The outbox: messages that are committed with their alert and wait to be sent.
+"""The outbox: messages, committed with their alert, that wait to be sent.
 
-    d|<destination>|<incident>|<commit>      a delivery: the message's bytes, how often it was tried, when it is due
-    x|<destination>|<incident>|<commit>      a dead letter: what was given up, and why
+    d|<destination>|<incident>|<commit>      a delivery: the message, its attempts, the next due time
+    x|<destination>|<incident>|<commit>      a dead letter: a delivery that was given up, and why
 
-The rows stand in the order in which an incident's messages to one destination must arrive.
+The rows sort in the order in which an incident's messages to one destination must arrive.
 """
 
 from collections.abc import Iterator
@@ -18,9 +18,9 @@ from detection.store.table import Conflict, Delete, Entity, Insert, Put, Replace
 
 @dataclass(frozen=True, slots=True)
 class Delivery:
-    """One alert to one destination: `id` never changes, nor does `body`, whatever `attempt` it is.
+    """One message to one destination: `id` and `body` are the same at every attempt.
 
-    `due` is when it may be tried (next), UTC; a claim moves it to when the claim ends.
+    `due` is the time of the next attempt (UTC); a claim moves it to the end of the claim.
     """
 
     id: str
@@ -34,13 +34,13 @@ class Delivery:
 
     @property
     def queue_key(self) -> tuple[str, str]:
-        """The messages that keep their order among each other."""
+        """Messages with the same key are sent in their order."""
         return self.destination, self.incident
 
 
 @dataclass(frozen=True, slots=True)
 class DeadLetter:
-    """A delivery that was given up."""
+    """A delivery that was given up, with the reason."""
 
     rule: str
     delivery: Delivery
@@ -49,7 +49,7 @@ class DeadLetter:
 
 @dataclass(frozen=True, slots=True)
 class Queued:
-    """A delivery as it stands in the table."""
+    """A delivery with its row and the version of the row."""
 
     rule: str
     delivery: Delivery
@@ -63,8 +63,8 @@ def queue(delivery: Delivery) -> Insert:
 
 
 class Outbox:
-    """The outbox of some rules. Every call may raise ServiceError; the changing ones raise Conflict when
-    somebody else has changed the row in between.
+    """The outbox of the rules. Every call may raise ServiceError; calls that write raise Conflict when
+    another process changed the row in between.
     """
 
     def __init__(self, table: Table, *rules: str) -> None:
@@ -72,17 +72,17 @@ class Outbox:
         self._rules = rules
 
     def destinations(self) -> list[str]:
-        """The names of the destinations for which something waits, also of those that are no longer known."""
+        """The destinations that have waiting messages, also those that the settings no longer name."""
         return sorted({name for rule in self._rules for name in self._destinations(rule, "d")})
 
     def waiting(self, destination: str) -> Iterator[Queued]:
-        """Everything not yet sent to a destination, each incident's messages in their order."""
+        """The messages to a destination that are not sent yet, each incident's in their order."""
         for rule in self._rules:
             for entity in self._table.scan(rule, f"d|{destination}|", f"d|{destination}}}"):
                 yield Queued(rule, _delivery(entity), entity.row, entity.version)
 
     def claim(self, queued: Queued, until: datetime) -> Queued:
-        """Takes a delivery for this process until the moment: nobody else sends it before."""
+        """Claims a delivery for this process: no other process sends it before `until`."""
         claimed = replace(queued.delivery, due=until, attempt=queued.delivery.attempt + 1)
         self._table.write(queued.rule, [Replace(queued.row, _values(claimed), queued.version)])
         entity = self._table.get(queued.rule, queued.row)
@@ -91,7 +91,7 @@ class Outbox:
         return replace(queued, delivery=claimed, version=entity.version)
 
     def sent(self, queued: Queued) -> None:
-        """Settles a delivery: it is out of the outbox, whoever has claimed it since."""
+        """Removes a delivery that was sent, even if another process has claimed it since."""
         self._table.write(queued.rule, [Delete(queued.row)])
 
     def reschedule(self, queued: Queued, due: datetime) -> None:
@@ -100,18 +100,18 @@ class Outbox:
         self._table.write(queued.rule, [Replace(queued.row, _values(rescheduled), queued.version)])
 
     def dead_letter(self, queued: Queued, reason: str) -> None:
-        """Gives a delivery up: it leaves the outbox, and the next of its line may go."""
+        """Gives a delivery up: it becomes a dead letter, and the next message of its queue is due."""
         dead = {**_values(queued.delivery), "reason": reason[:1_000]}
         self._table.write(queued.rule, [Delete(queued.row, queued.version), Put("x" + queued.row[1:], dead)])
 
     def dead_letters(self) -> Iterator[DeadLetter]:
-        """What was given up."""
+        """All dead letters."""
         for rule in self._rules:
             for entity in self._table.scan(rule, "x|", "x}"):
                 yield _dead_letter(rule, entity)
 
     def messages_of(self, incident: str) -> list[Queued | DeadLetter]:
-        """What waits of one incident's messages, and what was given up."""
+        """The waiting messages and the dead letters of an incident."""
         messages: list[Queued | DeadLetter] = []
         for rule in self._rules:
             for name in self._destinations(rule, "d"):
@@ -128,13 +128,13 @@ class Outbox:
         return messages
 
     def requeue(self, dead: DeadLetter, now: datetime) -> None:
-        """Puts a dead letter back into the outbox, as if never tried."""
+        """Puts a dead letter back into the outbox, with no attempts."""
         place = _place(dead.delivery)
         fresh = replace(dead.delivery, attempt=0, due=now)
         self._table.write(dead.rule, [Delete(f"x|{place}"), Put(f"d|{place}", _values(fresh))])
 
     def _destinations(self, rule: str, kind: Literal["d", "x"]) -> Iterator[str]:
-        """One request for each destination, and one more: the first row behind the one before."""
+        """One request for each destination, and one more."""
         behind = f"{kind}|"
         while entity := next(self._table.scan(rule, behind, f"{kind}}}"), None):
             name = entity.row.split("|")[1]

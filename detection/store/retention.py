@@ -1,4 +1,6 @@
-"""Deletes marks that no run can read again, and records, alerts, incidents and silences at the end of their retention."""
+"""Deletes marks that no run can read again, and records, alerts, incidents and silences at the end of their
+retention.
+"""
 
 from datetime import datetime
 from itertools import islice
@@ -16,9 +18,9 @@ EXPIRED_PER_RUN = 1_000
 def purge_marks(table: Table, rule: str, before: datetime, limit: int = PURGED_PER_RUN) -> int:
     """Deletes the marks of days that end before `before`, at most `limit` rows; returns how many.
 
-    `before` is the start of the changes window of the *watermark*: an outage must not forget. A day more is kept, for
-    a clock that goes back. `IncidentStore.finish` writes beforehand what will be left: no later run reads behind it,
-    even if its settings ask for it.
+    `before` is the start of the changes window of the *watermark*: an outage must not forget. A day more is
+    kept, for a clock that goes back. `IncidentStore.finish` writes beforehand what will be left: no later run
+    reads behind it, even if its settings ask for it.
     """
     removed = 0
     for entity in table.scan(rule, "p|", f"p|{day_of(whole_from(before))}"):
@@ -34,8 +36,8 @@ def purge_marks(table: Table, rule: str, before: datetime, limit: int = PURGED_P
 
 
 def expire(table: Table, rule: str, before: datetime, limit: int = EXPIRED_PER_RUN) -> int:
-    """Deletes run records, alerts, incidents and ended silences from before `before`, at most `limit` of each; returns
-    how many rows.
+    """Deletes run records, alerts, incidents and ended silences from before `before`, at most `limit` of
+    each; returns how many rows.
 
     A key's newest incident stays, for its number makes the next incident's id.
     """

@@ -1,9 +1,9 @@
 """The port Table: a key-value table with optimistic locking, as Azure Table Storage has it.
 
-A row lives in a partition and holds plain values. Writes come as one transaction within a partition:
-all of it happens or none. The service's limits are checked here, for every implementation alike,
-because the emulator does not enforce them (docs: learn.microsoft.com, "Understanding the Table
-service data model" and "Performing entity group transactions").
+A row is in a partition and holds plain values. A write is one transaction within a partition: all or nothing.
+The service's limits are checked here, for every implementation, because the emulator does not enforce them
+(learn.microsoft.com, "Understanding the Table service data model" and "Performing entity group
+transactions").
 """
 
 import base64
@@ -31,7 +31,7 @@ _OPERATION_OVERHEAD = 1_024  # headers and framing of one operation in the batch
 
 
 class Conflict(ServiceError):
-    """A transaction was refused because a row is not as the writer knew it; nothing was written."""
+    """A row has changed since the writer read it; nothing was written."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +45,7 @@ class Entity:
 
 @dataclass(frozen=True, slots=True)
 class Insert:
-    """Writes a row that must not exist yet."""
+    """Writes a row that must not exist."""
 
     row: str
     values: Mapping[str, Value]
@@ -53,7 +53,7 @@ class Insert:
 
 @dataclass(frozen=True, slots=True)
 class Replace:
-    """Writes over a row that must still have this version."""
+    """Replaces a row that must still have this version."""
 
     row: str
     values: Mapping[str, Value]
@@ -62,7 +62,7 @@ class Replace:
 
 @dataclass(frozen=True, slots=True)
 class Put:
-    """Writes a row whether it exists or not."""
+    """Writes a row, whether it exists or not."""
 
     row: str
     values: Mapping[str, Value]
@@ -70,7 +70,7 @@ class Put:
 
 @dataclass(frozen=True, slots=True)
 class Delete:
-    """Removes a row; a row that is not there is no error. With a version, it must still have that one."""
+    """Deletes a row, which may be missing. With a version, the row must exist and have that version."""
 
     row: str
     version: str | None = None
@@ -87,47 +87,49 @@ class Table(Protocol):
         ...
 
     def scan(self, partition: str, start: str, end: str) -> Iterator[Entity]:
-        """The rows with first <= key < last, in the order of their keys."""
+        """The rows with start <= key < end, in the order of their keys."""
         ...
 
     def write(self, partition: str, operations: Sequence[Operation]) -> None:
-        """One transaction: all operations or none. Raises Conflict when a row is not as expected."""
+        """One transaction: all operations or none. Raises Conflict when a row has changed."""
         ...
 
 
 class MemoryTable:
-    """A table in memory: for the demo, for replays, and for a job that keeps nothing. May be used by threads."""
+    """A table in memory: for the demo, replays and tests. Safe for threads."""
 
     def __init__(self) -> None:
         self._partitions: dict[str, _Partition] = {}
         self._versions = count(1)
-        self._one_at_a_time = Lock()
+        self._lock = Lock()
 
     def get(self, partition: str, row: str) -> Entity | None:
         return self._rows_of(partition).rows.get(row)
 
     def scan(self, partition: str, start: str, end: str) -> Iterator[Entity]:
-        with self._one_at_a_time:
+        with self._lock:
             entities = self._rows_of(partition).between(start, end)
         yield from entities
 
     def write(self, partition: str, operations: Sequence[Operation]) -> None:
         check(partition, operations)
-        with self._one_at_a_time:
+        with self._lock:
             rows = self._rows_of(partition)
             for operation in operations:
-                _expect(operation, rows.rows.get(operation.row))
+                current = rows.rows.get(operation.row)
+                if isinstance(operation, Insert) and current:
+                    raise Conflict(f"row {operation.row} exists already")
+                version = operation.version if isinstance(operation, Replace | Delete) else None
+                if version and (current is None or current.version != version):
+                    raise Conflict(f"row {operation.row} has changed")
             for operation in operations:
-                self._apply(operation, rows)
+                if isinstance(operation, Delete):
+                    rows.remove(operation.row)
+                else:
+                    rows.put(Entity(operation.row, f"v{next(self._versions)}", dict(operation.values)))
 
     def _rows_of(self, partition: str) -> "_Partition":
         return self._partitions.setdefault(partition, _Partition())
-
-    def _apply(self, operation: Operation, rows: "_Partition") -> None:
-        if isinstance(operation, Delete):
-            rows.remove(operation.row)
-        else:
-            rows.put(Entity(operation.row, f"v{next(self._versions)}", dict(operation.values)))
 
 
 class _Partition:
@@ -153,25 +155,13 @@ class _Partition:
         ]
 
 
-def _expect(operation: Operation, current: Entity | None) -> None:
-    """Raises Conflict when a row is not as the writer knew it."""
-    if isinstance(operation, Insert) and current:
-        raise Conflict(f"row {operation.row} exists already")
-    version = operation.version if isinstance(operation, Replace | Delete) else None
-    if version and (current is None or current.version != version):
-        raise Conflict(f"row {operation.row} has changed")
-
-
 def check(partition: str, operations: Sequence[Operation]) -> None:
-    """Refuses, as a bug of the caller, what the real service would refuse.
-
-    Raises ValueError naming the limit.
-    """
+    """Raises ValueError, naming the limit, where the real service would refuse: a bug of the caller."""
     rows = [operation.row for operation in operations]
     _require(
         0 < len(rows) <= OPERATIONS, f"{len(rows)} operations in a transaction; 1 to {OPERATIONS} are allowed"
     )
-    _require(len(set(rows)) == len(rows), "a row stands twice in a transaction")
+    _require(len(set(rows)) == len(rows), "a transaction has a row twice")
     for key in (partition, *rows):
         fits = _stored_bytes(key) <= KEY_BYTES and not _FORBIDDEN_IN_KEYS.search(key)
         _require(fits, f"{key[:80]!r} cannot be a key")
@@ -180,7 +170,7 @@ def check(partition: str, operations: Sequence[Operation]) -> None:
 
 
 def _size(operation: Operation) -> int:
-    """What an operation takes in the request, at most; checks its properties on the way."""
+    """The most bytes that an operation takes in the request. Checks its properties."""
     if isinstance(operation, Delete):
         return _OPERATION_OVERHEAD
     _require(len(operation.values) <= PROPERTIES, f"{operation.row} has {len(operation.values)} properties")

@@ -403,7 +403,7 @@ def test_the_terminal_has_the_days_and_what_the_published_rule_misses(logs: Path
         (("--set", "threshold.lenght=2"), "threshold: lenght is no kind in signals.labels"),
         (("--workspace", UUID(int=1)), "give --logs or --workspace, and not both"),
         (("--rule", "none-such"), "unknown rule 'none-such'"),
-        (("--to", "2026-06-08T00:05:00Z"), "--to lies before --from: there is no run"),
+        (("--to", "2026-06-08T00:05:00Z"), "--to is before --from; swap them"),
         (("--report", "/nowhere/report.html"), "/nowhere/report.html cannot be written to: "),
     ],
 )
