@@ -74,11 +74,12 @@ class Superseded(Exception):
 class Committer:
     """Commits for one run. `verdicts` are those with an alert, `silenced` counts pairs by their silence."""
 
-    def __init__(self, rule: Rule, store: IncidentStore, options: RunOptions) -> None:
+    def __init__(self, rule: Rule, now: datetime, store: IncidentStore, options: RunOptions) -> None:
         self.verdicts: list[Verdict] = []
         self.silenced = Counter[str]()
         self.draft: DigestDraft | None = None  # in a storm
         self._rule = rule
+        self._now = now
         self._store = store
         self._options = options
         self._known_writers = {store.writer}  # whose commits were there before the logs were read
@@ -122,7 +123,7 @@ class Committer:
         alerts = sum(1 for verdict in verdicts.values() if verdict and (verdict.alert or verdict.has_more))
         storm_alerts = self._options.storm_alerts
         if storm_alerts is not None and len(self.verdicts) + alerts > storm_alerts:
-            self.draft = self.draft or self._store.new_draft(detection.windows.now)
+            self.draft = self.draft or self._store.new_draft(self._now)
         for key, verdict in verdicts.items():
             self._commit(key, verdict, decisions[key], detection)
 
@@ -146,7 +147,7 @@ class Committer:
                 self._store.commit(verdict, self._messages(verdict, detection))
             except Conflict:
                 if self.draft and self.draft.is_published():  # by a run that took this one for dead
-                    self.draft = self._store.new_draft(detection.windows.now)
+                    self.draft = self._store.new_draft(self._now)
                 verdict = self._decide(key, decide, detection)
                 continue
             self.silenced.update(verdict.silenced)

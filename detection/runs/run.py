@@ -46,7 +46,7 @@ def run(
         max_catch_up=options.max_catch_up,
         kept_since=store.kept_since,
     )
-    windows, committer = windows_at(now), Committer(rule, store, options)
+    windows, committer = windows_at(now), Committer(rule, now, store, options)
     for _ in range(MAX_RESTARTS):
         stats = RunStats(rule, windows)
         try:
@@ -81,7 +81,7 @@ def run_gap(
     seconds = _stopwatch(options)
     watermark = store.watermark()
     windows = Windows(now, Window(gap.after - rule.sequence.within, gap.until), gap, None)
-    stats, committer = RunStats(rule, windows), Committer(rule, store, options)
+    stats, committer = RunStats(rule, windows), Committer(rule, now, store, options)
     try:
         for logs in read_slices(source, rule, windows):
             detection = correlate_logs(logs, rule, windows)

@@ -107,7 +107,7 @@ def make_detection(changes: Sequence[Event], signals: Sequence[Event], windows: 
 def stored_alert(detection: Detection, options: RunOptions = RunOptions()) -> Alert:  # noqa: B008  # frozen
     """The one alert that is in the table after a run has found this."""
     store = IncidentStore(MemoryTable(), RULE.folder, "run")
-    committer = Committer(RULE, store, options)
+    committer = Committer(RULE, detection.windows.now, store, options)
     committer.commit(decisions(detection.chains, committer.circumstances(detection)), detection)
     (alert,) = IncidentList(store.table, store.rule).alerts()
     return alert

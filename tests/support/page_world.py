@@ -52,6 +52,7 @@ class PageWorld:
         detection = Detection(RULE, windows, Logs(Events(changes), Events(signals)), chains(changes, signals))
         committer = Committer(
             RULE,
+            now,
             IncidentStore(self.table, RULE.folder, "run"),
             RunOptions(message_renderer(destinations)),
         )
