@@ -1,4 +1,4 @@
-"""The triggers, and nothing else: what they do is in detection/app.py."""
+"""The triggers of the function app. They call detection/app.py and detection/web."""
 
 import gc
 import os
@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 from functools import cache
 from typing import Literal
 
-# As at the keyboard, and before the imports: looking for cycles among what they make takes a tenth of their time.
+# As on the command line. Before the imports: by default, collecting takes a tenth of their time.
 gc.set_threshold(200_000, 50, 50)
 
 import azure.functions as func  # noqa: E402
@@ -16,25 +16,25 @@ from detection.telemetry import log_late  # noqa: E402
 
 app = func.FunctionApp()
 
-# Set where App Service signs people in: it says then who they are, in headers that it takes from nobody outside.
+# Set where App Service signs people in. It names them in headers that it strips from outside requests.
 SIGNED_IN = os.environ.get("WEBSITE_AUTH_ENABLED", "").lower() == "true"
 LEVEL = func.AuthLevel.ANONYMOUS if SIGNED_IN else func.AuthLevel.FUNCTION
 
 
 def clock() -> datetime:
-    """The one clock of the job."""
+    """The clock of the job, in UTC."""
     return datetime.now(UTC)
 
 
 @cache
 def job() -> Job:
-    """The job of this process: its settings are read, and its clients built, at the first trigger."""
+    """The job of this process. The first trigger reads the settings and builds the clients."""
     return start(os.environ, clock)
 
 
 @app.timer_trigger("timer", "%DETECT_SCHEDULE%", run_on_startup=False, use_monitor=True)
 def detect(timer: func.TimerRequest) -> None:
-    """Every hour: read, correlate, commit, tell. An error fails the invocation; the next run reads what it missed."""
+    """Runs every rule once an hour. An error fails the invocation; the next run reads its time, too."""
     if timer.past_due:
         log_late(clock())
     job().detect()
@@ -43,14 +43,14 @@ def detect(timer: func.TimerRequest) -> None:
 
 @app.timer_trigger("timer", "%DELIVER_SCHEDULE%", run_on_startup=False, use_monitor=True)
 def deliver(timer: func.TimerRequest) -> None:
-    """Every few minutes: messages that could not be sent are tried again."""
+    """Retries messages, every few minutes."""
     job().deliver()
 
 
 @app.route("health", methods=["GET"], auth_level=func.AuthLevel.FUNCTION)
 def health(req: func.HttpRequest) -> func.HttpResponse:
-    """Whether the job can do its work: 200, or 503 when something is red. docs/check.md says what it asks, each time anew."""
-    from detection.check.health import health as check_health  # noqa: PLC0415  # not for the timers
+    """Health of the job: 200, or 503 if any check is red. docs/check.md lists the checks."""
+    from detection.check.health import health as check_health  # noqa: PLC0415  # the timers do not need it
 
     status, body = check_health(os.environ, clock)
     return func.HttpResponse(body, status_code=status, mimetype="application/json")
@@ -58,18 +58,18 @@ def health(req: func.HttpRequest) -> func.HttpResponse:
 
 @app.route("incidents/{*rest}", auth_level=LEVEL)
 def incidents(req: func.HttpRequest) -> func.HttpResponse:
-    """The incident page, for whoever is signed in or has the function's key."""
+    """The incident page, for signed-in people or requests with the function key."""
     return _respond_to(req, "entra" if SIGNED_IN else "key")
 
 
 @app.route("look/{id}", methods=["GET", "HEAD"], auth_level=func.AuthLevel.ANONYMOUS)
 def look(req: func.HttpRequest) -> func.HttpResponse:
-    """One incident, to look at, for whoever has the link from a message."""
+    """A read-only page of an incident, for requests with the signed link of a message."""
     return _respond_to(req, "link")
 
 
 def _respond_to(req: func.HttpRequest, access_mode: Literal["entra", "key", "link"]) -> func.HttpResponse:
-    from detection.web.exchange import make_request  # noqa: PLC0415  # not for the timers: every hour is a cold start
+    from detection.web.exchange import make_request  # noqa: PLC0415  # every hour is a cold start
     from detection.web.respond import respond  # noqa: PLC0415  # as above
 
     web_request = make_request(

@@ -6,19 +6,14 @@ from contextlib import suppress
 
 from detection.cli.main import main
 
-
-def _exit_code() -> int:
+if __name__ == "__main__":
+    code = 0
     try:
         main()
     except SystemExit as exit_error:
-        return exit_error.code if isinstance(exit_error.code, int) else int(exit_error.code is not None)
-    return 0
-
-
-if __name__ == "__main__":
-    code = _exit_code()
-    with suppress(BrokenPipeError):  # the reader, `head` say, has what it wanted
+        code = exit_error.code if isinstance(exit_error.code, int) else int(exit_error.code is not None)
+    with suppress(BrokenPipeError):  # the reader of a pipe, such as `head`, may have ended
         sys.stdout.flush()
         sys.stderr.flush()
-    # Everything is closed by now; taking millions of objects apart one by one would only make the user wait.
+    # All files are closed. Skip the interpreter's shutdown: freeing millions of objects takes seconds.
     os._exit(code)

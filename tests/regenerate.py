@@ -16,12 +16,12 @@ import duckdb
 
 from benchmarks import pages, results
 from detection.cli.main import app
-from detection.cli.schemas import schema_text, schemas
-from detection.cli.settings_page import settings_page
 from detection.delivery.rendering import DIGESTS, FORMATS
 from tests.chaos.page import TABLES
 from tests.support.contexts import golden_context, golden_digest
 from tests.support.marked import filled
+from tests.support.schemas import schema_text, schemas
+from tests.support.settings_page import settings_page
 
 ROOT = Path(__file__).parents[1]
 SCHEMAS = ROOT / "docs" / "schemas"

@@ -1,4 +1,4 @@
-"""The Functions app: what the host indexes, what an invocation does, and the files that belong to it."""
+"""The function app: the functions that the host indexes, their invocations, and the files of the app."""
 
 import json
 import logging
@@ -15,56 +15,56 @@ import pytest
 import responses
 
 import function_app
-from detection.cli.settings_page import secret_settings, settings_page
 from detection.delivery.signed_links import LinkSigner
 from detection.runs.commit import LONGEST_RUN
 from detection.settings import Settings, settings_from
 from tests.regenerate import GOLDEN, LOGS, ROOT, SETTINGS_PAGE
 from tests.support.functions_host import OLDEST, FunctionResponse, Worker, ncrontab, running
+from tests.support.settings_page import secret_settings, settings_page
 
 NOON = datetime(2026, 6, 10, 12, tzinfo=UTC)
 HEARTBEAT = "https://beat.example/1"
-HOSTS_OWN = {"FUNCTIONS_WORKER_RUNTIME": "python", "AzureWebJobsStorage": "UseDevelopmentStorage=true"}
+HOST_SETTINGS = {"FUNCTIONS_WORKER_RUNTIME": "python", "AzureWebJobsStorage": "UseDevelopmentStorage=true"}
 SCHEDULES = {"DETECT_SCHEDULE", "DELIVER_SCHEDULE"}
-SAMPLE: Mapping[str, str] = json.loads((ROOT / "local.settings.sample.json").read_text(encoding="utf-8"))[
-    "Values"
-]
+SAMPLE_FILE = ROOT / "local.settings.sample.json"
+SAMPLE: Mapping[str, str] = json.loads(SAMPLE_FILE.read_text(encoding="utf-8"))["Values"]
 SOURCE = (ROOT / "function_app.py").read_text(encoding="utf-8")
 HOST: Mapping[str, Any] = json.loads((ROOT / "host.json").read_text(encoding="utf-8"))
-# Microsoft Learn, "Register Azure Functions binding extensions": the runtime runs HTTP and timer triggers natively.
+# Microsoft Learn, "Register Azure Functions binding extensions": HTTP and timer triggers need no extension.
 BUILT_IN = {"timerTrigger", "httpTrigger", "http"}
 
-# What an import costs is paid every hour.
+# Packages that the app imports. Every hour is a cold start and pays for each of them.
 IMPORTED = {
     "annotated_types",
     "azure.functions",
     "certifi",
     "charset_normalizer",
     "idna",
-    "markupsafe",  # werkzeug's
+    "markupsafe",  # for werkzeug
     "pydantic",
     "pydantic_core",
     "requests",
     "typing_extensions",
     "typing_inspection",
     "urllib3",
-    "werkzeug",  # azure.functions'
+    "werkzeug",  # for azure.functions
     "yaml",
 }
 KEYBOARD = {"antlr4", "duckdb", "duckdb_kql", "pandas", "rich", "typer"}
-# A name is a package's if a distribution brings it: extension modules add names of their own.
+# A module belongs to a package if a distribution lists it; extension modules add unlisted modules.
 LIST_IMPORTS = """
 import json, sys
 from importlib.metadata import packages_distributions
 before = set(sys.modules)
 import function_app
-known = packages_distributions()
-names = {".".join(name.split(".")[:2 if name.startswith("azure.") else 1]) for name in set(sys.modules) - before}
-print(json.dumps([name for name in names if name != "azure" and name.split(".")[0] in known]))
+packages = packages_distributions()
+imported = set(sys.modules) - before
+names = {".".join(name.split(".")[:2 if name.startswith("azure.") else 1]) for name in imported}
+print(json.dumps([name for name in names if name != "azure" and name.split(".")[0] in packages]))
 """
 
 
-# -------------------------------------------------------------------------------------------------------- the host
+# --------------------------------------------------------------------------------------------------- the host
 
 
 @pytest.fixture(scope="module")
@@ -77,7 +77,7 @@ def worker() -> Iterator[Worker]:
 
 @pytest.fixture(scope="module")
 def bindings(request: pytest.FixtureRequest) -> dict[str, list[dict[str, Any]]]:
-    """The bindings of every function, by the worker where there is one."""
+    """The bindings of every function, from the worker where its library runs."""
     if sys.version_info >= OLDEST:
         indexed: Worker = request.getfixturevalue("worker")
         return {name: indexed.bindings(name) for name in indexed.functions}
@@ -89,7 +89,7 @@ def bindings(request: pytest.FixtureRequest) -> dict[str, list[dict[str, Any]]]:
 
 @pytest.fixture
 def fresh_worker(worker: Worker, monkeypatch: pytest.MonkeyPatch) -> Iterator[Worker]:
-    """The worker in a fresh process: golden logs, nothing kept, June 2026."""
+    """The worker without a job yet: golden logs, an empty table in memory, June 2026."""
     for name in Settings.model_fields:
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("LOGS_DIR", str(LOGS))
@@ -120,13 +120,13 @@ def test_a_function_has_one_timer(bindings: Mapping[str, list[dict[str, Any]]], 
             "type": "timerTrigger",
             "name": "timer",
             "schedule": f"%{name.upper()}_SCHEDULE%",
-            "runOnStartup": False,  # every deployment and every scaling out would be a run
-            "useMonitor": True,  # a run that is past due is made up for
+            "runOnStartup": False,  # otherwise every deployment and every new instance would start a run
+            "useMonitor": True,  # the host starts a run that is past due
         }
     ]
 
 
-def test_detect_finds_what_the_golden_folder_holds(
+def test_detect_finds_the_pairs_of_the_golden_folder(
     fresh_worker: Worker, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.INFO, "detection")
@@ -136,7 +136,7 @@ def test_detect_finds_what_the_golden_folder_holds(
     assert record["pairs"] == len(golden_lines)
 
 
-def test_jobs_memory_lasts_from_run_to_run(fresh_worker: Worker, caplog: pytest.LogCaptureFixture) -> None:
+def test_second_run_alerts_nothing_again(fresh_worker: Worker, caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.INFO, "detection")
     assert [fresh_worker.invoke("detect"), fresh_worker.invoke("detect")] == [None, None]
     first_record, second_record = _records(caplog)
@@ -147,7 +147,7 @@ def test_deliver_succeeds_with_nothing_to_deliver(fresh_worker: Worker) -> None:
     assert fresh_worker.invoke("deliver") is None
 
 
-def test_late_run_says_so(fresh_worker: Worker, caplog: pytest.LogCaptureFixture) -> None:
+def test_run_past_due_is_logged_as_a_warning(fresh_worker: Worker, caplog: pytest.LogCaptureFixture) -> None:
     assert fresh_worker.invoke("detect", past_due=True) is None
     warnings = [record for record in caplog.records if record.levelname == "WARNING"]
     assert [json.loads(record.getMessage()) for record in warnings] == [
@@ -198,11 +198,13 @@ def test_health_takes_a_get_with_a_key(bindings: Mapping[str, list[dict[str, Any
     assert answer == {"direction": "OUT", "type": "http", "name": "$return"}
 
 
-def test_health_says_how_the_job_is(fresh_worker: Worker) -> None:
+def test_health_answers_with_the_status_of_the_job(fresh_worker: Worker) -> None:
     answer = fresh_worker.ask("health", "GET", "https://app.example/api/health", {})
     assert isinstance(answer, FunctionResponse)
     assert (answer.status, answer.headers["content-type"]) == (200, "application/json")
-    assert json.loads(answer.body)["status"] == "yellow"  # what is kept in memory is forgotten
+    assert (
+        json.loads(answer.body)["status"] == "yellow"
+    )  # a table in memory is lost at the end of the process
 
 
 def test_health_names_a_wrong_setting_logs_no_failed_run_and_shows_no_value(
@@ -217,23 +219,21 @@ def test_health_names_a_wrong_setting_logs_no_failed_run_and_shows_no_value(
     assert _records(caplog) == []
 
 
-def test_mended_setting_is_read_by_the_next_run(
-    fresh_worker: Worker, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_next_run_reads_a_corrected_setting(fresh_worker: Worker, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MAX_CATCH_UP", "P99D")
     assert fresh_worker.invoke("detect") is not None
     monkeypatch.setenv("MAX_CATCH_UP", "P9D")
     assert fresh_worker.invoke("detect") is None
 
 
-# -------------------------------------------------------------------------------------------------------- the page
+# --------------------------------------------------------------------------------------------------- the page
 
 API = "https://app.example/api"
 LEVELS = """
 import json, function_app
 functions = function_app.app.get_functions()
-made = {one.get_function_name(): json.loads(one.get_raw_bindings()[0]) for one in functions}
-print(json.dumps({name: made[name]["authLevel"] for name in ("incidents", "look")}))
+triggers = {f.get_function_name(): json.loads(f.get_raw_bindings()[0]) for f in functions}
+print(json.dumps({name: triggers[name]["authLevel"] for name in ("incidents", "look")}))
 """
 
 
@@ -245,7 +245,7 @@ print(json.dumps({name: made[name]["authLevel"] for name in ("incidents", "look"
         ({"WEBSITE_AUTH_ENABLED": "True"}, {"incidents": "ANONYMOUS", "look": "ANONYMOUS"}),
     ],
 )
-def test_key_is_asked_for_where_app_service_signs_nobody_in(
+def test_page_needs_the_function_key_unless_app_service_signs_people_in(
     environment: dict[str, str], levels: dict[str, str]
 ) -> None:
     command = [sys.executable, "-c", LEVELS]
@@ -266,7 +266,7 @@ def test_route_of_the_page_takes_what_is_under_it_with_any_method(
     )
 
 
-def test_link_only_looks(bindings: Mapping[str, list[dict[str, Any]]]) -> None:
+def test_link_route_takes_no_post(bindings: Mapping[str, list[dict[str, Any]]]) -> None:
     trigger = bindings["look"][0]
     assert (trigger["route"], trigger["methods"]) == ("look/{id}", ["GET", "HEAD"])
 
@@ -281,7 +281,7 @@ def test_incidents_of_a_run_are_on_the_page(fresh_worker: Worker) -> None:
     assert b"?code=k" in answer.body
 
 
-def test_slash_at_the_end_of_an_address_leads_to_the_one_without_it(fresh_worker: Worker) -> None:
+def test_slash_at_the_end_of_an_address_redirects_to_the_address_without_it(fresh_worker: Worker) -> None:
     answer = fresh_worker.ask("incidents", "GET", f"{API}/incidents/?code=k", {"Accept": "text/html"})
     assert (answer.status, answer.headers["location"]) == (308, "../incidents?code=k")
     answer = fresh_worker.ask("look", "GET", f"{API}/look/in_1/?signature=s", {})
@@ -304,7 +304,7 @@ def test_incident_is_acknowledged_over_http(fresh_worker: Worker) -> None:
 
 def test_link_of_a_message_shows_its_incident_without_a_key(fresh_worker: Worker) -> None:
     assert fresh_worker.invoke("detect") is None
-    detail = fresh_worker.module.job().incidents()[0]
+    detail = fresh_worker.module.job().desk.incidents()[0]
     link = LinkSigner(fresh_worker.module.job().table, API).link_to(detail.incident.id, NOON) or ""
     answer = fresh_worker.ask("look", "GET", link, {})
     assert answer.status == 200
@@ -314,12 +314,12 @@ def test_link_of_a_message_shows_its_incident_without_a_key(fresh_worker: Worker
 
 
 def _records(caplog: pytest.LogCaptureFixture) -> list[dict[str, Any]]:
-    """What the runs logged, each a JSON object."""
+    """The run records in the log."""
     lines = [record.getMessage() for record in caplog.records if record.name == "detection"]
     return [line for line in map(json.loads, lines) if line["event"] == "detection.run"]
 
 
-# ------------------------------------------------------------------------------------------------------- schedules
+# -------------------------------------------------------------------------------------------------- schedules
 
 
 @pytest.mark.parametrize("name", sorted(SCHEDULES))
@@ -363,8 +363,8 @@ def test_schedule_means(text: str, field: str, values: set[int]) -> None:
         pytest.param("", id="empty"),
         pytest.param("5 * * * *", id="five fields"),
         pytest.param("0 5 * * * * *", id="seven fields"),
-        pytest.param("@hourly", id="a word of other crons"),
-        pytest.param("01:00:00", id="a span of time"),
+        pytest.param("@hourly", id="a word of cron"),
+        pytest.param("01:00:00", id="a duration"),
         pytest.param("60 5 * * * *", id="second 60"),
         pytest.param("0 60 * * * *", id="minute 60"),
         pytest.param("0 5 24 * * *", id="hour 24"),
@@ -384,19 +384,19 @@ def test_wrong_schedule_is_refused(text: str) -> None:
         ncrontab(text)
 
 
-# ----------------------------------------------------------------------------------------------------------- files
+# ------------------------------------------------------------------------------------------------------ files
 
 
-def test_settings_that_the_triggers_name_are_there() -> None:
+def test_settings_in_the_schedules_of_the_triggers_exist() -> None:
     assert set(re.findall(r"%(\w+)%", SOURCE)) == SCHEDULES & set(SAMPLE) & set(Settings.model_fields)
 
 
-def test_sample_holds_every_setting_and_the_hosts_own() -> None:
-    assert set(SAMPLE) == set(Settings.model_fields) | set(HOSTS_OWN)
+def test_sample_has_every_setting_of_the_job_and_the_host() -> None:
+    assert set(SAMPLE) == set(Settings.model_fields) | set(HOST_SETTINGS)
 
 
-def test_sample_says_to_the_host_what_it_needs() -> None:
-    assert {name: SAMPLE[name] for name in HOSTS_OWN} == HOSTS_OWN
+def test_sample_has_the_settings_of_the_host() -> None:
+    assert {name: SAMPLE[name] for name in HOST_SETTINGS} == HOST_SETTINGS
 
 
 def test_sample_is_accepted() -> None:
@@ -407,7 +407,7 @@ def test_sample_holds_no_secret() -> None:
     assert {SAMPLE[name] for name in secret_settings()} == {"", "UseDevelopmentStorage=true"}
 
 
-def test_host_ends_a_run_before_another_thinks_it_dead() -> None:
+def test_host_ends_a_run_before_another_run_takes_it_for_dead() -> None:
     hours, minutes, seconds = map(int, HOST["functionTimeout"].split(":"))
     assert timedelta(0) < timedelta(hours=hours, minutes=minutes, seconds=seconds) < LONGEST_RUN
 
@@ -418,31 +418,31 @@ def test_app_has_at_most_80_lines() -> None:
 
 @pytest.fixture(scope="module")
 def imports() -> set[str]:
-    """The packages of others that a fresh interpreter imports for the app."""
+    """The third-party packages that a fresh interpreter imports for the app."""
     command = [sys.executable, "-c", LIST_IMPORTS]
     return set(json.loads(subprocess.run(command, cwd=ROOT, check=True, capture_output=True).stdout))
 
 
-def test_app_imports_nothing_of_the_keyboard(imports: set[str]) -> None:
+def test_app_imports_no_package_of_the_command_line(imports: set[str]) -> None:
     assert imports & KEYBOARD == set()
 
 
-def test_app_imports_what_is_expected_and_nothing_more(imports: set[str]) -> None:
-    # azure.functions takes orjson where there is one; only the benchmarks bring it.
+def test_app_imports_only_the_listed_packages(imports: set[str]) -> None:
+    # azure.functions imports orjson where it is installed; only the benchmarks need it.
     assert imports - {"orjson"} == IMPORTED
 
 
-def test_settings_page_is_what_the_code_generates() -> None:
+def test_settings_page_is_up_to_date() -> None:
     assert SETTINGS_PAGE.read_bytes() == settings_page().encode(), "run `make schemas`"
 
 
 @pytest.mark.parametrize("name", Settings.model_fields)
-def test_settings_page_explains(name: str) -> None:
+def test_settings_page_explains_the_setting(name: str) -> None:
     (row,) = [line for line in settings_page().splitlines() if line.startswith(f"| `{name}` |")]
     assert row.split("|")[-2].strip().endswith(".")
 
 
-def test_settings_with_secrets_are_known() -> None:
+def test_secret_settings_are_complete() -> None:
     assert secret_settings() == {
         "INCIDENT_STORAGE",
         "WEBHOOK_URL",

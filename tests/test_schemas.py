@@ -10,10 +10,10 @@ import pytest
 from jsonschema import Draft202012Validator
 
 from detection.cli.output import write_json_line
-from detection.cli.schemas import DIALECT
 from detection.logs.kql import queries
 from detection.rules.loading import default_rule, load_rule, statuses
 from tests.regenerate import GOLDEN, MESSAGES, SCHEMAS, schema_files
+from tests.support.schemas import DIALECT
 
 MATCH, ALERT, NATIVE = "match.openai-config-to-abuse", "alert", "native"
 PRINTED = {

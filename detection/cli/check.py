@@ -1,4 +1,4 @@
-"""`check`: whether everything is in place, and what to do where it is not."""
+"""`check`: the state of every part that the job needs, and a remedy for each fault."""
 
 import os
 import sys
@@ -16,17 +16,19 @@ from detection.cli.output import progress, write_findings, write_json_line
 
 def check(
     send: Annotated[
-        bool, typer.Option("--send", help="Post a marked test alert to every destination.")
+        bool, typer.Option("--send", help="Post an alert that is marked as a test to every destination.")
     ] = False,
     canary: Annotated[
         bool,
-        typer.Option("--canary", help="Walk the whole line, incident table included, to such an alert."),
+        typer.Option(
+            "--canary", help="Make and deliver such an alert through every step, incident table included."
+        ),
     ] = False,
     output_format: Annotated[
-        TextFormat, typer.Option("--format", help="json: a finding is a line.")
+        TextFormat, typer.Option("--format", help="Output format; json prints one finding per line.")
     ] = TextFormat.text,
 ) -> None:
-    """Look whether everything is in place for the job, part by part; exit code 1 if something is red."""
+    """Check settings, access, log tables, storage and destinations. Exits 1 if any check is red."""
     send_mode: SendMode = "canary" if canary else "test" if send else "nothing"
     findings: list[Finding] = []
     with progress() as bar:

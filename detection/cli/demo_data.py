@@ -1,4 +1,4 @@
-"""Made-up logs to try the rules on: demo_data.yaml, expanded row by row. The same seed writes the same files."""
+"""Made-up logs for the demo, from the scenario in demo_data.yaml. The same seed writes the same files."""
 
 import json
 import re
@@ -28,19 +28,19 @@ _RANDOM_TEXT = re.compile(rf"\{{({'|'.join(_ALPHABETS)}):(\d+)\}}")
 
 @dataclass(frozen=True)
 class IntegerRange:
-    """A whole number between two, both inclusive."""
+    """A random integer between two bounds, both inclusive."""
 
     __pydantic_config__ = _STRICT
     bounds: tuple[int, int]
 
 
-# What stands for a value: one of a list, a number of a range, or the value itself.
+# How a row gets a value: a random element of a list, a random integer of a range, or the value itself.
 Choices = dict[str, Annotated[IntegerRange | JsonValue, Field(union_mode="left_to_right")]]
 
 
 @dataclass(frozen=True)
 class RowTemplate:
-    """What the rows of a table look like, and the values they have where nobody says otherwise."""
+    """A row of a table with placeholders, and the default values of the placeholders."""
 
     __pydantic_config__ = _STRICT
     table: str
@@ -50,7 +50,7 @@ class RowTemplate:
 
 @dataclass(frozen=True)
 class Action:
-    """Something that people do: it leaves one row of a shape."""
+    """An action of a person. It leaves one row of a template."""
 
     __pydantic_config__ = _STRICT
     template: str
@@ -59,7 +59,7 @@ class Action:
 
 @dataclass(frozen=True)
 class Habit:
-    """What each of some people does every day, about so many times, spread over its hours."""
+    """An action that each person does about `per_day` times a day, at hours weighted by a profile."""
 
     __pydantic_config__ = _STRICT
     people: tuple[str, ...]
@@ -70,7 +70,11 @@ class Habit:
 
 @dataclass(frozen=True)
 class Activity:
-    """What one person does: once, or several times from `at` until `until`."""
+    """An action of a person at `begin`, or `count` times from `begin` to `end`.
+
+    Both are offsets from the first midnight. `extra_delay` is added to the arrival delay. `copy_after` is the
+    delay of a second copy of the row.
+    """
 
     __pydantic_config__ = _STRICT
     person: str
@@ -84,7 +88,7 @@ class Activity:
 
 @dataclass(frozen=True)
 class Scenario:
-    """demo_data.yaml as written."""
+    """The content of demo_data.yaml."""
 
     __pydantic_config__ = _STRICT
     duration: timedelta
@@ -100,7 +104,7 @@ class Scenario:
 
 @dataclass(frozen=True, order=True)
 class LogLine:
-    """A row of a table, as one line of JSON, and when it arrives."""
+    """A row of a table as a line of JSON, with its time of arrival."""
 
     arrival_time: datetime
     table: str = field(compare=False)
@@ -108,7 +112,7 @@ class LogLine:
 
 
 def write_logs(folder: Path, begin: datetime, seed: int = 7) -> datetime:
-    """Writes each table's rows to `<table>.jsonl`, in the order of their arrival; returns the end of the story."""
+    """Writes each table to `<table>.jsonl`, in the order of arrival. Returns the end of the scenario."""
     scenario = load_scenario()
     lines_by_table: dict[str, list[str]] = {template.table: [] for template in scenario.templates.values()}
     for line in sorted(log_lines(scenario, begin, seed)):
@@ -119,20 +123,36 @@ def write_logs(folder: Path, begin: datetime, seed: int = 7) -> datetime:
 
 
 def load_scenario(path: Path = SCENARIO_FILE) -> Scenario:
-    """The story as it is written."""
+    """The scenario of a file."""
     return TypeAdapter(Scenario).validate_python(yaml.safe_load(path.read_text(encoding="utf-8")))
 
 
 def log_lines(scenario: Scenario, begin: datetime, seed: int) -> Iterator[LogLine]:
-    """The rows of the whole story, in no particular order."""
+    """The rows of the whole scenario, in no particular order."""
     random = Random(seed)  # noqa: S311  # made-up logs that are the same every time, no secrets
     for activity in (*daily_activities(scenario, random), *scenario.activities):
-        for offset in _offsets(activity, random):
-            yield from _action_lines(scenario, activity, begin + offset, random)
+        action = scenario.actions[activity.action]
+        template = scenario.templates[action.template]
+        choices = template.values | scenario.people[activity.person] | action.values
+        later_offsets = [
+            _random_duration(activity.begin, activity.end or activity.begin, random)
+            for _ in range(activity.count - 1)
+        ]
+        for offset in (activity.begin, *later_offsets):
+            time = begin + offset
+            arrival_time = time + activity.extra_delay + _random_duration(*scenario.arrival_delay, random)
+            stamp = arrival_time if arrival_time - time > scenario.restamped_after else time
+            values = {name: _draw(choice, random) for name, choice in choices.items()}
+            values |= {"time": iso(time), "stamp": iso(stamp)}
+            row = {column: _fill(cell, values, random) for column, cell in template.row.items()}
+            copy_delays = [] if activity.copy_after is None else [activity.copy_after]
+            for copy_delay in (timedelta(0), *copy_delays):
+                arrival = arrival_time + copy_delay
+                yield LogLine(arrival, template.table, json.dumps(row | {ARRIVED: iso(arrival)}))
 
 
 def daily_activities(scenario: Scenario, random: Random) -> Iterator[Activity]:
-    """The habits as scenes, day by day."""
+    """The habits as activities, day by day."""
     for habit in scenario.habits:
         weights = scenario.hour_profiles[habit.hour_profile]
         for day in range(scenario.duration.days):
@@ -143,37 +163,9 @@ def daily_activities(scenario: Scenario, random: Random) -> Iterator[Activity]:
                     yield Activity(person, habit.action, begin)
 
 
-def _offsets(activity: Activity, random: Random) -> list[timedelta]:
-    return [
-        activity.begin,
-        *(
-            _random_duration(activity.begin, activity.end or activity.begin, random)
-            for _ in range(activity.count - 1)
-        ),
-    ]
-
-
 def _random_duration(shortest: timedelta, longest: timedelta, random: Random) -> timedelta:
-    """A whole number of seconds, as the logs have them."""
+    """A duration in whole seconds: the logs have no fractions."""
     return timedelta(seconds=random.randint(int(shortest.total_seconds()), int(longest.total_seconds())))
-
-
-def _action_lines(
-    scenario: Scenario, activity: Activity, time: datetime, random: Random
-) -> Iterator[LogLine]:
-    """The row that an act leaves, and its second copy if there is one."""
-    action = scenario.actions[activity.action]
-    template = scenario.templates[action.template]
-    arrival_time = time + activity.extra_delay + _random_duration(*scenario.arrival_delay, random)
-    stamp = arrival_time if arrival_time - time > scenario.restamped_after else time
-    choices = template.values | scenario.people[activity.person] | action.values
-    values = {name: _draw(choice, random) for name, choice in choices.items()}
-    values |= {"time": iso(time), "stamp": iso(stamp)}
-    row = {column: _fill(cell, values, random) for column, cell in template.row.items()}
-    for arrival in (
-        [arrival_time] if activity.copy_after is None else [arrival_time, arrival_time + activity.copy_after]
-    ):
-        yield LogLine(arrival, template.table, json.dumps(row | {ARRIVED: iso(arrival)}))
 
 
 def _draw(choice: IntegerRange | JsonValue, random: Random) -> JsonValue:
@@ -183,7 +175,7 @@ def _draw(choice: IntegerRange | JsonValue, random: Random) -> JsonValue:
 
 
 def _fill(template: JsonValue, values: Values, random: Random) -> JsonValue:
-    """The part with values for its placeholders; one that stands alone keeps the type of its value."""
+    """Replaces placeholders by values. A string that is only a placeholder keeps the value's type."""
     if isinstance(template, dict):
         return {name: _fill(inner, values, random) for name, inner in template.items()}
     if isinstance(template, list):

@@ -1,4 +1,4 @@
-"""`incidents`: list, show, acknowledge, silence and close them, count what they turned out to be, serve them as pages."""
+"""`incidents`: list, show, acknowledge, close, silence and count incidents, and serve their page."""
 
 from dataclasses import asdict
 from datetime import timedelta
@@ -9,13 +9,21 @@ from typing import Annotated
 import typer
 
 from detection.base.json_types import json_values
-from detection.cli.options import RowFormat, TextFormat, clock, duration_option, environment_job
+from detection.cli.options import (
+    AuthorOption,
+    RowFormat,
+    RowFormatOption,
+    TextFormat,
+    clock,
+    duration_option,
+    environment_job,
+)
 from detection.cli.output import write_json_line, write_rows
 from detection.cli.serve import Server, serve_until_interrupted
 from detection.cli.summary import incident_lines
-from detection.desk import IncidentDetail, rule_precisions
+from detection.desk import rule_precisions
 
-app = typer.Typer(no_args_is_help=True, help="List, show, acknowledge, silence and close incidents.")
+app = typer.Typer(no_args_is_help=True, help="List, show, acknowledge, close and silence incidents.")
 COLUMNS = ["id", "status", "key", "opened", "updated", "alerts", "pairs", "predecessor", "rule"]
 STATS_COLUMNS = [
     "rule",
@@ -28,15 +36,12 @@ STATS_COLUMNS = [
     "precision",
 ]
 
-
-AuthorOption = Annotated[
-    str, typer.Option(metavar="NAME", help="Who; the name you are signed in with if not given.")
-]
-NoteOption = Annotated[str, typer.Option(help="Why.")]
+IncidentId = Annotated[str, typer.Argument(metavar="ID", help="Id of the incident, in_…")]
+NoteOption = Annotated[str, typer.Option(help="Note for the incident's history.")]
 
 
 class ClassificationOption(StrEnum):
-    """What an incident turned out to be."""
+    """Classification of a closed incident."""
 
     true_positive = "true-positive"
     benign = "benign"
@@ -45,23 +50,27 @@ class ClassificationOption(StrEnum):
 
 
 @app.command("list")
-def list_incidents(
-    output_format: Annotated[
-        RowFormat, typer.Option("--format", help="A JSON object is a line.")
-    ] = RowFormat.table,
-) -> None:
-    """List the incidents, those opened last first."""
-    write_rows(map(_row, environment_job().desk.incidents()), COLUMNS, output_format)
+def list_incidents(output_format: RowFormatOption = RowFormat.table) -> None:
+    """List the incidents; the incident opened last comes first."""
+    rows = [
+        {
+            **json_values(detail.incident),
+            "key": ", ".join(f"{name} {value}" for name, value in detail.key),
+            "rule": detail.rule,
+        }
+        for detail in environment_job().desk.incidents()
+    ]
+    write_rows(rows, COLUMNS, output_format)
 
 
 @app.command()
 def show(
-    incident: str,
+    incident: IncidentId,
     output_format: Annotated[
-        TextFormat, typer.Option("--format", help="json: one object.")
+        TextFormat, typer.Option("--format", help="Output format; json prints one object.")
     ] = TextFormat.text,
 ) -> None:
-    """Show an incident with its alerts."""
+    """Show an incident with its history and alerts."""
     detail = environment_job().desk.incident(incident)
     if output_format is TextFormat.json:
         write_json_line(json_values(detail))
@@ -70,8 +79,8 @@ def show(
 
 
 @app.command()
-def ack(incident: str, by: AuthorOption = "", note: NoteOption = "") -> None:
-    """Acknowledge an incident: somebody is on it. It goes on taking alerts."""
+def ack(incident: IncidentId, by: AuthorOption = "", note: NoteOption = "") -> None:
+    """Acknowledge an incident. It stays open and takes further alerts."""
     job = environment_job()
     job.desk.acknowledge(job.desk.incident(incident), by or getuser(), note)
     print(f"{incident} is acknowledged")
@@ -79,12 +88,12 @@ def ack(incident: str, by: AuthorOption = "", note: NoteOption = "") -> None:
 
 @app.command()
 def close(
-    incident: str,
-    classification: Annotated[ClassificationOption, typer.Option("--as", help="What it turned out to be.")],
+    incident: IncidentId,
+    classification: Annotated[ClassificationOption, typer.Option("--as", help="Classification.")],
     by: AuthorOption = "",
     note: NoteOption = "",
 ) -> None:
-    """Close an incident: it takes no more alerts; new evidence opens the next one."""
+    """Close an incident. Later alerts of the same key open a new incident."""
     job = environment_job()
     job.desk.close(job.desk.incident(incident), classification.value, by or getuser(), note)
     print(f"{incident} is closed as {classification.value}")
@@ -92,21 +101,24 @@ def close(
 
 @app.command()
 def serve(
-    port: Annotated[int, typer.Option(help="0: any that is free.")] = 0,
+    port: Annotated[int, typer.Option(help="Port; 0 takes a free port.")] = 0,
 ) -> None:
-    """Show the incidents as pages, here on this machine; Ctrl-C ends it."""
+    """Serve the incident page on this machine until Ctrl-C."""
     with Server(environment_job(), clock, port) as server:
         serve_until_interrupted(server)
 
 
 @app.command()
 def silence(
-    incident: str,
-    duration: Annotated[timedelta, duration_option("--for", "How long it lasts")],
-    reason: Annotated[str, typer.Option(help="Why.")],
+    incident: IncidentId,
+    duration: Annotated[timedelta, duration_option("--for", "Duration of the silence")],
+    reason: Annotated[str, typer.Option(help="Reason for the silence.")],
     by: AuthorOption = "",
 ) -> None:
-    """Silence an incident's actor for a while: what comes is counted, and never told. `silences` has finer ones."""
+    """Silence the actor of an incident for a while. Silenced pairs are counted and never alerted.
+
+    `silences add` makes silences by other criteria.
+    """
     job = environment_job()
     detail = job.desk.incident(incident)
     silence = job.desk.silence_incident(detail, clock() + duration, by or getuser(), reason)
@@ -114,19 +126,7 @@ def silence(
 
 
 @app.command()
-def stats(
-    output_format: Annotated[
-        RowFormat, typer.Option("--format", help="A JSON object is a line.")
-    ] = RowFormat.table,
-) -> None:
-    """Count the incidents of every rule by what they turned out to be."""
-    write_rows(
-        [asdict(precision) for precision in rule_precisions(environment_job().desk.incidents())],
-        STATS_COLUMNS,
-        output_format,
-    )
-
-
-def _row(detail: IncidentDetail) -> dict[str, object]:
-    names = ", ".join(f"{name} {value}" for name, value in detail.key)
-    return {**json_values(detail.incident), "key": names, "rule": detail.rule}
+def stats(output_format: RowFormatOption = RowFormat.table) -> None:
+    """Count the incidents of every rule by status and classification."""
+    rows = [asdict(precision) for precision in rule_precisions(environment_job().desk.incidents())]
+    write_rows(rows, STATS_COLUMNS, output_format)

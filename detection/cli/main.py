@@ -1,7 +1,8 @@
-"""The commands, and what becomes of their errors."""
+"""The commands by name, and how an error ends one."""
 
 import gc
 import sys
+from collections.abc import Callable, Mapping
 
 import typer
 
@@ -13,30 +14,34 @@ app = typer.Typer(
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
-    help="Pairs privileged OpenAI configuration changes with the abuse signals that follow from the same actor.",
+    help="Pairs privileged configuration changes with the abuse signals that follow from the same actor.",
 )
-for command in (
-    demo.demo,
-    matches.matches,
-    replay.replay,
-    backtest.backtest,
-    matches.query,
-    rules.rules,
-    rules.new_rule,
-    check.check,
-    run.run,
-    run.deliver,
-    run.runs,
-):
-    app.command()(command)
-app.command("test-rules")(rules.rule_tests)
-app.add_typer(incidents.app, name="incidents")
-app.add_typer(silences.app, name="silences")
+# The commands by the headings under which --help lists them.
+COMMANDS: Mapping[str, Mapping[str, Callable[..., None]]] = {
+    "Detect in exported logs": {
+        "demo": demo.demo,
+        "matches": matches.matches,
+        "replay": replay.replay,
+        "backtest": backtest.backtest,
+    },
+    "Write rules": {
+        "rules": rules.rules,
+        "new-rule": rules.new_rule,
+        "test-rules": rules.rule_tests,
+        "query": matches.query,
+    },
+    "Operate the job": {"check": check.check, "run": run.run, "runs": run.runs, "deliver": run.deliver},
+}
+for heading, commands in COMMANDS.items():
+    for name, command in commands.items():
+        app.command(name, rich_help_panel=heading)(command)
+app.add_typer(incidents.app, name="incidents", rich_help_panel="Operate the job")
+app.add_typer(silences.app, name="silences", rich_help_panel="Operate the job")
 
 
 def main() -> None:
-    """Runs a command; an error that the user can mend is one sentence, a bug keeps its traceback."""
-    # Events are millions of small tuples without cycles: collecting among them takes half the time of a read.
+    """Runs the command in sys.argv. A DetectionError becomes a sentence; a bug keeps its traceback."""
+    # Events are millions of small tuples without cycles: by default, collecting takes half of a read.
     gc.set_threshold(200_000, 50, 50)
     try:
         app()

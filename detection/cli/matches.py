@@ -1,11 +1,19 @@
-"""`matches`: what a rule's query returns at a moment, without any memory."""
+"""`matches` and `query`: the result of a rule's query at one time, and its KQL."""
 
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Annotated
 
 import typer
 
-from detection.cli.options import LogsFolder, RowFormat, RuleName, TextFormat, time_option
+from detection.cli.options import (
+    LogsFolder,
+    RowFormat,
+    RowFormatOption,
+    RuleName,
+    TextFormat,
+    clock,
+    time_option,
+)
 from detection.cli.output import (
     progress,
     reading_progress,
@@ -27,15 +35,14 @@ from detection.rules.loading import default_rule, load_rule
 
 def matches(
     logs_folder: LogsFolder,
-    moment: Annotated[
-        datetime, time_option("--at", "The moment; what was ingested after it is not there yet")
-    ],
+    moment: Annotated[datetime, time_option("--at", "Time of the query; rows ingested later are not read")],
     rule_name: RuleName = None,
-    output_format: Annotated[
-        RowFormat, typer.Option("--format", help="A JSON object is a line.")
-    ] = RowFormat.table,
+    output_format: RowFormatOption = RowFormat.table,
 ) -> None:
-    """Print what the rule's query returns at a moment, the newest change first: no memory, nothing is told."""
+    """Print the pairs that a rule matches at one time, whether they were alerted before or not.
+
+    The pairs of the newest change come first. Nothing is stored or sent.
+    """
     rule = load_rule(rule_name or default_rule())
     with progress() as bar, reading_progress(bar):
         source = FileSource(logs_folder, rule.tables)
@@ -51,16 +58,14 @@ def matches(
 
 def query(
     rule_name: RuleName = None,
-    run_time: Annotated[
-        datetime | None, time_option("--at", "The moment of the run; now if not given")
-    ] = None,
+    run_time: Annotated[datetime | None, time_option("--at", "Time of the run. Defaults to now")] = None,
     output_format: Annotated[
-        TextFormat, typer.Option("--format", help="json: one object with all queries.")
+        TextFormat, typer.Option("--format", help="Output format; json prints one object with all queries.")
     ] = TextFormat.text,
 ) -> None:
-    """Print the KQL of a first run at a moment: changes, signals, the health of both sources, the coverage."""
+    """Print the KQL of a rule's first run: changes, signals, health of both tables, coverage."""
     rule = load_rule(rule_name or default_rule())
-    values = bounds(plan_windows(run_time or datetime.now(UTC), None, rule))
+    values = bounds(plan_windows(run_time or clock(), None, rule))
     texts = {name: with_bounds(text, values) for name, text in queries(rule).items()}
     if output_format is TextFormat.json:
         write_json_line(texts)

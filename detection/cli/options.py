@@ -14,7 +14,7 @@ from detection.settings import settings_from
 
 
 class RowFormat(StrEnum):
-    """How results are printed."""
+    """Output format of rows."""
 
     table = "table"
     csv = "csv"
@@ -22,44 +22,50 @@ class RowFormat(StrEnum):
 
 
 class TextFormat(StrEnum):
-    """How alerts are printed."""
+    """Output format of alerts, runs and findings."""
 
     text = "text"
     json = "json"
 
 
 class ReportFormat(StrEnum):
-    """How a result is printed that is more than rows."""
+    """Output format of a result with several tables."""
 
     table = "table"
     json = "json"
 
 
-LogsFolder = Annotated[
-    Path,
-    typer.Option("--logs", metavar="DIR", help="Folder of exported logs: <table>*.jsonl, .csv or .parquet."),
-]
+LOGS_HELP = "Folder of exported logs: <table>*.jsonl, .csv or .parquet."
+LogsFolder = Annotated[Path, typer.Option("--logs", metavar="DIR", help=LOGS_HELP)]
 RuleName = Annotated[
     str | None,
-    typer.Option("--rule", metavar="NAME", help="Rule folder, see `rules`; the default rule if not given."),
+    typer.Option(
+        "--rule", metavar="NAME", help="Rule folder; `rules` lists them. Defaults to the default rule."
+    ),
+]
+RowFormatOption = Annotated[
+    RowFormat, typer.Option("--format", help="Output format; json prints one object per line.")
+]
+AuthorOption = Annotated[
+    str, typer.Option(metavar="NAME", help="Author. Defaults to the name you are signed in with.")
 ]
 
 
 def time_option(name: str, text: str) -> Any:  # noqa: ANN401  # typer has no public type for an option
-    """An option that takes a moment with a zone."""
-    return typer.Option(name, parser=parse_time, metavar="TIME", help=f"{text} (ISO 8601 with a zone)")
+    """An option for a time with a zone."""
+    return typer.Option(name, parser=parse_time, metavar="TIME", help=f"{text} (ISO 8601 with a zone).")
 
 
 def duration_option(name: str, text: str) -> Any:  # noqa: ANN401  # as above
-    """An option that takes a duration."""
-    return typer.Option(name, parser=parse_duration, metavar="PT1H", help=f"{text} (ISO 8601 duration)")
+    """An option for a duration."""
+    return typer.Option(name, parser=parse_duration, metavar="PT1H", help=f"{text} (ISO 8601 duration).")
 
 
 def clock() -> datetime:
-    """The one clock of the command line."""
+    """The clock of the command line, in UTC."""
     return datetime.now(UTC)
 
 
 def environment_job() -> Job:
-    """The job that the environment describes. Raises ConfigurationError naming every wrong variable."""
+    """The job that the environment configures. Raises ConfigurationError naming every invalid variable."""
     return open_job(settings_from(os.environ), clock)

@@ -1,4 +1,4 @@
-"""How results and remarks are written: rows as a table, CSV or JSON lines; remarks on stderr."""
+"""Output of results on stdout (tables, CSV, JSON lines) and of remarks and progress on stderr."""
 
 import csv
 import json
@@ -8,22 +8,26 @@ from contextlib import contextmanager, nullcontext
 from dataclasses import asdict
 from datetime import datetime
 from itertools import islice
+from pathlib import Path
 from threading import Event, Thread
 
 from pydantic_core import to_json
 from rich.console import Console
+from rich.measure import Measurement
 from rich.progress import Progress
 from rich.table import Table
 from rich.text import Text
 
+from detection.base.errors import ConfigurationError
 from detection.check.checklist import Finding
 from detection.cli.options import RowFormat, TextFormat
 from detection.correlation.output import RowWriter
 from detection.correlation.suppressed import Suppressed
+from detection.delivery.deliver import Attempt
 from detection.incidents.grouping import Verdict
 from detection.logs.events import Rejected
 from detection.logs.files.loading import LoadedFiles
-from detection.messages.text import escape_control, escape_line, lines
+from detection.messages.text import escape_control, escape_line, lines, plural
 from detection.rules.model import Rule
 
 TABLE_ROWS = 50
@@ -31,16 +35,21 @@ LINES_PER_WRITE = 10_000
 PROGRESS_INTERVAL = 10.0  # seconds
 
 
+def console(width_without_terminal: int) -> Console:
+    """A console on stdout: as wide as the terminal, or of a fixed width where stdout is a file or a pipe."""
+    return Console(width=None if sys.stdout.isatty() else width_without_terminal, highlight=False)
+
+
 def write_remark(text: str) -> None:
-    """A remark, on stderr."""
+    """Writes a line to stderr."""
     print(text, file=sys.stderr)
 
 
 @contextmanager
 def progress() -> Iterator[Progress]:
-    """A progress bar on stderr; where that is no terminal, a line every ten seconds."""
+    """A progress bar on stderr; where stderr is not a terminal, a line every ten seconds."""
     terminal = sys.stderr.isatty()
-    # rich would write to stderr what is meant for a file or a pipe.
+    # With a redirected stdout, rich would write the results to stderr, too.
     bar = Progress(
         console=Console(stderr=True),
         transient=True,
@@ -53,7 +62,7 @@ def progress() -> Iterator[Progress]:
 
 @contextmanager
 def reading_progress(bar: Progress) -> Iterator[None]:
-    """Shows that logs are read, which takes nobody knows how long."""
+    """Shows that logs are being read, without a total: their size is not known in advance."""
     task = bar.add_task("reading the logs", total=None)
     yield
     bar.remove_task(task)
@@ -61,7 +70,7 @@ def reading_progress(bar: Progress) -> Iterator[None]:
 
 @contextmanager
 def _progress_lines(bar: Progress) -> Iterator[None]:
-    """Says now and then how far it is."""
+    """Writes the progress of each unfinished task every PROGRESS_INTERVAL, from a thread."""
     stopped = Event()
 
     def write_progress() -> None:
@@ -80,22 +89,36 @@ def _progress_lines(bar: Progress) -> Iterator[None]:
         thread.join()
 
 
+@contextmanager
+def writing(path: Path) -> Iterator[None]:
+    """Raises ConfigurationError where the block cannot write to the path."""
+    try:
+        yield
+    except OSError as error:
+        raise ConfigurationError(
+            f"{path} cannot be written to: {error.strerror}; give another path"
+        ) from error
+
+
 def write_json_line(value: object) -> None:
-    """One JSON value, one line."""
+    """Writes a value as one line of JSON."""
     print(to_json(value, ensure_ascii=True).decode())
 
 
 def write_lines(lines: Iterable[str]) -> None:
-    """Lines of JSON, as they are; many at a time, for stdout may write through."""
+    """Writes lines of JSON in large chunks: an unbuffered stdout makes every write slow."""
     remaining_lines = iter(lines)
-    while line_batch := list(islice(remaining_lines, LINES_PER_WRITE)):
-        sys.stdout.write("\n".join(line_batch) + "\n")
+    while line_chunk := list(islice(remaining_lines, LINES_PER_WRITE)):
+        sys.stdout.write("\n".join(line_chunk) + "\n")
 
 
 def write_rows(
     rows: Iterable[Mapping[str, object]], columns: Sequence[str], output_format: RowFormat
 ) -> None:
-    """Rows in the chosen form; a table shows the first of many and says how many there are."""
+    """Writes rows in the chosen format. A table shows the first TABLE_ROWS, and a remark counts all.
+
+    Where the table is wider than the terminal, each row becomes a paragraph: a table would cut ids and times.
+    """
     if output_format is RowFormat.json:
         for row in rows:
             write_json_line(row)
@@ -104,18 +127,29 @@ def write_rows(
         writer.writerow(columns)
         writer.writerows([_cell(row[name]) for name in columns] for row in rows)
     else:
-        _write_table(list(rows), columns)
+        all_rows, table, terminal = list(rows), Table(*columns), console(200)
+        texts = [[escape_line(_cell(row[name])) for name in columns] for row in all_rows[:TABLE_ROWS]]
+        for cells in texts:
+            table.add_row(*map(Text, cells))
+        if Measurement.get(terminal, terminal.options.update(width=10_000), table).minimum <= terminal.width:
+            terminal.print(table)
+        else:
+            for cells in texts:
+                facts = (f"{name} {cell}" for name, cell in zip(columns, cells, strict=True) if cell)
+                terminal.print(Text(" · ".join(facts) + "\n"))
+        omission_note = f"; the table shows the first {TABLE_ROWS}" if len(all_rows) > TABLE_ROWS else ""
+        write_remark(f"{plural(len(all_rows), 'row')}{omission_note}")
 
 
 def write_ignored_columns(tables: Mapping[str, LoadedFiles]) -> None:
-    """The columns that nobody asks for, named once a table."""
+    """Names the columns that the rule does not use, in a line for each table."""
     for table, loaded in tables.items():
         if loaded.ignored:
             write_remark(f"ignored columns of {table}: {', '.join(map(escape_line, loaded.ignored))}")
 
 
 def write_rejected(rejected_by_reason: Mapping[str, Rejected]) -> None:
-    """What was left out, a line for each reason, with the place of the first."""
+    """Counts the rows that were left out, in a line for each reason, with the location of the first."""
     for reason, rejected in rejected_by_reason.items():
         write_remark(
             f"left out: {rejected.count:,} x {reason} (first: {escape_line(rejected.first_location)})"
@@ -123,22 +157,21 @@ def write_rejected(rejected_by_reason: Mapping[str, Rejected]) -> None:
 
 
 def write_suppressed(suppressed: Suppressed) -> None:
-    """What was read and is not told, and why."""
-    counts_by_reason = {
-        "published pair that only a re-stamped row makes": suppressed.restamped,
-        "event older than the window by its own time": suppressed.too_late,
-        "event ahead of now by its own time": suppressed.in_future,
-        "signal of a kind of which there are not enough yet": suppressed.below_threshold,
-    }
-    for reason, count in counts_by_reason.items():
+    """Counts the pairs and events that were read and suppressed, in a line for each reason."""
+    for count, noun, reason in (
+        (suppressed.restamped, "pair", "that only a re-stamped row makes"),
+        (suppressed.too_late, "event", "older than the window"),
+        (suppressed.in_future, "event", "later than the run"),
+        (suppressed.below_threshold, "signal", "below the threshold"),
+    ):
         if count:
-            write_remark(f"held back: {count:,} x {reason}")
+            write_remark(f"suppressed: {plural(count, noun)} {reason}")
 
 
 def write_alert(
     verdict: Verdict, rule: Rule, now: datetime, output_format: TextFormat, *, with_pairs: bool = False
 ) -> None:
-    """An alert as an on-call reads it, or as one line of JSON, there with its pairs if wanted."""
+    """Writes the alert of a verdict as text or as a line of JSON; `with_pairs` adds all pairs to the JSON."""
     if verdict.alert is None:
         return
     if output_format is TextFormat.text:
@@ -147,28 +180,28 @@ def write_alert(
     writer, pairs = RowWriter(rule), (pair for chain in verdict.new_pairs for pair in chain.pairs())
     rows = {"pairs": [writer.row(pair, now) for pair in pairs]} if with_pairs else {}
     alert_values = asdict(verdict.alert)
-    del alert_values["evidence"]  # of which the pairs are all
+    del alert_values["evidence"]  # a selection of the pairs
     write_json_line(alert_values | rows)
 
 
+def write_failed_attempt(attempt: Attempt) -> None:
+    """Writes a remark where an attempt at a message failed."""
+    if not attempt.outcome.sent:
+        delivery, reason = attempt.delivery, attempt.outcome.dead_reason or attempt.outcome.reason
+        write_remark(
+            f"not sent: {delivery.id} to {delivery.destination}, attempt {delivery.attempt}: {reason}"
+        )
+
+
 def write_findings(findings: Sequence[Finding]) -> None:
-    """What was checked as a table: the level in its colour and its word, and under what was found what to do."""
-    table = Table("", "check", "found", box=None, pad_edge=False)
+    """Writes the findings of `check` as a table, the remedy below the message."""
+    table = Table("", "check", "finding", box=None, pad_edge=False)
     for finding in findings:
         message = Text(escape_control(finding.message))
         if finding.remedy:
             message.append(f"\n→ {finding.remedy}")
         table.add_row(Text(finding.level, style=finding.level), Text(escape_line(finding.name)), message)
-    Console(width=None if sys.stdout.isatty() else 120).print(table)
-
-
-def _write_table(rows: Sequence[Mapping[str, object]], columns: Sequence[str]) -> None:
-    table = Table(*columns)
-    for row in rows[:TABLE_ROWS]:
-        table.add_row(*(Text(escape_line(_cell(row[name]))) for name in columns))
-    Console(width=None if sys.stdout.isatty() else 200).print(table)
-    omission_note = f"; the first {TABLE_ROWS} are shown" if len(rows) > TABLE_ROWS else ""
-    write_remark(f"{len(rows):,} rows{omission_note}")
+    console(120).print(table)
 
 
 def _cell(value: object) -> str:

@@ -1,4 +1,4 @@
-"""`rules`: the rule folders, valid or what is wrong with them."""
+"""`rules`, `new-rule` and `test-rules`: list, draft and test rule folders."""
 
 import sys
 from dataclasses import asdict
@@ -7,15 +7,14 @@ from typing import Annotated
 
 import typer
 
-from detection.base.errors import ConfigurationError
-from detection.cli.options import RowFormat
-from detection.cli.output import progress, write_remark, write_rows
+from detection.cli.options import RowFormat, RowFormatOption
+from detection.cli.output import progress, write_remark, write_rows, writing
 from detection.drafting.draft import make_draft, problem_of, write_draft
 from detection.messages.text import escape_line, plural
 from detection.rules.loading import RULES, RuleStatus, statuses
 from detection.ruletests.compare import CaseOutcome
-from detection.ruletests.suite import Suite, load_suites
 from detection.ruletests.suite import junit as junit_xml
+from detection.ruletests.suite import load_suites
 
 
 def rules(
@@ -23,15 +22,13 @@ def rules(
         Path,
         typer.Argument(
             metavar="[DIR]",
-            help="A folder of rule folders; the shipped ones if not given.",
+            help="Folder of rule folders. Defaults to the shipped rules.",
             show_default=False,
         ),
     ] = RULES,
-    output_format: Annotated[
-        RowFormat, typer.Option("--format", help="A JSON object is a line.")
-    ] = RowFormat.table,
+    output_format: RowFormatOption = RowFormat.table,
 ) -> None:
-    """List the rules; exit code 2 if one of them is not valid."""
+    """List the rules and their problems. Exits 2 if any rule is invalid."""
     rule_statuses = statuses(folder)
     write_rows(
         (asdict(status) for status in rule_statuses), list(RuleStatus.__dataclass_fields__), output_format
@@ -42,28 +39,32 @@ def rules(
 
 def new_rule(
     published_file: Annotated[
-        Path, typer.Option("--from", metavar="FILE", help="A Sentinel rule's YAML that joins two sources.")
+        Path, typer.Option("--from", metavar="FILE", help="YAML of a Sentinel rule that joins two tables.")
     ],
     target_folder: Annotated[
         Path,
         typer.Option(
             "--out",
             metavar="DIR",
-            help="Gets rules/<name>, and connectors/ if need be; the shipped ones' folder if not given.",
+            help="Folder to write rules/<name>, and connectors/ where needed, to. "
+            "Defaults to the folder of the shipped rules.",
             show_default=False,
         ),
     ] = RULES.parent,
 ) -> None:
-    """Draft a rule folder from a published rule, and say what could not be drafted; exit code 1 if it is not valid yet."""
+    """Draft a rule folder from a published rule. Exits 1 if the draft is not valid yet.
+
+    Prints what could not be drafted and needs a review.
+    """
     rule_draft = make_draft(published_file, target_folder)
     folder = write_draft(rule_draft, target_folder)
     print(f"{folder}: {', '.join(sorted(path.rpartition('/')[2] for path in rule_draft.files))}")
     for remark in rule_draft.remarks:
-        print(f"  to look at: {escape_line(remark)}")
+        print(f"  review: {escape_line(remark)}")
     if problem := problem_of(folder):
         write_remark(f"not valid yet: {problem}")
         sys.exit(1)
-    print("valid; see what it finds: python -m detection test-rules " + str(folder))
+    print(f"valid; to test it: python -m detection test-rules {folder}")
 
 
 def rule_tests(
@@ -71,42 +72,37 @@ def rule_tests(
         Path,
         typer.Argument(
             metavar="[DIR]",
-            help="A rule folder, or a folder of them; the shipped rules if not given.",
+            help="Rule folder, or a folder of rule folders. Defaults to the shipped rules.",
             show_default=False,
         ),
     ] = RULES,
     junit_file: Annotated[
         Path | None,
-        typer.Option("--junit", metavar="FILE", help="Write the outcomes there as JUnit XML too."),
+        typer.Option("--junit", metavar="FILE", help="Write the outcomes to this file as JUnit XML, too."),
     ] = None,
 ) -> None:
-    """Run the rules' test cases, offline; exit code 1 if one fails. docs/rules.md says how to write them."""
-    outcomes = [outcome for suite in load_suites(folder) for outcome in _run_suite(suite)]
+    """Run the test cases of rules, offline. Exits 1 if any case fails.
+
+    docs/rules.md describes the test cases.
+    """
+    outcomes: list[CaseOutcome] = []
+    for suite in load_suites(folder):
+        rule, case_count = suite.rule.folder, len(suite.cases)
+        if not case_count:
+            write_remark(f"{rule}: has no tests")
+            continue
+        with progress() as bar:
+            suite_outcomes = list(bar.track(suite.outcomes(), total=case_count, description=rule))
+        failures = [outcome for outcome in suite_outcomes if outcome.difference]
+        for failure in failures:
+            print(f"FAILED {rule}, {failure.case.file.name}: {failure.case.name}")
+            print("\n".join(failure.difference) + "\n")
+        print(f"{rule}: {plural(case_count, 'case')}, {len(failures):,} failed")
+        outcomes += suite_outcomes
     if junit_file:
-        try:
+        with writing(junit_file):
             junit_file.write_bytes(junit_xml(outcomes))
-        except OSError as error:
-            raise ConfigurationError(f"{junit_file} cannot be written to: {error.strerror}") from error
     failed_count = sum(bool(outcome.difference) for outcome in outcomes)
     print(f"{plural(len(outcomes) - failed_count, 'case')} passed, {failed_count:,} failed")
     if failed_count:
         sys.exit(1)
-
-
-def _run_suite(suite: Suite) -> list[CaseOutcome]:
-    """The outcomes of one rule, those that failed shown."""
-    rule, case_count = suite.rule.folder, len(suite.cases)
-    if not case_count:
-        write_remark(f"{rule}: has no tests")
-        return []
-    with progress() as bar:
-        outcomes = list(bar.track(suite.outcomes(), total=case_count, description=rule))
-    for outcome in (outcome for outcome in outcomes if outcome.difference):
-        print(
-            "\n".join((f"FAILED {rule}, {outcome.case.file.name}: {outcome.case.name}", *outcome.difference))
-            + "\n"
-        )
-    print(
-        f"{rule}: {plural(case_count, 'case')}, {sum(bool(outcome.difference) for outcome in outcomes):,} failed"
-    )
-    return outcomes

@@ -1,4 +1,4 @@
-"""`incidents serve`: the incident page on this machine, over whatever table the settings name."""
+"""The incident page on this machine, over the table of a job: `incidents serve` and `demo --serve`."""
 
 import hmac
 import re
@@ -14,13 +14,13 @@ from detection.cli.output import write_remark
 from detection.web.exchange import BODY, AccessMode, Request, Response, make_request
 from detection.web.respond import respond
 
-HOST = "127.0.0.1"  # nobody else's business
+HOST = "127.0.0.1"  # not reachable from other machines
 PREFIX = "/api"  # as in the cloud
-LENGTH_PATTERN = re.compile(r"[0-9]{1,9}")  # of a body that could be read
+LENGTH_PATTERN = re.compile(r"[0-9]{1,9}")  # of a content-length that is parsed
 
 
 class Server(ThreadingHTTPServer):
-    """Answers on loopback whoever has its key, which is made anew at each start, as the Functions host does with its own."""
+    """A server on loopback for requests with its key. Every start makes a new key."""
 
     daemon_threads = True
 
@@ -32,16 +32,20 @@ class Server(ThreadingHTTPServer):
 
     @property
     def origin(self) -> str:
-        """Where it listens."""
+        """Scheme, host and port."""
         return f"http://{HOST}:{self.server_port}"
 
     @property
     def url(self) -> str:
-        """Where to begin."""
+        """The address of the list of incidents, with the key."""
         return f"{self.origin}{PREFIX}/incidents?code={self.key}"
 
     def answer(self, request: Request) -> Response:
-        """The page's answer, if the key is right or the way in is a link; only our own name counts as ours."""
+        """The page's response; 401 without the key, unless the request is for a signed link.
+
+        A Host header with another name gets 401 too: a name that resolves to loopback must not reach the page
+        (DNS rebinding).
+        """
         access_key = parse_qs(urlsplit(request.url).query).get(
             "code", [request.headers.get("x-functions-key", "")]
         )[-1]
@@ -49,44 +53,43 @@ class Server(ThreadingHTTPServer):
         if request.headers.get("host") != self.origin.removeprefix("http://") or not (
             key_matches or request.access_mode == "link"
         ):
-            message = b"Open the address that `incidents serve` has printed.\n"
+            message = b"Open the address that `incidents serve` printed.\n"
             return Response(401, message, {"content-type": "text/plain"})
         return respond(request, self.job, self.clock())
 
 
 def serve_until_interrupted(server: Server) -> None:
-    """Says where it is to be seen, and serves until somebody has seen enough."""
-    write_remark(f"The incidents are at {server.url}  (Ctrl-C ends it)")
+    """Prints the address and serves until Ctrl-C."""
+    write_remark(f"Serving the incidents at {server.url}  (stop with Ctrl-C)")
     with suppress(KeyboardInterrupt):
         server.serve_forever()
 
 
 class _Handler(BaseHTTPRequestHandler):
-    """Hands every request on, whatever its method."""
+    """Passes every request to the server, whatever its method."""
 
     server: Server
     timeout = 10  # seconds
     server_version, sys_version = "detection", ""
 
-    def _send_answer(self) -> None:
-        answer = self.server.answer(self._read_request())
-        self.send_response(answer.status)
-        for name, value in answer.headers.items():
-            self.send_header(name, value)
-        self.send_header("content-length", str(len(answer.body)))
-        self.send_header("connection", "close")
-        self.end_headers()
-        self.wfile.write(answer.body)
-
-    do_GET = do_HEAD = do_POST = do_PUT = do_PATCH = do_DELETE = do_OPTIONS = _send_answer  # noqa: N815
-
-    def _read_request(self) -> Request:
+    def do_GET(self) -> None:
         length = self.headers.get("content-length", "0")
         size = int(length) if LENGTH_PATTERN.fullmatch(length) else BODY + 1
         body = self.rfile.read(min(size, BODY + 1))
         access_mode: AccessMode = "link" if self.path.startswith(f"{PREFIX}/look/") else "key"
         url = f"{self.server.origin}/{self.path.lstrip('/')}"
-        return make_request(self.command, url, dict(self.headers.items()), body, access_mode)
+        answer = self.server.answer(
+            make_request(self.command, url, dict(self.headers.items()), body, access_mode)
+        )
+        self.send_response(answer.status)
+        for name, text in answer.headers.items():
+            self.send_header(name, text)
+        self.send_header("content-length", str(len(answer.body)))
+        self.send_header("connection", "close")
+        self.end_headers()
+        self.wfile.write(answer.body)
 
-    def log_message(self, format: str, *args: object) -> None:  # noqa: A002  # its name there
-        """Nothing is logged: addresses hold the key."""
+    do_HEAD = do_POST = do_PUT = do_PATCH = do_DELETE = do_OPTIONS = do_GET  # noqa: N815
+
+    def log_message(self, format: str, *args: object) -> None:  # noqa: A002  # the base class's name
+        """Logs nothing: addresses hold the key."""

@@ -1,45 +1,49 @@
-"""`silences`: what pages nobody, added, listed and lifted."""
+"""`silences`: add, list and lift silences."""
 
-from datetime import datetime, timedelta
+from datetime import timedelta
 from getpass import getuser
 from typing import Annotated, Any
 
 import typer
 
-from detection.cli.options import RowFormat, RuleName, clock, duration_option, environment_job
+from detection.cli.options import (
+    AuthorOption,
+    RowFormat,
+    RowFormatOption,
+    RuleName,
+    clock,
+    duration_option,
+    environment_job,
+)
 from detection.cli.output import write_rows
 from detection.rules.loading import default_rule
-from detection.rules.model import Rule
-from detection.rules.silences import CRITERIA, Silence, parse_silence
+from detection.rules.silences import CRITERIA, parse_silence
 
-app = typer.Typer(
-    no_args_is_help=True, help="Add, list and lift silences: pairs that page nobody for a while."
-)
+app = typer.Typer(no_args_is_help=True, help="Add, list and lift silences, which suppress pairs for a while.")
 COLUMNS = ["name", "state", "criteria", "owner", "reason", "created", "expires", "rule"]
 
 
 def _pattern_option(name: str, text: str) -> Any:  # noqa: ANN401  # typer has no public type for an option
-    return typer.Option(f"--{name}", metavar="PATTERN", help=f"{text}; * and ? stand for anything.")
+    return typer.Option(f"--{name}", metavar="PATTERN", help=f"{text}; * and ? are wildcards.")
 
 
 @app.command()
 def add(
-    name: Annotated[str, typer.Argument(help="What it is called: letters, digits, dots and dashes.")],
-    duration: Annotated[timedelta, duration_option("--for", "How long it lasts")],
-    reason: Annotated[str, typer.Option(help="Why.")],
-    actor: Annotated[str | None, _pattern_option("actor", "Of this actor")] = None,
-    address: Annotated[str | None, _pattern_option("address", "Changes from this address or network")] = None,
-    change: Annotated[str | None, _pattern_option("change", "Changes of this kind")] = None,
-    signal: Annotated[
-        str | None, _pattern_option("signal", "Signals of this kind, its finish reason")
-    ] = None,
-    model: Annotated[str | None, _pattern_option("model", "Signals of this model")] = None,
-    by: Annotated[
-        str, typer.Option(metavar="NAME", help="Who; the name you are signed in with if not given.")
-    ] = "",
+    name: Annotated[str, typer.Argument(help="Name of the silence: letters, digits, dots and dashes.")],
+    duration: Annotated[timedelta, duration_option("--for", "Duration of the silence")],
+    reason: Annotated[str, typer.Option(help="Reason for the silence.")],
+    actor: Annotated[str | None, _pattern_option("actor", "Actor")] = None,
+    address: Annotated[str | None, _pattern_option("address", "IP address or network of the change")] = None,
+    change: Annotated[str | None, _pattern_option("change", "Kind of the change")] = None,
+    signal: Annotated[str | None, _pattern_option("signal", "Kind of the signal, its finish reason")] = None,
+    model: Annotated[str | None, _pattern_option("model", "Model of the signal")] = None,
+    by: AuthorOption = "",
     rule_name: RuleName = None,
 ) -> None:
-    """Silence the pairs that have all of this, from now on. They are counted, and never told later."""
+    """Silence the pairs that match all given patterns, from now on.
+
+    Silenced pairs are counted and never alerted.
+    """
     now = clock()
     criteria = dict(zip(CRITERIA, (actor, address, change, signal, model), strict=True))
     silence = parse_silence(
@@ -58,37 +62,23 @@ def add(
 
 
 @app.command("list")
-def list_silences(
-    output_format: Annotated[
-        RowFormat, typer.Option("--format", help="A JSON object is a line.")
-    ] = RowFormat.table,
-) -> None:
-    """List exclusions and silences, ended ones too."""
+def list_silences(output_format: RowFormatOption = RowFormat.table) -> None:
+    """List exclusions and silences, ended silences included."""
     now = clock()
-    write_rows(
-        [_row(rule, silence, now) for rule, silence in environment_job().desk.silences()],
-        COLUMNS,
-        output_format,
-    )
+    rows = [
+        {
+            **silence.model_dump(mode="json"),
+            "criteria": ", ".join(f"{name} {pattern}" for name, pattern in silence.criteria.items()),
+            "state": silence.state(now),
+            "rule": rule.folder,
+        }
+        for rule, silence in environment_job().desk.silences()
+    ]
+    write_rows(rows, COLUMNS, output_format)
 
 
 @app.command()
-def lift(
-    name: str,
-    by: Annotated[
-        str, typer.Option(metavar="NAME", help="Who; the name you are signed in with if not given.")
-    ] = "",
-) -> None:
-    """End a silence now. What it took is not told later."""
+def lift(name: Annotated[str, typer.Argument(help="Name of the silence.")], by: AuthorOption = "") -> None:
+    """End a silence now. Pairs that it silenced are not alerted later."""
     environment_job().desk.lift(name, by or getuser())
     print(f"{name} is lifted")
-
-
-def _row(rule: Rule, silence: Silence, now: datetime) -> dict[str, object]:
-    criteria_text = ", ".join(f"{name} {value}" for name, value in silence.criteria.items())
-    return {
-        **silence.model_dump(mode="json"),
-        "criteria": criteria_text,
-        "state": silence.state(now),
-        "rule": rule.folder,
-    }

@@ -1,4 +1,4 @@
-"""What a series of runs comes to, in a few lines."""
+"""Texts of a few lines: the summary of many runs, a run record, the health of a rule, an incident."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -15,89 +15,81 @@ from detection.runs.replay import Comparison, Replayed
 
 
 def summary(rule: Rule, runs: Sequence[Replayed], comparison: Comparison) -> str:
-    """Runs, rows, chains, incidents, what was held back and why, and the published rule beside it."""
+    """Counts of a series of runs, and a comparison with the published rule at the same times.
+
+    Many runs read the same row, so each suppressed count is the largest of any run.
+    """
     alerts = [verdict.alert for replayed in runs for verdict in replayed.verdicts if verdict.alert]
-    last = runs[-1].record
-    health_texts = {
-        side: f"{health.rows:,} rows, {health.named:,} naming an actor"
-        for side, health in last.health.items()
-    }
+    records = [replayed.record for replayed in runs]
+    suppressed, last = [record.suppressed for record in records], records[-1]
+    pair_count = sum(alert.counts.pairs for alert in alerts)
+    restamped = max(counts.restamped for counts in suppressed)
+    too_late = max(counts.too_late for counts in suppressed)
+    in_future = max(counts.in_future for counts in suppressed)
+    begin, end = records[0].windows.now, last.windows.now
     facts = [
         (
             "runs",
-            f"{len(runs)} hourly, {runs[0].record.windows.now:%d %b %H:%M} to {last.windows.now:%d %b %H:%M} UTC",
+            f"{len(runs)} hourly, {begin:%d %b %H:%M} to {end:%d %b %H:%M} UTC",
         ),
-        *((f"last run, {side}", text) for side, text in health_texts.items()),
-        ("chains in view", f"{last.chains} at the last run, {last.pairs:,} pairs"),
-        ("told", f"{sum(alert.counts.pairs for alert in alerts):,} pairs in {len(alerts)} alerts"),
-        ("incidents", f"{len({alert.incident for alert in alerts})}"),
+        *(
+            (f"last run, {side}", f"{health.rows:,} rows, {health.named:,} naming an actor")
+            for side, health in last.health.items()
+        ),
+        ("last run, chains", f"{plural(last.chains, 'chain')}, {plural(last.pairs, 'pair')}"),
+        ("alerted", f"{plural(pair_count, 'pair')} in {plural(len(alerts), 'alert')}"),
+        ("incidents", f"{len({alert.incident for alert in alerts}):,}"),
         (
-            "told before",
-            f"{sum(replayed.record.already_alerted for replayed in runs):,} times a pair in view was held back as told",
+            "already alerted",
+            f"{sum(record.already_alerted for record in records):,} times a run read a pair alerted before",
         ),
-        *_suppressed_facts(runs),
+        ("suppressed: re-stamped", f"{plural(restamped, 'pair')} that only a re-stamped row makes"),
+        ("suppressed: too late", f"{plural(too_late, 'row')} older than the window"),
+        ("suppressed: in future", f"{plural(in_future, 'row')} later than the run"),
         *(
             (f"left out: {reason}", f"{rejected.count:,} (first: {escape_line(rejected.first_location)})")
             for reason, rejected in last.rejected.items()
         ),
     ]
-    return "\n".join([f"{name:<30} {text}" for name, text in facts] + ["", *_comparison(rule, comparison)])
-
-
-def _suppressed_facts(runs: Sequence[Replayed]) -> list[tuple[str, str]]:
-    """The same row is seen by many runs; the most that any run held back is what there was."""
-    suppressed_by_run = [replayed.record.suppressed for replayed in runs]
-    return [
-        (
-            "held back: re-stamped rows",
-            f"{max(suppressed.restamped for suppressed in suppressed_by_run)} pairs that only the arrival stamp makes",
-        ),
-        (
-            "held back: too late",
-            f"{max(suppressed.too_late for suppressed in suppressed_by_run)} rows older than the window",
-        ),
-        ("held back: ahead of now", f"{max(suppressed.in_future for suppressed in suppressed_by_run)} rows"),
-    ]
-
-
-def _comparison(rule: Rule, comparison: Comparison) -> list[str]:
-    published = rule.sequence.published
-    name = published.rule if published else rule.folder
-    return [
-        f"The published rule ({name}) at the same {'' if published else 'own '}moments, without a memory of its own:",
-        f"  returned {comparison.returned:,} rows, {comparison.repeated:,} of them again and again;",
-        f"  missed {comparison.missed:,} of the pairs told here, and returned {comparison.false:,} that never were.",
-    ]
+    fact_lines = "\n".join(f"{label:<28} {text}" for label, text in facts)
+    published = rule.sequence.published.rule if rule.sequence.published else rule.folder
+    return (
+        f"{fact_lines}\n\n"
+        f"The published rule ({published}) at the same times, without deduplication:\n"
+        f"  returned {plural(comparison.returned, 'row')}, "
+        f"{comparison.repeated:,} of them for pairs that it had returned before;\n"
+        f"  missed {plural(comparison.missed, 'pair')} alerted here, and returned "
+        f"{plural(comparison.false, 'pair')} that only a re-stamped row makes."
+    )
 
 
 def record_lines(record: RunRecord) -> list[str]:
-    """A run in a few lines: what it read, what it told, what it held back."""
-    windows, suppressed = record.windows, record.suppressed
-    observe_note = " (observing: nobody is paged)" if record.mode == "observe" else ""
-    alert_text = f"{record.new_pairs:,} new, {record.alerts:,} alerts{observe_note}"
-    outside_text = f"{suppressed.too_late:,} too late, {suppressed.in_future:,} ahead of now"
-    return [
-        f"{record.rule}, run of {iso(windows.now)}",
-        f"  read      changes since {iso(windows.changes.after)}, signals since {iso(windows.signals.after)}",
+    """A complete run: what it read, alerted and suppressed."""
+    windows, suppressed, gap = record.windows, record.suppressed, run_row(record)["gap"]
+    suppressed_text = (
+        f"{record.already_alerted:,} already alerted, {suppressed.restamped:,} re-stamped, "
+        f"{suppressed.too_late:,} too late, {suppressed.in_future:,} in future, "
+        f"{suppressed.below_threshold:,} below threshold"
+    )
+    observe_note = " (mode observe: no messages)" if record.mode == "observe" else ""
+    facts = [
+        ("read", f"changes since {iso(windows.changes.after)}, signals since {iso(windows.signals.after)}"),
         *(
-            f"  {side:<9} {side_health.rows:,} rows, {side_health.named:,} naming an actor"
-            for side, side_health in record.health.items()
+            (side, f"{plural(health.rows, 'row')}, {health.named:,} naming an actor")
+            for side, health in record.health.items()
         ),
-        f"  coverage  {coverage_text(record.coverage)}",
-        f"  pairs     {record.pairs:,} in {record.chains:,} chains, {alert_text}",
-        f"  held back {record.already_alerted:,} told before, {suppressed.restamped:,} re-stamped, {outside_text}",
-        *(f"  silenced  {number:,} by {name}" for name, number in record.silenced.items()),
-        *(
-            [f"  threshold {suppressed.below_threshold:,} signals of which there are not enough yet"]
-            if suppressed.below_threshold
-            else []
-        ),
-        *([f"  GAP       nobody has read {run_row(record)['gap']}"] if windows.gap else []),
+        ("coverage", coverage_text(record.coverage)),
+        ("pairs", f"{record.pairs:,} in {plural(record.chains, 'chain')}, {record.new_pairs:,} new"),
+        ("alerts", f"{record.alerts:,}{observe_note}"),
+        ("suppressed", suppressed_text),
+        *(("silenced", f"{count:,} by {name}") for name, count in record.silenced.items()),
+        *([("GAP", f"not read: {gap}; read it with `run --from TIME --to TIME`")] if gap else []),
     ]
+    return [f"{record.rule}, run of {iso(windows.now)}", *(f"  {label:<11} {text}" for label, text in facts)]
 
 
 def run_row(record: RunRecord | RunFailure) -> dict[str, object]:
-    """A run as a row of a table."""
+    """A run as a row of the table of `runs`."""
     row = {"rule": record.rule, "time": iso(run_time(record)), "outcome": record.outcome}
     if isinstance(record, RunFailure):
         counts = ("changes", "signals", "chains", "pairs", "new_pairs", "silenced", "alerts", "coverage")
@@ -119,14 +111,14 @@ def run_row(record: RunRecord | RunFailure) -> dict[str, object]:
 
 @dataclass(frozen=True, slots=True)
 class RunHealth:
-    """How a rule stands, in a line; good if its last run was complete."""
+    """The health of a rule in a line; healthy if its last run was complete."""
 
     text: str
     healthy: bool
 
 
 def run_health(rule: str, age: timedelta | None, records: Sequence[RunRecord | RunFailure]) -> RunHealth:
-    """When a rule was last read to the end, and why not since; `records` are the newest first."""
+    """The age of a rule's last complete run, and the failures since then; `records` are the newest first."""
     text = f"{rule}: " + (
         f"the last complete run was {age} ago" if age is not None else "no complete run yet"
     )
@@ -138,12 +130,15 @@ def run_health(rule: str, age: timedelta | None, records: Sequence[RunRecord | R
     if not failures:
         return RunHealth(text, healthy=age is not None)
     last = failures[0]
-    reason_text = f"; since then {plural(len(failures), 'run')} failed, the last at {iso(last.now)}: {last.error}: {escape_line(last.reason)}"
-    return RunHealth(text + reason_text, healthy=False)
+    failure_text = (
+        f"; since then {plural(len(failures), 'run')} failed, "
+        f"the last at {iso(last.now)}: {last.error}: {escape_line(last.reason)}"
+    )
+    return RunHealth(text + failure_text, healthy=False)
 
 
-def blind_rules(rules: Sequence[str], records: Sequence[RunRecord | RunFailure]) -> list[str]:
-    """What is to be said of the rules whose callers are not whom the audit log knows; `records` are the newest first."""
+def coverage_warnings(rules: Sequence[str], records: Sequence[RunRecord | RunFailure]) -> list[str]:
+    """The coverage warning of each rule that has one, from its last runs; `records` are the newest first."""
     warnings = []
     for rule in rules:
         coverages = [
@@ -157,17 +152,19 @@ def blind_rules(rules: Sequence[str], records: Sequence[RunRecord | RunFailure])
 
 
 def incident_lines(detail: IncidentDetail) -> list[str]:
-    """An incident with its alerts, as an on-call reads it."""
+    """An incident with its history and alerts."""
     incident, rule = detail.incident, load_rule(detail.rule)
+    key_text = ", ".join(escape_line(value) for _, value in detail.key)
     classification_text = f" as {incident.classification}" if incident.classification else ""
     size = f"{plural(incident.alerts, 'alert')}, {plural(incident.pairs, 'pair')}"
     size += f", {incident.silenced:,} silenced" if incident.silenced else ""
     return [
-        f"{incident.id} of {', '.join(escape_line(value) for _, value in detail.key)}: {incident.status}{classification_text}",
+        f"{incident.id} of {key_text}: {incident.status}{classification_text}",
         f"  opened {iso(incident.opened)}, updated {iso(incident.updated)}; {size}",
         *([f"  after {incident.predecessor}"] if incident.predecessor else []),
         *(
-            f"  {entry.action} {iso(entry.time)} by {escape_line(entry.author)}{': ' if entry.note else ''}{escape_line(entry.note)}"
+            f"  {entry.action} {iso(entry.time)} by {escape_line(entry.author)}"
+            + (f": {escape_line(entry.note)}" if entry.note else "")
             for entry in incident.history
         ),
         "",

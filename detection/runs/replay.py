@@ -50,7 +50,7 @@ def run_times(
     """
     all_times = [begin + every * step for step in range((end - begin) // every + 1)]
     if not all_times:
-        raise ConfigurationError("--to is before --from; swap them")
+        raise ConfigurationError(f"there is no run: the end {iso(end)} is before the start {iso(begin)}")
     if unknown := set(skip) - set(all_times):
         raise ConfigurationError(f"--skip: no run is at {', '.join(map(iso, sorted(unknown)))}")
     if not (times := [time for time in all_times if time not in skip]):

@@ -1,4 +1,4 @@
-"""What the made-up logs are there to show, seen through 48 hourly runs of the default rule."""
+"""The cases in the made-up logs, and the alerts of 48 hourly runs of the default rule."""
 
 import json
 from collections import Counter
@@ -45,7 +45,7 @@ LogRow = dict[str, Any]
 
 @dataclass(frozen=True)
 class ScenarioRuns:
-    """The logs, and what 48 runs made of them."""
+    """The logs and the results of 48 runs."""
 
     rule: Rule
     loaded: Mapping[str, LoadedFiles]
@@ -86,7 +86,7 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> ScenarioRuns:
     )
 
 
-def test_same_seed_writes_the_same_bytes_and_another_seed_others(tmp_path: Path) -> None:
+def test_same_seed_writes_the_same_bytes_and_another_seed_different_bytes(tmp_path: Path) -> None:
     for name, seed in (("first", 7), ("second", 7), ("other", 8)):
         (tmp_path / name).mkdir()
         assert write_logs(tmp_path / name, BEGIN, seed) == BEGIN + 3 * DAY
@@ -99,14 +99,14 @@ def test_same_seed_writes_the_same_bytes_and_another_seed_others(tmp_path: Path)
     assert first_files[1] != other_files[1]
 
 
-def test_story_with_an_unknown_key_is_refused(tmp_path: Path) -> None:
-    path = tmp_path / "story.yaml"
+def test_scenario_with_an_unknown_key_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "scenario.yaml"
     path.write_text(SCENARIO_FILE.read_text(encoding="utf-8") + "\nlast: P3D\n", encoding="utf-8")
     with pytest.raises(ValidationError, match="last"):
         load_scenario(path)
 
 
-def test_rows_are_what_the_connector_writes(runs: ScenarioRuns) -> None:
+def test_rows_have_the_columns_of_the_connector(runs: ScenarioRuns) -> None:
     for table, rows in runs.rows.items():
         loaded = runs.loaded[table]
         assert not loaded.rejected
@@ -128,7 +128,7 @@ def test_files_are_in_the_order_of_arrival(runs: ScenarioRuns) -> None:
         assert arrivals == sorted(arrivals)
 
 
-def test_rows_arrive_five_to_nine_minutes_late_unless_the_plot_says_otherwise(runs: ScenarioRuns) -> None:
+def test_rows_arrive_five_to_nine_minutes_late_except_in_three_cases(runs: ScenarioRuns) -> None:
     late = {
         _signal_actor(row)
         for row in runs.rows[SIGNALS]
@@ -147,26 +147,26 @@ def test_most_rows_are_ordinary(runs: ScenarioRuns) -> None:
     assert sum(number for kind, number in kinds.items() if kind not in PRIVILEGED) > 0.7 * kinds.total()
 
 
-def test_some_completions_name_a_service_and_some_nobody(runs: ScenarioRuns) -> None:
+def test_some_completions_name_a_service_and_some_no_actor(runs: ScenarioRuns) -> None:
     actors = Counter(_signal_actor(row) for row in runs.rows[SIGNALS])
     assert actors[""] > 100
     assert len([actor for actor in actors if actor and "@" not in actor]) == 3
     assert any(reason.startswith("signals") for reason in runs.records[-1].rejected)
 
 
-def test_ordinary_length_without_a_change_is_not_told(runs: ScenarioRuns) -> None:
+def test_ordinary_length_without_a_change_does_not_alert(runs: ScenarioRuns) -> None:
     for name in ("kenji", "lena", "mateo", "nora"):
         assert runs.signals(name)
         assert not runs.changes(name)
         assert not runs.alerts_of(name)
 
 
-def test_only_those_who_should_be_are_told(runs: ScenarioRuns) -> None:
+def test_alerts_are_of_the_expected_actors(runs: ScenarioRuns) -> None:
     expected = {"alice", "bob", "carol", "dave", "erin", "frank", "heidi"}
     assert {alert.actor for alert in runs.alerts} == {f"{name}@example.com" for name in expected}
 
 
-def test_alice_goes_on_in_the_morning_and_it_updates_her_incident(runs: ScenarioRuns) -> None:
+def test_alices_signals_of_the_next_morning_update_her_incident(runs: ScenarioRuns) -> None:
     incident = runs.incidents_of("alice")[0]
     alerts = [alert for alert in runs.alerts_of("alice") if alert.incident == incident.id]
     assert [alert.action for alert in alerts] == ["opened", *["updated"] * (len(alerts) - 1)]
@@ -184,7 +184,7 @@ def test_alice_a_day_after_her_first_alert_opens_a_second_incident(runs: Scenari
     assert second_incident.opened > first_incident.opened + DAY
 
 
-def test_bob_is_told_though_no_run_has_both_his_rows_within_the_past_day(runs: ScenarioRuns) -> None:
+def test_bob_alerts_though_no_run_has_both_rows_within_the_past_day(runs: ScenarioRuns) -> None:
     (change,), (signal,) = runs.changes("bob"), runs.signals("bob")
     assert _time(signal) - _time(change) == timedelta(hours=23, minutes=40)
     assert not [now for now in RUNS if _arrival(signal) <= now < _time(change) + DAY]
@@ -192,19 +192,19 @@ def test_bob_is_told_though_no_run_has_both_his_rows_within_the_past_day(runs: S
     assert alert.first_pair["Beyond"] == ["outside_published_window"]
 
 
-def test_carol_is_told_though_she_used_an_api_key(runs: ScenarioRuns) -> None:
+def test_carol_alerts_though_she_used_an_api_key(runs: ScenarioRuns) -> None:
     alerts = runs.alerts_of("carol")
     assert all(alert.first_pair["Beyond"] == ["api_key_actor"] for alert in alerts)
     assert {kind for alert in alerts for kind in alert.signal_kinds} == {"length", "content_filter"}
 
 
-def test_dave_is_told_for_a_role_in_an_update_and_a_missing_reason(runs: ScenarioRuns) -> None:
+def test_dave_alerts_for_a_role_in_an_update_and_a_missing_reason(runs: ScenarioRuns) -> None:
     (alert,) = runs.alerts_of("dave")
     assert set(alert.first_pair["Beyond"]) == {"role_change_in_update", "finish_reason_missing"}  # type: ignore[call-overload]
     assert alert.first_pair["EventFinishReasons"] == [""]
 
 
-def test_erin_is_told_as_soon_as_her_late_rows_arrive(runs: ScenarioRuns) -> None:
+def test_erin_alerts_as_soon_as_the_late_rows_arrive(runs: ScenarioRuns) -> None:
     (alert,) = runs.alerts_of("erin")
     arrivals = [_arrival(row) for row in runs.signals("erin")]
     assert all(_arrival(row) - _time(row) >= timedelta(hours=5) for row in runs.signals("erin"))
@@ -212,7 +212,7 @@ def test_erin_is_told_as_soon_as_her_late_rows_arrive(runs: ScenarioRuns) -> Non
     assert alert.counts.pairs == 7
 
 
-def test_frank_is_told_once_though_every_row_comes_twice(runs: ScenarioRuns) -> None:
+def test_frank_alerts_once_though_every_row_arrives_twice(runs: ScenarioRuns) -> None:
     changes, signals = runs.changes("frank"), runs.signals("frank")
     assert (len(changes), len(signals)) == (2, 8)
     assert (len({row["Id"] for row in changes}), len({row["EventUid"] for row in signals})) == (1, 4)
@@ -220,7 +220,7 @@ def test_frank_is_told_once_though_every_row_comes_twice(runs: ScenarioRuns) -> 
     assert (alert.counts.changes, alert.counts.signals, alert.counts.pairs) == (1, 4, 4)
 
 
-def test_grace_is_withheld_because_her_row_was_restamped(runs: ScenarioRuns) -> None:
+def test_grace_is_suppressed_because_her_row_was_restamped(runs: ScenarioRuns) -> None:
     (change,), (signal,) = runs.changes("grace"), runs.signals("grace")
     assert signal["TimeGenerated"] == signal["_ingested"]
     assert parse_time(signal["EventStartTime"]) < _time(change) < _time(signal)
@@ -228,25 +228,25 @@ def test_grace_is_withheld_because_her_row_was_restamped(runs: ScenarioRuns) -> 
     assert not runs.alerts_of("grace")
 
 
-def test_heidi_is_told_though_her_address_is_written_in_another_case(runs: ScenarioRuns) -> None:
+def test_heidi_alerts_though_her_address_is_written_in_another_case(runs: ScenarioRuns) -> None:
     assert {row["AdditionalFields"]["input_user"] for row in runs.signals("heidi")} == {"Heidi@Example.com"}
     assert sum(alert.counts.pairs for alert in runs.alerts_of("heidi")) == 3
 
 
-def test_ivan_is_not_told_because_his_signal_comes_after_25_hours(runs: ScenarioRuns) -> None:
+def test_ivan_does_not_alert_because_his_signal_comes_after_25_hours(runs: ScenarioRuns) -> None:
     (change,), (signal,) = runs.changes("ivan"), runs.signals("ivan")
     assert _time(signal) - _time(change) == timedelta(hours=25)
     assert not runs.alerts_of("ivan")
 
 
-def test_judy_is_not_told_because_her_signals_came_first(runs: ScenarioRuns) -> None:
+def test_judy_does_not_alert_because_her_signals_came_first(runs: ScenarioRuns) -> None:
     (change,) = runs.changes("judy")
     assert runs.signals("judy")
     assert all(_time(signal) < _time(change) for signal in runs.signals("judy"))
     assert not runs.alerts_of("judy")
 
 
-def test_olga_is_not_told_because_nothing_follows_her_change(runs: ScenarioRuns) -> None:
+def test_olga_does_not_alert_because_nothing_follows_her_change(runs: ScenarioRuns) -> None:
     assert runs.changes("olga")
     assert not runs.signals("olga")
     assert not runs.alerts_of("olga")

@@ -1,4 +1,4 @@
-"""The command line as its users meet it: options, output, exit codes. `run` is the whole of `python -m detection`."""
+"""The command line from its arguments to output and exit codes."""
 
 import csv
 import gc
@@ -55,7 +55,7 @@ ALERT = [
 ]
 
 Json = dict[str, Any]
-COLOURS = re.compile(r"\x1b\[[0-9;]*m")  # some machines colour what is no terminal, too
+COLOURS = re.compile(r"\x1b\[[0-9;]*m")  # rich colours errors in CI even without a terminal
 
 
 @dataclass(frozen=True)
@@ -68,12 +68,12 @@ class CommandResult:
 
     @property
     def objects(self) -> list[Json]:
-        """Stdout as JSON, an object a line."""
+        """Stdout as JSON, an object per line."""
         return [json.loads(line) for line in self.out.splitlines()]
 
 
 def run(*arguments: object) -> CommandResult:
-    """A command in this process, from its arguments to its exit code."""
+    """Runs a command in this process."""
     out, err, code = io.StringIO(newline=""), io.StringIO(newline=""), 0
     threshold = gc.get_threshold()
     with (
@@ -91,7 +91,7 @@ def run(*arguments: object) -> CommandResult:
 
 
 def run_process(*arguments: object) -> CommandResult:
-    """The same as a process of its own."""
+    """Runs a command in a new process."""
     completed = subprocess.run(
         [sys.executable, "-m", "detection", *map(str, arguments)],
         capture_output=True,
@@ -160,7 +160,7 @@ def _signal(ident: str, clock: str, reasons: object, name: str, **columns: objec
     )
 
 
-# --------------------------------------------------------------------------------------------------------- matches
+# ---------------------------------------------------------------------------------------------------- matches
 
 
 @pytest.fixture(scope="module")
@@ -180,7 +180,7 @@ def published(logs: Path) -> CommandResult:
     )
 
 
-def test_matches_are_objects_a_line_the_newest_change_first(matches: CommandResult) -> None:
+def test_matches_are_objects_the_newest_change_first(matches: CommandResult) -> None:
     pairs = [(row["ConfigId"], row["AbuseId"]) for row in matches.objects]
     assert pairs == [("a2", "s2"), ("a2", "s1"), ("b1", "t1"), ("a1", "s2"), ("a1", "s1")]
     assert matches.code == 0
@@ -195,7 +195,7 @@ def test_matches_of_the_published_rule_have_its_keys_in_order(published: Command
     assert len(published.objects) == 4
 
 
-def test_match_is_written_as_promised(matches: CommandResult) -> None:
+def test_match_has_the_documented_fields(matches: CommandResult) -> None:
     assert matches.objects[-1] == {
         "ConfigTime": "2026-06-08T10:00:00Z",
         "ConfigEvent": "api_key.created",
@@ -218,13 +218,11 @@ def test_time_has_a_fraction_only_when_it_is_not_zero(matches: CommandResult) ->
     ]
 
 
-def test_beyond_says_why(matches: CommandResult) -> None:
+def test_beyond_has_the_reasons(matches: CommandResult) -> None:
     assert matches.objects[2]["Beyond"] == ["api_key_actor", "finish_reason_missing"]
 
 
-def test_what_is_ingested_later_is_not_there_yet(
-    matches: CommandResult, later_matches: CommandResult
-) -> None:
+def test_rows_ingested_later_are_not_read(matches: CommandResult, later_matches: CommandResult) -> None:
     assert "s3" not in {row["AbuseId"] for row in matches.objects}
     assert "s3" in {row["AbuseId"] for row in later_matches.objects}
 
@@ -251,19 +249,19 @@ def test_csv_has_a_header_and_the_same_rows(logs: Path, matches: CommandResult) 
     assert [json.loads(row[6]) for row in rows] == [row["EventFinishReasons"] for row in matches.objects]
 
 
-def test_table_is_the_default_and_says_how_many_rows_there_are(logs: Path) -> None:
+def test_table_is_the_default_and_its_rows_are_counted(logs: Path) -> None:
     result = run("matches", "--logs", logs, "--at", "2026-06-08T12:00:00Z")
     assert result.code == 0
     assert "ConfigTime" in result.out
     assert result.err.splitlines()[-1] == "5 rows"
 
 
-def test_no_rows_is_done(logs: Path) -> None:
+def test_no_rows_are_a_success(logs: Path) -> None:
     result = run("matches", "--logs", logs, "--at", "2026-07-08T12:00:00Z", "--format", "json")
     assert (result.code, result.out) == (0, "")
 
 
-# ---------------------------------------------------------------------------------------------------------- replay
+# ----------------------------------------------------------------------------------------------------- replay
 
 
 @pytest.fixture(scope="module")
@@ -302,7 +300,7 @@ def test_alert_has_its_keys_in_order(alerts: CommandResult, skipped: CommandResu
     assert {tuple(alert) for alert in alerts.objects} == {(*ALERT, "pairs")}
 
 
-def test_alert_is_written_as_promised(alerts: CommandResult) -> None:
+def test_alert_has_the_documented_fields(alerts: CommandResult) -> None:
     alert = alerts.objects[0]
     assert alert["rule"] == "openai-config-to-abuse"
     assert alert["key"] == {"Account": "alice@example.com"}
@@ -360,35 +358,35 @@ def test_last_run_is_at_or_before_the_end(replay: Callable[..., CommandResult]) 
     assert result.err.splitlines()[-1] == "2 runs"
 
 
-def test_replay_of_the_published_rule_tells_its_pairs(replay: Callable[..., CommandResult]) -> None:
+def test_replay_of_the_published_rule_alerts_its_pairs(replay: Callable[..., CommandResult]) -> None:
     result = replay("--rule", SENTINEL, "--pairs")
     assert {alert["rule"] for alert in result.objects} == {SENTINEL}
     assert sum(alert["counts"]["pairs"] for alert in result.objects) == 4
     assert {tuple(pair) for alert in result.objects for pair in alert["pairs"]} == {tuple(PUBLISHED)}
 
 
-def test_replay_in_words(logs: Path) -> None:
+def test_replay_prints_alerts_as_text(logs: Path) -> None:
     result = run("replay", "--logs", logs, "--from", "2026-06-08T12:00:00Z", "--to", "2026-06-08T12:00:00Z")
     assert "bob@example.com created a project, then returned no finish reason within 35 min" in result.out
 
 
-# --------------------------------------------------------------------------------------------------- query and rules
+# -------------------------------------------------------------------------------------------- query and rules
 
 
 @pytest.mark.parametrize("rule", ["openai-config-to-abuse", SENTINEL])
-def test_query_prints_the_kql_of_a_run_at_a_moment(rule: str) -> None:
+def test_query_prints_the_kql_of_a_run(rule: str) -> None:
     result = run("query", "--rule", rule, "--at", "2026-06-08T14:00:00+02:00")
     assert (result.code, result.err) == (0, "")
     assert [line for line in result.out.splitlines() if line in {"// changes", "// signals", "// health"}]
     assert result.out.count("let signals_after = datetime(2026-06-07T12:00:00Z);") == 4
 
 
-def test_query_of_the_published_rule_looks_a_day_back_on_both_sides() -> None:
+def test_query_of_the_published_rule_reads_a_day_on_both_sides() -> None:
     result = run("query", "--rule", SENTINEL, "--at", "2026-06-08T12:00:00Z")
     assert "let changes_after = datetime(2026-06-07T12:00:00Z);" in result.out
 
 
-def test_query_without_a_moment_is_for_now() -> None:
+def test_query_without_a_time_is_for_now() -> None:
     result = run("query", "--format", "json")
     (texts,) = result.objects
     assert list(texts) == ["changes", "signals", "health", "coverage"]
@@ -408,12 +406,12 @@ def test_rules_lists_every_rule_and_marks_the_default() -> None:
     }
 
 
-# ------------------------------------------------------------------------------------------------------------ demo
+# ------------------------------------------------------------------------------------------------------- demo
 
 
 @dataclass(frozen=True)
 class Demo:
-    """The demo, run once, and the logs that it kept."""
+    """A finished demo and its logs."""
 
     result: CommandResult
     folder: Path
@@ -425,7 +423,7 @@ def demo(tmp_path_factory: pytest.TempPathFactory) -> Demo:
     return Demo(run_process("demo", "--out", folder), folder)
 
 
-def test_demo_ends_well_and_prints_alerts_in_words(demo: Demo) -> None:
+def test_demo_succeeds_and_prints_alerts_as_text(demo: Demo) -> None:
     assert demo.result.code == 0
     assert "HIGH  alice@example.com created an API key, then hit the content filter" in demo.result.out
 
@@ -436,13 +434,16 @@ def test_demo_ends_well_and_prints_alerts_in_words(demo: Demo) -> None:
         ("runs", "48 hourly"),
         ("last run, changes", "naming an actor"),
         ("last run, signals", "naming an actor"),
-        ("told  ", "pairs in"),
+        ("alerted", "80 pairs in 15 alerts"),
+        ("already alerted", "times a run read a pair alerted before"),
         ("incidents", ""),
-        ("held back: re-stamped rows", "1 pairs"),
+        ("suppressed: re-stamped", "1 pair that"),
+        ("suppressed: too late", "1 row older"),
+        ("suppressed: in future", "0 rows later"),
         ("left out: signals, no actor", "first: ASimAgentEventLogs.jsonl:"),
         (f"The published rule ({SENTINEL})", ""),
-        ("  returned", "again and again"),
-        ("  missed", "1 that never were"),
+        ("  returned", "for pairs that it had returned before"),
+        ("  missed", "missed 10 pairs alerted here, and returned 1 pair that only a re-stamped row makes"),
     ],
 )
 def test_demo_sums_up(begin: str, text: str, demo: Demo) -> None:
@@ -451,7 +452,7 @@ def test_demo_sums_up(begin: str, text: str, demo: Demo) -> None:
     assert text in lines[0]
 
 
-def test_demo_keeps_the_logs_and_says_what_to_do_with_them(demo: Demo) -> None:
+def test_demo_keeps_the_logs_and_suggests_a_command(demo: Demo) -> None:
     assert {path.name for path in demo.folder.iterdir()} == {
         "OpenAIAuditLogs_CL.jsonl",
         "ASimAgentEventLogs.jsonl",
@@ -459,12 +460,12 @@ def test_demo_keeps_the_logs_and_says_what_to_do_with_them(demo: Demo) -> None:
     assert f"matches --logs {demo.folder} --at 2026-06-10T12:00:00Z" in demo.result.err
 
 
-def test_demos_logs_can_be_asked_as_it_says(demo: Demo) -> None:
+def test_suggested_command_of_the_demo_works(demo: Demo) -> None:
     result = run("matches", "--logs", demo.folder, "--at", "2026-06-10T12:00:00Z", "--format", "json")
     assert "alice@example.com" in {row["ActorEmail"] for row in result.objects}
 
 
-# ------------------------------------------------------------------------------------------------------- exit codes
+# ------------------------------------------------------------------------------------------------- exit codes
 
 
 def _at(moment: str) -> tuple[str, ...]:
@@ -512,7 +513,7 @@ WRONG_USAGE: dict[str, tuple[tuple[str, ...], str]] = {
 
 
 @pytest.mark.parametrize("arguments, message", WRONG_USAGE.values(), ids=WRONG_USAGE)
-def test_wrong_usage_ends_with_2_and_a_sentence_on_stderr(
+def test_wrong_usage_exits_2_with_a_sentence_on_stderr(
     arguments: tuple[str, ...], message: str, logs: Path
 ) -> None:
     result = run(*(argument.format(logs=logs) for argument in arguments))
@@ -521,7 +522,7 @@ def test_wrong_usage_ends_with_2_and_a_sentence_on_stderr(
     assert "Traceback" not in result.err
 
 
-def test_wrong_rule_ends_a_real_process_with_2() -> None:
+def test_process_with_an_unknown_rule_exits_2() -> None:
     result = run_process("query", "--rule", "nope")
     assert (result.code, result.out) == (2, "")
     assert result.err.startswith("error: unknown rule 'nope'")
@@ -533,7 +534,7 @@ def no_parquet(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def test_logs_that_cannot_be_read_end_with_1(no_parquet: Path) -> None:
+def test_unreadable_logs_exit_1(no_parquet: Path) -> None:
     result = run("matches", "--logs", no_parquet, "--at", "2026-06-08T12:00:00Z")
     assert (result.code, result.out) == (1, "")
     assert result.err.startswith(
@@ -542,7 +543,7 @@ def test_logs_that_cannot_be_read_end_with_1(no_parquet: Path) -> None:
     assert len(result.err.splitlines()) == 1
 
 
-def test_invalid_rule_folder_makes_rules_end_with_2(tmp_path: Path) -> None:
+def test_rules_exits_2_for_an_invalid_rule(tmp_path: Path) -> None:
     (tmp_path / "DEFAULT").write_text("broken\n")
     (tmp_path / "broken").mkdir()
     (tmp_path / "broken" / "rule.yaml").write_text("id: 1\n")

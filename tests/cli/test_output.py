@@ -1,4 +1,4 @@
-"""How far a command is, on stderr: a bar on a terminal, a line now and then anywhere else."""
+"""Progress on stderr: a bar on a terminal, lines elsewhere."""
 
 import io
 from contextlib import redirect_stderr, redirect_stdout
@@ -7,18 +7,19 @@ from threading import Event
 import pytest
 
 from detection.cli import output
-from detection.cli.output import progress, reading_progress
+from detection.cli.options import RowFormat
+from detection.cli.output import progress, reading_progress, write_rows
 
 
 class Terminal(io.StringIO):
-    """A stream that somebody looks at."""
+    """A stream of a terminal."""
 
     def isatty(self) -> bool:
         return True
 
 
 class LineStream(io.StringIO):
-    """A stream that nobody looks at, which sets an event once a text was written."""
+    """A stream without a terminal. It sets an event once a text was written."""
 
     def __init__(self, text: str) -> None:
         super().__init__()
@@ -31,7 +32,7 @@ class LineStream(io.StringIO):
         return count
 
 
-def test_terminal_gets_a_bar_and_stdout_what_is_meant_for_it() -> None:
+def test_terminal_gets_a_bar_and_stdout_only_results() -> None:
     out, err = io.StringIO(), Terminal()
     with redirect_stdout(out), redirect_stderr(err), progress() as bar:
         for step in bar.track(range(3), total=3, description="replaying"):
@@ -41,7 +42,7 @@ def test_terminal_gets_a_bar_and_stdout_what_is_meant_for_it() -> None:
     assert "replaying" in err.getvalue()
 
 
-def test_other_stderr_gets_a_line_now_and_then(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_stderr_without_a_terminal_gets_lines(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(output, "PROGRESS_INTERVAL", 0.001)
     err = LineStream("replaying: 1 of 8,760")
     with redirect_stderr(err), progress() as bar:
@@ -51,7 +52,7 @@ def test_other_stderr_gets_a_line_now_and_then(monkeypatch: pytest.MonkeyPatch) 
     assert "replaying: 1 of 8,760\n" in err.getvalue()
 
 
-def test_reading_that_takes_long_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_long_reading_writes_a_line(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(output, "PROGRESS_INTERVAL", 0.001)
     err = LineStream("reading the logs\n")
     with redirect_stderr(err), progress() as bar:
@@ -60,9 +61,24 @@ def test_reading_that_takes_long_is_said(monkeypatch: pytest.MonkeyPatch) -> Non
         assert not bar.tasks
 
 
-def test_what_ends_at_once_says_nothing() -> None:
+def test_short_task_writes_nothing() -> None:
     err = io.StringIO()
     with redirect_stderr(err), progress() as bar:
         assert list(bar.track(range(3), total=3, description="replaying")) == [0, 1, 2]
 
     assert err.getvalue() == ""
+
+
+@pytest.mark.parametrize("width, table", [(80, True), (40, False)])
+def test_row_is_never_cut_by_a_narrow_terminal(
+    width: int, table: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", str(width))
+    row = {"id": "in_0123456789abcdef", "opened": "2026-06-09T10:05:00Z", "note": ""}
+    with redirect_stdout(Terminal()) as out:
+        write_rows([row], list(row), RowFormat.table)
+
+    text = out.getvalue()
+    assert "in_0123456789abcdef" in text
+    assert "2026-06-09T10:05:00Z" in text
+    assert ("│" in text) is table

@@ -1,4 +1,4 @@
-"""The commands that act with the environment's settings, on Azurite, the query API's double, and a receiver."""
+"""The commands over a configured job, on Azurite, a double of the query API and a receiver."""
 
 import json
 from datetime import UTC, datetime, timedelta
@@ -27,7 +27,7 @@ FIRST_ALERT = datetime(2026, 6, 9, 14, tzinfo=UTC)
 
 
 class Commands:
-    """The command line over one job, at one moment after another."""
+    """The command line over a job with a settable clock."""
 
     def __init__(self, pipeline: Pipeline, monkeypatch: pytest.MonkeyPatch) -> None:
         self._pipeline = pipeline
@@ -42,7 +42,7 @@ class Commands:
         return CliRunner().invoke(app, list(arguments))
 
     def lines(self, *arguments: str) -> list[dict[str, object]]:
-        """What a command prints as JSON lines."""
+        """The JSON lines that a command prints."""
         return [json.loads(text) for text in self(*arguments, "--format", "json").stdout.splitlines()]
 
 
@@ -51,14 +51,14 @@ def commands(pipeline: Pipeline, monkeypatch: pytest.MonkeyPatch) -> Commands:
     return Commands(pipeline, monkeypatch)
 
 
-def test_run_reads_tells_and_prints_its_record(commands: Commands, pipeline: Pipeline) -> None:
+def test_run_sends_messages_and_prints_its_record(commands: Commands, pipeline: Pipeline) -> None:
     [record] = commands.lines("run", "--at", "2026-06-09T14:00:00Z")
 
     assert (record["new_pairs"], record["already_alerted"]) == (1, 0)
     assert len(pipeline.receiver.bodies) == 1
 
 
-def test_record_and_incident_are_of_the_documented_shapes(commands: Commands) -> None:
+def test_record_and_incident_match_their_schemas(commands: Commands) -> None:
     [record] = commands.lines("run", "--at", "2026-06-09T14:00:00Z")
     [row] = commands.lines("incidents", "list")
     [incident] = commands.lines("incidents", "show", str(row["id"]))
@@ -74,7 +74,9 @@ def test_run_ahead_of_the_clock_is_refused(commands: Commands) -> None:
     assert "ahead of the clock" in str(result.exception)
 
 
-def test_run_over_a_gap_tells_it_and_leaves_the_watermark(commands: Commands, pipeline: Pipeline) -> None:
+def test_run_over_a_gap_alerts_its_pairs_and_leaves_the_watermark(
+    commands: Commands, pipeline: Pipeline
+) -> None:
     commands.now = datetime(2026, 6, 20, tzinfo=UTC)
     [record] = commands.lines("run", "--from", "2026-06-09T13:00:00Z", "--to", "2026-06-09T16:00:00Z")
 
@@ -89,7 +91,7 @@ def test_run_over_a_gap_tells_it_and_leaves_the_watermark(commands: Commands, pi
     assert pipeline.job.ages(commands.now) == {"openai-config-to-abuse": None}
 
 
-def test_runs_says_how_long_ago_the_last_complete_run_was(commands: Commands) -> None:
+def test_runs_prints_the_age_of_the_last_complete_run(commands: Commands) -> None:
     assert commands("runs").exit_code == 1
     commands("run", "--at", "2026-06-09T14:00:00Z")
     commands.now += timedelta(hours=2)
@@ -117,7 +119,7 @@ def test_incident_is_listed_shown_and_closed(commands: Commands) -> None:
     assert "by dave: load test" in shown
 
 
-def test_unknown_incident_is_a_clear_sentence(commands: Commands) -> None:
+def test_unknown_incident_is_named_in_the_error(commands: Commands) -> None:
     result = commands("incidents", "show", "in_nothing")
 
     assert isinstance(result.exception, ConfigurationError)
@@ -135,8 +137,8 @@ def test_dead_letter_is_sent_again_when_asked(commands: Commands, pipeline: Pipe
     assert pipeline.receiver.bodies[0] == pipeline.receiver.bodies[1]
 
 
-def test_demo_posts_where_it_is_told_to(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(demo, "RUNS", 13)  # to noon of the second day
+def test_demo_posts_its_alerts_to_the_webhook(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(demo, "RUNS", 13)  # up to noon of the second day
     with receiving() as receiver:
         result = CliRunner().invoke(app, ["demo", "--webhook", receiver.url])
 
@@ -146,7 +148,7 @@ def test_demo_posts_where_it_is_told_to(monkeypatch: pytest.MonkeyPatch) -> None
     assert all(title in result.stdout for title in titles)
 
 
-def test_quiet_run_asks_four_queries_and_makes_four_table_requests(pipeline: Pipeline, azurite: str) -> None:
+def test_quiet_run_sends_four_queries_and_four_table_requests(pipeline: Pipeline, azurite: str) -> None:
     answers: list[object] = []
     client = TableClient.from_connection_string(azurite, "quietrun", raw_response_hook=answers.append)
     quiet_hour = datetime(2026, 6, 9, 3, tzinfo=UTC)
@@ -164,7 +166,7 @@ def test_quiet_run_asks_four_queries_and_makes_four_table_requests(pipeline: Pip
     assert len(answers) == 4
 
 
-def test_environment_without_logs_says_what_to_set() -> None:
+def test_environment_without_logs_is_refused_with_the_setting_to_set() -> None:
     with pytest.raises(ConfigurationError, match="LOG_ANALYTICS_WORKSPACE_ID"):
         open_job(settings_from({}), options.clock).detect()
 
@@ -185,7 +187,7 @@ def test_table_of_a_newer_version_is_refused() -> None:
         IncidentStore(table, "rule", "run").watermark()
 
 
-def test_what_is_old_goes_but_the_number_of_incidents_is_kept(pipeline: Pipeline) -> None:
+def test_expiry_removes_old_rows_and_keeps_incident_numbers(pipeline: Pipeline) -> None:
     table = MemoryTable()
     job = Job(settings_from({"LOGS_DIR": str(LOGS)}), pipeline.job.rules, table, options.clock)
     for time in (FIRST_ALERT, FIRST_ALERT + timedelta(hours=1), FIRST_ALERT + timedelta(days=1, hours=2)):

@@ -1,4 +1,4 @@
-"""Silences at the keyboard, on Azurite: made for an incident or by what they take, listed, lifted; and what incidents came to."""
+"""The commands of silences and of incident statistics, on Azurite."""
 
 from dataclasses import replace
 
@@ -19,7 +19,7 @@ def _at_the_same_moment(commands: Commands, monkeypatch: pytest.MonkeyPatch) -> 
     monkeypatch.setattr(silences, "clock", lambda: commands.now, raising=False)
 
 
-def test_silence_of_an_actor_keeps_his_pairs_from_being_told(commands: Commands, pipeline: Pipeline) -> None:
+def test_silence_of_an_actor_suppresses_the_actors_pairs(commands: Commands, pipeline: Pipeline) -> None:
     added = commands(
         "silences", "add", "carol", "--for", "PT8H", "--reason", "on leave", "--actor", "carol@*"
     )
@@ -32,7 +32,7 @@ def test_silence_of_an_actor_keeps_his_pairs_from_being_told(commands: Commands,
     assert (row["name"], row["state"], row["criteria"]) == ("carol", "in force", "actor carol@*")
 
 
-def test_incident_is_silenced_with_who_and_why_in_its_history(commands: Commands) -> None:
+def test_silenced_incident_has_author_and_reason_in_its_history(commands: Commands) -> None:
     commands("run", "--at", "2026-06-09T14:00:00Z")
     name = str(commands.lines("incidents", "list")[0]["id"])
 
@@ -45,7 +45,7 @@ def test_incident_is_silenced_with_who_and_why_in_its_history(commands: Commands
     assert (row["criteria"], row["owner"], row["reason"]) == ("actor carol@example.com", "dave", "load test")
 
 
-def test_lifted_silence_silences_no_more(commands: Commands, pipeline: Pipeline) -> None:
+def test_lifted_silence_suppresses_nothing(commands: Commands, pipeline: Pipeline) -> None:
     commands("silences", "add", "all", "--for", "PT8H", "--reason", "x", "--actor", "*")
     commands("silences", "lift", "all", "--by", "dave")
     commands("run", "--at", "2026-06-09T14:00:00Z")
@@ -64,12 +64,15 @@ REFUSED = {
         ("silences", "add", "a", "--for", "PT1H", "--reason", "x", "--actor", "y", "--rule", "other"),
         "other is not among the rules that run",
     ),
-    "lifting what is not there": (("silences", "lift", "a"), "no silence a is in force; see `silences list`"),
+    "lifting an unknown silence": (
+        ("silences", "lift", "a"),
+        "no silence a is in force; see `silences list`",
+    ),
 }
 
 
 @pytest.mark.parametrize("arguments, sentence", REFUSED.values(), ids=REFUSED)
-def test_what_cannot_be_done_is_a_clear_sentence(
+def test_invalid_silence_is_refused_with_a_sentence(
     commands: Commands, arguments: tuple[str, ...], sentence: str
 ) -> None:
     result = commands(*arguments)
@@ -85,7 +88,7 @@ def test_second_silence_of_a_name_is_refused(commands: Commands) -> None:
     assert "there is a silence a already" in str(result.exception)
 
 
-def test_observing_rule_keeps_incidents_and_pages_nobody(pipeline: Pipeline) -> None:
+def test_observing_rule_keeps_incidents_and_sends_no_message(pipeline: Pipeline) -> None:
     rule = pipeline.job.rules[0]
     observing = rule.model_copy(update={"on_call": rule.on_call.model_copy(update={"mode": "observe"})})
     job = replace(pipeline.job_at(FIRST_ALERT), rules=[observing])
@@ -96,7 +99,7 @@ def test_observing_rule_keeps_incidents_and_pages_nobody(pipeline: Pipeline) -> 
     assert (pipeline.receiver.bodies, job.deliver()) == ([], [])
 
 
-def test_stats_count_what_incidents_turned_out_to_be(commands: Commands, pipeline: Pipeline) -> None:
+def test_stats_count_incidents_by_classification(commands: Commands, pipeline: Pipeline) -> None:
     pipeline.runs([FIRST_ALERT, FIRST_ALERT + HOUR, SIXTH_HOUR])
     commands.now = SIXTH_HOUR
     first_id, second_id, *other_ids = (

@@ -82,7 +82,7 @@ def openai(tmp_path_factory: pytest.TempPathFactory) -> Path:
     out = tmp_path_factory.mktemp("out")
     ran = run("new-rule", "--from", PUBLISHED, "--out", out)
     assert (ran.code, ran.err) == (0, "")
-    assert "to look at" not in ran.out
+    assert "review:" not in ran.out
     return out / "rules" / NAME
 
 
@@ -232,7 +232,7 @@ def test_command_ends_with_1_where_the_draft_is_not_valid_yet(tmp_path: Path) ->
     assert ran.code == 1
     assert "not valid yet: " in ran.err
     assert "parse_json: text that is no JSON becomes null" in ran.err
-    assert 'to look at: line 13: not understood: where Agent has "x"' in ran.out
+    assert 'review: line 13: not understood: where Agent has "x"' in ran.out
 
 
 def test_nothing_is_overwritten(tmp_path: Path) -> None:

@@ -5,11 +5,11 @@ import re
 
 import pytest
 
-from detection.cli.settings_page import secret_settings
 from detection.settings import Settings, settings_from
 from tests.infra.compiled import main, modules, resources
 from tests.infra.snapshots import NAMES, snapshot
 from tests.regenerate import ROOT
+from tests.support.settings_page import secret_settings
 
 INFRA = ROOT / "infra"
 LOCAL_SETTINGS = {"LOGS_DIR"}  # exports on disk; the cloud has none

@@ -1,0 +1,56 @@
+"""docs/settings.md, made from the class of the settings."""
+
+from typing import get_args
+
+from pydantic import BaseModel, SecretStr
+from pydantic_core import to_jsonable_python
+
+from detection.settings import Settings
+
+_HEAD = """\
+# Settings
+
+The job reads its settings from environment variables: in the cloud from the app settings of the function app,
+on your machine from the `Values` of `local.settings.json` (copy `local.settings.sample.json`). An empty value
+means the same as no value. If any value is invalid, the run fails with one error that names every invalid
+setting and shows no value.
+
+`make schemas` makes this page from `detection/settings.py`.
+
+| setting | default | secret | meaning |
+|---|---|---|---|
+"""
+
+_TAIL = """
+## Settings of the Functions host
+
+The Functions host reads these; the job does not.
+
+| setting | meaning |
+|---|---|
+| `AzureWebJobsStorage` | Storage account for the timers' state. `UseDevelopmentStorage=true` means Azurite. |
+| `FUNCTIONS_WORKER_RUNTIME` | `python` |
+"""
+
+
+def settings_page() -> str:
+    """The text of the page."""
+    secret_names, rows = secret_settings(), []
+    for name, field in Settings.model_fields.items():
+        default = field.default
+        text = default.get_secret_value() if isinstance(default, SecretStr) else to_jsonable_python(default)
+        secret = "secret" if name in secret_names else ""
+        meaning = (field.description or "").replace("|", r"\|")
+        rows.append(f"| `{name}` | {f'`{text}`' if text else ''} | {secret} | {meaning} |\n")
+    return _HEAD + "".join(rows) + _TAIL
+
+
+def secret_settings() -> frozenset[str]:
+    """The names of the settings whose value, or a part of it, is a secret."""
+    return frozenset(name for name, field in Settings.model_fields.items() if _is_secret(field.annotation))
+
+
+def _is_secret(annotation: object) -> bool:
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return any(_is_secret(field.annotation) for field in annotation.model_fields.values())
+    return annotation is SecretStr or any(map(_is_secret, get_args(annotation)))
