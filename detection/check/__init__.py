@@ -1,5 +1,5 @@
-"""Whether everything is in place for the job to do its work: asked one by one, each with what to do where it is not.
+"""Checks that the job can do its work: each finding says how it went and how to fix it.
 
-`python -m detection check` runs all of it (checks.py), the function `health` the quick part (health.py). Judging is pure
-(evaluation.py, questions.py); what asks the services is beside it, a file for each.
+`python -m detection check` runs every check (checks.py), the function `health` the quick ones (health.py).
+evaluation.py and questions.py decide and phrase; the other modules ask the services.
 """

@@ -1,7 +1,8 @@
-"""A made-up change and a made-up signal, walked through the whole line to the destinations, and swept away.
+"""A test alert: a made-up change and signal that pass through the whole pipeline to the destinations.
 
-Everything says TEST, from the actor on, so that every format's title begins with it. Nothing is read from a workspace and no row
-of a rule is touched: the alert is committed in a partition of its own. Where a page would stay open, it is resolved.
+Everything is marked TEST, beginning with the actor, so the title has the mark in every format. The test reads
+no workspace and no row of a rule: it commits the alert to a partition of its own and deletes it afterwards.
+A page that the test opens is resolved.
 """
 
 from collections.abc import Mapping, Sequence
@@ -15,9 +16,9 @@ from detection.delivery.deliver import Attempt, Destination, deliver
 from detection.delivery.rendering import message_renderer, update_messages
 from detection.delivery.webhook import WebhookDestination
 from detection.incidents.grouping import closed
-from detection.logs.events import Logs, Row, to_events
+from detection.logs.events import Logs, to_events
 from detection.logs.window import Windows
-from detection.rules.model import KqlType, Rule, Side
+from detection.rules.model import KqlType, Rule
 from detection.runs.commit import RunOptions
 from detection.runs.run import run
 from detection.settings import Webhook
@@ -40,61 +41,56 @@ _DEFAULT_VALUES: Mapping[KqlType, object] = {
 
 @dataclass(frozen=True, slots=True)
 class CanarySource:
-    """A source that holds one change and one signal of an actor that nobody is."""
+    """A source with one change, two minutes old, and one signal, a minute old, of a made-up actor."""
 
     actor: str
 
     def read(self, rule: Rule, windows: Windows) -> Logs:
-        """The change of two minutes ago and the signal of one minute ago."""
-        sides, once = rule.sequence.sides, rule.sequence.duplicates == "once"
-        rows = {
-            name: self._row(name, side, windows.now - timedelta(minutes=minutes))
-            for minutes, (name, side) in zip((2, 1), sides.items(), strict=True)
-        }
-        return Logs(
-            to_events([rows["changes"]], sides["changes"], windows.changes, once=once),
-            to_events([rows["signals"]], sides["signals"], windows.signals, once=once),
-        )
-
-    def _row(self, side_name: str, side: Side, time: datetime) -> Row:
-        """A row as the side's query would return it."""
-        values = {
-            side.id: f"test-{side_name}-{iso(time)}",
-            side.actor: self.actor,
-            side.kind: next(iter(side.labels), "test"),
-            **({side.beyond: "[]"} if side.beyond else {}),
-        }
-        return tuple(
-            iso(time) if kind == "datetime" else values.get(column, _DEFAULT_VALUES.get(kind))
-            for column, kind in side.columns.items()
-        )
+        """Both events, as the rule's queries would return them."""
+        once = rule.sequence.duplicates == "once"
+        sides = []
+        for (side_name, side), window, minutes in zip(
+            rule.sequence.sides.items(), (windows.changes, windows.signals), (2, 1), strict=True
+        ):
+            time = iso(windows.now - timedelta(minutes=minutes))
+            cells = {
+                side.id: f"test-{side_name}-{time}",
+                side.actor: self.actor,
+                side.kind: next(iter(side.labels), "test"),
+                **({side.beyond: "[]"} if side.beyond else {}),
+            }
+            row = tuple(
+                time if kind == "datetime" else cells.get(column, _DEFAULT_VALUES.get(kind))
+                for column, kind in side.columns.items()
+            )
+            sides.append(to_events([row], side, window, once=once))
+        changes, signals = sides
+        return Logs(changes, signals)
 
 
 @dataclass(frozen=True, slots=True)
 class CanaryDelivery:
-    """The line from a source to the destinations, over a table."""
+    """The pipeline from a source to the destinations, over a table."""
 
     table: Table
     webhooks: Sequence[Webhook]
     clock: Clock
 
     def send_test(self, rule: Rule) -> dict[str, Attempt]:
-        """One alert of a rule to every destination, whatever severity it takes; what became of it, by destination."""
+        """Send a test alert of the rule to every destination, whatever its minimum severity.
+
+        Returns the attempt by destination; if the resolution failed, the attempt to resolve.
+        """
         now = self.clock()
         store = IncidentStore(self.table, CHECK_PARTITION, f"check {iso(now)}")
         accepting_webhooks = [
             webhook.model_copy(update={"minimum_severity": "Informational"}) for webhook in self.webhooks
         ]
+        source = CanarySource(f"{TEST_LABEL} (check of {iso(now)}):")
+        options = RunOptions(render=message_renderer(accepting_webhooks), clock=self.clock)
         self._delete_rows()
         try:
-            options = RunOptions(render=message_renderer(accepting_webhooks), clock=self.clock)
-            _, [verdict] = run(
-                _as_test_rule(rule, now),
-                now,
-                CanarySource(f"{TEST_LABEL} (check of {iso(now)}):"),
-                store,
-                options,
-            )
+            _, [verdict] = run(_as_test_rule(rule, now), now, source, store, options)
             attempts = self._deliver()
             store.update(
                 verdict.state.key,
@@ -110,29 +106,25 @@ class CanaryDelivery:
             self._delete_rows()
 
     def _deliver(self) -> dict[str, Attempt]:
-        """One attempt at whatever is in the outbox."""
+        """Try to deliver each message in the outbox once, without waiting."""
         destinations: dict[str, Destination] = {
             webhook.name: WebhookDestination(webhook) for webhook in self.webhooks
         }
         outbox = Outbox(self.table, CHECK_PARTITION)
-        attempts = deliver(outbox, destinations, self.clock, _no_wait, timedelta(0), lambda _: None)
+        attempts = deliver(outbox, destinations, self.clock, lambda _: None, timedelta(0), lambda _: None)
         return {attempt.delivery.destination: attempt for attempt in attempts}
 
     def _delete_rows(self) -> None:
-        """Removes every row of the partition, those too that a check left which was cut short."""
+        """Delete every row of the partition, including the rows of an earlier check that was interrupted."""
         rows = [entity.row for entity in self.table.scan(CHECK_PARTITION, "!", "~")]
         for row_chunk in chunks(rows, OPERATIONS):
             self.table.write(CHECK_PARTITION, [Delete(row) for row in row_chunk])
 
 
-def _no_wait(_seconds: float) -> None:
-    """Without patience nothing is waited for."""
-
-
 def _as_test_rule(rule: Rule, now: datetime) -> Rule:
-    """The rule under a name that nobody takes for it, with nothing that could keep the test back or make more of it.
+    """The rule under a test name, without anything that would suppress the alert or raise its severity.
 
-    By its folder all ids differ from those of real alerts.
+    The ids of alerts depend on the folder, so the ids of the test differ from those of real alerts.
     """
     return rule.model_copy(
         update={

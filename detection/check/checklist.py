@@ -1,6 +1,7 @@
-"""Checks one after the other. One that fails stops no other, but for those that cannot be tried without it."""
+"""Run checks in order. A failed check stops only the checks that depend on it."""
 
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Literal
 
@@ -13,7 +14,10 @@ Level = Literal["green", "yellow", "red"]
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """One thing that was looked at: green is well, yellow works but wants a look, red does not work; `remedy` says what helps."""
+    """The result of one check: green is fine, yellow works but needs attention, red does not work.
+
+    `remedy` says what to do; a green finding has none.
+    """
 
     name: str
     level: Level
@@ -22,28 +26,20 @@ class Finding:
 
 
 def green(name: str, message: str) -> Finding:
-    """It is well."""
     return Finding(name, "green", message)
 
 
 def yellow(name: str, message: str, remedy: str) -> Finding:
-    """It works, and wants a look."""
     return Finding(name, "yellow", message, remedy)
 
 
 def red(name: str, message: str, remedy: str) -> Finding:
-    """It does not work."""
     return Finding(name, "red", message, remedy)
-
-
-def not_tried(name: str, failed_check: str) -> Finding:
-    """What depends on something that failed says nothing by itself."""
-    return Finding(name, "yellow", f"not tried, because {failed_check} failed")
 
 
 @dataclass(frozen=True, slots=True)
 class Check:
-    """A question with one or more findings; it is not tried when one of its `prerequisites` has failed."""
+    """A check with one or more findings. It is skipped if one of its `prerequisites` failed."""
 
     name: str
     evaluate: Callable[[], Iterator[Finding]]
@@ -53,41 +49,50 @@ class Check:
 def run_checks(
     checks: Iterable[Check], on_start: Callable[[str], object] = lambda _: None
 ) -> Iterator[Finding]:
-    """The findings, one after the other; `began` hears of each check before it is tried."""
-    failed: dict[str, str] = {}  # and what failed first of all, for its sake
+    """Yield the findings of all checks in order; `on_start` receives the name of each check before it runs.
+
+    A check has failed if all its findings are red. An error that ends a check is a red finding.
+    """
+    root_causes: dict[str, str] = {}  # of each failed check, the check that failed first
     for check in checks:
-        failed_prerequisite = next((failed[name] for name in check.prerequisites if name in failed), None)
-        if failed_prerequisite:
-            failed[check.name] = failed_prerequisite
-            yield not_tried(check.name, failed_prerequisite)
+        root_cause = next((root_causes[name] for name in check.prerequisites if name in root_causes), None)
+        if root_cause:
+            root_causes[check.name] = root_cause
+            yield Finding(check.name, "yellow", f"Not tried because {root_cause} failed.")
             continue
         on_start(check.name)
-        levels = []
-        for finding in run_check(check.name, check.evaluate):
-            levels.append(finding.level)
-            yield finding
-        if levels and set(levels) == {"red"}:
-            failed[check.name] = check.name
+        levels = set()
+        try:
+            for finding in check.evaluate():
+                levels.add(finding.level)
+                yield finding
+        except Exception as error:  # noqa: BLE001  # the next checks have to run
+            levels.add("red")
+            yield error_finding(check.name, error)
+        if levels == {"red"}:
+            root_causes[check.name] = check.name
+
+
+@contextmanager
+def catch_errors(name: str) -> Iterator[list[Finding]]:
+    """Collect findings about one of several subjects. An error becomes a finding; other subjects go on."""
+    findings: list[Finding] = []
+    try:
+        yield findings
+    except Exception as error:  # noqa: BLE001  # the next subjects have to be checked
+        findings.append(error_finding(name, error))
 
 
 _REMEDIES: dict[ErrorKind, str] = {
-    "configuration": "mend what it names",
-    "data": "mend the logs that it names",
-    "service": "try again in some minutes; the job does so by itself",
-    "bug": "report it",
+    "configuration": "Correct the setting or file that the message names.",
+    "data": "Correct the logs that the message names.",
+    "service": "Try again in a few minutes. The job retries by itself.",
+    "bug": "Report this bug.",
 }
 
 
-def run_check(name: str, check: Callable[[], Iterator[Finding]]) -> Iterator[Finding]:
-    """The findings of a check, and what it breaks off with."""
-    try:
-        yield from check()
-    except Exception as error:  # noqa: BLE001  # whatever it is: the others have to be tried
-        yield error_finding(name, error)
-
-
 def error_finding(name: str, error: Exception) -> Finding:
-    """What an error says, without what a bug's own text may hold."""
+    """The red finding for an error. The text of a bug is left out, because it may hold a secret."""
     if isinstance(error, QueryUnfinished):
         error = error.failure
     if isinstance(error, QueryRefused) and error.hint:

@@ -1,4 +1,4 @@
-"""What the checks work with: the parts of the job, each made when it is first asked for."""
+"""The parts of the job that the checks use, each created on first use."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -11,40 +11,37 @@ from detection.rules.model import Rule
 from detection.settings import Settings, settings_from
 from detection.store.table import Table
 
-# Rows of ours lie here in the incident table, never among those of a rule: no folder of a rule is called so.
+# The partition of the incident table that the checks write to. No rule folder has this name.
 CHECK_PARTITION = "~check"
 
 
 @dataclass
 class CheckContext:
-    """The job as an environment describes it, part by part: what cannot be made raises ConfigurationError each time."""
+    """The job that an environment describes. Raises ConfigurationError for a part that cannot be created."""
 
     environment: Mapping[str, str]
     clock: Clock
 
     @cached_property
     def settings(self) -> Settings:
-        """The settings."""
         return settings_from(self.environment)
 
     @cached_property
     def rules(self) -> list[Rule]:
-        """The rules that run, with those that are off left out."""
+        """The rules that run; disabled rules are left out."""
         return [rule for name in self.settings.rules if (rule := load_rule(name)).enabled]
 
     @cached_property
     def table(self) -> Table:
-        """The incident table."""
         return open_table(self.settings)
 
     @cached_property
     def job(self) -> Job:
-        """The job."""
         return Job(self.settings, self.rules, self.table, self.clock)
 
     @cached_property
     def logs(self) -> LogAnalytics:
-        """All workspaces as one, as a run asks them."""
+        """A client that queries all workspaces at once, as a run does."""
         settings = self.settings
         return open_log_analytics(
             settings.LOG_ANALYTICS_WORKSPACE_ID,
@@ -56,10 +53,10 @@ class CheckContext:
 
     @cached_property
     def single_workspaces(self) -> dict[str, LogAnalytics]:
-        """Each workspace by itself, by its id."""
+        """A client for each workspace, by workspace id."""
         return self.logs.single_workspaces()
 
     @property
     def inline(self) -> bool:
-        """Whether the connector's parsers are written into the queries."""
+        """Whether the queries contain the connector's parsers."""
         return self.settings.PARSERS == "inline"

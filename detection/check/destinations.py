@@ -1,83 +1,76 @@
-"""Where alerts go: what the settings say, and with --send or --canary whether a marked test arrives there."""
+"""The destinations of alerts: list them or, with --send or --canary, post a test alert to each."""
 
 from collections.abc import Iterator
 
 from detection.check.canary import CanaryDelivery
 from detection.check.checklist import Finding, green, red, yellow
 from detection.check.context import CheckContext
-from detection.delivery.deliver import Attempt
-from detection.settings import Webhook
 from detection.store.table import MemoryTable, Table
 
+_REDIRECTED = "The address redirects. Set the address it redirects to."
 _REMEDIES = {
-    301: "it redirects: give the address that it leads to",
-    302: "it redirects: give the address that it leads to",
-    307: "it redirects: give the address that it leads to",
-    308: "it redirects: give the address that it leads to",
-    400: "it does not take this format: is `format` right for it?",
-    401: "it wants to know who posts: has the address been replaced?",
-    403: "it does not take this sender: has the address, the signing secret or the routing key been replaced?",
-    404: "there is nothing at this address: has the webhook been deleted?",
-    410: "the webhook has been deleted there: make another",
-    413: "it does not take messages of this size",
+    301: _REDIRECTED,
+    302: _REDIRECTED,
+    307: _REDIRECTED,
+    308: _REDIRECTED,
+    400: "The receiver rejects this format. Check the destination's `format`.",
+    401: "The receiver requires authentication. Check whether the webhook's address has changed.",
+    403: "The receiver rejects the sender. Check whether the address, the signing secret or the routing key "
+    "has changed.",
+    404: "Nothing exists at this address. Check whether the webhook was deleted.",
+    410: "The receiver has deleted the webhook. Create a new one.",
+    413: "The receiver does not accept messages of this size. Raise its limit, or use another destination.",
 }
-_CHECK_ADDRESS = "check the address and the receiver's own log"
+_CHECK_ADDRESS = "Check the address and the receiver's own log."
+_NO_DESTINATION = yellow(
+    "destinations",
+    "No destination is set: alerts stay in the incident table and notify no person.",
+    "Set WEBHOOK_URL or WEBHOOKS.",
+)
 
 
 def list_destinations(context: CheckContext) -> Iterator[Finding]:
-    """The destinations that the settings name; nothing is sent."""
+    """The destinations that the settings name; sends nothing."""
     if not context.settings.destinations:
-        yield _no_destination()
+        yield _NO_DESTINATION
     for webhook in context.settings.destinations:
         signed = "signed" if webhook.secret else "not signed"
-        message = (
-            f"{webhook.message_format}, {webhook.minimum_severity} and worse, {signed}; nothing was sent"
+        yield green(
+            f"destination {webhook.name}",
+            f"Format {webhook.message_format}, severity {webhook.minimum_severity} and above, {signed}. "
+            "Nothing was sent; --send posts a test alert.",
         )
-        yield green(f"destination {webhook.name}", f"{message} (--send posts a test)")
 
 
 def send_tests(context: CheckContext) -> Iterator[Finding]:
-    """A test alert to every destination, from a memory of its own."""
-    yield from _test_findings(context, MemoryTable(), "destination")
+    """Send a test alert to every destination from a table in memory."""
+    yield from _send(context, MemoryTable(), "destination")
 
 
 def send_canary(context: CheckContext) -> Iterator[Finding]:
-    """The same, committed to the incident table and delivered from its outbox."""
-    yield from _test_findings(context, context.table, "canary to")
+    """Commit a test alert to the incident table and deliver it to every destination from its outbox."""
+    yield from _send(context, context.table, "canary to")
 
 
-def _test_findings(context: CheckContext, table: Table, prefix: str) -> Iterator[Finding]:
+def _send(context: CheckContext, table: Table, prefix: str) -> Iterator[Finding]:
+    """A finding per destination. It never shows the address, which is a secret."""
     webhooks = context.settings.destinations
     attempts = CanaryDelivery(table, webhooks, context.clock).send_test(context.rules[0])
     if not webhooks:
-        yield _no_destination()
+        yield _NO_DESTINATION
     for webhook in webhooks:
-        yield _evaluate_attempt(f"{prefix} {webhook.name}", webhook, attempts.get(webhook.name))
-
-
-def _evaluate_attempt(name: str, webhook: Webhook, attempt: Attempt | None) -> Finding:
-    """What came of the attempt. Whatever failed, the address is not shown: it is a secret."""
-    if attempt is None:
-        return red(
-            name, "the test alert did not reach it in a minute", "are other destinations slow? Try again"
-        )
-    outcome = attempt.outcome
-    if outcome.sent:
-        resolved = ", and resolved there" if webhook.message_format == "pagerduty" else ""
-        return green(name, f"took the test alert (HTTP {outcome.status}), marked TEST{resolved}")
-    if outcome.dead_reason:
-        return red(
-            name,
-            f"refused the test alert: {outcome.dead_reason}",
-            _REMEDIES.get(outcome.status or 0, _CHECK_ADDRESS),
-        )
-    return red(
-        name,
-        f"did not take the test alert: {outcome.reason}",
-        f"an alert would be tried for three days; {_CHECK_ADDRESS}",
-    )
-
-
-def _no_destination() -> Finding:
-    message = "alerts are kept in the table, and nobody is told"
-    return yellow("destinations", message, "set WEBHOOK_URL or WEBHOOKS")
+        name = f"{prefix} {webhook.name}"
+        if webhook.name not in attempts:
+            message = "The test alert did not reach the destination within a minute."
+            yield red(name, message, "Check whether other destinations are slow, then try again.")
+            continue
+        outcome = attempts[webhook.name].outcome
+        if outcome.sent:
+            resolved = " and its resolution" if webhook.message_format == "pagerduty" else ""
+            yield green(name, f"Accepted the test alert (HTTP {outcome.status}), marked TEST{resolved}.")
+        elif outcome.dead_reason:
+            remedy = _REMEDIES.get(outcome.status or 0, _CHECK_ADDRESS)
+            yield red(name, f"Refused the test alert: {outcome.dead_reason}.", remedy)
+        else:
+            message = f"Did not accept the test alert: {outcome.reason}."
+            yield red(name, message, f"The job retries an alert for three days. {_CHECK_ADDRESS}")

@@ -1,4 +1,4 @@
-"""What is to be made of what was found. All spans are timedeltas, all moments UTC."""
+"""Turn measurements into findings. All durations are timedeltas, all times UTC."""
 
 from base64 import urlsafe_b64decode
 from collections.abc import Mapping, Sequence
@@ -16,29 +16,30 @@ from detection.rules.model import KqlType, Rule
 from detection.store.outbox import DeadLetter, Queued
 
 DAY = timedelta(days=1)
-SILENT_AFTER = DAY  # of a source: the job's own alarm goes by the same day
-LOOK_BACK = timedelta(days=7)  # for arrivals
+SILENT_AFTER = DAY  # of a source: the job's alarm has the same limit
+LOOK_BACK = timedelta(days=7)  # of the query for arrivals
 CLOCK_YELLOW = timedelta(minutes=1)
-CLOCK_RED = timedelta(
-    minutes=15
-)  # LONGEST_RUN in tell.py: runs whose clocks differ by more may take each other for dead
-RUN_YELLOW, RUN_RED = 1.5, 2.5  # in units of queryFrequency; 2.5 hours raise the alarm "no complete run"
-MAX_WAIT = timedelta(minutes=30)  # as the alarm on messages that wait
+# LONGEST_RUN in runs/commit.py: runs whose clocks differ by more may take each other for abandoned.
+CLOCK_RED = timedelta(minutes=15)
+RUN_YELLOW, RUN_RED = 1.5, 2.5  # times queryFrequency; 2.5 hours raise the alarm "no complete run"
+MAX_WAIT = timedelta(minutes=30)  # the alarm on waiting messages has the same limit
 
-NUMBER_TYPES = {"int", "long", "real", "decimal"}  # a query takes one for the other
+NUMBER_TYPES = {"int", "long", "real", "decimal"}  # a query accepts any of them for another
 
-_CONNECTOR = "see the connector's page in Sentinel (Data connectors): is it connected, and does it collect?"
+_CONNECTOR = (
+    "Check on the connector's page in Sentinel (Data connectors) that it is connected and collects data."
+)
 _NAME_CLAIMS = (
     "upn",
     "unique_name",
     "appid",
     "azp",
     "oid",
-)  # the claims of an Entra token that say whose it is
+)  # the claims of an Entra token that name its identity
 
 
 class SourceArrivals(NamedTuple):
-    """What a source holds since a moment: rows, the newest stamp, the longest delay and that of 99 in 100."""
+    """The rows of a source in a period: number, newest stamp, longest and 99th percentile delay."""
 
     rows: int
     newest: datetime | None
@@ -47,7 +48,7 @@ class SourceArrivals(NamedTuple):
 
 
 def duration_text(duration: timedelta) -> str:
-    """A span as one says it: "40 s", "12 min", "5 h", "3 d"; never less than it is."""
+    """A duration in words: "40 s", "12 min", "5 h", "3 d". It is rounded up."""
     for unit, name in ((DAY, "d"), (timedelta(hours=1), "h"), (timedelta(minutes=1), "min")):
         if duration >= 2 * unit:
             return f"{-(-duration // unit)} {name}"
@@ -55,7 +56,7 @@ def duration_text(duration: timedelta) -> str:
 
 
 def token_identity(token: str) -> str:
-    """Whose an Entra token is, by its claims; nothing is verified, for it is only shown."""
+    """The identity that an Entra token names in its claims, for display; the token is not verified."""
     try:
         _, claims, _ = token.split(".")
         claim_values = from_json(urlsafe_b64decode(claims + "=" * (-len(claims) % 4)))
@@ -63,9 +64,9 @@ def token_identity(token: str) -> str:
             f"{name} {escape_line(claim_values[name])}" for name in _NAME_CLAIMS if claim_values.get(name)
         ]
     except (ValueError, AttributeError, TypeError):
-        return "an emulator's token, which says nothing"
+        return "The token comes from an emulator and names no identity."
     tenant = f", tenant {escape_line(claim_values['tid'])}" if claim_values.get("tid") else ""
-    return f"{names[0] if names else 'nobody it names'}{tenant}"
+    return f"Signed in as {names[0] if names else 'an unnamed identity'}{tenant}."
 
 
 def evaluate_table(
@@ -75,72 +76,60 @@ def evaluate_table(
     *,
     optional: bool,
 ) -> Finding:
-    """A table that the query API answers, so one on the Analytics plan, beside the columns that the rules' KQL names."""
+    """A table's columns, compared with the columns that the rules' KQL names.
+
+    The query API answered for the table, so the table is on the Analytics plan.
+    """
     missing = [column for column in needed if column not in types_by_column]
     mismatches = [
         f"{column} is {types_by_column[column]} instead of {kind}"
         for column, kind in needed.items()
-        if column in types_by_column and not _types_match(types_by_column[column], kind)
+        if types_by_column.get(column, kind) != kind and not {types_by_column[column], kind} <= NUMBER_TYPES
     ]
-    plan = "Analytics plan, for the query API answers it"
     if missing and not optional:
-        return red(
-            name,
-            f"lacks {', '.join(missing)}; {plan}",
-            "update the data connector: the rule's queries name these columns",
-        )
+        remedy = "Update the data connector: the rules' queries name these columns."
+        return red(name, f"Lacks {', '.join(missing)}.", remedy)
     if mismatches:
-        return red(
-            name,
-            f"{', '.join(mismatches)}; {plan}",
-            "update the data connector: the rule's queries need these types",
-        )
-    return green(name, f"{plural(len(needed) - len(missing), 'column')} needed, all there; {plan}")
-
-
-def _types_match(actual: str, expected: KqlType) -> bool:
-    return actual == expected or {actual, expected} <= NUMBER_TYPES
+        remedy = "Update the data connector: the rules' queries need these types."
+        return red(name, f"{', '.join(mismatches)}.", remedy)
+    optional_note = "; the others are optional" if missing else ""
+    count = f"{len(needed) - len(missing)} of {plural(len(needed), 'needed column')}"
+    return green(name, f"Has {count}{optional_note}. On the Analytics plan.")
 
 
 def evaluate_missing_table(name: str, *, optional: bool, elsewhere: bool) -> Finding:
-    """A table that a workspace does not know; `elsewhere` another one of those that are read does."""
+    """A table that a workspace does not have. `elsewhere`: another workspace that is read has it."""
     if optional:
-        return green(name, "not there, and need not be")
+        return green(name, "Missing, but optional.")
     if elsewhere:
-        return yellow(
-            name, "not there, but in another workspace", "leave this workspace out, or connect it too"
-        )
-    return red(
-        name, "there is no such table", f"connect the data source, and wait for its first rows; {_CONNECTOR}"
-    )
+        remedy = "Connect the data source here, or remove the workspace from LOG_ANALYTICS_WORKSPACE_ID."
+        return yellow(name, "Missing here, present in another workspace.", remedy)
+    return red(name, "Missing.", f"Connect the data source and wait for its first rows. {_CONNECTOR}")
 
 
 def evaluate_plan(name: str) -> Finding:
-    """A table that the query API refuses for its plan."""
-    message = "is on the Basic or Auxiliary plan, which the query API does not answer"
+    """A table that the query API refuses because of its plan."""
+    message = "On the Basic or Auxiliary plan, which the query API refuses."
     command = "`az monitor log-analytics workspace table update --plan Analytics …`"
-    return red(name, message, f"put it on the Analytics plan: {command}")
+    return red(name, message, f"Move the table to the Analytics plan: {command}")
 
 
 def evaluate_age(name: str, arrivals: SourceArrivals, now: datetime, look_back: timedelta) -> Finding:
-    """How old the newest row of a source is."""
+    """The age of the newest row of a source."""
+    period = f"the last {duration_text(look_back)}"
     if arrivals.newest is None:
-        return red(
-            name,
-            f"no row in the last {duration_text(look_back)}",
-            f"nothing can be found without it; {_CONNECTOR}",
-        )
+        return red(name, f"No row in {period}.", f"The rules need this source to find anything. {_CONNECTOR}")
     age = now - arrivals.newest
-    message = f"{duration_text(age)} ago, {plural(arrivals.rows, 'row')} in {duration_text(look_back)}"
+    message = f"{duration_text(age)} old; {plural(arrivals.rows, 'row')} in {period}."
     if age > SILENT_AFTER:
-        return yellow(name, message, f"has it stopped? {_CONNECTOR}")
+        return yellow(name, message, f"The source may have stopped. {_CONNECTOR}")
     return green(name, message)
 
 
 def usable_lateness(
     rule: Rule, lateness: timedelta | None, max_catch_up: timedelta = MAX_CATCH_UP
 ) -> timedelta:
-    """How late a row may arrive and still be read by an ordinary run: what the windows really reach back."""
+    """How late a row may arrive so that an ordinary run still reads it, given the windows of the rule."""
     if rule.sequence.windows == "query-period":
         return rule.lateness
     allowed = max(lateness or rule.lateness, rule.lateness)
@@ -148,66 +137,69 @@ def usable_lateness(
 
 
 def evaluate_delay(name: str, arrivals: SourceArrivals, allowed_lateness: timedelta) -> Finding:
-    """How long rows take to arrive, beside how late they may be."""
+    """How long rows take to arrive, compared with the allowed lateness."""
     longest_delay, percentile_99 = arrivals.longest_delay, arrivals.percentile_99
     if longest_delay is None or percentile_99 is None:
-        reason = "the service does not say when rows arrived"
-        return yellow(
-            name, reason if arrivals.rows else "there are no rows to measure it by", "ask again later"
+        message = (
+            "The service does not report arrival times." if arrivals.rows else "There are no rows to measure."
         )
-    message = f"99 of 100 rows arrive within {duration_text(percentile_99)}, all within {duration_text(longest_delay)}; {duration_text(allowed_lateness)} are allowed"
+        return yellow(name, message, "Run the check again later.")
+    message = (
+        f"Slowest row took {duration_text(longest_delay)} to arrive, 99 of 100 rows at most "
+        f"{duration_text(percentile_99)}; the limit is {duration_text(allowed_lateness)}."
+    )
     if longest_delay >= allowed_lateness:
         hours = -(-longest_delay // timedelta(hours=1)) + 1
-        settings_text = f"ALLOWED_LATENESS=PT{hours}H, and MAX_CATCH_UP above it"
-        exception_note = "(a rule with `windows: query-period` never sees them)"
-        return red(name, message, f"rows later than that are missed: set {settings_text} {exception_note}")
+        return red(
+            name,
+            message,
+            f"Later rows are missed. Set ALLOWED_LATENESS=PT{hours}H and a higher MAX_CATCH_UP. "
+            "A rule with `windows: query-period` misses them whatever the setting.",
+        )
     if 2 * longest_delay > allowed_lateness:
-        return yellow(name, message, "more than half of it is used up: think of a higher ALLOWED_LATENESS")
+        return yellow(name, message, "Consider raising ALLOWED_LATENESS.")
     return green(name, message)
 
 
 def evaluate_operators(name: str, wrong_lines: Sequence[str], line_count: int) -> Finding:
-    """What the service says of the truth table."""
+    """How the service answered the truth table."""
     if wrong_lines:
         return red(
             name,
-            f"{len(wrong_lines)} of {line_count} lines of the truth table are answered otherwise: {'; '.join(wrong_lines[:3])}",
-            "the rules do not mean here what they say; report it with this line, and do not rely on the job until then",
+            f"{len(wrong_lines)} of {line_count} lines of the truth table are wrong: "
+            f"{'; '.join(wrong_lines[:3])}.",
+            "The rules do not work as written in this workspace. Report this finding, and do not rely on the "
+            "job until it is resolved.",
         )
     return green(
-        name,
-        f"all {line_count} lines of the truth table of has, has_any and array_length are as the rules take them",
+        name, f"All {line_count} lines of the truth table of has, has_any and array_length are right."
     )
 
 
 def evaluate_clock(name: str, offset: timedelta) -> Finding:
-    """Our clock beside the service's: `ahead` of it, or behind where negative."""
+    """This machine's clock compared with the service's; a positive offset means that it is ahead."""
     deviation = abs(offset)
-    message = f"{duration_text(deviation)} {'ahead of' if offset > timedelta(0) else 'behind'} the service's"
+    message = (
+        f"{duration_text(deviation)} {'ahead of' if offset > timedelta(0) else 'behind'} the service's clock."
+    )
     if deviation > CLOCK_RED:
-        return red(
-            name,
-            message,
-            "set this machine's clock: windows end at a wrong moment, and runs may take each other for dead",
-        )
+        remedy = "Windows end at a wrong time, and runs may take each other for abandoned."
+        return red(name, message, f"Set this machine's clock. {remedy}")
     if deviation > CLOCK_YELLOW:
-        return yellow(
-            name,
-            message,
-            "set this machine's clock: rows are read that much late, or asked for before they are there",
-        )
-    return green(name, "less than a minute from the service's")
+        remedy = "Rows are read late, or requested before they exist."
+        return yellow(name, message, f"Set this machine's clock. {remedy}")
+    return green(name, "Within a minute of the service's clock.")
 
 
 def evaluate_last_run(name: str, age: timedelta | None, rule: Rule) -> Finding:
     """How long ago a rule's last complete run was."""
-    interval, hint = rule.query_frequency, "`python -m detection runs` says why"
+    interval, hint = rule.query_frequency, "`python -m detection runs` shows why."
     if age is None:
-        return yellow(name, "no complete run yet", f"after the first hour: {hint}")
-    message = f"last complete run {duration_text(age)} ago"
+        return yellow(name, "No complete run yet.", f"If the job has been deployed for over an hour, {hint}")
+    message = f"Last complete run {duration_text(age)} ago."
     if age > RUN_RED * interval:
         return red(
-            name, message, f"{hint}; the next complete run reads what was missed, back to MAX_CATCH_UP"
+            name, message, f"{hint} The next complete run reads the missed time, back to MAX_CATCH_UP."
         )
     if age > RUN_YELLOW * interval:
         return yellow(name, message, hint)
@@ -215,33 +207,30 @@ def evaluate_last_run(name: str, age: timedelta | None, rule: Rule) -> Finding:
 
 
 def evaluate_coverage(name: str, coverage: Coverage | None) -> Finding:
-    """How many of those who are named at runtime could be somebody of the audit log."""
-    warning_text = coverage_warning(coverage)
-    if warning_text:
-        return yellow(name, warning_text, "say in the rule who is who: docs/rules.md, identity")
+    """How many of the identities at runtime match an actor of the audit log."""
+    if warning_text := coverage_warning(coverage):
+        return yellow(name, warning_text, "Map the identities in the rule: see docs/rules.md, identity.")
     return green(name, coverage_text(coverage))
 
 
 def evaluate_outbox(
     name: str, dead_letters: Sequence[DeadLetter], queue: Sequence[Queued], now: datetime
 ) -> Finding:
-    """Messages that were given up, or have waited for long."""
+    """Deliveries that failed for good, or have waited for too long."""
     late_deliveries = [queued.delivery for queued in queue if now - queued.delivery.created > MAX_WAIT]
     if dead_letters:
-        destination_names = ", ".join(
-            sorted({dead_letter.delivery.destination for dead_letter in dead_letters})
-        )
+        names = ", ".join(sorted({dead_letter.delivery.destination for dead_letter in dead_letters}))
+        reason = escape_line(dead_letters[0].reason)
         return red(
             name,
-            f"{plural(len(dead_letters), 'dead letter')} for {destination_names}, the first: {escape_line(dead_letters[0].reason)}",
-            "mend the destination, then `python -m detection deliver --retry-dead`",
+            f"{plural(len(dead_letters), 'dead letter')} for {names}, the first: {reason}.",
+            "Fix the destination, then run `python -m detection deliver --retry-dead`.",
         )
     if late_deliveries:
-        destination_names = ", ".join(sorted({delivery.destination for delivery in late_deliveries}))
+        names = ", ".join(sorted({delivery.destination for delivery in late_deliveries}))
         longest_wait = duration_text(now - min(delivery.created for delivery in late_deliveries))
-        return yellow(
-            name,
-            f"{plural(len(late_deliveries), 'message')} for {destination_names} wait, the oldest for {longest_wait}",
-            "is the receiver up?",
+        message = (
+            f"{plural(len(late_deliveries), 'message')} waiting for {names}, the oldest for {longest_wait}."
         )
-    return green(name, f"no dead letter; {plural(len(queue), 'message')} on their way")
+        return yellow(name, message, "Check whether the receiver is up.")
+    return green(name, f"No dead letters; {plural(len(queue), 'message')} waiting.")

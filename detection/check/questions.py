@@ -1,4 +1,4 @@
-"""The KQL that the checks ask beside the rules' own queries. No value from a log row or the user enters it."""
+"""The KQL of the checks. It contains no value from a log row or from the user."""
 
 import json
 import re
@@ -16,13 +16,13 @@ from detection.rules.loading import without_comments
 from detection.rules.model import KqlType, Rule
 
 TRUTH_FILE = Path(__file__).with_name("truth.yaml")
-SCHEMA_COLUMNS = ("ColumnName", "ColumnType")  # of the query for a table's schema
-ARRIVAL_COLUMNS = ("Rows", "Newest", "Longest", "Most")  # of the query for a source's arrivals
-NOW_COLUMN = "Now"  # the service's clock, beside the truth table
+SCHEMA_COLUMNS = ("ColumnName", "ColumnType")  # of schema_query
+ARRIVAL_COLUMNS = ("Rows", "Newest", "Longest", "Most")  # of arrival_query
+NOW_COLUMN = "Now"  # of truth_query: the service's clock
 
 
 class Predicate(BaseModel):
-    """A predicate of truth.yaml, and what it has to say of each value."""
+    """A predicate of truth.yaml, and its result for each value."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -32,16 +32,17 @@ class Predicate(BaseModel):
     lines: dict[str, bool]
 
     def kql_of(self, value: str) -> str:
-        """The predicate over a value."""
+        """The predicate, applied to a value."""
         text = json.dumps(value)
         if self.literal_form == "json":
-            # A literal's type would be known beforehand, and a text refused where a list may be: a column's is not.
+            # A column's type is known only when the query runs. Kusto would refuse a literal text where the
+            # predicate takes a list.
             text = "dynamic(null)" if value == "null" else f"parse_json({text})"
         return self.kql.replace("{}", text)
 
 
 class TruthLine(NamedTuple):
-    """A line of the truth table: the KQL, what it has to say, and the words for both."""
+    """A line of the truth table: the KQL, the expected result, and a label."""
 
     kql: str
     expected: bool
@@ -49,7 +50,7 @@ class TruthLine(NamedTuple):
 
 
 def predicates() -> dict[str, Predicate]:
-    """The truth table as it is written, by name."""
+    """The predicates of truth.yaml by name."""
     written = TypeAdapter(list[Predicate]).validate_python(safe_load(TRUTH_FILE.read_text(encoding="utf-8")))
     return {predicate.name: predicate for predicate in written}
 
@@ -64,24 +65,24 @@ def truth_lines() -> list[TruthLine]:
 
 
 def truth_query(lines: Sequence[TruthLine]) -> str:
-    """Asks all lines at once, and the clock. A null predicate is as good as false, as in `where`."""
+    """Evaluates all lines at once, with the clock. A null predicate counts as false, as in `where`."""
     columns = [f"t{number} = iff({line.kql}, 1, 0)" for number, line in enumerate(lines)]
     return "print\n    " + ",\n    ".join([f"{NOW_COLUMN} = now()", *columns])
 
 
 def schema_query(table: str) -> str:
-    """Asks for a table's columns and their types."""
+    """Returns a table's columns and their types."""
     return f"{table}\n| getschema\n| project {', '.join(SCHEMA_COLUMNS)}"
 
 
 def newest_query(rule: Rule, side: str, since: datetime, *, inline: bool) -> str:
-    """Asks how many rows of a side's source were stamped since a moment, and for the newest."""
+    """Counts the rows of a side's source that are stamped after `since`, and returns the newest stamp."""
     rows = _rows(rule, side, since, inline=inline)
     return f"{rows}\n| summarize Rows = count(), Newest = max({stamp_of(rule, side)})"
 
 
 def arrival_query(rule: Rule, side: str, since: datetime, *, inline: bool) -> str:
-    """The same, and how long the rows took to arrive, in seconds: the longest, and what 99 of 100 do not exceed."""
+    """As newest_query, with the longest and the 99th percentile of the delays until arrival, in seconds."""
     stamp = stamp_of(rule, side)
     return f"""{_rows(rule, side, since, inline=inline)}
 | extend Delay = (ingestion_time() - {stamp}) / 1s
@@ -89,13 +90,13 @@ def arrival_query(rule: Rule, side: str, since: datetime, *, inline: bool) -> st
 
 
 def trial_queries(rule: Rule, now: datetime, *, inline: bool) -> dict[str, str]:
-    """What a run asks, over a stretch without length: whether it can be asked at all."""
+    """The queries of a run over empty windows: they show whether the service accepts the queries."""
     empty_bounds = {f"{side}_{edge}": now for side in rule.sequence.sides for edge in ("after", "until")}
     return {name: with_bounds(query, empty_bounds) for name, query in queries(rule, inline=inline).items()}
 
 
 def coverage_query(rule: Rule, now: datetime, *, inline: bool) -> str:
-    """Asks for the coverage that a first run would see now."""
+    """Returns the coverage that a first run would see now."""
     return with_bounds(queries(rule, inline=inline)["coverage"], bounds(plan_windows(now, None, rule)))
 
 
@@ -113,7 +114,7 @@ def needed_columns(rule: Rule) -> dict[str, dict[str, KqlType]]:
 
 
 def wrong_lines(lines: Sequence[TruthLine], answer: Mapping[str, object]) -> list[str]:
-    """The lines of which the service says something else, with what it says."""
+    """The lines with another result than expected, each with its result."""
     answers_by_line = {line: bool(answer.get(f"t{number}")) for number, line in enumerate(lines)}
     return [
         f"{line.text} is {answers_by_line[line]}"
@@ -123,7 +124,7 @@ def wrong_lines(lines: Sequence[TruthLine], answer: Mapping[str, object]) -> lis
 
 
 def _rows(rule: Rule, side: str, since: datetime, *, inline: bool) -> str:
-    """The rows of a side's source that were stamped since a moment."""
+    """KQL for the rows of a side's source that are stamped after `since`."""
     source = rule.sequence.sides[side].source
     query = f"{parsers_of(rule, source) if inline else ''}{source}\n| where {stamp_of(rule, side)} > since"
     return with_bounds(query, {"since": since})

@@ -1,11 +1,5 @@
-"""A published Sentinel rule that joins two sources becomes the draft of a rule folder. For the keyboard, not deployed.
+"""Draft a rule folder from a published Sentinel rule that joins two sources. Not deployed.
 
-pieces.py   KQL text → statements and operators, each with its line
-query.py    the query → two sides, the actor, the time between
-guess.py    a connector that is not there yet
-columns.py  what a query returns, asked of the local engine
-side.py     one side → its KQL here, its columns and what they mean
-fields.py   the fields of a Sentinel rule → those that are honoured here
-draft.py    the line: published rule → files, and remarks on what is left to do
-folder.py   the files, written and checked
+query.py reads the query with pieces.py, connector.py finds or guesses the sources' tables, side.py drafts
+each side of the join, fields.py converts the other fields, and draft.py combines these into files.
 """

@@ -1,4 +1,4 @@
-"""The fields of a published Sentinel rule, as a rule folder may have them."""
+"""Convert the fields of a published Sentinel rule to those of a rule folder."""
 
 import re
 from collections.abc import Mapping
@@ -13,7 +13,7 @@ from detection.drafting.query import parse_timespan
 _DURATION = TypeAdapter(timedelta)
 Fields = dict[str, Any]
 
-# What this job honours, whatever was published.
+# The only values that the job supports.
 _FIXED: Mapping[str, object] = {
     "triggerOperator": "gt",
     "triggerThreshold": 0,
@@ -21,40 +21,36 @@ _FIXED: Mapping[str, object] = {
     "eventGroupingSettings": {"aggregationKind": "SingleAlert"},
 }
 _COPIED = ("severity", "requiredDataConnectors", "enabled", "tactics", "relevantTechniques", "tags")
-_CONVERTED = {
-    "id",
-    "name",
-    "description",
-    "version",
-    "query",
-    "queryFrequency",
-    "queryPeriod",
-    "entityMappings",
-    "incidentConfiguration",
-}
 
 
-def iso_duration(value: object) -> str:
-    """A duration as rule.yaml has it: repositories write 1h, the API PT1H."""
-    length = value if isinstance(value, timedelta) else parse_timespan(str(value))
-    text: str = str(value) if length is None else _DURATION.dump_python(length, mode="json")
+def iso_duration(written: object) -> str:
+    """A duration as rule.yaml has it: PT1H. Repositories of rules write 1h."""
+    duration = written if isinstance(written, timedelta) else parse_timespan(str(written))
+    text: str = str(written) if duration is None else _DURATION.dump_python(duration, mode="json")
     return text
 
 
 def draft_fields(published: Fields, columns: Mapping[str, str]) -> tuple[Fields, list[str]]:
-    """The fields of the draft, and remarks on those that could not be taken over; `columns` are text columns by the
-    names that they have in the published output.
+    """The fields of the draft, and remarks on the fields that were dropped or changed.
+
+    `columns` are the draft's text columns by their names in the published output.
     """
-    remarks = [
-        f"{name}: is not a field of a rule here; left out"
-        for name in published.keys() - _CONVERTED - _FIXED.keys() - {*_COPIED}
-    ]
-    remarks += [
-        f"{name}: {published[name]!r} cannot be honoured; {value!r} stands for it"
-        for name, value in _FIXED.items()
-        if published.get(name, value) != value
-    ]
-    entities, entity_remarks = _entities(published, columns)
+    entities, remarks = list[Fields](), list[str]()
+    for mapping in published.get("entityMappings") or []:
+        field_mappings = []
+        for field_mapping in mapping["fieldMappings"]:
+            name = field_mapping["columnName"]
+            if name in columns:
+                field_mappings.append(field_mapping | {"columnName": columns[name]})
+            else:
+                remarks.append(f"entityMappings: {name} is not a text column of either side; dropped")
+        if field_mappings:
+            entities.append({"entityType": mapping["entityType"], "fieldMappings": field_mappings})
+    entity_types = [entity["entityType"] for entity in entities]
+    grouping = (published.get("incidentConfiguration") or {}).get("groupingConfiguration") or {}
+    published_types = grouping.get("groupByEntities") or []
+    group_by = [entity for entity in published_types if entity in entity_types] or entity_types[:1]
+    has_version = re.fullmatch(r"\d+\.\d+\.\d+", str(published.get("version")))
     fields = {
         "id": str(uuid5(NAMESPACE_URL, f"draft of {published.get('id')}")),
         "name": published.get("name"),
@@ -64,41 +60,19 @@ def draft_fields(published: Fields, columns: Mapping[str, str]) -> tuple[Fields,
         "queryPeriod": iso_duration(published.get("queryPeriod")),
         **_FIXED,
         "entityMappings": entities,
-        "incidentConfiguration": {"groupingConfiguration": _grouping(published, entities)},
-        "version": published["version"]
-        if re.fullmatch(r"\d+\.\d+\.\d+", str(published.get("version")))
-        else "1.0.0",
+        "incidentConfiguration": {
+            "groupingConfiguration": {
+                "lookbackDuration": iso_duration(grouping.get("lookbackDuration", "PT5H")),
+                "matchingMethod": grouping.get("matchingMethod", "Selected") if group_by else "AnyAlert",
+                **({"groupByEntities": group_by} if group_by else {}),
+            }
+        },
+        "version": published["version"] if has_version else "1.0.0",
     }
-    return fields, sorted(remarks + entity_remarks)
-
-
-def _entities(published: Fields, columns: Mapping[str, str]) -> tuple[list[Fields], list[str]]:
-    mappings, remarks = [], []
-    for mapping in published.get("entityMappings") or []:
-        field_mappings = [
-            field_mapping | {"columnName": columns[field_mapping["columnName"]]}
-            for field_mapping in mapping["fieldMappings"]
-            if field_mapping["columnName"] in columns
-        ]
-        if field_mappings:
-            mappings.append({"entityType": mapping["entityType"], "fieldMappings": field_mappings})
-        remarks += [
-            f"entityMappings: {field_mapping['columnName']} is no text column of either side; left out"
-            for field_mapping in mapping["fieldMappings"]
-            if field_mapping["columnName"] not in columns
-        ]
-    return mappings, remarks
-
-
-def _grouping(published: Fields, entities: list[Fields]) -> Fields:
-    """Incidents by the entities that were published, or else by the first that there is."""
-    grouping = (published.get("incidentConfiguration") or {}).get("groupingConfiguration") or {}
-    entity_types = [entity["entityType"] for entity in entities]
-    group_by = [
-        entity_type for entity_type in grouping.get("groupByEntities") or [] if entity_type in entity_types
-    ] or entity_types[:1]
-    method = grouping.get("matchingMethod", "Selected") if group_by else "AnyAlert"
-    length = iso_duration(grouping.get("lookbackDuration", "PT5H"))
-    return {"lookbackDuration": length, "matchingMethod": method} | (
-        {"groupByEntities": group_by} if group_by else {}
-    )
+    remarks += [f"{name}: not supported; dropped" for name in published.keys() - fields.keys() - {"query"}]
+    remarks += [
+        f"{name}: {published[name]!r} is not supported; set to {value!r}"
+        for name, value in _FIXED.items()
+        if published.get(name, value) != value
+    ]
+    return fields, sorted(remarks)

@@ -1,12 +1,12 @@
-"""KQL text, taken apart where nothing is nested: no grammar, but it knows texts, comments and brackets."""
+"""Split KQL text at its top level. This is not a parser: it only knows texts, comments and brackets."""
 
 import re
-from collections.abc import Iterator
 from typing import NamedTuple
 
-# A text in any of Kusto's quotes (behind an @ a backslash is one), a comment, or any other character.
+# A text in any of Kusto's quotes (after an @, a backslash is a plain character), a comment, or a character.
 _TOKEN = re.compile(
-    r"""(?P<text>@"[^"]*"|@'[^']*'|"(?:\\.|[^"\\])*"|'(?:\\.|[^'\\])*'|```.*?```)|(?P<comment>//[^\n]*)|(?P<other>.)""",
+    r"""(?P<text>@"[^"]*"|@'[^']*'|"(?:\\.|[^"\\])*"|'(?:\\.|[^'\\])*'|```.*?```)"""
+    r"|(?P<comment>//[^\n]*)|(?P<other>.)",
     re.DOTALL,
 )
 
@@ -19,61 +19,57 @@ class Piece(NamedTuple):
 
     @property
     def keyword(self) -> str:
-        """Its first word: of an operator its name."""
+        """The first word: the name of an operator."""
         match = re.match(r"[\w-]+", self.text)
         return match[0] if match else ""
 
     @property
     def arguments(self) -> str:
-        """What follows the first word."""
+        """The text after the first word."""
         return self.text[len(self.keyword) :].strip()
+
+    def part(self, begin: int, end: int | None = None) -> "Piece":
+        """The text between two positions, without surrounding blanks."""
+        text = self.text[begin:end]
+        lines_before = self.text[: begin + len(text) - len(text.lstrip())].count("\n")
+        return Piece(text.strip(), self.line + lines_before)
+
+    def __str__(self) -> str:
+        """The text in one short line."""
+        flat = " ".join(self.text.split())
+        return flat if len(flat) <= 100 else flat[:100] + "…"
 
 
 def split(piece: Piece, separator: str) -> list[Piece]:
-    """The parts between a separator that stands outside of texts, comments and brackets; no part is empty."""
-    parts, begin = [], 0
-    for position, end in _separators(piece.text, separator):
-        parts.append(_part(piece, begin, position))
-        begin = end
-    parts.append(_part(piece, begin, len(piece.text)))
+    """The parts between separators outside of texts, comments and brackets. No part is empty."""
+    pattern, parts, begin, depth = re.compile(separator), list[Piece](), 0, 0
+    for token in _TOKEN.finditer(piece.text):
+        if not token["other"] or token.start() < begin:
+            continue
+        depth += (token[0] in "([{") - (token[0] in ")]}")
+        if depth == 0 and (match := pattern.match(piece.text, token.start())):
+            parts.append(piece.part(begin, match.start()))
+            begin = match.end()
+    parts.append(piece.part(begin))
     return [part for part in parts if part.text]
 
 
 def without_comments(text: str) -> str:
-    """The text with its comments blanked out: every line stays where it is."""
+    """The text with its comments removed; all lines stay."""
     return "".join("" if token["comment"] else token[0] for token in _TOKEN.finditer(text))
 
 
 def without_texts(text: str) -> str:
-    """The text with the texts in it emptied."""
+    """The text with its text literals emptied."""
     return "".join('""' if token["text"] else token[0] for token in _TOKEN.finditer(text))
 
 
-def closing_bracket(text: str, opening: int) -> int:
-    """The place of the bracket that closes the one at `opening`; the end of the text where none does."""
+def closing_bracket(text: str) -> int:
+    """The position of the bracket that closes the first character; the end of the text if there is none."""
     depth = 0
-    for position, char in _characters(text):
-        depth += (char in "([{") - (char in ")]}") if position >= opening else 0
-        if position >= opening and depth == 0:
-            return position
+    for token in _TOKEN.finditer(text):
+        if token["other"]:
+            depth += (token[0] in "([{") - (token[0] in ")]}")
+            if depth == 0:
+                return token.start()
     return len(text)
-
-
-def _separators(text: str, separator: str) -> Iterator[tuple[int, int]]:
-    pattern = re.compile(separator)
-    depth, end = 0, 0
-    for position, char in _characters(text):
-        depth += (char in "([{") - (char in ")]}")
-        if depth == 0 and position >= end and (match := pattern.match(text, position)):
-            end = match.end()
-            yield position, end
-
-
-def _characters(text: str) -> Iterator[tuple[int, str]]:
-    return ((token.start(), token[0]) for token in _TOKEN.finditer(text) if token["other"])
-
-
-def _part(piece: Piece, begin: int, end: int) -> Piece:
-    text = piece.text[begin:end]
-    before = piece.text[: begin + len(text) - len(text.lstrip())]
-    return Piece(text.strip(), piece.line + before.count("\n"))

@@ -1,8 +1,8 @@
-"""What a published query says: two sides, who joins them, and how long after the one the other may come."""
+"""Read a published query: the two sides of its join, the actor, and the time between change and signal."""
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import timedelta
 from typing import NamedTuple
 
@@ -14,187 +14,79 @@ _UNITS = {"d": "days", "h": "hours", "m": "minutes", "s": "seconds", "ms": "mill
 _NAME = r"([A-Za-z_]\w*)"
 
 
-class Pipeline(NamedTuple):
-    """Operators over a table or a parser function."""
+class QuerySide(NamedTuple):
+    """Operators over a table or a parser function, and the columns with the actor and the time."""
 
     source: str
     operators: list[Piece]
+    actor: str = ""
+    time: str | None = None
+
+    def mentions(self, name: str) -> bool:
+        return any(re.search(rf"\b{name}\b", operator.text) for operator in self.operators)
 
 
 @dataclass(frozen=True, slots=True)
 class Query:
-    """A query that was understood: the change comes first in time. `remarks` are about what was not."""
+    """A query that was read: changes come before signals. `remarks` name the parts that could not be read."""
 
-    changes: Pipeline
-    signals: Pipeline
-    change_actor: str
-    signal_actor: str
-    change_time: str | None
-    signal_time: str | None
+    changes: QuerySide
+    signals: QuerySide
     within: timedelta | None
     output: Sequence[str]
-    remarks: Sequence[str] = field(default_factory=list)
+    remarks: Sequence[str]
+
+
+class _Order(NamedTuple):
+    """A condition on the times of both sides."""
+
+    earlier: str
+    later: str
+    within: timedelta | None
 
 
 def parse_query(text: str) -> Query:
-    """The two sides of a query. Raises ConfigurationError where it is not one join of two tabular sources."""
+    """Read a query. Raises ConfigurationError unless it is one join of two tabular sources."""
     *lets, main = split(Piece(without_comments(text), 1), ";") or [Piece("", 1)]
-    let_values = dict(map(_read_let, lets))
-    pipeline = _read_pipeline(main, let_values)
-    joins = [index for index, operator in enumerate(pipeline.operators) if operator.keyword == "join"]
-    if len(joins) != 1:
-        raise ConfigurationError(f"the query has {len(joins)} joins at its top, and a draft needs just one")
-    join = pipeline.operators[joins[0]]
-    right_side, keys, remarks = _read_join(join, let_values)
-    left_side = Pipeline(pipeline.source, pipeline.operators[: joins[0]])
-    tail = _QueryTail(let_values)
-    tail.read_operators(pipeline.operators[joins[0] + 1 :])
-    actors = keys[0]
+    let_values = {}
+    for let in lets:
+        match = re.match(rf"let\s+{_NAME}\s*=\s*", let.text)
+        if not match:
+            raise ConfigurationError(f"line {let.line} of the query is not a `let` statement: {let}")
+        let_values[match[1]] = let.part(match.end())
+    whole = _read_pipeline(main, let_values)
+    left_side, right_side, tail, remarks = _read_join(whole, let_values)
+    order, within, output = None, None, list[str]()
+    for operator in tail:
+        if operator.keyword == "where":
+            for condition in split(Piece(operator.arguments, operator.line), r"\band\b"):
+                if condition_order := _read_condition(condition.text, let_values):
+                    order, within = condition_order, condition_order.within or within
+                else:
+                    remarks.append(f"line {condition.line}: not understood: where {condition}")
+        elif operator.keyword == "project":
+            output = [name for name, _ in named_expressions(operator)]
+        elif operator.keyword not in {"order", "sort"}:
+            remarks.append(f"line {operator.line}: not understood: {operator}")
     changes, signals = left_side, right_side
-    if (
-        tail.earlier_time
-        and _mentions_name(right_side, tail.earlier_time)
-        and not _mentions_name(left_side, tail.earlier_time)
-    ):
-        changes, signals, actors = right_side, left_side, (actors[1], actors[0])
-    if tail.earlier_time is None:
-        remarks.append(
-            "no condition says which of the two comes first: the left side of the join is taken for the change"
-        )
+    if order:
+        if right_side.mentions(order.earlier) and not left_side.mentions(order.earlier):
+            changes, signals = right_side, left_side
+        changes, signals = changes._replace(time=order.earlier), signals._replace(time=order.later)
+    else:
+        remarks.append("no condition orders the two times; the left side of the join became the change")
     return Query(
-        _inline_lets(changes, let_values),
-        _inline_lets(signals, let_values),
-        *actors,
-        tail.earlier_time,
-        tail.later_time,
-        tail.within,
-        tail.output,
-        [*remarks, *tail.remarks],
+        _inline_lets(changes, let_values), _inline_lets(signals, let_values), within, output, remarks
     )
 
 
 def parse_timespan(text: str, let_values: Mapping[str, Piece] | None = None) -> timedelta | None:
-    """The timespan that a text such as 24h is, or that a `let` of that name holds; None where it is none."""
+    """The timespan of a literal such as 24h, or of a `let` with such a literal; None for any other text."""
     text = text.strip().strip("()")
     if let_values and text in let_values:
         return parse_timespan(let_values[text].text)
     match = _SPAN.fullmatch(text)
     return timedelta(**{_UNITS[match[2]]: float(match[1])}) if match else None
-
-
-def _read_let(piece: Piece) -> tuple[str, Piece]:
-    match = re.match(rf"let\s+{_NAME}\s*=\s*", piece.text)
-    if not match:
-        raise ConfigurationError(f"line {piece.line} of the query is no `let`: {_shorten(piece)}")
-    skipped = piece.text[: match.end()].count("\n")
-    return match[1], Piece(piece.text[match.end() :].strip(), piece.line + skipped)
-
-
-def _read_pipeline(piece: Piece, let_values: Mapping[str, Piece]) -> Pipeline:
-    """The operators of a text, with those of the `let` that it starts from before them."""
-    text = piece.text
-    if text.startswith("(") and closing_bracket(text, 0) == len(text) - 1:
-        return _read_pipeline(Piece(text[1:-1].strip(), piece.line + _lines_before(text[1:])), let_values)
-    source, *operators = split(piece, r"\|")
-    if source.text in let_values:
-        base = _read_pipeline(
-            let_values[source.text],
-            {name: let_value for name, let_value in let_values.items() if name != source.text},
-        )
-        return Pipeline(base.source, [*base.operators, *operators])
-    if not re.fullmatch(r"[A-Za-z_]\w*", source.text):
-        raise ConfigurationError(f"line {source.line} of the query starts from no table: {_shorten(source)}")
-    return Pipeline(source.text, operators)
-
-
-def _lines_before(text: str) -> int:
-    return text[: len(text) - len(text.lstrip())].count("\n")
-
-
-def _read_join(
-    join: Piece, let_values: Mapping[str, Piece]
-) -> tuple[Pipeline, list[tuple[str, str]], list[str]]:
-    """A join's right side, the columns that must be equal (left, right), and remarks."""
-    options = re.match(r"((?:kind|hint\.\w+)\s*=\s*\w+\s+)*", join.arguments)
-    text = join.arguments[options.end() :] if options else join.arguments
-    kind = re.search(r"kind\s*=\s*(\w+)", options[0] if options else "")
-    end = closing_bracket(text, 0) + 1 if text.startswith("(") else len(text.split(maxsplit=1)[0])
-    on = re.match(r"\s*on\s+", text[end:])
-    if not on:
-        raise ConfigurationError(f"line {join.line} of the query: a join without `on`")
-    right_side = _read_pipeline(Piece(text[:end].strip(), join.line), let_values)
-    conditions = split(Piece(text[end + on.end() :], join.line), r",|\band\b")
-    keys = [key for condition in conditions if (key := _equal_columns(condition.text))]
-    if not keys:
-        raise ConfigurationError(f"line {join.line} of the query: the join is on no two equal columns")
-    remarks = [
-        f"line {join.line}: only {keys[0][0]} == {keys[0][1]} is the actor; not taken over: {_shorten(condition)}"
-        for condition in conditions[1:]
-    ]
-    if (kind[1] if kind else "innerunique") != "inner":
-        remarks.append(f"line {join.line}: the join is not kind=inner; here every pair counts, as with inner")
-    return right_side, keys, remarks
-
-
-def _equal_columns(condition: str) -> tuple[str, str] | None:
-    equality = re.fullmatch(rf"\$(left|right)\.{_NAME}\s*==\s*\$(left|right)\.{_NAME}", condition)
-    if equality and equality[1] != equality[3]:
-        return (equality[2], equality[4]) if equality[1] == "left" else (equality[4], equality[2])
-    shared_name = re.fullmatch(_NAME, condition)
-    return (shared_name[1], shared_name[1]) if shared_name else None
-
-
-@dataclass(slots=True)
-class _QueryTail:
-    """What stands behind the join: the time between the two, and what is returned."""
-
-    let_values: Mapping[str, Piece]
-    earlier_time: str | None = None
-    later_time: str | None = None
-    within: timedelta | None = None
-    output: list[str] = field(default_factory=list)
-    remarks: list[str] = field(default_factory=list)
-
-    def read_operators(self, operators: Sequence[Piece]) -> None:
-        """Takes in operator after operator."""
-        for operator in operators:
-            if operator.keyword == "where":
-                for condition in split(Piece(operator.arguments, operator.line), r"\band\b"):
-                    if not self._read_condition(condition.text):
-                        self.remarks.append(
-                            f"line {condition.line}: not understood: where {_shorten(condition)}"
-                        )
-            elif operator.keyword == "project":
-                self.output = [name for name, _ in named_expressions(operator)]
-            elif operator.keyword not in {"order", "sort"}:
-                self.remarks.append(f"line {operator.line}: not understood: {_shorten(operator)}")
-
-    def _read_condition(self, text: str) -> bool:
-        """Takes in a condition on the times of the two."""
-        flat = re.sub(r"[()\s]", "", text)
-        for pattern, earlier, later in _ORDERS:
-            match = re.fullmatch(pattern, flat)
-            if not match:
-                continue
-            length = parse_timespan(match["span"], self.let_values) if "span" in match.groupdict() else None
-            if "span" in match.groupdict() and length is None:
-                return False
-            self.earlier_time, self.later_time = match[earlier], match[later]
-            self.within = length or self.within
-            return True
-        return False
-
-
-# Conditions without blanks and brackets, and which of their names is the earlier, which the later time.
-_ORDERS = (
-    (r"(?P<b>\w+)between(?P<a>\w+)\.\.(?P=a)\+(?P<span>\w+)", "a", "b"),
-    (r"(?P<a>\w+)between(?P<b>\w+)-(?P<span>\w+)\.\.(?P=b)", "a", "b"),
-    (r"(?P<b>[A-Za-z_]\w*)-(?P<a>[A-Za-z_]\w*)between0[a-z]+\.\.(?P<span>\w+)", "a", "b"),
-    (r"(?P<b>[A-Za-z_]\w*)-(?P<a>[A-Za-z_]\w*)<=?(?P<span>\w+)", "a", "b"),
-    (r"(?P<b>[A-Za-z_]\w*)<=?(?P<a>[A-Za-z_]\w*)\+(?P<span>\w+)", "a", "b"),
-    (r"(?P<a>[A-Za-z_]\w*)<=?(?P<b>[A-Za-z_]\w*)", "a", "b"),
-    (r"(?P<b>[A-Za-z_]\w*)>=?(?P<a>[A-Za-z_]\w*)", "a", "b"),
-)
 
 
 def named_expressions(operator: Piece) -> Iterator[tuple[str, str]]:
@@ -204,31 +96,93 @@ def named_expressions(operator: Piece) -> Iterator[tuple[str, str]]:
         yield (match[1], column.text[match.end() :]) if match else (column.text, column.text)
 
 
-def _mentions_name(side: Pipeline, name: str) -> bool:
-    return any(re.search(rf"\b{name}\b", operator.text) for operator in side.operators)
+def _read_pipeline(piece: Piece, let_values: Mapping[str, Piece]) -> QuerySide:
+    """The operators of a text, preceded by those of the `let` that it starts from."""
+    if piece.text.startswith("(") and closing_bracket(piece.text) == len(piece.text) - 1:
+        return _read_pipeline(piece.part(1, -1), let_values)
+    source, *operators = split(piece, r"\|")
+    if source.text in let_values:
+        other_lets = {name: let_value for name, let_value in let_values.items() if name != source.text}
+        base = _read_pipeline(let_values[source.text], other_lets)
+        return QuerySide(base.source, [*base.operators, *operators])
+    if not re.fullmatch(_NAME, source.text):
+        raise ConfigurationError(f"line {source.line} of the query does not start from a table: {source}")
+    return QuerySide(source.text, operators)
 
 
-def _inline_lets(side: Pipeline, let_values: Mapping[str, Piece]) -> Pipeline:
-    """The side with the values of plain `let`s in their places: a rule's query has none of its own."""
-    values = {
-        name: let_value.text
-        for name, let_value in let_values.items()
-        if not split(let_value, r"\|")[1:] and name != side.source
-    }
-    return Pipeline(
-        side.source,
-        [Piece(_replace_names(values, operator.text), operator.line) for operator in side.operators],
-    )
+def _read_join(
+    whole: QuerySide, let_values: Mapping[str, Piece]
+) -> tuple[QuerySide, QuerySide, list[Piece], list[str]]:
+    """The left and the right side of the join, each with its actor, the operators after it, and remarks."""
+    joins = [place for place, operator in enumerate(whole.operators) if operator.keyword == "join"]
+    if len(joins) != 1:
+        raise ConfigurationError(
+            f"the query has {len(joins)} joins at its top level; a draft needs exactly one"
+        )
+    join = whole.operators[joins[0]]
+    options = re.match(r"(?:(?:kind|hint\.\w+)\s*=\s*\w+\s+)*", join.arguments)
+    text = join.arguments[options.end() :] if options else join.arguments
+    end = closing_bracket(text) + 1 if text.startswith("(") else len(text.split(maxsplit=1)[0])
+    on = re.match(r"\s*on\s+", text[end:])
+    if not on:
+        raise ConfigurationError(
+            f"line {join.line} of the query: the join has no `on`; name its columns there"
+        )
+    conditions = split(Piece(text[end + on.end() :], join.line), r",|\band\b")
+    keys = []
+    for condition in conditions:
+        equality = re.fullmatch(
+            rf"\$(left|right)\.{_NAME}\s*==\s*\$(?!\1)(left|right)\.{_NAME}", condition.text
+        )
+        if equality:
+            keys.append((equality[2], equality[4]) if equality[1] == "left" else (equality[4], equality[2]))
+        elif re.fullmatch(_NAME, condition.text):
+            keys.append((condition.text, condition.text))
+    if not keys:
+        raise ConfigurationError(
+            f"line {join.line} of the query: the join needs two equal columns in its `on`"
+        )
+    left_actor, right_actor = keys[0]
+    remarks = [
+        f"line {join.line}: {left_actor} == {right_actor} became the actor; dropped: {condition}"
+        for condition in conditions[1:]
+    ]
+    if not re.search(r"kind\s*=\s*inner\b", options[0] if options else ""):
+        remarks.append(f"line {join.line}: the join is not kind=inner; the job pairs as an inner join does")
+    right_side = _read_pipeline(Piece(text[:end].strip(), join.line), let_values)
+    left_side = QuerySide(whole.source, whole.operators[: joins[0]], left_actor)
+    return left_side, right_side._replace(actor=right_actor), whole.operators[joins[0] + 1 :], remarks
 
 
-def _replace_names(values: Mapping[str, str], text: str) -> str:
-    for name, value in reversed([*values.items()]):
-        pattern = rf"(?<![.\w]){name}\b(?!\s*=[^=])"
-        text = re.sub(pattern, value.replace("\\", r"\\"), text)
-    return text
+# Conditions without blanks and brackets; `a` is the earlier time, `b` the later.
+_ORDERS = (
+    r"(?P<b>\w+)between(?P<a>\w+)\.\.(?P=a)\+(?P<span>\w+)",
+    r"(?P<a>\w+)between(?P<b>\w+)-(?P<span>\w+)\.\.(?P=b)",
+    r"(?P<b>[A-Za-z_]\w*)-(?P<a>[A-Za-z_]\w*)between0[a-z]+\.\.(?P<span>\w+)",
+    r"(?P<b>[A-Za-z_]\w*)-(?P<a>[A-Za-z_]\w*)<=?(?P<span>\w+)",
+    r"(?P<b>[A-Za-z_]\w*)<=?(?P<a>[A-Za-z_]\w*)\+(?P<span>\w+)",
+    r"(?P<a>[A-Za-z_]\w*)<=?(?P<b>[A-Za-z_]\w*)",
+    r"(?P<b>[A-Za-z_]\w*)>=?(?P<a>[A-Za-z_]\w*)",
+)
 
 
-def _shorten(piece: Piece) -> str:
-    """A piece as one short line."""
-    flat = " ".join(piece.text.split())
-    return flat if len(flat) <= 100 else flat[:100] + "…"
+def _read_condition(text: str, let_values: Mapping[str, Piece]) -> _Order | None:
+    """A condition on the times of both sides; None for any other condition."""
+    flat = re.sub(r"[()\s]", "", text)
+    match = next((match for pattern in _ORDERS if (match := re.fullmatch(pattern, flat))), None)
+    if not match:
+        return None
+    span = match.groupdict().get("span")
+    within = parse_timespan(span, let_values) if span else None
+    return None if span and within is None else _Order(match["a"], match["b"], within)
+
+
+def _inline_lets(side: QuerySide, let_values: Mapping[str, Piece]) -> QuerySide:
+    """The side with the values of scalar `let`s inserted, because a rule's query has no `let`."""
+    operators = side.operators
+    for name, let_value in reversed(list(let_values.items())):
+        if len(split(let_value, r"\|")) > 1 or name == side.source:
+            continue
+        pattern, text = rf"(?<![.\w]){name}\b(?!\s*=[^=])", let_value.text.replace("\\", r"\\")
+        operators = [Piece(re.sub(pattern, text, operator.text), operator.line) for operator in operators]
+    return side._replace(operators=operators)

@@ -1,9 +1,5 @@
-"""Rule tests as data: the cases in a rule folder's `tests/`, run through the rule's own KQL. For the keyboard, not deployed.
+"""Rule tests as data: run the cases in a rule folder's `tests/` through the rule's KQL. Not deployed.
 
-objects.py   objects of a vendor's API → the rows that its connector writes
-cases.py     a test file → cases
-isolated_runs.py   what many runs of many cases read, in a few queries
-compare.py   what came of a case, beside what was expected
-suite.py     the line: files → cases → rows → readings → outcomes
-junit.py     outcomes → the XML that build servers read
+cases.py reads the test files, objects.py turns API objects into log rows, isolated_runs.py queries the rows
+of all cases together, compare.py compares results with expectations, and suite.py combines these steps.
 """

@@ -1,35 +1,32 @@
-"""A moment in a test file: as such, or as a duration from the moment of the case's run."""
+"""Times in a test file: absolute, or relative to the run of the case."""
 
 import re
 from datetime import UTC, datetime, timedelta
 from typing import Annotated
 
-from pydantic import BeforeValidator, TypeAdapter, ValidationInfo
+from pydantic import BeforeValidator, TypeAdapter
 
 from detection.base.timestamps import FIRST_YEAR, LAST_YEAR
 
 _DURATION = TypeAdapter(timedelta)
-_HELP = "write a moment with a zone, 2026-06-08T10:00:00Z, or a duration from the run, -PT3H"
 
 
-def resolve_time(value: object, now: datetime) -> datetime:
-    """The moment (UTC) that a value of a test file means in a case whose run is at `now`.
+def resolve_time(written: object, now: datetime) -> datetime:
+    """The time (UTC) that a test file gives, as a time or as a duration from the case's run at `now`.
 
-    Raises ValueError where it means none.
+    Raises ValueError for anything else.
     """
-    if isinstance(value, str) and re.match(r"[-+]?P", value):
-        return now + _DURATION.validate_python(value)
-    parsed = datetime.fromisoformat(value) if isinstance(value, str) else value
-    if not isinstance(parsed, datetime) or parsed.tzinfo is None:
-        raise ValueError(_HELP)
-    if not FIRST_YEAR <= parsed.year < LAST_YEAR:
-        raise ValueError(f"must lie between the years {FIRST_YEAR} and {LAST_YEAR}")
-    return parsed.astimezone(UTC)
+    if isinstance(written, str) and re.match(r"[-+]?P", written):
+        return now + _DURATION.validate_python(written)
+    time = datetime.fromisoformat(written) if isinstance(written, str) else written
+    if not isinstance(time, datetime) or time.tzinfo is None:
+        raise ValueError("write a time with a zone, 2026-06-08T10:00:00Z, or a duration from the run, -PT3H")
+    if not FIRST_YEAR <= time.year < LAST_YEAR:
+        raise ValueError(f"the year must be between {FIRST_YEAR} and {LAST_YEAR - 1}")
+    return time.astimezone(UTC)
 
 
-def _resolve_in_case(value: object, info: ValidationInfo) -> datetime:
-    return resolve_time(value, info.context["now"] if info.context else datetime.max.replace(tzinfo=UTC))
-
-
-# Validated with the moment of the case's run as context: {"now": …}.
-CaseTime = Annotated[datetime, BeforeValidator(_resolve_in_case)]
+# The validation context holds the time of the case's run: {"now": …}.
+CaseTime = Annotated[
+    datetime, BeforeValidator(lambda written, info: resolve_time(written, info.context["now"]))
+]

@@ -1,6 +1,6 @@
-"""A test file, read: every case complete, with the moments it speaks of.
+"""Read the cases of a test file. docs/rules.md describes the format.
 
-What is wrong is said by file, case and key. docs/rules.md describes the format.
+Errors name the file, the case and the key.
 """
 
 import json
@@ -22,8 +22,8 @@ from detection.ruletests.case_time import CaseTime, resolve_time
 from detection.ruletests.objects import ApiObject, ReceivedObject, Values, complete_fields, merge
 from detection.runs.replay import run_times
 
-DEFAULT_NOW = datetime(2026, 6, 8, 12, tzinfo=UTC)  # when a case's run is, where its file does not say
-EVENT_KEYS = ("at", "arrives", "row")  # beside the object itself
+DEFAULT_NOW = datetime(2026, 6, 8, 12, tzinfo=UTC)  # the time of a case's run, unless its file sets another
+EVENT_KEYS = ("at", "arrives", "row")  # of an event, besides its object
 
 
 class _StrictModel(BaseModel):
@@ -31,7 +31,7 @@ class _StrictModel(BaseModel):
 
 
 class CaseFile(_StrictModel):
-    """A test file as written; `shapes` are events that its cases refer to by name."""
+    """A test file as written. Its cases refer to the events in `shapes` by name."""
 
     about: str = ""
     now: AwareDatetime = DEFAULT_NOW
@@ -40,7 +40,7 @@ class CaseFile(_StrictModel):
 
 
 class RunSchedule(_StrictModel):
-    """Runs one after the other, up to the case's moment; the rule's queryFrequency apart, if not said otherwise."""
+    """Runs at regular intervals up to the time of the case, by default at the rule's queryFrequency."""
 
     begin: Annotated[CaseTime, Field(alias="from")]
     every: Annotated[timedelta | None, BeforeValidator(lambda text: parse_duration(str(text)))] = None
@@ -48,7 +48,7 @@ class RunSchedule(_StrictModel):
 
 
 class ExpectedAlert(_StrictModel):
-    """An alert as a case speaks of it: what it does not say may be anything. `incident` counts from 1."""
+    """An alert that a case expects. Fields that are not set are not compared. `incident` counts from 1."""
 
     time: CaseTime | None = None
     action: str | None = None
@@ -66,7 +66,7 @@ class ExpectedAlert(_StrictModel):
 
 
 class ExpectedIncident(_StrictModel):
-    """An incident as a case speaks of it, in the order in which they were opened."""
+    """An incident that a case expects. Incidents are in the order in which they were opened."""
 
     key: dict[str, str] | None = None
     number: int | None = None
@@ -77,14 +77,14 @@ class ExpectedIncident(_StrictModel):
 
 
 def _expand_number(value: object) -> object:
-    """A number stands for so many of which nothing is said."""
+    """A number means as many entries without any expected field."""
     if isinstance(value, int) and not isinstance(value, bool) and value >= 0:
         return [{}] * value
     return value
 
 
 class CaseDefinition(_StrictModel):
-    """A case as written, its moments taken by its run's."""
+    """A case as written, with its times resolved relative to its run."""
 
     name: Annotated[str, Field(min_length=1)]
     now: AwareDatetime
@@ -97,7 +97,7 @@ class CaseDefinition(_StrictModel):
 
 @dataclass(frozen=True, slots=True)
 class Case:
-    """What the logs hold, when the rule runs on them, and what has to come of it. None: nothing is expected."""
+    """The objects in the logs, the times of the runs, and the expected results. None means: not compared."""
 
     file: Path
     name: str
@@ -109,13 +109,18 @@ class Case:
     incidents: Sequence[Values] | None
 
     @property
+    def label(self) -> str:
+        """The case with its file, as errors name it."""
+        return f"{self.file}: case {self.name!r}"
+
+    @property
     def needs_runs(self) -> bool:
-        """Whether the runs have to be made, beyond the question to the logs."""
+        """Whether the case expects alerts or incidents, which only complete runs make."""
         return self.alerts is not None or self.incidents is not None
 
 
 def read_cases(path: Path, rule: Rule, kinds: Mapping[str, ApiObject]) -> list[Case]:
-    """The cases of a test file. Raises ConfigurationError naming file, case and key."""
+    """The cases of a test file. Raises ConfigurationError naming the file, the case and the key."""
     file = read_yaml(path, CaseFile)
     reader = _CaseReader(path, rule, kinds, file.shapes)
     cases = [
@@ -124,13 +129,13 @@ def read_cases(path: Path, rule: Rule, kinds: Mapping[str, ApiObject]) -> list[C
     names = [case.name for case in cases]
     if duplicate := next((name for name in names if names.count(name) > 1), None):
         raise ConfigurationError(
-            f"{path}: two cases are called {duplicate!r}; what `each` names can stand in it"
+            f"{path}: two cases are named {duplicate!r}; put a {{placeholder}} of `each` into the name"
         )
     return cases
 
 
 def expand_each(case: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
-    """The cases that one stands for: itself, or one for each of the values in `each`."""
+    """The case itself, or a case for each entry of `each`."""
     variants = case.get("each")
     rest = {name: value for name, value in case.items() if name != "each"}
     if isinstance(variants, Mapping) and len(variants) == 1:
@@ -139,29 +144,27 @@ def expand_each(case: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
     elif variants is None:
         variants = [{}]
     if not isinstance(variants, list) or not all(isinstance(variant, Mapping) for variant in variants):
-        yield rest | {"each": case.get("each")}  # an unknown key, and refused as such
+        yield rest | {"each": case.get("each")}  # refused as an unknown key
         return
     for values in variants:
         yield _substitute(rest, values)
 
 
-def _substitute(value: Any, values: Values) -> Any:  # noqa: ANN401  # whatever YAML holds
-    """The value with {name} replaced: a text that is nothing else becomes the value itself."""
-    if isinstance(value, Mapping):
-        return {_substitute(name, values): _substitute(member, values) for name, member in value.items()}
-    if isinstance(value, list):
-        return [_substitute(member, values) for member in value]
-    if not isinstance(value, str):
-        return value
-    if (placeholder := re.fullmatch(r"\{(\w+)\}", value)) and placeholder[1] in values:
+def _substitute(written: Any, values: Values) -> Any:  # noqa: ANN401  # any YAML value
+    """Replace {name} in all texts. A text that consists of one placeholder becomes the value itself."""
+    if isinstance(written, Mapping):
+        return {_substitute(name, values): _substitute(member, values) for name, member in written.items()}
+    if isinstance(written, list):
+        return [_substitute(member, values) for member in written]
+    if not isinstance(written, str):
+        return written
+    if (placeholder := re.fullmatch(r"\{(\w+)\}", written)) and placeholder[1] in values:
         return values[placeholder[1]]
-    return re.sub(
-        r"\{(\w+)\}", lambda match: _as_text(values[match[1]]) if match[1] in values else match[0], value
-    )
-
-
-def _as_text(value: object) -> str:
-    return value if isinstance(value, str) else json.dumps(value, default=str)
+    texts = {
+        name: value if isinstance(value, str) else json.dumps(value, default=str)
+        for name, value in values.items()
+    }
+    return re.sub(r"\{(\w+)\}", lambda match: texts.get(match[1], match[0]), written)
 
 
 @dataclass(frozen=True, slots=True)
@@ -177,107 +180,98 @@ class _CaseReader:
         name = raw_case.get("name", "without a name")
         try:
             now = resolve_time(raw_case["now"], DEFAULT_NOW)
-            definition = CaseDefinition.model_validate(raw_case, context={"now": now})
-            return self._build_case(definition)
+            return self._build_case(CaseDefinition.model_validate(raw_case, context={"now": now}))
         except ValidationError as error:
             raise ConfigurationError(f"{self.path}: case {name!r}: {problems_of(error)}") from error
         except (ValueError, ConfigurationError) as error:
             raise ConfigurationError(f"{self.path}: case {name!r}: {error}") from error
 
     def _build_case(self, definition: CaseDefinition) -> Case:
-        if definition.rows is None and definition.alerts is None and definition.incidents is None:
-            raise ValueError("expects nothing: say rows, alerts or incidents")
+        now, schedule, rows = definition.now, definition.runs, definition.rows
+        if rows is None and definition.alerts is None and definition.incidents is None:
+            raise ValueError("the case expects nothing; add rows, alerts or incidents")
+        column_names = output_columns(self.rule)
+        for number, row in enumerate(rows or ()):
+            if unknown := [name for name in row if name not in column_names]:
+                raise ValueError(
+                    f"rows.{number}.{unknown[0]}: there is no such column; "
+                    f"the rule returns {', '.join(column_names)}"
+                )
+        times = {name for name, kind in self.rule.sequence.columns.items() if kind == "datetime"}
+        runs = [now]
+        if schedule:
+            every = schedule.every or self.rule.query_frequency
+            runs = run_times(schedule.begin, now, every, schedule.skip)
         objects = [
             received_object
             for number, event in enumerate(definition.events, 1)
-            for received_object in self._received_objects(event, number, definition.now)
+            for received_object in self._received_objects(event, number, now)
         ]
         return Case(
             self.path,
             definition.name,
-            definition.now,
-            self._run_times(definition),
+            now,
+            runs,
             objects,
-            self._expected_rows(definition),
+            None if rows is None else [_format_times(row, times, now) for row in rows],
             _expectations(definition.alerts),
             _expectations(definition.incidents),
         )
 
-    def _run_times(self, definition: CaseDefinition) -> list[datetime]:
-        if definition.runs is None:
-            return [definition.now]
-        every = definition.runs.every or self.rule.query_frequency
-        return run_times(definition.runs.begin, definition.now, every, definition.runs.skip)
-
-    def _expected_rows(self, definition: CaseDefinition) -> list[Values] | None:
-        if definition.rows is None:
-            return None
-        column_names = output_columns(self.rule)
-        for number, row in enumerate(definition.rows):
-            if unknown := [name for name in row if name not in column_names]:
-                raise ValueError(
-                    f"rows.{number}.{unknown[0]}: there is no such column; there are: {', '.join(column_names)}"
-                )
-        times = {name for name, kind in self.rule.sequence.columns.items() if kind == "datetime"}
-        return [_format_times(row, times, definition.now) for row in definition.rows]
-
     def _received_objects(self, event: Values, number: int, now: datetime) -> Iterator[ReceivedObject]:
-        """The event as often as it arrives."""
-        kind, event_values = self._complete_event(event, f"events.{number - 1}")
+        """The object of an event, completed by its shape, once for each time at which it arrives."""
+        path = f"events.{number - 1}"
+        kind = _object_name(event, [*self.shapes, *self.kinds], path)
+        if kind in self.shapes:
+            shape, overrides = self.shapes[kind], _as_values(event[kind])
+            kind = _object_name(shape, [*self.kinds], f"shapes.{kind}")
+            rest = {key: event[key] for key in EVENT_KEYS if key in event}
+            event = merge(shape, {kind: merge(_as_values(shape[kind]), overrides)} | rest)
         api_object = self.kinds[kind]
         table = self.rule.tables[api_object.table]
         try:
-            event_time = (
-                resolve_time(event_values["at"], now) if "at" in event_values else now + api_object.offset
-            )
-            fields = complete_fields(api_object, _as_values(event_values[kind]), number, event_time, now)
+            event_time = resolve_time(event["at"], now) if "at" in event else now + api_object.offset
+            fields = complete_fields(api_object, _as_values(event[kind]), number, event_time, now)
             times = {name for name, column in table.columns.items() if column == "datetime"}
-            row = _format_times(_as_values(event_values.get("row")), times, now)
-            arrivals = event_values.get("arrives", event_time)
+            row = _format_times(_as_values(event.get("row")), times, now)
+            arrivals = event.get("arrives", event_time)
             received = [
                 resolve_time(arrival, now)
                 for arrival in (arrivals if isinstance(arrivals, list) else [arrivals])
             ]
         except ValueError as error:
-            raise ValueError(f"events.{number - 1}.{kind}: {error}") from error
+            raise ValueError(f"{path}.{kind}: {error}") from error
         if unknown := row.keys() - table.columns.keys():
-            raise ValueError(f"events.{number - 1}.row.{min(unknown)}: {api_object.table} has no such column")
+            raise ValueError(
+                f"{path}.row.{min(unknown)}: there is no such column; "
+                f"{api_object.table} has {', '.join(table.columns)}"
+            )
         yield from (ReceivedObject(kind, fields, row, arrival_time) for arrival_time in received)
 
-    def _complete_event(self, event: Values, key_path: str) -> tuple[str, dict[str, Any]]:
-        """The kind of object that an event is of, and the event, completed by the shape that it names."""
-        name = _event_name(event, [*self.shapes, *self.kinds], key_path)
-        if name not in self.shapes:
-            return name, dict(event)
-        shape = self.shapes[name]
-        kind = _event_name(shape, [*self.kinds], f"shapes.{name}")
-        rest = {key: value for key, value in event.items() if key in EVENT_KEYS}
-        return kind, merge(shape, {kind: merge(_as_values(shape[kind]), _as_values(event[name]))} | rest)
 
-
-def _event_name(event: Values, allowed_names: Sequence[str], key_path: str) -> str:
-    """The one name in an event that is not of every event's."""
+def _object_name(event: Values, allowed_names: Sequence[str], path: str) -> str:
+    """The key of an event that names its object or shape."""
     names = [name for name in event if name not in EVENT_KEYS]
     if len(names) == 1 and names[0] in allowed_names:
         return names[0]
     wrong = [name for name in names if name not in allowed_names] or names
     raise ValueError(
-        f"{key_path}.{', '.join(map(str, wrong))}: an event is one of {', '.join(allowed_names)}, "
-        f"and beside it {', '.join(EVENT_KEYS)}"
+        f"{path}.{', '.join(map(str, wrong))}: an event has one of {', '.join(allowed_names)}, "
+        f"and may have {', '.join(EVENT_KEYS)}"
     )
 
 
 def _as_values(written: object) -> Values:
-    """The values of an object or a row; nothing written is none."""
+    """The values of an object or a row; empty if nothing is written."""
     if written is None:
         return {}
     if not isinstance(written, Mapping):
-        raise ValueError("must be values by their names")  # noqa: TRY004  # caught with the others
+        raise ValueError("must be a mapping of names to values")  # noqa: TRY004  # caught as the other errors
     return written
 
 
 def _format_times(row: Values, times: set[str], now: datetime) -> dict[str, Any]:
-    """The row with its moments as the engine writes them."""
+    """The row with its times as the engine formats them."""
     return {
         name: iso(resolve_time(value, now)) if name in times and value is not None else value
         for name, value in row.items()
@@ -285,7 +279,7 @@ def _format_times(row: Values, times: set[str], now: datetime) -> dict[str, Any]
 
 
 def _expectations(expected: Sequence[_StrictModel] | None) -> list[Values] | None:
-    """What is expected, without what is not said."""
+    """The fields that are set in each expectation."""
     if expected is None:
         return None
     return [

@@ -1,4 +1,4 @@
-"""What came of a case, beside what was expected of it."""
+"""Run a case and compare the results with its expectations."""
 
 import difflib
 from collections.abc import Iterator, Mapping, Sequence
@@ -10,9 +10,7 @@ import yaml
 from detection.base.timestamps import iso
 from detection.correlation.detection import Detection, detect_at
 from detection.incidents.alert import Alert
-from detection.incidents.grouping import Incident
-from detection.incidents.keys import Key
-from detection.logs.events import Event, Events, Logs
+from detection.logs.events import Events, Logs
 from detection.logs.window import Windows
 from detection.messages.text import escape_line
 from detection.rules.model import Rule
@@ -27,30 +25,28 @@ NO_LOGS = Logs(Events(()), Events(()))
 
 @dataclass(slots=True)
 class WindowRecorder:
-    """A source that holds nothing, and notes what it is asked: that depends on moments, never on what is found."""
+    """A source without rows that records the windows it is read for. These never depend on the rows."""
 
     recorded: dict[Windows, None] = field(default_factory=dict)
 
-    def read(self, rule: Rule, windows: Windows) -> Logs:  # noqa: ARG002  # the port's
-        """Nothing."""
+    def read(self, rule: Rule, windows: Windows) -> Logs:  # noqa: ARG002  # a parameter of the port
         self.recorded[windows] = None
         return NO_LOGS
 
 
 @dataclass(frozen=True, slots=True)
 class PreparedLogs:
-    """A source that was asked everything beforehand."""
+    """A source whose logs were read in advance."""
 
     logs_by_windows: Mapping[Windows, Logs]
 
-    def read(self, rule: Rule, windows: Windows) -> Logs:  # noqa: ARG002  # the port's
-        """What the answer was."""
+    def read(self, rule: Rule, windows: Windows) -> Logs:  # noqa: ARG002  # a parameter of the port
         return self.logs_by_windows[windows]
 
 
 @dataclass(frozen=True, slots=True)
 class CaseOutcome:
-    """A case, and the lines that tell what came of it from what was expected: none where that is the same."""
+    """A case, and lines that show how its results differ from its expectations; none if it passed."""
 
     case: Case
     difference: Sequence[str]
@@ -58,7 +54,7 @@ class CaseOutcome:
 
 @dataclass(frozen=True, slots=True)
 class CaseResult:
-    """What came of a case."""
+    """The results of a case: the detection at its time, and the alerts and incidents of its runs."""
 
     detection: Detection
     rows: Sequence[Values]
@@ -67,14 +63,14 @@ class CaseResult:
 
 
 def needed_windows(case: Case, rule: Rule) -> list[Windows]:
-    """Everything that a case's runs will ask the logs."""
+    """All windows for which the runs of a case read the logs."""
     recorder = WindowRecorder()
     run_case(case, rule, recorder)
     return list(recorder.recorded)
 
 
 def run_case(case: Case, rule: Rule, source: WindowRecorder | PreparedLogs) -> CaseResult:
-    """What the rule returns at the case's moment, and what its runs tell."""
+    """Evaluate the rule at the time of the case, and make the runs of the case if it needs them."""
     detection = detect_at(rule, case.now, source)
     table, alerts = MemoryTable(), list[Alert]()
     if case.needs_runs:
@@ -82,41 +78,58 @@ def run_case(case: Case, rule: Rule, source: WindowRecorder | PreparedLogs) -> C
             alerts += [verdict.alert for verdict in run.verdicts if verdict.alert]
     stored = IncidentList(table, rule.folder).incidents()
     incidents = sorted(stored, key=lambda key_and_incident: (key_and_incident[1].opened, key_and_incident[0]))
-    ids = [incident.id for _, incident in incidents]
+    numbers = {incident.id: number for number, (_, incident) in enumerate(incidents, 1)}
+    alert_values = [
+        asdict(alert) | asdict(alert.counts) | {"incident": numbers[alert.incident]} for alert in alerts
+    ]
+    incident_values = [{"key": dict(key)} | asdict(incident) for key, incident in incidents]
     return CaseResult(
         detection,
         list(detection.rows()),
-        [_alert_values(alert, ids.index(alert.incident) + 1) for alert in alerts],
-        [_incident_values(key, incident) for key, incident in incidents],
+        [{name: values[name] for name in ExpectedAlert.model_fields} for values in alert_values],
+        [
+            {
+                name: iso(values[name]) if isinstance(values[name], datetime) else values[name]
+                for name in ExpectedIncident.model_fields
+            }
+            for values in incident_values
+        ],
     )
 
 
 def compare(case: Case, rule: Rule, source: PreparedLogs) -> CaseOutcome:
-    """The case, judged."""
+    """Run the case and compare. A difference ends with the events that the rule's queries returned.
+
+    These show why a case fails: usually an event is missing, or has another time.
+    """
     result = run_case(case, rule, source)
     lines = [
         line
         for section in ("rows", "alerts", "incidents")
         for line in _compare_lists(section, getattr(case, section), getattr(result, section))
     ]
-    return CaseOutcome(case, [*lines, *_describe_detection(result.detection)] if lines else [])
-
-
-def _alert_values(alert: Alert, incident: int) -> Values:
-    values = asdict(alert) | asdict(alert.counts) | {"incident": incident}
-    return {name: values[name] for name in ExpectedAlert.model_fields}
-
-
-def _incident_values(key: Key, incident: Incident) -> Values:
-    values = {"key": dict(key)} | asdict(incident)
-    values = {name: values[name] for name in ExpectedIncident.model_fields}
-    return {name: iso(value) if isinstance(value, datetime) else value for name, value in values.items()}
+    if not lines:
+        return CaseOutcome(case, [])
+    lines.append(f"events that the rule's queries returned at {iso(case.now)}:")
+    logs = result.detection.logs
+    for events in (logs.changes, logs.signals):
+        for group, remark in (
+            (events.in_window, ""),
+            (events.too_late, ", too late"),
+            (events.in_future, ", in the future"),
+        ):
+            for event in group:
+                cells = (iso(event.time), event.kind, event.actor or "''", event.id)
+                lines.append(f"  {' '.join(map(escape_line, cells))}{remark}")
+    if not logs.changes.all_events and not logs.signals.all_events:
+        lines.append("  none")
+    return CaseOutcome(case, lines)
 
 
 def _compare_lists(
     section: str, expected: Sequence[Values] | None, actual: Sequence[Values]
 ) -> Iterator[str]:
-    """What was expected (-) and what came (+), of both only what was spoken of; nothing if they agree."""
+    """Lines with the expected (-) and the actual (+) entries, in the expected fields; none if they agree."""
     if expected is None:
         return
     compared = [
@@ -130,29 +143,11 @@ def _compare_lists(
         {name: values[name] for name in compared_names or values} for values in actual[len(compared) :]
     ]
     displayed = [*compared, *surplus] if compared_names else actual
-    yield f"{section}: expected {len(expected)}, there are {len(actual)}"
+    yield f"{section}: expected {len(expected)}, got {len(actual)}"
     lines = difflib.ndiff(list(map(_yaml_line, expected)), list(map(_yaml_line, displayed)))
     yield from (f"  {line}".rstrip() for line in lines if not line.startswith("?"))
 
 
 def _yaml_line(values: Values) -> str:
-    """Values as YAML, in one line that no terminal obeys."""
+    """Values as YAML in one line, safe to print to a terminal."""
     return yaml.safe_dump(dict(values), default_flow_style=True, sort_keys=False, width=10**6).strip()
-
-
-def _describe_detection(detection: Detection) -> Iterator[str]:
-    """What the rule's queries returned: where a case fails, one of these is mostly missing or at another time."""
-    yield f"the two queries returned, at {iso(detection.windows.now)}:"
-    for events in (detection.logs.changes, detection.logs.signals):
-        for group, remark in (
-            (events.in_window, ""),
-            (events.too_late, ", too late"),
-            (events.in_future, ", ahead of now"),
-        ):
-            yield from (f"  {_event_line(event)}{remark}" for event in group)
-    if not detection.logs.changes.all_events and not detection.logs.signals.all_events:
-        yield "  nothing"
-
-
-def _event_line(event: Event) -> str:
-    return " ".join(map(escape_line, (iso(event.time), event.kind, event.actor or "''", event.id)))

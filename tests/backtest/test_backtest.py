@@ -403,7 +403,10 @@ def test_the_terminal_has_the_days_and_what_the_published_rule_misses(logs: Path
         (("--set", "threshold.lenght=2"), "threshold: lenght is no kind in signals.labels"),
         (("--workspace", UUID(int=1)), "give either --logs or --workspace"),
         (("--rule", "none-such"), "unknown rule 'none-such'"),
-        (("--to", "2026-06-08T00:05:00Z"), "there is no run: the end 2026-06-08T00:05:00Z is before the start"),
+        (
+            ("--to", "2026-06-08T00:05:00Z"),
+            "there is no run: the end 2026-06-08T00:05:00Z is before the start",
+        ),
         (("--report", "/nowhere/report.html"), "/nowhere/report.html cannot be written to: "),
     ],
 )

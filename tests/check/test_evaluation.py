@@ -1,4 +1,4 @@
-"""What the checks make of what they find: every colour of each, once."""
+"""How the checks evaluate their measurements: each level of each finding."""
 
 import base64
 import json
@@ -23,7 +23,6 @@ from detection.check.evaluation import (
     token_identity,
     usable_lateness,
 )
-from detection.check.health import worst_level
 from detection.rules.loading import load_rule
 from detection.rules.model import KqlType
 from detection.store.outbox import DeadLetter, Delivery, Queued
@@ -57,7 +56,7 @@ def test_span_is_never_less_than_it_is(length: timedelta, text: str) -> None:
     assert duration_text(length) == text
 
 
-# ----------------------------------------------------------------------------------------------------------- identity
+# --------------------------------------------------------------------------------------------------- identity
 
 
 def jwt(**claims: str) -> str:
@@ -71,34 +70,34 @@ def jwt(**claims: str) -> str:
 @pytest.mark.parametrize(
     "token, text",
     [
-        (jwt(appid="11", oid="22", tid="33"), "appid 11, tenant 33"),
-        (jwt(upn="ann@example.com", appid="11", tid="33"), "upn ann@example.com, tenant 33"),
-        (jwt(oid="22"), "oid 22"),
-        (jwt(upn="\x1b[31mann"), r"upn \u001b[31mann"),
-        (jwt(), "nobody it names"),
-        ("emulator", "an emulator's token, which says nothing"),
-        ("a.b.c", "an emulator's token, which says nothing"),
+        (jwt(appid="11", oid="22", tid="33"), "Signed in as appid 11, tenant 33."),
+        (jwt(upn="ann@example.com", appid="11", tid="33"), "Signed in as upn ann@example.com, tenant 33."),
+        (jwt(oid="22"), "Signed in as oid 22."),
+        (jwt(upn="\x1b[31mann"), r"Signed in as upn \u001b[31mann."),
+        (jwt(), "Signed in as an unnamed identity."),
+        ("emulator", "The token comes from an emulator and names no identity."),
+        ("a.b.c", "The token comes from an emulator and names no identity."),
     ],
 )
 def test_token_says_whose_it_is(token: str, text: str) -> None:
     assert token_identity(token) == text
 
 
-# -------------------------------------------------------------------------------------------------------------- tables
+# ----------------------------------------------------------------------------------------------------- tables
 
 
 @pytest.mark.parametrize(
     "column_types, optional, level, text",
     [
-        ({"Id": "string", "Session": "dynamic", "Count": "int", "More": "real"}, False, "green", "3 columns needed, all there"),
-        ({"Id": "string", "Session": "dynamic", "Count": "long"}, False, "green", "all there"),
-        ({"Id": "string"}, False, "red", "lacks Session, Count"),
-        ({"Id": "string"}, True, "green", "1 column needed"),
-        ({"Id": "string", "Session": "string", "Count": "int"}, False, "red", "Session is string instead of dynamic"),
+        (COLUMNS | {"More": "real"}, False, "green", "Has 3 of 3 needed columns."),
+        (COLUMNS | {"Count": "long"}, False, "green", "Has 3 of 3 needed columns."),
+        ({"Id": "string"}, False, "red", "Lacks Session, Count."),
+        ({"Id": "string"}, True, "green", "Has 1 of 3 needed columns; the others are optional."),
+        (COLUMNS | {"Session": "string"}, False, "red", "Session is string instead of dynamic"),
     ],
     ids=["whole", "another number", "lacking", "optional", "wrong type"],
-)  # fmt: skip
-def test_table_is_judged_by_the_columns_that_are_needed(
+)
+def test_table_is_evaluated_by_the_columns_that_are_needed(
     column_types: dict[str, str], optional: bool, level: Level, text: str
 ) -> None:
     finding = evaluate_table("table T", COLUMNS, column_types, optional=optional)
@@ -112,13 +111,14 @@ def test_table_that_is_not_there(optional: bool, elsewhere: bool, level: Level) 
     assert evaluate_missing_table("table T", optional=optional, elsewhere=elsewhere).level == level
 
 
-# ------------------------------------------------------------------------------------------------------------- sources
+# ---------------------------------------------------------------------------------------------------- sources
 
 
 @pytest.mark.parametrize(
-    "newest, level", [(NOW - MINUTE, "green"), (NOW - DAY, "green"), (NOW - DAY - SECOND, "yellow"), (None, "red")]
-)  # fmt: skip
-def test_newest_row_is_judged_by_its_age(newest: datetime | None, level: Level) -> None:
+    "newest, level",
+    [(NOW - MINUTE, "green"), (NOW - DAY, "green"), (NOW - DAY - SECOND, "yellow"), (None, "red")],
+)
+def test_newest_row_is_evaluated_by_its_age(newest: datetime | None, level: Level) -> None:
     assert evaluate_age("newest row", SourceArrivals(1, newest), NOW, 7 * DAY).level == level
 
 
@@ -132,17 +132,19 @@ def test_newest_row_is_judged_by_its_age(newest: datetime | None, level: Level) 
         (None, "yellow"),
     ],
 )
-def test_arrival_is_judged_by_the_lateness_that_is_allowed(longest: timedelta | None, level: Level) -> None:
+def test_arrival_is_compared_with_the_allowed_lateness(longest: timedelta | None, level: Level) -> None:
     assert evaluate_delay("arrival", SourceArrivals(1, NOW, longest, longest), 23 * HOUR).level == level
 
 
 def test_lateness_that_would_do_is_named() -> None:
     finding = evaluate_delay("arrival", SourceArrivals(1, NOW, 30 * HOUR + MINUTE, MINUTE), 23 * HOUR)
     assert "ALLOWED_LATENESS=PT32H" in finding.remedy
-    assert "99 of 100 rows arrive within 60 s, all within 31 h; 23 h are allowed" in finding.message
+    assert (
+        "Slowest row took 31 h to arrive, 99 of 100 rows at most 60 s; the limit is 23 h." in finding.message
+    )
 
 
-@pytest.mark.parametrize("rows, text", [(0, "no rows"), (5, "does not say when rows arrived")])
+@pytest.mark.parametrize("rows, text", [(0, "no rows"), (5, "does not report arrival times")])
 def test_arrival_that_cannot_be_measured_says_why(rows: int, text: str) -> None:
     assert text in evaluate_delay("arrival", SourceArrivals(rows, None), 23 * HOUR).message
 
@@ -168,13 +170,13 @@ def test_rule_that_reads_its_query_period_allows_no_more_than_that() -> None:
     assert usable_lateness(published, 40 * HOUR, 14 * DAY) == 23 * HOUR
 
 
-# ----------------------------------------------------------------------------------------------- operators and clock
+# ---------------------------------------------------------------------------------------- operators and clock
 
 
 def test_operators_that_answer_otherwise_are_named() -> None:
     finding = evaluate_operators("operators", ["a is False", "b is True", "c is True", "d is True"], 9)
     assert finding.level == "red"
-    assert finding.message.startswith("4 of 9 lines of the truth table are answered otherwise: a is False;")
+    assert finding.message.startswith("4 of 9 lines of the truth table are wrong: a is False;")
     assert evaluate_operators("operators", [], 9).level == "green"
 
 
@@ -183,20 +185,26 @@ def test_operators_that_answer_otherwise_are_named() -> None:
     [(MINUTE, "green"), (MINUTE + SECOND, "yellow"), (15 * MINUTE, "yellow"), (15 * MINUTE + SECOND, "red")],
 )
 @pytest.mark.parametrize("sign, word", [(1, "ahead of"), (-1, "behind")])
-def test_clock_is_judged_either_way(offset: timedelta, level: Level, sign: int, word: str) -> None:
+def test_clock_is_evaluated_either_way(offset: timedelta, level: Level, sign: int, word: str) -> None:
     finding = evaluate_clock("clock", sign * offset)
     assert finding.level == level
     assert level == "green" or word in finding.message
 
 
-# ------------------------------------------------------------------------------------------------------- incident table
+# --------------------------------------------------------------------------------------------- incident table
 
 
 @pytest.mark.parametrize(
     "age, level",
-    [(None, "yellow"), (90 * MINUTE, "green"), (91 * MINUTE, "yellow"), (150 * MINUTE, "yellow"), (151 * MINUTE, "red")],
-)  # fmt: skip
-def test_last_run_is_judged_by_how_often_the_rule_runs(age: timedelta | None, level: Level) -> None:
+    [
+        (None, "yellow"),
+        (90 * MINUTE, "green"),
+        (91 * MINUTE, "yellow"),
+        (150 * MINUTE, "yellow"),
+        (151 * MINUTE, "red"),
+    ],
+)
+def test_last_run_is_evaluated_by_how_often_the_rule_runs(age: timedelta | None, level: Level) -> None:
     assert evaluate_last_run("last run", age, RULE).level == level
 
 
@@ -212,7 +220,7 @@ def delivery(minutes: int) -> Delivery:
 
 def test_dead_letter_is_red_and_says_for_whom_and_why() -> None:
     finding = evaluate_outbox("outbox", [DeadLetter("rule", delivery(5), "HTTP 404")], [], NOW)
-    assert (finding.level, finding.message) == ("red", "1 dead letter for soc, the first: HTTP 404")
+    assert (finding.level, finding.message) == ("red", "1 dead letter for soc, the first: HTTP 404.")
     assert "--retry-dead" in finding.remedy
 
 
@@ -222,23 +230,7 @@ def test_message_that_has_waited_for_long_is_yellow(minutes: int, level: Level) 
     assert finding.level == level
 
 
-# ----------------------------------------------------------------------------------------------------------- together
-
-
-@pytest.mark.parametrize(
-    "levels, level",
-    [
-        (["green", "yellow", "red", "green"], "red"),
-        (["yellow", "green"], "yellow"),
-        (["green"], "green"),
-        ([], "green"),
-    ],
-)
-def test_worst_counts(levels: list[Level], level: Level) -> None:
-    assert worst_level([Finding("one", finding_level, "") for finding_level in levels]) == level
-
-
-# --------------------------------------------------------------------------------------------------------------- order
+# ------------------------------------------------------------------------------------------------------ order
 
 
 def make_findings(name: str, *levels: Level) -> Callable[[], Iterator[Finding]]:
@@ -258,12 +250,12 @@ def test_check_that_fails_stops_only_those_that_need_it() -> None:
     ]
     assert [(finding.name, finding.level, finding.message) for finding in run_checks(planned)] == [
         ("token", "red", "the service is away"),
-        ("tables", "yellow", "not tried, because token failed"),
+        ("tables", "yellow", "Not tried because token failed."),
         (
             "sources",
             "yellow",
-            "not tried, because token failed",
-        ),  # the cause, not what it kept from being tried
+            "Not tried because token failed.",
+        ),  # the root cause, not the check in between
         ("outbox green", "green", ""),
     ]
 
@@ -276,7 +268,7 @@ def test_check_has_not_failed_where_something_of_it_is_well() -> None:
     assert [finding.level for finding in run_checks(planned)] == ["red", "green", "green"]
 
 
-def test_what_was_found_before_a_check_broke_off_is_kept() -> None:
+def test_findings_before_an_error_are_kept() -> None:
     def half() -> Iterator[Finding]:
         yield Finding("one", "green", "")
         raise ServiceError("the service is away")

@@ -1,4 +1,4 @@
-"""The KQL that the checks ask: sound for Microsoft's parser, answered by the local engine, and true."""
+"""The KQL of the checks: Microsoft's parser accepts it, and the local engine agrees with the truth table."""
 
 from datetime import UTC, datetime
 from typing import Any
@@ -68,7 +68,7 @@ def test_schema_comes_as_it_is_read(analyses: dict[str, Analysis], name: str) ->
     assert tuple(analyses[name].columns) == SCHEMA_COLUMNS
 
 
-def test_workspace_with_its_own_parsers_is_asked_without_them() -> None:
+def test_queries_of_a_workspace_with_its_own_parsers_leave_them_out() -> None:
     texts = {
         f"{rule.folder}: {side}": arrival_query(rule, side, AT, inline=False)
         for rule in RULES.values()
@@ -79,14 +79,14 @@ def test_workspace_with_its_own_parsers_is_asked_without_them() -> None:
     assert not any("union isfuzzy" in text for text in texts.values())
 
 
-def test_trial_asks_what_a_run_asks_of_no_time_at_all() -> None:
+def test_trial_queries_are_the_queries_of_a_run_over_empty_windows() -> None:
     for rule in RULES.values():
         for name, text in trial_queries(rule, AT, inline=True).items():
             assert text.endswith(queries(rule)[name])
             assert text.count("datetime(2026-06-10T12:00:00Z)") == 4
 
 
-# ------------------------------------------------------------------------------------------------------- needed columns
+# --------------------------------------------------------------------------------------------- needed columns
 
 
 def test_columns_that_the_queries_name_are_needed_of_their_tables() -> None:
@@ -106,23 +106,23 @@ def test_column_that_only_a_comment_names_is_not_needed() -> None:
     assert "Id" in needed_columns(rule_with_comment)["OpenAIAuditLogs_CL"]
 
 
-# --------------------------------------------------------------------------------------------------------------- truth
+# ------------------------------------------------------------------------------------------------------ truth
 
 
 @pytest.fixture(scope="module")
 def answer() -> dict[str, Any]:
-    """What the local engine says of the truth table."""
+    """The local engine's answer to the truth table."""
     cursor = duckdb_kql.execute(duckdb_kql.connect(), truth_query(LINES))
     names = [name for name, *_ in cursor.description or ()]
     return dict(zip(names, cursor.fetchone() or (), strict=True))
 
 
-def test_local_engine_answers_as_the_rules_take_it(answer: dict[str, Any]) -> None:
+def test_local_engine_agrees_with_the_truth_table(answer: dict[str, Any]) -> None:
     assert wrong_lines(LINES, answer) == []
     assert NOW_COLUMN in answer
 
 
-def test_line_that_is_answered_otherwise_is_named(answer: dict[str, Any]) -> None:
+def test_wrong_line_is_named(answer: dict[str, Any]) -> None:
     place = next(
         number for number, line in enumerate(LINES) if line.text == "event types: tenant.custom_role.created"
     )
@@ -136,7 +136,7 @@ def test_missing_answer_counts_as_no() -> None:
 
 
 def has(text: str, term: str) -> bool:
-    """Kusto's `has` as its page defines it: bounded by a change between letters or digits and anything else."""
+    """Kusto's `has` as its page defines it: a term ends where letters or digits end."""
     text, term = text.lower(), term.lower()
     start = text.find(term)
     while start != -1:

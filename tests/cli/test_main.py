@@ -507,7 +507,7 @@ WRONG_USAGE: dict[str, tuple[tuple[str, ...], str]] = {
         _replay("2026-06-08T11:00:00Z", "--skip", "2026-06-08T11:00:00Z"),
         "--skip names every run",
     ),
-    "end before the beginning": (_replay("2026-06-08T10:00:00Z"), "--to"),
+    "end before the beginning": (_replay("2026-06-08T10:00:00Z"), "is before the start"),
     "demo into a file": (("demo", "--out", "{logs}/ASimAgentEventLogs.jsonl"), "ASimAgentEventLogs.jsonl"),
 }
 

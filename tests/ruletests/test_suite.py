@@ -1,4 +1,4 @@
-"""Rule tests as data: the shipped cases pass, a broken rule fails them, and what is wrong with a file is said."""
+"""Rule tests as data: the shipped cases pass, a broken rule fails them, and a mistake in a file is named."""
 
 import json
 import shutil
@@ -30,7 +30,7 @@ HOUR = timedelta(hours=1)
 Folder = Callable[..., Path]
 
 
-# -------------------------------------------------------------------------------------------------- what ships passes
+# ------------------------------------------------------------------------------------------ what ships passes
 
 
 @pytest.fixture(scope="module")
@@ -84,7 +84,7 @@ def _parameter_values(path: Path, name: str) -> Iterator[list[Any]]:
             yield [parameter_row[name] for parameter_row in parameters]
 
 
-# ------------------------------------------------------------------------------------------- a broken rule is found out
+# --------------------------------------------------------------------------------- a broken rule is found out
 
 
 @pytest.fixture
@@ -105,18 +105,18 @@ def folder(tmp_path: Path) -> Folder:
 PAIR: list[dict[str, Any]] = [{"audit_log": {}}, {"completion": {}}]
 
 
-def test_failing_case_is_shown_with_what_differs_and_what_was_read(folder: Folder) -> None:
+def test_failing_case_is_shown_with_its_difference_and_its_events(folder: Folder) -> None:
     case = {"name": "a pair", "events": PAIR, "rows": [{"ActorEmail": "bob@example.com"}], "alerts": 2}
     ran = run("test-rules", folder(case))
     assert ran.code == 1
     assert ran.out.splitlines() == [
         f"FAILED {DEFAULT}, own.yaml: a pair",
-        "rows: expected 1, there are 1",
+        "rows: expected 1, got 1",
         "  - {ActorEmail: bob@example.com}",
         "  + {ActorEmail: ann@example.com}",
-        "alerts: expected 2, there are 1",
+        "alerts: expected 2, got 1",
         *(line for line in ran.out.splitlines() if "change_kinds" in line or line == "  - {}"),
-        "the two queries returned, at 2026-06-08T12:00:00Z:",
+        "events that the rule's queries returned at 2026-06-08T12:00:00Z:",
         "  2026-06-08T09:00:00Z api_key.created ann@example.com audit_log-1",
         "  2026-06-08T10:00:00Z content_filter ann@example.com chatcmpl-2",
         "",
@@ -128,9 +128,9 @@ def test_failing_case_is_shown_with_what_differs_and_what_was_read(folder: Folde
 @pytest.mark.parametrize(
     "events, remark",
     [
-        ([{"audit_log": {}}, {"completion": {}, "at": "PT1S", "arrives": "PT0S"}], ", ahead of now"),
+        ([{"audit_log": {}}, {"completion": {}, "at": "PT1S", "arrives": "PT0S"}], ", in the future"),
         ([{"audit_log": {}}, {"completion": {}, "at": "-P4D", "arrives": "PT0S"}], ", too late"),
-        ([], "  nothing"),
+        ([], "  none"),
     ],
 )
 def test_failing_case_says_why_an_event_was_left_out(folder: Folder, events: object, remark: str) -> None:
@@ -161,7 +161,7 @@ def test_rule_that_is_broken_fails_its_shipped_cases(
     assert run("test-rules", copy).code == 1
 
 
-def test_kql_that_cannot_run_is_no_failed_case(folder: Folder) -> None:
+def test_kql_that_cannot_run_is_an_error_and_not_a_failed_case(folder: Folder) -> None:
     copy = folder({"name": "a pair", "events": PAIR, "rows": 1})
     (copy / "changes.kql").write_text("OpenAIAuditLogs | where Tpye == 1", encoding="utf-8")
     ran = run("test-rules", copy)
@@ -169,10 +169,10 @@ def test_kql_that_cannot_run_is_no_failed_case(folder: Folder) -> None:
     assert "the rule's query asks for a column that is not there" in ran.err
 
 
-# ----------------------------------------------------------------------------------------------------------- in lanes
+# --------------------------------------------------------------------------------------------------- in lanes
 
 
-def test_cases_that_are_read_together_find_what_each_finds_alone(
+def test_cases_that_are_read_together_find_the_same_as_alone(
     shipped: dict[str, Suite], tmp_path: Path
 ) -> None:
     suite = shipped[DEFAULT]
@@ -197,7 +197,7 @@ def test_cases_that_are_read_together_find_what_each_finds_alone(
 @pytest.mark.parametrize(
     "years, short", [({2026}, 3), ({2000, 2027}, 3), ({2040}, 3), ({2099}, 1), ({2001, 2090}, 1), (set(), 4)]
 )
-def test_lanes_have_one_calendar_and_are_told_apart(years: set[int], short: int) -> None:
+def test_lanes_have_one_calendar_and_are_distinguished(years: set[int], short: int) -> None:
     calendar = CalendarShift.for_years(years)
     assert calendar.lanes_per_cycle == short
     for lane in range(calendar.lane_count):
@@ -237,10 +237,10 @@ def test_signal_of_one_case_is_not_returned_for_the_change_of_another(folder: Fo
         {"name": "the change only", "events": [change], "rows": 0},
         {"name": "the signal only", "events": [signal], "rows": 1},
     ]
-    assert "  nothing" in run("test-rules", folder(*cases)).out.splitlines()
+    assert "  none" in run("test-rules", folder(*cases)).out.splitlines()
 
 
-# -------------------------------------------------------------------------------------- objects of the API become rows
+# ----------------------------------------------------------------------------- objects of the API become rows
 
 
 def connector_row(
@@ -329,13 +329,13 @@ def test_row_is_stamped_with_its_arrival_where_log_analytics_does(late: timedelt
     assert (row["TimeGenerated"], row["EventStartTime"]) == (iso(stamped), iso(NOON))
 
 
-# ----------------------------------------------------------------------------------------------------- what is refused
+# -------------------------------------------------------------------------------------------- what is refused
 
 WRONG: dict[str, tuple[dict[str, Any], str]] = {
     "unknown key": ({"row": 1}, "row: Extra inputs"),
     "no name": ({"name": ""}, "name: "),
-    "no expectation": ({"rows": None}, "expects nothing: say rows, alerts or incidents"),
-    "unknown object": ({"events": [{"audit": {}}]}, "events.0.audit: an event is one of "),
+    "no expectation": ({"rows": None}, "the case expects nothing; add rows, alerts or incidents"),
+    "unknown object": ({"events": [{"audit": {}}]}, "events.0.audit: an event has one of "),
     "two objects": ({"events": [{"audit_log": {}, "completion": {}}]}, "events.0.audit_log, completion: "),
     "unknown field": (
         {"events": [*PAIR, {"completion": {"user": "ann"}}]},
@@ -351,20 +351,20 @@ WRONG: dict[str, tuple[dict[str, Any], str]] = {
     ),
     "unknown column of a row": (
         {"events": [{"completion": {}, "row": {"Model": "x"}}]},
-        "events.0.row.Model: ASimAgentEventLogs has no such column",
+        "events.0.row.Model: there is no such column; ASimAgentEventLogs has TimeGenerated",
     ),
-    "time that is none": ({"events": [{"completion": {}, "at": "yesterday"}]}, "events.0.completion: "),
+    "invalid time": ({"events": [{"completion": {}, "at": "yesterday"}]}, "events.0.completion: "),
     "time without a zone": (
         {"events": [{"completion": {}, "at": "2026-06-08T10:00:00"}]},
-        "events.0.completion: write a moment with a zone",
+        "events.0.completion: write a time with a zone",
     ),
     "time in another century": (
         {"events": [{"completion": {}, "at": "1999-06-08T10:00:00Z"}]},
-        "between the years 2000 and 2100",
+        "the year must be between 2000 and 2099",
     ),
     "unknown column": (
         {"rows": [{"Actor": "ann"}]},
-        "rows.0.Actor: there is no such column; there are: ConfigTime",
+        "rows.0.Actor: there is no such column; the rule returns ConfigTime",
     ),
     "unknown key of an alert": ({"alerts": [{"pair": 1}]}, "alerts.0.pair: "),
     "unknown key of an incident": ({"incidents": [{"id": "x"}]}, "incidents.0.id: "),
@@ -374,16 +374,16 @@ WRONG: dict[str, tuple[dict[str, Any], str]] = {
     "number below zero": ({"alerts": -1}, "alerts: "),
     "object that is a word": (
         {"events": [{"audit_log": "x"}]},
-        "events.0.audit_log: must be values by their names",
+        "events.0.audit_log: must be a mapping of names to values",
     ),
     "row that is a list": (
         {"events": [{"audit_log": {}, "row": []}]},
-        "events.0.audit_log: must be values by their names",
+        "events.0.audit_log: must be a mapping of names to values",
     ),
-    "each that is none": ({"each": "x"}, "each: Extra inputs"),
+    "invalid each": ({"each": "x"}, "each: Extra inputs"),
     "value of another type in a row": (
         {"events": [{"completion": {}, "row": {"EventCount": "many"}}]},
-        "its row of ASimAgentEventLogs is no such row: EventCount: not of type INTEGER",
+        "a row of ASimAgentEventLogs is invalid; correct its event: EventCount: not of type INTEGER",
     ),
 }
 
@@ -409,7 +409,7 @@ def test_unknown_key_of_a_file_is_refused(folder: Folder) -> None:
 
 def test_two_cases_of_one_name_are_refused(folder: Folder) -> None:
     case = {"name": "a pair of {who}", "each": {"whom": [1, 2]}, "events": PAIR, "rows": 1}
-    assert "two cases are called 'a pair of {who}'" in run("test-rules", folder(case)).err
+    assert "two cases are named 'a pair of {who}'" in run("test-rules", folder(case)).err
 
 
 def test_values_of_each_are_kept_as_they_are(folder: Folder) -> None:
@@ -448,10 +448,10 @@ def test_shape_may_have_the_name_of_its_object(folder: Folder) -> None:
 def test_shape_of_a_shape_is_refused(folder: Folder) -> None:
     shapes: dict[str, Any] = {"one": {"two": {}}, "two": {"one": {}}}
     ran = run("test-rules", folder({"name": "a pair", "events": [{"one": {}}], "rows": 0}, shapes=shapes))
-    assert (ran.code, "shapes.one.two: an event is one of " in ran.err) == (2, True)
+    assert (ran.code, "shapes.one.two: an event has one of " in ran.err) == (2, True)
 
 
-# --------------------------------------------------------------------------------------------------------- the command
+# ------------------------------------------------------------------------------------------------ the command
 
 
 def test_command_tests_a_folder_of_rules_and_names_those_without_tests(folder: Folder) -> None:
@@ -493,7 +493,7 @@ def test_junit_file_counts_the_cases_and_holds_the_difference(folder: Folder, tm
         ("a pair", 0),
     ]
     failure = suite[0][0]
-    assert failure.get("message") == "rows: expected 2, there are 1"
+    assert failure.get("message") == "rows: expected 2, got 1"
     assert "chatcmpl-2" in (failure.text or "")
 
 
