@@ -1,12 +1,12 @@
-"""The job's own log lines: what it did, and what it could not.
+"""The job's own log lines.
 
     detection.run         a run of a rule, complete or failed
-    detection.delivery    an attempt at a message that failed
-    detection.late        a run that its timer starts later than it was due
-    detection.heartbeat   a heartbeat that failed
-    detection.coverage    a coverage that could not be counted, by detection/logs/log_analytics/reading.py
+    detection.delivery    a failed attempt to deliver a message
+    detection.late        a run that its timer starts too late
+    detection.heartbeat   a failed heartbeat
+    detection.coverage    a failed coverage query, logged by detection/logs/coverage_query.py
 
-docs/schemas/line.*.json describe them, docs/reliability.md says who reads them.
+docs/schemas/line.*.json describe the lines, and docs/reliability.md their readers.
 """
 
 import logging
@@ -15,7 +15,7 @@ from datetime import datetime
 from typing import Literal
 
 from detection.base.json_types import type_adapter
-from detection.base.log_event import LOG as LOG  # noqa: PLC0414  # whoever listens has it from here
+from detection.base.log_event import LOG as LOG  # noqa: PLC0414  # exported for listeners
 from detection.base.log_event import log_event
 from detection.delivery.deliver import Attempt
 from detection.runs.record import RECORD, RunFailure, RunRecord
@@ -23,7 +23,10 @@ from detection.runs.record import RECORD, RunFailure, RunRecord
 
 @dataclass(frozen=True, slots=True)
 class FailedDelivery:
-    """An attempt that failed: `again` at `due`, or `dead`. `status` is the HTTP status where there was an answer."""
+    """A failed attempt: the message is sent `again` at `due`, or `dead`.
+
+    `status` is the HTTP status, None if there was no answer.
+    """
 
     outcome: Literal["again", "dead"]
     id: str
@@ -38,26 +41,29 @@ class FailedDelivery:
 
 @dataclass(frozen=True, slots=True)
 class LateRun:
-    """The timer starts a run at `now`, later than it was due. The run reads what it missed."""
+    """The timer starts a run at `now`, later than it was due. The run reads everything since the last run."""
 
     now: datetime
 
 
 @dataclass(frozen=True, slots=True)
 class FailedHeartbeat:
-    """The heartbeat after a complete run failed; `error` is the kind of error, whose text holds the URL."""
+    """The heartbeat after a complete run failed.
+
+    `error` is the type of the error, because its text contains the URL.
+    """
 
     error: str
 
 
 def log_run(record: RunRecord | RunFailure) -> None:
-    """One line for a run; of a failed one an error."""
+    """Logs a run: a line of the level INFO, or ERROR if the run failed."""
     level = logging.ERROR if isinstance(record, RunFailure) else logging.INFO
     log_event(level, "detection.run", RECORD.dump_python(record, mode="json"))
 
 
 def log_attempt(attempt: Attempt) -> None:
-    """One line for an attempt that failed; an error when it was the last."""
+    """Logs a failed attempt: a line of the level WARNING, or ERROR if it was the last attempt."""
     delivery, outcome, due = attempt.delivery, attempt.outcome, attempt.next_due
     if outcome.sent:
         return
@@ -77,10 +83,10 @@ def log_attempt(attempt: Attempt) -> None:
 
 
 def log_late(now: datetime) -> None:
-    """A warning for a run that is past due."""
+    """Logs a warning for a run that is past due."""
     log_event(logging.WARNING, "detection.late", asdict(LateRun(now)))
 
 
 def log_heartbeat(error: Exception) -> None:
-    """A warning for a heartbeat that failed."""
+    """Logs a warning for a failed heartbeat."""
     log_event(logging.WARNING, "detection.heartbeat", asdict(FailedHeartbeat(type(error).__name__)))

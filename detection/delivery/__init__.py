@@ -1,1 +1,1 @@
-"""From the outbox to the destinations."""
+"""Delivery: messages from the outbox to the destinations."""

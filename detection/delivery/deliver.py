@@ -1,23 +1,28 @@
-"""Sends what waits in the outbox: claim, sign, post, settle. Knows no message format.
+"""Delivery of the outbox: claim, send, settle. Knows no message format.
 
-At least once, under an id that never changes: a process that dies between posting and settling leaves
-its claim behind, and when that ends the message is sent again. An incident's messages to one
-destination go in their order; a dead letter lets the next one go. Every destination has a lane of its
-own: one that is slow or dead delays no other.
+    deliver()                a lane for each destination, all at once: a slow destination delays no other
+      drain()                one lane: the oldest message of each incident, until nothing is due
+        attempt()            one message: claim, send, settle
+          Destination.send   the HTTP request
+
+Messages arrive at least once, under an id that never changes: a process that dies between sending and
+settling leaves its claim behind, and the message is sent again when the claim ends. An incident's messages to
+one destination arrive in their order; a dead letter releases the next message.
 """
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from functools import partial
+from queue import SimpleQueue
 from typing import Protocol
 
 from detection.store.outbox import Delivery, Outbox, Queued
 from detection.store.table import Conflict
 
-# Waits before the next attempt: quick ones inside a run, then for three days, as long as Standard Webhooks recommends,
-# but denser: a receiver that was away for an hour must not wait two more for an alert of the night.
+# Waits before the next attempt: quick retries inside a run, then three days, as long as Standard Webhooks
+# recommends. The waits are denser than there: a receiver that was down for an hour should not wait two more
+# hours for an alert.
 WAITS = (
     *(timedelta(seconds=seconds) for seconds in (2, 8, 30)),
     *[timedelta(minutes=5)] * 12,
@@ -26,17 +31,20 @@ WAITS = (
 )
 SCHEDULE = sum(
     WAITS, timedelta(0)
-)  # from the first attempt to the last, where no receiver asks for longer waits
-LONGEST_WAIT = timedelta(hours=24)  # of what a receiver may ask for with Retry-After
+)  # from the first attempt to the last, unless a receiver asks for longer waits
+LONGEST_WAIT = timedelta(hours=24)  # the longest wait that a receiver may ask for with Retry-After
 DEADLINE = timedelta(seconds=15)  # of one attempt, from connecting to the answer
 LEASE = 4 * DEADLINE  # of a claim: longer than any attempt takes
-SEND_FOR = timedelta(seconds=60)  # for which what is due is sent, even without patience
-MAX_THREADS = 32  # at once
+SEND_FOR = timedelta(seconds=60)  # a lane sends due messages for at least this long
+MAX_THREADS = 32  # lanes at once
 
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What became of an attempt: sent, dead for a reason, or to be tried again, not before `retry_after`."""
+    """The outcome of an attempt: sent, dead for a reason, or to be retried for a reason.
+
+    A retry waits for `retry_after` at least. `status` is the HTTP status; None if there was no answer.
+    """
 
     status: int | None
     sent: bool = False
@@ -45,17 +53,20 @@ class Outcome:
     retry_after: timedelta | None = None
 
 
+UNKNOWN_DESTINATION = Outcome(None, reason="no such destination in the settings")
+
+
 class Destination(Protocol):
-    """Where alerts go. The port's implementation does the only outgoing HTTP of the project."""
+    """The port to a receiver of alerts."""
 
     def send(self, delivery: Delivery, now: datetime) -> Outcome:
-        """One attempt. Raises nothing: a failure is an outcome."""
+        """Makes one attempt. Raises nothing: a failure is an outcome."""
         ...
 
 
 @dataclass(frozen=True, slots=True)
 class Attempt:
-    """An attempt and what became of it; `next_due` where it will be tried again."""
+    """An attempt and its outcome; `next_due` is the time (UTC) of the next attempt, None if there is none."""
 
     delivery: Delivery
     outcome: Outcome
@@ -70,24 +81,33 @@ def deliver(
     drain_for: timedelta,
     report: Callable[[Attempt], object],
 ) -> list[Attempt]:
-    """Drains every destination's lane, all at once; `report` hears of each attempt as it happens.
+    """Drains the lanes of all destinations at once. Returns all attempts in the order of their ends.
 
-    Raises what a lane raised, after all have ended.
+    Calls `report` with each attempt as soon as it ends, in the calling thread: Azure drops the log lines of
+    other threads. Raises the first error of a lane after all lanes have ended.
     """
     names = outbox.destinations()
     if not names:
         return []
+    attempts: list[Attempt] = []
+    finished: SimpleQueue[Attempt | None] = SimpleQueue()  # None: a lane has ended
 
-    def drain_destination(name: str) -> list[Attempt]:
-        attempts = []
-        for attempt in drain(outbox, name, destinations.get(name), clock, sleep, drain_for):
-            report(attempt)
-            attempts.append(attempt)
-        return attempts
+    def drain_lane(name: str) -> None:
+        try:
+            for finished_attempt in drain(outbox, name, destinations.get(name), clock, sleep, drain_for):
+                finished.put(finished_attempt)
+        finally:
+            finished.put(None)
 
     with ThreadPoolExecutor(min(len(names), MAX_THREADS)) as executor:
-        futures = [executor.submit(drain_destination, name) for name in names]
-    return [attempt for future in futures for attempt in future.result()]
+        lanes = [executor.submit(drain_lane, name) for name in names]
+        for _ in lanes:
+            while finished_attempt := finished.get():
+                report(finished_attempt)
+                attempts.append(finished_attempt)
+    for lane in lanes:
+        lane.result()
+    return attempts
 
 
 def drain(
@@ -98,83 +118,60 @@ def drain(
     sleep: Callable[[float], None],
     drain_for: timedelta,
 ) -> Iterator[Attempt]:
-    """Sends what is due to one destination, and what becomes due within the patience; yields every attempt."""
+    """Sends the messages to one destination that are due within `drain_for`, and yields every attempt."""
     begun = clock()
     drain_until, send_until = begun + drain_for, begun + max(drain_for, SEND_FOR)
     while clock() <= send_until:
-        oldest_messages = list(oldest_per_queue(outbox.waiting(name)))
-        due = [queued for queued in oldest_messages if queued.delivery.due <= clock()]
-        yield from _attempt_all(due, partial(_attempt, outbox, destination, clock), clock, send_until)
+        oldest_by_queue: dict[
+            tuple[str, str], Queued
+        ] = {}  # the later messages of a queue wait for the oldest
+        for queued in outbox.waiting(name):
+            oldest_by_queue.setdefault(queued.delivery.queue_key, queued)
+        due = [queued for queued in oldest_by_queue.values() if queued.delivery.due <= clock()]
+        for queued in due:
+            if clock() > send_until:
+                return
+            if finished_attempt := attempt(outbox, queued, destination, clock):
+                yield finished_attempt
         if due:
             continue
-        soonest = min((queued.delivery.due for queued in oldest_messages), default=None)
+        soonest = min((queued.delivery.due for queued in oldest_by_queue.values()), default=None)
         if soonest is None or soonest > drain_until:
             return
         sleep(max((soonest - clock()).total_seconds(), 0.05))
 
 
-def _attempt_all(
-    due: Iterable[Queued],
-    attempt_delivery: Callable[[Queued], Attempt | None],
-    clock: Callable[[], datetime],
-    send_until: datetime,
-) -> Iterator[Attempt]:
-    """One attempt at each, while there is time."""
-    for queued in due:
-        if clock() > send_until:
-            return
-        if attempt := attempt_delivery(queued):
-            yield attempt
-
-
-def oldest_per_queue(queued_messages: Iterable[Queued]) -> Iterator[Queued]:
-    """The oldest message of every incident and destination: the ones behind it wait for it."""
-    queue_keys: set[tuple[str, str]] = set()
-    for queued in queued_messages:
-        if queued.delivery.queue_key not in queue_keys:
-            queue_keys.add(queued.delivery.queue_key)
-            yield queued
-
-
-def next_due(attempt: int, now: datetime, retry_after: timedelta | None) -> datetime | None:
-    """When a delivery is due after so many failed attempts; None when it is to be given up."""
-    if attempt > len(WAITS):
-        return None
-    requested_wait = min(retry_after or timedelta(0), LONGEST_WAIT)
-    return now + max(WAITS[attempt - 1], requested_wait)
-
-
-def _attempt(
-    outbox: Outbox, destination: Destination | None, clock: Callable[[], datetime], queued: Queued
+def attempt(
+    outbox: Outbox, queued: Queued, destination: Destination | None, clock: Callable[[], datetime]
 ) -> Attempt | None:
-    """Claims, sends, settles; None when another process has the delivery."""
+    """Claims, sends and settles one message. Returns None if another process has claimed it."""
     try:
         claimed = outbox.claim(queued, clock() + LEASE)
     except Conflict:
         return None
-    outcome = _send(claimed.delivery, destination, clock())
+    delivery = claimed.delivery
+    outcome = destination.send(delivery, clock()) if destination else UNKNOWN_DESTINATION
+    is_final = outcome.sent or outcome.dead_reason
+    due = None if is_final else next_due(delivery.attempt, clock(), outcome.retry_after)
     try:
-        return _settle(outbox, claimed, outcome, clock())
-    except Conflict:  # the claim had ended, and another process has taken the delivery over
-        return Attempt(claimed.delivery, outcome, None)
+        if outcome.sent:
+            outbox.sent(claimed)
+        elif due:
+            outbox.reschedule(claimed, due)
+        else:
+            given_up = f"given up after {delivery.attempt} attempts: {outcome.reason}"
+            outbox.dead_letter(claimed, outcome.dead_reason or given_up)
+    except Conflict:  # the claim ended, and another process has claimed the message
+        due = None
+    return Attempt(delivery, outcome, due)
 
 
-def _send(delivery: Delivery, destination: Destination | None, now: datetime) -> Outcome:
-    if destination is None:
-        return Outcome(None, reason="no such destination in the settings")
-    return destination.send(delivery, now)
+def next_due(failed_attempts: int, now: datetime, retry_after: timedelta | None) -> datetime | None:
+    """The time of the next attempt after some failed attempts.
 
-
-def _settle(outbox: Outbox, claimed: Queued, outcome: Outcome, now: datetime) -> Attempt:
-    due = next_due(claimed.delivery.attempt, now, outcome.retry_after)
-    if outcome.sent:
-        outbox.sent(claimed)
-        return Attempt(claimed.delivery, outcome, None)
-    if outcome.dead_reason or due is None:
-        outbox.dead_letter(
-            claimed,
-            outcome.dead_reason or f"given up after {claimed.delivery.attempt} attempts: {outcome.reason}",
-        )
-        return Attempt(claimed.delivery, outcome, None)
-    outbox.reschedule(claimed, due)
-    return Attempt(claimed.delivery, outcome, due)
+    Returns None after the last attempt of the schedule.
+    """
+    if failed_attempts > len(WAITS):
+        return None
+    requested_wait = min(retry_after or timedelta(0), LONGEST_WAIT)
+    return now + max(WAITS[failed_attempts - 1], requested_wait)

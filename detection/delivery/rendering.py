@@ -1,4 +1,4 @@
-"""What is told, written for each destination in its format."""
+"""Rendering: the messages of an alert, a digest or an update, for each destination in its format."""
 
 from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
@@ -42,19 +42,18 @@ DIGESTS: Mapping[MessageFormat, Callable[[Digest], bytes]] = {
 
 
 def no_links(*_context: object) -> MessageLinks:
-    """It leads nowhere."""
+    """No links."""
     return MessageLinks()
 
 
 def message_renderer(
     webhooks: Sequence[Webhook], links_for: Callable[[Verdict, Detection], MessageLinks] = no_links
 ) -> Render:
-    """Writes the messages that tell a verdict, one for each destination that takes its severity, in its format."""
+    """Renders a verdict's alert for each destination that accepts its severity, in its format."""
 
     def render(verdict: Verdict, detection: Detection) -> list[Delivery]:
         if not webhooks or verdict.alert is None:
             return []
-        accepting = [webhook for webhook in webhooks if webhook.accepts(verdict.alert.severity)]
         now = detection.windows.now
         context = alert_context(verdict, detection.rule, detection.windows, links_for(verdict, detection))
         return [
@@ -67,14 +66,15 @@ def message_renderer(
                 created=now,
                 due=now,
             )
-            for webhook in accepting
+            for webhook in webhooks
+            if webhook.accepts(verdict.alert.severity)
         ]
 
     return render
 
 
 def digest_renderer(webhooks: Sequence[Webhook], rule: Rule, page: str | None = None) -> RenderDigest:
-    """Writes the message that tells many alerts of a rule, one for each destination, in its format. `page` is the pages' address."""
+    """Renders a digest for each destination that accepts its severity. `page` is the address of the pages."""
     full_list = f"{page}/incidents" if page else LIST_COMMAND
 
     def render(draft_id: str, began: datetime, entries: Sequence[DigestEntry]) -> list[Delivery]:
@@ -100,7 +100,7 @@ def digest_renderer(webhooks: Sequence[Webhook], rule: Rule, page: str | None = 
 def update_messages(
     webhooks: Sequence[Webhook], incident: Incident, commit: int, now: datetime
 ) -> list[Delivery]:
-    """Says where pages are answered what was done with an incident here."""
+    """Acknowledges or resolves the incident in PagerDuty, after a person acknowledged or closed it here."""
     body = resolve(incident.id) if incident.status == "closed" else acknowledge(incident.id)
     return [
         Delivery(f"{incident.id}_{commit}_{webhook.name}", webhook.name, incident.id, commit, body, now, now)

@@ -1,11 +1,12 @@
-"""Links to incidents for those who got a message: read-only, for one incident, as long as its messages are tried.
+"""Signed links to incidents for the readers of messages, and signed tokens for the forms of pages.
 
-Forms of the incident page are signed with the same key, for another purpose.
+A link is read-only, shows one incident, and expires when no message made with it is retried any more. A token
+is signed with the same key for another purpose.
 
-    ~links  key      what they are signed with
+    ~links  key      the signing key
 
-The key is made when the first link is, and lies beside the incidents: whoever can read it there can read them
-anyway. Without that row no link opens; the next message makes a new one.
+The first link creates the key. The key is in the table of the incidents: a reader of that table can read the
+incidents anyway. Without that row no link opens, and the next message creates a new key.
 """
 
 import base64
@@ -20,34 +21,35 @@ from urllib.parse import urlencode
 from detection.delivery.deliver import SCHEDULE
 from detection.store.table import Conflict, Insert, Table
 
-KEY_BYTES = 32  # as long as the digest: more adds nothing (RFC 2104, 3)
-
-
+KEY_BYTES = 32  # as long as the digest; a longer key adds nothing (RFC 2104, 3)
 _TIMESTAMP = re.compile(r"[0-9]{1,12}")  # seconds since 1970
 
 
 def sign_link(base_url: str, incident: str, expires: datetime, key: bytes) -> str:
-    """The link to an incident that is good up to a moment, in whole seconds. It only shows, to whoever has it."""
+    """The link to an incident, valid up to a whole second.
+
+    Every holder of the link can read the incident, and only that.
+    """
     until = _seconds(expires)
     query = urlencode({"until": until, "signature": _signature(key, "look", incident, until)})
     return f"{base_url}/look/{incident}?{query}"
 
 
 def verify_link(incident: str, until: str, signature: str, now: datetime, key: bytes) -> bool:
-    """Whether what a link says was signed with the key, and is still good."""
+    """Whether a link was signed with the key and has not expired."""
     return _is_unexpired(until, now) and _equal_signatures(
         signature, _signature(key, "look", incident, until)
     )
 
 
 def make_token(incident: str, visitor_name: str, expires: datetime, key: bytes) -> str:
-    """What a form on our page carries: that somebody was shown it, and may act on the incident up to a moment."""
+    """The token of a form: this visitor was shown the form, and may act on the incident until it expires."""
     until = _seconds(expires)
     return f"{until}.{_signature(key, 'act', incident, visitor_name, until)}"
 
 
 def verify_token(token: str, incident: str, visitor_name: str, now: datetime, key: bytes) -> bool:
-    """Whether a form's token was made for this incident and person, and is still good."""
+    """Whether a token was made for this incident and visitor and has not expired."""
     until, _, signature = token.partition(".")
     return _is_unexpired(until, now) and _equal_signatures(
         signature, _signature(key, "act", incident, visitor_name, until)
@@ -59,7 +61,7 @@ def _seconds(moment: datetime) -> str:
 
 
 def _is_unexpired(until: str, now: datetime) -> bool:
-    """Compares seconds: not every number of them is a moment that a datetime can hold."""
+    """Compares seconds, because a datetime cannot hold every number of seconds."""
     return bool(_TIMESTAMP.fullmatch(until)) and now.timestamp() <= int(until)
 
 
@@ -68,21 +70,21 @@ def _equal_signatures(claimed_signature: str, signature: str) -> bool:
 
 
 def _signature(key: bytes, *parts: str) -> str:
-    """Over the parts, each with its length, so that none can pass for a piece of another."""
+    """The signature over the parts, each with its length, so that no other parts have the same content."""
     content = b"".join(
         b"%d:%b" % (len(part), part) for part in (text.encode(errors="replace") for text in parts)
     )
     return base64.urlsafe_b64encode(hmac.new(key, content, hashlib.sha256).digest()).decode().rstrip("=")
 
 
-FORM_LIFETIME = timedelta(hours=12)  # for which a page's form can be sent
-PARTITION, ROW = "~links", "key"  # no rule's partition: those are named like their folders
+FORM_LIFETIME = timedelta(hours=12)  # of the token of a form
+PARTITION, ROW = "~links", "key"  # not a partition of a rule: those have the names of their folders
 
 
 class LinkSigner:
-    """Links to the incidents of a table, under the page's address (without an address there are none), and its forms.
+    """Signs and verifies links to incidents and tokens of forms, with the key in the table.
 
-    Every call may raise ServiceError.
+    `base_url` is the address of the pages; without it there are no links. Every call may raise ServiceError.
     """
 
     def __init__(self, table: Table, base_url: str | None) -> None:
@@ -91,22 +93,25 @@ class LinkSigner:
         self._key: bytes | None = None
 
     def link_to(self, incident: str, now: datetime) -> str | None:
-        """The link to an incident, good for as long as a message made now may be on its way."""
+        """The link to an incident, valid as long as a message made now is retried.
+
+        Returns None if there is no address of the pages.
+        """
         if self._base_url is None:
             return None
         return sign_link(self._base_url, incident, now + SCHEDULE, self._signing_key())
 
     def verify(self, incident: str, until: str, signature: str, now: datetime) -> bool:
-        """Whether a link is one of ours and still good. The key is read anew: a new one ends all former links."""
+        """Whether a link is valid. Reads the key again, because a new key ends all earlier links."""
         key = self._stored_key()
         return key is not None and verify_link(incident, until, signature, now, key)
 
     def form_token(self, incident: str, visitor_name: str, now: datetime) -> str:
-        """What a form carries that is shown to somebody: no other site can have it."""
+        """The token of a form for a visitor; no other site can have it."""
         return make_token(incident, visitor_name, now + FORM_LIFETIME, self._signing_key())
 
     def verify_form_token(self, token: str, incident: str, visitor_name: str, now: datetime) -> bool:
-        """Whether a form was shown to this person by us, for this incident."""
+        """Whether the form with this token was shown to this visitor for this incident."""
         key = self._stored_key()
         return key is not None and verify_token(token, incident, visitor_name, now, key)
 
@@ -115,13 +120,18 @@ class LinkSigner:
         return self._key
 
     def _make_key(self) -> bytes:
-        """The key; the first to need one makes it, and of two at the same time the faster."""
+        """The signing key.
+
+        Creates the key if there is none; of two processes that create it at once, the first one wins.
+        """
         if self._stored_key() is None:
             with suppress(Conflict):
                 self._table.write(PARTITION, [Insert(ROW, {"key": secrets.token_bytes(KEY_BYTES)})])
         key = self._stored_key()
         if key is None:
-            raise Conflict("the key of the links was removed while it was made")
+            raise Conflict(
+                "the signing key of the links was deleted while it was created; the next message tries again"
+            )
         return key
 
     def _stored_key(self) -> bytes | None:

@@ -1,23 +1,22 @@
-"""An alert: what one run found new for one key, as plain values ready to be written as JSON."""
+"""An alert: the new pairs of one grouping key in one run, as values that become JSON."""
 
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import datetime
 from itertools import accumulate, islice
 from typing import Literal
 
-from detection.base.timestamps import iso
-from detection.correlation.correlate import Chain, Pair
+from detection.correlation.correlate import Chain
 from detection.correlation.output import MAX_VALUE_LENGTH, OutputRow, RowWriter, truncate, truncate_row
-from detection.incidents.evidence import Evidence
+from detection.incidents.evidence import Evidence, pair_times
 from detection.incidents.keys import Key
 from detection.logs.actors import count_by_option
 from detection.logs.events import Event, without_duplicates
 from detection.logs.window import Window, Windows
-from detection.rules.model import Rule, Severity, Side
+from detection.rules.model import Rule, Severity
 
-# Sentinel's limits of one alert ("Sentinel service limits"): entities, and their size in all.
+# Sentinel's limits of one alert ("Sentinel service limits"): the number of entities, and their total size.
 ENTITIES_PER_ALERT = 500
 ENTITY_CHARACTERS = 64 * 2**10
 
@@ -26,7 +25,7 @@ Action = Literal["opened", "updated"]
 
 @dataclass(frozen=True, slots=True)
 class Counts:
-    """How many changes, signals and pairs."""
+    """The number of changes, signals and pairs."""
 
     changes: int
     signals: int
@@ -34,41 +33,32 @@ class Counts:
 
 
 @dataclass(frozen=True, slots=True)
-class AlertWindow:
-    """The stretch (after, until] that was read, ISO 8601 in UTC; no `until` means no upper bound."""
-
-    after: str
-    until: str | None
-
-
-@dataclass(frozen=True, slots=True)
 class AlertWindows:
-    """What the run read of both logs, and the stretch that no run could read any more."""
+    """The windows of both logs that the run read, and the gap that no run could read.
 
-    changes: AlertWindow
-    signals: AlertWindow
-    gap: AlertWindow | None
-
-
-@dataclass(frozen=True, slots=True)
-class Alert:
-    """What one run found new for one grouping key.
-
-    `alert` and `incident` are stable ids; `action` says what became of the incident; `time` is the run's
-    frozen moment. `first_pair` and `last_pair` are rows as the rule's query returns them, by the time of
-    the signal. `change_kinds` and `signal_kinds` count the changes and signals by kind. There were too many
-    signals to remember where `flood_until` says up to when (ISO 8601) everything of the key counts as told.
-    `new_addresses` are those from which its changes came and no earlier change of the same actor that was read, where
-    there is one. `severity_raised` where the evidence makes it worse than the rule's. `matched_by` counts the
-    signals by the bridge over which they are the actor's, in the order of the rule's `identity`.
-    `evidence` is kept for the incident's page; no message has it.
+    The moment of the run is the `time` of the alert.
     """
+
+    changes: Window
+    signals: Window
+    gap: Window | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class AlertReference:
+    """The ids of an alert and its incident, and the folder of its rule. See Alert."""
 
     alert: str
     incident: str
     action: Action
     rule: str
-    time: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AlertContent:
+    """The content of an alert, in the store and in the native message alike. See Alert."""
+
+    time: datetime
     key: Mapping[str, str]
     actor: str
     severity: Severity
@@ -79,16 +69,33 @@ class Alert:
     signal_kinds: Mapping[str, int]
     entities: Sequence[Mapping[str, str]]
     windows: AlertWindows
-    flood_until: str | None = None
-    new_addresses: Sequence[str] = field(default_factory=list)
-    severity_raised: bool = False
-    matched_by: Mapping[str, int] = field(default_factory=dict)
+    flood_until: datetime | None
+    new_addresses: Sequence[str]
+    severity_raised: bool
+    matched_by: Mapping[str, int]
+
+
+# JSON has the fields of the last base first.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Alert(AlertContent, AlertReference):
+    """The new pairs of one grouping key in one run. Times are UTC.
+
+    `alert` and `incident` are stable ids. `action` says whether the alert opened or updated the incident.
+    `time` is the frozen moment of the run. `first_pair` and `last_pair` are rows as the rule's query returns
+    them, by the time of the signal. `change_kinds` and `signal_kinds` count the changes and signals by kind,
+    `matched_by` the signals by the identity matching option that assigns them to the actor, in the order of
+    the rule's `identity`. `flood_until` is set at high volume: the alert covers everything of its key up to
+    that moment. `new_addresses` are the addresses of changes from which no earlier change of the same actor
+    came; empty if no earlier change was read. `severity_raised` says that the evidence raised the severity
+    above the rule's. `evidence` is for the page of the incident; no message contains it.
+    """
+
     evidence: Evidence | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class AlertIdentity:
-    """What an alert is called and belongs to, decided by the commit."""
+    """The ids and the key of an alert, as the commit decides them."""
 
     alert: str
     incident: str
@@ -97,87 +104,70 @@ class AlertIdentity:
 
 
 def make_alert(identity: AlertIdentity, new_pairs: Sequence[Chain], rule: Rule, windows: Windows) -> Alert:
-    """The alert for the pairs of the chains; there is at least one."""
+    """The alert for the pairs of these chains; there is at least one pair."""
     changes = without_duplicates([event for chain in new_pairs for event in chain.changes])
     signals = without_duplicates([event for chain in new_pairs for event in chain.signals])
+    first_pair = min((chain.first_pair for chain in new_pairs), key=pair_times)
+    last_pair = max((chain.last_pair for chain in new_pairs), key=pair_times)
     output = RowWriter(rule)
+    chains_by_actor: dict[str, list[Chain]] = {}
+    for chain in new_pairs:
+        chains_by_actor.setdefault(chain.actor, []).append(chain)
+    matched_by = Counter[str]()  # a signal of several actors counts for each of them
+    for actor, chains in chains_by_actor.items():
+        actor_signals = without_duplicates([event for chain in chains for event in chain.signals])
+        actor_changes = [event for chain in chains for event in chain.changes]
+        matched_by.update(count_by_option(actor, actor_changes, actor_signals, rule))
     return Alert(
         alert=identity.alert,
         incident=identity.incident,
         action=identity.action,
         rule=rule.folder,
-        time=iso(windows.now),
+        time=windows.now,
         key={name: truncate(value) for name, value in identity.key},
         actor=truncate(new_pairs[0].actor),
         severity=rule.severity,
-        first_pair=truncate_row(
-            output.row(min((chain.first_pair for chain in new_pairs), key=_when), windows.now),
-            MAX_VALUE_LENGTH,
-        ),
-        last_pair=truncate_row(
-            output.row(max((chain.last_pair for chain in new_pairs), key=_when), windows.now),
-            MAX_VALUE_LENGTH,
-        ),
+        first_pair=truncate_row(output.row(first_pair, windows.now), MAX_VALUE_LENGTH),
+        last_pair=truncate_row(output.row(last_pair, windows.now), MAX_VALUE_LENGTH),
         counts=Counts(len(changes), len(signals), sum(chain.count() for chain in new_pairs)),
         change_kinds=_kinds(changes),
         signal_kinds=_kinds(signals),
         entities=_entities(changes, signals, rule),
-        windows=AlertWindows(
-            _alert_window(windows.changes),
-            _alert_window(windows.signals),
-            _alert_window(windows.gap) if windows.gap else None,
-        ),
-        matched_by=_matched_by(new_pairs, rule),
+        windows=AlertWindows(windows.changes, windows.signals, windows.gap),
+        flood_until=None,
+        new_addresses=[],
+        severity_raised=False,
+        matched_by={
+            option.name: matched_by[option.name]
+            for option in rule.sequence.identity
+            if matched_by[option.name]
+        },
     )
-
-
-def _when(pair: Pair) -> tuple[datetime, datetime]:
-    change, signal = pair
-    return signal.time, change.time
 
 
 def _kinds(events: Iterable[Event]) -> dict[str, int]:
     return dict(Counter(truncate(event.kind) for event in events).most_common())
 
 
-def _matched_by(new_pairs: Sequence[Chain], rule: Rule) -> dict[str, int]:
-    """How many signals are an actor's by which bridge; a signal of several actors counts for each."""
-    by_actor: dict[str, tuple[list[Event], list[Event]]] = {}
-    for chain in new_pairs:
-        changes, signals = by_actor.setdefault(chain.actor, ([], []))
-        changes += chain.changes
-        signals += chain.signals
-    counts = Counter[str]()
-    for actor, (changes, signals) in by_actor.items():
-        counts.update(count_by_option(actor, changes, without_duplicates(signals), rule))
-    return {option.name: counts[option.name] for option in rule.sequence.identity if counts[option.name]}
-
-
-def _alert_window(window: Window) -> AlertWindow:
-    return AlertWindow(iso(window.after), iso(window.until) if window.until else None)
-
-
 def _entities(changes: Iterable[Event], signals: Iterable[Event], rule: Rule) -> list[dict[str, str]]:
-    """The entities that rule.yaml maps, each once, in the order of the mappings and then of the events."""
-    sides = ((rule.sequence.changes, changes), (rule.sequence.signals, signals))
+    """The entities that rule.yaml maps, without duplicates, by the order of the mappings and of the events.
+
+    The result keeps Sentinel's limits: at most ENTITIES_PER_ALERT entities with ENTITY_CHARACTERS in all.
+    """
     entities: dict[tuple[tuple[str, str], ...], None] = {}
     for mapping in rule.entity_mappings:
-        for side, events in sides:
-            columns = [(field.identifier, field.column_name) for field in mapping.field_mappings]
-            for identifiers in _identifiers(events, columns, side):
-                entities[(("type", mapping.entity_type), *identifiers)] = None
-    sizes = accumulate(sum(len(value) for _, value in entity) for entity in entities)
+        for side, events in ((rule.sequence.changes, changes), (rule.sequence.signals, signals)):
+            places = [
+                (field.identifier, side.place_of(field.column_name))
+                for field in mapping.field_mappings
+                if field.column_name in side.columns
+            ]
+            for event in events:
+                identifiers = [
+                    (name, truncate(str(event.row[place]))) for name, place in places if event.row[place]
+                ]
+                if identifiers:
+                    entities[(("type", mapping.entity_type), *identifiers)] = None
+    sizes = accumulate(sum(len(text) for _, text in entity) for entity in entities)
     fitting = (entity for entity, size in zip(entities, sizes, strict=True) if size <= ENTITY_CHARACTERS)
     return [dict(entity) for entity in islice(fitting, ENTITIES_PER_ALERT)]
-
-
-def _identifiers(
-    events: Iterable[Event], columns: Sequence[tuple[str, str]], side: Side
-) -> Iterable[tuple[tuple[str, str], ...]]:
-    """The identifiers that each event of a side gives an entity, where it gives any."""
-    places = [(name, side.place_of(column)) for name, column in columns if column in side.columns]
-    rows = (
-        tuple((name, truncate(str(event.row[place]))) for name, place in places if event.row[place])
-        for event in events
-    )
-    return filter(None, rows)

@@ -15,7 +15,6 @@ from datetime import datetime
 from functools import partial
 from itertools import islice
 
-from detection.base.timestamps import iso
 from detection.correlation.correlate import Chain
 from detection.incidents.alert import AlertIdentity, make_alert
 from detection.incidents.grouping import (
@@ -147,6 +146,6 @@ def _with_alert(verdict: Verdict, circumstances: Circumstances, flood_until: dat
     action, incident = next_incident(state, pairs, rule, windows.now)
     identity = AlertIdentity(stable_id("al", rule, state.key, state.commits), incident.id, action, state.key)
     alert = make_alert(identity, verdict.new_pairs, rule, windows)
-    alert = replace(alert, flood_until=iso(flood_until) if flood_until else None)
+    alert = replace(alert, flood_until=flood_until)
     alerting = replace(verdict, state=replace(state, incident=incident), alert=alert)
     return with_severity(alerting, rule, circumstances.changes_by_actor)

@@ -1,19 +1,17 @@
-"""What is kept of an alert for the page of its incident: how its events lie in time, and its newest pairs.
+"""The evidence of an alert, for the page of its incident: its events in time and its newest pairs.
 
-It is bounded, however many events there are and whatever stands in them: the alert's transaction must take it.
+The size of evidence is bounded, whatever the events contain: it shares a transaction with its alert.
 """
 
 from collections import Counter
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from heapq import nlargest
-from itertools import chain as flatten
-from itertools import islice
+from itertools import accumulate
 
 from pydantic_core import to_json
 
-from detection.base.timestamps import iso
 from detection.correlation.correlate import Chain, Pair
 from detection.correlation.output import OutputRow, RowWriter, truncate_row
 from detection.logs.events import Event, without_duplicates
@@ -21,25 +19,28 @@ from detection.logs.window import Windows
 from detection.rules.model import Rule
 
 QUARTER = 15 * 60  # seconds
-KINDS = 12  # of a side that are told apart; the rest is counted together
+KINDS = 12  # kinds of a side that are counted separately; the other kinds are counted together
 OTHER_KINDS = "other"
 KIND = 100  # characters of a kind
 PAIRS = 50
 VALUE = 300  # characters of one value in a pair
-PAIRS_BYTES = 64 * 2**10  # as JSON; of the 1 MiB that a row may have
+PAIRS_BYTES = 64 * 2**10  # of all pairs as JSON; a row takes 1 MiB
 
 
 @dataclass(frozen=True, slots=True)
 class Histogram:
-    """Events by kind and quarter of an hour: `kinds[kind][n]` of them in the n-th quarter after `begin` (ISO 8601)."""
+    """Events by kind and quarter of an hour.
 
-    begin: str
+    `kinds[kind][n]` events are in the n-th quarter after `begin` (UTC).
+    """
+
+    begin: datetime
     kinds: Mapping[str, Mapping[int, int]]
 
 
 @dataclass(frozen=True, slots=True)
 class Evidence:
-    """The changes and signals of an alert in time, its newest pairs as rows with long values cut, the latest first."""
+    """The changes and signals of an alert in time, and its newest pairs first, with long values cut."""
 
     changes: Histogram
     signals: Histogram
@@ -47,18 +48,19 @@ class Evidence:
 
 
 def evidence(new_pairs: Sequence[Chain], rule: Rule, windows: Windows) -> Evidence:
-    """What is kept of the pairs of some chains, at least one."""
+    """The evidence of an alert for the pairs of these chains; there is at least one pair."""
     output = RowWriter(rule)
-    rows = (truncate_row(output.row(pair, windows.now), VALUE) for pair in newest_pairs(new_pairs, PAIRS))
+    rows = [truncate_row(output.row(pair, windows.now), VALUE) for pair in newest_pairs(new_pairs, PAIRS)]
+    sizes = accumulate(len(to_json(row)) for row in rows)
     return Evidence(
         changes=histogram(without_duplicates([event for chain in new_pairs for event in chain.changes])),
         signals=histogram(without_duplicates([event for chain in new_pairs for event in chain.signals])),
-        pairs=list(_rows_that_fit(rows)),
+        pairs=[row for row, size in zip(rows, sizes, strict=True) if size <= PAIRS_BYTES],
     )
 
 
 def histogram(events: Collection[Event]) -> Histogram:
-    """The events by kind and quarter of an hour; there is at least one."""
+    """The events by kind and quarter of an hour; there is at least one event."""
     common = Counter(event.kind for event in events).most_common(KINDS)
     names = {kind: kind[:KIND] for kind, _ in common}
     quarters = Counter(
@@ -68,39 +70,28 @@ def histogram(events: Collection[Event]) -> Histogram:
     kinds: dict[str, dict[int, int]] = {}
     for (kind, quarter), number in sorted(quarters.items()):
         kinds.setdefault(kind, {})[quarter - begin] = number
-    return Histogram(iso(datetime.fromtimestamp(begin * QUARTER, UTC)), kinds)
+    return Histogram(datetime.fromtimestamp(begin * QUARTER, UTC), kinds)
 
 
 def newest_pairs(new_pairs: Sequence[Chain], limit: int) -> list[Pair]:
-    """The newest pairs of some chains, the latest signal first."""
-    return nlargest(
-        limit, flatten.from_iterable(islice(_newest(chain), limit) for chain in new_pairs), key=_when
-    )
+    """The newest pairs of some chains, the latest signal first.
+
+    In a chain that counts pairs of the same ids once, the latest of them is the pair.
+    """
+
+    def newest_of_each_chain() -> Iterator[Pair]:
+        for chain in new_pairs:
+            newest: dict[object, Pair] = {}
+            for change, signal in chain.newest_pairs():
+                newest.setdefault((change.id, signal.id) if chain.once else len(newest), (change, signal))
+                if len(newest) == limit:
+                    break
+            yield from newest.values()
+
+    return nlargest(limit, newest_of_each_chain(), key=pair_times)
 
 
-def _newest(chain: Chain) -> Iterator[Pair]:
-    """A chain's pairs from the newest back; where a pair of ids is one pair, it stands there once, as the latest."""
-    return _distinct(chain.newest_pairs()) if chain.once else chain.newest_pairs()
-
-
-def _distinct(pairs: Iterator[Pair]) -> Iterator[Pair]:
-    pair_ids: set[tuple[str, str]] = set()
-    for change, signal in pairs:
-        if (change.id, signal.id) not in pair_ids:
-            pair_ids.add((change.id, signal.id))
-            yield change, signal
-
-
-def _when(pair: Pair) -> tuple[object, object]:
+def pair_times(pair: Pair) -> tuple[datetime, datetime]:
+    """The times of a pair's signal and change, the order of pairs."""
     change, signal = pair
     return signal.time, change.time
-
-
-def _rows_that_fit(rows: Iterable[OutputRow]) -> Iterator[OutputRow]:
-    """As many of the rows as fit."""
-    size = 0
-    for row in rows:
-        size += len(to_json(row))
-        if size > PAIRS_BYTES:
-            return
-        yield row

@@ -1,1 +1,1 @@
-"""What an alert looks like to those who read it: one function a format."""
+"""The messages of alerts: one function for each format."""

@@ -1,4 +1,4 @@
-"""What every format tells of an alert, gathered once: the alert, its incident, and the newest pairs."""
+"""The context of a message, which every format renders: the alert, its incident, and its newest pairs."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -20,9 +20,10 @@ NO_LINKS = MessageLinks()
 
 @dataclass(frozen=True, slots=True)
 class AlertContext:
-    """An alert with what a reader needs beside it: `pairs` are the newest, `more_pairs` says how many there are beyond.
+    """An alert with its incident and rule.
 
-    `steps` are what happened, in order. `queries` are the KQL texts that the run sent, by side.
+    `pairs` are the newest pairs, `more_pairs` counts the other pairs. `steps` are in order of time. `queries`
+    are the KQL texts that the run sent, by side.
     """
 
     alert: Alert
@@ -38,9 +39,9 @@ class AlertContext:
 def alert_context(
     verdict: Verdict, rule: Rule, windows: Windows, links: MessageLinks = NO_LINKS
 ) -> AlertContext:
-    """What is to be told of a verdict. Raises ValueError for one that tells nothing."""
+    """The context of a verdict's alert. Raises ValueError for a verdict without an alert."""
     if verdict.alert is None or verdict.state.incident is None:
-        raise ValueError("a verdict without an alert has nothing to tell")
+        raise ValueError("this verdict has no alert; render messages only for verdicts with an alert")
     newest = newest_pairs(verdict.new_pairs, PAIRS_SHOWN)
     output, texts = RowWriter(rule), queries(rule)
     return AlertContext(
@@ -57,7 +58,7 @@ def alert_context(
 
 @dataclass(frozen=True, slots=True)
 class DigestEntry:
-    """What a digest tells of one alert: its incident, how bad it is, and how large."""
+    """The entry of an alert in a digest: its incident, severity, title and size."""
 
     alert: str
     incident: str
@@ -70,7 +71,7 @@ class DigestEntry:
 
 
 def digest_entry(alert: Alert, rule: Rule) -> DigestEntry:
-    """What is kept of an alert until its digest is made."""
+    """The entry of an alert, which the digest's draft keeps until the digest is published."""
     counts = alert.counts
     return DigestEntry(
         alert=alert.alert,

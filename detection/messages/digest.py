@@ -1,14 +1,13 @@
-"""Many alerts as one message: the incidents by severity and size.
+"""Many alerts of a run as one message, a digest: their incidents by severity and size.
 
-It is made of the shares that the alerts' commits left. Every incident is in the table, with all its alerts.
+A digest is made of the entries that the commits of the alerts left in its draft. The incident store has every
+incident with all its alerts.
 """
 
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
-from itertools import groupby
-from operator import attrgetter
 from typing import Literal
 
 from pydantic_core import to_json
@@ -17,7 +16,7 @@ from detection.base.json_types import type_adapter
 from detection.base.timestamps import iso
 from detection.messages import native, pagerduty, slack, teams
 from detection.messages.context import DigestEntry
-from detection.messages.text import decreasing_counts, plural, render_to_fit
+from detection.messages.text import decreasing_counts, first_that_fits, plural
 from detection.rules.model import SEVERITIES, Rule, Severity
 
 INCIDENTS_SHOWN = 50  # incidents in a digest, at most
@@ -26,7 +25,7 @@ LIST_COMMAND = "python -m detection incidents list"
 
 @dataclass(frozen=True, slots=True)
 class DigestIncident:
-    """What a digest says of an incident: its worst and newest alert in words, and how large all of them are."""
+    """An incident in a digest: the title and severity of its worst alert, and the sums of all its alerts."""
 
     incident: str
     opened: bool
@@ -40,12 +39,16 @@ class DigestIncident:
 
 @dataclass(frozen=True, slots=True)
 class Digest:
-    """The alerts of one run, told together: so many in all, the incidents that are named, and how many are not."""
+    """The alerts of one run in one message: their numbers, and the incidents by severity and size.
+
+    `time` is the moment (UTC) at which the digest began. `more_incidents` counts the incidents that are not
+    listed; `full_list` is the command or the address that shows all.
+    """
 
     digest: str
     title: str
     severity: Severity
-    time: str
+    time: datetime
     rule: native.RulePayload
     alerts: int
     incidents: int
@@ -61,22 +64,31 @@ class NativeDigest:
     """The message, in the shape that Standard Webhooks recommends."""
 
     type: Literal["detection.alert.digest"]
-    timestamp: str
+    timestamp: datetime
     data: Digest
 
 
 def make_digest(
     name: str, time: datetime, entries: Sequence[DigestEntry], rule: Rule, full_list: str = LIST_COMMAND
 ) -> Digest:
-    """The digest of some alerts, at least one; the worst incidents first, among them the largest. `see` is where all are."""
-    incidents = sorted(_incidents(entries), key=_weight, reverse=True)
+    """The digest of some alerts, at least one: the incidents by severity and then by pairs, highest first."""
+    entries_by_incident: dict[str, list[DigestEntry]] = {}
+    for entry in entries:
+        entries_by_incident.setdefault(entry.incident, []).append(entry)
+    incidents = [
+        _incident(incident, incident_entries) for incident, incident_entries in entries_by_incident.items()
+    ]
+    incidents.sort(
+        key=lambda incident: (SEVERITIES.index(incident.severity), incident.pairs, incident.incident),
+        reverse=True,
+    )
     pairs = sum(entry.pairs for entry in entries)
     size = f"{plural(len(entries), 'alert')} in {plural(len(incidents), 'incident')}"
     return Digest(
         digest=name,
         title=f"Alert storm: {size}, {plural(pairs, 'pair')} in one run",
         severity=incidents[0].severity,
-        time=iso(time),
+        time=time,
         rule=native.rule_payload(rule),
         alerts=len(entries),
         incidents=len(incidents),
@@ -88,110 +100,86 @@ def make_digest(
     )
 
 
-def as_native(digest: Digest) -> bytes:
-    """The digest as this project's own JSON."""
-    return type_adapter(NativeDigest).dump_json(
-        NativeDigest("detection.alert.digest", digest.time, digest), ensure_ascii=True
+def _incident(name: str, entries: Sequence[DigestEntry]) -> DigestIncident:
+    worst = max(entries, key=lambda entry: SEVERITIES.index(entry.severity))
+    return DigestIncident(
+        incident=name,
+        opened=any(entry.opened for entry in entries),
+        severity=worst.severity,
+        title=worst.title,
+        alerts=len(entries),
+        changes=sum(entry.changes for entry in entries),
+        signals=sum(entry.signals for entry in entries),
+        pairs=sum(entry.pairs for entry in entries),
     )
 
 
+def as_native(digest: Digest) -> bytes:
+    """The digest as this project's own JSON."""
+    message = NativeDigest("detection.alert.digest", digest.time, digest)
+    return type_adapter(NativeDigest).dump_json(message, ensure_ascii=True)
+
+
 def as_slack(digest: Digest) -> bytes:
-    """The digest as a Slack message."""
-    return _render_to_fit(digest, _slack, slack.MESSAGE_BYTES)
+    """The digest as a Slack message. Its lines fill as few sections as the limit of a section allows."""
+
+    def render(shortened: Digest) -> slack.Block:
+        texts: list[str] = []
+        for line in _lines(shortened):
+            if texts and len(texts[-1]) + len(line) < slack.SECTION:
+                texts[-1] += f"\n{line}"
+            else:
+                texts.append(line)
+        blocks: list[slack.Block] = [
+            {"type": "section", "text": slack.plain(text, slack.SECTION)} for text in texts
+        ]
+        return slack.message(f"{slack.ICONS[digest.severity]} {digest.title}", blocks, _origin(digest))
+
+    return _render_to_fit(digest, render, slack.MESSAGE_BYTES)
 
 
 def as_teams(digest: Digest) -> bytes:
     """The digest as an Adaptive Card."""
-    return _render_to_fit(digest, _teams, teams.MESSAGE_BYTES)
+
+    def render(shortened: Digest) -> teams.Element:
+        blocks = [teams.text_block(line) for line in _lines(shortened)]
+        return teams.card(digest.title, digest.severity, blocks, _origin(digest))
+
+    return _render_to_fit(digest, render, teams.MESSAGE_BYTES)
 
 
 def as_pagerduty(digest: Digest) -> bytes:
-    """The digest as an event of PagerDuty, with an incident of its own there."""
-    return _render_to_fit(digest, _pagerduty, pagerduty.MESSAGE_BYTES)
+    """The digest as a PagerDuty event, which opens an incident of its own there."""
+
+    def render(shortened: Digest) -> pagerduty.Event:
+        details = {"Incidents": "\n".join(_lines(shortened)), "From": _origin(digest)}
+        return pagerduty.trigger(
+            digest.digest, digest.title, digest.severity, digest.rule.name, digest.time, details
+        )
+
+    return _render_to_fit(digest, render, pagerduty.MESSAGE_BYTES)
 
 
 def _render_to_fit(digest: Digest, render: Callable[[Digest], Mapping[str, object]], limit: int) -> bytes:
-    """The message; where it would be too long, it names fewer incidents."""
-
-    def shortened(incident_count: int) -> bytes:
-        shortened_digest = replace(
-            digest,
-            listed_incidents=digest.listed_incidents[:incident_count],
-            more_incidents=digest.incidents - incident_count,
-        )
-        return to_json(render(shortened_digest), ensure_ascii=True)
-
-    return render_to_fit(decreasing_counts(len(digest.listed_incidents)), shortened, limit)
+    """The message as JSON bytes. A message that is too long lists fewer incidents."""
+    listed = digest.listed_incidents
+    digests = (
+        replace(digest, listed_incidents=listed[:count], more_incidents=digest.incidents - count)
+        for count in decreasing_counts(len(listed))
+    )
+    messages = (to_json(render(shortened), ensure_ascii=True) for shortened in digests)
+    return first_that_fits(messages, limit)
 
 
 def _lines(digest: Digest) -> list[str]:
-    lines = [
-        f"{slack.ICONS[incident.severity]} {incident.title} ({_size(incident)}) {incident.incident}"
-        for incident in digest.listed_incidents
-    ]
-    more_incidents = digest.more_incidents
-    return [
-        *lines,
-        *([f"and {plural(more_incidents, 'incident')} more: {digest.full_list}"] if more_incidents else []),
-    ]
+    lines = []
+    for incident in digest.listed_incidents:
+        size = f"{'opened' if incident.opened else 'updated'}, {plural(incident.pairs, 'pair')}"
+        lines.append(f"{slack.ICONS[incident.severity]} {incident.title} ({size}) {incident.incident}")
+    if digest.more_incidents:
+        lines.append(f"and {plural(digest.more_incidents, 'incident')} more: {digest.full_list}")
+    return lines
 
 
 def _origin(digest: Digest) -> str:
-    return f"{digest.rule.name} · run of {digest.time} · {digest.digest} · all of them: {digest.full_list}"
-
-
-def _slack(digest: Digest) -> slack.Block:
-    blocks: list[slack.Block] = [
-        {"type": "section", "text": slack.plain(text, slack.SECTION)}
-        for text in _section_texts(_lines(digest))
-    ]
-    return slack.message(f"{slack.ICONS[digest.severity]} {digest.title}", blocks, _origin(digest))
-
-
-def _teams(digest: Digest) -> teams.Element:
-    return teams.card(
-        digest.title, digest.severity, [teams.text_block(line) for line in _lines(digest)], _origin(digest)
-    )
-
-
-def _pagerduty(digest: Digest) -> pagerduty.Event:
-    details = {"Incidents": "\n".join(_lines(digest)), "From": _origin(digest)}
-    return pagerduty.trigger(
-        digest.digest, digest.title, digest.severity, digest.rule.name, digest.time, details
-    )
-
-
-def _section_texts(lines: Sequence[str]) -> Iterator[str]:
-    """The lines in as many texts as a section's limit makes of them."""
-    text = ""
-    for line in lines:
-        if text and len(text) + len(line) + 1 > slack.SECTION:
-            yield text
-            text = ""
-        text = f"{text}\n{line}" if text else line
-    yield text
-
-
-def _size(incident: DigestIncident) -> str:
-    return f"{'opened' if incident.opened else 'updated'}, {plural(incident.pairs, 'pair')}"
-
-
-def _incidents(entries: Sequence[DigestEntry]) -> Iterator[DigestIncident]:
-    by_incident = attrgetter("incident")
-    for incident_id, group in groupby(sorted(entries, key=by_incident), key=by_incident):
-        incident_entries = list(group)
-        worst = max(incident_entries, key=lambda entry: SEVERITIES.index(entry.severity))
-        yield DigestIncident(
-            incident=incident_id,
-            opened=any(entry.opened for entry in incident_entries),
-            severity=worst.severity,
-            title=worst.title,
-            alerts=len(incident_entries),
-            changes=sum(entry.changes for entry in incident_entries),
-            signals=sum(entry.signals for entry in incident_entries),
-            pairs=sum(entry.pairs for entry in incident_entries),
-        )
-
-
-def _weight(incident: DigestIncident) -> tuple[int, int, str]:
-    return SEVERITIES.index(incident.severity), incident.pairs, incident.incident
+    return f"{digest.rule.name} · run of {iso(digest.time)} · {digest.digest} · full list: {digest.full_list}"

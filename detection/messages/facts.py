@@ -1,68 +1,73 @@
-"""What every message for people says of an alert beside its title, as names and values.
+"""The content of every message for people: facts as names and values, steps, pairs, origin.
 
-Values from the logs are one line each and inert: no control or direction character is left to obey.
+Each value from the logs is on one line, with control and direction characters escaped.
 """
 
 from collections.abc import Iterable
 
+from detection.base.timestamps import iso
 from detection.messages.context import AlertContext
 from detection.messages.steps import step_lines
-from detection.messages.text import escape_line, pair_line, plural, title
+from detection.messages.text import counts_text, covered_by_flood, escape_line, pair_line, plural, title
 from detection.rules.identity import EXACT
 
-VALUES_SHOWN = 5  # addresses, models; more are counted
+VALUES_SHOWN = 5  # addresses or models; further values are counted
 LINE = 500  # characters of one pair
 FIRST_STEPS = 3  # of the runbook
 WHOLE_RUNBOOK = "The whole runbook: docs/runbook.md"
 
 
 def headline(context: AlertContext) -> str:
-    """The title; an update is said to be one, for its incident is known by then."""
+    """The title; the title of an update says so, because its incident was alerted before."""
     prefix = "" if context.alert.action == "opened" else "Update: "
     return prefix + title(context.alert, context.rule)
 
 
 def facts(context: AlertContext) -> list[tuple[str, str]]:
-    """The incident, the sizes, who and from where."""
-    alert, incident, counts = context.alert, context.incident, context.alert.counts
-    predecessor = f", after {incident.predecessor}" if incident.predecessor else ""
-    silenced = f", {incident.silenced:,} silenced" if incident.silenced else ""
-    new = ", ".join(
-        plural(number, noun)
-        for number, noun in (
-            (counts.changes, "change"),
-            (counts.signals, "signal"),
-            (counts.pairs, "pair"),
-        )
-    )
+    """The incident, the sizes, the actor, and the entities of its changes and signals, by name."""
+    alert, incident = context.alert, context.incident
+    incident_text = f"{alert.action} {incident.id}"
+    if incident.predecessor:
+        incident_text += f", after {incident.predecessor}"
+    if authors := [entry.author for entry in incident.history if entry.action == "acknowledged"]:
+        incident_text += f", acknowledged by {escape_line(authors[-1])}"
+    so_far = f"{plural(incident.alerts, 'alert')}, {plural(incident.pairs, 'pair')}"
+    if incident.silenced:
+        so_far += f", {incident.silenced:,} silenced"
+    severity = f"{alert.severity}, raised by the evidence" if alert.severity_raised else alert.severity
+    addresses = [
+        f"{address} (new for this actor)" if address in alert.new_addresses else address
+        for address in _entity_values(context, "IP")
+    ]
+    options = {option.name: option.description for option in context.rule.sequence.identity}
+    matched_by = [
+        f"{escape_line(options.get(name, name))} ({plural(count, 'signal')})"
+        for name, count in alert.matched_by.items()
+    ]
     return [
-        ("Incident", f"{alert.action} {incident.id}{predecessor}{_acknowledged_by(context)}"),
-        ("So far", f"{plural(incident.alerts, 'alert')}, {plural(incident.pairs, 'pair')}{silenced}"),
-        ("New", new),
-        (
-            "Severity",
-            f"{alert.severity}, raised by the evidence" if alert.severity_raised else alert.severity,
-        ),
-        *(
-            [("Flood", f"everything of this actor up to {alert.flood_until} counts as told")]
-            if alert.flood_until
-            else []
-        ),
+        ("Incident", incident_text),
+        ("So far", so_far),
+        ("New", counts_text(alert.counts)),
+        ("Severity", severity),
+        *([("High volume", covered_by_flood(alert.flood_until))] if alert.flood_until else []),
         ("Actor", escape_line(alert.actor)),
-        *_matched_by(context),
-        ("Addresses", _join_values(_addresses(context))),
+        *([("Matched by", ", ".join(matched_by))] if alert.matched_by.keys() - {EXACT.name} else []),
+        ("Addresses", _join_values(addresses)),
         ("Models", _join_values(_entity_values(context, "CloudApplication"))),
         ("Tactics", f"{', '.join(context.rule.tactics)} ({', '.join(context.rule.relevant_techniques)})"),
     ]
 
 
 def sequence(context: AlertContext) -> list[str]:
-    """What happened in order, a line each. Times are UTC."""
+    """The steps in order, a line each. Times are UTC."""
     return [cut(line, LINE) for line in step_lines(context.steps, context.rule)]
 
 
 def runbook(context: AlertContext) -> list[str]:
-    """The first steps of the rule's runbook, numbered, and where the rest is, unless a link leads there."""
+    """The first steps of the rule's runbook, numbered.
+
+    Names the whole runbook if the message has no link to it.
+    """
     first_steps = [
         f"{number}. {step}" for number, step in enumerate(context.rule.on_call.runbook[:FIRST_STEPS], 1)
     ]
@@ -75,54 +80,26 @@ def pair_lines(context: AlertContext) -> list[str]:
 
 
 def evidence(context: AlertContext, pairs: list[str]) -> str:
-    """Some of the pairs, and how many more there are."""
-    hidden = context.alert.counts.pairs - len(pairs)
-    return "\n".join([*pairs, *([f"and {plural(hidden, 'pair')} more"] if hidden else [])])
+    """The lines of the pairs that a message shows, and the number of the pairs that it omits."""
+    omitted_count = context.alert.counts.pairs - len(pairs)
+    return "\n".join([*pairs, *([f"and {plural(omitted_count, 'pair')} more"] if omitted_count else [])])
 
 
 def origin(context: AlertContext) -> str:
-    """Which rule says so, over which stretch, and how to see its KQL, which is longer than a message may be."""
+    """The rule, the window of signals, and the command that prints the KQL, which may not fit a message."""
     alert, signals = context.alert, context.alert.windows.signals
-    window_text = f"signals from {signals.after} to {signals.until or alert.time}"
-    kql = f"KQL: python -m detection query --rule {context.rule.folder} --at {alert.time}"
+    window_text = f"signals from {iso(signals.after)} to {iso(signals.until or alert.time)}"
+    kql = f"KQL: python -m detection query --rule {context.rule.folder} --at {iso(alert.time)}"
     return f"{context.rule.name} · {alert.alert} · {window_text} · {kql}"
 
 
 def cut(text: str, limit: int) -> str:
-    """The text, cut to a number of characters."""
+    """The text, with an ellipsis where it is cut to `limit` characters."""
     return text if len(text) <= limit else text[: limit - 1] + "…"
 
 
-def _acknowledged_by(context: AlertContext) -> str:
-    """Who has acknowledged the incident, if somebody has."""
-    authors = [entry.author for entry in context.incident.history if entry.action == "acknowledged"]
-    return f", acknowledged by {escape_line(authors[-1])}" if authors else ""
-
-
-def _matched_by(context: AlertContext) -> list[tuple[str, str]]:
-    """How the signals are the actor's, where that is more than being named by the same identity."""
-    counts = context.alert.matched_by
-    if counts.keys() <= {EXACT.name}:
-        return []
-    words_by_name = {option.name: option.description for option in context.rule.sequence.identity}
-    descriptions = [
-        f"{escape_line(words_by_name.get(name, name))} ({plural(count, 'signal')})"
-        for name, count in counts.items()
-    ]
-    return [("Matched by", ", ".join(descriptions))]
-
-
-def _addresses(context: AlertContext) -> list[str]:
-    """The addresses that the changes came from; one that is new for the actor says so."""
-    addresses = _entity_values(context, "IP")
-    return [
-        f"{address} (new for this actor)" if address in context.alert.new_addresses else address
-        for address in addresses
-    ]
-
-
 def _entity_values(context: AlertContext, entity_type: str) -> list[str]:
-    """The values of the entities of a type, each once."""
+    """The values of the entities of a type, without duplicates."""
     values = (
         value
         for entity in context.alert.entities

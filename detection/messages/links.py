@@ -1,4 +1,4 @@
-"""Where a message leads: the incident's page, the rule's KQL in the portal, the runbook."""
+"""The links of a message: the page of the incident, the rule's KQL in the portal, the runbook."""
 
 import base64
 import zlib
@@ -10,7 +10,7 @@ from detection.logs.kql import bounds, queries, with_bounds
 from detection.logs.window import Windows
 from detection.rules.model import Rule
 
-# A Slack section takes 3,000 characters with the link's name; a longer query is left out.
+# A Slack section takes 3,000 characters, including the text of the link.
 MAX_LENGTH = 2_900
 PORTALS = {
     "https://api.loganalytics.us": "https://portal.azure.us",
@@ -20,14 +20,14 @@ PORTALS = {
 
 @dataclass(frozen=True, slots=True)
 class MessageLinks:
-    """The addresses that a message leads to, as far as there are any."""
+    """The links of a message; None where the job has no such address."""
 
     page: str | None = None
     portal: str | None = None
     runbook: str | None = None
 
     def urls_by_label(self) -> dict[str, str]:
-        """The addresses by what is to be found there."""
+        """The links by their text in messages."""
         urls = {
             "Open the incident": self.page,
             "See the signals in Log Analytics": self.portal,
@@ -37,10 +37,11 @@ class MessageLinks:
 
 
 def portal_link(workspace: str, endpoint: str, rule: Rule, windows: Windows, *, inline: bool) -> str | None:
-    """The portal, with the query for the signals that a run sent, over the workspace of a resource id.
+    """The link to the portal with a run's query for signals; `workspace` is a resource id.
 
-    The form is that of Azure Monitor's own alerts (azure-monitor-docs, alerts-payload-samples.md,
-    `linkToSearchResultsUI`): scope, and the query deflated, in base64.
+    Returns None if the link would be longer than MAX_LENGTH. The form is that of Azure Monitor's own alerts
+    (azure-monitor-docs, alerts-payload-samples.md, `linkToSearchResultsUI`): scope, and the query deflated,
+    in base64.
     """
     query = with_bounds(queries(rule, inline=inline)["signals"], bounds(windows))
     compressed = base64.b64encode(zlib.compress(query.encode(), 9)).decode()

@@ -1,19 +1,27 @@
-"""An alert as this project's own JSON: everything that is known, for machines. Schema: docs/schemas/native.json."""
+"""An alert as this project's own JSON, for machines. Schema: docs/schemas/native.json."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
+from datetime import datetime
 from itertools import islice
 from typing import Literal
 
 from detection.base.json_types import type_adapter
-from detection.base.timestamps import iso
 from detection.correlation.output import OutputRow, truncate_row
-from detection.incidents.alert import Action, AlertWindows, Counts
+from detection.incidents.alert import Action, AlertContent
 from detection.messages.context import PAIRS_SHOWN, AlertContext
 from detection.messages.links import MessageLinks
 from detection.messages.steps import Step
-from detection.messages.text import WIDTH, WORDS, in_words, title
+from detection.messages.text import WIDTH, WORDS, first_that_fits, in_words, title
 from detection.rules.model import Rule
+
+MESSAGE_BYTES = (
+    64_000  # the message shares a transaction with its alert and the messages to other destinations
+)
+LIMITS = (PAIRS_SHOWN, 10, 5, 2, 1, 0)  # of pairs, steps, entities and kinds
+STEP_KINDS = 20
+
+MessageType = Literal["detection.alert.opened", "detection.alert.updated"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,133 +39,117 @@ class RulePayload:
 
 @dataclass(frozen=True, slots=True)
 class IncidentPayload:
-    """The incident that the alert belongs to, as it is after it; times are ISO 8601 in UTC."""
+    """The incident that the alert belongs to, after the alert; times are UTC."""
 
     id: str
     action: Action
     number: int
-    opened: str
-    updated: str
+    opened: datetime
+    updated: datetime
     alerts: int
     pairs: int
     predecessor: str | None
 
 
-@dataclass(frozen=True, slots=True)
-class AlertPayload:
-    """What was found: in words, counted, in steps and as the newest pairs; `more_steps`, `more_pairs` are not shown.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AlertPayload(AlertContent):
+    """The alert as stored, with its rule and incident, in words, as steps and with its newest pairs.
 
-    Of entities and kinds too there may be more than are shown. `severity_raised` says where the evidence makes it
-    worse than the rule's. `runbook` are the rule's first steps for whoever is woken. `flood_until` says up to when (ISO 8601) everything of
-    the key counts as told, where there were too many signals to remember each. `matched_by` counts the signals by the
-    bridge over which they are the actor's: exact, unless the rule has others.
+    `more_steps` and `more_pairs` count the steps and pairs that the message omits. Entities, kinds and new
+    addresses may be cut too. `severity_raised` says that the evidence raised the severity above the rule's.
+    `flood_until` is set at high volume: the alert covers everything of its key up to that moment.
+    `matched_by` counts the signals by the identity matching option that assigns them to the actor. `runbook`
+    holds the first steps of the rule's runbook. Times are UTC.
     """
 
     alert: str
     title: str
-    severity: str
-    time: str
     rule: RulePayload
     incident: IncidentPayload
-    actor: str
-    key: Mapping[str, str]
-    entities: Sequence[Mapping[str, str]]
-    new_addresses: Sequence[str]
-    severity_raised: bool
-    steps: Sequence[Step]
-    more_steps: int
     changes: str
     signals: str
-    counts: Counts
-    change_kinds: Mapping[str, int]
-    signal_kinds: Mapping[str, int]
-    first_pair: OutputRow
-    last_pair: OutputRow
+    steps: Sequence[Step]
+    more_steps: int
     pairs: Sequence[OutputRow]
     more_pairs: int
-    windows: AlertWindows
     queries: Mapping[str, str]
     links: MessageLinks
     runbook: Sequence[str]
-    flood_until: str | None
-    matched_by: Mapping[str, int]
 
 
 @dataclass(frozen=True, slots=True)
 class NativeMessage:
     """The message, in the shape that Standard Webhooks recommends."""
 
-    type: Literal["detection.alert.opened", "detection.alert.updated"]
-    timestamp: str
+    type: MessageType
+    timestamp: datetime
     data: AlertPayload
 
 
-MESSAGE_BYTES = 64_000  # it shares a transaction with its alert, and with the messages to other destinations
-KINDS = 20  # of one step
-
-
 def native(context: AlertContext) -> bytes:
-    """The message as JSON bytes, plain ASCII; where values are long, it shows fewer of them."""
-    limit, message = PAIRS_SHOWN, _message(context, PAIRS_SHOWN)
-    while limit and len(message) > MESSAGE_BYTES:
-        limit //= 2
-        message = _message(context, limit)
-    return message
+    """The message as JSON bytes in ASCII.
 
-
-def _message(context: AlertContext, limit: int) -> bytes:
-    """The message with so many pairs, entities and kinds at most."""
+    A message over MESSAGE_BYTES shows fewer pairs, steps, entities and kinds.
+    """
     alert = context.alert
-    message_type: Literal["detection.alert.opened", "detection.alert.updated"]
-    message_type = "detection.alert.opened" if alert.action == "opened" else "detection.alert.updated"
-    return type_adapter(NativeMessage).dump_json(
-        NativeMessage(message_type, alert.time, _alert_payload(context, limit)), ensure_ascii=True
+    message_type: MessageType = (
+        "detection.alert.opened" if alert.action == "opened" else "detection.alert.updated"
     )
+    messages = (NativeMessage(message_type, alert.time, _payload(context, limit)) for limit in LIMITS)
+    dump_json = type_adapter(NativeMessage).dump_json
+    return first_that_fits((dump_json(message, ensure_ascii=True) for message in messages), MESSAGE_BYTES)
 
 
-def _alert_payload(context: AlertContext, limit: int) -> AlertPayload:
-    alert, sequence = context.alert, context.rule.sequence
-    pairs = context.pairs[:limit]
-    return AlertPayload(
-        alert=alert.alert,
-        title=title(alert, context.rule)[:WORDS],
-        severity=alert.severity,
-        time=alert.time,
-        rule=rule_payload(context.rule),
-        incident=_incident_payload(context),
-        actor=alert.actor,
-        key=alert.key,
+def _payload(context: AlertContext, limit: int) -> AlertPayload:
+    """The message with at most `limit` pairs, steps, entities and kinds, and with long values cut."""
+    alert, incident, rule = context.alert, context.incident, context.rule
+    cut_alert = replace(
+        alert,
         entities=alert.entities[:limit],
         new_addresses=[address[:WIDTH] for address in alert.new_addresses[:limit]],
-        severity_raised=alert.severity_raised,
-        steps=[_shorten(step) for step in context.steps[:limit]],
-        more_steps=max(len(context.steps) - limit, 0),
-        changes=in_words(alert.change_kinds, sequence.changes)[:WORDS],
-        signals=in_words(alert.signal_kinds, sequence.signals)[:WORDS],
-        counts=alert.counts,
         change_kinds=dict(islice(alert.change_kinds.items(), limit)),
         signal_kinds=dict(islice(alert.signal_kinds.items(), limit)),
         first_pair=truncate_row(alert.first_pair, WIDTH),
         last_pair=truncate_row(alert.last_pair, WIDTH),
-        pairs=[truncate_row(row, WIDTH) for row in pairs],
+    )
+    steps = [
+        replace(
+            step,
+            kinds={kind[:WIDTH]: number for kind, number in islice(step.kinds.items(), STEP_KINDS)},
+            entity_values=[text[:WIDTH] for text in step.entity_values],
+        )
+        for step in context.steps[:limit]
+    ]
+    pairs = [truncate_row(row, WIDTH) for row in context.pairs[:limit]]
+    return AlertPayload(
+        **{content.name: getattr(cut_alert, content.name) for content in fields(AlertContent)},
+        alert=alert.alert,
+        title=title(alert, rule)[:WORDS],
+        rule=rule_payload(rule),
+        incident=IncidentPayload(
+            id=incident.id,
+            action=alert.action,
+            number=incident.number,
+            opened=incident.opened,
+            updated=incident.updated,
+            alerts=incident.alerts,
+            pairs=incident.pairs,
+            predecessor=incident.predecessor,
+        ),
+        changes=in_words(alert.change_kinds, rule.sequence.changes)[:WORDS],
+        signals=in_words(alert.signal_kinds, rule.sequence.signals)[:WORDS],
+        steps=steps,
+        more_steps=len(context.steps) - len(steps),
+        pairs=pairs,
         more_pairs=context.more_pairs + len(context.pairs) - len(pairs),
-        windows=alert.windows,
         queries=context.queries,
         links=context.links,
-        runbook=context.rule.on_call.runbook,
-        flood_until=alert.flood_until,
-        matched_by=alert.matched_by,
+        runbook=rule.on_call.runbook,
     )
 
 
-def _shorten(step: Step) -> Step:
-    """A step with its long values cut."""
-    kinds = {kind[:WIDTH]: number for kind, number in islice(step.kinds.items(), KINDS)}
-    return replace(step, kinds=kinds, entity_values=[value[:WIDTH] for value in step.entity_values])
-
-
 def rule_payload(rule: Rule) -> RulePayload:
-    """What a message says of the rule."""
+    """The part of a rule that messages contain."""
     return RulePayload(
         rule=rule.folder,
         id=str(rule.id),
@@ -166,18 +158,4 @@ def rule_payload(rule: Rule) -> RulePayload:
         version=rule.version,
         tactics=rule.tactics,
         techniques=rule.relevant_techniques,
-    )
-
-
-def _incident_payload(context: AlertContext) -> IncidentPayload:
-    incident = context.incident
-    return IncidentPayload(
-        id=incident.id,
-        action=context.alert.action,
-        number=incident.number,
-        opened=iso(incident.opened),
-        updated=iso(incident.updated),
-        alerts=incident.alerts,
-        pairs=incident.pairs,
-        predecessor=incident.predecessor,
     )

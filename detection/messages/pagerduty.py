@@ -1,20 +1,25 @@
 """An alert as an event of PagerDuty (Events API v2).
 
-An incident here is one there: its id is the `dedup_key`, so an update joins it and does not page again, and
-acknowledging or closing it here does so there. The routing key is a secret, and is added when the event is sent. Limits: summary
-1,024 characters, dedup_key 255, and 512 KB in all, of which a transaction's share is far less.
+An incident has one incident in PagerDuty: its id is the `dedup_key`, so an update joins it and does not page
+again, and acknowledging or closing the incident acknowledges or resolves it there. The routing key is a
+secret; the webhook adds it when it sends the event. Limits: 1,024 characters in the summary, 255 in the
+dedup_key, and 512 KB in all.
 """
 
 from collections.abc import Mapping
+from datetime import datetime
 
 from pydantic_core import to_json
 
+from detection.base.timestamps import iso
 from detection.messages.context import AlertContext
 from detection.messages.facts import cut, evidence, facts, headline, origin, pair_lines, runbook, sequence
-from detection.messages.text import decreasing_counts, render_to_fit
+from detection.messages.text import decreasing_counts, first_that_fits
 
 SUMMARY = 1_024
-MESSAGE_BYTES = 60_000  # it shares a transaction with its alert, and with the messages to other destinations
+MESSAGE_BYTES = (
+    60_000  # the message shares a transaction with its alert and the messages to other destinations
+)
 SEVERITIES = {"High": "critical", "Medium": "error", "Low": "warning", "Informational": "info"}
 
 Event = dict[str, object]
@@ -38,13 +43,13 @@ def pagerduty(context: AlertContext) -> bytes:
         event["links"] = [{"href": url, "text": name} for name, url in context.links.urls_by_label().items()]
         return to_json(event, ensure_ascii=True)
 
-    return render_to_fit(decreasing_counts(len(pairs)), render, MESSAGE_BYTES)
+    return first_that_fits(map(render, decreasing_counts(len(pairs))), MESSAGE_BYTES)
 
 
 def trigger(
-    dedup_key: str, summary: str, severity: str, source: str, time: str, details: Mapping[str, object]
+    dedup_key: str, summary: str, severity: str, source: str, time: datetime, details: Mapping[str, object]
 ) -> Event:
-    """An event that opens an incident there, or joins the one of the same key."""
+    """An event that opens an incident in PagerDuty, or joins the incident of the same key."""
     return {
         "event_action": "trigger",
         "dedup_key": dedup_key,
@@ -52,17 +57,17 @@ def trigger(
             "summary": cut(summary, SUMMARY),
             "source": source,
             "severity": SEVERITIES[severity],
-            "timestamp": time,
+            "timestamp": iso(time),
             "custom_details": dict(details),
         },
     }
 
 
 def acknowledge(dedup_key: str) -> bytes:
-    """The event that acknowledges the incident of a key."""
+    """The event that acknowledges the incident of a key in PagerDuty."""
     return to_json({"event_action": "acknowledge", "dedup_key": dedup_key})
 
 
 def resolve(dedup_key: str) -> bytes:
-    """The event that resolves the incident of a key."""
+    """The event that resolves the incident of a key in PagerDuty."""
     return to_json({"event_action": "resolve", "dedup_key": dedup_key})

@@ -1,98 +1,80 @@
-"""What happened, in order: a line for changes that follow each other, a line for the signals up to the next change."""
+"""The steps of an alert in order: a step is a series of changes without a signal between, or the reverse."""
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from itertools import groupby
+from itertools import groupby, islice
 
-from detection.base.timestamps import iso
 from detection.correlation.correlate import Chain
-from detection.logs.events import Event, without_duplicates
+from detection.logs.events import without_duplicates
 from detection.messages.text import escape_line, in_words
-from detection.rules.model import Rule, Side
+from detection.rules.model import Rule
 
-STEPS_SHOWN = 12  # steps; the first stay, for they are how it began
-LEADING_STEPS = 2
+STEPS_SHOWN = 12  # in a message; of more steps, the middle is omitted
+LEADING_STEPS = 2  # shown of many steps, because they show how it began
 VALUES_SHOWN = 3  # addresses or models of a step
 
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """Changes, or signals, with none of the other between them: when (ISO 8601, UTC), by kind, from where or to what.
+    """Consecutive events of one side: from `begin` to `end` (UTC), counted by kind.
 
-    `entity_values` are the addresses or models, or whatever else the rule's entities name beside the actor.
+    `entity_values` are the values of the rule's entities other than the actor, such as addresses or models.
     """
 
     side: str
-    begin: str
-    end: str
+    begin: datetime
+    end: datetime
     kinds: Mapping[str, int]
     entity_values: Sequence[str]
 
 
 def steps(chains: Sequence[Chain], rule: Rule) -> list[Step]:
-    """The steps that lead through the chains' changes and signals, in order of time; a change comes before its signals."""
-    events = [
-        (event.time, number, event)
-        for number, events in enumerate(
-            (
-                without_duplicates([event for chain in chains for event in chain.changes]),
-                without_duplicates([event for chain in chains for event in chain.signals]),
-            )
+    """The steps of the chains in order of time; a change precedes a signal of the same time."""
+    changes = without_duplicates([event for chain in chains for event in chain.changes])
+    signals = without_duplicates([event for chain in chains for event in chain.signals])
+    events = [("changes", event) for event in changes] + [("signals", event) for event in signals]
+    events.sort(key=lambda side_event: (side_event[1].time, side_event[0]))
+    all_steps = []
+    for name, side_events in groupby(events, key=lambda side_event: side_event[0]):
+        side, step_events = rule.sequence.sides[name], [event for _, event in side_events]
+        places = [
+            place
+            for mapping in rule.entity_mappings
+            for place in rule.entity_places(mapping.entity_type, side)
+            if place != side.place_of(side.actor)
+        ]
+        values = (str(event.row[place]) for event in step_events for place in places)
+        step = Step(
+            side=name,
+            begin=step_events[0].time,
+            end=step_events[-1].time,
+            kinds=dict(Counter(event.kind for event in step_events).most_common()),
+            entity_values=list(islice(dict.fromkeys(filter(None, values)), VALUES_SHOWN + 1)),
         )
-        for event in events
-    ]
-    events.sort(key=lambda entry: entry[:2])
-    names = list(rule.sequence.sides)
-    return [
-        _step(names[number], [event for _, _, event in side_entries], rule)
-        for number, side_entries in groupby(events, key=lambda entry: entry[1])
-    ]
+        all_steps.append(step)
+    return all_steps
 
 
 def step_lines(all_steps: Sequence[Step], rule: Rule) -> list[str]:
-    """The steps, a line each; of many the first and the last, and how many are between."""
+    """The steps, a line each, with times to the second.
+
+    Of more than STEPS_SHOWN steps, a line counts the omitted ones.
+    """
+    lines = []
+    for step in all_steps:
+        begin, end = (f"{moment:%d %b %H:%M:%S}" for moment in (step.begin, step.end))
+        if end != begin:
+            same_day = step.begin.date() == step.end.date()
+            begin += f" to {step.end:%H:%M:%S}" if same_day else f" to {end}"
+        line = f"{begin}  {in_words(step.kinds, rule.sequence.sides[step.side])}"
+        if step.entity_values:
+            shown = ", ".join(map(escape_line, step.entity_values[:VALUES_SHOWN]))
+            line += f" ({shown} and more)" if len(step.entity_values) > VALUES_SHOWN else f" ({shown})"
+        lines.append(line)
     omitted_count = len(all_steps) - STEPS_SHOWN
-    lines = [_line(step, rule.sequence.sides[step.side]) for step in all_steps]
     if omitted_count <= 0:
         return lines
     omission = f"… {omitted_count} steps between …"
     return [*lines[:LEADING_STEPS], omission, *lines[LEADING_STEPS + omitted_count :]]
-
-
-def _step(name: str, events: Sequence[Event], rule: Rule) -> Step:
-    side = rule.sequence.sides[name]
-    places = [
-        place for mapping in rule.entity_mappings for place in rule.entity_places(mapping.entity_type, side)
-    ]
-    values = (
-        str(event.row[place]) for event in events for place in places if place != side.place_of(side.actor)
-    )
-    return Step(
-        side=name,
-        begin=iso(events[0].time),
-        end=iso(events[-1].time),
-        kinds=dict(Counter(event.kind for event in events).most_common()),
-        entity_values=list(_first_few(filter(None, values))),
-    )
-
-
-def _first_few(values: Iterable[str]) -> Iterator[str]:
-    return (value for value, _ in zip(dict.fromkeys(values), range(VALUES_SHOWN + 1), strict=False))
-
-
-def _line(step: Step, side: Side) -> str:
-    entity_text = ", ".join(map(escape_line, step.entity_values[:VALUES_SHOWN])) + (
-        " and more" if len(step.entity_values) > VALUES_SHOWN else ""
-    )
-    return f"{_time_text(step)}  {in_words(step.kinds, side)}" + (f" ({entity_text})" if entity_text else "")
-
-
-def _time_text(step: Step) -> str:
-    """The stretch of a step, to the second; of one day the day stands once."""
-    begin, end = (datetime.fromisoformat(text) for text in (step.begin, step.end))
-    begin_text, end_text = (f"{moment:%d %b %H:%M:%S}" for moment in (begin, end))
-    if end_text == begin_text:
-        return begin_text
-    return f"{begin_text} to {end:%H:%M:%S}" if end.date() == begin.date() else f"{begin_text} to {end_text}"

@@ -1,8 +1,8 @@
 """An alert as an Adaptive Card in the envelope that a Teams workflow takes.
 
-Whatever comes from the logs stands in text runs, where Teams reads neither Markdown nor links nor mentions (Adaptive
-Cards: "RichTextBlock", which knows no Markdown). A workflow refuses more than about 28 KB and was seen to
-fail from 21 KB on: the message is kept below 20,000 bytes, by leaving out the oldest pairs first.
+Values from the logs are in text runs, in which Teams reads neither Markdown nor links nor mentions (Adaptive
+Cards, "RichTextBlock"). A workflow refuses more than about 28 KB, and has failed from 21 KB on. The message
+stays below 20,000 bytes: it omits the oldest pairs first.
 """
 
 from collections.abc import Mapping, Sequence
@@ -11,12 +11,13 @@ from pydantic_core import to_json
 
 from detection.messages.context import AlertContext
 from detection.messages.facts import cut, evidence, facts, headline, origin, pair_lines, runbook, sequence
-from detection.messages.text import decreasing_counts, render_to_fit
+from detection.messages.text import decreasing_counts, first_that_fits
 
 MESSAGE_BYTES = 20_000
 TITLE = 500
-NARROW_WIDTHS = (100, 50)  # characters of a value, where every one of them takes twelve bytes
-FALLBACK = "An alert of this detection. This client is too old to show it."  # may be read as Markdown: nothing of the logs
+NARROW_WIDTHS = (100, 50)  # characters of a value, for values whose characters take twelve bytes each
+# A client may read it as Markdown, so it contains no value from the logs.
+FALLBACK = "An alert of this detection. This client is too old to show it."
 COLORS = {"High": "attention", "Medium": "warning", "Low": "accent", "Informational": "default"}
 
 NO_LINKS: Mapping[str, str] = {}
@@ -25,21 +26,19 @@ Element = dict[str, object]
 
 
 def teams(context: AlertContext) -> bytes:
-    """The message as JSON bytes."""
+    """The message as JSON bytes. A message that is too long shows fewer pairs, and then shorter values."""
     pairs = pair_lines(context)
 
-    def render(variant: tuple[int, int]) -> bytes:
-        width, pair_count = variant
-        return to_json(_card(context, evidence(context, pairs[:pair_count]), width), ensure_ascii=True)
-
-    variants = [(TITLE, pair_count) for pair_count in decreasing_counts(len(pairs))]
-    return render_to_fit([*variants, *((width, 0) for width in NARROW_WIDTHS)], render, MESSAGE_BYTES)
+    sizes = [(TITLE, pair_count) for pair_count in decreasing_counts(len(pairs))]
+    sizes += [(width, 0) for width in NARROW_WIDTHS]
+    cards = (_card(context, evidence(context, pairs[:pair_count]), width) for width, pair_count in sizes)
+    return first_that_fits((to_json(card, ensure_ascii=True) for card in cards), MESSAGE_BYTES)
 
 
 def card(
     title: str, severity: str, blocks: Sequence[Element], source: str, links: Mapping[str, str] = NO_LINKS
 ) -> Element:
-    """A card between its first line and where it comes from, with buttons that lead on, in its envelope."""
+    """A card in its envelope: the title, the blocks, the source, and a button for each link."""
     content = {
         "$schema": "http://adaptivecards.io/schemas/adaptive-card.json",
         "type": "AdaptiveCard",
@@ -62,30 +61,34 @@ def card(
 
 
 def text_block(text: str, **style: object) -> Element:
-    """A text as it is, whatever stands in it; its lines stay lines."""
+    """A block that shows a text literally, and keeps its line breaks."""
     return {"type": "RichTextBlock", "inlines": [{"type": "TextRun", "text": text, **style}]}
 
 
-def _card(context: AlertContext, text: str, width: int) -> Element:
-    blocks: list[Element] = [
-        {"type": "RichTextBlock", "spacing": "none", "inlines": _labelled(name, cut(value, width))}
+def _card(context: AlertContext, pairs_text: str, width: int) -> Element:
+    fact_blocks: list[Element] = [
+        {
+            "type": "RichTextBlock",
+            "spacing": "none",
+            "inlines": [
+                {"type": "TextRun", "text": f"{name}: ", "weight": "bolder"},
+                {"type": "TextRun", "text": cut(value, width)},
+            ],
+        }
         for name, value in facts(context)
     ]
-    happened = [_body_line(cut(line, width)) for line in sequence(context)]
-    pairs = [text_block(line, fontType="monospace", size="small") for line in text.split("\n")]
-    steps = [_body_line(line) for line in runbook(context)]
-    body = [
-        *blocks,
+    pairs = [text_block(line, fontType="monospace", size="small") for line in pairs_text.split("\n")]
+    blocks = [
+        *fact_blocks,
         _heading("What happened (UTC)"),
-        *happened,
+        *(_body_line(cut(line, width)) for line in sequence(context)),
         _heading("Pairs, the newest first"),
         *pairs,
         _heading("First steps"),
-        *steps,
+        *map(_body_line, runbook(context)),
     ]
-    return card(
-        headline(context), context.alert.severity, body, origin(context), context.links.urls_by_label()
-    )
+    links = context.links.urls_by_label()
+    return card(headline(context), context.alert.severity, blocks, origin(context), links)
 
 
 def _heading(text: str) -> Element:
@@ -94,10 +97,3 @@ def _heading(text: str) -> Element:
 
 def _body_line(text: str) -> Element:
     return {**text_block(text), "spacing": "small"}
-
-
-def _labelled(name: str, value: str) -> list[Element]:
-    return [
-        {"type": "TextRun", "text": f"{name}: ", "weight": "bolder"},
-        {"type": "TextRun", "text": value},
-    ]

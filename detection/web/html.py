@@ -165,11 +165,9 @@ def _escaped_value(value: object, width: int = VALUE_WIDTH) -> Markup:
     return Markup("<bdi>{}</bdi>").format(escape_line(value, width))
 
 
-def _time(time: datetime | str) -> Markup:
+def _time(time: datetime) -> Markup:
     """A moment for people and for programs, to the second."""
-    text = time if isinstance(time, str) else iso(time)
-    moment = datetime.fromisoformat(text)
-    return Markup('<time datetime="{}">{}</time>').format(text, f"{moment:%Y-%m-%d %H:%M:%S}")
+    return Markup('<time datetime="{}">{}</time>').format(iso(time), f"{time:%Y-%m-%d %H:%M:%S}")
 
 
 def _ago(time: datetime, now: datetime) -> str:

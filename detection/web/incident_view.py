@@ -10,17 +10,16 @@ from datetime import datetime, timedelta
 from itertools import chain
 from operator import add
 
-from detection.base.timestamps import parse_time
 from detection.correlation.output import BEYOND, OutputRow
 from detection.desk import IncidentDetail
-from detection.incidents.alert import Alert, AlertWindow
+from detection.incidents.alert import Alert
 from detection.incidents.evidence import PAIRS, QUARTER, Histogram
 from detection.logs.kql import bounds, queries, with_bounds
-from detection.logs.window import Window, Windows
+from detection.logs.window import Windows
 from detection.messages.context import AlertContext
 from detection.messages.facts import facts
 from detection.messages.links import MessageLinks
-from detection.messages.text import escape_line, title
+from detection.messages.text import escape_line, row_time, title
 from detection.rules.model import Rule, Severity, Side
 
 # What the page says elsewhere.
@@ -33,7 +32,7 @@ Quarters = Mapping[str, Mapping[int, int]]
 class Cell:
     """One side of a pair: when, what in words, the other values, and ids for looking it up."""
 
-    time: str
+    time: datetime
     label: str
     values: Sequence[str]
     ids: Sequence[str]
@@ -88,8 +87,8 @@ def incident_view(detail: IncidentDetail, rule: Rule) -> IncidentView:
         pairs=pairs,
         more_pairs=incident.pairs - len(rows),
         beyond_pairs=sum(bool(pair.beyond) for pair in pairs),
-        began=parse_time(str(merged.first_pair[sequence.changes.time])),
-        ended=parse_time(str(merged.last_pair[sequence.signals.time])),
+        began=row_time(merged.first_pair, sequence.changes),
+        ended=row_time(merged.last_pair, sequence.signals),
         queries=kql(detail.alerts[-1], rule),
     )
 
@@ -98,7 +97,7 @@ def merge_histograms(histograms: Iterable[Histogram], combine: Callable[[int, in
     """The events of a side of all alerts, by kind and quarter of an hour."""
     events: dict[str, dict[int, int]] = {}
     for histogram in histograms:
-        begin = int(parse_time(histogram.begin).timestamp())
+        begin = int(histogram.begin.timestamp())
         for kind, counts in histogram.kinds.items():
             kind_counts = events.setdefault(kind, {})
             for offset, number in counts.items():
@@ -115,18 +114,16 @@ def kql(alert: Alert, rule: Rule) -> dict[str, str]:
 
 def _merged_alert(alerts: Sequence[Alert], changes: Quarters, signals: Quarters, rule: Rule) -> Alert:
     """The newest alert, saying what all of them say together. A later one may tell of earlier events."""
-    change_time, signal_time = rule.sequence.changes.time, rule.sequence.signals.time
+    sequence = rule.sequence
     entities = {tuple(entity.items()): entity for alert in alerts for entity in alert.entities}
     return replace(
         alerts[-1],
         change_kinds=_totals_by_kind(changes) or _merged_kinds([alert.change_kinds for alert in alerts], max),
         signal_kinds=_totals_by_kind(signals) or _merged_kinds([alert.signal_kinds for alert in alerts], add),
         first_pair=min(
-            (alert.first_pair for alert in alerts), key=lambda row: parse_time(str(row[change_time]))
+            (alert.first_pair for alert in alerts), key=lambda row: row_time(row, sequence.changes)
         ),
-        last_pair=max(
-            (alert.last_pair for alert in alerts), key=lambda row: parse_time(str(row[signal_time]))
-        ),
+        last_pair=max((alert.last_pair for alert in alerts), key=lambda row: row_time(row, sequence.signals)),
         entities=list(entities.values()),
         new_addresses=list(dict.fromkeys(address for alert in alerts for address in alert.new_addresses)),
     )
@@ -175,7 +172,7 @@ def _cell(row: OutputRow, side: Side) -> Cell:
     }
     ids = [value for name, value in values_by_column.items() if _is_id(name, side) and value]
     values = [value for name, value in values_by_column.items() if not _is_id(name, side) and value]
-    return Cell(str(row[side.time]), side.label(str(kind)) if kind else "", values, ids)
+    return Cell(row_time(row, side), side.label(str(kind)) if kind else "", values, ids)
 
 
 def _is_id(name: str, side: Side) -> bool:
@@ -190,13 +187,7 @@ def _flat(value: object) -> str:
 
 def windows_of(alert: Alert) -> Windows:
     """What the run read that made an alert."""
-    windows = alert.windows
-    gap = _window(windows.gap) if windows.gap else None
-    return Windows(parse_time(alert.time), _window(windows.changes), _window(windows.signals), gap)
-
-
-def _window(window: AlertWindow) -> Window:
-    return Window(parse_time(window.after), parse_time(window.until) if window.until else None)
+    return Windows(alert.time, alert.windows.changes, alert.windows.signals, alert.windows.gap)
 
 
 def duration_text(began: datetime, ended: datetime) -> str:

@@ -170,7 +170,7 @@ def test_alices_signals_of_the_next_morning_update_her_incident(runs: ScenarioRu
     incident = runs.incidents_of("alice")[0]
     alerts = [alert for alert in runs.alerts_of("alice") if alert.incident == incident.id]
     assert [alert.action for alert in alerts] == ["opened", *["updated"] * (len(alerts) - 1)]
-    assert {parse_time(alert.time).date() for alert in alerts} == {
+    assert {alert.time.date() for alert in alerts} == {
         (BEGIN + DAY).date(),
         (BEGIN + 2 * DAY).date(),
     }
@@ -208,7 +208,7 @@ def test_erin_alerts_as_soon_as_the_late_rows_arrive(runs: ScenarioRuns) -> None
     (alert,) = runs.alerts_of("erin")
     arrivals = [_arrival(row) for row in runs.signals("erin")]
     assert all(_arrival(row) - _time(row) >= timedelta(hours=5) for row in runs.signals("erin"))
-    assert timedelta(0) < parse_time(alert.time) - max(arrivals) < timedelta(hours=1)
+    assert timedelta(0) < alert.time - max(arrivals) < timedelta(hours=1)
     assert alert.counts.pairs == 7
 
 

@@ -1,4 +1,4 @@
-"""The deliverer: order, schedule, fairness, and two of it at work, by a clock that the tests move."""
+"""Delivery: order, schedule, lanes, and two processes at work, by a clock that the tests move."""
 
 import threading
 from collections.abc import Callable, Iterator, Sequence
@@ -37,7 +37,7 @@ SILENT = Outcome(None, reason="no answer within 15 s")
 
 @dataclass
 class ScriptedReceiver:
-    """A destination that takes its time, answers by the list and then by `always`, and remembers what it got."""
+    """A destination that answers after `duration`: with each of `outcomes`, then with `default_outcome`."""
 
     clock: Clock
     outcomes: list[Outcome] = field(default_factory=list)
@@ -112,7 +112,7 @@ def post() -> Post:
     return Post()
 
 
-# -------------------------------------------------------------------------------------------------------- one message
+# ------------------------------------------------------------------------------------------------ one message
 
 
 def test_sent_message_leaves_the_outbox(post: Post) -> None:
@@ -216,7 +216,7 @@ def test_retry_after_does_not_prolong_the_schedule() -> None:
     assert next_due(len(WAITS) + 1, START, HOUR) is None
 
 
-# -------------------------------------------------------------------------------------------------------------- order
+# ------------------------------------------------------------------------------------------------------ order
 
 
 def test_messages_of_an_incident_keep_their_order(post: Post) -> None:
@@ -254,11 +254,11 @@ def test_claimed_message_holds_back_the_next(post: Post) -> None:
     assert receiver.commits == []
 
 
-# -------------------------------------------------------------------------------------------------------------- lanes
+# ------------------------------------------------------------------------------------------------------ lanes
 
 
 def test_hanging_destination_delays_no_other(post: Post) -> None:
-    """It hangs until the other one has got everything; were it waited for, that would be never."""
+    """The destination hangs until the other destination has every message."""
     done = threading.Event()
     post.receiver("a", default_outcome=SILENT).on_send = lambda: done.wait(60)
     healthy = post.receiver("b")
@@ -297,16 +297,45 @@ def test_lane_that_the_table_fails_lets_the_others_end(post: Post) -> None:
 
 
 def test_every_attempt_is_reported_as_it_happens(post: Post) -> None:
+    """The second message is not answered before the first attempt is reported."""
+    reported = threading.Event()
+    reported_in_time: list[bool] = []
+    receiver = post.receiver("a", default_outcome=FAILED)
+
+    def wait_for_report() -> None:
+        if len(receiver.deliveries) == 2:
+            reported_in_time.append(reported.wait(60))
+
+    receiver.on_send = wait_for_report
+    post.put(1, "a", "in_1")
+    post.put(1, "a", "in_2")
+    attempts: list[Attempt] = []
+
+    def report(attempt: Attempt) -> None:
+        attempts.append(attempt)
+        reported.set()
+
+    returned = deliver(post.outbox, post.receivers, post.clock, post.clock.sleep, NOW, report)
+    assert reported_in_time == [True]
+    assert [attempt.delivery.incident for attempt in attempts] == ["in_1", "in_2"]
+    assert returned == attempts
+
+
+def test_attempts_are_reported_in_the_thread_of_the_caller(post: Post) -> None:
     post.receiver("a", default_outcome=FAILED)
     post.receiver("b")
     post.put(1, "a")
     post.put(1, "b")
-    reported_attempts: list[Attempt] = []
-    returned = deliver(
-        post.outbox, post.receivers, post.clock, post.clock.sleep, NOW, reported_attempts.append
+    threads: list[threading.Thread] = []
+    deliver(
+        post.outbox,
+        post.receivers,
+        post.clock,
+        post.clock.sleep,
+        NOW,
+        lambda _: threads.append(threading.current_thread()),
     )
-    assert sorted(attempt.delivery.destination for attempt in reported_attempts) == ["a", "b"]
-    assert len(returned) == 2
+    assert threads == [threading.current_thread()] * 2
 
 
 @pytest.mark.parametrize("drain_for", [NOW, 60 * SECOND])
@@ -329,11 +358,11 @@ def test_everything_due_is_sent_without_patience_by_a_clock_that_moves(post: Pos
     assert post.waiting == []
 
 
-# ------------------------------------------------------------------------------------------------- several, and crashes
+# --------------------------------------------------------------------------------------- several, and crashes
 
 
 class InterruptedOutbox(Outbox):
-    """An outbox whose reader is overtaken between looking and claiming."""
+    """An outbox in which another process delivers between the reader's scan and its claim."""
 
     def __init__(self, post: Post) -> None:
         super().__init__(post.table, RULE)
@@ -375,7 +404,7 @@ def test_claim_of_a_deliverer_that_died_ends(post: Post) -> None:
 
 
 class DiesBeforeSettling(MemoryTable):
-    """A table that is lost at the first delivery to be settled."""
+    """A table that fails when the first delivery is settled."""
 
     died = False
 
@@ -400,7 +429,7 @@ def test_message_posted_before_a_crash_is_sent_again_unchanged() -> None:
 
 
 def test_whose_claim_ended_leaves_the_message_to_the_next(post: Post) -> None:
-    """The first sends for longer than its claim, fails, and must not put off what the second has claimed."""
+    """The first process sends for longer than its claim, and must not reschedule the second one's claim."""
     receiver = post.receiver(default_outcome=FAILED, duration=LEASE)
     post.put()
 
@@ -416,7 +445,7 @@ def test_whose_claim_ended_leaves_the_message_to_the_next(post: Post) -> None:
     assert (queued.delivery.attempt, queued.delivery.due) == (2, post.clock.now + LEASE)
 
 
-# -------------------------------------------------------------------------------------------------- unknown destination
+# ---------------------------------------------------------------------------------------- unknown destination
 
 
 def test_message_to_an_unknown_destination_waits_until_it_is_known(post: Post) -> None:

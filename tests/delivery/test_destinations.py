@@ -1,4 +1,4 @@
-"""Several destinations of one job: each in its format, with its key, for what is severe enough; and the end of an incident."""
+"""Several destinations of one job: formats, keys, minimum severities, and the end of an incident."""
 
 import json
 from collections.abc import Iterator
@@ -27,7 +27,7 @@ def receiver() -> Iterator[Receiver]:
 
 
 def make_job(folder: Path, *hooks: dict[str, str]) -> Job:
-    """A job that has one alert to tell, to these destinations."""
+    """A job with one new alert for these destinations."""
     time = NOW - 30 * MINUTE
     write(
         folder,

@@ -1,4 +1,4 @@
-"""Links in messages: good for one incident and for a while, made with a key that lies beside the incidents."""
+"""Links in messages: valid for one incident until they expire, and signed with the key in the table."""
 
 import base64
 from concurrent.futures import ThreadPoolExecutor
@@ -18,7 +18,7 @@ SECOND = timedelta(seconds=1)
 
 
 def _link_parts(link: str) -> tuple[str, str, str]:
-    """What a request for a link says: the incident, until when, and the signature."""
+    """The parts of a link: the incident, the time of its end, and the signature."""
     parts = urlsplit(link)
     query = parse_qs(parts.query)
     return parts.path.rpartition("/")[2], query["until"][0], query["signature"][0]
@@ -78,7 +78,7 @@ def test_signature_that_is_none_opens_nothing(signature: str) -> None:
     assert not verify_link("in_1", _link_parts(LINK)[1], signature, START, KEY)
 
 
-# ------------------------------------------------------------------------------------------------------ with a table
+# ----------------------------------------------------------------------------------------------- with a table
 
 
 def test_link_is_good_as_long_as_a_message_is_tried() -> None:
@@ -134,7 +134,7 @@ def test_without_an_address_there_are_no_links_and_no_key() -> None:
     assert table.get(PARTITION, ROW) is None
 
 
-# ------------------------------------------------------------------------------------------------------------- forms
+# ------------------------------------------------------------------------------------------------------ forms
 
 
 def test_form_is_taken_from_whom_it_was_shown_to_for_its_incident_until_its_end() -> None:

@@ -1,4 +1,4 @@
-"""A webhook over real HTTP on this machine: what is sent, what every answer means, and that no secret gets out."""
+"""A webhook over real HTTP on this machine: requests, outcomes by answer, and no secret in any text."""
 
 import base64
 import logging
@@ -26,8 +26,8 @@ from tests.support.receiver import HANGING, HIDDEN, Answer, Receiver, dripping, 
 
 KEY, OTHER_KEY = ("whsec_" + base64.b64encode(bytes([number]) * 32).decode() for number in (1, 2))
 BODY = '{"actor": "zoë", "n": 1.0}\n'.encode()
-SHORT = timedelta(seconds=0.4)  # the deadline where there is no answer
-LONG = timedelta(seconds=60)  # where there is one, however busy the machine
+SHORT = timedelta(seconds=0.4)  # the deadline in tests without an answer
+LONG = timedelta(seconds=60)  # the deadline in tests with an answer, even on a busy machine
 
 DELIVERY = Delivery("al_1_soc", "soc", "in_1", 1, BODY, created=START, due=START, attempt=1)
 
@@ -48,7 +48,7 @@ def send(url: str, *secrets: str, deadline: timedelta = LONG) -> Outcome:
     return destination(url, *secrets, deadline=deadline).send(DELIVERY, datetime.now(UTC))
 
 
-# ---------------------------------------------------------------------------------------------------- what is sent
+# ----------------------------------------------------------------------------------------------- the request
 
 
 def test_body_arrives_byte_for_byte_as_json(receiver: Receiver) -> None:
@@ -110,7 +110,7 @@ def test_attempts_differ_in_their_time_and_signature_only() -> None:
     assert int(second_headers["webhook-timestamp"]) - int(first_headers["webhook-timestamp"]) == 7
 
 
-# ------------------------------------------------------------------------------------------------ what answers mean
+# ----------------------------------------------------------------------------------------- outcomes by answer
 
 
 @pytest.mark.parametrize("code", [200, 201, 202, 299])
@@ -167,7 +167,7 @@ def test_retry_after_without_end_is_read_as_long() -> None:
     assert timedelta(days=1) < wait < timedelta(days=30)
 
 
-# ------------------------------------------------------------------------------------------------ slow and too much
+# ------------------------------------------------------------------------------------------ slow and too much
 
 
 def test_receiver_that_never_answers_takes_the_deadline(receiver: Receiver) -> None:
@@ -193,7 +193,7 @@ def test_large_answer_is_not_read(receiver: Receiver) -> None:
     assert receiver.broken.wait(LONG.total_seconds())
 
 
-# ------------------------------------------------------------------------------------------------------- no answer
+# -------------------------------------------------------------------------------------------------- no answer
 
 
 def test_refused_connection_is_tried_again() -> None:
@@ -226,7 +226,7 @@ def test_whatever_else_is_raised_is_an_outcome() -> None:
     assert send(f"https://a.example/{HIDDEN}") == Outcome(None, reason="RuntimeError")
 
 
-# -------------------------------------------------------------------------------------------------------- secrets
+# ---------------------------------------------------------------------------------------------------- secrets
 
 
 @pytest.mark.parametrize(
@@ -293,7 +293,7 @@ def _without_names(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @contextmanager
 def _over_tls(folder: Path) -> Iterator[Receiver]:
-    """A receiver whose certificate nobody trusts."""
+    """A receiver with a certificate that is not trusted."""
     certificate, key = self_signed(folder)
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(certificate, key)

@@ -1,4 +1,4 @@
-"""What is kept of an alert for its incident's page: bounded, and within one transaction with everything else."""
+"""The evidence of an alert: bounded, and in one transaction with the alert."""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -47,13 +47,13 @@ def test_events_are_counted_by_kind_and_quarter_of_an_hour() -> None:
 
     counts = histogram([*events, length_signal])
 
-    assert counts.begin == "2026-03-02T10:00:00Z"
+    assert counts.begin == START
     assert counts.kinds == {"content_filter": {0: 3, 1: 2}, "length": {2: 1}}
 
 
 def test_first_quarter_is_a_whole_one() -> None:
     counts = histogram([signal("s", START + 29 * MINUTE), signal("t", START + 30 * MINUTE)])
-    assert (counts.begin, counts.kinds) == ("2026-03-02T10:15:00Z", {"content_filter": {0: 1, 1: 1}})
+    assert (counts.begin, counts.kinds) == (START + 15 * MINUTE, {"content_filter": {0: 1, 1: 1}})
 
 
 def test_kinds_beyond_the_most_common_are_counted_together() -> None:
@@ -97,7 +97,7 @@ def test_values_are_cut_and_pairs_left_out_until_they_fit(value: str) -> None:
     assert max(len(str(cell)) for row in stored_evidence.pairs for cell in row.values()) <= VALUE + 1
 
 
-# ---------------------------------------------------------------------------------------------------- with its alert
+# --------------------------------------------------------------------------------------------- with its alert
 
 
 def make_detection(changes: Sequence[Event], signals: Sequence[Event], windows: Windows) -> Detection:
@@ -105,7 +105,7 @@ def make_detection(changes: Sequence[Event], signals: Sequence[Event], windows: 
 
 
 def stored_alert(detection: Detection, options: RunOptions = RunOptions()) -> Alert:  # noqa: B008  # frozen
-    """The one alert that is in the table after a run has found this."""
+    """The alert that is in the table after a run with this detection."""
     store = IncidentStore(MemoryTable(), RULE.folder, "run")
     committer = Committer(RULE, detection.windows.now, store, options)
     committer.commit(decisions(detection.chains, committer.circumstances(detection)), detection)

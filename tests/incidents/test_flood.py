@@ -78,7 +78,7 @@ def test_one_more_is_a_flood_that_is_told_whole_in_one_alert(log: GrowingLogs, t
     record, (verdict,) = run_once(log, table)
     latest = START + timedelta(seconds=LIMIT)
     assert verdict.alert
-    assert (record.new_pairs, verdict.alert.flood_until) == (LIMIT + 1, iso(latest))
+    assert (record.new_pairs, verdict.alert.flood_until) == (LIMIT + 1, latest)
     assert (recalled_state(table).signals, recalled_state(table).flood_until) == (frozenset(), latest)
 
 
@@ -87,7 +87,7 @@ def test_alert_of_no_flood_does_not_speak_of_one(log: GrowingLogs, table: Memory
     _, (verdict,) = run_once(log, table)
     assert verdict.alert
     assert verdict.alert.flood_until is None
-    assert not any("Flood" in line for line in lines(verdict.alert, RULE))
+    assert not any("High volume" in line for line in lines(verdict.alert, RULE))
 
 
 def test_a_flood_is_told_once(log: GrowingLogs, table: MemoryTable) -> None:
@@ -143,7 +143,7 @@ def test_every_format_says_so(log: GrowingLogs, table: MemoryTable) -> None:
     _, (verdict,) = run_once(log, table)
     assert verdict.alert
     until = iso(START + timedelta(seconds=LIMIT))
-    words = f"Flood: everything of this actor up to {until} counts as told"
+    words = f"High volume: this alert covers everything of this actor up to {until}; later activity alerts separately"
     context = alert_context(verdict, RULE, plan_windows(NOW, None, RULE))
     assert f"  {words}" in lines(verdict.alert, RULE)
     assert words in slack(context).decode()

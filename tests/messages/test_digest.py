@@ -40,7 +40,7 @@ MINUTE = timedelta(minutes=1)
 HOSTILE = "<!channel> *bold* <https://evil.example|click> \u202egnp.exe " + "x" * 60_000
 
 
-# ------------------------------------------------------------------------------------------------------------- content
+# ---------------------------------------------------------------------------------------------------- content
 
 
 def test_incidents_stand_by_severity_and_then_by_size() -> None:
@@ -76,7 +76,7 @@ def test_digest_says_where_all_incidents_are(
     page: str | None, location: str, destination: MessageFormat
 ) -> None:
     webhook = Webhook(url=SecretStr("https://chat.example/x"), format=destination)
-    [sent] = digest_renderer([webhook], RULE, page)("batch", START, [digest_entry(1)])
+    [sent] = digest_renderer([webhook], RULE, page)("draft", START, [digest_entry(1)])
     assert location in sent.body.decode()
 
 
@@ -124,7 +124,7 @@ def test_hostile_titles_are_plain_text_in_slack() -> None:
     assert "<!channel>" not in message["text"]
 
 
-# --------------------------------------------------------------------------------------------------------- in the line
+# ------------------------------------------------------------------------------------------------ in the line
 
 
 @pytest.fixture
@@ -134,7 +134,7 @@ def receiver() -> Iterator[Receiver]:
 
 
 def job(folder: Path, receiver: Receiver, actors: int, table: MemoryTable, limit: int = 20) -> Job:
-    """The job over logs in which so many actors made a change and hit the filter a minute later."""
+    """The job over logs in which each actor made a change and hit the filter a minute later."""
     write_logs(folder, actors)
     hooks = [{"name": name, "url": receiver.url} for name in ("soc", "pager")]
     settings = settings_from(

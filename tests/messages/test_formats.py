@@ -1,15 +1,18 @@
-"""The messages: what they tell, how long they may be, and that nothing from the logs is more than text in them."""
+"""The messages: their content, their limits, and that values from the logs are nothing but text."""
 
 import json
 from collections.abc import Callable, Iterator
 from dataclasses import replace
+from datetime import timedelta
 from typing import Any
 
 import pytest
 
+from detection.base.json_types import type_adapter
 from detection.base.timestamps import iso
 from detection.delivery.rendering import FORMATS
 from detection.delivery.webhook import with_routing_key
+from detection.incidents.alert import Alert
 from detection.incidents.decide import Circumstances, decide
 from detection.incidents.grouping import KeyState, Verdict
 from detection.incidents.severity import group_by_actor, with_severity
@@ -69,11 +72,11 @@ def test_same_alert_is_the_same_bytes(render: Callable[[AlertContext], bytes]) -
 
 
 def test_verdict_without_an_alert_tells_nothing() -> None:
-    with pytest.raises(ValueError, match="nothing to tell"):
+    with pytest.raises(ValueError, match="has no alert"):
         alert_context(Verdict(KeyState(account()), []), RULE, first_windows())
 
 
-# ---------------------------------------------------------------------------------------------------------- native
+# ----------------------------------------------------------------------------------------------------- native
 
 
 def test_native_has_the_shape_of_standard_webhooks() -> None:
@@ -157,6 +160,18 @@ def test_native_shows_the_windows() -> None:
     assert windows["gap"] is None
 
 
+@pytest.mark.parametrize("fraction", [0 * TICK, 120_000 * TICK, TICK])
+def test_times_of_an_alert_have_a_fraction_only_when_it_is_not_zero(fraction: timedelta) -> None:
+    time = START + fraction
+    context = made_up_context()
+    alert = replace(context.alert, time=time, flood_until=time)
+    data = _data(replace(context, alert=alert))
+    assert (data["time"], data["flood_until"]) == (iso(time), iso(time))
+    stored = type_adapter(Alert).dump_json(alert)
+    assert f'"time":"{iso(time)}"'.encode() in stored
+    assert type_adapter(Alert).validate_json(stored) == alert
+
+
 def test_native_shows_the_kql_that_was_sent() -> None:
     queries = _data(made_up_context())["queries"]
     assert list(queries) == ["changes", "signals"]
@@ -200,7 +215,7 @@ def test_native_is_plain_ascii_on_one_line(value: str) -> None:
     assert all(0x20 <= byte < 0x7F for byte in message)
 
 
-# ----------------------------------------------------------------------------------------------------------- slack
+# ------------------------------------------------------------------------------------------------------ slack
 
 
 def test_slack_tells_the_alert() -> None:
@@ -281,11 +296,11 @@ def test_slack_shows_no_control_or_direction_characters(value: str) -> None:
     assert len(_evidence(message)) <= 4
 
 
-# ------------------------------------------------------------------------------------------------------- addresses
+# -------------------------------------------------------------------------------------------------- addresses
 
 
 def _addresses(*earlier: Event) -> str:
-    """How the address of the alert's change is told, beside changes before it."""
+    """The fact "Addresses" of an alert with one change, after earlier changes were read too."""
     actor_chains = chains([change("c", START - 2 * HOUR)], [signal("s", START - HOUR)])
     verdict = decide(actor_chains, Circumstances(RULE, first_windows()), KeyState(account()))
     assert verdict is not None
@@ -321,7 +336,7 @@ def test_address_of_an_actors_first_change_is_not_called_new(earlier_change: Eve
     assert _addresses(earlier_change) == "203.0.113.7"
 
 
-# ---------------------------------------------------------------------------------------------- what all of them say
+# ------------------------------------------------------------------------------------- what every format says
 
 people = pytest.mark.parametrize("render", [slack, teams, pagerduty], ids=["slack", "teams", "pagerduty"])
 
@@ -386,7 +401,7 @@ def _texts(value: object) -> Iterator[str]:
             yield from _texts(child)
 
 
-# ----------------------------------------------------------------------------------------------------------- teams
+# ------------------------------------------------------------------------------------------------------ teams
 
 
 @hostile
@@ -409,7 +424,7 @@ def test_teams_has_hostile_values_in_text_runs_only(value: str) -> None:
     assert {run["type"] for element in card["body"] for run in element["inlines"]} == {"TextRun"}
     assert card["fallbackText"] == teams_module.FALLBACK
     assert set(card) == {"$schema", "type", "version", "fallbackText", "msteams", "body", "actions"}
-    assert card["msteams"] == {"width": "Full"}  # no entities: nobody is mentioned
+    assert card["msteams"] == {"width": "Full"}  # no entities, so no mentions
 
 
 @hostile
@@ -428,7 +443,7 @@ def test_teams_is_the_envelope_of_a_workflow() -> None:
     assert attachment["content"]["type"] == "AdaptiveCard"
 
 
-# ------------------------------------------------------------------------------------------------------- pagerduty
+# -------------------------------------------------------------------------------------------------- pagerduty
 
 
 def test_pagerduty_has_one_key_for_an_incident() -> None:

@@ -1,4 +1,4 @@
-"""Where a message leads: the query that the portal opens is the run's own, over the user's workspace."""
+"""The links of a message: the portal opens the run's own query over the user's workspace."""
 
 import base64
 import json

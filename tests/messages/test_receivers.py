@@ -1,6 +1,7 @@
-"""The messages, before what their receivers themselves publish: Slack's models, the parser of Adaptive Cards.
+"""The messages, validated by tools of their receivers: Slack's models and the parser of Adaptive Cards.
 
-For PagerDuty no package carries a schema of an event: tests/messages/test_formats.py measures its documented limits.
+For PagerDuty no package carries a schema of an event: tests/messages/test_formats.py measures its documented
+limits.
 """
 
 import json
@@ -80,7 +81,7 @@ def blocks(message: Json) -> list[Block]:
 
 
 def complaints(messages: Mapping[str, Json]) -> Mapping[str, list[str]]:
-    """What the parser has to say about each message's card."""
+    """The errors of the parser for the card of each message."""
     cards = {name: message["attachments"][0]["content"] for name, message in messages.items()}
     problems: dict[str, list[str]] = ask(SCRIPT, cards)
     return problems

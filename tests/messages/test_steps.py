@@ -1,4 +1,4 @@
-"""What happened, in order and in few lines: changes, the signals up to the next change, and so on."""
+"""The steps of an alert in order and in few lines: changes, the signals up to the next change, and so on."""
 
 from datetime import timedelta
 
@@ -9,7 +9,7 @@ MINUTE = timedelta(minutes=1)
 
 
 def lines(changes: int, signals_per_change: int = 2) -> list[str]:
-    """The lines of so many changes, an hour apart, each with so many signals before the next."""
+    """The lines for changes that are an hour apart, each with some signals before the next change."""
     actor_chains = chains(
         [change(f"c{n}", START + n * HOUR) for n in range(changes)],
         [

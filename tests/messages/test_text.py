@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import replace
+from datetime import UTC, datetime
 from unicodedata import category
 
 import pytest
@@ -9,13 +10,14 @@ import pytest
 from detection.cli.options import RowFormat
 from detection.cli.output import write_rejected, write_rows
 from detection.correlation.output import MAX_VALUE_LENGTH, output_columns
-from detection.incidents.alert import Alert, AlertWindow, AlertWindows, Counts
+from detection.incidents.alert import Alert, AlertWindows, Counts
 from detection.logs.events import Rejected
+from detection.logs.window import Window
 from detection.messages.text import WIDTH, escape_line, lines, title
 from detection.rules.loading import default_rule, load_rule
 
 RULE = load_rule(default_rule())
-READ_WINDOW = AlertWindow("2026-06-07T10:00:00Z", "2026-06-09T10:00:00Z")
+READ_WINDOW = Window(datetime(2026, 6, 7, 10, tzinfo=UTC), datetime(2026, 6, 9, 10, tzinfo=UTC))
 
 HOSTILE = {
     "ansi escape": "\x1b[31;1mroot\x1b[0m\x1b]0;title\x07",
@@ -33,7 +35,7 @@ HOSTILE = {
 
 
 def pair(minutes: int = 0, actor: str = "alice@example.com", **values: object) -> dict[str, object]:
-    """A row as the rule's query returns it, its signal so many minutes after 10:00."""
+    """A row as the rule's query returns it; the signal is some minutes after 10:00."""
     return {
         "ConfigTime": "2026-06-09T10:00:00Z",
         "ConfigEvent": "api_key.created",
@@ -56,7 +58,7 @@ def alert(
     minutes: int = 175,
     actor: str = "alice@example.com",
 ) -> Alert:
-    """An alert with so many changes and signals by kind, from 10:00 on."""
+    """An alert with these numbers of changes and signals by kind, from 10:00 on."""
     changes, signals = changes or {"api_key.created": 1}, signals or {"content_filter": 14}
     counts = sum(changes.values()), sum(signals.values())
     return Alert(
@@ -64,7 +66,7 @@ def alert(
         incident="in_1",
         action="opened",
         rule=RULE.folder,
-        time="2026-06-09T14:00:00Z",
+        time=datetime(2026, 6, 9, 14, tzinfo=UTC),
         key={"Account": actor},
         actor=actor,
         severity="High",
@@ -75,6 +77,10 @@ def alert(
         signal_kinds=signals,
         entities=[{"type": "Account", "Name": actor}],
         windows=AlertWindows(READ_WINDOW, READ_WINDOW, None),
+        flood_until=None,
+        new_addresses=[],
+        severity_raised=False,
+        matched_by={},
     )
 
 
@@ -103,8 +109,9 @@ def test_title_lists_several_kinds_on_both_sides() -> None:
         {"content_filter": 3, "length": 2, "none": 1},
     )
     assert title(mixed_alert, RULE) == (
-        "alice@example.com created an API key and assigned a role twice, then hit the content filter 3 times, "
-        "was cut for length twice and returned no finish reason within 3 h"
+        "alice@example.com created an API key and assigned a role twice, "
+        "then hit the content filter 3 times, was cut for length twice "
+        "and returned no finish reason within 3 h"
     )
 
 
