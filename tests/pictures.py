@@ -1,18 +1,23 @@
-"""Takes the pictures of the incident page that the documents show: `make screenshots`.
+"""Takes the pictures that the documents show: `make screenshots`.
 
-They are of the demo's made-up story, after its runs, with two destinations and what an on-call did.
+The incident page shows the demo's made-up story after its runs, with two destinations and the acts of an
+on-call. The report of a backtest shows a made-up month.
 """
 
+import random
 import sys
 import tempfile
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 from detection.app import Job
+from detection.backtest.backtest import make_plan, run_backtest
+from detection.backtest.page import render_page
 from detection.cli.demo import BEGIN, HISTORY, RUNS
 from detection.cli.demo_data import write_logs
 from detection.delivery.rendering import message_renderer
 from detection.logs.files.source import FileSource
+from detection.logs.history.files import open_file_archive
 from detection.rules.loading import default_rule, load_rule
 from detection.rules.model import Rule
 from detection.runs.commit import RunOptions
@@ -20,6 +25,7 @@ from detection.runs.replay import replay, run_times
 from detection.settings import Settings, settings_from
 from detection.store.outbox import Outbox
 from detection.store.table import MemoryTable
+from tests.support import raw_logs
 from tests.support.browser.browser import Browser, Size, missing_reason, running
 from tests.support.pages import serving
 
@@ -52,6 +58,44 @@ def main() -> None:
         for picture, page, size, dark in SHOTS:
             browser.open(f"{server.origin}/api/{path[page]}code={server.key}", size, dark=dark)
             _take(browser, PICTURES / f"{picture}.png")
+        with tempfile.TemporaryDirectory() as folder:
+            report = Path(folder) / "report.html"
+            report.write_text(month_report(Path(folder) / "logs"), encoding="utf-8")
+            browser.open(report.as_uri(), Size(1200, 1400))
+            _take(browser, PICTURES / "backtest.png")
+
+
+def month_report(folder: Path) -> str:
+    """The report of a backtest of a month, in which 60 people work at random on weekdays."""
+    chance, begin = random.Random(5), datetime(2026, 5, 1, tzinfo=UTC)
+    changes, completions = [], []
+    for number in range(900):
+        day = begin + timedelta(days=chance.randrange(30))
+        if day.weekday() >= 5 and chance.random() < 0.8:
+            continue
+        time, actor = (
+            day + timedelta(minutes=chance.randrange(1200)),
+            f"user{chance.randrange(60)}@example.com",
+        )
+        kind = chance.choice(
+            ["api_key.created", "api_key.created", "role.assignment.created", "project.created"]
+        )
+        if number % 2:
+            changes.append(raw_logs.audit(f"c{number}", actor, time, kind=kind, arrived=time))
+        for index in range(chance.choice([0, 0, 1, 2, 5])):
+            reason = chance.choice(["content_filter", "content_filter", "length"])
+            moment = time + index * timedelta(minutes=7)
+            completions.append(
+                raw_logs.completion(f"s{number}-{index}", actor, moment, reason=reason, arrived=moment)
+            )
+    raw_logs.write(folder, changes, completions)
+    overrides = ("threshold.length=2", "STORM_ALERTS=3")
+    runs_begin = begin + timedelta(hours=1, minutes=5)
+    plan = make_plan(default_rule(), runs_begin, begin + timedelta(days=30, minutes=5), overrides, {})
+    with open_file_archive(
+        folder, plan.rule.tables | (plan.published.tables if plan.published else {})
+    ) as archive:
+        return render_page(run_backtest(plan, archive, [], lambda runs, _number, _label: runs), plan.rule)
 
 
 def demo_job() -> Job:

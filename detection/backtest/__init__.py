@@ -1,1 +1,1 @@
-"""What a rule would have told over a stretch of the past: read once, run hour by hour, counted, drawn. For the keyboard, not deployed."""
+"""The alerts that a rule would have raised in the past, as figures and a report. Not deployed."""

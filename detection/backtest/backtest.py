@@ -1,4 +1,4 @@
-"""A backtest from its options to its result: read once, run hour by hour, and run again without what keeps the noise down."""
+"""A backtest: runs a rule hour by hour over logs that are read once, then without each noise reduction."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -20,13 +20,13 @@ from detection.runs.commit import RunOptions
 from detection.runs.replay import Comparison, PublishedComparison, run_times
 from detection.settings import Settings, settings_from
 
-# Where and how the workspace is read; beside SETTINGS all that is taken from the environment.
+# How the workspace is read. A backtest takes these and SETTINGS from the environment, and nothing else.
 READ_BY = ("LOG_ANALYTICS_WORKSPACE_ID", "LOG_ANALYTICS_ENDPOINT", "PARSERS", "AZURE_CLIENT_ID")
 
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """What is to be tried: a rule with the settings of its runs, and their moments."""
+    """A rule, the settings of its runs, and the moments of the runs (UTC)."""
 
     rule: Rule
     published: Rule | None
@@ -36,7 +36,7 @@ class Plan:
 
     @property
     def options(self) -> RunOptions:
-        """The terms of every run, as the job has them with one destination."""
+        """The options of every run: those of the job with one destination."""
         return RunOptions(
             storm_alerts=self.settings.STORM_ALERTS,
             lateness=self.settings.ALLOWED_LATENESS,
@@ -44,8 +44,26 @@ class Plan:
             flood_signals=self.settings.FLOOD_SIGNALS,
         )
 
+    def effective_settings(self) -> dict[str, str]:
+        """The settings and rule keys that affect alerts, as text."""
+        rule, settings = self.rule, self.settings
+        thresholds = (f"{kind}: {threshold}" for kind, threshold in rule.sequence.threshold.items())
+        effective_settings = {
+            "within": rule.sequence.within,
+            "queryFrequency": rule.query_frequency,
+            "groupingConfiguration.lookbackDuration": rule.grouping.lookback_duration,
+            "threshold": ", ".join(thresholds) or "none",
+            "exclusions": ", ".join(exclusion.name for exclusion in rule.exclusions) or "none",
+            "on_call.mode": rule.on_call.mode,
+            "ALLOWED_LATENESS": max(settings.ALLOWED_LATENESS or rule.lateness, rule.lateness),
+            "MAX_CATCH_UP": settings.MAX_CATCH_UP,
+            "STORM_ALERTS": settings.STORM_ALERTS,
+            "FLOOD_SIGNALS": settings.FLOOD_SIGNALS,
+        }
+        return {name: _format_value(value) for name, value in effective_settings.items()}
+
     def run_range(self, rule: Rule) -> RunRange:
-        """The range of the runs, for one of the two rules."""
+        """The range of the runs, for the rule or for the published rule."""
         begin = self.run_times[0]
         first_windows = plan_windows(
             begin, None, rule, self.settings.ALLOWED_LATENESS, self.settings.MAX_CATCH_UP
@@ -55,11 +73,12 @@ class Plan:
 
 @dataclass(frozen=True, slots=True)
 class Backtest:
-    """What a rule would have told: the object of `backtest --format json`.
+    """The result of a backtest, and the object of `backtest --format json`.
 
-    `first` and `last` are the moments of the runs at the ends (UTC); `settings` are all that decided, `overridden` those
-    that were given for this backtest. `read` counts the rows of both sides that were held, `health` and `rejected` speak
-    of the whole range. `published` is the published rule at the same moments, without a memory of its own.
+    `first_run` and `last_run` are moments of runs (UTC). `settings` are all settings and rule keys that
+    affect alerts, `overridden` those that `--set` changed. `row_counts` counts the rows of each side that the
+    runs could use; `health` and `rejected` cover all rows of the range. `published` compares the published
+    rule, which ran at the same moments and has no dedup marks.
     """
 
     rule: str
@@ -80,7 +99,7 @@ class Backtest:
 def make_plan(
     rule_name: str, begin: datetime, end: datetime, assignments: Sequence[str], environment: Mapping[str, str]
 ) -> Plan:
-    """The plan of some options. Raises ConfigurationError naming what is wrong."""
+    """The plan for the options of the command. Raises ConfigurationError if an option is not valid."""
     chosen_overrides = overrides(assignments)
     setting_values = {name: value for name, value in environment.items() if name in (*SETTINGS, *READ_BY)}
     settings = settings_from({**setting_values, **chosen_overrides.settings})
@@ -101,7 +120,7 @@ def make_plan(
 def run_backtest(
     plan: Plan, archive: Archive, silences: Sequence[Silence], show_progress: ShowProgress
 ) -> Backtest:
-    """The result of a plan over logs of the past, and what each silence would remove. Raises what Source.read raises."""
+    """Runs a plan over the logs, and again for each noise reduction. Raises the errors of Source.read."""
     past_logs = archive.read(plan.rule, plan.run_range(plan.rule))
     comparison = None
     if plan.published:
@@ -111,21 +130,16 @@ def run_backtest(
     figures = Simulation(plan.rule, past_logs, plan.run_times, plan.options, show_progress).figures(
         "the runs", comparison
     )
-    what_if_figures = [
-        (
-            what_if,
-            Simulation(what_if.rule, past_logs, plan.run_times, what_if.options, show_progress).figures(
-                what_if.label
-            ),
-        )
-        for what_if in what_ifs(plan.rule, plan.options, figures, silences)
-    ]
+    noise_reductions = []
+    for what_if in what_ifs(plan.rule, plan.options, figures, silences):
+        variant = Simulation(what_if.rule, past_logs, plan.run_times, what_if.options, show_progress)
+        noise_reductions.append(noise_reduction(what_if, variant.figures(what_if.label), figures))
     return Backtest(
         rule=plan.rule.folder,
         name=plan.rule.name,
         first_run=plan.run_times[0],
         last_run=plan.run_times[-1],
-        settings=_settings(plan),
+        settings=plan.effective_settings(),
         overridden=plan.overridden,
         row_counts=past_logs.row_counts(),
         health=past_logs.health,
@@ -133,34 +147,12 @@ def run_backtest(
         figures=figures,
         published_rule=plan.published.folder if plan.published else None,
         published=comparison.comparison() if comparison else None,
-        noise_reductions=[
-            noise_reduction(what_if, variant_figures, figures) for what_if, variant_figures in what_if_figures
-        ],
+        noise_reductions=noise_reductions,
     )
 
 
-def _settings(plan: Plan) -> dict[str, str]:
-    """All that decided, as one would write it."""
-    rule, settings = plan.rule, plan.settings
-    lateness = max(settings.ALLOWED_LATENESS or rule.lateness, rule.lateness)
-    effective_settings: dict[str, object] = {
-        "within": rule.sequence.within,
-        "queryFrequency": rule.query_frequency,
-        "groupingConfiguration.lookbackDuration": rule.grouping.lookback_duration,
-        "threshold": ", ".join(f"{kind}: {threshold}" for kind, threshold in rule.sequence.threshold.items())
-        or "none",
-        "exclusions": ", ".join(exclusion.name for exclusion in rule.exclusions) or "none",
-        "on_call.mode": rule.on_call.mode,
-        "ALLOWED_LATENESS": lateness,
-        "MAX_CATCH_UP": settings.MAX_CATCH_UP,
-        "STORM_ALERTS": settings.STORM_ALERTS,
-        "FLOOD_SIGNALS": settings.FLOOD_SIGNALS,
-    }
-    return {name: _format_value(value) for name, value in effective_settings.items()}
-
-
 def _format_value(value: object) -> str:
-    """A value as the settings and rules here have it: a day is 24 hours in them."""
+    """A setting as text. Hours up to a day stay hours, as in the documentation: PT24H, not P1D."""
     if isinstance(value, timedelta) and value <= timedelta(days=1) and not value % timedelta(hours=1):
         return f"PT{value // timedelta(hours=1)}H"
     return str(to_jsonable_python(value))

@@ -1,98 +1,54 @@
-"""Bar charts as shapes with places and sizes, for the page to draw as SVG."""
+"""The drawings of the report: a chart by day, and the bars in a row of a table."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from datetime import date
+from itertools import count
 
-WIDTH, HEIGHT = 440, 150  # of a chart by day, in its own units
-LEFT_MARGIN, BOTTOM, TOP = (
-    44,
-    18,
-    8,
-)  # room for the numbers at the lines, for the days, and above the highest bar
-LABELS = 6  # days that are named
-EDGE = 18  # half of what a day's name takes
-LINES = 4  # at most, above the ground line
+from markupsafe import Markup
 
+from detection.backtest.figures import NamedCount, TopCounts
+from detection.base.svg import Scale, drawing, label, line, rectangle
 
-@dataclass(frozen=True, slots=True)
-class ChartBar:
-    """One bar: its place, its size, and what it says when one points at it."""
-
-    x: float
-    y: float
-    width: float
-    height: float
-    title: str
+WIDTH, HEIGHT = 440, 150
+ORIGIN, TOP, BOTTOM = 44, 8, 132  # the edges of the bars; the numbers are left of them, the days below
+GRID_LINES = 4  # at most, above the base line
+DAY_LABELS = 6  # at most
+DAY_LABEL_WIDTH = 36
+NUMBER_SUFFIXES = ((10**9, "G"), (10**6, "M"), (10**3, "k"))  # 2500 is 2.5k
 
 
-@dataclass(frozen=True, slots=True)
-class AxisLabel:
-    """A text at a place of an axis."""
+def chart_by_day(counts: Sequence[tuple[date, int]], unit: str) -> Markup:
+    """Bars by day, with grid lines at round numbers. `unit` is a noun in the plural, and the bars' class."""
+    maximum = max((number for _, number in counts), default=0)
+    sizes = (factor * 10**power for power in count() for factor in (1, 2, 5))
+    step = next(size for size in sizes if size * GRID_LINES >= maximum)
+    top = max(step, -(-maximum // step) * step)
+    x, y = Scale(0, max(1, len(counts)), ORIGIN, WIDTH), Scale(0, top, BOTTOM, TOP)
+    shapes = []
+    for amount in range(0, top + 1, step):
+        height = y.position(amount)
+        shapes.append(line(ORIGIN, height, WIDTH, height, "grid"))
+        size, suffix = next((entry for entry in NUMBER_SUFFIXES if amount >= entry[0]), (1, ""))
+        shapes.append(label(ORIGIN - 6, height + 4, f"{amount / size:g}{suffix}", "amount"))
+    label_interval = -(-len(counts) // DAY_LABELS)
+    for index, (day, number) in enumerate(counts):
+        begin, end, height = x.position(index + 0.1), x.position(index + 0.9), y.position(number)
+        tooltip = f"{day}: {number:,} {unit}"
+        shapes.append(rectangle(begin, height, end - begin, BOTTOM - height, unit, tooltip))
+        middle = x.position(index + 0.5)
+        if index % label_interval == 0 and middle < WIDTH - DAY_LABEL_WIDTH / 2:
+            shapes.append(label(middle, HEIGHT - 4, f"{day:%m-%d}", "day"))
+    return drawing(shapes, WIDTH, HEIGHT, "chart", role="img", aria_label=f"{unit.capitalize()} by day")
 
-    position: float
-    text: str
 
-
-@dataclass(frozen=True, slots=True)
-class Chart:
-    """Bars by day, with lines to read them by."""
-
-    bars: Sequence[ChartBar]
-    lines: Sequence[AxisLabel]
-    labels: Sequence[AxisLabel]
-    width: int = WIDTH
-    height: int = HEIGHT
-    left_margin: int = LEFT_MARGIN
-
-
-def chart_by_day(values: Sequence[tuple[str, int]], unit: str) -> Chart:
-    """A bar for each day; `unit` is what is counted, in the plural."""
-    maximum = max((value for _, value in values), default=0)
-    step = _line_step(maximum)
-    top = max(1, -(-maximum // step)) * step
-    day_width, scale = (WIDTH - LEFT_MARGIN) / max(1, len(values)), (HEIGHT - TOP - BOTTOM) / top
-    baseline = HEIGHT - BOTTOM
+def count_bars(counts: NamedCount, table: TopCounts) -> Markup:
+    """The alerts and pairs of a row as bars, relative to the largest row. Only a zero has no visible bar."""
     bars = [
-        ChartBar(
-            x=round(LEFT_MARGIN + index * day_width + day_width * 0.1, 2),
-            y=round(baseline - value * scale, 2),
-            width=round(day_width * 0.8, 2),
-            height=round(value * scale, 2),
-            title=f"{day}: {value:,} {unit}",
-        )
-        for index, (day, value) in enumerate(values)
+        ("alerts", 0, counts.alerts, max(row.alerts for row in table.top)),
+        ("pairs", 55, counts.pairs, max(row.pairs for row in table.top)),
     ]
-    label_interval = max(1, -(-len(values) // LABELS))
-    labels = [
-        AxisLabel(round(LEFT_MARGIN + (index + 0.5) * day_width, 2), day[5:])
-        for index, (day, _) in enumerate(values)
-        if index % label_interval == 0 and LEFT_MARGIN + (index + 0.5) * day_width < WIDTH - EDGE
+    shapes = [
+        rectangle(0, y, max(0.5, 100 * number / maximum) if number else 0, 45, unit)
+        for unit, y, number, maximum in bars
     ]
-    lines = [
-        AxisLabel(round(baseline - value * scale, 2), _short_number(value))
-        for value in range(0, top + 1, step)
-    ]
-    return Chart(bars, lines, labels)
-
-
-def bar_percent(value: int, maximum: int) -> float:
-    """How long a bar is beside the longest one, in percent; what is there can be seen."""
-    return 0.0 if not value else round(max(0.5, 100 * value / maximum), 2)
-
-
-def _line_step(maximum: int) -> int:
-    """The round number between two lines: 1, 2 or 5 with as many noughts as it takes."""
-    size = 1
-    while True:
-        for factor in (1, 2, 5):
-            if factor * size * LINES >= maximum:
-                return factor * size
-        size *= 10
-
-
-def _short_number(value: int) -> str:
-    """A number that fits beside a line."""
-    for size, name in ((10**9, "G"), (10**6, "M"), (10**3, "k")):
-        if value >= size:
-            return f"{value / size:g}{name}"
-    return str(value)
+    return drawing(shapes, 100, 100, "row", preserveAspectRatio="none", role="presentation")

@@ -1,7 +1,7 @@
-"""What a series of runs told, counted: by day, by actor, by kind of change and of signal."""
+"""The figures of a series of runs: by day, by severity, by actor, by kind of change and of signal."""
 
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import astuple, dataclass, field
 from datetime import date
 from itertools import accumulate
@@ -10,15 +10,14 @@ from typing import Literal
 from detection.correlation.correlate import Chain
 from detection.correlation.output import truncate
 from detection.correlation.suppressed import Suppressed
-from detection.incidents.alert import Alert
 from detection.runs.replay import Replayed
 
-TOP = 20  # names of one kind that are listed
+TOP = 20  # names in a table
 
 
 @dataclass(frozen=True, slots=True)
 class NamedCount:
-    """What falls to one name. An alert with several kinds counts for each of them; a pair counts once."""
+    """The alerts and pairs of a name. An alert counts for each of its kinds, a pair for one."""
 
     name: str
     alerts: int
@@ -27,7 +26,7 @@ class NamedCount:
 
 @dataclass(frozen=True, slots=True)
 class TopCounts:
-    """The names with the most alerts, and of how many they are the first."""
+    """The names with the most alerts, at most 20. `total` counts all names."""
 
     total: int
     top: Sequence[NamedCount]
@@ -35,7 +34,7 @@ class TopCounts:
 
 @dataclass(frozen=True, slots=True)
 class DayFigures:
-    """One day of runs (UTC). `messages` is what an on-call gets: one for each alert, or one digest of a storm."""
+    """A day of runs (UTC). `opened` counts incidents; `messages` counts alerts sent alone, and digests."""
 
     day: date
     runs: int
@@ -47,9 +46,11 @@ class DayFigures:
 
 @dataclass(frozen=True, slots=True)
 class BacktestFigures:
-    """What a series of runs told. `silenced` counts the pairs that each exclusion took, by its name.
+    """The figures of a series of runs. `silenced` counts the pairs that each exclusion suppressed, by its
+    name.
 
-    `suppressed` is the most that any run suppressed: many see the same row.
+    `suppressed` has the largest numbers of any run: several runs read the same row, so a sum would count it
+    again.
     """
 
     runs: int
@@ -68,14 +69,14 @@ class BacktestFigures:
 
     @property
     def busiest(self) -> list[DayFigures]:
-        """The days with the most messages, at most three, the worst first."""
+        """The days with the most messages, at most three, the busiest first."""
         noisy = [day for day in self.days if day.messages]
         return sorted(noisy, key=lambda day: (-day.messages, day.day))[:3]
 
 
 @dataclass(slots=True)
 class Tally:
-    """Counts run by run, and keeps nothing of what it has counted."""
+    """Adds up runs. It keeps no run, so a long backtest needs little memory."""
 
     runs: int = 0
     digests: int = 0
@@ -88,7 +89,7 @@ class Tally:
     suppressed: Suppressed = field(default_factory=lambda: Suppressed(0, 0, 0))
 
     def add(self, replayed: Replayed, messages: int, digests: int) -> None:
-        """The next run, and how many messages came of it, digests among them."""
+        """Adds a run with the number of its messages, and how many of those are digests."""
         day = self.days[replayed.record.windows.now.date()]
         self.runs += 1
         self.digests += digests
@@ -97,11 +98,21 @@ class Tally:
         self.suppressed = Suppressed(*map(max, suppressed, maximum))
         day.update(runs=1, messages=messages)
         for verdict in replayed.verdicts:
-            if verdict.alert:
-                self._add_alert(verdict.alert, verdict.new_pairs, day)
+            if not verdict.alert:
+                continue
+            alert, pairs = verdict.alert, verdict.alert.counts.pairs
+            day.update(alerts=1, pairs=pairs, opened=int(alert.action == "opened"))
+            self.actors[alert.actor].update(alerts=1, pairs=pairs)
+            self.severities[alert.severity].update(alerts=1, pairs=pairs)
+            for kinds, counts, pairs_by_kind in (
+                (alert.change_kinds, self.changes, _pairs_by_kind(verdict.new_pairs, "change")),
+                (alert.signal_kinds, self.signals, _pairs_by_kind(verdict.new_pairs, "signal")),
+            ):
+                for kind in kinds:
+                    counts[kind].update(alerts=1, pairs=pairs_by_kind[kind])
 
     def figures(self) -> BacktestFigures:
-        """What it comes to."""
+        """The figures of the runs that were added."""
         days = [
             DayFigures(day, *(counts[name] for name in ("runs", "alerts", "pairs", "opened", "messages")))
             for day, counts in sorted(self.days.items())
@@ -122,54 +133,33 @@ class Tally:
             signals=_top_counts(self.signals),
         )
 
-    def _add_alert(self, alert: Alert, chains: Sequence[Chain], day: Counter[str]) -> None:
-        pairs = alert.counts.pairs
-        day.update(alerts=1, pairs=pairs, opened=int(alert.action == "opened"))
-        self.actors[alert.actor].update(alerts=1, pairs=pairs)
-        self.severities[alert.severity].update(alerts=1, pairs=pairs)
-        for kinds, counts, pairs_by_kind in (
-            (alert.change_kinds, self.changes, _pairs_by_kind(chains, "change")),
-            (alert.signal_kinds, self.signals, _pairs_by_kind(chains, "signal")),
-        ):
-            for kind in kinds:
-                counts[kind].update(alerts=1, pairs=pairs_by_kind[kind])
-
 
 def _top_counts(counts_by_name: Mapping[str, Counter[str]]) -> TopCounts:
-    named_counts = [
-        NamedCount(name, counts["alerts"], counts["pairs"]) for name, counts in counts_by_name.items()
-    ]
-    ordered = sorted(
-        named_counts, key=lambda named_count: (-named_count.alerts, -named_count.pairs, named_count.name)
-    )
-    return TopCounts(len(ordered), ordered[:TOP])
+    rows = [NamedCount(name, counts["alerts"], counts["pairs"]) for name, counts in counts_by_name.items()]
+    rows.sort(key=lambda row: (-row.alerts, -row.pairs, row.name))
+    return TopCounts(len(rows), rows[:TOP])
 
 
 def _pairs_by_kind(chains: Iterable[Chain], side: Literal["change", "signal"]) -> Counter[str]:
-    """How many pairs fall to each kind."""
+    """The number of pairs by kind of a side.
+
+    It is computed from the spans, for a chain may have millions of pairs. Only where an event is in a chain
+    several times do the spans count more than the pairs; then each pair counts.
+    """
     counts: Counter[str] = Counter()
     for chain in chains:
-        for kind, pairs in (
-            _kind_of_each_pair(chain, side) if _has_repeats(chain) else _pairs_of_each_event(chain, side)
-        ):
-            counts[truncate(kind)] += pairs
+        if chain.count() != sum(map(len, chain.spans)):
+            counts.update(
+                truncate((change if side == "change" else signal).kind) for change, signal in chain.pairs()
+            )
+            continue
+        if side == "change":
+            numbers: Iterable[int] = map(len, chain.spans)
+        else:
+            steps = Counter(span.start for span in chain.spans)
+            steps.subtract(span.stop for span in chain.spans)
+            numbers = accumulate(steps[position] for position in range(len(chain.signals)))
+        events = chain.changes if side == "change" else chain.signals
+        for event, number in zip(events, numbers, strict=True):
+            counts[truncate(event.kind)] += number
     return counts
-
-
-def _has_repeats(chain: Chain) -> bool:
-    """Whether an event stands several times in a chain, and its pairs have to be looked at."""
-    return chain.count() != sum(map(len, chain.spans))
-
-
-def _kind_of_each_pair(chain: Chain, side: Literal["change", "signal"]) -> Iterator[tuple[str, int]]:
-    return ((change.kind if side == "change" else signal.kind, 1) for change, signal in chain.pairs())
-
-
-def _pairs_of_each_event(chain: Chain, side: Literal["change", "signal"]) -> Iterator[tuple[str, int]]:
-    """Each event's kind and its number of pairs, from the spans alone: there may be millions of pairs."""
-    if side == "change":
-        return ((change.kind, len(span)) for change, span in zip(chain.changes, chain.spans, strict=True))
-    steps = Counter(span.start for span in chain.spans)
-    steps.subtract(span.stop for span in chain.spans)
-    change_counts = accumulate(steps[position] for position in range(len(chain.signals)))
-    return ((signal.kind, number) for signal, number in zip(chain.signals, change_counts, strict=True))

@@ -1,7 +1,7 @@
-"""`--set key=value`: a setting of the environment or a key of rule.yaml, as if it had been written there.
+"""`--set key=value`: overrides a setting of the environment or a key of rule.yaml.
 
-A key of the rule may be given by its end, as long as only one key ends so: `within`, `groupingConfiguration.lookbackDuration`.
-It is checked where it comes to stand, by whoever checks what is written there.
+The end of a key is enough if no other key has it: `within`, `groupingConfiguration.lookbackDuration`.
+Settings and rule.yaml are validated after the overrides, as usual.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -16,7 +16,7 @@ from pydantic import BaseModel
 from detection.base.errors import ConfigurationError
 from detection.rules.model import RuleFile
 
-# What a run's verdict depends on; the other settings say where it reads and whom it tells.
+# The settings that affect alerts. The other settings name services and destinations.
 SETTINGS = ("ALLOWED_LATENESS", "MAX_CATCH_UP", "STORM_ALERTS", "FLOOD_SIGNALS")
 
 KeyPath = tuple[str, ...]
@@ -24,22 +24,23 @@ KeyPath = tuple[str, ...]
 
 @dataclass(frozen=True, slots=True)
 class Overrides:
-    """What is set otherwise: settings by their names, values of rule.yaml by their whole keys."""
+    """Overridden settings by name, and overridden values of rule.yaml by full key."""
 
     settings: Mapping[str, str] = field(default_factory=dict)
     rule: Mapping[KeyPath, object] = field(default_factory=dict)
 
     def apply(self, document: object) -> object:
-        """rule.yaml as read, with what is set otherwise."""
+        """The document of rule.yaml with the overrides."""
         for path, value in self.rule.items():
             document = _put(document, path, value)
         return document
 
 
 def overrides(texts: Sequence[str]) -> Overrides:
-    """The overrides that `key=value` texts name; of two for one key the last holds.
+    """The overrides of `key=value` texts. The last of several texts for a key counts.
 
-    Raises ConfigurationError for a text without a key, and for a key that there is not.
+    Raises ConfigurationError if a text has no key or no `=`, a key is unknown or ambiguous, or a value is not
+    YAML.
     """
     settings: dict[str, str] = {}
     rule: dict[KeyPath, object] = {}
@@ -52,12 +53,17 @@ def overrides(texts: Sequence[str]) -> Overrides:
         if key in SETTINGS:
             settings[key] = value
         else:
-            rule[_full_path(key)] = _value(key, value)
+            try:
+                rule[_full_path(key)] = yaml.safe_load(value)
+            except yaml.YAMLError as error:
+                raise ConfigurationError(
+                    f"--set {key}: {value!r} is not YAML; write it as in rule.yaml"
+                ) from error
     return Overrides(settings, rule)
 
 
 def _full_path(key: str) -> KeyPath:
-    """The key from the top of rule.yaml. Raises ConfigurationError when there is none such, or several."""
+    """The full key of rule.yaml for its end. Raises ConfigurationError if no key or several keys have it."""
     parts = tuple(key.split("."))
     paths = list(
         dict.fromkeys(path for rule_key in _keys(RuleFile) for path in rule_key.paths_ending_in(parts))
@@ -65,7 +71,7 @@ def _full_path(key: str) -> KeyPath:
     if parts in paths or len(paths) == 1:
         return parts if parts in paths else paths[0]
     if paths:
-        raise ConfigurationError(f"--set {key}: say which: {' or '.join(map('.'.join, paths))}")
+        raise ConfigurationError(f"--set {key} is ambiguous; use {' or '.join(map('.'.join, paths))}")
     names = [".".join(rule_key.path) for rule_key in _keys(RuleFile)]
     suggestions = get_close_matches(
         key, [*SETTINGS, *names, *(name.rpartition(".")[2] for name in names)], n=3
@@ -73,20 +79,20 @@ def _full_path(key: str) -> KeyPath:
     hint = (
         f"did you mean {' or '.join(suggestions)}?"
         if suggestions
-        else f"there are {', '.join(SETTINGS)}, and the keys in docs/rules.md"
+        else f"use {', '.join(SETTINGS)} or a key in docs/rules.md"
     )
     raise ConfigurationError(f"--set {key}: there is no such setting or key of rule.yaml; {hint}")
 
 
 @dataclass(frozen=True, slots=True)
 class _RuleKey:
-    """A key of rule.yaml; an open one has keys of the user's own below it."""
+    """A key of rule.yaml. Below an open key there are keys that the author of the rule chooses."""
 
     path: KeyPath
     is_open: bool
 
     def paths_ending_in(self, parts: KeyPath) -> Iterator[KeyPath]:
-        """The whole key that a part of it, from its end, stands for."""
+        """The full keys that end in these parts: at most one, or more below an open key."""
         if self.path[-len(parts) :] == parts:
             yield self.path
         for cut in range(1, len(parts)) if self.is_open else ():
@@ -103,7 +109,7 @@ def _keys(model: type[BaseModel], parent_path: KeyPath = ()) -> Iterator[_RuleKe
 
 
 def _models(annotation: object) -> Iterator[type[BaseModel]]:
-    """The parts that a value may be; those in a list have no keys."""
+    """The models that a value may have. Values in a list have no keys."""
     if isinstance(annotation, type) and issubclass(annotation, BaseModel):
         yield annotation
     elif get_origin(annotation) in (Union, UnionType):
@@ -111,16 +117,8 @@ def _models(annotation: object) -> Iterator[type[BaseModel]]:
             yield from _models(member)
 
 
-def _value(key: str, text: str) -> object:
-    """The value as YAML has it."""
-    try:
-        return yaml.safe_load(text)
-    except yaml.YAMLError as error:
-        raise ConfigurationError(f"--set {key}: its value cannot be read as YAML") from error
-
-
 def _put(document: Any, path: KeyPath, value: object) -> object:  # noqa: ANN401  # YAML has no narrower type
-    """The document with a value at a place, which is made if it is not there."""
+    """The document with a value at a path. Mappings on the path are created if they are missing."""
     if not path:
         return value
     mapping = document if isinstance(document, dict) else {}

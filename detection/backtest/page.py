@@ -1,47 +1,32 @@
-"""The report as one HTML file that needs nothing else: no script, no address, and a policy that lets nothing in.
+"""The report as one HTML file. It loads nothing and has no script; text from the logs is escaped."""
 
-What the logs say is text in it and nothing more: the template escapes it, and control characters are made visible.
-"""
-
-from base64 import b64encode
-from hashlib import sha256
 from pathlib import Path
 
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
-from markupsafe import Markup
-
 from detection.backtest.backtest import Backtest
-from detection.backtest.charts import bar_percent, chart_by_day
+from detection.backtest.charts import chart_by_day, count_bars
+from detection.base.html import content_policy, page_templates
 from detection.base.timestamps import iso
-from detection.messages.text import escape_line
+from detection.messages.text import escape_line, plural
 from detection.rules.model import Rule
 
-HERE = Path(__file__).parent
-POLICY = "default-src 'none'; style-src 'sha256-{}'; base-uri 'none'; form-action 'none'"
+PAGES = Path(__file__).with_name("pages")
 
 
 def render_page(result: Backtest, rule: Rule) -> str:
     """The report of a backtest of a rule."""
-    style = (HERE / "page.css").read_text(encoding="utf-8")
-    environment = Environment(
-        loader=FileSystemLoader(HERE),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
+    templates = page_templates(
+        PAGES, {"escape_line": escape_line, "number": "{:,}".format, "plural": plural, "moment": iso}
     )
-    environment.filters |= {"escape_line": escape_line, "number": "{:,}".format, "moment": iso}
     days = result.figures.days
-    return environment.get_template("page.html.j2").render(
+    return templates.get_template("report.html").render(
         result=result,
         figures=result.figures,
         sides=rule.sequence.sides,
-        bar_percent=bar_percent,
+        count_bars=count_bars,
         charts={
-            "Messages": chart_by_day([(f"{day.day}", day.messages) for day in days], "messages"),
-            "Alerts": chart_by_day([(f"{day.day}", day.alerts) for day in days], "alerts"),
-            "Pairs": chart_by_day([(f"{day.day}", day.pairs) for day in days], "pairs"),
+            "messages": chart_by_day([(day.day, day.messages) for day in days], "messages"),
+            "alerts": chart_by_day([(day.day, day.alerts) for day in days], "alerts"),
+            "pairs": chart_by_day([(day.day, day.pairs) for day in days], "pairs"),
         },
-        style=Markup(style),  # noqa: S704  # a file of this project
-        policy=POLICY.format(b64encode(sha256(style.encode()).digest()).decode()),
+        policy=content_policy(templates, "base-uri 'none'", "form-action 'none'"),
     )

@@ -1,4 +1,4 @@
-"""The runs of a range, one after the other on a fresh memory, by the line that runs in the cloud.."""
+"""The runs of a range in sequence, on an empty incident store and with the code that runs in the cloud."""
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
@@ -15,32 +15,32 @@ from detection.runs.replay import PublishedComparison, Replayed, replay
 from detection.store.outbox import Delivery
 from detection.store.table import MemoryTable
 
-# Hands the runs on, and shows how far they are.
+# Yields the runs unchanged and shows the progress: runs, their number, a label.
 ShowProgress = Callable[[Iterable[Replayed], int, str], Iterable[Replayed]]
 
 
 @dataclass(slots=True)
 class CountingRenderer:
-    """Counts the messages instead of writing them: what the line itself would have sent to one destination."""
+    """Counts the messages that a job with one destination would have sent, and renders none."""
 
     messages: int = 0
     digests: int = 0
 
     def render_alert(self, _verdict: Verdict, _detection: Detection) -> Sequence[Delivery]:
-        """A message of its own."""
+        """Counts a message."""
         self.messages += 1
         return ()
 
     def render_digest(
         self, _digest_id: str, _began: datetime, _entries: Sequence[DigestEntry]
     ) -> Sequence[Delivery]:
-        """One message for many alerts."""
+        """Counts a message, and a digest."""
         self.messages += 1
         self.digests += 1
         return ()
 
     def take_counts(self) -> tuple[int, int]:
-        """The messages since last asked, and the digests among them."""
+        """The messages since the last call, and how many of them are digests."""
         counts = (self.messages, self.digests)
         self.messages = self.digests = 0
         return counts
@@ -48,7 +48,7 @@ class CountingRenderer:
 
 @dataclass(frozen=True, slots=True)
 class Simulation:
-    """Runs of a rule at some moments over what was read."""
+    """The runs of a rule at given moments over logs of the past."""
 
     rule: Rule
     source: Source
@@ -57,9 +57,9 @@ class Simulation:
     show_progress: ShowProgress = field(default=lambda runs, _number, _label: runs)
 
     def figures(self, label: str, comparison: PublishedComparison | None = None) -> BacktestFigures:
-        """What the runs tell. Raises what Source.read raises."""
+        """The figures of the runs. Raises the errors of Source.read."""
         tally, renderer = Tally(), CountingRenderer()
-        options = replace(self.options, storm_alerts=None)  # as a rule has them that only observes
+        options = replace(self.options, storm_alerts=None)  # a rule that only observes sends no messages
         if self.rule.on_call.mode == "page":
             options = replace(
                 self.options, render=renderer.render_alert, render_digest=renderer.render_digest

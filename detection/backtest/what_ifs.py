@@ -1,4 +1,4 @@
-"""What keeps the noise down, and how much each of it removes: one more pass over the same past for each."""
+"""The effect of each noise reduction, each from one more pass over the logs."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -11,7 +11,7 @@ from detection.runs.commit import RunOptions
 
 @dataclass(frozen=True, slots=True)
 class WhatIf:
-    """The rule and the terms of the runs with one thing taken away that stands; or, `added`, with one that does not."""
+    """A variant of the runs: without one noise reduction or, if `is_added`, with one more."""
 
     label: str
     rule: Rule
@@ -21,7 +21,11 @@ class WhatIf:
 
 @dataclass(frozen=True, slots=True)
 class NoiseReduction:
-    """How much one thing removes that keeps the noise down, the others in place. `stands`: it was in place in the runs."""
+    """The messages, alerts and pairs that a noise reduction removes, with all others in place.
+
+    `in_place` says that it was in place in the runs. A silence is not: its effect is that of a silence
+    without an end.
+    """
 
     removed_by: str
     in_place: bool
@@ -33,7 +37,7 @@ class NoiseReduction:
 def what_ifs(
     rule: Rule, options: RunOptions, figures: BacktestFigures, silences: Sequence[Silence]
 ) -> Iterator[WhatIf]:
-    """What is worth a look, given what the runs told: each by itself. A silence is looked at as if it never ended."""
+    """A variant for each noise reduction of the runs, and for each silence as if it had no end."""
     for silence in rule.exclusions:
         remaining_exclusions = tuple(exclusion for exclusion in rule.exclusions if exclusion is not silence)
         yield WhatIf(f"exclusion {silence.name}", _excluding(rule, remaining_exclusions), options)
@@ -47,9 +51,7 @@ def what_ifs(
         )
     for kind, threshold in rule.sequence.threshold.items():
         remaining_thresholds = {
-            other_kind: other_threshold
-            for other_kind, other_threshold in rule.sequence.threshold.items()
-            if other_kind != kind
+            name: number for name, number in rule.sequence.threshold.items() if name != kind
         }
         sequence = rule.sequence.model_copy(update={"threshold": remaining_thresholds})
         yield WhatIf(
@@ -67,7 +69,7 @@ def what_ifs(
 def noise_reduction(
     what_if: WhatIf, variant_figures: BacktestFigures, figures: BacktestFigures
 ) -> NoiseReduction:
-    """What it removes: what there is without it, less what there is with it."""
+    """The figures without the noise reduction, less those with it."""
     without_figures, with_figures = (
         (figures, variant_figures) if what_if.is_added else (variant_figures, figures)
     )

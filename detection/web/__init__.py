@@ -1,1 +1,1 @@
-"""The incident page: one `respond(request, job, now)` for the function app and for `incidents serve` alike."""
+"""The incident page, for the function app and for `incidents serve`: respond(request, job, now)."""

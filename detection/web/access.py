@@ -1,14 +1,17 @@
-"""Who asks, and whether an act is meant.
+"""Who asks, and whether they mean what their browser sends.
 
-entra   App Service has signed them in, and says who they are in headers that it takes out of every request from
-        outside. A browser adds their cookie to whatever any site makes it send, so forms carry a token, and the
-        browser's word about where they were sent from counts.
-key     The host has checked a key. It is in the address, and in every address on the page: no other site knows it.
-link    Somebody got a message. They look at one incident, and do nothing.
+entra   App Service has signed the visitor in. It names them in headers, and removes such headers from
+requests that come from outside. A browser adds the session cookie to requests from any site, so a form
+carries a token and the browser's headers about the source of the request are checked. key     The host has
+checked the function key. The key is in the address of every page; no other site knows it. link    The visitor
+has a signed link from a message. It shows one incident, read-only.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import datetime
 
+from detection.delivery.signed_links import LinkSigner
 from detection.web.exchange import Request, RequestRefused, origin_of
 
 NAME = 200  # characters
@@ -17,9 +20,10 @@ PRINCIPAL_HEADERS = ("x-ms-client-principal-name", "x-ms-client-principal-id")
 
 @dataclass(frozen=True, slots=True)
 class Visitor:
-    """Who asks: the name that App Service gives, or none; the key that they have in the address, if any.
+    """The name from App Service and the key from the address; both are empty if there is none.
 
-    One who only looks may sign in to act, where App Service signs people in.
+    `sign_in_offered` is true for a visitor with a link where App Service signs people in: they can sign in to
+    act.
     """
 
     name: str = ""
@@ -29,7 +33,7 @@ class Visitor:
 
 
 def visitor_of(request: Request) -> Visitor:
-    """Who asks. Raises Refused."""
+    """The visitor behind a request. Raises RequestRefused if App Service does not name them."""
     if request.access_mode == "link":
         return Visitor(can_act=False, sign_in_offered=request.sign_in_offered)
     if request.access_mode == "key":
@@ -40,20 +44,38 @@ def visitor_of(request: Request) -> Visitor:
     return Visitor(name=name[:NAME])
 
 
-def check_source(request: Request, page_url: str | None) -> None:
-    """Refuses what another site made a browser send; `own` is the page's address, where it is known.
+def author_of(visitor: Visitor, fields: Mapping[str, str]) -> tuple[str, bool]:
+    """The name of the visitor who acts, and whether it is self-declared.
 
-    Browsers say where a request comes from in Sec-Fetch-Site; older ones in Origin, which is null under our
-    Referrer-Policy and then says nothing (Fetch, "append a request Origin header"). What is no browser says neither.
+    Raises RequestRefused if there is no name, or one that is too long.
+    """
+    if visitor.name:
+        return visitor.name, False
+    name = fields.get("by", "").strip()
+    if not 0 < len(name) <= NAME:
+        raise RequestRefused(422, f"Enter your name, in at most {NAME} characters.")
+    return name, True
+
+
+def check_intent(
+    request: Request, incident: str, visitor: Visitor, page_url: str | None, signer: LinkSigner, now: datetime
+) -> None:
+    """Refuses a request that another site made a browser send, and a form that this page did not show.
+
+    Browsers name the source of a request in Sec-Fetch-Site. Older browsers name it in Origin, which is `null`
+    under the Referrer-Policy of the pages and then tells nothing (Fetch, "append a request Origin header").
+    Programs send neither. JSON needs no token: a browser sends it to another site only if that site allows
+    it, and this one does not. `page_url` is the page's public address, if the settings have it.
     """
     site, origin = request.headers.get("sec-fetch-site"), request.headers.get("origin", "null")
-    own_origins = {request.origin, *([origin_of(page_url)] if page_url else [])}
-    if (site is not None and site != "same-origin") or (
-        site is None and origin not in {*own_origins, "null"}
-    ):
-        raise RequestRefused(403, "That was sent from another site.")
-
-
-def is_form(request: Request) -> bool:
-    """Whether any site could make a browser send this; JSON it sends only to who allows it, and we allow nobody."""
-    return not request.headers.get("content-type", "").lower().startswith("application/json")
+    origins = {"null", request.origin, *([origin_of(page_url)] if page_url else [])}
+    if site != "same-origin" and (site is not None or origin not in origins):
+        raise RequestRefused(
+            403, "Another site sent this request. Open the incident page and repeat it there."
+        )
+    if request.headers.get("content-type", "").lower().startswith("application/json"):
+        return
+    if not signer.verify_form_token(request.fields().get("form", ""), incident, visitor.name, now):
+        raise RequestRefused(
+            403, "This form has expired or is not yours. Reload the incident page and repeat it there."
+        )

@@ -1,13 +1,12 @@
-"""An incident as its page tells it: all its alerts as one.
+"""An incident as its page shows it: all its alerts as one.
 
-An alert counts its changes, though an earlier one of the incident may have told them already: of a quarter of an hour
-the largest number counts. Signals are new with nearly every alert, and are added up.
+Several alerts of an incident count the same change, so the largest number of a quarter of an hour counts. A
+signal is new in one alert, with few exceptions, so the numbers of signals are added up.
 """
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
-from itertools import chain
 from operator import add
 
 from detection.correlation.output import BEYOND, OutputRow
@@ -22,15 +21,15 @@ from detection.messages.links import MessageLinks
 from detection.messages.text import escape_line, row_time, title
 from detection.rules.model import Rule, Severity, Side
 
-# What the page says elsewhere.
+# Facts that the page shows in other places.
 SHOWN_ELSEWHERE = {"Incident", "So far", "New", "Severity"}
-# Events of a side by kind and the beginning of their quarter of an hour, in seconds since 1970.
+# The number of events of a side, by kind and by quarter of an hour (its beginning in seconds since 1970).
 Quarters = Mapping[str, Mapping[int, int]]
 
 
 @dataclass(frozen=True, slots=True)
 class Cell:
-    """One side of a pair: when, what in words, the other values, and ids for looking it up."""
+    """One side of a pair: the time, the label of the kind, the ids, and the other values."""
 
     time: datetime
     label: str
@@ -40,7 +39,7 @@ class Cell:
 
 @dataclass(frozen=True, slots=True)
 class PairView:
-    """A pair, and why the published rule does not return it; empty if it does."""
+    """A pair, and the reasons why the published rule does not return it; none if it does."""
 
     change: Cell
     signal: Cell
@@ -49,7 +48,10 @@ class PairView:
 
 @dataclass(frozen=True, slots=True)
 class IncidentView:
-    """What the page tells. `more` pairs are not shown; `began` and `ended` are its first change and its last signal."""
+    """The content of the page. `more_pairs` is the number of pairs that are not shown.
+
+    `began` is the time of the first change, `ended` that of the last signal.
+    """
 
     title: str
     severity: Severity
@@ -65,7 +67,7 @@ class IncidentView:
 
 
 def incident_view(detail: IncidentDetail, rule: Rule) -> IncidentView:
-    """What there is to tell of an incident; little of one whose alerts have expired."""
+    """The view of an incident. It has neither facts nor pairs if the alerts have expired."""
     incident, sequence = detail.incident, rule.sequence
     evidences = [alert.evidence for alert in detail.alerts if alert.evidence]
     changes = merge_histograms([evidence.changes for evidence in evidences], max)
@@ -74,10 +76,34 @@ def incident_view(detail: IncidentDetail, rule: Rule) -> IncidentView:
     if not detail.alerts:
         name = incident.title or escape_line(", ".join(value for _, value in detail.key))
         return IncidentView(name, severity, [], changes, signals, [], incident.pairs, 0, None, None, {})
-    merged = _merged_alert(detail.alerts, changes, signals, rule)
-    rows = _newest_rows(detail.alerts, sequence.signals, sequence.changes)
+    entities = {tuple(entity.items()): entity for alert in detail.alerts for entity in alert.entities}
+    addresses = dict.fromkeys(address for alert in detail.alerts for address in alert.new_addresses)
+    change_time, signal_time = sequence.changes.time, sequence.signals.time
+    merged = replace(  # a later alert may have earlier events
+        detail.alerts[-1],
+        change_kinds=_totals_by_kind(changes),
+        signal_kinds=_totals_by_kind(signals),
+        first_pair=min(
+            (alert.first_pair for alert in detail.alerts), key=lambda row: row_time(row, sequence.changes)
+        ),
+        last_pair=max(
+            (alert.last_pair for alert in detail.alerts), key=lambda row: row_time(row, sequence.signals)
+        ),
+        entities=list(entities.values()),
+        new_addresses=list(addresses),
+    )
+    rows = sorted(
+        (row for evidence in evidences for row in evidence.pairs),
+        key=lambda row: (str(row[signal_time]), str(row[change_time])),
+        reverse=True,
+    )[:PAIRS]
     context = AlertContext(merged, incident, rule, rows, incident.pairs - len(rows), [], {}, MessageLinks())
-    pairs = [_pair(row, rule) for row in rows]
+    pairs = []
+    for row in rows:
+        reasons = row.get(BEYOND, [])
+        beyond = [str(reason) for reason in reasons] if isinstance(reasons, list) else [str(reasons)]
+        pairs.append(PairView(_cell(row, sequence.changes), _cell(row, sequence.signals), beyond))
+    texts, time_bounds = queries(rule), bounds(windows_of(detail.alerts[-1]))
     return IncidentView(
         title=title(merged, rule),
         severity=severity,
@@ -89,12 +115,12 @@ def incident_view(detail: IncidentDetail, rule: Rule) -> IncidentView:
         beyond_pairs=sum(bool(pair.beyond) for pair in pairs),
         began=row_time(merged.first_pair, sequence.changes),
         ended=row_time(merged.last_pair, sequence.signals),
-        queries=kql(detail.alerts[-1], rule),
+        queries={side: with_bounds(texts[side], time_bounds) for side in sequence.sides},
     )
 
 
 def merge_histograms(histograms: Iterable[Histogram], combine: Callable[[int, int], int]) -> Quarters:
-    """The events of a side of all alerts, by kind and quarter of an hour."""
+    """The numbers of events of a side over all alerts. `combine` merges the numbers of the same quarter."""
     events: dict[str, dict[int, int]] = {}
     for histogram in histograms:
         begin = int(histogram.begin.timestamp())
@@ -106,92 +132,31 @@ def merge_histograms(histograms: Iterable[Histogram], combine: Callable[[int, in
     return events
 
 
-def kql(alert: Alert, rule: Rule) -> dict[str, str]:
-    """The queries that found an alert, to paste into the portal."""
-    texts, time_bounds = queries(rule), bounds(windows_of(alert))
-    return {side: with_bounds(texts[side], time_bounds) for side in rule.sequence.sides}
-
-
-def _merged_alert(alerts: Sequence[Alert], changes: Quarters, signals: Quarters, rule: Rule) -> Alert:
-    """The newest alert, saying what all of them say together. A later one may tell of earlier events."""
-    sequence = rule.sequence
-    entities = {tuple(entity.items()): entity for alert in alerts for entity in alert.entities}
-    return replace(
-        alerts[-1],
-        change_kinds=_totals_by_kind(changes) or _merged_kinds([alert.change_kinds for alert in alerts], max),
-        signal_kinds=_totals_by_kind(signals) or _merged_kinds([alert.signal_kinds for alert in alerts], add),
-        first_pair=min(
-            (alert.first_pair for alert in alerts), key=lambda row: row_time(row, sequence.changes)
-        ),
-        last_pair=max((alert.last_pair for alert in alerts), key=lambda row: row_time(row, sequence.signals)),
-        entities=list(entities.values()),
-        new_addresses=list(dict.fromkeys(address for alert in alerts for address in alert.new_addresses)),
-    )
-
-
 def _totals_by_kind(events: Quarters) -> dict[str, int]:
-    """How many of each kind, the most frequent first."""
+    """The number of events by kind, the most frequent first."""
     totals = {kind: sum(times.values()) for kind, times in events.items()}
     return dict(sorted(totals.items(), key=lambda kind_total: kind_total[1], reverse=True))
 
 
-def _merged_kinds(counts: Iterable[Mapping[str, int]], combine: Callable[[int, int], int]) -> dict[str, int]:
-    """The same of alerts from before there was evidence."""
-    merged: dict[str, int] = {}
-    for kind_counts in counts:
-        for kind, number in kind_counts.items():
-            merged[kind] = combine(merged.get(kind, 0), number)
-    return merged
-
-
-def _newest_rows(alerts: Sequence[Alert], later: Side, earlier: Side) -> list[OutputRow]:
-    """The newest pairs of all alerts; of one from before there was evidence, its first and its last."""
-    rows = chain.from_iterable(
-        alert.evidence.pairs
-        if alert.evidence
-        else [alert.last_pair, alert.first_pair][: min(2, alert.counts.pairs)]
-        for alert in alerts
-    )
-    return sorted(rows, key=lambda row: (str(row[later.time]), str(row[earlier.time])), reverse=True)[:PAIRS]
-
-
-def _pair(row: OutputRow, rule: Rule) -> PairView:
-    reasons = row.get(BEYOND, [])
-    return PairView(
-        change=_cell(row, rule.sequence.changes),
-        signal=_cell(row, rule.sequence.signals),
-        beyond=[str(reason) for reason in reasons] if isinstance(reasons, list) else [str(reasons)],
-    )
-
-
 def _cell(row: OutputRow, side: Side) -> Cell:
     kind = row.get(side.kind)
-    main_columns = (side.time, side.kind, side.actor)
-    values_by_column = {
-        name: _flat(row[name]) for name in row if name in side.columns and name not in main_columns
-    }
-    ids = [value for name, value in values_by_column.items() if _is_id(name, side) and value]
-    values = [value for name, value in values_by_column.items() if not _is_id(name, side) and value]
+    ids: list[str] = []
+    values: list[str] = []
+    for name, value in row.items():
+        if name not in side.columns or name in (side.time, side.kind, side.actor) or value in (None, "", []):
+            continue
+        text = ", ".join(map(str, value)) if isinstance(value, list) else str(value)
+        (ids if name == side.id or name.endswith("Id") else values).append(text)
     return Cell(row_time(row, side), side.label(str(kind)) if kind else "", values, ids)
 
 
-def _is_id(name: str, side: Side) -> bool:
-    return name == side.id or name.endswith("Id")
-
-
-def _flat(value: object) -> str:
-    if isinstance(value, list):
-        return ", ".join(map(str, value))
-    return "" if value is None else str(value)
-
-
 def windows_of(alert: Alert) -> Windows:
-    """What the run read that made an alert."""
+    """The windows of the run that raised an alert."""
     return Windows(alert.time, alert.windows.changes, alert.windows.signals, alert.windows.gap)
 
 
 def duration_text(began: datetime, ended: datetime) -> str:
-    """How long something took, in the unit that fits."""
+    """The time between two moments in the unit that fits: 3 h, 95 min, 12 s."""
     length = ended - began
     for unit, name in ((timedelta(days=2), "d"), (timedelta(hours=2), "h"), (timedelta(minutes=2), "min")):
         if length >= unit:

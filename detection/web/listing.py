@@ -1,5 +1,6 @@
-"""The list of incidents: chosen, counted, and a page at a time."""
+"""The list of incidents: filters, counts and pages."""
 
+import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -13,13 +14,13 @@ from detection.rules.model import SEVERITIES, Severity
 
 PER_PAGE = 50
 StatusFilter = Literal["open", "new", "acknowledged", "closed", "all"]
-SEVERITIES_SHOWN = tuple(reversed(SEVERITIES))  # the worst first
+SEVERITIES_SHOWN = tuple(reversed(SEVERITIES))  # the most severe first
 STATUSES: tuple[StatusFilter, ...] = ("open", "new", "acknowledged", "closed", "all")
 
 
 @dataclass(frozen=True, slots=True)
 class IncidentRow:
-    """An incident in the list. It is called what its newest alert is; times are UTC."""
+    """An incident in the list. Its title is that of its newest alert; times are UTC."""
 
     id: str
     rule: str
@@ -36,10 +37,11 @@ class IncidentRow:
 
 @dataclass(frozen=True, slots=True)
 class Listing:
-    """One page of the chosen incidents, those opened last first, with open ones before closed ones.
+    """A page of the filtered incidents: open ones before closed ones, and the newest first.
 
-    `statuses` counts all incidents, whatever is chosen; `severities` those of the chosen status. `found` are chosen in all,
-    `first` is the number of the first that is shown.
+    `status_counts` counts all incidents, `severity_counts` those of the chosen status. `total` is the number
+    of filtered incidents on all pages; `first_number` is the number of the first incident on this page, from
+    1.
     """
 
     status: StatusFilter
@@ -56,17 +58,34 @@ class Listing:
 def listing(
     details: Sequence[IncidentDetail], query: Mapping[str, str], severities: Mapping[str, Severity]
 ) -> Listing:
-    """The page that is asked for; what is asked wrongly counts as not asked. An incident from before it had a severity
-    has that of its rule.
+    """The page that a query selects. Ignores fields that are not valid.
+
+    `severities` are those of the rules, for an incident that has none of its own.
     """
     status: StatusFilter = next((choice for choice in STATUSES if choice == query.get("status")), "open")
     severity = next((level for level in SEVERITIES if level == query.get("severity")), None)
-    rows = [_row(detail, severities) for detail in details]
+    rows = [
+        IncidentRow(
+            id=detail.incident.id,
+            rule=detail.rule,
+            key=detail.key,
+            title=detail.incident.title or ", ".join(value for _, value in detail.key),
+            severity=detail.incident.severity or severities[detail.rule],
+            status=detail.incident.status,
+            classification=detail.incident.classification,
+            opened=detail.incident.opened,
+            updated=detail.incident.updated,
+            alerts=detail.incident.alerts,
+            pairs=detail.incident.pairs,
+        )
+        for detail in details
+    ]
     rows_of_status = [row for row in rows if _has_status(row, status)]
     chosen = [row for row in rows_of_status if severity in (None, row.severity)]
-    chosen.sort(key=lambda row: row.status == "closed")  # each part keeps its order
+    chosen.sort(key=lambda row: row.status == "closed")  # a stable sort: the newest stay first
     pages = max(1, -(-len(chosen) // PER_PAGE))
-    page = min(max(1, _number(query.get("page", ""))), pages)
+    number = query.get("page", "")
+    page = min(max(1, int(number)), pages) if re.fullmatch(r"[0-9]{1,6}", number) else 1
     begin = (page - 1) * PER_PAGE
     counts = Counter(row.severity for row in rows_of_status)
     return Listing(
@@ -82,26 +101,5 @@ def listing(
     )
 
 
-def _row(detail: IncidentDetail, severities: Mapping[str, Severity]) -> IncidentRow:
-    incident = detail.incident
-    return IncidentRow(
-        id=incident.id,
-        rule=detail.rule,
-        key=detail.key,
-        title=incident.title or ", ".join(value for _, value in detail.key),
-        severity=incident.severity or severities[detail.rule],
-        status=incident.status,
-        classification=incident.classification,
-        opened=incident.opened,
-        updated=incident.updated,
-        alerts=incident.alerts,
-        pairs=incident.pairs,
-    )
-
-
 def _has_status(row: IncidentRow, status: StatusFilter) -> bool:
     return status in {"all", row.status} or (status == "open" and row.status != "closed")
-
-
-def _number(text: str) -> int:
-    return int(text) if text.isascii() and text.isdecimal() and len(text) < 7 else 1

@@ -1,68 +1,46 @@
-"""An incident in time, as a drawing: changes above the line, signals below, the reach of each change shaded.
+"""The timeline of an incident: changes above the axis, signals below it, and the time after a change shaded.
 
-Everything is by quarters of an hour, as it is kept: thousands of events take no more room than a few.
+Its resolution is a quarter of an hour, as in the evidence: thousands of events need no more room than a few.
 """
 
-from collections.abc import Iterator, Sequence
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 
+from markupsafe import Markup
+
+from detection.base.svg import Scale, drawing, element, label, line, rectangle
 from detection.incidents.evidence import QUARTER
-from detection.messages.text import in_words
+from detection.messages.text import in_words, plural
 from detection.rules.model import Rule, Side
 from detection.web.incident_view import IncidentView, Quarters
 
-LEFT_MARGIN, RIGHT = 8, 8  # margins
-LINE, FOOT = 74, 190  # where the line is, where signals end
-HEIGHT = 226
-WIDEST = 18  # of a bar
-FULL = 6  # signals of a quarter of an hour, at least, that a bar of full height stands for
-SHORTEST = 2 * 3600  # seconds that are shown
-COLOURS = 5  # of kinds of signals; further ones share the last
-SERIES = 96  # rows of the same as a table
+HEIGHT, MARGIN = 226, 8
+TOP, AXIS, BOTTOM = 2, 74, 198  # of the grid; bars end above its bottom, the times are below it
+MAX_BAR_HEIGHT, MAX_BAR_WIDTH = 112, 18
+FULL_BAR = 6  # signals, at least: a single signal is a low bar
+SHORTEST = 2 * 3600  # seconds on the axis
+COLOURS = 5  # of kinds of signals; further kinds share the last
+NUMBERED_MARKS = 24  # with more, the numbers next to the marks overlap
+TABLE_ROWS = 96
+TICK_WIDTH = 95
 HOUR, DAY = 3600, 86_400
 STEPS = (QUARTER, 2 * QUARTER, HOUR, 2 * HOUR, 3 * HOUR, 6 * HOUR, 12 * HOUR, DAY, 2 * DAY, 7 * DAY, 14 * DAY)
 
 
 @dataclass(frozen=True, slots=True)
-class TimelineBar:
-    """A bar or a mark: where it stands, of which kind it is (by number), and what it says."""
+class SignalKind:
+    """An entry of the legend: the number of its colour, the label and the number of signals."""
 
-    x: float
-    y: float
-    width: float
-    height: float
-    kind: int
-    text: str
-    number: int
-
-
-@dataclass(frozen=True, slots=True)
-class Tick:
-    """A time on the line; a day where one begins."""
-
-    x: float
-    time: str
-    day: str
-
-
-@dataclass(frozen=True, slots=True)
-class Timeline:
-    """The drawing, in units of its own: `width` says for how much room. `spans` are (x, width)."""
-
-    width: int
-    spans: Sequence[tuple[float, float]]
-    changes: Sequence[TimelineBar]
-    signals: Sequence[TimelineBar]
-    ticks: Sequence[Tick]
-    kinds: Sequence[tuple[int, str, int]]
-    busiest: int
-    text: str
+    colour: int
+    label: str
+    signals: int
 
 
 @dataclass(frozen=True, slots=True)
 class Slot:
-    """A row of the same as a table: a quarter of an hour, and what happened in it."""
+    """A row of the table: the beginning of a quarter of an hour (UTC), and its events in words."""
 
     begin: str
     changes: str
@@ -70,146 +48,132 @@ class Slot:
 
 
 @dataclass(frozen=True, slots=True)
-class _Scale:
-    """From seconds since 1970 to places."""
+class Timeline:
+    """The timeline as drawings and as a table of the newest quarters of an hour, the oldest first.
 
-    begin: int
-    end: int
-    width: int
+    The style sheet shows the drawing that fits the window.
+    `busiest` is the largest number of signals in a quarter of an hour.
+    """
 
-    def x(self, seconds: float) -> float:
-        inner = self.width - LEFT_MARGIN - RIGHT
-        return round(LEFT_MARGIN + inner * (seconds - self.begin) / (self.end - self.begin), 1)
+    drawings: Sequence[Markup]
+    kinds: Sequence[SignalKind]
+    busiest: int
+    slots: Sequence[Slot]
+    older_slots: int
 
 
-def timeline(view: IncidentView, rule: Rule, width: int) -> Timeline | None:
-    """The drawing for so much room; None where nothing is known of times."""
+def timeline(view: IncidentView, rule: Rule) -> Timeline | None:
+    """The timeline of an incident. None if its alerts have expired."""
     if not view.changes or not view.signals:
         return None
-    scale = _scale(view, width)
-    within = int(rule.sequence.within.total_seconds())
-    names = sorted(view.signals, key=lambda kind: -sum(view.signals[kind].values()))
-    kinds = {kind: min(number, COLOURS - 1) for number, kind in enumerate(names)}
-    busiest = max(_totals(view.signals).values())
-    side = rule.sequence.signals
-    return Timeline(
-        width=width,
-        spans=list(_spans(view, within, scale)),
-        changes=list(_changes(view.changes, rule.sequence.changes, scale)),
-        signals=list(_signals(view.signals, kinds, side, scale)),
-        ticks=list(_ticks(scale)),
-        kinds=[(kinds[kind], side.label(kind), sum(view.signals[kind].values())) for kind in names],
-        busiest=busiest,
-        text=_description(view, rule),
-    )
-
-
-def series(view: IncidentView, rule: Rule) -> tuple[list[Slot], int]:
-    """The same as a table, the latest last, and how many earlier rows it leaves out."""
-    quarters = sorted(
-        {quarter for side in (view.changes, view.signals) for times in side.values() for quarter in times}
-    )
     sides = ((view.changes, rule.sequence.changes), (view.signals, rule.sequence.signals))
-    slots = [
-        Slot(_time(quarter), *(_quarter_text(events, side, quarter) for events, side in sides))
-        for quarter in quarters[-SERIES:]
-    ]
-    return slots, max(0, len(quarters) - SERIES)
+    changes, signals = _totals(view.changes), _totals(view.signals)
+    quarters = sorted({*changes, *signals})
+    totals_by_kind = {kind: sum(numbers.values()) for kind, numbers in view.signals.items()}
+    kinds = sorted(totals_by_kind, key=totals_by_kind.__getitem__, reverse=True)
+    colours = {kind: min(index, COLOURS - 1) for index, kind in enumerate(kinds)}
+    label_of = rule.sequence.signals.label
+    return Timeline(
+        drawings=[
+            _drawing(view, rule, colours, "wide", 1000),
+            _drawing(view, rule, colours, "narrow", 360),
+        ],
+        kinds=[SignalKind(colours[kind], label_of(kind), totals_by_kind[kind]) for kind in kinds],
+        busiest=max(signals.values()),
+        slots=[
+            Slot(_time(quarter), *(_in_words(events, side, quarter) for events, side in sides))
+            for quarter in quarters[-TABLE_ROWS:]
+        ],
+        older_slots=max(0, len(quarters) - TABLE_ROWS),
+    )
 
 
-def _scale(view: IncidentView, width: int) -> _Scale:
-    """From before the first change to after the last event, wide enough to be read."""
-    quarters = [
-        quarter for side in (view.changes, view.signals) for times in side.values() for quarter in times
-    ]
-    begin, end = min(quarters), max(quarters) + QUARTER
+def _drawing(view: IncidentView, rule: Rule, colours: Mapping[str, int], name: str, width: int) -> Markup:
+    """The background first, then the signals by kind from the axis down, then the changes."""
+    sequence = rule.sequence
+    changes, signals = _totals(view.changes), _totals(view.signals)
+    begin, end = min(*changes, *signals), max(*changes, *signals) + QUARTER
     spare = max((end - begin) // 12, (SHORTEST - (end - begin)) // 2, QUARTER)
-    return _Scale(begin - spare, end + spare, width)
-
-
-def _spans(view: IncidentView, within: int, scale: _Scale) -> Iterator[tuple[float, float]]:
-    """Where a signal would follow a change: the reaches of all changes, joined where they overlap."""
-    starts = sorted({quarter for times in view.changes.values() for quarter in times})
-    if view.began:  # known to the second
-        starts[0] = max(starts[0], int(view.began.timestamp()))
-    begin = end = starts[0]
-    for start in starts:
-        if start > end:
-            yield _clipped(begin, end, scale)
-            begin = start
-        end = start + within
-    yield _clipped(begin, end, scale)
-
-
-def _clipped(begin: int, end: int, scale: _Scale) -> tuple[float, float]:
-    x_begin, x_end = scale.x(begin), scale.x(min(end, scale.end))
-    return x_begin, round(x_end - x_begin, 1)
-
-
-def _changes(changes: Quarters, side: Side, scale: _Scale) -> Iterator[TimelineBar]:
-    totals = _totals(changes)
-    highest = max(totals.values())
-    for quarter, number in sorted(totals.items()):
-        height = 14 + 34 * number / highest
-        text = f"{_time(quarter)}: {_quarter_text(changes, side, quarter)}"
-        yield TimelineBar(
-            scale.x(quarter + QUARTER / 2), round(LINE - height, 1), 0, round(height, 1), 0, text, number
-        )
-
-
-def _signals(signals: Quarters, kinds: dict[str, int], side: Side, scale: _Scale) -> Iterator[TimelineBar]:
-    totals = _totals(signals)
-    max_height, highest = FOOT - LINE - 4, max(FULL, *totals.values())
-    width = min(WIDEST, max(2.5, scale.x(scale.begin + QUARTER) - scale.x(scale.begin) - 1))
-    for quarter in sorted(totals):
-        y = float(LINE + 1)
-        for kind, number in kinds.items():
-            if count := signals[kind].get(quarter, 0):
-                height = max(3.0, max_height * count / highest)
-                text = f"{_time(quarter)}: {in_words({kind: count}, side)}"
-                x = scale.x(quarter + QUARTER / 2) - width / 2
-                yield TimelineBar(
-                    round(x, 1), round(y, 1), round(width, 1), round(height, 1), number, text, count
-                )
+    x = Scale(begin - spare, end + spare, MARGIN, width - MARGIN)
+    within = int(sequence.within.total_seconds())
+    periods = "; ".join(
+        f"{plural(totals.total(), noun)} between {_time(min(totals))} and {_time(max(totals) + QUARTER)}"
+        for noun, totals in (("change", changes), ("signal", signals))
+    )
+    shapes = [
+        element("desc", f"{periods}, in UTC. The {within // HOUR} h after each change are shaded."),
+        *_shades(view, within, x),
+        *_ticks(x),
+        line(0, AXIS, width, AXIS, "axis"),
+    ]
+    bar_width = min(MAX_BAR_WIDTH, max(2.5, x.position(QUARTER) - x.position(0) - 1))
+    unit_height = MAX_BAR_HEIGHT / max(FULL_BAR, *signals.values())
+    for quarter in sorted(signals):
+        x_begin, y = x.position(quarter + QUARTER / 2) - bar_width / 2, AXIS + 1.0
+        for kind, colour in colours.items():
+            if number := view.signals[kind].get(quarter):
+                height = max(3.0, number * unit_height)
+                tooltip = f"{_time(quarter)}: {in_words({kind: number}, sequence.signals)}"
+                shapes.append(rectangle(x_begin, y, bar_width, height, f"signal k{colour}", tooltip))
                 y += height
+    most_changes = max(changes.values())
+    for quarter, number in sorted(changes.items()):
+        middle, y = x.position(quarter + QUARTER / 2), AXIS - 14 - 34 * number / most_changes
+        mark = [
+            element("title", f"{_time(quarter)}: {_in_words(view.changes, sequence.changes, quarter)}"),
+            line(middle, y, middle, AXIS, "stem"),
+            element("path", d=f"M{middle:.1f} {y - 6:.1f}l6 6l-6 6l-6-6z"),
+        ]
+        if number > 1 and len(changes) < NUMBERED_MARKS:
+            mark.append(label(middle + 9, y + 4, str(number), "count"))
+        shapes.append(element("g", *mark, class_="change"))
+    return drawing(
+        shapes, width, HEIGHT, f"timeline {name}", role="img", aria_label="Changes and signals over time"
+    )
 
 
-def _ticks(scale: _Scale) -> Iterator[Tick]:
-    max_ticks = scale.width // 95
-    length = scale.end - scale.begin
-    step = next((seconds for seconds in STEPS if length / seconds <= max_ticks), STEPS[-1])
-    day = ""
-    for tick_time in range(-(-scale.begin // step) * step, scale.end + 1, step):
-        x, moment = scale.x(tick_time), datetime.fromtimestamp(tick_time, UTC)
-        if LEFT_MARGIN + 16 <= x <= scale.width - RIGHT - 16:
-            today = f"{moment.day} {moment:%b}"
-            yield Tick(x, f"{moment:%H:%M}", "" if today == day else today)
-            day = today
+def _shades(view: IncidentView, within: int, x: Scale) -> Iterator[Markup]:
+    """Shades the time after each change in which a signal makes a pair. Overlapping shades are joined."""
+    starts = sorted({quarter for numbers in view.changes.values() for quarter in numbers})
+    if view.began:  # the time of the first change, to the second
+        starts[0] = max(starts[0], int(view.began.timestamp()))
+    spans: list[tuple[int, int]] = []
+    for start in starts:
+        begin = spans.pop()[0] if spans and start <= spans[-1][1] else start
+        spans.append((begin, start + within))
+    for begin, end in spans:
+        x_begin, x_end = x.position(begin), x.position(min(end, x.end))
+        yield rectangle(x_begin, TOP, x_end - x_begin, BOTTOM - TOP, "span")
+        yield line(x_begin, TOP, x_begin, BOTTOM, "edge")
 
 
-def _description(view: IncidentView, rule: Rule) -> str:
-    """The drawing in words."""
-    parts = []
-    for name, events in (("changes", view.changes), ("signals", view.signals)):
-        totals = _totals(events)
-        parts.append(
-            f"{sum(totals.values()):,} {name} between {_time(min(totals))} and {_time(max(totals) + QUARTER)}"
-        )
-    reach = rule.sequence.within // timedelta(hours=1)
-    return f"{'; '.join(parts)}, in UTC. The {reach} h after each change are shaded."
+def _ticks(x: Scale) -> Iterator[Markup]:
+    """Grid lines at round times, as many as fit, with the time and, at the first of a day, the day."""
+    max_ticks = (x.end_position + MARGIN) // TICK_WIDTH
+    step = next((seconds for seconds in STEPS if (x.end - x.begin) / seconds <= max_ticks), STEPS[-1])
+    labelled_day = ""
+    for tick in range(-(-int(x.begin) // step) * step, int(x.end) + 1, step):
+        position, moment = x.position(tick), datetime.fromtimestamp(tick, UTC)
+        if not x.begin_position + 16 <= position <= x.end_position - 16:
+            continue
+        yield line(position, TOP, position, BOTTOM, "grid")
+        yield label(position, HEIGHT - 15, f"{moment:%H:%M}", "tick")
+        day = f"{moment.day} {moment:%b}"
+        if day != labelled_day:
+            yield label(position, HEIGHT - 2, day, "tick day")
+        labelled_day = day
 
 
-def _totals(events: Quarters) -> dict[int, int]:
-    totals: dict[int, int] = {}
-    for times in events.values():
-        for quarter, number in times.items():
-            totals[quarter] = totals.get(quarter, 0) + number
+def _totals(events: Quarters) -> Counter[int]:
+    totals: Counter[int] = Counter()
+    for numbers in events.values():
+        totals.update(numbers)
     return totals
 
 
-def _quarter_text(events: Quarters, side: Side, quarter: int) -> str:
-    counts = {kind: times[quarter] for kind, times in events.items() if quarter in times}
-    return in_words(counts, side) if counts else ""
+def _in_words(events: Quarters, side: Side, quarter: int) -> str:
+    numbers = {kind: times[quarter] for kind, times in events.items() if quarter in times}
+    return in_words(numbers, side) if numbers else ""
 
 
 def _time(seconds: int) -> str:

@@ -1,12 +1,14 @@
 """What runs told, counted by kind without looking at every pair."""
 
 from collections import Counter
+from datetime import date, timedelta
 from random import Random
+from xml.etree import ElementTree as ET
 
 import pytest
 
-from detection.backtest.charts import bar_percent, chart_by_day
-from detection.backtest.figures import _pairs_by_kind
+from detection.backtest.charts import chart_by_day, count_bars
+from detection.backtest.figures import NamedCount, TopCounts, _pairs_by_kind
 from detection.correlation.correlate import Chain
 from tests.correlation.test_pairs import random_chains
 from tests.support.builders import HOUR, START, chains, change, signal
@@ -34,24 +36,29 @@ def test_an_event_that_stands_twice_counts_once() -> None:
     assert _pairs_by_kind(alerted_chains, "signal") == {"content_filter": 1}
 
 
-def test_bars_stand_on_the_ground_and_the_highest_is_below_the_top_line() -> None:
-    chart = chart_by_day([("2026-06-08", 0), ("2026-06-09", 7), ("2026-06-10", 3)], "alerts")
-
-    ground = chart.lines[0].position
-    assert [round(bar.y + bar.height, 2) for bar in chart.bars] == [ground] * 3
-    assert [line.text for line in chart.lines] == ["0", "2", "4", "6", "8"]
-    assert chart.lines[-1].position <= chart.bars[1].y < chart.bars[2].y
-    assert chart.bars[1].title == "2026-06-09: 7 alerts"
+def test_bars_stand_on_the_base_line_under_the_top_grid_line() -> None:
+    chart = ET.fromstring(
+        chart_by_day([(date(2026, 6, 8), 0), (date(2026, 6, 9), 7), (date(2026, 6, 10), 3)], "alerts")
+    )
+    grid = [float(line.attrib["y1"]) for line in chart.iter("line")]
+    bars = [(float(bar.attrib["y"]), float(bar.attrib["height"])) for bar in chart.iter("rect")]
+    assert [y + height for y, height in bars] == [grid[0]] * 3
+    assert grid[-1] < bars[1][0] < bars[2][0] < bars[0][0]
+    assert [text.text for text in chart.findall("text[@class='amount']")] == ["0", "2", "4", "6", "8"]
+    assert [title.text for title in chart.iter("title")][1] == "2026-06-09: 7 alerts"
 
 
 @pytest.mark.parametrize("days", [0, 1, 30, 400])
-def test_no_more_days_are_named_than_fit(days: int) -> None:
-    chart = chart_by_day([("2026-06-08", 1)] * days, "alerts")
+def test_chart_labels_no_more_days_than_fit(days: int) -> None:
+    counts = [(date(2026, 6, 8) + timedelta(days=number), 1) for number in range(days)]
+    chart = ET.fromstring(chart_by_day(counts, "alerts"))
+    bars = [(float(bar.attrib["x"]), float(bar.attrib["width"])) for bar in chart.iter("rect")]
+    assert len(bars) == days
+    assert len(chart.findall("text[@class='day']")) <= 6
+    assert all(x >= 44 and x + width <= 440 for x, width in bars)
 
-    assert len(chart.bars) == days
-    assert len(chart.labels) <= 6
-    assert all(chart.left_margin <= bar.x and bar.x + bar.width <= chart.width for bar in chart.bars)
 
-
-def test_what_is_little_can_still_be_seen() -> None:
-    assert (bar_percent(0, 10_000), bar_percent(1, 10_000), bar_percent(10_000, 10_000)) == (0.0, 0.5, 100.0)
+def test_small_count_in_a_row_is_visible() -> None:
+    rows = [NamedCount("a", 10_000, 10_000), NamedCount("b", 1, 0)]
+    row = ET.fromstring(count_bars(rows[1], TopCounts(2, rows)))
+    assert [bar.attrib["width"] for bar in row.iter("rect")] == ["0.5", "0"]

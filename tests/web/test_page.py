@@ -91,7 +91,7 @@ def test_alert_that_tells_of_earlier_events_makes_the_span_longer(world: PageWor
 def test_change_told_by_two_alerts_is_one_change(world: PageWorld) -> None:
     name = world.incident(signals=1)
     world.commit_new([change(f"audit-{ALICE}", START - 3 * HOUR)], [signal("later", START - HOUR)])
-    assert "1 changes between" in parse_page(world.get(f"incidents/{name}")).text
+    assert "1 change between" in parse_page(world.get(f"incidents/{name}")).text
 
 
 def test_pair_beyond_the_published_rule_is_marked(world: PageWorld) -> None:
@@ -137,7 +137,7 @@ def test_incident_whose_alerts_have_expired_is_still_shown(world: PageWorld) -> 
     expire(world.table, RULE.folder, START + DAY)
     answer = world.get(f"incidents/{name}")
     assert answer.status == 200
-    assert "older than the table keeps them" in parse_page(answer).text
+    assert "alerts of this incident have expired" in parse_page(answer).text
 
 
 def test_json_is_what_show_prints(world: PageWorld) -> None:
@@ -193,15 +193,15 @@ def test_deliveries_say_what_waits_what_was_given_up_and_what_was_sent() -> None
 
     assert "dead dead given up: HTTP 410 <b>" in text
     assert "waiting slow tried 1 time, next 2026-03-02T12:00:00Z" in text
-    assert "sent calm nothing waits" in text
-    assert "sent picky nothing waits" in text
+    assert "sent calm no message waits" in text
+    assert "sent picky no message waits" in text
 
 
-def test_rule_that_only_observes_is_said_to_page_nobody() -> None:
+def test_page_of_a_rule_that_only_observes_says_that_it_sends_no_messages() -> None:
     world = PageWorld({"WEBHOOKS": '[{"name": "calm", "url": "https://calm.example/"}]'})
     world.rule = RULE.model_copy(update={"on_call": RULE.on_call.model_copy(update={"mode": "observe"})})
     name = world.incident()
-    assert "it pages nobody" in parse_page(world.get(f"incidents/{name}")).text
+    assert "it sends no messages" in parse_page(world.get(f"incidents/{name}")).text
 
 
 def test_page_leads_to_the_portal_where_the_workspace_is_known() -> None:
@@ -429,11 +429,11 @@ def test_nobody_gets_in_whom_app_service_does_not_name(world: PageWorld, path: s
 @pytest.mark.parametrize(
     "fields, says",
     [
-        ({"classification": "benign"}, "Say who you are"),
-        ({"by": " ", "classification": "benign"}, "Say who you are"),
+        ({"classification": "benign"}, "Enter your name"),
+        ({"by": " ", "classification": "benign"}, "Enter your name"),
         ({"by": "x" * 201, "classification": "benign"}, "at most 200"),
-        ({"by": "eve"}, "Say what it turned out to be"),
-        ({"by": "eve", "classification": "fine"}, "Say what it turned out to be"),
+        ({"by": "eve"}, "Choose a classification"),
+        ({"by": "eve", "classification": "fine"}, "Choose a classification"),
         ({"by": "eve", "classification": "benign", "note": "x" * 2_001}, "at most 2,000"),
     ],
 )
@@ -718,7 +718,10 @@ def test_address_that_is_none_is_refused(world: PageWorld) -> None:
 
 def test_refusal_is_json_for_who_wants_json(world: PageWorld) -> None:
     answer = world.get("incidents/in_none", accept="application/json")
-    assert (answer.status, json.loads(answer.body)) == (404, {"error": "There is no incident in_none."})
+    assert (answer.status, json.loads(answer.body)) == (
+        404,
+        {"error": "There is no incident in_none. Check the address."},
+    )
 
 
 def test_table_that_does_not_answer_is_said_without_its_address(
@@ -790,11 +793,11 @@ def test_page_counts_what_was_silenced(world: PageWorld) -> None:
 @pytest.mark.parametrize(
     "fields, says",
     [
-        ({"note": "", "for": "P1D"}, "Say why"),
+        ({"note": "", "for": "P1D"}, "Enter the reason"),
         ({"note": "x" * 501, "for": "P1D"}, "at most 500"),
-        ({"note": "why", "for": ""}, "for how long"),
-        ({"note": "why", "for": "a while"}, "for how long"),
-        ({"note": "why", "for": "-P1D"}, "for how long"),
+        ({"note": "why", "for": ""}, "Choose the length"),
+        ({"note": "why", "for": "a while"}, "Choose the length"),
+        ({"note": "why", "for": "-P1D"}, "Choose the length"),
         ({"note": "why", "for": "P31D"}, "at most 30 days"),
     ],
 )
