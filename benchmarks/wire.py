@@ -114,7 +114,7 @@ def _bytes_only(_: bytes, endpoint: str) -> Work:
 
     source = open_log_analytics([WORKSPACE], endpoint, None, lambda: NOW)
     request = HttpRequest("POST", f"workspaces/{WORKSPACE}/query", json={"query": "signals"})
-    return lambda: source._send("signals", request, 60.0).read()
+    return lambda: source._client.send_request(request, stream=True, **source._options).read()
 
 
 def _events(rows: Iterable[Row]) -> Events:

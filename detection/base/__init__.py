@@ -1,1 +1,1 @@
-"""What every other folder may use: errors, time, JSON. Nothing here knows of detection."""
+"""Errors, time and JSON for every other folder. No domain knowledge."""

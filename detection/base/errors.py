@@ -1,12 +1,12 @@
-"""What can go wrong, as one small tree.
+"""The errors that this project raises on purpose.
 
     DetectionError
-    ├── ConfigurationError   yours to mend: a setting, a rule folder, a missing table
-    ├── DataError            the logs cannot be read as what they claim to be
+    ├── ConfigurationError   the user can correct it: a setting, a rule folder, a missing table
+    ├── DataError            the logs are not in the format that they should be in
     └── ServiceError         a service failed; the next run tries again
-        └── Incomplete       an answer that is not the whole answer
+        └── Incomplete       an answer is not complete
 
-Anything else that escapes is a bug of this project, and is shown with its traceback.
+Any other error is a bug of this project, and is shown with its traceback.
 """
 
 from typing import Literal
@@ -17,27 +17,27 @@ ErrorKind = Literal["configuration", "data", "service", "bug"]
 
 
 class DetectionError(Exception):
-    """Base of every error this project raises on purpose; its text is one sentence for the user."""
+    """Base of the errors that this project raises on purpose. Its text is a sentence for the user."""
 
 
 class ConfigurationError(DetectionError):
-    """Something the user set or wrote is wrong: a setting, a rule folder, an argument, a missing table."""
+    """The user can correct the cause: a setting, a rule folder, an argument, a missing table."""
 
 
 class DataError(DetectionError):
-    """The logs are there but cannot be read as what they claim to be."""
+    """The logs are there but are not in the format that they should be in."""
 
 
 class ServiceError(DetectionError):
-    """A service did not do its part; trying again later is the remedy."""
+    """A service failed. A later try may succeed."""
 
 
 class Incomplete(ServiceError):
-    """An answer that is not the whole answer: it is never correlated, and nothing is marked."""
+    """An answer is not complete. It is never correlated, and nothing is marked."""
 
 
 def error_kind(error: Exception) -> ErrorKind:
-    """Which of the four an error is."""
+    """The kind of an error, as records name it."""
     if isinstance(error, ConfigurationError):
         return "configuration"
     if isinstance(error, DataError):
@@ -46,12 +46,12 @@ def error_kind(error: Exception) -> ErrorKind:
 
 
 def error_sentence(error: Exception) -> str:
-    """An error as one sentence for the user. A bug's own text is not shown: it may hold anything."""
+    """An error as a sentence for the user. The text of a bug is not shown: it may contain secrets."""
     return str(error) if isinstance(error, DetectionError) else f"a bug of this job: {type(error).__name__}"
 
 
 def problems_of(error: ValidationError, document_name: str = "the file") -> str:
-    """All that is wrong with a document, by key, without showing its values; `whole` is what has no key."""
+    """All problems of a document by key, without its values. `document_name` replaces an empty key."""
     return "; ".join(
         f"{'.'.join(map(str, problem['loc'])) or document_name}: {problem['msg']}"
         for problem in error.errors()

@@ -1,4 +1,4 @@
-"""Work without Python's collector of cycles: rows have none, and it would look through half a million again and again."""
+"""Pauses Python's cycle collector: rows have no cycles, and it would scan half a million rows repeatedly."""
 
 import gc
 from collections.abc import Iterator
@@ -7,7 +7,9 @@ from contextlib import contextmanager
 
 @contextmanager
 def gc_paused() -> Iterator[None]:
-    """For the making of very many rows, which it halves. Not for a whole run: what requests leave behind has cycles."""
+    """For creating very many rows, which then takes half the time. Not for a whole run: requests leave
+    cycles.
+    """
     was_enabled = gc.isenabled()
     gc.disable()
     try:

@@ -1,6 +1,6 @@
-"""How values become JSON and JSON values again.
+"""Converts values to JSON and back.
 
-A type's adapter is built when it is first asked for: that takes milliseconds, every hour is a cold start, and a quiet
+The adapter of a type is built on first use: that takes milliseconds, every hour is a cold start, and a quiet
 hour needs few adapters.
 """
 
@@ -13,7 +13,7 @@ _ADAPTERS: dict[object, TypeAdapter[Any]] = {}
 
 
 def type_adapter(target_type: type[Type]) -> TypeAdapter[Type]:
-    """The adapter of a type; always the same."""
+    """The adapter of a type, built once per process."""
     if target_type not in _ADAPTERS:
         _ADAPTERS[target_type] = TypeAdapter(target_type)
     return _ADAPTERS[target_type]

@@ -1,8 +1,8 @@
-"""Events become chains: which change reaches which signals of the same actor.
+"""Correlates events into chains: which change reaches which signals of the same actor.
 
-The product of changes and signals is never built: signals are sorted once per actor, and a change
-reaches a slice of them, found by bisection. A million signals against ten thousand changes take
-under a second (benchmarks/); pairs are counted from the slices, and iterated only when asked for.
+The product of changes and signals is never built. Signals are sorted once per actor, and a change reaches a
+slice of them, found by bisection. A million signals against ten thousand changes take less than a second
+(benchmarks/). Pairs are counted from the slices, and iterated only on demand.
 """
 
 from bisect import bisect_left, bisect_right
@@ -22,8 +22,8 @@ _by_time = attrgetter("time")
 class Chain:
     """An actor's changes and the signals after them: changes[i] reaches signals[j] for j in spans[i].
 
-    Changes and signals are in time order, and each takes part in at least one pair. With `once`, a
-    pair of the same two ids is one pair, even where an id stands at several times.
+    Changes and signals are in time order, and each is in at least one pair. With `once`, a pair of the same
+    two ids counts once, even if an id occurs at several times.
     """
 
     actor: str
@@ -33,7 +33,9 @@ class Chain:
     once: bool
 
     def pairs(self) -> Iterator[Pair]:
-        """Every pair, change by change; of a pair that stands at several times the latest, with the others' rows."""
+        """Every pair, change by change. Of a pair that occurs several times the latest, with the rows of the
+        others.
+        """
         if not self._has_repeats():
             return self._all_pairs()
         pairs: dict[tuple[str, str], Pair] = {}
@@ -51,11 +53,11 @@ class Chain:
                 yield change, self.signals[position]
 
     def count(self) -> int:
-        """How many pairs there are."""
+        """The number of pairs."""
         return sum(1 for _ in self.pairs()) if self._has_repeats() else sum(map(len, self.spans))
 
     def newest_pairs(self) -> Iterator[Pair]:
-        """The pairs from the newest signal back, and of one signal from the newest change back."""
+        """The pairs from the newest signal back, and for each signal from the newest change back."""
         for position in reversed(range(len(self.signals))):
             for change, span in zip(reversed(self.changes), reversed(self.spans), strict=True):
                 if span.stop <= position:  # so do the spans of all earlier changes
@@ -85,9 +87,10 @@ def correlate(
     once: bool,
     resolve: Resolve | None = None,
 ) -> list[Chain]:
-    """The chains: by actor, every change with the signals from its own time to `within` after it, both inclusive.
+    """The chains by actor: every change with the signals from its own time to `within` after it, both
+    inclusive.
 
-    A signal is of the actor that it names, or of those to whom `assign` gives it.
+    A signal belongs to the actor that it names, or to the actors that `resolve` finds.
     """
     actors: dict[str, tuple[list[Event], list[Event]]] = {}
     changes = list(changes)
@@ -107,13 +110,13 @@ def correlate(
 def make_chain(
     actor: str, changes: Iterable[Event], signals: Iterable[Event], within: timedelta, *, once: bool
 ) -> Chain:
-    """The chain of one actor's events; without any pair it has no spans."""
+    """The chain of an actor's events. Without any pair it has no spans."""
     ordered = sorted(signals, key=_by_time)
     signal_times = [signal.time for signal in ordered]
     reaching_changes: list[Event] = []
     reached: list[Event] = []
     spans: list[range] = []
-    taken = 0  # signals before this position are kept or out of every later change's reach
+    taken = 0  # signals before this position are in `reached`, or no later change reaches them
     for change in sorted(changes, key=_by_time):
         start = bisect_left(signal_times, change.time)
         stop = bisect_right(signal_times, change.time + within)
@@ -122,7 +125,7 @@ def make_chain(
         reached += ordered[max(start, taken) : stop]
         taken = stop
         reaching_changes.append(change)
-        # Later changes reach later signals, so `stop` is always the end of what is kept by now.
+        # Later changes reach later signals, so `stop` is always the end of `reached`.
         spans.append(range(len(reached) - (stop - start), len(reached)))
     return Chain(actor, reaching_changes, reached, spans, once)
 

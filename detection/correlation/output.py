@@ -15,12 +15,12 @@ from detection.logs.events import Event
 from detection.rules.model import KqlType, Rule, Side
 
 BEYOND = "Beyond"
-MAX_VALUE_LENGTH = 1_024  # characters shown of one value from the logs; keys and ids rest on the full value
+MAX_VALUE_LENGTH = 1_024  # characters of a value from the logs; keys and ids use the full value
 OutputRow = dict[str, object]
 
 
 def output_columns(rule: Rule) -> list[str]:
-    """The names of an output row's columns; a derived rule says last why a row goes beyond the published one."""
+    """The columns of an output row. A derived rule has `Beyond` as the last column."""
     return [*rule.sequence.output, *([BEYOND] if rule.sequence.published else [])]
 
 
@@ -30,14 +30,14 @@ class RowWriter:
     def __init__(self, rule: Rule) -> None:
         sequence = rule.sequence
         sides = (sequence.changes, sequence.signals)
-        # Neighbouring columns of one side are written together: (side, [(name, place, type)]).
+        # Neighbouring columns of a side are written together: (side, [(name, place, type)]).
         self._groups = [
             (number, [(name, sides[number].place_of(name), sequence.columns[name]) for name in names])
             for number, names in groupby(
                 sequence.output, key=lambda name: int(name in sequence.signals.columns)
             )
         ]
-        # A line's parts: the change's and the signal's end to end, put into the order of `output`.
+        # The parts of a line: those of the change followed by those of the signal, in the order of `output`.
         side_numbers = [number for number, _ in self._groups]
         offsets = (0, side_numbers.count(0))
         self._part_order = [
@@ -57,19 +57,25 @@ class RowWriter:
         return row | ({BEYOND: list(self._beyond.reasons(pair, now))} if self._beyond else {})
 
     def lines(self, pairs: Iterable[Pair], now: datetime) -> Iterator[str]:
-        """The same rows, each as a line of JSON. An event is written once, however many pairs it is in."""
+        """The rows as lines of JSON. Serializes an event once, however many pairs it is in."""
         written, part_order = self._written_events, self._part_order
         for change, signal in pairs:
             written_change = written.get(id(change)) or self._write(change, 0)
             written_signal = written.get(id(signal)) or self._write(signal, 1)
-            beyond_part = (
-                _beyond_part(self._beyond, written_change, written_signal, now) if self._beyond else ""
-            )
+            beyond_part = ""
+            if self._beyond:
+                if written_change.restamped or written_signal.restamped:
+                    reasons = self._beyond.reasons((change, signal), now)
+                else:  # as BeyondReasons.reasons, from cached values: this runs for every pair
+                    reasons = written_change.query_reasons + written_signal.query_reasons
+                    if not self._beyond.in_published_window(change.time, now):
+                        reasons = (*reasons, self._beyond.window_reason)
+                beyond_part = _beyond_text(reasons)
             parts = written_change.parts + written_signal.parts
             yield "{" + ",".join([parts[position] for position in part_order]) + beyond_part + "}"
 
     def _write(self, event: Event, side_number: int) -> "_WrittenEvent":
-        """The event's share of a line, a part for each group of its side's columns."""
+        """Serializes an event: a part of the line for each group of its side's columns."""
         parts = [
             to_json(
                 {name: _cell_value(event.row[place], kql_type) for name, place, kql_type in group_columns},
@@ -89,7 +95,7 @@ class RowWriter:
 
 
 class _WrittenEvent(NamedTuple):
-    """An event as it is written into lines; it is held too, so that its id stays its own."""
+    """A serialized event. It holds the event, so that no other object gets the same id()."""
 
     event: Event
     parts: list[str]
@@ -97,22 +103,8 @@ class _WrittenEvent(NamedTuple):
     restamped: bool
 
 
-def _beyond_part(
-    beyond: "BeyondReasons", written_change: _WrittenEvent, written_signal: _WrittenEvent, now: datetime
-) -> str:
-    """As Beyond.reasons says it, from what is known of both events already: this runs for every pair."""
-    if written_change.restamped or written_signal.restamped:
-        return _beyond_text(beyond.reasons((written_change.event, written_signal.event), now))
-    query_reasons = written_change.query_reasons + written_signal.query_reasons
-    return _beyond_text(
-        query_reasons
-        if beyond.in_published_window(written_change.event.time, now)
-        else (*query_reasons, beyond.window_reason)
-    )
-
-
 class BeyondReasons:
-    """Says why a pair goes further than the published rule, which goes by stamps and by its own window."""
+    """The reasons why a pair goes beyond the published rule, which uses stamps and its own window."""
 
     def __init__(self, rule: Rule) -> None:
         self.stamps = (StampReader(rule.sequence.changes), StampReader(rule.sequence.signals))
@@ -120,7 +112,7 @@ class BeyondReasons:
         self._period, self._within = rule.query_period, rule.sequence.within
 
     def reasons(self, pair: Pair, now: datetime) -> tuple[str, ...]:
-        """The reasons; none for a pair that the published query, run at `now`, returns."""
+        """The reasons for a pair; () if the published query, run at `now`, returns the pair."""
         change, signal = pair
         change_stamps, signal_stamps = self.stamps
         reasons = change_stamps.query_reasons(change) + signal_stamps.query_reasons(signal)
@@ -131,44 +123,45 @@ class BeyondReasons:
                 for change_time in change_stamps.stamps_of(change)
                 for signal_time in signal_stamps.stamps_of(signal)
             )
-        else:  # in order by their own times, and stamped with them
+        else:  # stamped with their own times, which are in order
             in_window = self.in_published_window(change.time, now)
         return reasons if in_window else (*reasons, self.window_reason)
 
     def in_published_window(self, stamp: datetime, now: datetime) -> bool:
-        """Whether a row of this stamp is in the window of the published query, run at `now`."""
+        """Whether a row with this stamp is in the window of the published query, run at `now`."""
         return now - self._period < stamp
 
 
 class StampReader:
-    """What a side's rows say beside their event: when they were stamped, and how they go beyond."""
+    """Reads the stamps of a side's rows, and the reasons why they go beyond the published rule."""
 
     def __init__(self, side: Side) -> None:
         self._time, self._stamped = side.place_of(side.time), side.place_of(side.stamped)
         self._beyond = side.place_of(side.beyond) if side.beyond else None
 
     def stamps_of(self, event: Event) -> list[datetime]:
-        """When Log Analytics says the event's rows were generated."""
+        """The times at which, by Log Analytics, the event's rows were generated."""
         return [datetime.fromisoformat(row[self._stamped]) for row in (event.row, *event.copies)]
 
     def is_restamped(self, event: Event) -> bool:
-        """Whether a row of the event was re-stamped: otherwise all are stamped with its own time."""
+        """Whether a row of the event was re-stamped: its stamp is not its own time."""
         if event.row[self._stamped] != event.row[self._time]:
             return True
         return bool(event.copies) and any(row[self._stamped] != row[self._time] for row in event.copies)
 
     def query_reasons(self, event: Event) -> tuple[str, ...]:
-        """What the side's query itself says goes beyond the published one."""
-        return _reasons(event.row[self._beyond]) if self._beyond is not None else ()
+        """The reasons that the side's query itself returns."""
+        reasons = _parsed_json(event.row[self._beyond]) if self._beyond is not None else ()
+        return tuple(filter(None, reasons))
 
 
 def truncate(text: str) -> str:
-    """A value from the logs, cut to what anybody reads of it."""
+    """A value from the logs, cut to MAX_VALUE_LENGTH characters."""
     return text if len(text) <= MAX_VALUE_LENGTH else text[:MAX_VALUE_LENGTH] + "…"
 
 
 def truncate_row(row: OutputRow, limit: int) -> OutputRow:
-    """The row with its long values cut: who writes the logs does not decide how long an alert is."""
+    """The row with its long values cut: the author of a log row must not decide how long an alert is."""
     return {
         name: value if len(str(value)) <= limit else f"{value}"[:limit] + "…" for name, value in row.items()
     }
@@ -185,14 +178,9 @@ def _iso_time(text: str) -> str:
     return iso(datetime.fromisoformat(text))
 
 
-@lru_cache(maxsize=4096)  # few different values stand in very many rows
-def _parsed_json(text: str | None) -> object:
+@lru_cache(maxsize=4096)  # very many rows share few values
+def _parsed_json(text: str | None) -> Any:  # noqa: ANN401  # JSON has no narrower type
     return None if text is None else json.loads(text)
-
-
-@lru_cache(maxsize=4096)  # as above
-def _reasons(text: str) -> tuple[str, ...]:
-    return tuple(reason for reason in json.loads(text) if reason)
 
 
 @lru_cache(maxsize=4096)  # as above

@@ -1,8 +1,8 @@
-"""What was read and is not told, counted: by their own time some rows are not what they seem.
+"""Counts what was read but did not alert.
 
-Log Analytics gives a row that arrives more than two days late its time of arrival as TimeGenerated
-(azure-monitor-docs, logs/log-standard-columns.md). By that stamp an old signal seems to follow a
-recent change, and the published rule pairs the two; by its own time it does not, so it is withheld.
+Log Analytics stamps a row that arrives more than two days late with its arrival as TimeGenerated
+(azure-monitor-docs, logs/log-standard-columns.md). By that stamp an old signal seems to follow a recent
+change, and the published rule pairs the two. By its own time it does not, so the pair is suppressed.
 """
 
 from collections.abc import Iterable, Iterator
@@ -20,10 +20,11 @@ from detection.rules.model import Rule
 
 @dataclass(frozen=True, slots=True)
 class Suppressed:
-    """Why something that was read is not told.
+    """The counts by reason.
 
-    `restamped`: published pairs that only a re-stamp makes. `too_late`, `in_future`: events older than
-    the window by their own time, or ahead of now. `below_threshold`: signals of a kind of which there are not enough yet.
+    `restamped`: pairs of the published rule that only exist because of a re-stamp. `too_late`, `in_future`:
+    events before their window by their own time, or after it. `below_threshold`: signals below the threshold
+    of their kind.
     """
 
     restamped: int
@@ -33,7 +34,7 @@ class Suppressed:
 
 
 def count_suppressed(logs: Logs, rule: Rule, windows: Windows, below_threshold: int = 0) -> Suppressed:
-    """What is held back of the logs of one run, before memory is asked."""
+    """The suppressed of the logs of a run, before marks are considered."""
     return Suppressed(
         restamped=count_restamped(logs, rule, windows),
         too_late=len(logs.changes.too_late) + len(logs.signals.too_late),
@@ -43,9 +44,10 @@ def count_suppressed(logs: Logs, rule: Rule, windows: Windows, below_threshold: 
 
 
 def count_restamped(logs: Logs, rule: Rule, windows: Windows) -> int:
-    """How many pairs the published query would return at this moment that the rows' own times deny.
+    """The number of pairs that the published query returns at this moment but that do not exist by the rows'
+    own times.
 
-    Only actors with a re-stamped row are looked at; there, every pair is.
+    Evaluates only the actors with a re-stamped row, and every pair of theirs.
     """
     if rule.sequence.published is None:
         return 0
@@ -73,19 +75,19 @@ def count_restamped(logs: Logs, rule: Rule, windows: Windows) -> int:
 
 
 class _QueryWindow(NamedTuple):
-    """The stretch (after, until] of stamps that the published query sees."""
+    """The range (after, until] of stamps that the published query sees."""
 
     after: datetime
     until: datetime
 
 
 def _events_of(events: Iterable[Event], actors: set[str] | None) -> Iterator[Event]:
-    """The events of some actors; of all, where the events do not say whose they are."""
+    """The events of these actors; all events if `actors` is None."""
     return (event for event in events if actors is None or event.actor in actors)
 
 
 def _by_stamp(events: Iterable[Event], stamps: StampReader, query_window: _QueryWindow) -> Iterator[Event]:
-    """What the published query itself sees of these events at this moment, at the times it goes by."""
+    """The events that the published query sees in its window, each at the times of its stamps."""
     for event in events:
         if not stamps.query_reasons(event):
             yield from (

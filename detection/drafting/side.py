@@ -10,8 +10,8 @@ import duckdb_kql
 from detection.base.errors import DetectionError
 from detection.drafting.pieces import Piece
 from detection.drafting.query import QuerySide, named_expressions
+from detection.logs.files.columns import SQL_TYPES
 from detection.logs.files.folder import explain_errors
-from detection.logs.files.loading import SQL_TYPES
 from detection.logs.kql import BOUNDS
 from detection.rules.model import Connector, KqlType, LogTable
 

@@ -1,1 +1,1 @@
-"""What a run reads: windows, the KQL, events and their actors, coverage."""
+"""Reading the logs: windows, KQL, events and their actors, coverage."""

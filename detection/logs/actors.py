@@ -1,11 +1,13 @@
-"""Whose a signal is: the actors of changes that it may be of by the rule's bridges.
+"""Identity matching: the changes' actors that a signal may belong to, by the options that the rule lists in
+`identity`.
 
-The keys of both sides come with the rows, made by the query; here they are only compared. A signal is paired
-with every actor that it may be of: two people of one local part are both told of. For each actor the first of the
-rule's bridges counts that leads to him.
+The rule's queries compute the keys of both sides; this module only compares them. A signal is paired with
+every actor that it may belong to: if two people have the same local part, both are alerted. The first option
+in the rule's order that leads to an actor is the option that counts for that actor.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from itertools import starmap
 from operator import itemgetter
 from typing import NamedTuple
 
@@ -15,49 +17,64 @@ from detection.rules.model import Rule
 
 
 class ActorMatch(NamedTuple):
-    """An actor that a signal may be of, and the bridge that says so."""
+    """An actor that a signal may belong to, and the identity matching option that leads to the actor."""
 
     actor: str
     option: MatchingOption
 
 
 class ActorResolver:
-    """Says of the rows of signals whose they are, among the actors of some changes."""
+    """Finds the actors of signal rows among the actors of the changes."""
 
     def __init__(self, rule: Rule, changes: Iterable[Row]) -> None:
-        sequence = rule.sequence
+        sequence, rows = rule.sequence, list(changes)
         self._options = sequence.identity
         key_columns = [sequence.key_columns(number) for number, _ in enumerate(self._options)]
-        rows = list(changes)
-        self._all_actors = dict.fromkeys(
-            filter(None, map(itemgetter(sequence.changes.place_of(sequence.changes.actor)), rows))
-        )
-        self._actor_tables = [
-            self._actors_by_key(rule, rows, option, sequence.changes.place_of(change_column))
-            for option, (change_column, _) in zip(self._options, key_columns, strict=True)
-        ]
         self._key_places = [sequence.signals.place_of(signal_column) for _, signal_column in key_columns]
         self._matches_by_keys: dict[tuple[str, ...], tuple[ActorMatch, ...]] = {}
+        actor_place = sequence.changes.place_of(sequence.changes.actor)
+        self._all_actors = dict.fromkeys(filter(None, map(itemgetter(actor_place), rows)))
+        self._actor_tables: list[
+            Mapping[str, Sequence[str]]
+        ] = []  # for each option, the actors by their keys
+        for option, (change_column, _) in zip(self._options, key_columns, strict=True):
+            table: dict[str, list[str]] = {}
+            if option.kind == "mapping":
+                for user, emails in rule.emails_by_user.items():
+                    if actors := [email for email in emails if email in self._all_actors]:
+                        table[user] = actors
+            elif option.kind != "none":
+                key_place = sequence.changes.place_of(change_column)
+                for key, actor in dict.fromkeys((row[key_place], row[actor_place]) for row in rows):
+                    if key and actor:
+                        table.setdefault(key, []).append(actor)
+            self._actor_tables.append(table)
 
     def resolve(self, row: Row) -> tuple[ActorMatch, ...]:
-        """Whose a signal may be; nobody's: ()."""
+        """Returns the actors that the signal may belong to; () if there are none."""
         keys = tuple([row[place] for place in self._key_places])
         if (matches := self._matches_by_keys.get(keys)) is None:
-            matches = self._matches_by_keys[keys] = tuple(self._find_matches(keys))
+            option_by_actor: dict[str, MatchingOption] = {}
+            if self._options[0].kind == "none":
+                option_by_actor = dict.fromkeys(self._all_actors, self._options[0])
+            for option, table, key in zip(self._options, self._actor_tables, keys, strict=True):
+                for actor in table.get(key, ()):
+                    option_by_actor.setdefault(actor, option)
+            matches = self._matches_by_keys[keys] = tuple(starmap(ActorMatch, option_by_actor.items()))
         return matches
 
     def group_names(self) -> Callable[[Row], str]:
-        """Names for signals so that all those of an actor have one name: whose signals may have several owners, share it.
+        """Returns a function that names the group of a signal. All signals of an actor are in the same group.
 
-        Where signals are known by several columns, any of them may belong together, and they all have one name.
+        Actors who share a signal share a group. If the options read several columns of the signals, any two
+        signals may belong together, so there is only one group.
         """
         if len(set(self._key_places)) > 1 or self._options[0].kind == "none":
             return lambda _row: ""
         (key_place,) = set(self._key_places)
-        groups = _ActorGroups()
-        for key in dict.fromkeys(key for table in self._actor_tables for key in table):
-            groups.join([actor for table in self._actor_tables for actor in table.get(key, ())])
-        tables = self._actor_tables
+        groups, tables = _ActorGroups(), self._actor_tables
+        for key in dict.fromkeys(key for table in tables for key in table):
+            groups.join([actor for table in tables for actor in table.get(key, ())])
 
         def group_name(row: Row) -> str:
             actors = next(filter(None, (table.get(row[key_place]) for table in tables)), [row[key_place]])
@@ -65,45 +82,13 @@ class ActorResolver:
 
         return group_name
 
-    def _find_matches(self, keys: tuple[str, ...]) -> Iterator[ActorMatch]:
-        if self._options[0].kind == "none":
-            yield from (ActorMatch(actor, self._options[0]) for actor in self._all_actors)
-            return
-        matched_actors: set[str] = set()
-        for option, table, key in zip(self._options, self._actor_tables, keys, strict=True):
-            for actor in table.get(key, ()):
-                if actor not in matched_actors:
-                    matched_actors.add(actor)
-                    yield ActorMatch(actor, option)
 
-    def _actors_by_key(
-        self, rule: Rule, rows: Sequence[Row], option: MatchingOption, place: int
-    ) -> Mapping[str, list[str]]:
-        """The actors by their keys."""
-        if option.kind == "none":
-            return {}
-        if option.kind == "mapping":
-            known_users = (
-                (user, [email for email in emails if email in self._all_actors])
-                for user, emails in rule.emails_by_user.items()
-            )
-            return {user: actors for user, actors in known_users if actors}
-        actor_place = rule.sequence.changes.place_of(rule.sequence.changes.actor)
-        key_actor_pairs = dict.fromkeys(
-            (row[place], row[actor_place]) for row in rows if row[place] and row[actor_place]
-        )
-        actors_by_key: dict[str, list[str]] = {}
-        for key, actor in key_actor_pairs:
-            actors_by_key.setdefault(key, []).append(actor)
-        return actors_by_key
-
-
-# To whom events of signals belong, one pair for each actor; the changes are those of the actors in question.
+# Takes changes and signals; yields an (actor, signal) pair for each actor that a signal may belong to.
 Resolve = Callable[[Iterable[Event], Iterable[Event]], Iterator[tuple[str, Event]]]
 
 
 def resolver_for(rule: Rule) -> Resolve | None:
-    """How signals find their actors; None where each is of the actor that it names."""
+    """The function that finds the actors of signals; None if every signal names its actor exactly."""
     if rule.sequence.exact:
         return None
 
@@ -117,7 +102,7 @@ def resolver_for(rule: Rule) -> Resolve | None:
 def count_by_option(
     actor: str, changes: Iterable[Event], signals: Iterable[Event], rule: Rule
 ) -> dict[str, int]:
-    """How many of the signals are an actor's by which bridge, by the bridges' names in the rule's order."""
+    """Counts the signals of an actor by the name of the option that matched them, in the rule's order."""
     signals = list(signals)
     if rule.sequence.exact:
         return {EXACT.name: len(signals)}
@@ -129,7 +114,7 @@ def count_by_option(
 
 
 class _ActorGroups:
-    """Actors that belong together, named by the first of them (union-find)."""
+    """Groups of actors (union-find). The representative of a group is the first actor that joined it."""
 
     def __init__(self) -> None:
         self._parents: dict[str, str] = {}

@@ -1,7 +1,7 @@
-"""Coverage: how many of those who are named at runtime could be somebody of the audit log.
+"""Coverage: how many of the identities that signals name could be an actor of the audit log.
 
-A rule pairs a change with signals of the same actor. Where the callers name nobody whom the audit log knows, it
-stays silent and looks healthy; this is what tells the two apart.
+A rule pairs a change with the signals of the same actor. If callers do not send an identity that the audit
+log knows, the rule finds nothing, which looks like a quiet day. Coverage tells the two apart.
 """
 
 from collections import Counter
@@ -16,8 +16,9 @@ from detection.rules.model import Rule
 Shape = Literal["e-mail", "hash-like", "name", "empty"]
 SHAPES: tuple[Shape, ...] = get_args(Shape)
 
-# A share has fallen when it is less than half of what it was. By chance that happens to a count of which ten were to
-# be expected with a probability of 3 % (Poisson, fewer than 5 at a mean of 10); fewer say nothing.
+# The matched fraction has fallen when it is less than half of its former average. With ten expected matches
+# that happens by chance with a probability of 3 % (Poisson, fewer than 5 at a mean of 10); with fewer it
+# proves nothing.
 MIN_EXPECTED = 10
 
 _SHAPE_WORDS: Mapping[Shape, str] = {
@@ -27,16 +28,16 @@ _SHAPE_WORDS: Mapping[Shape, str] = {
     "empty": "empty",
 }
 _SHAPE_HINTS: Mapping[Shape, str] = {
-    "e-mail": "e-mails that the audit log does not name: bridge them by a mapping",
-    "hash-like": "what looks like hashes: bridge them by {hash: sha256}, or by a mapping if they are salted",
-    "name": "names that are no e-mails: bridge them by local-part or a mapping, if people and no services use them",
-    "empty": "nothing at all",
+    "e-mail": "most are e-mails that the audit log does not name: add a mapping",
+    "hash-like": "most look like hashes: add {hash: sha256}, or a mapping if they are salted",
+    "name": "most are names, not e-mails: add local-part or a mapping, if they are people and not services",
+    "empty": "most rows name no user",
 }
 
 
 @dataclass(frozen=True, slots=True)
 class Unmatched:
-    """How many different identities nobody of the audit log could be, and how many rows have them."""
+    """Counts of the different identities that match no actor of the audit log, and of their rows."""
 
     identities: int
     rows: int
@@ -44,11 +45,14 @@ class Unmatched:
 
 @dataclass(frozen=True, slots=True)
 class Coverage:
-    """Of the `identities` that the signals' source names in its window, how many could be one of the `actors` whom the
-    changes' source names in its own: `matched`, and by which bridge. All are different ones, counted exactly.
+    """How many of the `identities` in the signals' source could be an actor of the changes' source.
 
-    `rows` are all of the signals' source, signals or not, `matched_rows` those of the matched. `unmatched` are by shape;
-    the empty one counts among no identities. What a mapping names counts as matched, whether it was seen or not.
+    `matched` identities could be one of the `actors`; `matched_by` counts them by identity matching option.
+    All counts are exact counts of different identities in the source's window. An identity that a mapping
+    lists counts as matched, whether or not its actor was seen.
+
+    `rows` counts all rows of the signals' source, `matched_rows` those of matched identities. `unmatched` is
+    by shape; the shape "empty" does not count among `identities`.
     """
 
     rows: int
@@ -61,14 +65,14 @@ class Coverage:
 
     @property
     def share(self) -> float:
-        """The matched of all identities, from 0 to 1; of none, 1."""
+        """The matched fraction of all identities, from 0 to 1; 1 if there are no identities."""
         return self.matched / self.identities if self.identities else 1.0
 
 
 def parse_coverage(answer: Iterable[tuple[Any, ...]], rule: Rule) -> Coverage:
-    """The coverage that the rows of the coverage query say, as kql.COVERAGE_COLUMNS has them.
+    """Reads the answer to the coverage query, whose columns are kql.COVERAGE_COLUMNS.
 
-    Raises DataError when they say none.
+    Raises DataError if a row has a cell of the wrong type.
     """
     identities_by_option: Counter[str] = Counter()
     rows: Counter[tuple[str, Shape]] = Counter()
@@ -77,7 +81,10 @@ def parse_coverage(answer: Iterable[tuple[Any, ...]], rule: Rule) -> Coverage:
     for matched_option, shape, identity_text, identity_count, row_count, actor_count in answer:
         texts, numbers = (matched_option, identity_text), (identity_count, row_count, actor_count)
         if shape not in SHAPES or {*map(type, texts)} - {str, NoneType} or {*map(type, numbers)} != {int}:
-            raise DataError("coverage: the query's answer holds a row that counts no identities")
+            raise DataError(
+                "coverage: the query's answer has a row that is not a count of identities; "
+                "check actor_expression of both sides in rule.yaml"
+            )
         option_name = matched_option or ("mapping" if identity_text in rule.emails_by_user else "")
         rows[option_name, shape] += row_count
         identities[option_name, shape] += identity_count
@@ -100,7 +107,7 @@ def parse_coverage(answer: Iterable[tuple[Any, ...]], rule: Rule) -> Coverage:
 
 
 def coverage_text(coverage: Coverage | None) -> str:
-    """The coverage in a line."""
+    """The coverage as a line for people."""
     if coverage is None:
         return "not known"
     unmatched_texts = [
@@ -108,29 +115,26 @@ def coverage_text(coverage: Coverage | None) -> str:
         for shape, counts in coverage.unmatched.items()
         if shape != "empty"
     ]
-    empty_counts = coverage.unmatched.get("empty")
-    unmatched_texts += (
-        [f"{empty_counts.rows:,} of {coverage.rows:,} rows name nobody"] if empty_counts else []
+    if empty_counts := coverage.unmatched.get("empty"):
+        unmatched_texts.append(f"{empty_counts.rows:,} of {coverage.rows:,} rows name no user")
+    line = (
+        f"{coverage.matched:,} of {coverage.identities:,} runtime identities could be one of "
+        f"{coverage.actors:,} audit actors"
     )
-    line = f"{coverage.matched:,} of {coverage.identities:,} runtime identities could be one of {coverage.actors:,} audit actors"
     return f"{line}; unmatched: {', '.join(unmatched_texts)}" if unmatched_texts else line
 
 
 def coverage_warning(coverage: Coverage | None, earlier_coverages: Sequence[Coverage] = ()) -> str | None:
-    """What is to be said of a coverage beside those of earlier runs; None: nothing.
+    """The warning for a coverage, given those of earlier runs. Returns None if all is well.
 
-    It warns when nobody at runtime could be anybody of the audit log, and when the share of those who could is less
-    than half of what it was on average.
+    Warns if no runtime identity could be an audit actor, and if the matched fraction is less than half of its
+    earlier average.
     """
     if coverage is None or not coverage.rows or not coverage.actors:
         return None
     blind_text = "your callers do not set user to the audit identity; this rule cannot see them"
     commonest_shape = max(coverage.unmatched, key=lambda shape: coverage.unmatched[shape].rows, default=None)
-    hint = (
-        f" (most say {_SHAPE_HINTS[commonest_shape]}; see identity in docs/rules.md)"
-        if commonest_shape
-        else ""
-    )
+    hint = f" ({_SHAPE_HINTS[commonest_shape]}; see identity in docs/rules.md)" if commonest_shape else ""
     if not coverage.matched:
         return (
             f"none of {coverage.identities:,} runtime identities could be an audit actor: {blind_text}{hint}"
@@ -139,7 +143,7 @@ def coverage_warning(coverage: Coverage | None, earlier_coverages: Sequence[Cove
     usual_share = sum(shares) / len(shares) if shares else 0.0
     if usual_share * coverage.identities >= MIN_EXPECTED and coverage.share < usual_share / 2:
         return (
-            f"only {coverage.share:.0%} of {coverage.identities:,} runtime identities could be an audit actor, "
-            f"{usual_share:.0%} before: {blind_text}{hint}"
+            f"only {coverage.share:.0%} of {coverage.identities:,} runtime identities could be "
+            f"an audit actor, {usual_share:.0%} before: {blind_text}{hint}"
         )
     return None

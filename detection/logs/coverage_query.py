@@ -1,4 +1,6 @@
-"""The coverage query is asked beside a reading. Where it fails, the log says why, and detection goes on without it."""
+"""Runs the coverage query next to a reading. If it fails, the failure is logged and detection goes on without
+it.
+"""
 
 import logging
 from collections.abc import Callable, Iterable
@@ -21,7 +23,10 @@ class FailedCoverage:
 
 
 def query_coverage(read_rows: Callable[[], Iterable[Row]], rule: Rule) -> Coverage | FailedCoverage:
-    """The coverage in the rows that `ask` returns, or why there is none. A bug passes through."""
+    """The coverage in the rows that `read_rows` returns, or the reason why it could not be counted.
+
+    Any error but DetectionError and QueryUnfinished is a bug and is raised.
+    """
     try:
         return parse_coverage(read_rows(), rule)
     except (DetectionError, QueryUnfinished) as error:
@@ -29,8 +34,9 @@ def query_coverage(read_rows: Callable[[], Iterable[Row]], rule: Rule) -> Covera
 
 
 def log_failed_coverage(result: Coverage | FailedCoverage | None) -> Coverage | None:
-    """The coverage, if there is one; a failure is logged. For the thread of the invocation: Azure drops the lines of
-    all others.
+    """Returns the coverage; logs a failure and returns None.
+
+    Call it on the thread of the invocation: Azure drops the log lines of all other threads.
     """
     if isinstance(result, FailedCoverage):
         log_event(logging.WARNING, "detection.coverage", asdict(result))

@@ -1,4 +1,4 @@
-"""Rows of a query's answer become events; what cannot become one is counted with its reason."""
+"""Turns the rows of a query's answer into events."""
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -13,16 +13,17 @@ from detection.logs.coverage import Coverage
 from detection.logs.window import Window
 from detection.rules.model import Side
 
-# A row of an answer as the query API sends it: dynamic columns are JSON text, datetimes ISO 8601 text in UTC.
+# A row of an answer as the query API sends it: dynamic columns are JSON text, datetimes are ISO 8601 text in
+# UTC.
 Row = tuple[Any, ...]
 
 
 class Event(NamedTuple):
     """A change or a signal.
 
-    `id` is its natural key, `time` its own time (UTC), `kind` what happened; `row` holds the columns
-    that rule.yaml declares for its side, in that order. `copies` are rows of the same event that differ
-    from it: it may have been delivered again, and stamped anew.
+    `id` is its natural key, `time` its own time (UTC), `kind` what happened. `row` holds the columns that
+    rule.yaml declares for its side, in that order. `copies` are other rows of the same event: the log may
+    have delivered the event again under a new stamp.
     """
 
     id: str
@@ -33,7 +34,7 @@ class Event(NamedTuple):
     copies: tuple[Row, ...] = ()
 
     def with_copies_of(self, duplicate: "Event") -> "Event":
-        """The event with the rows of another of the same id among its copies."""
+        """The event with the rows of a duplicate among its copies."""
         rows = (self.row, *self.copies)
         new_rows = tuple(row for row in (duplicate.row, *duplicate.copies) if row not in rows)
         return self._replace(copies=(*self.copies, *new_rows)) if new_rows else self
@@ -41,7 +42,7 @@ class Event(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Rejected:
-    """How many rows were left out for one reason, and where the first of them stands."""
+    """The number of rows that were rejected for one reason, and the location of the first of them."""
 
     count: int
     first_location: str
@@ -49,9 +50,10 @@ class Rejected:
 
 @dataclass(frozen=True, slots=True)
 class SideHealth:
-    """What one source holds in its window: silence is explained by it.
+    """The state of one source in its window. It explains why a run found nothing.
 
-    `rows` read, `named` of them naming an actor, `newest` the latest time stamp (UTC) or None.
+    `rows` is the number of rows, `named` the number of rows that name an actor, `newest` the latest stamp
+    (UTC) or None.
     """
 
     rows: int
@@ -61,7 +63,7 @@ class SideHealth:
 
 @dataclass(frozen=True, slots=True)
 class Events:
-    """The events of one side: those `inside` its window, and what lay outside by their own time."""
+    """The events of one side: those in its window, and those outside it by their own time."""
 
     in_window: Sequence[Event]
     too_late: Sequence[Event] = ()
@@ -75,11 +77,13 @@ class Events:
 
 @dataclass(frozen=True, slots=True)
 class Logs:
-    """Everything one run read, complete. A source that cannot say so raises Incomplete instead.
+    """Everything that a run read, complete. A source that cannot read everything raises Incomplete instead.
 
-    `rejected` is by reason; `health` is by side; `coverage` is None where it could not be counted. What is too much for memory comes in slices: the signals are in
-    `slices` then, each slice with all the signals of some actors and all their changes. A chunk (`is_chunk`) has only some
-    signals of one actor, who has more of them than anybody can keep apart; more of his follow.
+    `rejected` is by reason, `health` by side; `coverage` is None if it could not be counted.
+
+    If there are too many signals for memory, they are in `slices`: each slice has all signals of some actors,
+    and all changes of those actors. A chunk (`is_chunk`) has only a part of the signals of one actor who has
+    too many even for a slice; more chunks of the same actor follow.
     """
 
     changes: Events
@@ -93,7 +97,7 @@ class Logs:
 
 
 def to_events(rows: Iterable[Row], side: Side, window: Window, *, once: bool) -> Events:
-    """The events among the rows of one side, in the order of the rows.
+    """The events of one side, in the order of the rows.
 
     With `once`, rows of equal id, actor and own time count as one event, the first.
     """
@@ -102,7 +106,11 @@ def to_events(rows: Iterable[Row], side: Side, window: Window, *, once: bool) ->
 
 @gc_paused()
 def place_in_window(events: Collection[Event], window: Window, *, once: bool) -> Events:
-    """The events by their place in a window. Their own time decides: older is too late, ahead of it waits for its time."""
+    """Sorts the events into those in the window, those before it (too late) and those after it (in the
+    future).
+
+    The event's own time decides, not its stamp. An event in the future is read again by a later run.
+    """
     if once:
         events = without_duplicates(events)
     in_window: list[Event] = []
@@ -120,7 +128,9 @@ def place_in_window(events: Collection[Event], window: Window, *, once: bool) ->
 
 
 def without_duplicates(events: Collection[Event]) -> Collection[Event]:
-    """The events without duplicates; of equal id, own time and actor the first stays, with its copies."""
+    """The events without duplicates. Of equal id, own time and actor the first stays, with the others as
+    copies.
+    """
     if len({event.id for event in events}) == len(events):
         return events
     event_by_identity: dict[tuple[str, datetime, str], Event] = {}
@@ -132,11 +142,20 @@ def without_duplicates(events: Collection[Event]) -> Collection[Event]:
 
 @gc_paused()
 def events_of(rows: list[Row], side: Side) -> list[Event]:
-    """The rows as events, one for each, column by column: there may be half a million."""
+    """The rows as events, one for each row. Works column by column: there may be half a million rows.
+
+    A row without an id gets the digest of its full row as its id, so identical rows have the same id.
+    """
     id_place, full_row_place = side.place_of(side.id), side.place_of(side.full_row)
     if not all(map(itemgetter(id_place), rows)):
         rows = [
-            row if row[id_place] else (*row[:id_place], _digest(row[full_row_place]), *row[id_place + 1 :])
+            row
+            if row[id_place]
+            else (
+                *row[:id_place],
+                "row_" + sha256(row[full_row_place].encode()).hexdigest()[:32],
+                *row[id_place + 1 :],
+            )
             for row in rows
         ]
     ids, times, actors, kinds = (
@@ -144,8 +163,3 @@ def events_of(rows: list[Row], side: Side) -> list[Event]:
     )
     parsed_times = map(datetime.fromisoformat, times)
     return list(map(Event._make, zip(ids, parsed_times, actors, kinds, rows, repeat(()), strict=False)))
-
-
-def _digest(full_row: str) -> str:
-    """An id for a row that has none: rows equal in full have the same."""
-    return "row_" + sha256(full_row.encode()).hexdigest()[:32]

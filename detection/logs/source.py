@@ -1,4 +1,4 @@
-"""The port Source: where the logs come from. One implementation a file."""
+"""The port Source: where the logs come from. Each implementation has its own folder or file."""
 
 from collections.abc import Iterator
 from dataclasses import replace
@@ -10,13 +10,13 @@ from detection.rules.model import Rule
 
 
 class Source(Protocol):
-    """Answers one question: what do both logs hold in these windows, for this rule?"""
+    """Reads both logs."""
 
     def read(self, rule: Rule, windows: Windows) -> Logs:
-        """Both sides, complete.
+        """Both sides of a rule in these windows, complete.
 
-        Raises Incomplete when any part of the answer is missing, ConfigurationError when the logs
-        cannot be asked that way, ServiceError when they cannot be asked now.
+        Raises Incomplete if any part of the answer is missing, ConfigurationError if the source refuses the
+        queries, ServiceError if it cannot answer now.
         """
         ...
 

@@ -1,13 +1,13 @@
-"""Which stretch of the logs a run reads.
+"""Plans the windows of a run.
 
     W  = the frozen moment of the last complete run (the watermark)
-    W' = min(W, now - frequency), or now - frequency at first
+    W' = min(W, now - frequency), or now - frequency at the first run
     signals: (W' - lateness, now]        changes: (W' - lateness - within, now]
 
-An ordinary hourly run thus reads the past day of signals and two days of changes: a signal that
-arrives up to `lateness` late is still read, and so is every change within reach of it. After an
-outage W' has stayed behind, and the window simply reaches back to it, at most MAX_CATCH_UP. A rule that
-has a threshold reads both sides as far back as changes.
+So an ordinary hourly run reads the past day of signals and two days of changes. It still reads a signal that
+arrives up to `lateness` late, and every change up to `within` before that signal. After an outage W' lies
+further back, so the windows reach back to it, at most MAX_CATCH_UP. A rule with thresholds reads signals as
+far back as changes.
 """
 
 from dataclasses import dataclass
@@ -20,7 +20,7 @@ MAX_CATCH_UP = timedelta(days=14)
 
 @dataclass(frozen=True, slots=True)
 class Window:
-    """The stretch (after, until] in UTC, like KQL's `> ago(1d)`; no `until` means no upper bound."""
+    """The time range (after, until] in UTC, like KQL's `> ago(1d)`; `until` None means no upper bound."""
 
     after: datetime
     until: datetime | None
@@ -28,7 +28,7 @@ class Window:
 
 @dataclass(frozen=True, slots=True)
 class Windows:
-    """What one run reads of both logs, at its frozen moment `now`, and what it can no longer read."""
+    """The windows of a run at its frozen moment `now`, and the gap that the run can no longer read."""
 
     now: datetime
     changes: Window
@@ -44,16 +44,17 @@ def plan_windows(
     max_catch_up: timedelta = MAX_CATCH_UP,
     kept_since: datetime | None = None,
 ) -> Windows:
-    """The windows of a run at `now`; `lateness` defaults to, and is at least, the rule's own.
+    """The windows of a run at `now`. `lateness` defaults to the rule's own, and is never less.
 
-    The gap is the stretch of signals that no run has read and that lies too far back for this one.
-    It begins where the last complete run ended: what came before was read and told, so reading the
-    gap later repeats nothing. Rows of the stretch before it that arrived since are too late.
-    No window reaches behind `kept`, from where on memory is whole: a lateness that was raised takes
-    effect as memory grows, and repeats nothing.
+    The gap is the range of signals that no run has read and that lies too far back for this run. It begins
+    where the last complete run ended: everything before was read and alerted, so reading the gap later
+    repeats nothing. Rows from before the gap that arrived since are too late.
+
+    No window begins before the marks are complete, which they are from `kept_since` on. So a lateness that
+    was raised takes effect step by step, and repeats no alert.
     """
-    # Where the clock has gone back, the run stands at the watermark: what is marked up to there must be seen
-    # beside what arrived since, and memory has let go what lies before.
+    # If the clock went back, the run is at the watermark: it must see what is marked up to there together
+    # with what arrived since, and the marks before may be gone.
     now = max(now, watermark or now)
     if rule.sequence.windows == "query-period":
         published = Window(now - rule.query_period, None)
@@ -65,5 +66,5 @@ def plan_windows(
     after = max(wanted_start, earliest, *([kept_since + rule.sequence.within] if kept_since else []))
     gap = Window(read_until, after) if after > read_until else None
     earlier = after - rule.sequence.within
-    # Whether a change reached enough signals can only be said where all of its reach is seen.
+    # A threshold counts all signals that a change reaches, so all of them must be read.
     return Windows(now, Window(earlier, now), Window(earlier if rule.sequence.threshold else after, now), gap)

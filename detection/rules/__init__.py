@@ -1,1 +1,1 @@
-"""A rule: its model, whose a signal is by its identity matching, what is silenced or excluded."""
+"""A rule: its model and loading, identity matching options, silences and exclusions."""

@@ -1,12 +1,11 @@
-"""A rule folder, loaded and validated: rule.yaml, changes.kql, signals.kql.
+"""The model of a rule folder: rule.yaml, changes.kql, signals.kql.
 
-rule.yaml keeps the fields of a Sentinel scheduled rule under their own names and adds `sequence`.
-An unknown key is an error, and so is a value this job cannot honour; docs/rules.md says which field
-does what. Field ranges are those of Sentinel's own validator (Azure-Sentinel,
-detectionTemplateSchemaValidation: frequency and period 5 minutes to 14 days, look-back to 7 days).
+rule.yaml keeps the fields of a Sentinel scheduled rule under their own names and adds `sequence`. An unknown
+key is an error, and so is a value that this job cannot honour; docs/rules.md explains each field. The ranges
+of fields are those of Sentinel's own validator (Azure-Sentinel, detectionTemplateSchemaValidation: frequency
+and period 5 minutes to 14 days, look-back to 7 days).
 """
 
-from collections.abc import Iterable, Iterator
 from datetime import timedelta
 from functools import cached_property
 from typing import Annotated, Literal, Self, get_args
@@ -20,24 +19,19 @@ from detection.rules.silences import ENTITIES, Silence
 
 KqlType = Literal["string", "datetime", "dynamic", "bool", "int", "long", "real"]
 Severity = Literal["Informational", "Low", "Medium", "High"]
-SEVERITIES: tuple[Severity, ...] = get_args(Severity)  # from the mildest
+SEVERITIES: tuple[Severity, ...] = get_args(Severity)  # in ascending order
 
 
 def _iso_duration(value: object) -> object:
-    """In YAML only ISO 8601 text is a duration: a bare number or `1:00` would be read in silence."""
+    """Refuses the bare number and `1:00`, which pydantic would accept as durations in YAML."""
     if not isinstance(value, timedelta) and not (isinstance(value, str) and value.startswith("P")):
-        msg = "must be an ISO 8601 duration such as PT1H or P1D"
-        raise ValueError(msg)
+        raise ValueError("must be an ISO 8601 duration such as PT1H or P1D")
     return value
 
 
-def _between(shortest: timedelta, longest: timedelta) -> object:
-    return Field(ge=shortest, le=longest)
-
-
 Duration = Annotated[timedelta, BeforeValidator(_iso_duration)]
-Period = Annotated[Duration, _between(timedelta(minutes=5), timedelta(days=14))]
-Lookback = Annotated[Duration, _between(timedelta(minutes=5), timedelta(days=7))]
+Period = Annotated[Duration, Field(ge=timedelta(minutes=5), le=timedelta(days=14))]
+Lookback = Annotated[Duration, Field(ge=timedelta(minutes=5), le=timedelta(days=7))]
 
 
 class _RulePart(BaseModel):
@@ -47,18 +41,21 @@ class _RulePart(BaseModel):
         alias_generator=to_camel,
         validate_by_name=False,
         hide_input_in_errors=True,
-        defer_build=True,  # most are only parts of others: what is read from a file builds them all at once
+        defer_build=True,  # only the model of a whole file needs a validator
     )
 
 
 class _ProjectPart(_RulePart):
-    """A part that this project adds: its keys are written as they are here."""
+    """A part that this project adds. Its keys are written as the fields are named here."""
 
     model_config = ConfigDict(alias_generator=None)
 
 
 class LogTable(_ProjectPart):
-    """A log table of a connector: its columns with their KQL types. The first of `key` that is not empty names an event."""
+    """A log table of a connector: its columns with their KQL types.
+
+    An event's id is the first column of `key` that is not empty.
+    """
 
     stamped: str
     key: tuple[str, ...] = ()
@@ -68,7 +65,7 @@ class LogTable(_ProjectPart):
 
 
 class Connector(_ProjectPart):
-    """What a data connector provides: tables, and parser functions over them as KQL."""
+    """A data connector: its tables, and parser functions over them as KQL."""
 
     parsers: dict[str, str]
     tables: dict[str, LogTable]
@@ -82,7 +79,7 @@ class DataConnector(_RulePart):
 
 
 class FieldMapping(_RulePart):
-    """One identifier of an entity and the result column that fills it."""
+    """An identifier of an entity, and the result column that fills it."""
 
     identifier: str
     column_name: str
@@ -96,7 +93,7 @@ class EntityMapping(_RulePart):
 
 
 class EventGrouping(_RulePart):
-    """One alert per grouping key and run; per-row alerts are not honoured."""
+    """One alert per grouping key and run. Per-row alerts are not supported."""
 
     aggregation_kind: Literal["SingleAlert"] = "SingleAlert"
 
@@ -115,8 +112,7 @@ class Grouping(_RulePart):
     @model_validator(mode="after")
     def _selected_names_something(self) -> Self:
         if self.matching_method == "Selected" and not self.group_by_entities:
-            msg = "matchingMethod Selected needs groupByEntities"
-            raise ValueError(msg)
+            raise ValueError("matchingMethod Selected needs groupByEntities")
         return self
 
 
@@ -128,14 +124,14 @@ class IncidentConfiguration(_RulePart):
 
 
 class Metadata(_ProjectPart):
-    """Where a side keeps what its callers say of themselves: KQL over `source`, and the result column of it."""
+    """The metadata that callers send: KQL over the side's source, and the result column that holds it."""
 
     source: str
     column: str
 
 
 class Side(_ProjectPart):
-    """One of the two queries, and which of its result columns mean what."""
+    """One of the two queries, and the roles of its result columns."""
 
     source: str
     query: str
@@ -162,7 +158,7 @@ class Side(_ProjectPart):
         return self.places[column]
 
     def label(self, kind: str) -> str:
-        """The kind in words for people; the kind itself where the rule has no words for it."""
+        """The kind in words for people; the kind itself if the rule has no label for it."""
         return self.labels.get(kind.lower(), kind)
 
     @model_validator(mode="after")
@@ -173,16 +169,14 @@ class Side(_ProjectPart):
         )
         for column, kql_type in roles.items():
             if self.columns.get(column) != kql_type:
-                msg = f"{column} must be one of columns, as {kql_type}"
-                raise ValueError(msg)
+                raise ValueError(f"{column} must be one of columns, as {kql_type}")
         if self.metadata and self.metadata.column in self.columns:
-            msg = f"metadata: {self.metadata.column} must be none of columns: it is not read"
-            raise ValueError(msg)
+            raise ValueError(f"metadata: {self.metadata.column} must not be in columns: it is not read")
         return self
 
 
 class Published(_ProjectPart):
-    """The rule this one derives from, and the reason given where a pair lies outside its windows."""
+    """The published rule that this rule derives from, and the reason for a pair outside its windows."""
 
     rule: str
     beyond: str
@@ -191,7 +185,7 @@ class Published(_ProjectPart):
 class EventSequence(_ProjectPart):
     """A signal after a change by the same actor: both sides, and how far apart they may be.
 
-    `threshold` says of a kind of signal how many a change must reach before they count.
+    `threshold` is, by kind of signal, the number of signals that a change must reach before they count.
     """
 
     within: Duration
@@ -214,32 +208,21 @@ class EventSequence(_ProjectPart):
         return {"changes": self.changes, "signals": self.signals}
 
     @model_validator(mode="after")
-    def _options_are_sound(self) -> Self:
+    def _parts_agree(self) -> Self:
         problems = list(option_problems(self.identity))
         if any(option.kind == "metadata" for option in self.identity) and self.signals.metadata is None:
-            problems.append("identity: metadata needs signals.metadata, which says where it is")
+            problems.append("identity: metadata needs signals.metadata, the place of the metadata")
+        if shared_columns := self.changes.columns.keys() & self.signals.columns.keys():
+            names = ", ".join(sorted(shared_columns))
+            problems.append(f"columns of changes and signals must differ; both have {names}")
+        if unknown := [name for name in self.output if name not in self.columns]:
+            problems.append(f"output: {', '.join(unknown)} is not a column of changes or signals")
+        if unlabelled := self.threshold.keys() - self.signals.labels.keys():
+            problems.append(f"threshold: {', '.join(sorted(unlabelled))} is not a kind in signals.labels")
+        if untimed := [side.time for side in self.sides.values() if side.time not in self.output]:
+            problems.append(f"output: {', '.join(untimed)} is missing; an alert shows how long it took")
         if problems:
             raise ValueError("; ".join(problems))
-        return self
-
-    @model_validator(mode="after")
-    def _columns_are_unique(self) -> Self:
-        shared_columns = self.changes.columns.keys() & self.signals.columns.keys()
-        if shared_columns:
-            msg = f"columns of changes and signals must differ; both have {', '.join(sorted(shared_columns))}"
-            raise ValueError(msg)
-        unknown = [name for name in self.output if name not in self.columns]
-        if unknown:
-            msg = f"output: {', '.join(unknown)} is no column of changes or signals"
-            raise ValueError(msg)
-        unlabelled = self.threshold.keys() - self.signals.labels.keys()
-        if unlabelled:
-            msg = f"threshold: {', '.join(sorted(unlabelled))} is no kind in signals.labels"
-            raise ValueError(msg)
-        untimed = [side.time for side in self.sides.values() if side.time not in self.output]
-        if untimed:
-            msg = f"output: {', '.join(untimed)} must be in it, for an alert says how long it took"
-            raise ValueError(msg)
         return self
 
     @property
@@ -249,11 +232,11 @@ class EventSequence(_ProjectPart):
 
     @property
     def exact(self) -> bool:
-        """Whether a signal is of the actor that it names, and of nobody else."""
+        """Whether a signal belongs only to the actor that it names."""
         return self.identity == (EXACT,)
 
     def key_columns(self, number: int) -> tuple[str, str]:
-        """The columns in which the changes and the signals have their keys of a bridge."""
+        """The columns with the keys of an option, of changes and of signals."""
         option = self.identity[number]
         change_column, signal_column = (f"{side}Bridge{number + 1}" for side in ("Change", "Signal"))
         return (
@@ -262,23 +245,20 @@ class EventSequence(_ProjectPart):
         )
 
     def with_key_columns(self) -> Self:
-        """The same with the keys of its bridges among the columns that are read."""
+        """The sequence with the key columns of its options among the columns that are read."""
         pairs = [self.key_columns(number) for number, _ in enumerate(self.identity)]
-        sides = {
-            name: side.model_copy(update={"columns": side.columns | _strings(keys)})
-            for (name, side), keys in zip(self.sides.items(), zip(*pairs, strict=True), strict=True)
-        }
+        sides: dict[str, Side] = {}
+        for (name, side), keys in zip(self.sides.items(), zip(*pairs, strict=True), strict=True):
+            key_types: dict[str, KqlType] = dict.fromkeys(keys, "string")
+            sides[name] = side.model_copy(update={"columns": side.columns | key_types})
         return self.model_copy(update=sides)
 
 
-def _strings(columns: Iterable[str]) -> dict[str, KqlType]:
-    return dict.fromkeys(columns, "string")
-
-
 class SeverityCondition(_ProjectPart):
-    """A severity that an alert rises to when its evidence has all that is asked for here.
+    """The severity that an alert rises to if its evidence meets all conditions that are set.
 
-    A pair of one of these kinds of change and one of these kinds of signal, all lower-case; a new address for the actor.
+    The conditions: a pair with one of these kinds of change (`changes`) and of signal (`signals`), all in
+    lower case; an address that is new for the actor.
     """
 
     severity: Severity
@@ -289,13 +269,14 @@ class SeverityCondition(_ProjectPart):
     @model_validator(mode="after")
     def _has_condition(self) -> Self:
         if not (self.changes or self.signals or self.new_address):
-            msg = "needs changes, signals or new_address: severity itself is what every alert has"
-            raise ValueError(msg)
+            raise ValueError("needs changes, signals or new_address: without them it would cover every alert")
         return self
 
 
 class OnCall(_ProjectPart):
-    """What reaches the on-call. `observe` keeps incidents and pages nobody; `runbook` are the first steps, in words."""
+    """How the rule reaches the on-call. `observe` only keeps incidents; `runbook` has the first steps, in
+    words.
+    """
 
     mode: Literal["page", "observe"] = "page"
     severity: tuple[SeverityCondition, ...] = ()
@@ -304,15 +285,14 @@ class OnCall(_ProjectPart):
 
 
 class Exclusions(_ProjectPart):
-    """exclusions.yaml, beside rule.yaml where there is one: what pages nobody, for good or until a day."""
+    """exclusions.yaml, an optional file next to rule.yaml: pairs that do not alert."""
 
     exclusions: tuple[Silence, ...]
 
     @model_validator(mode="after")
     def _names_differ(self) -> Self:
         if len({exclusion.name for exclusion in self.exclusions}) < len(self.exclusions):
-            msg = "two have the same name"
-            raise ValueError(msg)
+            raise ValueError("two exclusions have the same name; rename one")
         return self
 
 
@@ -343,38 +323,38 @@ class RuleFile(_RulePart):
     on_call: OnCall = Field(OnCall(), alias="on_call")
 
     @model_validator(mode="after")
-    def _parts_agree(self) -> Self:
-        problems = "; ".join(self._problems())
-        if problems:
-            raise ValueError(problems)
-        return self
-
-    def _problems(self) -> Iterator[str]:
+    def _fields_agree(self) -> Self:
+        problems: list[str] = []
         if self.query_frequency > self.query_period:
-            yield "queryFrequency must not be longer than queryPeriod"
-        mapped = {mapping.entity_type for mapping in self.entity_mappings}
-        if not self.sequence.exact:
-            yield from self._grouping_problems()
-        for entity in self.incident_configuration.grouping_configuration.group_by_entities:
-            if entity not in mapped:
-                yield f"groupByEntities: {entity} is not in entityMappings"
-        for mapping in self.entity_mappings:
-            for field in mapping.field_mappings:
-                if self.sequence.columns.get(field.column_name) != "string":
-                    yield f"entityMappings: {field.column_name} is no string column of changes or signals"
-
-    def _grouping_problems(self) -> Iterator[str]:
-        """Over a bridge only the change's side says whose key it is."""
-        actor = self.sequence.signals.actor
+            problems.append("queryFrequency must not be longer than queryPeriod")
         group_entities = self.incident_configuration.grouping_configuration.group_by_entities
+        signal_actor = self.sequence.signals.actor
         for mapping in self.entity_mappings:
             columns = [field.column_name for field in mapping.field_mappings]
-            if mapping.entity_type in group_entities and actor in columns:
-                yield f"identity: {mapping.entity_type}, by which alerts are grouped, must not be {actor}: signals name the changer otherwise"
+            if mapping.entity_type in group_entities and signal_actor in columns and not self.sequence.exact:
+                problems.append(
+                    f"identity: {mapping.entity_type}, by which alerts are grouped, must not be "
+                    f"{signal_actor}: signals name the changer differently"
+                )
+        mapped = {mapping.entity_type for mapping in self.entity_mappings}
+        problems += [
+            f"groupByEntities: {entity} is not in entityMappings"
+            for entity in group_entities
+            if entity not in mapped
+        ]
+        problems += [
+            f"entityMappings: {field.column_name} is not a string column of changes or signals"
+            for mapping in self.entity_mappings
+            for field in mapping.field_mappings
+            if self.sequence.columns.get(field.column_name) != "string"
+        ]
+        if problems:
+            raise ValueError("; ".join(problems))
+        return self
 
 
 class Rule(RuleFile):
-    """A rule folder as the job uses it: rule.yaml, the two queries, and the tables they read."""
+    """A rule folder as the job uses it: rule.yaml, the two queries, and the tables that they read."""
 
     model_config = ConfigDict(validate_by_name=True)
 
@@ -388,7 +368,7 @@ class Rule(RuleFile):
 
     @property
     def lateness(self) -> timedelta:
-        """How late a row may arrive and still be read: the part of queryPeriod before the last run."""
+        """The allowed lateness of a row: the part of queryPeriod before the last run."""
         return self.query_period - self.query_frequency
 
     @property
@@ -397,7 +377,7 @@ class Rule(RuleFile):
         return self.incident_configuration.grouping_configuration
 
     def entity_places(self, entity: str, side: Side) -> list[int]:
-        """The positions in a side's row that fill an entity of a type, such as IP."""
+        """The positions in a side's row that fill entities of a type, such as IP."""
         mappings = [mapping for mapping in self.entity_mappings if mapping.entity_type == entity]
         columns = [field.column_name for mapping in mappings for field in mapping.field_mappings]
         return [side.place_of(name) for name in columns if name in side.columns]

@@ -1,6 +1,7 @@
-"""What pages nobody: silences, which end, and exclusions, which stand as data beside the rule.
+"""Silences and exclusions: which pairs do not alert.
 
-A pair that one of them names is decided: it is counted, and never told, now or later.
+A silence has an end and is set by a person. An exclusion is data in the rule's folder. A pair that either
+covers is counted as silenced or excluded, and never alerts, now or later.
 """
 
 from collections.abc import Mapping
@@ -21,36 +22,36 @@ from pydantic import (
 from detection.base.errors import ConfigurationError, problems_of
 
 CRITERIA = ("actor", "address", "change", "signal", "model")
-# The Sentinel entities whose columns a criterion looks at.
+# The Sentinel entities whose columns a criterion compares.
 ENTITIES = {"address": "IP", "model": "CloudApplication"}
-MAX_COMPARED = (
-    1_024  # characters of a value that are compared: who writes the logs does not decide how long it takes
-)
+# Characters of a value that are compared: the author of a log row must not decide how long the comparison
+# takes.
+MAX_COMPARED = 1_024
 
 
 def _day_start(value: object) -> object:
-    """A day means its beginning."""
+    """A date means the start of that day."""
     if isinstance(value, date) and not isinstance(value, datetime):
         return datetime(value.year, value.month, value.day, tzinfo=UTC)
     return value
 
 
-def _with_zone(value: datetime) -> datetime:
-    return value if value.tzinfo else value.replace(tzinfo=UTC)
-
-
-UtcTime = Annotated[datetime, BeforeValidator(_day_start), AfterValidator(_with_zone)]
+UtcTime = Annotated[
+    datetime,
+    BeforeValidator(_day_start),
+    AfterValidator(lambda moment: moment if moment.tzinfo else moment.replace(tzinfo=UTC)),
+]
 ShortText = Annotated[str, Field(min_length=1, max_length=500)]
-Pattern = Annotated[str, Field(min_length=1, max_length=3 * MAX_COMPARED)]  # each character in brackets
+Pattern = Annotated[str, Field(min_length=1, max_length=3 * MAX_COMPARED)]  # an escaped character takes three
 
 
 def literal_pattern(value: str) -> str:
-    """A pattern that only describes this value: who writes the logs may write stars."""
+    """A pattern that matches only this value, even if the author of the log row put stars into it."""
     return escape(value[:MAX_COMPARED])
 
 
 def parse_silence(values: Mapping[str, object]) -> "Silence":
-    """A silence as somebody asks for it. Raises ConfigurationError that names what is wrong."""
+    """Parses the request for a silence. Raises ConfigurationError that names each problem."""
     try:
         return Silence.model_validate(values)
     except ValidationError as error:
@@ -58,11 +59,11 @@ def parse_silence(values: Mapping[str, object]) -> "Silence":
 
 
 class Silence(BaseModel):
-    """Who silenced which pairs, why, and until when (UTC); an exclusion need not end.
+    """Which pairs are silenced, by whom, why, and until when (UTC). An exclusion need not end.
 
-    A pair is silenced if all criteria given hold. Each is a pattern with `*`, `?` and `[…]`, whatever the case:
-    `actor`; `address`, an IP address or network that the change came from; `change` and `signal`, their kinds (a
-    signal's kind is its finish reason); `model`.
+    A pair is silenced if it meets all criteria that are set. A criterion is a pattern with `*`, `?` and `[…]`
+    that ignores case: `actor`; `address`, an IP address or network that the change came from; `change` and
+    `signal`, their kinds (a signal's kind is its finish reason); `model`.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True, defer_build=True)
@@ -80,23 +81,22 @@ class Silence(BaseModel):
     model: Pattern | None = None
 
     @model_validator(mode="after")
-    def _names_something(self) -> Self:
+    def _has_criteria(self) -> Self:
         if not self.criteria:
-            msg = f"needs at least one of {', '.join(CRITERIA)}: everything cannot be silenced"
-            raise ValueError(msg)
+            raise ValueError(f"needs at least one of {', '.join(CRITERIA)}: everything cannot be silenced")
         return self
 
     @property
     def criteria(self) -> dict[str, str]:
-        """What a pair must have, by criterion."""
+        """The patterns by criterion."""
         return {name: value for name in CRITERIA if (value := getattr(self, name)) is not None}
 
     def state(self, now: datetime) -> str:
-        """How it stands, in a word or two."""
+        """Its state in words: in force, ended, or lifted and by whom."""
         if self.lifted_by:
             return f"lifted by {self.lifted_by}"
         return "in force" if self.is_in_force(now) else "ended"
 
     def is_in_force(self, now: datetime) -> bool:
-        """Whether it is in force; at its end, or lifted, it no longer is."""
+        """Whether it is in force. It is not at its end, nor after it was lifted."""
         return not self.lifted_by and (self.expires is None or now < self.expires)

@@ -19,8 +19,9 @@ from detection.base.errors import ConfigurationError
 from detection.base.timestamps import iso
 from detection.logs.actors import ActorResolver
 from detection.logs.events import Logs, Row, to_events
+from detection.logs.files.columns import SQL_TYPES
 from detection.logs.files.folder import column_sql, explain_errors, translate
-from detection.logs.files.loading import ARRIVED, SQL_TYPES, load_table
+from detection.logs.files.loading import ARRIVED, load_table
 from detection.logs.history.calendar_shift import CalendarShift, years_earlier
 from detection.logs.kql import BOUNDS, bounds, queries
 from detection.logs.window import Windows

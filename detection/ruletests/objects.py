@@ -21,8 +21,8 @@ from pydantic import BaseModel, ConfigDict
 
 from detection.base.errors import ConfigurationError
 from detection.base.timestamps import iso
+from detection.logs.files.columns import SQL_TYPES
 from detection.logs.files.folder import explain_errors, translate
-from detection.logs.files.loading import SQL_TYPES
 from detection.rules.loading import connector_file, read_yaml
 from detection.rules.model import KqlType, LogTable, Rule
 from detection.ruletests.case_time import resolve_time

@@ -403,7 +403,7 @@ def test_the_terminal_has_the_days_and_what_the_published_rule_misses(logs: Path
             "--set query is ambiguous; use sequence.changes.query or sequence.signals.query",
         ),
         (("--set", "STORM_ALERTS=0"), "settings: STORM_ALERTS: "),
-        (("--set", "threshold.lenght=2"), "threshold: lenght is no kind in signals.labels"),
+        (("--set", "threshold.lenght=2"), "threshold: lenght is not a kind in signals.labels"),
         (("--workspace", UUID(int=1)), "give either --logs or --workspace"),
         (("--rule", "none-such"), "unknown rule 'none-such'"),
         (

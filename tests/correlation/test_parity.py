@@ -50,12 +50,12 @@ Key = tuple[str, str]
 Shown = tuple[object, ...]
 
 
-# ---------------------------------------------------------------------------------------------------------- oracle
+# ----------------------------------------------------------------------------------------------------- oracle
 
 
 @dataclass(frozen=True, slots=True)
 class OracleEvent:
-    """A change or a signal as the words of the default rule see it; `beyond` is why the published rule would not."""
+    """A change or a signal by the default rule; `beyond` is why the published rule ignores it."""
 
     key: str
     actor: str
@@ -80,7 +80,7 @@ class Instance:
         return in_window and not change.beyond | signal.beyond
 
     def is_expected(self, reach: timedelta) -> bool:
-        """In order by their own times: a signal no older than `reach`, and a change at most a day before it."""
+        """In order by own times: a signal at most `reach` old, and a change at most a day before it."""
         change, signal = self.change.own_time, self.signal.own_time
         inside = MOMENT - reach < signal <= MOMENT and MOMENT - reach - DAY < change
         return inside and change <= signal <= change + DAY
@@ -160,7 +160,7 @@ ABUSE = _spelt(_true_lines(dict(truth.PUBLISHED_REASONS)))
 NO_REASON = _spelt(truth.NO_REASON)
 
 
-# --------------------------------------------------------------------------------------------------------- answers
+# ---------------------------------------------------------------------------------------------------- answers
 
 
 class Answers:
@@ -205,7 +205,7 @@ class Answers:
 
     @cached_property
     def expected_pairs(self) -> dict[Key, list[Instance]]:
-        """The pairs that the default rule has to return. Where one of a pair's instances is published, it is that one."""
+        """The pairs that the default rule must return. A published instance of a pair goes first."""
         expected = {
             key: [instance for instance in instances if instance.is_expected(self.reach)]
             for key, instances in self.instances.items()
@@ -237,7 +237,7 @@ def answers(request: pytest.FixtureRequest) -> Answers:
     return chosen
 
 
-# ------------------------------------------------------------------------------------------------------ same rows
+# -------------------------------------------------------------------------------------------------- same rows
 
 
 def test_published_rule_returns_the_published_rows(answers: Answers) -> None:
@@ -254,7 +254,7 @@ def test_both_rules_return_the_newest_change_first(answers: Answers) -> None:
         assert all(newer >= older for newer, older in pairwise(times))
 
 
-# ---------------------------------------------------------------------------------------------------- same pairs
+# ------------------------------------------------------------------------------------------------- same pairs
 
 
 def test_oracle_agrees_with_the_published_kql(answers: Answers) -> None:
@@ -359,7 +359,7 @@ def _expected(instance: Instance) -> dict[str, object]:
     }
 
 
-# ----------------------------------------------------------------------------------------------------- not empty
+# -------------------------------------------------------------------------------------------------- not empty
 
 
 def test_world_has_plenty_of_every_edge(first_run: Answers) -> None:
@@ -432,7 +432,7 @@ def _reasons(row: dict[str, object]) -> list[object]:
     return beyond or [""]
 
 
-# ------------------------------------------------------------------------------------------------ small, and named
+# ------------------------------------------------------------------------------------------- small, and named
 
 
 def _small() -> LogWorld:
@@ -491,7 +491,7 @@ def _logs_of(actor: str, logs: Logs) -> Logs:
     return Logs(changes, signals)
 
 
-# ------------------------------------------------------------------------------------------------------------ soak
+# ------------------------------------------------------------------------------------------------------- soak
 
 
 @pytest.mark.soak

@@ -234,7 +234,7 @@ def test_command_ends_with_1_where_the_draft_is_not_valid_yet(tmp_path: Path) ->
     ran = run("new-rule", "--from", path, "--out", tmp_path / "out")
     assert ran.code == 1
     assert "not valid yet: " in ran.err
-    assert "parse_json: text that is no JSON becomes null" in ran.err
+    assert "parse_json: text that is not JSON becomes null" in ran.err
     assert 'review: line 13: not understood: where Agent has "x"' in ran.out
 
 

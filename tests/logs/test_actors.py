@@ -1,4 +1,4 @@
-"""Bridges between the audit log's e-mail and what signals call its owner: in KQL, in the pairs, in what is told."""
+"""Identity matching between the audit log's e-mail and the signals: in KQL, in pairs, in alerts."""
 
 import base64
 import hashlib
@@ -53,7 +53,7 @@ def rules(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Rule]:
     }
 
 
-# ----------------------------------------------------------------------------------------------------- as rule tests
+# ---------------------------------------------------------------------------------------------- as rule tests
 
 
 @pytest.mark.parametrize("name", IDENTITIES)
@@ -66,7 +66,7 @@ def test_cases_of_a_bridge_pass(name: str, tmp_path: Path) -> None:
     assert failed == {}
 
 
-# --------------------------------------------------------------------------------------------------- in Microsoft's eyes
+# ---------------------------------------------------------------------------------------- in Microsoft's eyes
 
 
 @pytest.fixture(scope="module")
@@ -101,7 +101,7 @@ def test_query_over_bridges_returns_the_columns_that_are_read(
     )
 
 
-# --------------------------------------------------------------------------------------------------------- keys in KQL
+# ------------------------------------------------------------------------------------------------ keys in KQL
 
 # Nobody is called nothing; and Log Analytics keeps no text with a null.
 emails = st.one_of(
@@ -158,7 +158,7 @@ def keys_in_kql(actors: Sequence[str], steps: Sequence[str]) -> list[tuple[str, 
     return actors_table(actors).execute(translate_steps(tuple(steps))).fetchall()
 
 
-# ------------------------------------------------------------------------------------------------- pairs, by a model
+# ------------------------------------------------------------------------------------------ pairs, by a model
 
 PEOPLE = [
     "ann@example.com",
@@ -281,7 +281,7 @@ def time(row: LogRow) -> datetime:
     return stamp
 
 
-# ------------------------------------------------------------------------------------------------------------- slices
+# ----------------------------------------------------------------------------------------------------- slices
 
 
 @pytest.fixture(scope="module")
@@ -332,7 +332,7 @@ def test_pieces_come_in_order_of_time_where_any_may_be_of_anybody(
     ]
 
 
-# ------------------------------------------------------------------------------------------------- what must not be seen
+# -------------------------------------------------------------------------------------- what must not be seen
 
 
 def test_no_identity_ever_enters_a_query(rules: dict[str, Rule]) -> None:
@@ -352,20 +352,25 @@ def test_mapped_signals_of_nobody_who_changed_something_are_not_kept(
     assert [event.id for event in detection.logs.signals.all_events] == ["salted-3f9c"]
 
 
-# ------------------------------------------------------------------------------------------------------ planted mistakes
+# ------------------------------------------------------------------------------------------- planted mistakes
 
 WRONG = {
     "[sha256]": "sequence.identity.0: Value error, must be exact, local-part, none, {hash: sha256}, "
     "{metadata: <key>} or {mapping: <file>.csv}",
-    "[exact, {hash: sha512}]": "sequence.identity.1: Value error, hash must be sha256, sha1, md5, beside it only `as`",
+    "[exact, {hash: sha512}]": "sequence.identity.1: Value error, "
+    "hash must be sha256, sha1, md5; only `as` may be next to it",
     "[{hash: sha256, as: Hex}]": "sequence.identity.0: Value error, as must be hex or base64",
-    "[{hash: sha256, salt: pepper}]": "sequence.identity.0: Value error, hash must be sha256, sha1, md5, beside it only `as`",
+    "[{hash: sha256, salt: pepper}]": "sequence.identity.0: Value error, "
+    "hash must be sha256, sha1, md5; only `as` may be next to it",
     "[{metadata: 'a\"b'}]": "sequence.identity.0: Value error, metadata must be a key of 1 to 64 characters",
-    "[{mapping: ../users.csv}]": "sequence.identity.0: Value error, mapping must be the name of a .csv file beside rule.yaml",
+    "[{mapping: ../users.csv}]": "sequence.identity.0: Value error, "
+    "mapping must be the name of a .csv file next to rule.yaml",
     "[]": "sequence.identity: Value should have at least 1 item",
-    "[none, exact]": "sequence: Value error, identity: none matches everybody, and so stands alone",
-    "[exact, exact]": "sequence: Value error, identity: a bridge stands twice",
-    "[{mapping: users.csv}, {mapping: more.csv}]": "sequence: Value error, identity: there can be one mapping",
+    "[none, exact]": "sequence: Value error, "
+    "identity: none matches every actor, so it must be the only option",
+    "[exact, exact]": "sequence: Value error, identity: an option is listed twice; remove it",
+    "[{mapping: users.csv}, {mapping: more.csv}]": "sequence: Value error, "
+    "identity: only one mapping is allowed; put all pairs into one file",
 }
 
 
@@ -392,16 +397,16 @@ def test_missing_mapping_is_named(tmp_path: Path) -> None:
     [
         (b"", "line 1: must be email,user"),
         (b"user,email\na,b\n", "line 1: must be email,user"),
-        (b"email,user\n", "has no line below its header"),
+        (b"email,user\n", "has no line below its header; add a line for each pair"),
         (b"email,user\nann@example.com\n", "line 2: has 1 cells instead of 2"),
         (b"email,user\nann@example.com,s3cr3t,x\n", "line 2: has 3 cells instead of 2"),
         (b"email,user\nann@example.com, \n", "line 2: its user is empty"),
         (b"email,user\n,s3cr3t\n", "line 2: its email is empty"),
         (b"email,user\n\nann@example.com,s3cr3t\n", "line 2: has 0 cells instead of 2"),
-        (b"email,user\na@b,s3cr3t\nc@d,e\nA@B,S3CR3T\n", "line 4: says the same as line 2"),
-        (b"email,user\na@b,\xff\n", "line 2: is no UTF-8"),
-        (b'email,user\na@b,"s3cr3t\n', "line 2: is no CSV"),
-        (b"email,user\n" + b"a@b,s3cr3t\n" * 400_000, "is larger than 4,194,304 bytes"),
+        (b"email,user\na@b,s3cr3t\nc@d,e\nA@B,S3CR3T\n", "line 4: repeats line 2; remove it"),
+        (b"email,user\na@b,\xff\n", "line 2: is not UTF-8"),
+        (b'email,user\na@b,"s3cr3t\n', "line 2: is not CSV"),
+        (b"email,user\n" + b"a@b,s3cr3t\n" * 400_000, "must not be larger than 4,194,304 bytes"),
     ],
 )
 def test_line_of_a_mapping_that_says_nothing_is_named_and_not_shown(
@@ -436,7 +441,7 @@ def test_alerts_over_bridges_cannot_be_grouped_by_what_signals_say(tmp_path: Pat
         load_rule(folder.name, folder.parent)
 
 
-# --------------------------------------------------------------------------------------------------------------- owners
+# ----------------------------------------------------------------------------------------------------- owners
 
 
 def test_owners_of_the_exact_rule_are_those_who_are_named(rules: dict[str, Rule], tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""Coverage: who is named at runtime and could be somebody of the audit log, and when that is worth a warning."""
+"""Coverage: which runtime identities could be actors of the audit log, and when it warns."""
 
 import hashlib
 import json
@@ -110,7 +110,7 @@ def coverage_of(rule: Rule, folder: Path) -> Coverage:
     return coverage
 
 
-# ------------------------------------------------------------------------------------------------------------- counting
+# --------------------------------------------------------------------------------------------------- counting
 
 
 @pytest.mark.parametrize("identity", EXPECTED)
@@ -202,10 +202,13 @@ FAULTS: dict[str, tuple[Callable[[Body], Reply], str]] = {
     "forbidden": (lambda _: no_role(), "coverage: the query API answered 403"),
     "refused": (lambda _: no_table("Nowhere"), "coverage: the query API answered 400"),
     "no column": (without_a_column, "the rule's query returns no column Actors"),
-    "no shape": (cell(1, "rhomb"), "coverage: the query's answer holds a row that counts no identities"),
-    "no identity": (cell(2, []), "coverage: the query's answer holds a row that counts no identities"),
-    "no number": (cell(4, None), "coverage: the query's answer holds a row that counts no identities"),
-    "text": (cell(5, "2"), "coverage: the query's answer holds a row that counts no identities"),
+    "no shape": (
+        cell(1, "rhomb"),
+        "coverage: the query's answer has a row that is not a count of identities",
+    ),
+    "no identity": (cell(2, []), "coverage: the query's answer has a row that is not a count of identities"),
+    "no number": (cell(4, None), "coverage: the query's answer has a row that is not a count of identities"),
+    "text": (cell(5, "2"), "coverage: the query's answer has a row that is not a count of identities"),
 }
 
 
@@ -249,7 +252,7 @@ def test_coverage_of_files_that_cannot_be_counted_is_logged_and_fails_nothing(
 
 
 def explained(caplog: pytest.LogCaptureFixture) -> str:
-    """The reason in the one line that is logged, by the thread of the invocation: Azure shows the lines of no other."""
+    """The reason in the only line that the thread of the invocation logs."""
     [record] = [record for record in caplog.records if record.name == "detection"]
     line = json.loads(record.getMessage())
     Draft202012Validator(json.loads((SCHEMAS / "line.coverage.json").read_text())).validate(line)
@@ -273,7 +276,7 @@ def test_rule_that_does_not_say_who_is_named_has_no_coverage(logs: Path) -> None
     assert detect_at(rule, MOMENT, FileSource(logs, rule.tables)).logs.coverage is None
 
 
-# ------------------------------------------------------------------------------------------------------------- records
+# ---------------------------------------------------------------------------------------------------- records
 
 
 def test_every_record_says_the_coverage(logs: Path) -> None:
@@ -295,7 +298,7 @@ def test_record_of_a_run_before_there_was_coverage_is_read(logs: Path) -> None:
     assert read.coverage is None
 
 
-# ------------------------------------------------------------------------------------------------------------- warnings
+# --------------------------------------------------------------------------------------------------- warnings
 
 
 Shapes = dict[Shape, Unmatched]
@@ -331,12 +334,12 @@ def test_no_warning(now: Coverage | None, before: list[Coverage]) -> None:
 
 def test_warning_where_nobody_is_known() -> None:
     text = coverage_warning(make_coverage(0, 40)) or ""
-    assert text.startswith(f"none of 40 runtime identities could be an audit actor: {BLIND} (most say names")
+    assert text.startswith(f"none of 40 runtime identities could be an audit actor: {BLIND} (most are names")
 
 
 def test_warning_where_nobody_is_named() -> None:
     now = make_coverage(0, 0, rows=12, unmatched={"empty": Unmatched(1, 12)})
-    assert "(most say nothing at all" in (coverage_warning(now) or "")
+    assert "(most rows name no user" in (coverage_warning(now) or "")
 
 
 def test_warning_of_hashes_says_which_bridge_to_try() -> None:
@@ -365,11 +368,11 @@ def test_coverage_in_words() -> None:
     text = coverage_text(make_coverage(4, 7, rows=5_000, unmatched=unmatched))
     assert text == (
         "4 of 7 runtime identities could be one of 5 audit actors; "
-        "unmatched: 3 hash-like, 1,000 of 5,000 rows name nobody"
+        "unmatched: 3 hash-like, 1,000 of 5,000 rows name no user"
     )
 
 
-# ---------------------------------------------------------------------------------------------------------- whole line
+# ------------------------------------------------------------------------------------------------- whole line
 
 
 def test_hashed_user_is_told_with_the_bridge_and_once(tmp_path: Path) -> None:

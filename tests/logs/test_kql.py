@@ -108,7 +108,7 @@ def test_misspelt_column_is_found(analyses: dict[str, Analysis], folder: str, si
     assert {error.text for error in errors} == {WRONG[folder][side][1].split(".")[0].strip("()")}
 
 
-# ------------------------------------------------------------------------------------------------------- connector
+# -------------------------------------------------------------------------------------------------- connector
 
 
 @pytest.mark.parametrize(
@@ -120,7 +120,7 @@ def test_columns_of_the_connector_are_those_of_its_schema(name: str, table: LogT
     assert {table.stamped, *table.required} <= table.columns.keys()
 
 
-# ---------------------------------------------------------------------------------------------------- what is sent
+# ----------------------------------------------------------------------------------------------- what is sent
 
 
 def test_bounds_stand_in_front_as_literals() -> None:

@@ -220,7 +220,7 @@ def _key(email: str) -> LogRow:
     return {"id": "key_2", "type": "user", "user": {"id": "user-2", "email": email}}
 
 
-# ----------------------------------------------------------------------------------------------------------- lines
+# ------------------------------------------------------------------------------------------------------ lines
 
 
 def _type_line(name: str) -> tuple[str, RowBuilder]:
@@ -266,7 +266,7 @@ LINES = dict(
 
 @dataclass(frozen=True, slots=True)
 class RuleAnswers:
-    """What both rules return, and of which kind the default rule's signals are, line by line; and what was read."""
+    """The pairs of both rules, the kinds of the default rule's signals, and the logs, line by line."""
 
     published: dict[str, Answer]
     default: dict[str, Answer]
@@ -314,7 +314,7 @@ def reasons_of(answers: RuleAnswers, line: str) -> object:
     return row["Beyond"]
 
 
-# ----------------------------------------------------------------------------------------------------- event types
+# ------------------------------------------------------------------------------------------------ event types
 
 
 def test_every_documented_event_type_is_here_once() -> None:
@@ -363,7 +363,7 @@ def test_listed_event_type_is_not_beyond(answers: RuleAnswers) -> None:
     assert reasons_of(answers, "type role.updated") == []
 
 
-# -------------------------------------------------------------------------------------------------- finish reasons
+# --------------------------------------------------------------------------------------------- finish reasons
 
 
 @pytest.mark.parametrize("reasons, matched", truth.PUBLISHED_REASONS.items())
@@ -392,7 +392,7 @@ def test_finish_reasons_decide_the_kind_of_signal(answers: RuleAnswers, reasons:
     assert answers.kinds[f"reasons {reasons}"] == kind
 
 
-# ------------------------------------------------------------------------------------------------ boundary vectors
+# ------------------------------------------------------------------------------------------- boundary vectors
 
 
 @pytest.mark.parametrize("name", VECTORS)

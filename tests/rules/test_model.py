@@ -32,7 +32,7 @@ PUBLISHED_FIELDS = {name: value for name, value in document(PUBLISHED).items() i
 DIFFERING_FIELDS = ("id", "name", "description")  # of the default rule
 
 
-# ---------------------------------------------------------------------------------------------------- what ships
+# ------------------------------------------------------------------------------------------------- what ships
 
 
 def test_three_rules_ship() -> None:
@@ -105,7 +105,7 @@ def test_output_begins_with_the_published_columns(name: str) -> None:
     assert list(load_rule(name).sequence.output[:8]) == published
 
 
-# ------------------------------------------------------------------------------------------------- what is refused
+# -------------------------------------------------------------------------------------------- what is refused
 
 
 @pytest.fixture
@@ -369,7 +369,7 @@ def test_status_of_a_broken_rule_says_what_is_wrong(folder: Path) -> None:
     assert status_by_rule[SENTINEL].valid
 
 
-# ------------------------------------------------------------------------------------------------- what is allowed
+# -------------------------------------------------------------------------------------------- what is allowed
 
 
 def test_connector_may_stand_beside_the_folder_of_rules(folder: Path) -> None:

@@ -166,7 +166,7 @@ def test_kql_that_cannot_run_is_an_error_and_not_a_failed_case(folder: Folder) -
     (copy / "changes.kql").write_text("OpenAIAuditLogs | where Tpye == 1", encoding="utf-8")
     ran = run("test-rules", copy)
     assert ran.code == 2
-    assert "the rule's query asks for a column that is not there" in ran.err
+    assert "the rule's query reads a column that is not there" in ran.err
 
 
 # --------------------------------------------------------------------------------------------------- in lanes

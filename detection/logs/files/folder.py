@@ -1,4 +1,4 @@
-"""A folder of exported logs in the local engine, which answers KQL over it. For the keyboard, not deployed."""
+"""A folder of exported logs in DuckDB, which answers KQL over it. For the keyboard; not deployed."""
 
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -18,50 +18,48 @@ from detection.logs.files.loading import LoadedFiles, files_of, load_table
 from detection.logs.kql import COVERAGE_COLUMNS, HEALTH_COLUMNS, Bounds, unnamed_rows, with_parameters
 from detection.rules.model import KqlType, LogTable, Rule, Side
 
-# The SQL of `has_any`, which tests for each of its terms. A regular expression with the classes of Unicode takes DuckDB
-# five milliseconds to compile, and a rule has dozens: they were more than half of the time of a query over few rows.
+# The SQL of `has_any` tests a regular expression for each of its terms. DuckDB takes five milliseconds to
+# compile a regular expression with Unicode classes, and a rule has dozens: that was more than half of the
+# time of a small query.
 _BEFORE, _AFTER = r"'(?i)(?:^|[^\pL\pN])' || ", r" || '(?:$|[^\pL\pN])')"
-
-
 _TERM = r"regexp_escape\('(?:[^']|'')*'\)"
-
-
 _HAS_TERM = rf", {re.escape(_BEFORE)}{_TERM}{re.escape(_AFTER)}"
-
-
 _HAS_ANY = re.compile(
     rf"\(regexp_matches\(((?:(?!regexp_matches).)+?){_HAS_TERM}(?: OR regexp_matches\(\1{_HAS_TERM})+\)"
 )
 
+FETCH_ROWS = 50_000  # rows fetched at a time
+
+# Creates the table or view `<name>_rows` from a table's files.
+TableLoader = Callable[[duckdb.DuckDBPyConnection, str, LogTable, Sequence[Path]], LoadedFiles]
+
 
 @contextmanager
 def explain_errors(subject: str = "the rule's query") -> Iterator[None]:
-    """Raises ConfigurationError for KQL that cannot run here, DataError for rows that it cannot take."""
+    """Raises ConfigurationError if DuckDB cannot run the KQL, DataError if the query fails on the rows."""
     try:
         yield
     except duckdb_kql.KqlError as error:
-        msg = f"the local engine cannot run {subject}: {error}"
-        raise ConfigurationError(msg) from error
+        raise ConfigurationError(f"the local engine cannot run {subject}: {error}") from error
     except duckdb.BinderException as error:
-        msg = f"{subject} asks for a column that is not there: {str(error).splitlines()[0]}"
-        raise ConfigurationError(msg) from error
+        reason = str(error).splitlines()[0]
+        raise ConfigurationError(f"{subject} reads a column that is not there: {reason}") from error
     except duckdb.Error as error:
-        msg = f"{subject} failed on these logs: {str(error).splitlines()[0]}"
-        raise DataError(msg) from error
+        raise DataError(f"{subject} failed on these logs: {str(error).splitlines()[0]}") from error
 
 
 class SqlQuery(NamedTuple):
-    """A query in SQL, and how it calls each declared parameter that it mentions."""
+    """A query in SQL, and its name for each declared parameter that it mentions."""
 
     text: str
     slots: Mapping[str, str]
 
 
 def translate(kql: str, connection: duckdb.DuckDBPyConnection) -> SqlQuery:
-    """KQL as SQL for the tables of a connection, with its declared parameters left open.
+    """Translates KQL to SQL for the tables of a connection. Its declared parameters stay open.
 
-    Translating takes as long as answering. Only the text and the columns of the tables decide the SQL, so it is made
-    once for each pair of these.
+    The result is cached, because a translation takes as long as an answer. It depends only on the text and on
+    the columns of the tables.
     """
     schema = engine.schema(connection)
     return _translate(kql, tuple((table, tuple(columns)) for table, columns in schema.items()))
@@ -79,14 +77,13 @@ def _translate(kql: str, tables: tuple[tuple[str, tuple[str, ...]], ...]) -> Sql
 
 
 def join_has_any(sql: str) -> str:
-    """SQL whose `has_any` tests one regular expression for all its terms, not one for each."""
-    return _HAS_ANY.sub(_any_term, sql)
+    """The SQL with one regular expression for all terms of a `has_any`, instead of one for each term."""
 
+    def joined_terms(match: re.Match[str]) -> str:
+        terms = " || '|' || ".join(re.findall(_TERM, match[0]))
+        return f"(regexp_matches({match[1]}, {_BEFORE}'(?:' || {terms} || ')'{_AFTER})"
 
-def _any_term(match: re.Match[str]) -> str:
-    """One regular expression for all terms of a `has_any`."""
-    terms = " || '|' || ".join(re.findall(_TERM, match[0]))
-    return f"(regexp_matches({match[1]}, {_BEFORE}'(?:' || {terms} || ')'{_AFTER})"
+    return _HAS_ANY.sub(joined_terms, sql)
 
 
 def column_sql(name: str, kind: KqlType) -> str:
@@ -95,18 +92,12 @@ def column_sql(name: str, kind: KqlType) -> str:
 
 
 def timestamp_literal(moment: datetime) -> str:
-    """A moment (UTC) as SQL."""
+    """SQL for a moment (UTC)."""
     return f"TIMESTAMP '{moment.replace(tzinfo=None)}'"
 
 
-FETCH_ROWS = 50_000  # rows fetched at a time
-
-# Makes `<name>_rows` of a table's files.
-TableLoader = Callable[[duckdb.DuckDBPyConnection, str, LogTable, Sequence[Path]], LoadedFiles]
-
-
 class LogFolder:
-    """The tables of a folder of exported logs, as `<name>_rows`. Whoever asks KQL of them makes views of their names."""
+    """The tables of a folder, as `<name>_rows`. Callers create the views that KQL reads."""
 
     def __init__(
         self,
@@ -115,44 +106,59 @@ class LogFolder:
         loader: TableLoader = load_table,
         connection: duckdb.DuckDBPyConnection | None = None,
     ) -> None:
-        """Loads the folder into the engine behind a connection, or into a new one.
+        """Loads the folder into DuckDB over this connection, or over a new one.
 
-        Raises ConfigurationError when the folder, a table's files or a required column is missing,
-        DataError when a file is not what its ending says.
+        Raises ConfigurationError if the folder, a table's files or a required column is missing, DataError if
+        a file is not in the format that its suffix says.
         """
         self.connection = connection or duckdb_kql.connect()
-        self._loader = loader
         self._sql_by_query: dict[str, SqlQuery] = {}
-        self.loaded = {name: self._load_table(name, table, folder) for name, table in tables.items()}
+        self.loaded: dict[str, LoadedFiles] = {}
+        for name, table in tables.items():
+            if files := files_of(folder, name):
+                self.loaded[name] = loader(self.connection, name, table, files)
+            elif table.optional:
+                self.loaded[name] = LoadedFiles((), (), {})
+            elif not folder.is_dir():
+                raise ConfigurationError(f"{folder}: there is no such folder")
+            else:
+                raise ConfigurationError(f"{folder}: it has no file {name}*.jsonl, .csv or .parquet")
 
     @property
     def present_tables(self) -> list[str]:
-        """The tables that there are files of."""
+        """The names of the tables that have files."""
         return [name for name, loaded in self.loaded.items() if loaded.files]
 
     def rows(self, query: str, parameters: Bounds, side: Side) -> Iterator[Row]:
-        """The rows that KQL returns, with the declared columns."""
+        """The rows that KQL returns, with the columns that the side declares."""
         answer = self._query(
             query, parameters, [column_sql(name, kind) for name, kind in side.columns.items()]
         )
-        while rows := _fetch_rows(answer):
+        while True:
+            with explain_errors():  # DuckDB computes the rows while they are fetched
+                rows = answer.fetchmany(FETCH_ROWS)
+            if not rows:
+                return
             yield from rows
 
     def health(self, query: str, parameters: Bounds) -> dict[str, SideHealth]:
-        """What the health query says."""
+        """The health of each side, from the health query."""
         with explain_errors():
             rows = self._query(query, parameters, HEALTH_COLUMNS).fetchall()
-        return {side: SideHealth(number, named, _utc(newest)) for side, number, named, newest in rows}
+        return {  # DuckDB's timestamps are UTC here, without saying so
+            side: SideHealth(number, named, newest and newest.replace(tzinfo=UTC))
+            for side, number, named, newest in rows
+        }
 
     def coverage(self, query: str, parameters: Bounds) -> list[Row]:
-        """What the coverage query says."""
+        """The rows of the coverage query."""
         with explain_errors():
             return self._query(query, parameters, COVERAGE_COLUMNS).fetchall()
 
     def rejected(
         self, rule: Rule, parameters: Bounds, health: Mapping[str, SideHealth]
     ) -> dict[str, Rejected]:
-        """What loading left out, and the rows within the bounds that name no actor."""
+        """The rows that loading rejected, and the rows within the bounds that name no actor, by reason."""
         rejected = {
             f"{name}, {reason}": rejected_rows
             for name, loaded in self.loaded.items()
@@ -160,28 +166,15 @@ class LogFolder:
         }
         for side, side_health in health.items():
             if side_health.named < side_health.rows:
-                unnamed_count = side_health.rows - side_health.named
+                query = f"{unnamed_rows(rule, side)}\n| sort by _file asc, _line asc\n| take 1"
+                first_row = self._query(query, parameters, ["_file", "_line"]).fetchone()
                 rejected[f"{side}, no actor"] = Rejected(
-                    unnamed_count, self._first_location(unnamed_rows(rule, side), parameters)
+                    side_health.rows - side_health.named, ":".join(map(str, first_row or ()))
                 )
         return rejected
 
-    def _load_table(self, name: str, table: LogTable, folder: Path) -> LoadedFiles:
-        files = files_of(folder, name)
-        if files:
-            return self._loader(self.connection, name, table, files)
-        if table.optional:
-            return LoadedFiles((), (), {})
-        problem = (
-            "there is no such folder"
-            if not folder.is_dir()
-            else f"it has no file {name}*.jsonl, .csv or .parquet"
-        )
-        msg = f"{folder}: {problem}"
-        raise ConfigurationError(msg)
-
     def _query(self, query: str, parameters: Bounds, columns: Sequence[str]) -> duckdb.DuckDBPyConnection:
-        """Runs KQL and selects columns of its answer; a text is translated once, only its bounds differ."""
+        """Runs KQL and selects columns of its answer. A query is translated once: only its bounds differ."""
         naive_parameters = {name: value.replace(tzinfo=None) for name, value in parameters.items()}
         with explain_errors():
             if query not in self._sql_by_query:
@@ -191,20 +184,3 @@ class LogFolder:
             sql = self._sql_by_query[query]
             slots = {slot: naive_parameters[name] for name, slot in sql.slots.items()}
             return self.connection.execute(f"SELECT {', '.join(columns)} FROM ({sql.text})", slots)
-
-    def _first_location(self, query: str, parameters: Bounds) -> str:
-        answer = self._query(
-            f"{query}\n| sort by _file asc, _line asc\n| take 1", parameters, ["_file", "_line"]
-        )
-        return ":".join(map(str, answer.fetchone() or ()))
-
-
-def _fetch_rows(answer: duckdb.DuckDBPyConnection) -> list[Row]:
-    """The next rows of an answer, which is found while it is fetched."""
-    with explain_errors():
-        return answer.fetchmany(FETCH_ROWS)
-
-
-def _utc(value: datetime | None) -> datetime | None:
-    """DuckDB's timestamps are UTC here, but do not say so."""
-    return value.replace(tzinfo=UTC) if value is not None else None

@@ -1,7 +1,6 @@
-"""Exported logs on disk, answered by DuckDB through the rule's own KQL. For the keyboard, not deployed."""
+"""The source for exported logs on disk: DuckDB answers the rule's own KQL. For the keyboard; not deployed."""
 
 from collections.abc import Mapping
-from datetime import datetime
 from pathlib import Path
 from typing import Literal
 
@@ -18,27 +17,33 @@ ArrivalBasis = Literal["ingested", "stamped"]
 
 
 class FileSource:
-    """A folder of exported logs, as they stood at the moment of each run.
+    """A folder of exported logs, as it was at the moment of each run.
 
-    Rows whose `_ingested` lies after a run's `now` are not there yet. A row that does not say when it
-    arrived was always there (`arrival="ingested"`), or arrived when it was stamped ("stamped").
+    A run does not see rows whose `_ingested` lies after its `now`. A row without `_ingested` is visible to
+    every run (`arrival="ingested"`), or arrived when it was stamped ("stamped").
     """
 
     def __init__(
         self, folder: Path | LogFolder, tables: Mapping[str, LogTable], arrival: ArrivalBasis = "ingested"
     ) -> None:
-        """Loads the folder, unless it is loaded already. Raises what Folder raises."""
+        """Loads the folder, unless it is loaded already. Raises the errors of LogFolder."""
         self._folder = folder if isinstance(folder, LogFolder) else LogFolder(folder, tables)
         self._tables, self._arrival = tables, arrival
 
     @property
     def loaded(self) -> Mapping[str, LoadedFiles]:
-        """What became of each table's files."""
+        """The result of loading each table's files."""
         return self._folder.loaded
 
     def read(self, rule: Rule, windows: Windows) -> Logs:
         """Both sides and their health at `windows.now`."""
-        self._show_arrived(windows.now)
+        for name in self._folder.present_tables:  # a view of the rows that had arrived by now
+            stamped = self._tables[name].stamped
+            arrival_sql = f"coalesce({ARRIVED}, {stamped})" if self._arrival == "stamped" else ARRIVED
+            self._folder.connection.execute(
+                f'CREATE OR REPLACE VIEW "{name}" AS SELECT * EXCLUDE {ARRIVED} FROM "{name}_rows" '
+                f"WHERE {arrival_sql} IS NULL OR {arrival_sql} <= {timestamp_literal(windows.now)}"
+            )
         parameters, query_texts = bounds(windows), queries(rule)
         sides, once = rule.sequence.sides, rule.sequence.duplicates == "once"
         change_rows = list(self._folder.rows(query_texts["changes"], parameters, sides["changes"]))
@@ -49,23 +54,10 @@ class FileSource:
             rows = (row for row in rows if resolver.resolve(row))
         signals = to_events(rows, sides["signals"], windows.signals, once=once)
         health = self._folder.health(query_texts["health"], parameters)
-        coverage = (
-            log_failed_coverage(
-                query_coverage(lambda: self._folder.coverage(query_texts["coverage"], parameters), rule)
+        coverage = None
+        if coverage_query := query_texts.get("coverage"):
+            coverage = log_failed_coverage(
+                query_coverage(lambda: self._folder.coverage(coverage_query, parameters), rule)
             )
-            if "coverage" in query_texts
-            else None
-        )
-        return Logs(
-            changes, signals, self._folder.rejected(rule, parameters, health), health, coverage=coverage
-        )
-
-    def _show_arrived(self, now: datetime) -> None:
-        """Shows the tables' rows that had arrived by a moment."""
-        for name in self._folder.present_tables:
-            stamped = self._tables[name].stamped
-            arrival_sql = f"coalesce({ARRIVED}, {stamped})" if self._arrival == "stamped" else ARRIVED
-            self._folder.connection.execute(
-                f'CREATE OR REPLACE VIEW "{name}" AS SELECT * EXCLUDE {ARRIVED} FROM "{name}_rows" '
-                f"WHERE {arrival_sql} IS NULL OR {arrival_sql} <= {timestamp_literal(now)}"
-            )
+        rejected = self._folder.rejected(rule, parameters, health)
+        return Logs(changes, signals, rejected, health, coverage=coverage)

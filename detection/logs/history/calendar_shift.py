@@ -1,25 +1,27 @@
-"""Rows that one query must keep apart stand in different years: the same days, down to the weekday, in another lane."""
+"""Rows that a query must keep apart lie in different years: the same days, down to the weekday, in another
+lane.
+"""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
 
 from detection.base.timestamps import FIRST_YEAR, LAST_YEAR
 
-CYCLE = 400  # years, after which the Gregorian calendar repeats itself
-SHORT_CYCLE = 28  # years, after which it does where no century ends between: from 2000 to 2099
-LAST_DATETIME_YEAR = 9999  # the last year of one
+CYCLE = 400  # years after which the Gregorian calendar repeats
+SHORT_CYCLE = 28  # years after which it repeats within 2000 to 2099, where no century ends
+LAST_DATETIME_YEAR = 9999  # the last year that a datetime can have
 
 
 @dataclass(frozen=True, slots=True)
 class CalendarShift:
-    """How lanes follow each other: from the year `first` on, `short` of them by the short cycle in each long one."""
+    """The years of the lanes. Each cycle holds `lanes_per_cycle` lanes, SHORT_CYCLE years apart."""
 
     first_year: int
     lanes_per_cycle: int
 
     @classmethod
     def for_years(cls, stamp_years: Iterable[int]) -> "CalendarShift":
-        """The most lanes that there can be for rows that are stamped in these years."""
+        """As many lanes as possible for rows that are stamped in these years."""
         years = {*stamp_years} or {FIRST_YEAR}
         earliest, latest = min(years), max(years)
         return cls(
@@ -28,16 +30,16 @@ class CalendarShift:
 
     @property
     def lane_count(self) -> int:
-        """How many there are."""
+        """The number of lanes."""
         return (LAST_DATETIME_YEAR - LAST_YEAR) // CYCLE * self.lanes_per_cycle
 
     def offset_years(self, lane: int) -> int:
-        """By how many years a lane lies later."""
+        """The years by which a lane lies later than the first lane."""
         long_cycle, short_cycle = divmod(lane, self.lanes_per_cycle)
         return long_cycle * CYCLE + short_cycle * SHORT_CYCLE
 
     def lane_of(self, year: int) -> int:
-        """The lane to which a year belongs."""
+        """The lane that a year belongs to."""
         long_cycle, remaining_years = divmod(year - self.first_year, CYCLE)
         return long_cycle * self.lanes_per_cycle + min(
             remaining_years // SHORT_CYCLE, self.lanes_per_cycle - 1
@@ -45,5 +47,5 @@ class CalendarShift:
 
 
 def years_earlier(text: str, years: int) -> str:
-    """A time as ISO 8601 text, so many years earlier."""
+    """An ISO 8601 time, moved back by a number of years."""
     return f"{int(text[:4]) - years:04}{text[4:]}"

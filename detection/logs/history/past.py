@@ -1,8 +1,9 @@
-"""The logs of a range, read once and answered as each run of the range would have found them.
+"""The logs of a range, read once and answered as each run of the range would have read them.
 
-A run sees what had arrived by its moment, from the bounds of its windows on, and of the signals those of actors with a
-change among what it sees: what the rule's queries say when they are asked anew. So a rule's query must look at every
-row by itself; that is what reading in halves rests on, too. `across_rows` says of a rule whether it does.
+A run sees the rows that had arrived by its moment, from the lower bounds of its windows on. Of the signals it
+sees those of actors with a change that it sees. This equals a new query by each run only if the rule's
+queries look at every row by itself, which splitting a query rests on too. `cross_row_keyword` says whether
+they do.
 """
 
 import re
@@ -23,14 +24,16 @@ from detection.logs.window import Windows, plan_windows
 from detection.rules.loading import without_comments
 from detection.rules.model import Rule, Side
 
-MAX_SHARED_VALUES = 50_000  # values, among which those that stand in many rows come again and again
+MAX_SHARED_VALUES = (
+    50_000  # distinct values that a cache keeps; values shared by many rows come back after it is emptied
+)
 
-# The operators that make of each row what it is by itself. Any other may look at several.
+# The operators that look at each row by itself. Any other operator may look at several rows.
 ROW_OPERATORS = {"where", "filter", "extend", "project", "parse", "parse-where", "mv-expand"} | {
     f"project-{suffix}" for suffix in ("away", "keep", "rename", "reorder")
 }
 _OPERATOR = re.compile(r"\|\s*([a-z][\w-]*)([^|;]*)")
-# What looks at other rows within an expression, and what knows a day from its anniversary.
+# Functions that look at other rows, and functions whose result differs between a day and its anniversary.
 _BEYOND_THE_ROW = re.compile(
     r"\b(toscalar|materialize|prev|next|row_\w+|now|ago|make_datetime|getyear|datetime_part|datetime)\s*\((?!\s*null)"
 )
@@ -39,7 +42,7 @@ _TEXT = re.compile(r"""@?"(?:\\.|[^"\\])*"|@?'(?:\\.|[^'\\])*'""")
 
 @dataclass(frozen=True, slots=True)
 class RunRange:
-    """The runs: at `begin`, then `every` so long, none after `end`. `first` is what the first of them reads."""
+    """The runs from `begin` to `end`, `interval` apart. `first_windows` are the windows of the first run."""
 
     begin: datetime
     end: datetime
@@ -48,20 +51,20 @@ class RunRange:
 
     @classmethod
     def of_runs(cls, run_times: Sequence[datetime], interval: timedelta, rule: Rule) -> "RunRange":
-        """The runs of a rule at some moments, `every` so long or a multiple of it apart, on a fresh memory."""
+        """The runs of a rule at moments that are multiples of `interval` apart, without a watermark."""
         return cls(run_times[0], run_times[-1], interval, plan_windows(run_times[0], None, rule))
 
     def run_after(self, moment: datetime) -> int:
-        """The number of the first run that is not before a moment, counted from 0."""
+        """The number of the first run at or after a moment, counted from 0."""
         return max(0, -((self.begin - moment) // self.interval))
 
     def run_time(self, run_number: int) -> datetime:
-        """When a run is."""
+        """The moment of a run."""
         return self.begin + run_number * self.interval
 
 
 class ArrivedRow(NamedTuple):
-    """A row of a side's answer, and from when on it could be read."""
+    """A row of a side's answer, and the moment from which it could be read."""
 
     arrival_time: datetime
     row: Row
@@ -71,14 +74,15 @@ class Archive(Protocol):
     """Logs of the past."""
 
     def read(self, rule: Rule, runs: RunRange) -> "PastLogs":
-        """All that the runs of a range read. Raises what Source.read raises."""
+        """Everything that the runs of a range read. Raises the errors of Source.read."""
         ...
 
 
 def cross_row_keyword(rule: Rule) -> str:
-    """The first word of a rule's queries that may look across rows, or go by the date; "" if there is none.
+    """The first word of a rule's queries that may look across rows or depend on the date; "" if there is
+    none.
 
-    A `summarize` by the stamp is taken to put together what one row was expanded to.
+    A `summarize` by the stamp does not count: it joins the rows that a single row was expanded to.
     """
     tables = "|".join(map(re.escape, {*rule.tables, *rule.parsers}))
     for text in map(_without_literals, (rule.changes_kql, rule.signals_kql)):
@@ -96,11 +100,12 @@ def cross_row_keyword(rule: Rule) -> str:
 
 
 def _without_literals(kql: str) -> str:
+    """The query without comments and with empty text literals."""
     return _TEXT.sub('""', without_comments(kql))
 
 
 class PastLogs:
-    """The port Source over what was read. `health` and `rejected` are of the whole range, and said of no single run."""
+    """A source over the logs of a range. `health` and `rejected` are of the whole range, not of a run."""
 
     def __init__(
         self,
@@ -111,43 +116,41 @@ class PastLogs:
     ) -> None:
         self.health, self.rejected = health, rejected
         sides = rule.sequence.sides
-        self._changes = _Timeline.from_events(_in_stamp_order(rows_by_side["changes"], sides["changes"]))
+        changes = _in_stamp_order(rows_by_side["changes"], sides["changes"])
         signals = _in_stamp_order(rows_by_side["signals"], sides["signals"])
-        # Over bridges it takes a run's changes to say whose a signal is.
-        self._signals = (
-            _timelines_by_actor(signals) if rule.sequence.exact else {"": _Timeline.from_events(signals)}
-        )
+        self._changes = _Timeline.from_events(changes)
+        signals_by_actor: dict[str, list[_ArrivedEvent]] = defaultdict(list)
+        for signal in signals:
+            # Without exact identity matching, a run needs its changes to find the actors of a signal.
+            signals_by_actor[signal.event.actor if rule.sequence.exact else ""].append(signal)
+        self._signals = {actor: _Timeline.from_events(events) for actor, events in signals_by_actor.items()}
 
     def read(self, rule: Rule, windows: Windows) -> Logs:
         """Both sides at `windows.now`."""
         lower_bounds, now = bounds(windows), windows.now
         once = rule.sequence.duplicates == "once"
         changes = list(self._changes.visible(lower_bounds["changes_after"], now))
-        signals = self._signals_of_changers(changes, rule, lower_bounds["signals_after"], now)
+        signals_after = lower_bounds["signals_after"]
+        # The semi-join of the signals query.
+        actors = dict.fromkeys(change.actor for change in changes) if rule.sequence.exact else {"": None}
+        timelines = [self._signals[actor] for actor in actors if actor in self._signals]
+        signals = [event for timeline in timelines for event in timeline.visible(signals_after, now)]
+        if not rule.sequence.exact:
+            resolver = ActorResolver(rule, (change.row for change in changes))
+            signals = [signal for signal in signals if resolver.resolve(signal.row)]
         return Logs(
             place_in_window(changes, windows.changes, once=once),
-            place_in_window(list(signals), windows.signals, once=once),
+            place_in_window(signals, windows.signals, once=once),
         )
 
-    def _signals_of_changers(
-        self, changes: Sequence[Event], rule: Rule, after: datetime, now: datetime
-    ) -> Iterator[Event]:
-        """The semi-join."""
-        if rule.sequence.exact:
-            actors = dict.fromkeys(event.actor for event in changes)
-            timelines = [self._signals[actor] for actor in actors if actor in self._signals]
-            return (event for timeline in timelines for event in timeline.visible(after, now))
-        resolver = ActorResolver(rule, (change.row for change in changes))
-        return (event for event in self._signals[""].visible(after, now) if resolver.resolve(event.row))
-
     def row_counts(self) -> Mapping[str, int]:
-        """How many rows of each side are held."""
+        """The number of rows of each side."""
         signals = sum(len(timeline.events) for timeline in self._signals.values())
         return {"changes": len(self._changes.events), "signals": signals}
 
 
 class _ArrivedEvent(NamedTuple):
-    """An event, when it was stamped, and from when on it could be read."""
+    """An event, its stamp, and the moment from which it could be read."""
 
     stamp: datetime
     arrival_time: datetime
@@ -156,7 +159,10 @@ class _ArrivedEvent(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class _Timeline:
-    """Events in the order of their stamps. `soonest` is when the first of those from a place on arrived."""
+    """Events in the order of their stamps.
+
+    `earliest_arrivals` has for each position the earliest arrival from that position on.
+    """
 
     events: Sequence[Event]
     stamps: Sequence[datetime]
@@ -165,7 +171,7 @@ class _Timeline:
 
     @classmethod
     def from_events(cls, arrived_events: Sequence[_ArrivedEvent]) -> "_Timeline":
-        """Events in that order."""
+        """The timeline of events that are in the order of their stamps."""
         arrival_times = [arrived_event.arrival_time for arrived_event in arrived_events]
         earliest_arrivals = list(accumulate(reversed(arrival_times), min))[::-1]
         return cls(
@@ -176,23 +182,16 @@ class _Timeline:
         )
 
     def visible(self, after: datetime, now: datetime) -> Iterator[Event]:
-        """What is stamped after the one moment and had arrived by the other."""
+        """The events that are stamped after `after` and had arrived by `now`."""
         begin, end = bisect_right(self.stamps, after), bisect_right(self.earliest_arrivals, now)
         return (
             self.events[position] for position in range(begin, end) if self.arrival_times[position] <= now
         )
 
 
-def _timelines_by_actor(arrived_events: Sequence[_ArrivedEvent]) -> dict[str, _Timeline]:
-    events_by_actor: dict[str, list[_ArrivedEvent]] = defaultdict(list)
-    for arrived_event in arrived_events:
-        events_by_actor[arrived_event.event.actor].append(arrived_event)
-    return {actor: _Timeline.from_events(actor_events) for actor, actor_events in events_by_actor.items()}
-
-
 @gc_paused()
 def _in_stamp_order(arrived_rows: Iterable[ArrivedRow], side: Side) -> list[_ArrivedEvent]:
-    """The rows as events, in the order of their stamps; an engine promises none."""
+    """The rows as events, in the order of their stamps. A query engine promises no order."""
     cache = _ValueCache()
     arrival_times: list[datetime] = []
     rows: list[Row] = []
@@ -209,12 +208,12 @@ def _in_stamp_order(arrived_rows: Iterable[ArrivedRow], side: Side) -> list[_Arr
 
 @dataclass(slots=True)
 class _ValueCache:
-    """Values that stand in very many rows are kept once."""
+    """Keeps a value that many rows share in memory once."""
 
     values: dict[object, object] = field(default_factory=dict)
 
     def share_values(self, row: Row) -> Row:
-        """The row with such values shared, and with its own second time where that says the same."""
+        """The row, with equal values replaced by the cached object."""
         if len(self.values) > MAX_SHARED_VALUES:
             self.values = {}
         return tuple(self.values.setdefault(value, value) for value in row)

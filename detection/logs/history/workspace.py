@@ -1,19 +1,22 @@
-"""The logs of a range from Log Analytics, asked once for all its runs. For the keyboard, not deployed.
+"""The logs of a range from Log Analytics, read once for all runs of the range. For the keyboard; not
+deployed.
 
-A query does not say when a row arrived, so every row counts from its stamp. What arrived more than two days late was
-stamped then; what came later than a run, but not so late, is seen by that run.
+A query does not say when a row arrived, so a row counts as arrived when it was stamped. Log Analytics stamps
+a row that arrives more than two days late at its arrival. A row that came less late than that, but after a
+run, is visible to that run.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime
+from operator import itemgetter
 
-from detection.logs.events import Row
 from detection.logs.history.past import ArrivedRow, PastLogs, RunRange
 from detection.logs.log_analytics.client import LogAnalytics
-from detection.rules.model import Rule, Side
+from detection.rules.model import Rule
 
-# Nobody's run waits for it, so it may take longer than a reading of the job. The API takes 200 requests in 30 seconds.
+# No run waits for the result, so reading may take longer than in the job. The API takes 200 requests in 30
+# seconds.
 BUDGET = 3_600
 REQUESTS = 2_000
 
@@ -25,15 +28,11 @@ class WorkspaceArchive:
     workspace: LogAnalytics
 
     def read(self, rule: Rule, runs: RunRange) -> PastLogs:
-        """All that the runs of a range read. Raises what Source.read raises."""
+        """Everything that the runs of a range read. Raises the errors of Source.read."""
         raw_logs = self.workspace.read_raw(rule, runs.first_windows, runs.end, BUDGET, REQUESTS)
-        sides = rule.sequence.sides
-        rows_by_side = {
-            "changes": _arrived_rows(raw_logs.changes, sides["changes"]),
-            "signals": _arrived_rows(raw_logs.signals, sides["signals"]),
-        }
+        raw_rows = {"changes": raw_logs.changes, "signals": raw_logs.signals}
+        rows_by_side: dict[str, Iterable[ArrivedRow]] = {}
+        for name, side in rule.sequence.sides.items():
+            stamps = map(itemgetter(side.place_of(side.stamped)), raw_rows[name])
+            rows_by_side[name] = map(ArrivedRow, map(datetime.fromisoformat, stamps), raw_rows[name])
         return PastLogs(rule, rows_by_side, raw_logs.health, raw_logs.rejected)
-
-
-def _arrived_rows(rows: list[Row], side: Side) -> Iterator[ArrivedRow]:
-    return (ArrivedRow(datetime.fromisoformat(row[side.place_of(side.stamped)]), row) for row in rows)

@@ -1,16 +1,16 @@
-"""Logs in Log Analytics workspaces, asked through the query API. The source of the cloud.
+"""The source in the cloud: Log Analytics workspaces, through the query API.
 
-A run asks three queries at once: changes, signals, health. An answer counts only if it is whole: the API
-says 200 to a partial one (`error` beside the rows), past its limits it cuts rows off, and what takes too long
-it breaks off. Then the same is asked in halves (reading.py).
+A run sends three queries at once: changes, signals, health. Only a complete answer counts. The API returns
+200 for a partial answer (with `error` next to the rows), cuts off rows beyond its limits, and stops a query
+that takes too long. Then the query is split into halves (reading.py).
 
-The request goes through LogsQueryClient's `send_request`, as a stream: that keeps the SDK's tokens and retries,
-and keeps the SDK from parsing the body too. Its `query_workspace` takes ten times as long over large answers.
+Requests go through LogsQueryClient's `send_request`, as a stream. That uses the SDK's tokens and retries
+without its parser: `query_workspace` takes ten times as long for large answers.
 
-Several workspaces are asked as one: the first in the path, the others as `workspaces` in the body. Every
-bare table name then stands for the union of that table in all of them (azure-monitor-docs,
-logs/api/cross-workspace-queries.md). Functions saved in a workspace are not looked up that way; the
-parsers need not be, for they are written into the queries.
+Several workspaces are read as one: the first is in the path, the others are in `workspaces` in the body.
+Every table name then means the union of that table in all workspaces (azure-monitor-docs,
+logs/api/cross-workspace-queries.md). Functions saved in a workspace are not found that way; the parsers need
+not be, because the queries contain them.
 """
 
 import re
@@ -28,7 +28,7 @@ from azure.core.exceptions import (
 )
 from azure.core.pipeline import PipelineResponse
 from azure.core.pipeline.policies import RetryPolicy
-from azure.core.rest import HttpRequest, HttpResponse
+from azure.core.rest import HttpRequest
 from azure.monitor.query import LogsQueryClient
 
 from detection.base.errors import ConfigurationError, DetectionError, Incomplete, ServiceError
@@ -48,15 +48,15 @@ from detection.logs.log_analytics.splitting import QueryUnfinished
 from detection.logs.window import Windows
 from detection.rules.model import Rule
 
-# A run has ten minutes (host.json), and needs the last of them to commit and to tell. A query may take WAIT
-# seconds, and may begin again, RETRIES times, within the BUDGET of the reading. The three run side by side:
-# reading ends after BUDGET + CONNECT_TIMEOUT + READ_TIMEOUT, 450 s, at the latest.
+# A run has ten minutes (host.json), and needs the last of them to commit and deliver. A query may take WAIT
+# seconds, and may be sent again RETRIES times within the BUDGET of the reading. The three queries run at
+# once: a reading ends after BUDGET + CONNECT_TIMEOUT + READ_TIMEOUT, 450 s, at the latest.
 WAIT = 120
 READ_TIMEOUT = WAIT + 20
 CONNECT_TIMEOUT = 10
 RETRIES = 2
-LONGEST_PAUSE = 60  # a Retry-After may ask for an hour; by then the next run has come
-BLOCK = 2**20  # bytes that are taken off the wire at a time
+LONGEST_PAUSE = 60  # seconds; a Retry-After may ask for an hour, after which the next run has come
+BLOCK = 2**20  # bytes that are read from the connection at a time
 
 EMULATOR = re.compile(r"http://(127\.0\.0\.1|localhost|\[::1\])(:\d+)?")
 
@@ -74,21 +74,28 @@ class LogAnalytics:
         inline: bool = True,
         limits: Limits = LIMITS,
     ) -> None:
-        """Without `tls` the client may send its token over plain http: to an emulator. Without `inline` the
-        workspace's own parser functions are used. A reading keeps its `limits` by the `clock`.
+        """Reads `workspaces` (Workspace IDs) through `client`. A reading keeps its `limits` by the `clock`.
 
-        Raises ConfigurationError when there is no workspace, or one is not named by its Workspace ID.
+        Without `tls` the client may send its token over plain http, to an emulator. Without `inline` queries
+        use the workspace's own parser functions.
+
+        Raises ConfigurationError if there is no workspace, or one has no valid Workspace ID.
         """
         if not workspaces:
-            msg = "no workspace is given"
-            raise ConfigurationError(msg)
+            raise ConfigurationError("no workspace is given; set the Workspace ID of at least one workspace")
+        try:
+            workspace_ids = dict.fromkeys(str(UUID(workspace.strip())) for workspace in workspaces)
+        except ValueError:  # the text is not shown: it may be a misplaced secret
+            raise ConfigurationError(
+                f"a workspace must be named by its Workspace ID: {NO_WORKSPACE}"
+            ) from None
+        self._main_workspace, *self._other_workspaces = workspace_ids
         self._client = client
         self._clock = clock
         self._tls = tls
         self._inline = inline
         self._limits = replace(limits, max_signals_per_actor=max(limits.max_signals_per_actor, SLICE))
-        self._main_workspace, *self._other_workspaces = dict.fromkeys(map(_workspace_id, workspaces))
-        # A query changes nothing, so its POST may be repeated like a GET.
+        # A query changes nothing, so the client may repeat its POST like a GET.
         self._options: Mapping[str, Any] = {"retry_on_methods": ["POST"], "enforce_https": tls}
 
     def read(self, rule: Rule, windows: Windows) -> Logs:
@@ -98,7 +105,7 @@ class LogAnalytics:
     def read_raw(
         self, rule: Rule, windows: Windows, until: datetime, budget: float, requests: int
     ) -> RawLogs:
-        """The rows of both sides that are stamped up to a moment, as they are: for a look at the past."""
+        """The rows of both sides that are stamped up to a moment: for reading the past."""
         limits = replace(self._limits, seconds=budget, requests=requests)
         return self._reading(rule, windows, limits, until).read_raw()
 
@@ -121,34 +128,37 @@ class LogAnalytics:
         }
 
     def run_query(self, name: str, query: str, seconds: float = BUDGET) -> AnswerTable:
-        """The whole answer to a question, called `name` in errors; it may be sent again for so many seconds.
+        """The complete answer to a query, called `name` in errors, within a number of seconds.
 
-        Raises Unfinished where a smaller question may be answered, and else as `read`.
+        Raises QueryUnfinished if a smaller query may be answered, and else the errors of `read`.
         """
-        body: dict[str, object] = {"query": query, "timespan": None}  # the query bounds itself
+        body: dict[str, object] = {"query": query, "timespan": None}  # the query has its own bounds
         if self._other_workspaces:
             body["workspaces"] = self._other_workspaces
         request = HttpRequest(
             "POST", f"workspaces/{self._main_workspace}/query", json=body, headers={"Prefer": f"wait={WAIT}"}
         )
-        return parse_table(name, _read_response(name, self._send(name, request, seconds)), self._limits.rows)
-
-    def _reading(
-        self, rule: Rule, windows: Windows, limits: Limits, until: datetime | None = None
-    ) -> Reading:
-        query_texts = queries(rule, inline=self._inline)
-        return Reading(self.run_query, rule, windows, query_texts, self._clock, limits, until)
-
-    def _send(self, name: str, request: HttpRequest, seconds: float) -> HttpResponse:
-        """The API's response, whatever its status, with its body still on the way."""
         try:
-            return self._client.send_request(request, stream=True, timeout=seconds, **self._options)
+            response = self._client.send_request(request, stream=True, timeout=seconds, **self._options)
         except ClientAuthenticationError as error:
             raise _no_token(error) from error
         except ServiceResponseTimeoutError as error:
             raise QueryUnfinished(_no_answer(name, error)) from error
         except (AzureError, OSError) as error:
             raise _no_answer(name, error) from error
+        try:
+            with response:
+                answer = QueryResponse(response.status_code, response.read())
+        except (AzureError, OSError) as error:
+            reason = f"{name}: the query API's answer breaks off ({type(error).__name__}); {NEXT_RUN}"
+            raise QueryUnfinished(Incomplete(reason)) from error
+        return parse_table(name, answer, self._limits.rows)
+
+    def _reading(
+        self, rule: Rule, windows: Windows, limits: Limits, until: datetime | None = None
+    ) -> Reading:
+        query_texts = queries(rule, inline=self._inline)
+        return Reading(self.run_query, rule, windows, query_texts, self._clock, limits, until)
 
 
 def open_log_analytics(
@@ -162,9 +172,10 @@ def open_log_analytics(
 ) -> LogAnalytics:
     """The workspaces behind a query endpoint, read as the managed identity `client_id`.
 
-    Without one, as whoever is signed in here: the function's own identity, or Azure CLI at the keyboard.
-    An http endpoint on this machine is an emulator and gets a made-up token. `clock`, `inline` and `limits` as in LogAnalytics.
-    Raises ConfigurationError when the endpoint is of no known cloud, or a workspace is no Workspace ID.
+    Without `client_id` it reads as the function's own identity, or at the keyboard as the user of Azure CLI.
+    An http endpoint on this machine is an emulator and gets a made-up token. `clock`, `inline` and `limits`
+    are those of LogAnalytics. Raises ConfigurationError if the endpoint belongs to no known cloud, or a
+    Workspace ID is not valid.
     """
     origin = _origin(endpoint)
     client = LogsQueryClient(
@@ -180,9 +191,9 @@ def open_log_analytics(
 
 
 def token_for(endpoint: str, client_id: str | None) -> str:
-    """A token for the query API, to see whose it is.
+    """A token for the query API, which shows whose identity it is.
 
-    Raises ConfigurationError when signing in is refused, ServiceError when it is not possible now.
+    Raises ConfigurationError if sign-in is refused, ServiceError if it is not possible now.
     """
     origin = _origin(endpoint)
     try:
@@ -191,16 +202,15 @@ def token_for(endpoint: str, client_id: str | None) -> str:
         raise _no_token(error) from error
     except (AzureError, OSError) as error:
         raise ServiceError(
-            f"signing in for the query API failed ({type(error).__name__}); {NEXT_RUN}"
+            f"sign-in for the query API failed ({type(error).__name__}); {NEXT_RUN}"
         ) from error
 
 
 def _origin(endpoint: str) -> str:
-    """The endpoint without what may stand behind it. Raises ConfigurationError when it is of no known cloud."""
+    """The endpoint without a path. Raises ConfigurationError if it belongs to no known cloud."""
     origin = endpoint.strip().lower().rstrip("/").removesuffix("/v1")
     if not _is_emulator(origin) and origin not in AUTHORITIES:
-        msg = f"the query endpoint must be one of {', '.join(AUTHORITIES)}"
-        raise ConfigurationError(msg)
+        raise ConfigurationError(f"the query endpoint must be one of {', '.join(AUTHORITIES)}")
     return origin
 
 
@@ -208,11 +218,8 @@ def _is_emulator(origin: str) -> bool:
     return EMULATOR.fullmatch(origin) is not None
 
 
-# -------------------------------------------------------------------------------------------------------------- asking
-
-
 class _QueryRetryPolicy(RetryPolicy[Any, Any]):
-    """The SDK's retries, without sleeping for as long as the service likes. What took too long is asked in halves."""
+    """The SDK's retries with a limit on the pause. A query that took too long (504) is split instead."""
 
     def is_retry(self, settings: dict[str, Any], response: PipelineResponse[Any, Any]) -> bool:
         return response.http_response.status_code != 504 and super().is_retry(settings, response)
@@ -223,7 +230,7 @@ class _QueryRetryPolicy(RetryPolicy[Any, Any]):
 
 
 class _EmulatorToken:
-    """A token for an emulator, which asks for one and does not look at it."""
+    """A token for an emulator, which requires a token and does not check it."""
 
     def get_token(self, *_scopes: str, **_options: object) -> AccessToken:
         return AccessToken("emulator", 2**33)
@@ -239,39 +246,20 @@ def _credential(origin: str, client_id: str | None) -> TokenCredential:
     return DefaultAzureCredential(authority=AUTHORITIES[origin])
 
 
-def _workspace_id(text: str) -> str:
-    """The Workspace ID as it stands in the path. What is none is not shown: it may be a secret gone astray."""
-    try:
-        return str(UUID(text.strip()))
-    except ValueError:
-        msg = f"a workspace must be named by its Workspace ID: {NO_WORKSPACE}"
-        raise ConfigurationError(msg) from None
-
-
 def _no_token(error: ClientAuthenticationError) -> DetectionError:
-    """Signing in failed: refused, or (also where no credential is to be found) not possible now."""
+    """The error for a failed sign-in: refused, or not possible now, also if there is no credential."""
     status = error.status_code
     if status is None or status == 429 or status >= 500:
         return ServiceError(
-            f"no token for the query API could be had now ({type(error).__name__}): {NEXT_RUN}; "
+            f"could not get a token for the query API ({type(error).__name__}): {NEXT_RUN}; "
             "in Azure the app needs a managed identity, at the keyboard use `az login`"
         )
     return ConfigurationError(
-        f"signing in for the query API was refused ({status}): check the identity's client id and its cloud"
+        f"sign-in for the query API was refused ({status}): check the identity's client id and its cloud"
     )
 
 
-def _read_response(name: str, response: HttpResponse) -> QueryResponse:
-    """The response with its body. Raises Unfinished when it breaks off."""
-    try:
-        with response:
-            return QueryResponse(response.status_code, response.read())
-    except (AzureError, OSError) as error:
-        msg = f"{name}: the answer of the query API breaks off ({type(error).__name__}); {NEXT_RUN}"
-        raise QueryUnfinished(Incomplete(msg)) from error
-
-
 def _no_answer(name: str, error: Exception) -> ServiceError:
-    """Names the type of the error: its text may hold URLs."""
+    """The error for a missing response. Shows only the type of the cause: its text may contain URLs."""
     cause = getattr(error, "inner_exception", None) or error
     return ServiceError(f"{name}: the query API did not answer ({type(cause).__name__}); {NEXT_RUN}")

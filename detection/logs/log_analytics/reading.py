@@ -1,14 +1,14 @@
-"""One reading of the logs: three questions side by side, each asked in halves where its answer is not whole.
+"""One reading of the logs: three queries at once. A query whose answer is not complete is split into halves.
 
-The coverage is a fourth, asked after the health. Different identities cannot be added up from halves: where there is
-no whole answer, the coverage is not known, which is logged and no reason to detect nothing.
+The coverage is a fourth query, sent after the health query. Counts of different identities cannot be added up
+from halves: if the answer is not complete, the coverage is not known. That is logged, and detection goes on.
 
-Slices are of the stamp, by which Log Analytics finds rows: every row is in exactly one of them. Rows of one
-event that were stamped differently meet again before events are made of them.
+Halves are windows of the stamp, by which Log Analytics finds rows: every row is in exactly one of them. Rows
+of one event with different stamps meet again before they become events.
 """
 
-from collections.abc import Callable, Collection, Iterator, Mapping
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from datetime import datetime
 from itertools import chain, count
@@ -26,17 +26,17 @@ from detection.logs.log_analytics.splitting import split_query
 from detection.logs.window import Window, Windows
 from detection.rules.model import Rule
 
-BUDGET = 300  # seconds from the beginning of a reading, in which a question may be asked
-# Of one reading. The API takes 200 in 30 seconds and 5 at a time from a caller (azure-monitor-docs,
-# service-limits.md): three at a time and so few in all can never be too many.
+BUDGET = 300  # seconds from the start of a reading, within which a query may be sent
+# Of one reading. The API takes 200 requests in 30 seconds and 5 at a time from a caller (azure-monitor-docs,
+# service-limits.md), so a reading with three at a time stays below both limits.
 REQUESTS = 200
 
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """The limits of one reading: its seconds, its requests, and the rows that the API cuts an answer at.
+    """The limits of one reading: its seconds, its requests, and the rows at which the API cuts an answer.
 
-    An actor with more than `max_signals_per_actor` signals comes in pieces.
+    The signals of an actor who has more than `max_signals_per_actor` come in chunks.
     """
 
     seconds: float = BUDGET
@@ -47,13 +47,13 @@ class Limits:
 
 LIMITS = Limits()
 
-# Asks a query, which may be sent again for so many seconds. Raises Unfinished where a smaller one may be answered.
+# Runs a named query within a number of seconds. Raises QueryUnfinished if a smaller query may be answered.
 RunQuery = Callable[[str, str, float], AnswerTable]
 
 
 @dataclass(frozen=True, slots=True)
 class RawLogs:
-    """All rows of a reading, side by side, and what is said of them."""
+    """All rows of a reading, with the rejected rows and the health."""
 
     changes: list[Row]
     signals: list[Row]
@@ -63,9 +63,9 @@ class RawLogs:
 
 @dataclass(slots=True)
 class Reading:
-    """Asks a rule's queries within the limits, by a clock.
+    """Runs a rule's queries within the limits.
 
-    With `until` nothing is asked that is stamped later: for a look at the past, where nobody waits for what comes late.
+    With `until` it reads no row that is stamped later: for reading the past, where no late row is awaited.
     """
 
     run_query: RunQuery
@@ -83,11 +83,29 @@ class Reading:
         self._began = self.clock()
 
     def logs(self) -> Logs:
-        """Both sides and their health, complete; many signals come in slices."""
+        """Both sides and their health, complete. Too many signals for memory come in slices."""
+
+        def read_health() -> tuple[dict[str, SideHealth], Coverage | FailedCoverage | None]:
+            health = self._health()
+            if "coverage" not in self.queries:
+                return health, None
+            parameters = bounds(self.windows)
+            return health, query_coverage(
+                lambda: self._query("coverage", parameters).take_rows(COVERAGE_COLUMNS), self.rule
+            )
+
+        def read_signals() -> list[Row] | SpillFile:
+            side, answers = self.rule.sequence.signals, self._answers("signals")
+            if self.rule.sequence.exact:
+                return collect(answers, side, self.limits.max_signals_per_actor)
+            resolver = ActorResolver(self.rule, changes_future.result())
+            resolved_rows = ([row for row in rows if resolver.resolve(row)] for rows in answers)
+            return collect(resolved_rows, side, self.limits.max_signals_per_actor, resolver.group_names())
+
         with ThreadPoolExecutor(3) as executor:
-            health_future = executor.submit(lambda: (self._health(), self._coverage()))
+            health_future = executor.submit(read_health)
             changes_future = executor.submit(self._all_rows, "changes")
-            signals_future = executor.submit(self._signals, changes_future)
+            signals_future = executor.submit(read_signals)
         changes = self._events("changes", changes_future.result())
         signals, (health, coverage) = signals_future.result(), health_future.result()
         counted_coverage = log_failed_coverage(coverage)
@@ -97,8 +115,8 @@ class Reading:
             return Logs(changes, Events(()), rejected, health, slices=slices, coverage=counted_coverage)
         return Logs(changes, self._events("signals", signals), rejected, health, coverage=counted_coverage)
 
-    def read_raw(self) -> "RawLogs":
-        """The rows of both sides as they are, all in memory, and their health."""
+    def read_raw(self) -> RawLogs:
+        """The rows of both sides, all in memory, and their health."""
         with ThreadPoolExecutor(3) as executor:
             health_future = executor.submit(self._health)
             changes_future, signals_future = (
@@ -109,20 +127,11 @@ class Reading:
             changes_future.result(), signals_future.result(), {**self._rejected, **_unnamed(health)}, health
         )
 
-    def _signals(self, changes_future: Future[list[Row]]) -> list[Row] | SpillFile:
-        """The signals of actors with a change; over bridges it takes the changes to say whose they are."""
-        side, answers = self.rule.sequence.signals, self._answers("signals")
-        if self.rule.sequence.exact:
-            return collect(answers, side, self.limits.max_signals_per_actor)
-        resolver = ActorResolver(self.rule, changes_future.result())
-        resolved_rows = ([row for row in rows if resolver.resolve(row)] for rows in answers)
-        return collect(resolved_rows, side, self.limits.max_signals_per_actor, resolver.group_names())
-
     def _all_rows(self, name: str) -> list[Row]:
         return list(chain.from_iterable(self._answers(name)))
 
     def _answers(self, name: str) -> Iterator[list[Row]]:
-        """The sound rows of a side, answer by answer; the others are counted."""
+        """The valid rows of a side, answer by answer. Counts the rejected rows at the end."""
         reader = RowReader(self.rule.sequence.sides[name])
         full_window = Window(bounds(self.windows)[f"{name}_after"], self.until)
 
@@ -146,22 +155,28 @@ class Reading:
             return self._query("health", parameters)
 
         full_window = Window(min(lower_bounds.values()), self.until)
-        return _health(split_query(query_window, full_window, self.windows.now, self.limits.rows))
-
-    def _coverage(self) -> Coverage | FailedCoverage | None:
-        if "coverage" not in self.queries:
-            return None
-        parameters = bounds(self.windows)
-        return query_coverage(
-            lambda: self._query("coverage", parameters).take_rows(COVERAGE_COLUMNS), self.rule
-        )
+        answers = split_query(query_window, full_window, self.windows.now, self.limits.rows)
+        health_by_side: dict[str, SideHealth] = {}
+        for side, rows, named, newest_text in chain.from_iterable(
+            answer.take_rows(HEALTH_COLUMNS) for answer in answers
+        ):
+            previous = health_by_side.get(side, SideHealth(0, 0, None))
+            newest = datetime.fromisoformat(newest_text) if newest_text else None
+            health_by_side[side] = SideHealth(
+                previous.rows + rows,
+                previous.named + named,
+                max(filter(None, (previous.newest, newest)), default=None),
+            )
+        return health_by_side
 
     def _query(self, name: str, parameters: Bounds) -> AnswerTable:
         limits = self.limits
         remaining = limits.seconds - (self.clock() - self._began).total_seconds()
         if remaining <= 0 or next(self._request_numbers) > limits.requests:
-            allowed = f"{limits.seconds:.0f} seconds and {limits.requests} requests"
-            raise Incomplete(f"{name}: not all could be read in {allowed}; see docs/scale.md")
+            raise Incomplete(
+                f"{name}: could not read everything in {limits.seconds:.0f} seconds "
+                f"and {limits.requests} requests; see docs/scale.md"
+            )
         return self.run_query(name, with_bounds(self.queries[name], parameters), remaining)
 
     def _events(self, name: str, rows: list[Row]) -> Events:
@@ -170,44 +185,18 @@ class Reading:
         return to_events(rows, self.rule.sequence.sides[name], window, once=once)
 
     def _slices(self, spill: SpillFile, changes: Events) -> Iterator[Logs]:
+        """Logs with the signals of each slice, and the changes of the slice's actors."""
+        resolve = resolver_for(self.rule)
         for row_slice in spill.slices():
             signals = self._events("signals", row_slice.rows)
-            yield Logs(
-                _events_of_actors(changes, self._actors(changes, signals)),
-                signals,
-                is_chunk=row_slice.is_chunk,
-            )
-            del row_slice, signals  # before the next are made
-
-    def _actors(self, changes: Events, signals: Events) -> set[str]:
-        """Whose the signals are."""
-        resolve = resolver_for(self.rule)
-        if resolve is None:
-            return {event.actor for event in signals.all_events}
-        return {actor for actor, _ in resolve(changes.all_events, signals.all_events)}
-
-
-def _events_of_actors(events: Events, actors: Collection[str]) -> Events:
-    """The events of some actors."""
-    parts = (events.in_window, events.too_late, events.in_future)
-    return Events(*([event for event in part if event.actor in actors] for part in parts))
-
-
-def _health(answers: Iterator[AnswerTable]) -> dict[str, SideHealth]:
-    """What the slices say, put together."""
-    health_by_side: dict[str, SideHealth] = {}
-    for columns in chain.from_iterable(answer.take_columns(HEALTH_COLUMNS) for answer in answers):
-        for side, rows, named, newest in zip(*columns, strict=True):
-            slice_health = SideHealth(rows, named, datetime.fromisoformat(newest) if newest else None)
-            health_by_side[side] = (
-                _add_health(health_by_side[side], slice_health) if side in health_by_side else slice_health
-            )
-    return health_by_side
-
-
-def _add_health(health: SideHealth, slice_health: SideHealth) -> SideHealth:
-    newest = max(filter(None, (health.newest, slice_health.newest)), default=None)
-    return SideHealth(health.rows + slice_health.rows, health.named + slice_health.named, newest)
+            if resolve:
+                actors = {actor for actor, _ in resolve(changes.all_events, signals.all_events)}
+            else:
+                actors = {event.actor for event in signals.all_events}
+            parts = (changes.in_window, changes.too_late, changes.in_future)
+            slice_changes = Events(*([event for event in part if event.actor in actors] for part in parts))
+            yield Logs(slice_changes, signals, is_chunk=row_slice.is_chunk)
+            del row_slice, signals, slice_changes  # before the next slice is made
 
 
 def _unnamed(health: Mapping[str, SideHealth]) -> dict[str, Rejected]:

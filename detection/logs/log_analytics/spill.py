@@ -1,7 +1,8 @@
-"""More rows than memory should hold are kept on disk by actor: what belongs together comes out together.
+"""Keeps rows on disk by actor, if there are more than memory should hold.
 
-A pair is of one actor. So a slice that has all the rows of some actors is judged as the whole would be, and
-memory follows the slice. Where bridges give one row to several actors, these share a name and count as one here. The file has no name and is gone with the process.
+A pair is of one actor. So a slice with all rows of some actors gives the same chains as the whole, and memory
+use follows the slice. If identity matching gives a row to several actors, these actors share a group name and
+count as one actor here. The file has no name, so it is gone when the process ends.
 """
 
 import zlib
@@ -18,13 +19,13 @@ from pydantic_core import from_json, to_json
 from detection.logs.events import Row
 from detection.rules.model import Side
 
-SLICE = 250_000  # rows that come out together; more only where one actor has more by himself
-BATCH = 100_000  # rows that go to disk together
+SLICE = 250_000  # rows of a slice; more only if a single actor has more
+BATCH = 100_000  # rows that are written together
 BUCKETS = 256
 
 
 class Slice(NamedTuple):
-    """All rows of some actors. Or a `piece`: the next rows of one who has too many, and more of his follow."""
+    """All rows of some actors, or a chunk: the next rows of an actor who has too many for a slice."""
 
     rows: list[Row]
     is_chunk: bool = False
@@ -37,7 +38,7 @@ class _Part(NamedTuple):
 
 @dataclass(slots=True)
 class _Bucket:
-    """Some actors, and where their rows are."""
+    """The row counts of some actors, and the places of their rows in the file."""
 
     row_counts: Counter[str] = field(default_factory=Counter)
     parts: list[_Part] = field(default_factory=list)
@@ -45,8 +46,9 @@ class _Bucket:
 
 @dataclass(slots=True)
 class SpillFile:
-    """Rows of a side by the name of their actor. One with more than `most` of them comes out in pieces of that size, in
-    order of time.
+    """Rows of a side by their actor (`actor_key`).
+
+    An actor with more than `max_rows_per_actor` rows comes out in chunks of that size, in order of time.
     """
 
     side: Side
@@ -59,7 +61,10 @@ class SpillFile:
         self._file.close()
 
     def add(self, rows: list[Row]) -> None:
-        """Takes in the rows of one answer, which must be stamped later than those before. Raises OSError when the disk is full."""
+        """Adds the rows of one answer, which must be stamped later than those before.
+
+        Raises OSError if the disk is full.
+        """
         actor_key, time_position = self.actor_key, self.side.place_of(self.side.time)
         rows.sort(key=lambda row: datetime.fromisoformat(row[time_position]))
         for batch in (rows[start : start + BATCH] for start in range(0, len(rows), BATCH)):
@@ -69,10 +74,11 @@ class SpillFile:
             for bucket_number, bucket_rows in rows_by_bucket.items():
                 bucket = self._buckets[bucket_number]
                 bucket.row_counts.update(map(actor_key, bucket_rows))
-                bucket.parts.append(self._write(bucket_rows))
+                compressed = zlib.compress(to_json(bucket_rows), level=1)
+                bucket.parts.append(_Part(self._file.seek(0, 2), self._file.write(compressed)))
 
     def slices(self) -> Iterator[Slice]:
-        """All rows, slice by slice; those of an actor in the order in which they came."""
+        """All rows, slice by slice. The rows of an actor are in the order in which they were added."""
         actor_key, slice_rows = self.actor_key, list[Row]()
         for bucket in self._buckets:
             large_actors = {
@@ -91,7 +97,9 @@ class SpillFile:
             yield Slice(slice_rows)
 
     def _chunks(self, rows: Iterator[Row]) -> Iterator[Slice]:
-        """What happened at one moment is not cut in two: up to there, everything is to be told."""
+        """The rows of an actor in chunks. A chunk ends between two moments, so that an alert can cover all up
+        to it.
+        """
         time_position, chunk = self.side.place_of(self.side.time), list[Row]()
         for row in rows:
             if len(chunk) >= self.max_rows_per_actor and row[time_position] != chunk[-1][time_position]:
@@ -99,10 +107,6 @@ class SpillFile:
                 chunk = []
             chunk.append(row)
         yield Slice(chunk)
-
-    def _write(self, rows: Sequence[Row]) -> _Part:
-        compressed = zlib.compress(to_json(rows), level=1)
-        return _Part(self._file.seek(0, 2), self._file.write(compressed))
 
     def _read_rows(self, bucket: _Bucket) -> Iterator[Row]:
         for part in bucket.parts:
@@ -116,7 +120,9 @@ def collect(
     max_rows_per_actor: int,
     actor_key: Callable[[Row], str] | None = None,
 ) -> "list[Row] | SpillFile":
-    """All rows of some answers, in memory if there are no more than SLICE of them; `name` as in Hoard, or the actor's own."""
+    """All rows of some answers: a list if there are at most SLICE rows, else a file. `actor_key` is by
+    default the actor.
+    """
     pending_rows: list[Row] = []
     spill: SpillFile | None = None
     for rows in answers:

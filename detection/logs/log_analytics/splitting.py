@@ -1,7 +1,7 @@
-"""What is too much for one answer is asked for in halves of its window, so that every row is in exactly one.
+"""Splits a query whose answer is too large into halves of its window. Every row is in exactly one half.
 
-The service does not say how much too much a question is. So the first half that is answered says how wide
-the windows after it may be, and the rest is not asked for in vain again and again.
+The service does not say by how much a query is too large. So the first half that is answered sets the length
+of the windows after it, and the rest of the window is not queried in vain again.
 """
 
 from collections.abc import Callable, Iterator, Sized
@@ -13,15 +13,14 @@ from detection.logs.window import Window
 
 MIN_LENGTH = timedelta(seconds=1)
 ROUNDING = timedelta(milliseconds=1)  # halves of halves differ by microseconds
-MAX_FUTURE = timedelta(
-    days=1
-)  # a stamp may lie so far in the future (azure-monitor-docs, logs/log-standard-columns.md)
+# Log Analytics accepts stamps up to a day in the future (azure-monitor-docs, logs/log-standard-columns.md).
+MAX_FUTURE = timedelta(days=1)
 
 Answer = TypeVar("Answer", bound=Sized)
 
 
 class QueryUnfinished(Exception):
-    """A question that the service did not finish; a smaller one it may. `failure` is what the user is told."""
+    """The service did not finish a query, but may finish a smaller query. `failure` is for the user."""
 
     def __init__(self, failure: ServiceError) -> None:
         super().__init__(str(failure))
@@ -31,18 +30,18 @@ class QueryUnfinished(Exception):
 def split_query(
     query_window: Callable[[Window], Answer], full_window: Window, now: datetime, small_answer: int
 ) -> Iterator[Answer]:
-    """The answers to adjoining windows (after, until] that make up the whole, the earliest first.
+    """The answers to adjoining windows (after, until] that make up the full window, the earliest first.
 
-    `ask` may raise Unfinished. After an answer of at most `few` items the next window may be twice as wide.
-    Raises the failure of a window that cannot be halved any more.
+    `query_window` may raise QueryUnfinished. After an answer with at most `small_answer` rows the next window
+    may be twice as long. Raises the failure of a window that is too short to split.
     """
     pending_windows, max_length = [full_window], _length(full_window, now)
     while pending_windows:
         window = pending_windows.pop()
         length, split_time = _length(window, now), split_time_of(window, now)
-        halves = (
-            [Window(split_time, window.until), Window(window.after, split_time)] if split_time else []
-        )  # taken from the end
+        halves: list[Window] = []
+        if split_time:  # the earlier half last: windows are taken from the end
+            halves = [Window(split_time, window.until), Window(window.after, split_time)]
         if halves and length > max_length + ROUNDING:
             pending_windows += halves
             continue
@@ -56,11 +55,13 @@ def split_query(
         if window != full_window:
             max_length = 2 * length if len(answer) <= small_answer else length
         yield answer
-        del answer  # whoever took it may be done with it before the next one comes
+        del answer  # frees it before the next answer arrives
 
 
 def split_time_of(window: Window, now: datetime) -> datetime | None:
-    """Where a window is cut in two; None where it is as narrow as can be. One without an end is first cut at `now`."""
+    """The moment at which a window is split; None if it is too short. A window without an end is split at
+    `now`.
+    """
     if window.until:
         length = window.until - window.after
         return window.after + length / 2 if length > MIN_LENGTH else None
@@ -69,5 +70,5 @@ def split_time_of(window: Window, now: datetime) -> datetime | None:
 
 
 def _length(window: Window, now: datetime) -> timedelta:
-    """What is stamped ahead of now counts for nothing: hardly anything is."""
+    """The length of a window up to now: hardly any row is stamped in the future."""
     return max((window.until or now) - window.after, timedelta(0))

@@ -1,4 +1,4 @@
-"""The functions a rule may not use at home: where the local engine answers differently from what Kusto documents.
+"""The functions that a rule must not use: the local engine evaluates them differently from Kusto.
 
 Each answer of Kusto's is a literal from its reference, the page of the function's name (learn.microsoft.com,
 kusto/query/<name>-function) unless another is named. A test that fails here has good news: the engine has
@@ -139,7 +139,7 @@ def test_local_engine_counts_where_kusto_estimates(connection: duckdb.DuckDBPyCo
     assert values == [10_000] * 20
 
 
-# ------------------------------------------------------------------------------------------------------- translated
+# ------------------------------------------------------------------------------------------------- translated
 
 
 def table_with_columns(*columns: str) -> duckdb.DuckDBPyConnection:
@@ -200,7 +200,7 @@ def test_several_terms_are_one_regular_expression(connection: duckdb.DuckDBPyCon
     assert several == single
 
 
-# --------------------------------------------------------------------------------------------------------- refused
+# ---------------------------------------------------------------------------------------------------- refused
 
 
 def copy_rule_with_line(folder: Path, query: str, line: str) -> Path:

@@ -16,7 +16,7 @@ from detection.base.timestamps import parse_time
 from detection.correlation.detection import Detection, detect_at
 from detection.correlation.output import OutputRow
 from detection.logs.events import Rejected
-from detection.logs.files.loading import FIELD_LIMIT
+from detection.logs.files.columns import FIELD_LIMIT
 from detection.logs.files.source import ArrivalBasis, FileSource
 from detection.logs.window import plan_windows
 from detection.rules.loading import default_rule, load_rule
@@ -59,7 +59,7 @@ def signal(ident: str = "1", time: str = "2026-06-08T10:30:00.250Z", **columns: 
     } | columns
 
 
-# --------------------------------------------------------------------------------------- the same rows in every format
+# ------------------------------------------------------------------------------ the same rows in every format
 
 SAME_CHANGES = [change("1", "2026-06-08T00:05:00.250Z"), change("2"), change("3", "2026-06-08T13:00:00.000Z")]
 SAME_SIGNALS = [
@@ -186,7 +186,7 @@ def test_many_files_of_many_formats_are_one_table(tmp_path: Path, reference: lis
     assert match_rows(tmp_path) == reference
 
 
-# -------------------------------------------------------------------------------------------- what may be there or not
+# ----------------------------------------------------------------------------------- what may be there or not
 
 
 def test_optional_table_may_be_missing(tmp_path: Path) -> None:
@@ -234,7 +234,7 @@ def test_export_without_any_row_is_no_error(tmp_path: Path) -> None:
     assert sound(source, SIGNALS) == 0
 
 
-# ------------------------------------------------------------------------------------------------------ when it arrived
+# -------------------------------------------------------------------------------------------- when it arrived
 
 
 @pytest.fixture(scope="module")
@@ -273,7 +273,7 @@ def test_arrival_in_a_portal_export_is_read_too(tmp_path: Path) -> None:
     assert column(source, "_ingested") == [datetime(2026, 6, 8, 11)]
 
 
-# ------------------------------------------------------------------------------------------------------ how it is written
+# ------------------------------------------------------------------------------------------ how it is written
 
 
 @pytest.mark.parametrize("ending", ["\n", "\r\n"])
@@ -351,7 +351,7 @@ def test_file_name_with_a_wildcard_is_not_taken_for_other_files(
     assert sorted(column(source, "Id")) == ["audit_log-1", "audit_log-2"]
 
 
-# -------------------------------------------------------------------------------------------------------- bad input
+# -------------------------------------------------------------------------------------------------- bad input
 
 CUT = '{"user":{"email":"' + "a" * (FIELD_LIMIT - 18)
 
@@ -504,7 +504,7 @@ def test_sound_rows_among_the_bad_ones_are_matched(spoiled: tuple[int, Detection
     assert {row["ConfigId"] for row in detection.rows()} == {"audit_log-1", "audit_log-2", "audit_log-5"}
 
 
-# ----------------------------------------------------------------------------------------- what cannot be read at all
+# --------------------------------------------------------------------------------- what cannot be read at all
 
 
 def test_missing_folder_is_said_in_one_sentence(tmp_path: Path) -> None:
@@ -550,7 +550,7 @@ def test_file_that_is_no_parquet_is_said_in_one_sentence(content: bytes, tmp_pat
     assert text.startswith(f"{tmp_path / CHANGES}.parquet: cannot be read as parquet")
 
 
-# --------------------------------------------------------------------------------------------------------- helpers
+# ---------------------------------------------------------------------------------------------------- helpers
 
 
 def load(folder: Path, changes: Sequence[LogRow] | None, signals: Sequence[LogRow]) -> FileSource:

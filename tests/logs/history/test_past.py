@@ -1,4 +1,4 @@
-"""Read once for all runs, the logs tell every run what they would have told it when asked anew: so do replay, demo and backtest."""
+"""Logs that are read once for all runs give each run the rows of a new query: replay, demo, backtest."""
 
 from collections.abc import Callable, Sequence
 from datetime import datetime, timedelta
@@ -30,7 +30,7 @@ RUNS = 7
 
 
 def write(folder: Path, rows: Sequence[world.Arrival], random: Random) -> None:
-    """The rows of a world as exported logs; some have no id or no actor, some do not say when they arrived."""
+    """The rows of a world as exported logs; some have no id, no actor or no time of arrival."""
     sides: dict[str, list[raw_logs.LogRow]] = {"changes": [], "signals": []}
     for arrival in rows:
         build = raw_logs.audit if arrival.side == "changes" else raw_logs.completion

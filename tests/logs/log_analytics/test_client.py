@@ -178,7 +178,7 @@ def _plain(event: Event, side: Side) -> tuple[object, ...]:
     )
 
 
-# ------------------------------------------------------------------------------------------------- the same as files
+# ------------------------------------------------------------------------------------------ the same as files
 
 
 @pytest.mark.parametrize("now", [MOMENT, MOMENT + 5 * HOUR], ids=["now", "later"])
@@ -219,7 +219,7 @@ def test_table_that_the_connector_does_not_fill_may_be_missing(tmp_path: Path, o
     assert (len(logs.changes.in_window), len(logs.signals.in_window)) == (1, 1)
 
 
-# ------------------------------------------------------------------------------------------------------ what is sent
+# ----------------------------------------------------------------------------------------------- what is sent
 
 
 @pytest.mark.parametrize("rule", RULES.values(), ids=RULES)
@@ -259,7 +259,7 @@ def test_workspace_given_twice_is_asked_once(api: QueryApi, opened: Open) -> Non
     assert [request.body["workspaces"] for request in api.requests] == 4 * [[OTHER_CALLER]]
 
 
-# ------------------------------------------------------------------------------------------------------------- rows
+# ------------------------------------------------------------------------------------------------------- rows
 
 
 def test_columns_may_come_in_any_order(api: QueryApi, opened: Open) -> None:
@@ -381,7 +381,7 @@ def test_rejected_row_is_no_event(api: QueryApi, opened: Open) -> None:
     assert (len(events), "this" in [event.id for event in events]) == (whole - 1, False)
 
 
-# ------------------------------------------------------------------------------------------------------- incomplete
+# ------------------------------------------------------------------------------------------------- incomplete
 
 
 def truncated(body: Body) -> Body:
@@ -468,7 +468,7 @@ def test_every_query_must_be_answered(api: QueryApi, opened: Open, name: str) ->
         read(opened(api.endpoint))
 
 
-# ---------------------------------------------------------------------------------------------------- configuration
+# ---------------------------------------------------------------------------------------------- configuration
 
 
 @pytest.mark.parametrize(
@@ -489,7 +489,8 @@ def test_workspace_without_the_connector_is_a_configuration_error(tmp_path: Path
         tables_of(folder, RULE.tables) as connection,
         query_api(connection) as api,
         pytest.raises(
-            ConfigurationError, match="'ASimAgentEventLogs'; is the rule's data connector installed"
+            ConfigurationError,
+            match="'ASimAgentEventLogs'; check that the rule's data connector is installed",
         ),
     ):
         read(opened(api.endpoint))
@@ -507,7 +508,7 @@ def test_workspace_without_the_connector_is_a_configuration_error(tmp_path: Path
             "Log Analytics Data Reader .* up to an hour",
         ),
         (
-            error(403, "InvalidAuthenticationTokenAudience", "The access token has been obtained from wrong audience"),
+            error(403, "InvalidAuthenticationTokenAudience", "The token is for the wrong audience"),
             "https://api.loganalytics.us",
         ),
         (Reply(403, HTML, {"Content-Type": "text/html"}), "Log Analytics Data Reader"),
@@ -541,7 +542,7 @@ def test_there_must_be_a_workspace() -> None:
         open_log_analytics([], PUBLIC, None, lambda: MOMENT)
 
 
-# ---------------------------------------------------------------------------------------------------------- service
+# ---------------------------------------------------------------------------------------------------- service
 
 
 @pytest.mark.parametrize(
@@ -631,7 +632,7 @@ def test_endpoint_where_nobody_listens_is_a_service_error(opened: Open) -> None:
         read(opened("http://127.0.0.1:1"))
 
 
-# --------------------------------------------------------------------------------------------------------- identity
+# --------------------------------------------------------------------------------------------------- identity
 
 
 class FailingCredential(Credential):
@@ -786,7 +787,7 @@ def test_every_cloud_has_an_authority_of_the_sdk() -> None:
     assert set(AUTHORITIES.values()) <= hosts
 
 
-# -------------------------------------------------------------------------------------------------------------- bugs
+# ------------------------------------------------------------------------------------------------------- bugs
 
 
 def test_bug_passes_through(api: QueryApi, opened: Open, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -122,7 +122,7 @@ def cut(body: Body, random: Random) -> Body:
 
 
 def slicing(api: QueryApi, rule: Rule, seed: int) -> AnswerFunction:
-    """Answers for any slice of the stamps from what the KQL returns for all of them, cut off and giving up at random."""
+    """Answers any window of the stamps from the rows of all; cuts off and gives up at random."""
     random_by_side = {
         name: Random(f"{name} {seed}") for name in rule.sequence.sides
     }  # each in a thread of its own
@@ -157,7 +157,7 @@ def plain(events: Events) -> list[object]:
     ]
 
 
-# ------------------------------------------------------------------------------------------------------------ halves
+# ----------------------------------------------------------------------------------------------------- halves
 
 
 @settings(
@@ -231,7 +231,7 @@ def test_what_is_cut_off_within_a_second_fails_the_run(api: QueryApi, source: Lo
         read(source)
 
 
-# ----------------------------------------------------------------------------------------------------------- budgets
+# ---------------------------------------------------------------------------------------------------- budgets
 
 
 def test_three_are_asked_at_once_and_never_more_than_five(
@@ -300,7 +300,7 @@ def clock_that_goes_on(seconds: int) -> Callable[[], datetime]:
     return lambda: MOMENT + timedelta(seconds=next(passed))
 
 
-# ------------------------------------------------------------------------------------------------------------ slices
+# ----------------------------------------------------------------------------------------------------- slices
 
 
 def sliced_detections(source: LogAnalytics, monkeypatch: pytest.MonkeyPatch) -> list[Detection]:
