@@ -2,7 +2,8 @@
 
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from contextlib import suppress
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from importlib import import_module
 from uuid import uuid4
@@ -15,7 +16,7 @@ from detection.delivery.deliver import Attempt, Destination, deliver
 from detection.delivery.signed_links import LinkSigner
 from detection.delivery.webhook import WebhookDestination
 from detection.desk import Desk
-from detection.incidents.grouping import Verdict
+from detection.incidents.decide import Verdict
 from detection.logs.source import Source
 from detection.logs.window import Window
 from detection.messages.context import DigestEntry
@@ -129,7 +130,11 @@ class Job:
             try:
                 record = run_rule(rule, store)
             except Exception as error:  # noqa: BLE001  # it is logged here, and raised below
-                log_run(self._record_failure(error, store, now, began))
+                failure = _failure(error, rule.folder, now, None, self.clock() - began)
+                with suppress(ConfigurationError, ServiceError):  # the table may be the cause
+                    failure = replace(failure, last_complete=store.watermark())
+                    store.note(now, RECORD.dump_json(failure), "failed")
+                log_run(failure)
                 failures.append(error)
             else:
                 log_run(record)
@@ -140,17 +145,6 @@ class Job:
             if failures:
                 raise failures[0]
         return records
-
-    def _record_failure(
-        self, error: Exception, store: IncidentStore, now: datetime, began: datetime
-    ) -> RunFailure:
-        """Records a failed run, if the table can be reached: the table may be the cause."""
-        try:
-            failure = _failure(error, store.rule, now, store.watermark(), self.clock() - began)
-            store.note(now, RECORD.dump_json(failure), "failed")
-        except (ConfigurationError, ServiceError):
-            return _failure(error, store.rule, now, None, self.clock() - began)
-        return failure
 
     def _outbox(self) -> Outbox:
         return Outbox(self.table, *(rule.folder for rule in self.rules))
@@ -221,7 +215,7 @@ def open_source(settings: Settings, rule: Rule, clock: Clock) -> Source:
         return source
     if not settings.LOG_ANALYTICS_WORKSPACE_ID:
         raise ConfigurationError(
-            "settings: there are no logs to read; set LOG_ANALYTICS_WORKSPACE_ID, or LOGS_DIR for exported files"
+            "settings: there are no logs to read; set LOG_ANALYTICS_WORKSPACE_ID, or LOGS_DIR for exports"
         )
     from detection.logs.log_analytics.client import open_log_analytics  # noqa: PLC0415  # as above
     from detection.logs.log_analytics.reading import Limits  # noqa: PLC0415  # as above

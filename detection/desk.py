@@ -3,15 +3,21 @@
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from functools import partial
 from uuid import uuid4
 
 from detection.base.errors import ConfigurationError
 from detection.base.timestamps import iso
 from detection.incidents.alert import Alert
-from detection.incidents.grouping import Classification, Incident, acknowledged, closed, silenced
+from detection.incidents.incident import (
+    Classification,
+    Incident,
+    RulePrecision,
+    acknowledged,
+    closed,
+    rule_precision,
+    silenced,
+)
 from detection.incidents.keys import Key
-from detection.incidents.precision import RulePrecision, rule_precision
 from detection.rules.model import Rule
 from detection.rules.silences import Silence, literal_pattern
 from detection.settings import Webhook
@@ -152,13 +158,14 @@ class Desk:
 
     def _update(self, detail: IncidentDetail, change: Callable[[Incident], Incident]) -> None:
         now = self.clock()
+
+        def messages(incident: Incident, commit: int) -> Sequence[Delivery]:
+            from detection.delivery.rendering import update_messages  # noqa: PLC0415  # most hours need no message
+
+            return update_messages(self.destinations, incident, commit, now)
+
         store = IncidentStore(self.table, detail.rule, f"update {now.isoformat()} {uuid4().hex[:12]}")
-        store.update(detail.key, change, partial(self._messages, now), detail.incident.number)
-
-    def _messages(self, now: datetime, incident: Incident, commit: int) -> Sequence[Delivery]:
-        from detection.delivery.rendering import update_messages  # noqa: PLC0415  # most hours need no message
-
-        return update_messages(self.destinations, incident, commit, now)
+        store.update(detail.key, change, messages, detail.incident.number)
 
 
 def silence_of_incident(

@@ -9,7 +9,7 @@ import re
 from collections.abc import Mapping
 from datetime import timedelta
 from pathlib import Path
-from typing import Annotated, Literal, Self, TypeVar
+from typing import Annotated, Literal, Self
 from urllib.parse import urlsplit
 
 from pydantic import (
@@ -28,7 +28,7 @@ from pydantic_core import from_json
 
 from detection.base.errors import ConfigurationError
 from detection.rules.loading import default_rule
-from detection.rules.model import SEVERITIES, Duration, Severity
+from detection.rules.model import SEVERITIES, Duration, Severity, require_unique_names
 
 MessageFormat = Literal["native", "slack", "teams", "pagerduty"]
 FORMATS_OF_HOSTS: Mapping[str, MessageFormat] = {
@@ -39,6 +39,14 @@ FORMATS_OF_HOSTS: Mapping[str, MessageFormat] = {
 LOOPBACK = ("127.0.0.1", "::1", "localhost")
 DESTINATIONS = 10  # messages to this many fit into one transaction with the largest part of marks
 MARKS_DAYS = 26  # days of marks that always fit into one transaction, with messages to all destinations
+
+
+# Settings that exclude earlier ones. A secret next to the list of destinations would sign nothing: each has
+# its own.
+EXCLUSIVE = {
+    "LOGS_DIR": ("LOG_ANALYTICS_WORKSPACE_ID",),
+    "WEBHOOKS": ("WEBHOOK_FORMAT", "WEBHOOK_SECRET", "WEBHOOK_URL"),
+}
 
 
 def is_loopback(url: str) -> bool:
@@ -78,11 +86,6 @@ def _base_address(value: str) -> str:
     return value.rstrip("/")
 
 
-def _secret_address(value: SecretStr) -> SecretStr:
-    _address(value.get_secret_value())
-    return value
-
-
 def _signing_secret(value: SecretStr) -> SecretStr:
     """Validate a signing secret of Standard Webhooks: `whsec_` and 24 to 64 random bytes in base64."""
     text = value.get_secret_value().removeprefix("whsec_")
@@ -96,7 +99,7 @@ def _signing_secret(value: SecretStr) -> SecretStr:
 
 
 CommaSeparated = Annotated[tuple[str, ...], BeforeValidator(_split_commas)]
-Address = Annotated[SecretStr, AfterValidator(_secret_address)]
+Address = Annotated[SecretStr, AfterValidator(lambda url: SecretStr(_address(url.get_secret_value())))]
 Secret = Annotated[SecretStr, AfterValidator(_signing_secret)]
 Secrets = Annotated[tuple[Secret, ...], BeforeValidator(_split_commas), Field(max_length=2)]
 
@@ -132,12 +135,6 @@ class Webhook(BaseModel):
 def _format_of_host(url: SecretStr) -> MessageFormat:
     """Return the format of a well-known host, `native` for any other."""
     return FORMATS_OF_HOSTS.get(urlsplit(url.get_secret_value()).hostname or "", "native")
-
-
-def _names_differ(webhooks: tuple[Webhook, ...]) -> tuple[Webhook, ...]:
-    if len({webhook.name for webhook in webhooks}) < len(webhooks):
-        raise ValueError("two have the same name; give each destination its own name")
-    return webhooks
 
 
 class Settings(BaseModel):
@@ -204,7 +201,7 @@ class Settings(BaseModel):
     WEBHOOKS: Annotated[
         tuple[Webhook, ...],
         BeforeValidator(_from_json),
-        AfterValidator(_names_differ),
+        AfterValidator(require_unique_names),
         Field(max_length=DESTINATIONS),
     ] = Field(
         (),
@@ -250,48 +247,23 @@ class Settings(BaseModel):
         """The rule folders to run."""
         return self.RULES or (default_rule(),)
 
-    # Validators of single fields, so that they report even when another field is wrong.
-    @field_validator("LOGS_DIR")
+    # A validator of single fields, so that it reports even when another field is wrong; that one is missing
+    # from `info.data`.
+    @field_validator("LOGS_DIR", "WEBHOOK_FORMAT", "WEBHOOKS", "PARSERS")
     @classmethod
-    def _logs_dir_alone(cls, value: Path | None, info: ValidationInfo) -> Path | None:
-        return _exclusive(value, "LOG_ANALYTICS_WORKSPACE_ID", info)
-
-    @field_validator("WEBHOOK_FORMAT")
-    @classmethod
-    def _without_routing_key(cls, value: MessageFormat | None, info: ValidationInfo) -> MessageFormat | None:
-        url = info.data.get("WEBHOOK_URL")
-        if (value or (url and _format_of_host(url))) == "pagerduty":
+    def _fits_other_settings(cls, value: object, info: ValidationInfo) -> object:
+        earlier, name = info.data, info.field_name or ""
+        for setting in EXCLUSIVE.get(name, ()):
+            if value and earlier.get(setting, "wrong"):
+                raise ValueError(f"cannot be set together with {setting}")
+        url = earlier.get("WEBHOOK_URL")
+        if name == "WEBHOOK_FORMAT" and (value or (url and _format_of_host(url))) == "pagerduty":
             raise ValueError("pagerduty goes into WEBHOOKS, with its routing_key")
-        return value
-
-    @field_validator("WEBHOOKS")
-    @classmethod
-    def _webhooks_alone(cls, value: tuple[Webhook, ...], info: ValidationInfo) -> tuple[Webhook, ...]:
-        # A secret next to the list would sign nothing; each destination has its own.
-        for setting in ("WEBHOOK_FORMAT", "WEBHOOK_SECRET", "WEBHOOK_URL"):
-            _exclusive(value, setting, info)
-        return value
-
-    @field_validator("PARSERS")
-    @classmethod
-    def _aliases_in_one_workspace(cls, value: str, info: ValidationInfo) -> str:
-        if value == "alias" and len(info.data.get("LOG_ANALYTICS_WORKSPACE_ID", ())) > 1:
+        if name == "PARSERS" and value == "alias" and len(earlier.get("LOG_ANALYTICS_WORKSPACE_ID", ())) > 1:
             raise ValueError(
                 "alias requires a single workspace: a query across several cannot use saved functions"
             )
         return value
-
-
-SettingValue = TypeVar("SettingValue")
-
-
-def _exclusive(value: SettingValue, setting: str, info: ValidationInfo) -> SettingValue:
-    """Return the value if only one of the two settings is set. An invalid setting is missing from
-    `info.data`.
-    """
-    if value and info.data.get(setting, "wrong"):
-        raise ValueError(f"cannot be set together with {setting}")
-    return value
 
 
 def settings_from(environment: Mapping[str, str]) -> Settings:

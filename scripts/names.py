@@ -59,7 +59,7 @@ HOOKS = "pytest_"  # pytest defines the argument names of its hooks
 
 
 def bound_names(tree: ast.AST) -> Iterator[tuple[int, str]]:
-    """Yield every name that a module binds, with its line: variables, arguments, attributes, functions and classes."""
+    """Yield every name that a module binds, with its line."""
     hooks = {
         argument
         for node in ast.walk(tree)

@@ -1,4 +1,4 @@
-"""Build the app's package: out/package and out/app.zip. Needs Python 3.13, the version in Azure, and nothing else.
+"""Build the app's package: out/package and out/app.zip. Needs Python 3.13, as in Azure, and nothing else.
 
 The package contains all dependencies and the bytecode: a deployment resolves and builds nothing, and a cold
 start compiles nothing. Equal sources give equal bytes.
@@ -17,7 +17,7 @@ ROOT = Path(__file__).parents[1]
 PACKAGE = ROOT / "out" / "package"
 ARCHIVE = ROOT / "out" / "app.zip"
 APP = ("function_app.py", "host.json", "requirements.txt", "detection")
-# Patterns of the command line and of the files that only it uses. .funcignore has the same list for other tools.
+# The command line and the files that only it uses, as patterns. .funcignore has the same list for other tools.
 EXCLUDED = (
     "__main__.py",
     "backtest",
@@ -69,7 +69,7 @@ def install(folder: Path) -> None:
 
 
 def remove_commands(folder: Path) -> None:
-    """Remove console scripts: nothing calls them in Azure, and each contains the path of this machine's Python."""
+    """Remove console scripts: unused in Azure, and each contains the path of this machine's Python."""
     shutil.rmtree(folder / "bin", ignore_errors=True)
     for record in folder.glob("*.dist-info/RECORD"):
         lines = record.read_text(encoding="utf-8").splitlines(keepends=True)

@@ -60,7 +60,14 @@ class Plan:
             "STORM_ALERTS": settings.STORM_ALERTS,
             "FLOOD_SIGNALS": settings.FLOOD_SIGNALS,
         }
-        return {name: _format_value(value) for name, value in effective_settings.items()}
+        # Hours up to a day stay hours, as in the documentation: PT24H, not P1D.
+        hour, day = timedelta(hours=1), timedelta(days=1)
+        return {
+            name: f"PT{value // hour}H"
+            if isinstance(value, timedelta) and value <= day and not value % hour
+            else str(to_jsonable_python(value))
+            for name, value in effective_settings.items()
+        }
 
     def run_range(self, rule: Rule) -> RunRange:
         """The range of the runs, for the rule or for the published rule."""
@@ -149,10 +156,3 @@ def run_backtest(
         published=comparison.comparison() if comparison else None,
         noise_reductions=noise_reductions,
     )
-
-
-def _format_value(value: object) -> str:
-    """A setting as text. Hours up to a day stay hours, as in the documentation: PT24H, not P1D."""
-    if isinstance(value, timedelta) and value <= timedelta(days=1) and not value % timedelta(hours=1):
-        return f"PT{value // timedelta(hours=1)}H"
-    return str(to_jsonable_python(value))

@@ -6,7 +6,7 @@ from datetime import datetime
 
 from detection.backtest.figures import BacktestFigures, Tally
 from detection.correlation.detection import Detection
-from detection.incidents.grouping import Verdict
+from detection.incidents.decide import Verdict
 from detection.logs.source import Source
 from detection.messages.context import DigestEntry
 from detection.rules.model import Rule

@@ -52,7 +52,8 @@ def error_sentence(error: Exception) -> str:
 
 def problems_of(error: ValidationError, document_name: str = "the file") -> str:
     """All problems of a document by key, without its values. `document_name` replaces an empty key."""
-    return "; ".join(
-        f"{'.'.join(map(str, problem['loc'])) or document_name}: {problem['msg']}"
+    problems = [
+        (".".join(map(str, problem["loc"])) or document_name, problem["msg"].removeprefix("Value error, "))
         for problem in error.errors()
-    )
+    ]
+    return "; ".join(f"{location}: {message}" for location, message in problems)

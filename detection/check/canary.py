@@ -7,7 +7,7 @@ A page that the test opens is resolved.
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import timedelta
 
 from detection.app import Clock
 from detection.base.timestamps import iso
@@ -15,7 +15,7 @@ from detection.check.context import CHECK_PARTITION
 from detection.delivery.deliver import Attempt, Destination, deliver
 from detection.delivery.rendering import message_renderer, update_messages
 from detection.delivery.webhook import WebhookDestination
-from detection.incidents.grouping import closed
+from detection.incidents.incident import closed
 from detection.logs.events import Logs, to_events
 from detection.logs.window import Windows
 from detection.rules.model import KqlType, Rule
@@ -88,9 +88,21 @@ class CanaryDelivery:
         ]
         source = CanarySource(f"{TEST_LABEL} (check of {iso(now)}):")
         options = RunOptions(render=message_renderer(accepting_webhooks), clock=self.clock)
+        # Without anything that would suppress the alert or raise its severity. The ids of alerts depend on
+        # the folder, so the ids of the test differ from those of real alerts.
+        test_rule = rule.model_copy(
+            update={
+                "folder": f"TEST {iso(now)} {rule.folder}",
+                "name": f"TEST of {rule.name}",
+                "severity": "Informational",
+                "on_call": rule.on_call.model_copy(update={"severity": ()}),
+                "exclusions": (),
+                "sequence": rule.sequence.model_copy(update={"threshold": {}}),
+            }
+        )
         self._delete_rows()
         try:
-            _, [verdict] = run(_as_test_rule(rule, now), now, source, store, options)
+            _, [verdict] = run(test_rule, now, source, store, options)
             attempts = self._deliver()
             store.update(
                 verdict.state.key,
@@ -119,20 +131,3 @@ class CanaryDelivery:
         rows = [entity.row for entity in self.table.scan(CHECK_PARTITION, "!", "~")]
         for row_chunk in chunks(rows, OPERATIONS):
             self.table.write(CHECK_PARTITION, [Delete(row) for row in row_chunk])
-
-
-def _as_test_rule(rule: Rule, now: datetime) -> Rule:
-    """The rule under a test name, without anything that would suppress the alert or raise its severity.
-
-    The ids of alerts depend on the folder, so the ids of the test differ from those of real alerts.
-    """
-    return rule.model_copy(
-        update={
-            "folder": f"TEST {iso(now)} {rule.folder}",
-            "name": f"TEST of {rule.name}",
-            "severity": "Informational",
-            "on_call": rule.on_call.model_copy(update={"severity": ()}),
-            "exclusions": (),
-            "sequence": rule.sequence.model_copy(update={"threshold": {}}),
-        }
-    )

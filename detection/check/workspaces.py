@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
+from itertools import product
 from typing import NamedTuple
 
 from detection.app import open_source
@@ -103,20 +104,33 @@ class WorkspaceChecks:
             for table, columns in needed_columns(rule).items():
                 needs = needs_by_table.get(table, TableNeeds({}, rule.tables[table].optional))
                 needs_by_table[table] = TableNeeds(needs.columns | columns, needs.optional)
-        answers = [
-            (workspace, table, self._read_schema(workspace, table))
-            for workspace in self.reached_clients
-            for table in needs_by_table
-        ]
-        for workspace, table, answer in answers:
+        answers: list[
+            tuple[str, str, TableSchema | Finding | None]
+        ] = []  # None: the workspace lacks the table
+        for workspace, table in product(self.reached_clients, needs_by_table):
+            name, (column, kind) = self._qualified(f"table {table}", workspace), SCHEMA_COLUMNS
+            try:
+                answer = self.reached_clients[workspace].run_query(name, schema_query(table), RETRY_FOR)
+                schema = {str(row[column]): str(row[kind]) for row in rows_of(answer, SCHEMA_COLUMNS)}
+            except Exception as error:  # noqa: BLE001  # the next tables have to be checked
+                codes = error.codes if isinstance(error, QueryRefused) else ()
+                if UNKNOWN_NAME in codes:
+                    answers.append((workspace, table, None))
+                else:
+                    finding = evaluate_plan(name) if WRONG_PLAN in codes else error_finding(name, error)
+                    answers.append((workspace, table, finding))
+            else:
+                self.schemas[workspace, table] = schema
+                answers.append((workspace, table, schema))
+        for workspace, table, result in answers:
             name, needs = self._qualified(f"table {table}", workspace), needs_by_table[table]
-            if isinstance(answer, Finding):
-                yield answer
-            elif answer is None:
+            if isinstance(result, Finding):
+                yield result
+            elif result is None:
                 elsewhere = any(table == other_table for _, other_table in self.schemas)
                 yield evaluate_missing_table(name, optional=needs.optional, elsewhere=elsewhere)
             else:
-                yield evaluate_table(name, needs.columns, answer, optional=needs.optional)
+                yield evaluate_table(name, needs.columns, result, optional=needs.optional)
 
     def check_sources(self) -> Iterator[Finding]:
         """How old the newest row of each source is, and how long its rows take to arrive."""
@@ -171,20 +185,6 @@ class WorkspaceChecks:
         row = rows_of(answer, answer.columns)[0]
         yield evaluate_operators("operators", wrong_lines(lines, row), len(lines))
         yield evaluate_clock("clock", midpoint - datetime.fromisoformat(str(row[NOW_COLUMN])))
-
-    def _read_schema(self, workspace: str, table: str) -> TableSchema | Finding | None:
-        """A table's schema; None if the workspace does not have the table, a finding if the query failed."""
-        name, (column, kind) = self._qualified(f"table {table}", workspace), SCHEMA_COLUMNS
-        try:
-            answer = self.reached_clients[workspace].run_query(name, schema_query(table), RETRY_FOR)
-            schema = {str(row[column]): str(row[kind]) for row in rows_of(answer, SCHEMA_COLUMNS)}
-        except Exception as error:  # noqa: BLE001  # the next tables have to be checked
-            codes = error.codes if isinstance(error, QueryRefused) else ()
-            if UNKNOWN_NAME in codes:
-                return None
-            return evaluate_plan(name) if WRONG_PLAN in codes else error_finding(name, error)
-        self.schemas[workspace, table] = schema
-        return schema
 
     def _qualified(self, label: str, workspace: str) -> str:
         """The label, with the workspace if there are several."""

@@ -30,7 +30,7 @@ from detection.logs.history.past import RunRange
 from detection.rules.loading import default_rule, load_rule
 from detection.runs.commit import RunOptions
 from detection.runs.replay import Replayed, compare, replay, run_times
-from detection.settings import Settings, settings_from
+from detection.settings import settings_from
 from detection.store.outbox import Outbox
 from detection.store.table import MemoryTable
 
@@ -59,7 +59,37 @@ def demo(
         with writing(logs):
             logs.mkdir(parents=True, exist_ok=True)
             write_logs(logs, BEGIN)
-        job = _run_hourly(logs, settings_from({"WEBHOOK_URL": webhook_url or ""}))
+        settings = settings_from({"WEBHOOK_URL": webhook_url or ""})
+        rule = load_rule(default_rule())
+        published = load_rule(rule.sequence.published.rule) if rule.sequence.published else rule
+        start = BEGIN + HISTORY
+        times = run_times(start + timedelta(minutes=5), start + timedelta(hours=RUNS), rule.query_frequency)
+        table, options = MemoryTable(), RunOptions(message_renderer(settings.destinations))
+        outbox = Outbox(table, rule.folder)
+        destinations: dict[str, Destination] = {
+            webhook.name: WebhookDestination(webhook) for webhook in settings.destinations
+        }
+        runs: list[Replayed] = []
+        with progress() as bar, ExitStack() as exit_stack:
+            with reading_progress(bar):
+                files = exit_stack.enter_context(open_file_archive(logs, rule.tables | published.tables))
+                source = files.source(rule, RunRange.of_runs(times, rule.query_frequency, rule))
+            replayed_runs = replay(rule, source, times, table, options)
+            for replayed in bar.track(
+                replayed_runs, total=len(times), description=f"{len(times)} hourly runs"
+            ):
+                runs.append(replayed)
+                deliver(outbox, destinations, clock, time.sleep, DRAIN_FOR, write_failed_attempt)
+                for verdict in replayed.verdicts:
+                    write_alert(verdict, rule, replayed.record.windows.now, TextFormat.text)
+            published_source = files.source(
+                published, RunRange.of_runs(times, rule.query_frequency, published)
+            )
+            comparison = compare(
+                published, published_source, bar.track(runs, description="the published rule, same runs")
+            )
+        print(summary(rule, runs, comparison))
+        job = Job(settings, [rule], table, lambda: times[-1] + timedelta(minutes=10))
     if target_folder:
         write_remark(
             f"The logs are in {target_folder}. Try: "
@@ -70,33 +100,3 @@ def demo(
             serve_until_interrupted(server)
     else:
         write_remark("To see these incidents in a browser: python -m detection demo --serve")
-
-
-def _run_hourly(logs: Path, settings: Settings) -> Job:
-    """Runs the rule, prints alerts and summary, and returns a job over the table that the runs filled."""
-    rule = load_rule(default_rule())
-    published = load_rule(rule.sequence.published.rule) if rule.sequence.published else rule
-    start = BEGIN + HISTORY
-    times = run_times(start + timedelta(minutes=5), start + timedelta(hours=RUNS), rule.query_frequency)
-    table, options = MemoryTable(), RunOptions(message_renderer(settings.destinations))
-    outbox = Outbox(table, rule.folder)
-    destinations: dict[str, Destination] = {
-        webhook.name: WebhookDestination(webhook) for webhook in settings.destinations
-    }
-    runs: list[Replayed] = []
-    with progress() as bar, ExitStack() as exit_stack:
-        with reading_progress(bar):
-            files = exit_stack.enter_context(open_file_archive(logs, rule.tables | published.tables))
-            source = files.source(rule, RunRange.of_runs(times, rule.query_frequency, rule))
-        replayed_runs = replay(rule, source, times, table, options)
-        for replayed in bar.track(replayed_runs, total=len(times), description=f"{len(times)} hourly runs"):
-            runs.append(replayed)
-            deliver(outbox, destinations, clock, time.sleep, DRAIN_FOR, write_failed_attempt)
-            for verdict in replayed.verdicts:
-                write_alert(verdict, rule, replayed.record.windows.now, TextFormat.text)
-        published_source = files.source(published, RunRange.of_runs(times, rule.query_frequency, published))
-        comparison = compare(
-            published, published_source, bar.track(runs, description="the published rule, same runs")
-        )
-    print(summary(rule, runs, comparison))
-    return Job(settings, [rule], table, lambda: times[-1] + timedelta(minutes=10))

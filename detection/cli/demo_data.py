@@ -142,7 +142,14 @@ def log_lines(scenario: Scenario, begin: datetime, seed: int) -> Iterator[LogLin
             time = begin + offset
             arrival_time = time + activity.extra_delay + _random_duration(*scenario.arrival_delay, random)
             stamp = arrival_time if arrival_time - time > scenario.restamped_after else time
-            values = {name: _draw(choice, random) for name, choice in choices.items()}
+            values = {
+                name: random.randint(*choice.bounds)
+                if isinstance(choice, IntegerRange)
+                else random.choice(choice)
+                if isinstance(choice, list)
+                else choice
+                for name, choice in choices.items()
+            }
             values |= {"time": iso(time), "stamp": iso(stamp)}
             row = {column: _fill(cell, values, random) for column, cell in template.row.items()}
             copy_delays = [] if activity.copy_after is None else [activity.copy_after]
@@ -166,12 +173,6 @@ def daily_activities(scenario: Scenario, random: Random) -> Iterator[Activity]:
 def _random_duration(shortest: timedelta, longest: timedelta, random: Random) -> timedelta:
     """A duration in whole seconds: the logs have no fractions."""
     return timedelta(seconds=random.randint(int(shortest.total_seconds()), int(longest.total_seconds())))
-
-
-def _draw(choice: IntegerRange | JsonValue, random: Random) -> JsonValue:
-    if isinstance(choice, IntegerRange):
-        return random.randint(*choice.bounds)
-    return random.choice(choice) if isinstance(choice, list) else choice
 
 
 def _fill(template: JsonValue, values: Values, random: Random) -> JsonValue:

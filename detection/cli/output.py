@@ -4,7 +4,7 @@ import csv
 import json
 import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager
 from dataclasses import asdict
 from datetime import datetime
 from itertools import islice
@@ -24,7 +24,7 @@ from detection.cli.options import RowFormat, TextFormat
 from detection.correlation.output import RowWriter
 from detection.correlation.suppressed import Suppressed
 from detection.delivery.deliver import Attempt
-from detection.incidents.grouping import Verdict
+from detection.incidents.decide import Verdict
 from detection.logs.events import Rejected
 from detection.logs.files.loading import LoadedFiles
 from detection.messages.text import escape_control, escape_line, lines, plural
@@ -56,8 +56,25 @@ def progress() -> Iterator[Progress]:
         disable=not terminal,
         redirect_stdout=sys.stdout.isatty(),
     )
-    with bar, nullcontext() if terminal else _progress_lines(bar):
-        yield bar
+    stopped = Event()
+
+    def write_lines() -> None:
+        while not stopped.wait(PROGRESS_INTERVAL):
+            for task in bar.tasks:
+                if task.visible and task.description and not task.finished:
+                    steps = f": {task.completed:,.0f} of {task.total:,.0f}" if task.total else ""
+                    write_remark(f"{task.description}{steps}")
+
+    lines = Thread(target=write_lines, daemon=True)
+    with bar:
+        if not terminal:
+            lines.start()
+        try:
+            yield bar
+        finally:
+            stopped.set()
+            if not terminal:
+                lines.join()
 
 
 @contextmanager
@@ -66,27 +83,6 @@ def reading_progress(bar: Progress) -> Iterator[None]:
     task = bar.add_task("reading the logs", total=None)
     yield
     bar.remove_task(task)
-
-
-@contextmanager
-def _progress_lines(bar: Progress) -> Iterator[None]:
-    """Writes the progress of each unfinished task every PROGRESS_INTERVAL, from a thread."""
-    stopped = Event()
-
-    def write_progress() -> None:
-        while not stopped.wait(PROGRESS_INTERVAL):
-            for task in bar.tasks:
-                if task.visible and task.description and not task.finished:
-                    steps = f": {task.completed:,.0f} of {task.total:,.0f}" if task.total else ""
-                    write_remark(f"{task.description}{steps}")
-
-    thread = Thread(target=write_progress, daemon=True)
-    thread.start()
-    try:
-        yield
-    finally:
-        stopped.set()
-        thread.join()
 
 
 @contextmanager

@@ -6,7 +6,7 @@ them all. A signal counts as a whole as soon as any change reaches enough of its
 lost.
 """
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable
 from itertools import accumulate
 
 from detection.correlation.correlate import Chain, make_chain
@@ -26,24 +26,16 @@ def apply_thresholds(chains: Iterable[Chain], rule: Rule) -> tuple[list[Chain], 
         kinds = [signal.kind.lower() for signal in chain.signals]
         positions = {position for position, kind in enumerate(kinds) if kind not in thresholds}
         for kind in thresholds.keys() & set(kinds):
-            positions.update(_positions_in_reach(kinds, kind, chain.spans, thresholds[kind]))
+            counts = [0, *accumulate(int(signal_kind == kind) for signal_kind in kinds)]
+            end = 0
+            for span in chain.spans:  # in order; they may overlap
+                if counts[span.stop] - counts[span.start] >= thresholds[kind]:
+                    reached = range(max(span.start, end), span.stop)
+                    positions.update(position for position in reached if kinds[position] == kind)
+                    end = span.stop
         below_threshold += len(chain.signals) - len(positions)
         signals = [signal for position, signal in enumerate(chain.signals) if position in positions]
         remaining.append(
             make_chain(chain.actor, chain.changes, signals, rule.sequence.within, once=chain.once)
         )
     return [chain for chain in remaining if chain.spans], below_threshold
-
-
-def _positions_in_reach(
-    kinds: Sequence[str], kind: str, spans: Sequence[range], threshold: int
-) -> Iterator[int]:
-    """The positions of a kind in the spans with enough signals of it. Spans are in order and may overlap."""
-    counts = [0, *accumulate(int(signal_kind == kind) for signal_kind in kinds)]
-    end = 0
-    for span in spans:
-        if counts[span.stop] - counts[span.start] >= threshold:
-            yield from (
-                position for position in range(max(span.start, end), span.stop) if kinds[position] == kind
-            )
-            end = span.stop

@@ -4,7 +4,8 @@ from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 
 from detection.correlation.detection import Detection
-from detection.incidents.grouping import Incident, Verdict
+from detection.incidents.decide import Verdict
+from detection.incidents.incident import Incident
 from detection.incidents.keys import stable_id
 from detection.messages.context import AlertContext, DigestEntry, alert_context
 from detection.messages.digest import (

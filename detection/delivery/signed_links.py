@@ -116,23 +116,16 @@ class LinkSigner:
         return key is not None and verify_token(token, incident, visitor_name, now, key)
 
     def _signing_key(self) -> bytes:
-        self._key = self._key or self._make_key()
-        return self._key
-
-    def _make_key(self) -> bytes:
-        """The signing key.
-
-        Creates the key if there is none; of two processes that create it at once, the first one wins.
-        """
-        if self._stored_key() is None:
+        """The key; created if there is none. Of two processes that create it at once, the first wins."""
+        if self._key is None and self._stored_key() is None:
             with suppress(Conflict):
                 self._table.write(PARTITION, [Insert(ROW, {"key": secrets.token_bytes(KEY_BYTES)})])
-        key = self._stored_key()
-        if key is None:
+        self._key = self._key or self._stored_key()
+        if self._key is None:
             raise Conflict(
                 "the signing key of the links was deleted while it was created; the next message tries again"
             )
-        return key
+        return self._key
 
     def _stored_key(self) -> bytes | None:
         entity = self._table.get(PARTITION, ROW)

@@ -41,15 +41,24 @@ def find_sources(published: dict[str, Any], query: Query, out: Path) -> Sources:
     paths = {name: connector_file(out / "rules" / "draft", f"{name}.yaml") for name in required_connectors}
     parsers: dict[str, str] = {}
     tables: dict[str, LogTable] = {}
-    for path in filter(None, paths.values()):
-        connector = read_yaml(path, Connector)
+    for existing_path in filter(None, paths.values()):
+        connector = read_yaml(existing_path, Connector)
         parsers |= connector.parsers
         tables |= connector.tables
     guesses: dict[str, dict[str, KqlType]] = {}
     for side in (query.changes, query.signals):
         if side.source not in parsers.keys() | tables.keys():
-            columns = _guess_columns([*side.operators, Piece(f"project {side.actor}", 0)])
-            guesses.setdefault(side.source, {STAMPED: "datetime"}).update(columns)
+            # The columns that the operators read and do not assign, with types guessed from their names and
+            # uses.
+            columns = guesses.setdefault(side.source, {STAMPED: "datetime"})
+            assigned_names: set[str] = set()
+            for piece in [*side.operators, Piece(f"project {side.actor}", 0)]:
+                for name, assigned, path in _NAME.findall(without_texts(piece.arguments)):
+                    if assigned:
+                        assigned_names.add(name)
+                    elif name not in assigned_names and not _KEYWORDS.fullmatch(name):
+                        is_time = re.search(r"Time(?![a-z])", name)
+                        columns[name] = "dynamic" if path else "datetime" if is_time else "string"
     guessed_tables = {name: LogTable(stamped=STAMPED, columns=columns) for name, columns in guesses.items()}
     connector = Connector(parsers=parsers, tables=tables | guessed_tables)
     if not guesses:
@@ -70,17 +79,3 @@ def find_sources(published: dict[str, Any], query: Query, out: Path) -> Sources:
         {"requiredDataConnectors": [*needed, {"connectorId": name, "dataTypes": [*guesses]}]},
         (remark,),
     )
-
-
-def _guess_columns(operators: Sequence[Piece]) -> dict[str, KqlType]:
-    """The columns that operators read and do not assign, with types guessed from their names and uses."""
-    columns: dict[str, KqlType] = {}
-    assigned_names: set[str] = set()
-    for piece in operators:
-        for name, assigned, path in _NAME.findall(without_texts(piece.arguments)):
-            if assigned:
-                assigned_names.add(name)
-            elif name not in assigned_names and not _KEYWORDS.fullmatch(name):
-                is_time = re.search(r"Time(?![a-z])", name)
-                columns[name] = "dynamic" if path else "datetime" if is_time else "string"
-    return columns

@@ -37,14 +37,6 @@ class Query:
     remarks: Sequence[str]
 
 
-class _Order(NamedTuple):
-    """A condition on the times of both sides."""
-
-    earlier: str
-    later: str
-    within: timedelta | None
-
-
 def parse_query(text: str) -> Query:
     """Read a query. Raises ConfigurationError unless it is one join of two tabular sources."""
     *lets, main = split(Piece(without_comments(text), 1), ";") or [Piece("", 1)]
@@ -56,12 +48,16 @@ def parse_query(text: str) -> Query:
         let_values[match[1]] = let.part(match.end())
     whole = _read_pipeline(main, let_values)
     left_side, right_side, tail, remarks = _read_join(whole, let_values)
-    order, within, output = None, None, list[str]()
+    earlier, later, within, output = "", "", None, list[str]()
     for operator in tail:
         if operator.keyword == "where":
             for condition in split(Piece(operator.arguments, operator.line), r"\band\b"):
-                if condition_order := _read_condition(condition.text, let_values):
-                    order, within = condition_order, condition_order.within or within
+                flat = re.sub(r"[()\s]", "", condition.text)
+                match = next((match for pattern in _ORDERS if (match := re.fullmatch(pattern, flat))), None)
+                span = match.groupdict().get("span") if match else None
+                limit = parse_timespan(span, let_values) if span else None
+                if match and (limit or not span):
+                    earlier, later, within = match["a"], match["b"], limit or within
                 else:
                     remarks.append(f"line {condition.line}: not understood: where {condition}")
         elif operator.keyword == "project":
@@ -69,10 +65,10 @@ def parse_query(text: str) -> Query:
         elif operator.keyword not in {"order", "sort"}:
             remarks.append(f"line {operator.line}: not understood: {operator}")
     changes, signals = left_side, right_side
-    if order:
-        if right_side.mentions(order.earlier) and not left_side.mentions(order.earlier):
+    if earlier:
+        if right_side.mentions(earlier) and not left_side.mentions(earlier):
             changes, signals = right_side, left_side
-        changes, signals = changes._replace(time=order.earlier), signals._replace(time=order.later)
+        changes, signals = changes._replace(time=earlier), signals._replace(time=later)
     else:
         remarks.append("no condition orders the two times; the left side of the join became the change")
     return Query(
@@ -164,17 +160,6 @@ _ORDERS = (
     r"(?P<a>[A-Za-z_]\w*)<=?(?P<b>[A-Za-z_]\w*)",
     r"(?P<b>[A-Za-z_]\w*)>=?(?P<a>[A-Za-z_]\w*)",
 )
-
-
-def _read_condition(text: str, let_values: Mapping[str, Piece]) -> _Order | None:
-    """A condition on the times of both sides; None for any other condition."""
-    flat = re.sub(r"[()\s]", "", text)
-    match = next((match for pattern in _ORDERS if (match := re.fullmatch(pattern, flat))), None)
-    if not match:
-        return None
-    span = match.groupdict().get("span")
-    within = parse_timespan(span, let_values) if span else None
-    return None if span and within is None else _Order(match["a"], match["b"], within)
 
 
 def _inline_lets(side: QuerySide, let_values: Mapping[str, Piece]) -> QuerySide:

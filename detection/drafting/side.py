@@ -48,7 +48,19 @@ class SideDrafter:
         side = self.side
         words = re.findall(r"\w+", self.connector.parsers.get(side.source, side.source))
         table = next(table for name, table in self.connector.tables.items() if name in words)
-        *body, projection = [*self._bounded_operators(table.stamped), Piece("", 0)]
+        bounds = f"{table.stamped} > {self.name}_after and {table.stamped} <= {self.name}_until"
+        ago = re.compile(rf"\b{table.stamped}\s*>=?\s*ago\([^()]*\)")
+        operators = [Piece(ago.sub(bounds, operator.text), operator.line) for operator in side.operators]
+        if operators == side.operators:
+            self.remarks.append(
+                f"{self.name}: no `where {table.stamped} > ago(…)`; the draft begins with the job's bounds"
+            )
+            operators.insert(0, Piece(f"where {bounds}", 0))
+        if any("ago(" in operator.text or "now(" in operator.text for operator in operators):
+            self.remarks.append(
+                f"{self.name}: the query calls ago() or now(); replace them, for a run has its own time"
+            )
+        *body, projection = [*operators, Piece("", 0)]
         if body and body[-1].keyword == "project":
             projection = body.pop()
         available = self._returned_columns(body)
@@ -94,22 +106,6 @@ class SideDrafter:
     def _prefix(self) -> str:
         """The prefix of added and renamed columns: Change or Signal."""
         return self.name.removesuffix("s").capitalize()
-
-    def _bounded_operators(self, stamped: str) -> list[Piece]:
-        """The side's operators with the job's time bounds in place of `ago(…)`."""
-        bounds = f"{stamped} > {self.name}_after and {stamped} <= {self.name}_until"
-        ago = re.compile(rf"\b{stamped}\s*>=?\s*ago\([^()]*\)")
-        operators = [Piece(ago.sub(bounds, operator.text), operator.line) for operator in self.side.operators]
-        if operators == self.side.operators:
-            self.remarks.append(
-                f"{self.name}: no `where {stamped} > ago(…)`; the draft begins with the job's bounds"
-            )
-            operators.insert(0, Piece(f"where {bounds}", 0))
-        if any("ago(" in operator.text or "now(" in operator.text for operator in operators):
-            self.remarks.append(
-                f"{self.name}: the query calls ago() or now(); replace them, for a run has its own time"
-            )
-        return operators
 
     def _add_roles(
         self,

@@ -9,37 +9,70 @@ up to there counts as alerted, rows that arrive later too. Signals after that ti
 one. So a key never keeps more marks of signals than the limit.
 """
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from functools import partial
 from itertools import islice
 
 from detection.correlation.correlate import Chain
-from detection.incidents.alert import AlertIdentity, make_alert
-from detection.incidents.grouping import (
+from detection.incidents.alert import Action, Alert, AlertIdentity, make_alert
+from detection.incidents.incident import ALERTS_PER_INCIDENT, Incident
+from detection.incidents.key_state import (
     Former,
     KeyState,
-    Verdict,
+    Mark,
     after_flood,
     new_events,
     newly_marked,
-    next_incident,
     not_yet_alerted,
 )
 from detection.incidents.keys import Key, group_by_key, stable_id
 from detection.incidents.severity import ChangesByActor, with_severity
 from detection.incidents.silencing import drop_silenced
+from detection.logs.events import Event
 from detection.logs.window import Windows
 from detection.rules.model import Rule
 from detection.rules.silences import Silence
 
-# Decides on the present state of a key.
-Decide = Callable[[KeyState], Verdict | None]
-
 FLOOD = 500_000  # signals of a key that are marked one by one
 # Events that one commit marks: 8 bytes each, in base64 2.7 MB of the 4 MiB that a transaction may have.
 EVENTS_PER_PART = 250_000
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """What to commit for one key: its state as it will be, the new marks with their events, and the alert.
+
+    `new_pairs` holds the alerted pairs as chains; where it is empty there is no alert, and the incident stays
+    as it is. `silenced` counts the new pairs that page nobody, by the silence or exclusion. `has_more` says
+    that another part follows.
+    """
+
+    state: KeyState
+    new_pairs: Sequence[Chain]
+    change_marks: Mapping[Mark, Event] = field(default_factory=dict)
+    signal_marks: Mapping[Mark, Event] = field(default_factory=dict)
+    alert: Alert | None = None
+    silenced: Mapping[str, int] = field(default_factory=dict)
+    has_more: bool = False
+
+    @property
+    def pairs(self) -> int:
+        """How many pairs the alert holds."""
+        return self.alert.counts.pairs if self.alert else 0
+
+    def without_events(self) -> "Verdict":
+        """The verdict for the run's record: without the events, of which a long reading has more than fit
+        into memory.
+        """
+        state = replace(self.state, changes=frozenset(), signals=frozenset())
+        alert = replace(self.alert, evidence=None) if self.alert else None
+        return replace(self, state=state, change_marks={}, signal_marks={}, new_pairs=(), alert=alert)
+
+
+# Decides on the present state of a key.
+Decide = Callable[[KeyState], Verdict | None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,14 +171,38 @@ def _flooded(chains: Sequence[Chain], state: KeyState, windows: Windows) -> KeyS
 
 
 def _with_alert(verdict: Verdict, circumstances: Circumstances, flood_until: datetime | None) -> Verdict:
-    """The verdict with the alert for its new pairs, in the incident where it belongs, as severe as its
-    evidence.
-    """
+    """The verdict with the alert for its new pairs, in its incident, with its severity."""
     rule, windows, state = circumstances.rule, circumstances.windows, verdict.state
     pairs = sum(chain.count() for chain in verdict.new_pairs)
     action, incident = next_incident(state, pairs, rule, windows.now)
     identity = AlertIdentity(stable_id("al", rule, state.key, state.commits), incident.id, action, state.key)
     alert = make_alert(identity, verdict.new_pairs, rule, windows)
+    alert = with_severity(alert, verdict.new_pairs, rule, circumstances.changes_by_actor)
     alert = replace(alert, flood_until=flood_until)
-    alerting = replace(verdict, state=replace(state, incident=incident), alert=alert)
-    return with_severity(alerting, rule, circumstances.changes_by_actor)
+    return replace(verdict, state=replace(state, incident=incident), alert=alert)
+
+
+def next_incident(state: KeyState, pairs: int, rule: Rule, now: datetime) -> tuple[Action, Incident]:
+    """The incident that an alert at `now` joins: the key's current incident, or else a new one."""
+    current = state.incident
+    # Sentinel says "up to" the look-back after the first alert; exactly that is taken to be inside.
+    if (
+        current
+        and current.status != "closed"
+        and now <= current.opened + rule.grouping.lookback_duration
+        and current.alerts < ALERTS_PER_INCIDENT
+    ):
+        updated = max(current.updated, now)  # two runs may differ in their moments by a little
+        alerts, pairs = current.alerts + 1, current.pairs + pairs
+        return "updated", replace(current, updated=updated, alerts=alerts, pairs=pairs)
+    number = current.number + 1 if current else 1
+    opened = Incident(
+        id=stable_id("in", rule, state.key, number),
+        number=number,
+        opened=now,
+        updated=now,
+        alerts=1,
+        pairs=pairs,
+        predecessor=current.id if current else None,
+    )
+    return "opened", opened

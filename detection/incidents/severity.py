@@ -7,7 +7,7 @@ from itertools import accumulate, groupby
 from itertools import chain as flatten
 
 from detection.correlation.correlate import Chain
-from detection.incidents.grouping import Verdict
+from detection.incidents.alert import Alert
 from detection.logs.events import Event
 from detection.rules.model import SEVERITIES, Rule, SeverityCondition
 
@@ -23,19 +23,19 @@ def group_by_actor(changes: Iterable[Event]) -> ChangesByActor:
     return changes_by_actor
 
 
-def with_severity(verdict: Verdict, rule: Rule, changes_by_actor: ChangesByActor) -> Verdict:
-    """The verdict, its alert with the actor's new addresses and the severity of its evidence."""
-    if verdict.alert is None:
-        return verdict
-    alert = replace(verdict.alert, new_addresses=_new_addresses(verdict.new_pairs, changes_by_actor, rule))
+def with_severity(
+    alert: Alert, new_pairs: Sequence[Chain], rule: Rule, changes_by_actor: ChangesByActor
+) -> Alert:
+    """The alert for the pairs, with the actor's new addresses and the severity of its evidence."""
+    new_addresses = _new_addresses(new_pairs, changes_by_actor, rule)
     raised = [
         condition.severity
         for condition in rule.on_call.severity
-        if (alert.new_addresses or not condition.new_address)
-        and any(_has_pair(chain, condition) for chain in verdict.new_pairs)
+        if (new_addresses or not condition.new_address)
+        and any(_has_pair(chain, condition) for chain in new_pairs)
     ]
-    worst = max((alert.severity, *raised), key=SEVERITIES.index)
-    return replace(verdict, alert=replace(alert, severity=worst, severity_raised=worst != rule.severity))
+    worst = max((rule.severity, *raised), key=SEVERITIES.index)
+    return replace(alert, new_addresses=new_addresses, severity=worst, severity_raised=worst != rule.severity)
 
 
 def _has_pair(chain: Chain, condition: SeverityCondition) -> bool:

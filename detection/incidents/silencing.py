@@ -23,30 +23,27 @@ def drop_silenced(
     remaining: list[Chain] = []
     silenced: Counter[str] = Counter()
     for chain in chains:
-        for names, part in _parts(chain, silences, rule):
-            if names:
-                silenced[names[0]] += part.count()
-            else:
-                remaining.append(part)
+        applicable = [
+            silence
+            for silence in silences
+            if not silence.actor or _pattern_matcher(silence.actor)(chain.actor)
+        ]
+        if not applicable:
+            remaining.append(chain)
+            continue
+        changes = _by_silences(chain.changes, "changes", applicable, rule)
+        signals = _by_silences(chain.signals, "signals", applicable, rule)
+        for change_silences, part_changes in changes.items():
+            for signal_silences, part_signals in signals.items():
+                part = make_chain(
+                    chain.actor, part_changes, part_signals, rule.sequence.within, once=chain.once
+                )
+                covering = change_silences & signal_silences
+                if part.spans and covering:
+                    silenced[applicable[min(covering)].name] += part.count()
+                elif part.spans:
+                    remaining.append(part)
     return remaining, dict(silenced)
-
-
-def _parts(chain: Chain, silences: Sequence[Silence], rule: Rule) -> Iterator[tuple[list[str], Chain]]:
-    """A chain in parts, each with the names of the silences that cover its pairs."""
-    applicable = [
-        silence for silence in silences if not silence.actor or _pattern_matcher(silence.actor)(chain.actor)
-    ]
-    if not applicable:
-        yield [], chain
-        return
-    changes = _by_silences(chain.changes, "changes", applicable, rule)
-    signals = _by_silences(chain.signals, "signals", applicable, rule)
-    for change_silences, part_changes in changes.items():
-        for signal_silences, part_signals in signals.items():
-            part = make_chain(chain.actor, part_changes, part_signals, rule.sequence.within, once=chain.once)
-            if part.spans:
-                covering = sorted(change_silences & signal_silences)
-                yield [applicable[position].name for position in covering], part
 
 
 def _by_silences(

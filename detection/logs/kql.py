@@ -18,7 +18,7 @@ HEALTH_COLUMNS = ("Side", "Rows", "Named", "Newest")  # of the health query, a r
 # Of the coverage query: the number of runtime identities and rows by identity matching option ("" if none
 # matches) and shape. The identity itself is only there if a mapping, which the query does not know, may still
 # match it.
-COVERAGE_COLUMNS = ("Bridge", "Shape", "Identity", "Identities", "Rows", "Actors")
+COVERAGE_COLUMNS = ("Option", "Shape", "Identity", "Identities", "Rows", "Actors")
 # No row is stamped so late. A run sets no other upper bound, so it can count the rows that are stamped after
 # its `now`.
 NEVER = datetime(LAST_YEAR, 1, 1, tzinfo=UTC)
@@ -183,7 +183,7 @@ def _coverage(rule: Rule) -> str:
     extend_steps = "".join(f"\n| extend {key}" for key in keys)
     group_columns = ", ".join(["Runtime", *(key.partition(" = ")[0] for key in keys)])
     has_mapping = any(option.kind == "mapping" for option in options)
-    identity_column = 'iff(isempty(Bridge), Runtime, "")' if has_mapping else '""'
+    identity_column = 'iff(isempty(Option), Runtime, "")' if has_mapping else '""'
     cases = ""
     for number, option in enumerate(options):
         change_column, signal_column = sequence.key_columns(number)
@@ -202,9 +202,9 @@ def _coverage(rule: Rule) -> str:
 {_source_in_window(rule, "signals")}
 | extend Runtime = {signals.actor_expression}{extend_steps}
 | summarize Seen = count() by {group_columns}
-| extend Bridge = {first_option}, Shape = {_SHAPES}
+| extend Option = {first_option}, Shape = {_SHAPES}
 | extend Identity = {identity_column}
-| summarize Identities = count(), Rows = sum(Seen) by Bridge, Shape, Identity
+| summarize Identities = count(), Rows = sum(Seen) by Option, Shape, Identity
 | extend Actors = toscalar(actors | count)"""
 
 

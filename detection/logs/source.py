@@ -22,10 +22,11 @@ class Source(Protocol):
 
 
 def read_slices(source: Source, rule: Rule, windows: Windows) -> Iterator[Logs]:
-    """The logs in slices that fit into memory: no actor is in two of them, and the first has the health of all.
+    """The logs in slices that fit into memory: no actor is in two of them, and the first has the health of
+    all.
 
-    Everything has been read before the first slice comes. A slice is made when it is asked for: let go of the last one
-    before that. Raises what Source.read raises.
+    Everything has been read before the first slice comes. A slice is made when it is asked for: let go of the
+    last one before that. Raises what Source.read raises.
     """
     whole = source.read(rule, windows)
     if not whole.slices:

@@ -5,8 +5,9 @@ from dataclasses import dataclass, replace
 
 from detection.correlation.output import OutputRow, RowWriter
 from detection.incidents.alert import Alert
+from detection.incidents.decide import Verdict
 from detection.incidents.evidence import newest_pairs
-from detection.incidents.grouping import Incident, Verdict
+from detection.incidents.incident import Incident
 from detection.logs.kql import bounds, queries, with_bounds
 from detection.logs.window import Windows
 from detection.messages.links import MessageLinks

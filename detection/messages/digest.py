@@ -75,9 +75,21 @@ def make_digest(
     entries_by_incident: dict[str, list[DigestEntry]] = {}
     for entry in entries:
         entries_by_incident.setdefault(entry.incident, []).append(entry)
-    incidents = [
-        _incident(incident, incident_entries) for incident, incident_entries in entries_by_incident.items()
-    ]
+    incidents = []
+    for incident_id, incident_entries in entries_by_incident.items():
+        worst = max(incident_entries, key=lambda entry: SEVERITIES.index(entry.severity))
+        incidents.append(
+            DigestIncident(
+                incident=incident_id,
+                opened=any(entry.opened for entry in incident_entries),
+                severity=worst.severity,
+                title=worst.title,
+                alerts=len(incident_entries),
+                changes=sum(entry.changes for entry in incident_entries),
+                signals=sum(entry.signals for entry in incident_entries),
+                pairs=sum(entry.pairs for entry in incident_entries),
+            )
+        )
     incidents.sort(
         key=lambda incident: (SEVERITIES.index(incident.severity), incident.pairs, incident.incident),
         reverse=True,
@@ -97,20 +109,6 @@ def make_digest(
         listed_incidents=incidents[:INCIDENTS_SHOWN],
         more_incidents=max(len(incidents) - INCIDENTS_SHOWN, 0),
         full_list=full_list,
-    )
-
-
-def _incident(name: str, entries: Sequence[DigestEntry]) -> DigestIncident:
-    worst = max(entries, key=lambda entry: SEVERITIES.index(entry.severity))
-    return DigestIncident(
-        incident=name,
-        opened=any(entry.opened for entry in entries),
-        severity=worst.severity,
-        title=worst.title,
-        alerts=len(entries),
-        changes=sum(entry.changes for entry in entries),
-        signals=sum(entry.signals for entry in entries),
-        pairs=sum(entry.pairs for entry in entries),
     )
 
 

@@ -12,7 +12,7 @@ from pydantic import BaseModel, ValidationError
 
 from detection.base.errors import ConfigurationError, problems_of
 from detection.rules.identity import EmailsByUser
-from detection.rules.model import Connector, DataConnector, Exclusions, Rule, RuleFile
+from detection.rules.model import Connector, Exclusions, Rule, RuleFile
 
 CONTENT = Path(__file__).parents[1] / "content"
 RULES = CONTENT / "rules"
@@ -71,7 +71,17 @@ def load_rule(name: str, root: Path = RULES, transform: Transform = _unchanged) 
     if name not in rule_names(root):
         raise ConfigurationError(f"unknown rule {name!r}; there are: {', '.join(rule_names(root))}")
     written = read_yaml(folder / "rule.yaml", RuleFile, transform)
-    connectors = [_connector(data_connector, folder) for data_connector in written.required_data_connectors]
+    connectors: list[Connector] = []
+    for data_connector in written.required_data_connectors:
+        location = f"{folder / 'rule.yaml'}: requiredDataConnectors"
+        file_name = f"{data_connector.connector_id}.yaml"
+        path = connector_file(folder, file_name)
+        if not re.fullmatch(r"\w+", data_connector.connector_id) or path is None:
+            raise ConfigurationError(f"{location}: there is no connectors/{file_name}")
+        connector = read_yaml(path, Connector)
+        if missing := [table for table in data_connector.data_types if table not in connector.tables]:
+            raise ConfigurationError(f"{location}: connectors/{path.name} has no table {', '.join(missing)}")
+        connectors.append(connector)
     mappings = [option.parameter for option in written.sequence.identity if option.kind == "mapping"]
     rule = Rule.model_validate(
         dict(written)
@@ -87,12 +97,12 @@ def load_rule(name: str, root: Path = RULES, transform: Transform = _unchanged) 
             "tables": {key: table for connector in connectors for key, table in connector.tables.items()},
         }
     )
-    path = folder / "exclusions.yaml"
-    exclusions = read_yaml(path, Exclusions).exclusions if path.is_file() else ()
+    exclusions_path = folder / "exclusions.yaml"
+    exclusions = read_yaml(exclusions_path, Exclusions).exclusions if exclusions_path.is_file() else ()
     for exclusion in exclusions:
         if unmapped := rule.unmapped_criteria(exclusion):
             raise ConfigurationError(
-                f"{path}: {exclusion.name}: the rule maps no column for {', '.join(unmapped)}"
+                f"{exclusions_path}: {exclusion.name}: the rule maps no column for {', '.join(unmapped)}"
             )
     for side_name, side in rule.sequence.sides.items():
         if side.source not in rule.parsers.keys() | rule.tables.keys():
@@ -107,19 +117,6 @@ def connector_file(folder: Path, name: str) -> Path | None:
     """The file of a connector: in `connectors` next to the folder of rules, or else the shipped file."""
     places = [root / name for root in (folder.parent.parent / "connectors", CONNECTORS)]
     return next((path for path in places if path.is_file()), None)
-
-
-def _connector(data_connector: DataConnector, folder: Path) -> Connector:
-    location = f"{folder / 'rule.yaml'}: requiredDataConnectors"
-    name = f"{data_connector.connector_id}.yaml"
-    path = connector_file(folder, name)
-    if not re.fullmatch(r"\w+", data_connector.connector_id) or path is None:
-        raise ConfigurationError(f"{location}: there is no connectors/{name}")
-    connector = read_yaml(path, Connector)
-    missing = [table for table in data_connector.data_types if table not in connector.tables]
-    if missing:
-        raise ConfigurationError(f"{location}: connectors/{path.name} has no table {', '.join(missing)}")
-    return connector
 
 
 def read_yaml(path: Path, model: type[Model], transform: Transform = _unchanged) -> Model:

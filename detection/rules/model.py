@@ -8,10 +8,10 @@ and period 5 minutes to 14 days, look-back to 7 days).
 
 from datetime import timedelta
 from functools import cached_property
-from typing import Annotated, Literal, Self, get_args
+from typing import Annotated, Literal, Protocol, Self, TypeVar, get_args
 from uuid import UUID
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 from pydantic.alias_generators import to_camel
 
 from detection.rules.identity import EXACT, EmailsByUser, MatchingOption, option_problems, parse_option
@@ -20,6 +20,24 @@ from detection.rules.silences import ENTITIES, Silence
 KqlType = Literal["string", "datetime", "dynamic", "bool", "int", "long", "real"]
 Severity = Literal["Informational", "Low", "Medium", "High"]
 SEVERITIES: tuple[Severity, ...] = get_args(Severity)  # in ascending order
+
+
+class Named(Protocol):
+    """Has a name."""
+
+    @property
+    def name(self) -> str:
+        """The name."""
+
+
+NamedType = TypeVar("NamedType", bound=Named)
+
+
+def require_unique_names(named: tuple[NamedType, ...]) -> tuple[NamedType, ...]:
+    """Validates that no two have the same name."""
+    if len({entry.name for entry in named}) < len(named):
+        raise ValueError("two have the same name; rename one")
+    return named
 
 
 def _iso_duration(value: object) -> object:
@@ -238,7 +256,7 @@ class EventSequence(_ProjectPart):
     def key_columns(self, number: int) -> tuple[str, str]:
         """The columns with the keys of an option, of changes and of signals."""
         option = self.identity[number]
-        change_column, signal_column = (f"{side}Bridge{number + 1}" for side in ("Change", "Signal"))
+        change_column, signal_column = (f"{side}Key{number + 1}" for side in ("Change", "Signal"))
         return (
             change_column if option.change_key_steps(change_column, "") else self.changes.actor,
             signal_column if option.signal_key("", "") else self.signals.actor,
@@ -287,13 +305,7 @@ class OnCall(_ProjectPart):
 class Exclusions(_ProjectPart):
     """exclusions.yaml, an optional file next to rule.yaml: pairs that do not alert."""
 
-    exclusions: tuple[Silence, ...]
-
-    @model_validator(mode="after")
-    def _names_differ(self) -> Self:
-        if len({exclusion.name for exclusion in self.exclusions}) < len(self.exclusions):
-            raise ValueError("two exclusions have the same name; rename one")
-        return self
+    exclusions: Annotated[tuple[Silence, ...], AfterValidator(require_unique_names)]
 
 
 class RuleFile(_RulePart):

@@ -1,11 +1,13 @@
 """Run a case and compare the results with its expectations."""
 
 import difflib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from datetime import datetime
+from typing import Any
 
 import yaml
+from pydantic import BaseModel
 
 from detection.base.timestamps import iso
 from detection.correlation.detection import Detection, detect_at
@@ -86,15 +88,20 @@ def run_case(case: Case, rule: Rule, source: WindowRecorder | PreparedLogs) -> C
     return CaseResult(
         detection,
         list(detection.rows()),
-        [{name: values[name] for name in ExpectedAlert.model_fields} for values in alert_values],
-        [
-            {
-                name: iso(values[name]) if isinstance(values[name], datetime) else values[name]
-                for name in ExpectedIncident.model_fields
-            }
-            for values in incident_values
-        ],
+        _fields(ExpectedAlert, alert_values),
+        _fields(ExpectedIncident, incident_values),
     )
+
+
+def _fields(model: type[BaseModel], values_by_result: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """The values that a case can expect, with times as text."""
+    return [
+        {
+            name: iso(values[name]) if isinstance(values[name], datetime) else values[name]
+            for name in model.model_fields
+        }
+        for values in values_by_result
+    ]
 
 
 def compare(case: Case, rule: Rule, source: PreparedLogs) -> CaseOutcome:

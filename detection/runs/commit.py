@@ -9,11 +9,10 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
-from detection.correlation.correlate import Chain
 from detection.correlation.detection import Detection
-from detection.incidents.decide import EVENTS_PER_PART, FLOOD, Circumstances, Decide
+from detection.incidents.decide import EVENTS_PER_PART, FLOOD, Circumstances, Decide, Verdict
 from detection.incidents.evidence import evidence
-from detection.incidents.grouping import Former, KeyState, Verdict
+from detection.incidents.key_state import Former, KeyState
 from detection.incidents.keys import Key, grouping_of, split_by
 from detection.incidents.severity import group_by_actor
 from detection.logs.window import MAX_CATCH_UP
@@ -92,30 +91,24 @@ class Committer:
 
     def circumstances(self, detection: Detection) -> Circumstances:
         """What the decisions on these chains go by. Reads the table where there are chains."""
+        rule, store, now = self._rule, self._store, detection.windows.now
+        if self._silences is None and detection.chains:
+            self._silences = [*rule.exclusions, *SilenceList(store.table, store.rule).silences()]
+        former: Former | None = None
+        if store.grouping is not None and store.grouping != grouping_of(rule):
+            keys = {key for chain in detection.chains for key, _ in split_by(chain, store.grouping, rule)}
+            self._former_states |= {key: store.load(key) for key in keys - self._former_states.keys()}
+            former = Former(store.grouping, self._former_states)
         return Circumstances(
-            self._rule,
+            rule,
             detection.windows,
             group_by_actor(detection.logs.changes.in_window),
-            self._silences_in_force(detection.windows.now) if detection.chains else (),
-            self._former(detection.chains),
+            [silence for silence in self._silences or () if silence.is_in_force(now)],
+            former,
             detection.logs.is_chunk,
             self._options.events_per_part,
             self._options.flood_signals,
         )
-
-    def _silences_in_force(self, now: datetime) -> Sequence[Silence]:
-        if self._silences is None:
-            silences = SilenceList(self._store.table, self._store.rule).silences()
-            self._silences = [*self._rule.exclusions, *silences]
-        return [silence for silence in self._silences if silence.is_in_force(now)]
-
-    def _former(self, chains: Iterable[Chain]) -> Former | None:
-        grouping = self._store.grouping
-        if grouping is None or grouping == grouping_of(self._rule):
-            return None
-        keys = {key for chain in chains for key, _ in split_by(chain, grouping, self._rule)}
-        self._former_states |= {key: self._store.load(key) for key in keys - self._former_states.keys()}
-        return Former(grouping, self._former_states)
 
     def commit(self, decisions: Mapping[Key, Decide], detection: Detection) -> None:
         """Commits all decisions. Raises Superseded, before or after it has committed some of them."""
@@ -124,8 +117,28 @@ class Committer:
         storm_alerts = self._options.storm_alerts
         if storm_alerts is not None and len(self.verdicts) + alerts > storm_alerts:
             self.draft = self.draft or self._store.new_draft(self._now)
-        for key, verdict in verdicts.items():
-            self._commit(key, verdict, decisions[key], detection)
+        for key, decided in verdicts.items():
+            verdict = decided
+            while verdict:  # part by part
+                verdict = _with_evidence(verdict, detection)
+                messages: Iterable[Operation] = ()
+                if verdict.alert and self.draft:
+                    messages = [self.draft.operation(digest_entry(verdict.alert, self._rule))]
+                elif verdict.alert:
+                    messages = map(queue, self._options.render(verdict, detection))
+                try:
+                    self._store.commit(verdict, messages)
+                except Conflict:  # another run came first: decide again
+                    if self.draft and self.draft.is_published():  # by a run that took this one for dead
+                        self.draft = self._store.new_draft(self._now)
+                    verdict = self._decide(key, decisions[key], detection)
+                    continue
+                self.silenced.update(verdict.silenced)
+                if verdict.alert:
+                    self.verdicts.append(verdict.without_events() if detection.logs.is_slice else verdict)
+                    if self.draft:
+                        self.draft.entry_committed()
+                verdict = self._decide(key, decisions[key], detection) if verdict.has_more else None
 
     def _decide(self, key: Key, decide: Decide, detection: Detection) -> Verdict | None:
         state = self._store.load(key)
@@ -138,31 +151,6 @@ class Committer:
         if state.run >= self._store.run or late:
             raise Superseded(state)
         return verdict
-
-    def _commit(self, key: Key, verdict: Verdict | None, decide: Decide, detection: Detection) -> None:
-        """Commits a key part by part; where another run came before, decides again."""
-        while verdict:
-            verdict = _with_evidence(verdict, detection)
-            try:
-                self._store.commit(verdict, self._messages(verdict, detection))
-            except Conflict:
-                if self.draft and self.draft.is_published():  # by a run that took this one for dead
-                    self.draft = self._store.new_draft(self._now)
-                verdict = self._decide(key, decide, detection)
-                continue
-            self.silenced.update(verdict.silenced)
-            if verdict.alert:
-                self.verdicts.append(verdict.without_events() if detection.logs.is_slice else verdict)
-                if self.draft:
-                    self.draft.entry_committed()
-            verdict = self._decide(key, decide, detection) if verdict.has_more else None
-
-    def _messages(self, verdict: Verdict, detection: Detection) -> list[Operation]:
-        if verdict.alert is None:
-            return []
-        if self.draft:
-            return [self.draft.operation(digest_entry(verdict.alert, self._rule))]
-        return [queue(delivery) for delivery in self._options.render(verdict, detection)]
 
     def publish_digest(self) -> None:
         """Puts the digest, if there is one, into the outbox."""

@@ -8,7 +8,7 @@ from detection.base.errors import ConfigurationError
 from detection.base.timestamps import iso
 from detection.correlation.detection import detect_at
 from detection.correlation.pairs import PairSet, SignalNumbers
-from detection.incidents.grouping import Verdict
+from detection.incidents.decide import Verdict
 from detection.logs.source import Source
 from detection.rules.model import Rule
 from detection.runs.commit import RunOptions

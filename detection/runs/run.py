@@ -9,8 +9,7 @@ from datetime import datetime
 from functools import partial
 
 from detection.correlation.detection import correlate_logs
-from detection.incidents.decide import decisions
-from detection.incidents.grouping import Verdict
+from detection.incidents.decide import Verdict, decisions
 from detection.incidents.keys import grouping_of
 from detection.logs.source import Source, read_slices
 from detection.logs.window import Window, Windows, plan_windows

@@ -23,7 +23,7 @@ from azure.core.exceptions import (
 )
 from azure.data.tables import EdmType, EntityProperty, TableClient, TableEntity, UpdateMode
 
-from detection.base.errors import ConfigurationError, DetectionError, ServiceError
+from detection.base.errors import ConfigurationError, ServiceError
 from detection.store.table import (
     Conflict,
     Delete,
@@ -70,9 +70,20 @@ def open_table(storage: str, name: str, client_id: str | None) -> Table:
                 "the address of a storage account must be https://<account>.table.core.windows.net"
             )
         audience = _AUDIENCES.get(address["host"].partition(".table.")[2])
-        return AzureTable(
-            TableClient(storage, name, credential=_credential(client_id), audience=audience, **SETTINGS)
+        import azure.identity  # noqa: PLC0415  # slow to load, and not needed with a key
+
+        credential: TokenCredential = (
+            azure.identity.ManagedIdentityCredential(client_id=client_id)
+            if client_id
+            # These stay: the environment, the app's own identity, `az login`, `azd auth login` and
+            # PowerShell.
+            else azure.identity.DefaultAzureCredential(
+                exclude_broker_credential=True,
+                exclude_shared_token_cache_credential=True,
+                exclude_visual_studio_code_credential=True,
+            )
         )
+        return AzureTable(TableClient(storage, name, credential=credential, audience=audience, **SETTINGS))
     try:
         return AzureTable(TableClient.from_connection_string(storage.rstrip("; "), name, **SETTINGS))
     except ValueError:
@@ -140,19 +151,6 @@ class AzureTable:
         return [operation for operation in operations if operation.row not in missing]
 
 
-def _credential(client_id: str | None) -> TokenCredential:
-    import azure.identity  # noqa: PLC0415  # slow to load, and not needed with a key
-
-    if client_id:
-        return azure.identity.ManagedIdentityCredential(client_id=client_id)
-    return azure.identity.DefaultAzureCredential(
-        # These stay: the environment, the app's own identity, `az login`, `azd auth login` and PowerShell.
-        exclude_broker_credential=True,
-        exclude_shared_token_cache_credential=True,
-        exclude_visual_studio_code_credential=True,
-    )
-
-
 def _sent(partition: str, operation: Operation) -> Sent:
     keys = {"PartitionKey": partition, "RowKey": operation.row}
     match operation:
@@ -194,35 +192,33 @@ def _errors(client: TableClient) -> Iterator[None]:
     try:
         yield
     except (AzureError, ValueError, HTTPException) as error:
-        raise _detection_error(error, client) from None
-
-
-def _detection_error(error: Exception, client: TableClient) -> DetectionError:
-    status, code = getattr(error, "status_code", None), _code(error)
-    host = urlsplit(client.url).netloc
-    answer = f"{status} {code}".strip() if status else type(error).__name__
-    has_key = isinstance(client.credential, AzureNamedKeyCredential)
-    if status in (409, 412) and code != "TableBeingDeleted":
-        return Conflict(f"another process changed a row ({answer})")
-    if isinstance(error, ClientAuthenticationError) and not code:  # the table service names a code
-        remedy = (
-            "the account key in the connection string is damaged"
-            if has_key
-            else "found no identity; set AZURE_CLIENT_ID to the app's managed identity, or run `az login`"
-        )
-        return ConfigurationError(f"cannot sign in to {host}: {remedy}")
-    if status in (401, 403):
-        if has_key:
-            reason = "the account key is wrong or replaced, or the account allows no keys or not this network"
-        elif isinstance(client.credential, TokenCredential):
-            reason = (
-                "the identity needs the role Storage Table Data Contributor on the account (a new role takes "
-                "up to an hour), and the account must allow this network"
+        status, code = getattr(error, "status_code", None), _code(error)
+        host = urlsplit(client.url).netloc
+        answer = f"{status} {code}".strip() if status else type(error).__name__
+        has_key = isinstance(client.credential, AzureNamedKeyCredential)
+        if status in (409, 412) and code != "TableBeingDeleted":
+            raise Conflict(f"another process changed a row ({answer})") from None
+        if isinstance(error, ClientAuthenticationError) and not code:  # the table service names a code
+            remedy = (
+                "the account key in the connection string is damaged"
+                if has_key
+                else "found no identity; set AZURE_CLIENT_ID to the app's managed identity, or run `az login`"
             )
-        else:
-            reason = "the shared access signature has expired or lacks a permission"
-        return ConfigurationError(f"{host} refuses access ({answer}): {reason}")
-    return ServiceError(f"the table service {host} failed ({answer})")
+            raise ConfigurationError(f"cannot sign in to {host}: {remedy}") from None
+        if status in (401, 403):
+            if has_key:
+                reason = (
+                    "the account key is wrong or replaced, or the account allows no keys or not this network"
+                )
+            elif isinstance(client.credential, TokenCredential):
+                reason = (
+                    "the identity needs the role Storage Table Data Contributor on the account (a new role "
+                    "takes up to an hour), and the account must allow this network"
+                )
+            else:
+                reason = "the shared access signature has expired or lacks a permission"
+            raise ConfigurationError(f"{host} refuses access ({answer}): {reason}") from None
+        raise ServiceError(f"the table service {host} failed ({answer})") from None
 
 
 def _code(error: Exception) -> str:

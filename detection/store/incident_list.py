@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from detection.base.json_types import type_adapter
 from detection.incidents.alert import Alert
-from detection.incidents.grouping import Incident
+from detection.incidents.incident import Incident
 from detection.incidents.keys import Key
 from detection.store.layout import IncidentSummary, joined
 from detection.store.table import Entity, Table
@@ -37,7 +37,14 @@ class IncidentList:
         """An incident by its id, with its key and its alerts in the order of commits; None without such an
         incident.
         """
-        digest = next((digest for incident_id, digest in self._digests() if incident_id == name), None)
+        digest = next(
+            (
+                entity.row.split("|")[2]
+                for entity in self._rows("l")
+                if type_adapter(IncidentSummary).validate_json(joined(entity.values)).incident.id == name
+            ),
+            None,
+        )
         if digest is None:
             return None
         key: Key = ()
@@ -58,12 +65,6 @@ class IncidentList:
         for entity in self._rows("k"):
             if entity.row.split("|")[2] == "a":
                 yield type_adapter(Alert).validate_json(joined(entity.values))
-
-    def _digests(self) -> Iterator[tuple[str, str]]:
-        """The incidents' ids, each with the digest of its key."""
-        for entity in self._rows("l"):
-            summary = type_adapter(IncidentSummary).validate_json(joined(entity.values))
-            yield summary.incident.id, entity.row.split("|")[2]
 
     def _rows(self, kind: str) -> Iterator[Entity]:
         return self.table.scan(self.rule, f"{kind}|", f"{kind}}}")

@@ -6,7 +6,7 @@ at the same time, one commits and the other decides again. The watermark is the 
 lists the rows.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from datetime import datetime
 from hashlib import sha256
@@ -15,7 +15,9 @@ from typing import Literal
 from detection.base.errors import ConfigurationError
 from detection.base.json_types import type_adapter
 from detection.base.timestamps import iso, parse_time
-from detection.incidents.grouping import Incident, KeyState, Mark, Verdict
+from detection.incidents.decide import Verdict
+from detection.incidents.incident import Incident
+from detection.incidents.key_state import KeyState, Mark
 from detection.incidents.keys import Grouping, Key
 from detection.store.digest_draft import DigestDraft, RenderDigest, publish_abandoned_digests
 from detection.store.layout import (
@@ -98,7 +100,7 @@ class IncidentStore:
                 marks[rest[1]].update(marks_of(entity.values))
         return replace(state, changes=frozenset(marks["changes"]), signals=frozenset(marks["signals"]))
 
-    def commit(self, verdict: Verdict, messages: Sequence[Operation] = ()) -> None:
+    def commit(self, verdict: Verdict, messages: Iterable[Operation] = ()) -> None:
         """Commits a verdict with its messages (deliveries, or an entry of a digest draft), all of it or
         nothing.
 
@@ -128,17 +130,16 @@ class IncidentStore:
         state = self.load(
             key
         )  # before the incident is read, for the head is the lock of all incidents of the key
-        current = state.incident if number is None else self._incident(key, number)
+        current = state.incident
+        if number is not None:
+            entity = self.table.get(self.rule, f"{key_prefix(key)}i|{number:06}")
+            current = type_adapter(Incident).validate_json(joined(entity.values)) if entity else None
         if current is None:
             return
         incident = change(current)
         state = replace(state, commits=state.commits + 1, writer=self.writer)
         queued = map(queue, messages(incident, state.commits))
         self.table.write(self.rule, [head_operation(state), *incident_operations(key, incident), *queued])
-
-    def _incident(self, key: Key, number: int) -> Incident | None:
-        entity = self.table.get(self.rule, f"{key_prefix(key)}i|{number:06}")
-        return type_adapter(Incident).validate_json(joined(entity.values)) if entity else None
 
     def new_draft(self, now: datetime) -> DigestDraft:
         """A new digest draft of this run."""

@@ -27,7 +27,9 @@ from detection.base.json_types import type_adapter
 from detection.base.timestamps import LAST_YEAR, iso, parse_time
 from detection.correlation.output import truncate
 from detection.incidents.alert import Alert
-from detection.incidents.grouping import Incident, KeyState, Mark, Verdict
+from detection.incidents.decide import Verdict
+from detection.incidents.incident import Incident
+from detection.incidents.key_state import KeyState, Mark
 from detection.incidents.keys import Key
 from detection.store.table import Entity, Insert, Operation, Put, Replace, Value
 

@@ -6,7 +6,7 @@ from datetime import datetime
 from itertools import islice
 
 from detection.base.json_types import type_adapter
-from detection.incidents.grouping import Incident
+from detection.incidents.incident import Incident
 from detection.store.layout import chunks, day_of, joined, sortable, summary_row, whole_from
 from detection.store.silence_list import SilenceList
 from detection.store.table import OPERATIONS, Delete, Table

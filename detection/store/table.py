@@ -174,7 +174,7 @@ def _size(operation: Operation) -> int:
     if isinstance(operation, Delete):
         return _OPERATION_OVERHEAD
     _require(len(operation.values) <= PROPERTIES, f"{operation.row} has {len(operation.values)} properties")
-    stored = 0
+    stored, sent = 0, _OPERATION_OVERHEAD
     for name, value in operation.values.items():
         _require(bool(re.fullmatch(r"[A-Za-z_]\w{0,254}", name, re.ASCII)), f"{name!r} cannot be a property")
         _require(name not in RESERVED, f"{name!r} is the service's own property")
@@ -187,21 +187,19 @@ def _size(operation: Operation) -> int:
             size <= PROPERTY_BYTES, f"{operation.row}.{name} takes {size} bytes; {PROPERTY_BYTES} are allowed"
         )
         stored += size + 2 * len(name) + 8
+        sent += 2 * len(name) + 40  # the property and its type, in JSON
+        if isinstance(value, bytes):
+            sent += len(base64.b64encode(value))
+        else:
+            sent += 6 * len(value) if isinstance(value, str) else 24
     _require(stored <= ENTITY_BYTES, f"{operation.row} takes {stored} bytes; {ENTITY_BYTES} are allowed")
-    return _OPERATION_OVERHEAD + sum(_sent_bytes(name, value) for name, value in operation.values.items())
+    return sent
 
 
 def _stored_bytes(value: Value) -> int:
     if isinstance(value, str):
         return len(value.encode("utf-16-le"))
     return len(value) if isinstance(value, bytes) else 8
-
-
-def _sent_bytes(name: str, value: Value) -> int:
-    framing = 2 * len(name) + 40  # the property and its type, in JSON
-    if isinstance(value, bytes):
-        return framing + len(base64.b64encode(value))
-    return framing + (6 * len(value) if isinstance(value, str) else 24)
 
 
 def _require(condition: bool, requirement: str) -> None:  # noqa: FBT001  # reads as an assertion

@@ -8,7 +8,7 @@ from datetime import datetime
 from typing import Literal
 
 from detection.desk import IncidentDetail
-from detection.incidents.grouping import Classification
+from detection.incidents.incident import Classification
 from detection.incidents.keys import Key
 from detection.rules.model import SEVERITIES, Severity
 

@@ -21,7 +21,7 @@ from detection.base.errors import ConfigurationError, ServiceError
 from detection.base.json_types import json_values
 from detection.base.timestamps import parse_duration
 from detection.desk import IncidentDetail
-from detection.incidents.grouping import Classification
+from detection.incidents.incident import Classification
 from detection.store.table import Conflict
 from detection.web.access import author_of, check_intent, visitor_of
 from detection.web.exchange import (

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from detection.incidents.alert import Alert
-from detection.incidents.grouping import ALERTS_PER_INCIDENT
+from detection.incidents.incident import ALERTS_PER_INCIDENT
 from detection.rules.loading import default_rule, load_rule
 from detection.runs.record import RECORD, RunFailure
 from detection.store.azure_table import open_table

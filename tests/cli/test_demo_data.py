@@ -14,7 +14,7 @@ from pydantic import ValidationError
 from detection.base.timestamps import parse_time
 from detection.cli.demo_data import SCENARIO_FILE, load_scenario, write_logs
 from detection.incidents.alert import Alert
-from detection.incidents.grouping import Incident
+from detection.incidents.incident import Incident
 from detection.logs.files.loading import LoadedFiles
 from detection.logs.history.files import open_file_archive
 from detection.logs.history.past import RunRange

@@ -11,7 +11,7 @@ from pydantic_core import to_json
 from detection.correlation.detection import Detection
 from detection.delivery.rendering import message_renderer
 from detection.incidents.alert import Alert
-from detection.incidents.decide import EVENTS_PER_PART, decisions
+from detection.incidents.decide import EVENTS_PER_PART, Verdict, decisions
 from detection.incidents.evidence import (
     KINDS,
     OTHER_KINDS,
@@ -22,7 +22,6 @@ from detection.incidents.evidence import (
     evidence,
     histogram,
 )
-from detection.incidents.grouping import Verdict
 from detection.logs.events import Event, Events, Logs
 from detection.logs.window import Windows, plan_windows
 from detection.runs.commit import Committer, RunOptions

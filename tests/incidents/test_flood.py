@@ -5,7 +5,8 @@ from datetime import datetime, timedelta
 import pytest
 
 from detection.base.timestamps import iso
-from detection.incidents.grouping import KeyState, Verdict
+from detection.incidents.decide import Verdict
+from detection.incidents.key_state import KeyState
 from detection.logs.events import Logs
 from detection.logs.window import Windows, plan_windows
 from detection.messages.context import alert_context, digest_entry

@@ -10,16 +10,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from detection.correlation.correlate import Chain
-from detection.incidents.decide import EVENTS_PER_PART, Circumstances, decide
-from detection.incidents.grouping import (
-    ALERTS_PER_INCIDENT,
-    Incident,
-    KeyState,
-    Verdict,
-    acknowledged,
-    closed,
-    next_incident,
-)
+from detection.incidents.decide import EVENTS_PER_PART, Circumstances, Verdict, decide, next_incident
+from detection.incidents.incident import ALERTS_PER_INCIDENT, Incident, acknowledged, closed
+from detection.incidents.key_state import KeyState
 from detection.incidents.keys import Key, group_by_key
 from detection.logs.events import Event
 from detection.rules.model import Rule

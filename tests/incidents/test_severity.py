@@ -4,9 +4,9 @@ import pytest
 
 from detection.correlation.detection import Detection
 from detection.delivery.rendering import message_renderer
-from detection.incidents.decide import Circumstances, decide
-from detection.incidents.grouping import KeyState, Verdict
-from detection.incidents.severity import group_by_actor, with_severity
+from detection.incidents.decide import Circumstances, Verdict, decide
+from detection.incidents.key_state import KeyState
+from detection.incidents.severity import group_by_actor
 from detection.logs.events import Event
 from detection.rules.model import Rule, SeverityCondition
 from detection.settings import settings_from
@@ -36,9 +36,12 @@ def weighed_by(
     actor_chains = chains(
         [change("c", START - 2 * HOUR, kind=change_kind)], [signal("s", START - HOUR, kind=kind)]
     )
-    verdict = decide(actor_chains, Circumstances(rule, first_windows()), KeyState(account()))
+    changes_by_actor = group_by_actor([*earlier, *actor_chains[0].changes])
+    verdict = decide(
+        actor_chains, Circumstances(rule, first_windows(), changes_by_actor), KeyState(account())
+    )
     assert verdict is not None
-    return with_severity(verdict, rule, group_by_actor([*earlier, *actor_chains[0].changes]))
+    return verdict
 
 
 def severity(verdict: Verdict) -> tuple[str, bool]:
@@ -75,7 +78,7 @@ def test_kinds_that_never_pair_do_not() -> None:
     rule = low_severity_rule(KEY_THEN_FILTER)
     verdict = decide(actor_chains, Circumstances(rule, first_windows()), KeyState(account()))
     assert verdict is not None
-    assert severity(with_severity(verdict, rule, {})) == ("Low", False)
+    assert severity(verdict) == ("Low", False)
 
 
 def test_new_address_raises_it() -> None:

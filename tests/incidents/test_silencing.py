@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from detection.base.errors import ConfigurationError
 from detection.correlation.correlate import Chain, correlate
 from detection.correlation.output import truncate
-from detection.incidents.grouping import Verdict
+from detection.incidents.decide import Verdict
 from detection.incidents.silencing import drop_silenced
 from detection.logs.events import Event, Logs, Row
 from detection.logs.window import Windows
@@ -455,7 +455,7 @@ def test_wrong_exclusion_names_file_and_key(
 
 
 def test_two_exclusions_of_one_name_are_refused(folder: Path) -> None:
-    with pytest.raises(ConfigurationError, match="two exclusions have the same name"):
+    with pytest.raises(ConfigurationError, match="exclusions: two have the same name"):
         rule_with_exclusions(folder, TERRAFORM, TERRAFORM)
 
 

@@ -355,21 +355,20 @@ def test_mapped_signals_of_nobody_who_changed_something_are_not_kept(
 # ------------------------------------------------------------------------------------------- planted mistakes
 
 WRONG = {
-    "[sha256]": "sequence.identity.0: Value error, must be exact, local-part, none, {hash: sha256}, "
+    "[sha256]": "sequence.identity.0: must be exact, local-part, none, {hash: sha256}, "
     "{metadata: <key>} or {mapping: <file>.csv}",
-    "[exact, {hash: sha512}]": "sequence.identity.1: Value error, "
+    "[exact, {hash: sha512}]": "sequence.identity.1: "
     "hash must be sha256, sha1, md5; only `as` may be next to it",
-    "[{hash: sha256, as: Hex}]": "sequence.identity.0: Value error, as must be hex or base64",
-    "[{hash: sha256, salt: pepper}]": "sequence.identity.0: Value error, "
+    "[{hash: sha256, as: Hex}]": "sequence.identity.0: as must be hex or base64",
+    "[{hash: sha256, salt: pepper}]": "sequence.identity.0: "
     "hash must be sha256, sha1, md5; only `as` may be next to it",
-    "[{metadata: 'a\"b'}]": "sequence.identity.0: Value error, metadata must be a key of 1 to 64 characters",
-    "[{mapping: ../users.csv}]": "sequence.identity.0: Value error, "
+    "[{metadata: 'a\"b'}]": "sequence.identity.0: metadata must be a key of 1 to 64 characters",
+    "[{mapping: ../users.csv}]": "sequence.identity.0: "
     "mapping must be the name of a .csv file next to rule.yaml",
     "[]": "sequence.identity: Value should have at least 1 item",
-    "[none, exact]": "sequence: Value error, "
-    "identity: none matches every actor, so it must be the only option",
-    "[exact, exact]": "sequence: Value error, identity: an option is listed twice; remove it",
-    "[{mapping: users.csv}, {mapping: more.csv}]": "sequence: Value error, "
+    "[none, exact]": "sequence: identity: none matches every actor, so it must be the only option",
+    "[exact, exact]": "sequence: identity: an option is listed twice; remove it",
+    "[{mapping: users.csv}, {mapping: more.csv}]": "sequence: "
     "identity: only one mapping is allowed; put all pairs into one file",
 }
 

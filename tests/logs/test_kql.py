@@ -18,7 +18,7 @@ from tests.support.rule_world import MOMENT, LogWorld, change, signal, write
 NOW = datetime(2026, 6, 8, 12, tzinfo=UTC)
 RULES = {name: load_rule(name) for name in rule_names()}
 COVERAGE = {
-    "Bridge": "string",
+    "Option": "string",
     "Shape": "string",
     "Identity": "string",
     "Identities": "long",

@@ -13,9 +13,9 @@ from detection.base.timestamps import iso
 from detection.delivery.rendering import FORMATS
 from detection.delivery.webhook import with_routing_key
 from detection.incidents.alert import Alert
-from detection.incidents.decide import Circumstances, decide
-from detection.incidents.grouping import KeyState, Verdict
-from detection.incidents.severity import group_by_actor, with_severity
+from detection.incidents.decide import Circumstances, Verdict, decide
+from detection.incidents.key_state import KeyState
+from detection.incidents.severity import group_by_actor
 from detection.logs.events import Event
 from detection.messages import native as native_module
 from detection.messages import pagerduty as pagerduty_module
@@ -302,12 +302,15 @@ def test_slack_shows_no_control_or_direction_characters(value: str) -> None:
 def _addresses(*earlier: Event) -> str:
     """The fact "Addresses" of an alert with one change, after earlier changes were read too."""
     actor_chains = chains([change("c", START - 2 * HOUR)], [signal("s", START - HOUR)])
-    verdict = decide(actor_chains, Circumstances(RULE, first_windows()), KeyState(account()))
+    changes_by_actor = group_by_actor([*actor_chains[0].changes, *earlier])
+    verdict = decide(
+        actor_chains, Circumstances(RULE, first_windows(), changes_by_actor), KeyState(account())
+    )
     assert verdict is not None
     return dict(
         facts(
             alert_context(
-                with_severity(verdict, RULE, group_by_actor([*actor_chains[0].changes, *earlier])),
+                verdict,
                 RULE,
                 first_windows(),
             )

@@ -242,12 +242,12 @@ REFUSED: Mapping[str, tuple[Edit, str]] = {
     ),
     "output without the time of a signal": (
         put("sequence", "output", value=["ConfigTime"]),
-        "sequence: Value error, output: AbuseTime",
+        "sequence: output: AbuseTime",
     ),
-    "time that is no column": (put(*SIDE, "time", value="When"), "sequence.signals: Value error, When"),
+    "time that is no column": (put(*SIDE, "time", value="When"), "sequence.signals: When"),
     "time that is no datetime": (
         put(*SIDE, "time", value="ModelName"),
-        "sequence.signals: Value error, ModelName",
+        "sequence.signals: ModelName",
     ),
     "unknown column type": (
         put(*SIDE, "columns", "ModelName", value="text"),

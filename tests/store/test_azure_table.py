@@ -24,8 +24,8 @@ from azure.core.pipeline import PipelineResponse
 from azure.data.tables import TableClient
 
 from detection.base.errors import ConfigurationError, ServiceError
-from detection.incidents.decide import Circumstances, decide
-from detection.incidents.grouping import KeyState, Verdict
+from detection.incidents.decide import Circumstances, Verdict, decide
+from detection.incidents.key_state import KeyState
 from detection.store.azure_table import SETTINGS, AzureTable, open_table
 from detection.store.incident_list import IncidentList
 from detection.store.incident_store import IncidentStore

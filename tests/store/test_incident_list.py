@@ -1,6 +1,6 @@
 """The list of incidents: kept beside them, so that thousands are read in a few requests."""
 
-from detection.incidents.grouping import acknowledged
+from detection.incidents.incident import acknowledged
 from detection.runs.record import RECORD, RunFailure
 from detection.store.incident_list import IncidentList
 from detection.store.retention import expire

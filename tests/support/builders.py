@@ -7,7 +7,7 @@ from typing import Literal
 
 from detection.base.timestamps import iso
 from detection.correlation.correlate import Chain, correlate
-from detection.incidents.grouping import Incident, closed
+from detection.incidents.incident import Incident, closed
 from detection.incidents.keys import Key
 from detection.logs.events import Event, Events, Logs, Row, to_events
 from detection.logs.window import Windows, plan_windows

@@ -3,7 +3,8 @@
 from datetime import datetime
 
 from detection.incidents.decide import Circumstances, decide
-from detection.incidents.grouping import Incident, KeyState
+from detection.incidents.incident import Incident
+from detection.incidents.key_state import KeyState
 from detection.messages.context import AlertContext, DigestEntry, alert_context
 from detection.messages.digest import Digest, make_digest
 from detection.messages.links import MessageLinks

@@ -11,7 +11,7 @@ exactly one message, its own or a digest.
 import json
 from bisect import bisect_left
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from itertools import islice, pairwise
@@ -20,8 +20,8 @@ from typing import Literal, NamedTuple
 
 from detection.base.errors import Incomplete, ServiceError
 from detection.correlation.detection import Detection
-from detection.incidents.decide import EVENTS_PER_PART, FLOOD
-from detection.incidents.grouping import ALERTS_PER_INCIDENT, Incident, Verdict
+from detection.incidents.decide import EVENTS_PER_PART, FLOOD, Verdict
+from detection.incidents.incident import ALERTS_PER_INCIDENT, Incident
 from detection.incidents.keys import Key
 from detection.logs.events import Logs, Row
 from detection.logs.window import Windows
@@ -284,7 +284,7 @@ class WitnessedStore(IncidentStore):
         self._history = history
         self._log_store = log_store
 
-    def commit(self, verdict: Verdict, messages: Sequence[Operation] = ()) -> None:
+    def commit(self, verdict: Verdict, messages: Iterable[Operation] = ()) -> None:
         before = self._faulty_table.effects
         try:
             super().commit(verdict, messages)

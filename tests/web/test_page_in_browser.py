@@ -6,7 +6,7 @@ from datetime import timedelta
 import pytest
 
 from detection.cli.serve import Server
-from detection.incidents.grouping import acknowledged
+from detection.incidents.incident import acknowledged
 from detection.store.incident_store import IncidentStore
 from tests.incidents.test_grouping import HOSTILE
 from tests.support.browser import browser as browser_module
