@@ -17,7 +17,7 @@ ROOT = Path(__file__).parents[1]
 PACKAGE = ROOT / "out" / "package"
 ARCHIVE = ROOT / "out" / "app.zip"
 APP = ("function_app.py", "host.json", "requirements.txt", "detection")
-# The command line and the files that only it uses, as patterns. .funcignore has the same list for other tools.
+# The command line and the files that only it uses, as patterns. .funcignore repeats them for other tools.
 EXCLUDED = (
     "__main__.py",
     "backtest",
