@@ -21,7 +21,9 @@ LIBRARIES = ".python_packages/lib/site-packages"
 
 def functions_host() -> ModuleType:
     """The tests' stand-in for the host, without the tests around it."""
-    spec = importlib.util.spec_from_file_location("functions_host", ROOT / "tests" / "functions_host.py")
+    spec = importlib.util.spec_from_file_location(
+        "functions_host", ROOT / "tests" / "support" / "functions_host.py"
+    )
     assert spec is not None
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
@@ -69,7 +71,7 @@ def main(package: Path, now: datetime) -> None:
     own_paths = [
         str(package),
         sys.base_prefix,
-        str(ROOT / "tests" / "functions_host.py"),
+        str(ROOT / "tests" / "support" / "functions_host.py"),
         str(Path(__file__)),
     ]
     files = {
