@@ -150,7 +150,7 @@ def write_backtest(result: Backtest, rule: Rule) -> None:
         )
         facts[""] = (
             f"missed {plural(published.missed, 'pair')} alerted here, and returned "
-            f"{plural(published.false, 'pair')} that only a re-stamped row makes"
+            f"{plural(published.false, 'pair')} not alerted here"
         )
     print("\n".join(f"{label:<18} {text}" for label, text in facts.items() if text) + "\n")
     days = [

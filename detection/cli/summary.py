@@ -59,7 +59,7 @@ def summary(rule: Rule, runs: Sequence[Replayed], comparison: Comparison) -> str
         f"  returned {plural(comparison.returned, 'row')}, "
         f"{comparison.repeated:,} of them for pairs that it had returned before;\n"
         f"  missed {plural(comparison.missed, 'pair')} alerted here, and returned "
-        f"{plural(comparison.false, 'pair')} that only a re-stamped row makes."
+        f"{plural(comparison.false, 'pair')} not alerted here."
     )
 
 

@@ -31,8 +31,8 @@ class Comparison:
     """The rows of the published rule over the same runs.
 
     `returned` counts all rows, `repeated` the rows for pairs that it had returned before, `missed` the pairs
-    that were alerted here and that it never returns, `false` the pairs that it returns only because a row was
-    re-stamped.
+    that were alerted here and that it never returns, `false` the pairs that it returns and that did not alert
+    here: of re-stamped rows, or suppressed by exclusions and thresholds.
     """
 
     returned: int

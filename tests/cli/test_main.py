@@ -443,7 +443,7 @@ def test_demo_succeeds_and_prints_alerts_as_text(demo: Demo) -> None:
         ("left out: signals, no actor", "first: ASimAgentEventLogs.jsonl:"),
         (f"The published rule ({SENTINEL})", ""),
         ("  returned", "for pairs that it had returned before"),
-        ("  missed", "missed 10 pairs alerted here, and returned 1 pair that only a re-stamped row makes"),
+        ("  missed", "missed 10 pairs alerted here, and returned 1 pair not alerted here"),
     ],
 )
 def test_demo_sums_up(begin: str, text: str, demo: Demo) -> None:
