@@ -46,7 +46,7 @@ def main() -> None:
         pipeline.runs(track(list(hours(FIRST_RUN, LAST_RUN)), description="hourly runs"))
         for message in receiver.messages:
             data = message["data"]
-            print(f"{data['at']}  {message['type']}  {escape_line(data['title'])}")
+            print(f"{data['time']}  {message['type']}  {escape_line(data['title'])}")
         incidents = pipeline.job.desk.incidents()
         print(f"\n{len(receiver.bodies)} messages arrived, {len(incidents)} incidents are in the table\n")
         print("python -m detection check --canary, at the moment of the last run:\n")
