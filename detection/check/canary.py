@@ -23,9 +23,9 @@ from detection.runs.commit import RunOptions
 from detection.runs.run import run
 from detection.settings import Webhook
 from detection.store.incident_store import IncidentStore
-from detection.store.layout import chunks
+from detection.store.layout import delete_rows
 from detection.store.outbox import Outbox
-from detection.store.table import OPERATIONS, Delete, Table
+from detection.store.table import Table
 
 TEST_LABEL = "TEST, nothing happened"
 AUTHOR = "python -m detection check"
@@ -129,5 +129,4 @@ class CanaryDelivery:
     def _delete_rows(self) -> None:
         """Delete every row of the partition, including the rows of an earlier check that was interrupted."""
         rows = [entity.row for entity in self.table.scan(CHECK_PARTITION, "!", "~")]
-        for row_chunk in chunks(rows, OPERATIONS):
-            self.table.write(CHECK_PARTITION, [Delete(row) for row in row_chunk])
+        delete_rows(self.table, CHECK_PARTITION, rows)

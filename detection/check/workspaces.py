@@ -104,9 +104,9 @@ class WorkspaceChecks:
             for table, columns in needed_columns(rule).items():
                 needs = needs_by_table.get(table, TableNeeds({}, rule.tables[table].optional))
                 needs_by_table[table] = TableNeeds(needs.columns | columns, needs.optional)
-        answers: list[
-            tuple[str, str, TableSchema | Finding | None]
-        ] = []  # None: the workspace lacks the table
+        results: dict[
+            tuple[str, str], TableSchema | Finding | None
+        ] = {}  # None: the workspace lacks the table
         for workspace, table in product(self.reached_clients, needs_by_table):
             name, (column, kind) = self._qualified(f"table {table}", workspace), SCHEMA_COLUMNS
             try:
@@ -115,14 +115,13 @@ class WorkspaceChecks:
             except Exception as error:  # noqa: BLE001  # the next tables have to be checked
                 codes = error.codes if isinstance(error, QueryRefused) else ()
                 if UNKNOWN_NAME in codes:
-                    answers.append((workspace, table, None))
+                    results[workspace, table] = None
                 else:
                     finding = evaluate_plan(name) if WRONG_PLAN in codes else error_finding(name, error)
-                    answers.append((workspace, table, finding))
+                    results[workspace, table] = finding
             else:
-                self.schemas[workspace, table] = schema
-                answers.append((workspace, table, schema))
-        for workspace, table, result in answers:
+                results[workspace, table] = self.schemas[workspace, table] = schema
+        for (workspace, table), result in results.items():
             name, needs = self._qualified(f"table {table}", workspace), needs_by_table[table]
             if isinstance(result, Finding):
                 yield result

@@ -21,9 +21,8 @@ from detection.store.retention import expire, purge_marks
 from detection.store.table import Conflict
 
 DEFAULT_OPTIONS = RunOptions()
-MAX_RESTARTS = (
-    100  # every restart means that another run made progress; a hundred in a row are no coincidence
-)
+# Every restart means that another run made progress; a hundred in a row are not a coincidence.
+MAX_RESTARTS = 100
 
 
 def run(

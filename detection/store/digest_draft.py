@@ -15,9 +15,9 @@ from itertools import groupby
 from detection.base.json_types import type_adapter
 from detection.base.timestamps import iso, parse_time
 from detection.messages.context import DigestEntry
-from detection.store.layout import chunks, joined, split
+from detection.store.layout import delete_rows, joined, split
 from detection.store.outbox import Delivery, queue
-from detection.store.table import OPERATIONS, Conflict, Delete, Entity, Insert, Table
+from detection.store.table import Conflict, Delete, Entity, Insert, Table
 
 END_ROW_KEPT = timedelta(days=1)  # by then, a run whose draft another run published has ended
 
@@ -63,8 +63,7 @@ class DigestDraft:
                 rows = self._rows()
             else:
                 break
-        for chunk in chunks([row.row for row in rows if not _is_end(row)], OPERATIONS):
-            self._table.write(self._rule, [Delete(row) for row in chunk])
+        delete_rows(self._table, self._rule, [row.row for row in rows if not _is_end(row)])
 
     def _rows(self) -> list[Entity]:
         return list(self._table.scan(self._rule, self._row(0), f"s|{self.name}}}"))

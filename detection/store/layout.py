@@ -31,7 +31,7 @@ from detection.incidents.decide import Verdict
 from detection.incidents.incident import Incident
 from detection.incidents.key_state import KeyState, Mark
 from detection.incidents.keys import Key
-from detection.store.table import Entity, Insert, Operation, Put, Replace, Value
+from detection.store.table import OPERATIONS, Delete, Entity, Insert, Operation, Put, Replace, Table, Value
 
 SCHEMA = 1  # of these rows; raised when an older version could misread them
 PROPERTY_SIZE = 64_000  # of the 64 KiB that a property may have; a whole number of 8-byte marks
@@ -64,6 +64,12 @@ def joined(values: Mapping[str, Value]) -> bytes:
 def chunks(content: Sequence[Content], size: int) -> Iterator[Sequence[Content]]:
     """The content in parts of at most `size` elements."""
     return (content[at : at + size] for at in range(0, len(content), size))
+
+
+def delete_rows(table: Table, partition: str, rows: Sequence[str]) -> None:
+    """Deletes rows, in as many transactions as they need. Raises ServiceError."""
+    for chunk in chunks(rows, OPERATIONS):
+        table.write(partition, [Delete(row) for row in chunk])
 
 
 def key_digest(key: Key) -> str:

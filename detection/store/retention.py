@@ -7,9 +7,9 @@ from itertools import islice
 
 from detection.base.json_types import type_adapter
 from detection.incidents.incident import Incident
-from detection.store.layout import chunks, day_of, joined, sortable, summary_row, whole_from
+from detection.store.layout import day_of, delete_rows, joined, sortable, summary_row, whole_from
 from detection.store.silence_list import SilenceList
-from detection.store.table import OPERATIONS, Delete, Table
+from detection.store.table import Table
 
 PURGED_PER_RUN = 5_000  # mark rows removed in one run, so that its work stays bounded
 EXPIRED_PER_RUN = 1_000
@@ -27,11 +27,11 @@ def purge_marks(table: Table, rule: str, before: datetime, limit: int = PURGED_P
         _, day, digest = entity.row.split("|")
         prefix = f"k|{digest}|m|{day}|"
         rows = [marks.row for marks in islice(table.scan(rule, prefix, prefix + "~"), limit - removed)]
-        _delete(table, rule, rows)
+        delete_rows(table, rule, rows)
         removed += len(rows)
         if removed >= limit:
             break
-        _delete(table, rule, [entity.row])
+        delete_rows(table, rule, [entity.row])
     return removed
 
 
@@ -53,10 +53,5 @@ def expire(table: Table, rule: str, before: datetime, limit: int = EXPIRED_PER_R
             rows += [old.row, summary_row(digest, incident)]
     silences = SilenceList(table, rule).silences()
     rows += [f"q|{silence.name}" for silence in silences if silence.expires and silence.expires < before]
-    _delete(table, rule, list(dict.fromkeys(rows)))
+    delete_rows(table, rule, list(dict.fromkeys(rows)))
     return len(rows)
-
-
-def _delete(table: Table, rule: str, rows: list[str]) -> None:
-    for chunk in chunks(rows, OPERATIONS):
-        table.write(rule, [Delete(row) for row in chunk])
