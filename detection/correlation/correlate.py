@@ -32,6 +32,11 @@ class Chain:
     spans: Sequence[range]
     once: bool
 
+    @property
+    def kind(self) -> str:
+        """The kind of the first signal, in lower case: of all signals in a chain of one kind."""
+        return self.signals[0].kind.lower()
+
     def pairs(self) -> Iterator[Pair]:
         """Every pair, change by change. Of a pair that occurs several times the latest, with the rows of the
         others.

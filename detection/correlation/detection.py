@@ -1,6 +1,6 @@
 """What a rule's query returns at a moment: the part of a run that needs no table."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from itertools import chain as joined
@@ -8,7 +8,7 @@ from operator import attrgetter
 
 from detection.correlation.correlate import Chain, Pair, correlate
 from detection.correlation.output import OutputRow, RowWriter
-from detection.correlation.thresholds import apply_thresholds
+from detection.correlation.thresholds import split_by_threshold
 from detection.logs.actors import resolver_for
 from detection.logs.events import Event, Logs
 from detection.logs.source import Source, read_slices
@@ -20,14 +20,23 @@ from detection.rules.model import Rule
 class Detection:
     """The chains in the logs of a run, or in a slice of them.
 
-    `below_threshold` counts the signals that are in no chain because their change has too few of their kind.
+    `below` are the chains of changes that reach too few signals of a kind; they alert only what an earlier
+    threshold let through.
     """
 
     rule: Rule
     windows: Windows
     logs: Logs
     chains: list[Chain]
-    below_threshold: int = 0
+    below: Sequence[Chain] = ()
+
+    @property
+    def below_threshold(self) -> int:
+        """How many signals are in no chain, because no change reaches enough of their kind."""
+        if not self.below:
+            return 0
+        counted = {(chain.actor, signal.id) for chain in self.chains for signal in chain.signals}
+        return len({(chain.actor, signal.id) for chain in self.below for signal in chain.signals} - counted)
 
     def rows(self) -> Iterator[OutputRow]:
         """The pairs as the rule's query returns them: the newest change first."""
@@ -61,8 +70,8 @@ def correlate_logs(logs: Logs, rule: Rule, windows: Windows) -> Detection:
         once=rule.sequence.duplicates == "once",
         resolve=resolver_for(rule),
     )
-    chains, below_threshold = (chains, 0) if logs.is_chunk else apply_thresholds(chains, rule)
-    return Detection(rule, windows, logs, chains, below_threshold)
+    reaching, below = (chains, []) if logs.is_chunk else split_by_threshold(chains, rule)
+    return Detection(rule, windows, logs, reaching, below)
 
 
 def detect(rule: Rule, windows: Windows, source: Source) -> Detection:
@@ -71,7 +80,7 @@ def detect(rule: Rule, windows: Windows, source: Source) -> Detection:
     return replace(
         slices[0],
         chains=list(joined.from_iterable(part.chains for part in slices)),
-        below_threshold=sum(part.below_threshold for part in slices),
+        below=list(joined.from_iterable(part.below for part in slices)),
     )
 
 

@@ -144,10 +144,11 @@ class StampReader:
         return [datetime.fromisoformat(row[self._stamped]) for row in (event.row, *event.copies)]
 
     def is_restamped(self, event: Event) -> bool:
-        """Whether a row of the event was re-stamped: its stamp is not its own time."""
-        if event.row[self._stamped] != event.row[self._time]:
+        """Whether a row of the event was re-stamped: its stamp is not the event's own time."""
+        own_time = event.row[self._time]
+        if event.row[self._stamped] != own_time:
             return True
-        return bool(event.copies) and any(row[self._stamped] != row[self._time] for row in event.copies)
+        return bool(event.copies) and any(row[self._stamped] != own_time for row in event.copies)
 
     def query_reasons(self, event: Event) -> tuple[str, ...]:
         """The reasons that the side's query itself returns."""

@@ -1,41 +1,58 @@
-"""Thresholds: a kind of signal that is ordinary traffic counts only once a change reaches enough signals of
-the kind.
+"""Thresholds: signals of a kind that is ordinary traffic count once a change reaches enough of them.
 
-A signal below its threshold is neither alerted nor marked, so a later run that sees enough of them alerts
-them all. A signal counts as a whole as soon as any change reaches enough of its kind, so none of its pairs is
-lost.
+A threshold belongs to the change: the pairs of a kind count once that change reaches at least so many signals
+of the kind. So all that a pair needs lies within one change's reach, and every run that sees the change sees
+all of it. A change below its threshold is neither alerted nor marked, so a later run that sees enough signals
+alerts them all.
 """
 
 from collections.abc import Iterable
-from itertools import accumulate
 
 from detection.correlation.correlate import Chain, make_chain
 from detection.rules.model import Rule
 
 
-def apply_thresholds(chains: Iterable[Chain], rule: Rule) -> tuple[list[Chain], int]:
-    """Removes the signals below their threshold. Returns the remaining chains and the number of removed
-    signals.
+def split_by_threshold(chains: Iterable[Chain], rule: Rule) -> tuple[list[Chain], list[Chain]]:
+    """The chains of changes that reach their threshold, and the chains of changes that do not.
+
+    The latter, and the former of kinds with a threshold, are of one kind each.
     """
     thresholds = {kind: threshold for kind, threshold in rule.sequence.threshold.items() if threshold > 1}
     if not thresholds:
-        return list(chains), 0
-    remaining: list[Chain] = []
-    below_threshold = 0
-    for chain in chains:
-        kinds = [signal.kind.lower() for signal in chain.signals]
-        positions = {position for position, kind in enumerate(kinds) if kind not in thresholds}
-        for kind in thresholds.keys() & set(kinds):
-            counts = [0, *accumulate(int(signal_kind == kind) for signal_kind in kinds)]
-            end = 0
-            for span in chain.spans:  # in order; they may overlap
-                if counts[span.stop] - counts[span.start] >= thresholds[kind]:
-                    reached = range(max(span.start, end), span.stop)
-                    positions.update(position for position in reached if kinds[position] == kind)
-                    end = span.stop
-        below_threshold += len(chain.signals) - len(positions)
-        signals = [signal for position, signal in enumerate(chain.signals) if position in positions]
-        remaining.append(
-            make_chain(chain.actor, chain.changes, signals, rule.sequence.within, once=chain.once)
+        return list(chains), []
+    reaching: list[Chain] = []
+    below: list[Chain] = []
+    for part in (part for chain in chains for part in split_by_kind(chain, rule)):
+        threshold = thresholds.get(part.kind, 1)
+        enough = [
+            len({signal.id for signal in part.signals[span.start : span.stop]}) >= threshold
+            for span in part.spans
+        ]
+        for parts, is_wanted in ((reaching, True), (below, False)):
+            changes = [
+                change
+                for change, is_enough in zip(part.changes, enough, strict=True)
+                if is_enough is is_wanted
+            ]
+            if changes:
+                parts.append(
+                    make_chain(part.actor, changes, part.signals, rule.sequence.within, once=part.once)
+                )
+    return reaching, below
+
+
+def split_by_kind(chain: Chain, rule: Rule) -> list[Chain]:
+    """A chain in parts whose signals are of one kind."""
+    kinds = dict.fromkeys(signal.kind.lower() for signal in chain.signals)
+    if len(kinds) == 1:
+        return [chain]
+    return [
+        make_chain(
+            chain.actor,
+            chain.changes,
+            [signal for signal in chain.signals if signal.kind.lower() == kind],
+            rule.sequence.within,
+            once=chain.once,
         )
-    return [chain for chain in remaining if chain.spans], below_threshold
+        for kind in kinds
+    ]

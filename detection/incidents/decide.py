@@ -9,13 +9,15 @@ up to there counts as alerted, rows that arrive later too. Signals after that ti
 one. So a key never keeps more marks of signals than the limit.
 """
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from functools import partial
 from itertools import islice
 
 from detection.correlation.correlate import Chain
+from detection.correlation.detection import Detection
+from detection.correlation.thresholds import split_by_kind
 from detection.incidents.alert import Action, Alert, AlertIdentity, make_alert
 from detection.incidents.incident import ALERTS_PER_INCIDENT, Incident
 from detection.incidents.key_state import (
@@ -23,9 +25,11 @@ from detection.incidents.key_state import (
     KeyState,
     Mark,
     after_flood,
+    days_of,
     new_events,
     newly_marked,
     not_yet_alerted,
+    past_threshold,
 )
 from detection.incidents.keys import Key, group_by_key, stable_id
 from detection.incidents.severity import ChangesByActor, with_severity
@@ -66,7 +70,7 @@ class Verdict:
         """The verdict for the run's record: without the events, of which a long reading has more than fit
         into memory.
         """
-        state = replace(self.state, changes=frozenset(), signals=frozenset())
+        state = replace(self.state, changes={}, signals={})
         alert = replace(self.alert, evidence=None) if self.alert else None
         return replace(self, state=state, change_marks={}, signal_marks={}, new_pairs=(), alert=alert)
 
@@ -79,9 +83,9 @@ Decide = Callable[[KeyState], Verdict | None]
 class Circumstances:
     """What a decision goes by besides a key's chains and state.
 
-    `changes_by_actor` are all changes that were read. `silences` are those in force, exclusions too. `former`
-    is set while the rule's grouping is another than that of the last complete run. Of a chunk (`is_chunk`)
-    the run sees some signals of an actor only, who has too many to be read at once.
+    `changes_by_actor` are all changes that were read. `silences` are those of the rule, exclusions too.
+    `former` is set while the rule's grouping is another than that of the last complete run. Of a chunk
+    (`is_chunk`) the run sees some signals of an actor only, who has too many to be read at once.
     """
 
     rule: Rule
@@ -94,16 +98,22 @@ class Circumstances:
     flood_signals: int = FLOOD
 
 
-def decide(chains: Sequence[Chain], circumstances: Circumstances, state: KeyState) -> Verdict | None:
+def decide(
+    chains: Sequence[Chain], circumstances: Circumstances, state: KeyState, below: Sequence[Chain] = ()
+) -> Verdict | None:
     """What to commit next for the key with this state, or None; decide again on the new state while there is
-    more.
+    more. `below` are the chains of changes below their threshold.
 
     Marked changes and signals grow from (C, S) to (C', S'), and the alert holds exactly the pairs of C' x S'
     that are not in C x S: so every pair is alerted once, wherever a crash comes between two parts. Silenced
     pairs are marked, too.
     """
     rule, windows = circumstances.rule, circumstances.windows
-    chains = after_flood(chains, state.flood_until, rule)
+    chains = [
+        *(part for chain in chains for part in split_by_kind(chain, rule)),
+        *(past_threshold(chain, state, circumstances.former, rule) for chain in below),
+    ]
+    chains = after_flood([chain for chain in chains if chain.spans], state.flood_until, rule)
     changes, signals = new_events(chains, state)
     if not changes and not signals:
         return None
@@ -115,8 +125,8 @@ def decide(chains: Sequence[Chain], circumstances: Circumstances, state: KeyStat
         state,
         commits=state.commits + 1,
         decided_at=windows.now,
-        changes=state.changes | new_changes.keys(),
-        signals=state.signals | new_signals.keys(),
+        changes={**state.changes, **days_of(new_changes)},
+        signals={**state.signals, **days_of(new_signals)},
         latest_signal=max(
             (*(signal.time for signal in new_signals.values()), *filter(None, [state.latest_signal])),
             default=None,
@@ -143,13 +153,15 @@ def decide(chains: Sequence[Chain], circumstances: Circumstances, state: KeyStat
     return verdict
 
 
-def decisions(chains: Iterable[Chain], circumstances: Circumstances) -> dict[Key, Decide]:
+def decisions(detection: Detection, circumstances: Circumstances) -> dict[Key, Decide]:
     """The decision for each grouping key of the chains, for whatever state the key is in when it is
     committed.
     """
+    chains = group_by_key(detection.chains, circumstances.rule)
+    below = group_by_key(detection.below, circumstances.rule)
     return {
-        key: partial(decide, chains_of_key, circumstances)
-        for key, chains_of_key in group_by_key(chains, circumstances.rule).items()
+        key: partial(decide, chains.get(key, ()), circumstances, below=below.get(key, ()))
+        for key in dict.fromkeys([*chains, *below])  # in the order of the logs
     }
 
 

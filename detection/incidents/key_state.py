@@ -1,8 +1,8 @@
 """The state of a grouping key: its incident, and the events that are marked for it."""
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from datetime import datetime
+from dataclasses import dataclass, field
+from datetime import date, datetime
 from hashlib import blake2b
 
 from detection.correlation.correlate import Chain, make_chain
@@ -12,6 +12,7 @@ from detection.logs.events import Event
 from detection.rules.model import Rule
 
 Mark = bytes
+Marks = Mapping[Mark, date]  # with the day (UTC) of the event: a mark is deleted with its day
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,8 +32,8 @@ class KeyState:
     run: int = 0
     decided_at: datetime | None = None
     incident: Incident | None = None
-    changes: frozenset[Mark] = frozenset()
-    signals: frozenset[Mark] = frozenset()
+    changes: Marks = field(default_factory=dict)
+    signals: Marks = field(default_factory=dict)
     latest_signal: datetime | None = None
     flood_until: datetime | None = None
     flood_commit: int = 0
@@ -52,33 +53,65 @@ class Former:
     states: Mapping[Key, KeyState]
 
 
-def mark(event: Event) -> Mark:
-    """Eight bytes for an event's id and own time; two of a million are equal with a chance of 3 in 10^8."""
-    return blake2b(f"{event.id}\0{event.time.isoformat()}".encode(), digest_size=8).digest()
+def change_mark(change: Event, kind: str, actor: str) -> Mark:
+    """Eight bytes for a change of an actor and a kind of signal; two of a million are equal with a chance of
+    3 in 10^8.
+
+    The kind is part of it under every setting: so "both marked" means "was alerted", and thresholds can be
+    edited.
+    """
+    return _digest(change.id, actor, kind)
+
+
+def signal_mark(signal: Event, actor: str) -> Mark:
+    """Eight bytes for a signal and the actor that it belongs to: matching may find another actor for it
+    later.
+    """
+    return _digest(signal.id, actor)
+
+
+def _digest(*parts: str) -> Mark:
+    text = "\0".join((*map(str, map(len, parts)), *parts))
+    return blake2b(text.encode(errors="replace"), digest_size=8).digest()
 
 
 def new_events(chains: Sequence[Chain], state: KeyState) -> tuple[dict[Mark, Event], dict[Mark, Event]]:
-    """The changes and the signals without a mark, in time order."""
-    changes = _unmarked((event for chain in chains for event in chain.changes), state.changes)
-    return changes, _unmarked((event for chain in chains for event in chain.signals), state.signals)
+    """The changes and the signals to mark, in time order: those without a mark, and those whose mark would be
+    deleted too soon, with an earlier day. Each chain is of one kind.
+
+    An event moves to a later day where its row is delivered again under a new stamp, and the first row is out
+    of the window.
+    """
+    changes = (
+        (change_mark(event, chain.kind, chain.actor), event) for chain in chains for event in chain.changes
+    )
+    signals = ((signal_mark(event, chain.actor), event) for chain in chains for event in chain.signals)
+    return _unmarked(changes, state.changes), _unmarked(signals, state.signals)
 
 
-def _unmarked(events: Iterable[Event], marked: frozenset[Mark]) -> dict[Mark, Event]:
-    marks = {mark(event): event for event in sorted(events, key=lambda event: event.time)}
-    return {key: event for key, event in marks.items() if key not in marked}
+def _unmarked(events: Iterable[tuple[Mark, Event]], marks: Marks) -> dict[Mark, Event]:
+    in_order = sorted(events, key=lambda mark_and_event: mark_and_event[1].time)
+    return {
+        mark: event for mark, event in in_order if (day := marks.get(mark)) is None or day < event.time.date()
+    }
+
+
+def days_of(events: Mapping[Mark, Event]) -> Marks:
+    """The marks of events, each with the event's day."""
+    return {mark: event.time.date() for mark, event in events.items()}
 
 
 def newly_marked(chain: Chain, old_state: KeyState, new_state: KeyState, rule: Rule) -> Iterator[Chain]:
-    """The pairs of a chain that are marked in full after but not before, as up to two chains."""
-    changes = [(event, mark(event)) for event in chain.changes]
-    signals = [(event, mark(event)) for event in chain.signals]
-    old_changes = [event for event, key in changes if key in old_state.changes]
+    """The pairs of a chain of one kind that are marked in full after but not before, as up to two chains."""
+    changes = [(event, change_mark(event, chain.kind, chain.actor)) for event in chain.changes]
+    signals = [(event, signal_mark(event, chain.actor)) for event in chain.signals]
+    old_changes = [event for event, mark in changes if mark in old_state.changes]
     new_changes = [
-        event for event, key in changes if key in new_state.changes and key not in old_state.changes
+        event for event, mark in changes if mark in new_state.changes and mark not in old_state.changes
     ]
-    marked_signals = [event for event, key in signals if key in new_state.signals]
+    marked_signals = [event for event, mark in signals if mark in new_state.signals]
     new_signals = [
-        event for event, key in signals if key in new_state.signals and key not in old_state.signals
+        event for event, mark in signals if mark in new_state.signals and mark not in old_state.signals
     ]
     for part_changes, part_signals in ((new_changes, marked_signals), (old_changes, new_signals)):
         part = make_chain(chain.actor, part_changes, part_signals, rule.sequence.within, once=chain.once)
@@ -92,8 +125,18 @@ def not_yet_alerted(chains: Iterable[Chain], former: Former, rule: Rule) -> Iter
         for key, part in split_by(chain, former.grouping, rule):
             state = former.states[key]
             for later in after_flood([part], state.flood_until, rule):
-                changes, signals = frozenset(map(mark, later.changes)), frozenset(map(mark, later.signals))
-                yield from newly_marked(later, state, KeyState(key, changes=changes, signals=signals), rule)
+                changes, signals = new_events([later], KeyState(key))
+                whole = KeyState(key, changes=days_of(changes), signals=days_of(signals))
+                yield from newly_marked(later, state, whole, rule)
+
+
+def past_threshold(chain: Chain, state: KeyState, former: Former | None, rule: Rule) -> Chain:
+    """The pairs of the changes that were marked for the chain's kind: these stay past an edited threshold."""
+    marked = {*state.changes}
+    if former:
+        marked.update(*(former.states[key].changes for key, _ in split_by(chain, former.grouping, rule)))
+    changes = [event for event in chain.changes if change_mark(event, chain.kind, chain.actor) in marked]
+    return make_chain(chain.actor, changes, chain.signals, rule.sequence.within, once=chain.once)
 
 
 def after_flood(chains: Sequence[Chain], until: datetime | None, rule: Rule) -> Sequence[Chain]:

@@ -99,7 +99,7 @@ class Logs:
 def to_events(rows: Iterable[Row], side: Side, window: Window, *, once: bool) -> Events:
     """The events of one side, in the order of the rows.
 
-    With `once`, rows of equal id, actor and own time count as one event, the first.
+    With `once`, rows of equal id and actor count as one event, the earliest.
     """
     return place_in_window(events_of(list(rows), side), window, once=once)
 
@@ -128,15 +128,19 @@ def place_in_window(events: Collection[Event], window: Window, *, once: bool) ->
 
 
 def without_duplicates(events: Collection[Event]) -> Collection[Event]:
-    """The events without duplicates. Of equal id, own time and actor the first stays, with the others as
-    copies.
+    """The events without duplicates. Of equal id and actor the earliest stays, with the others as copies.
+
+    A row that is delivered again may have a later time: without the vendor's own time, its time is a new
+    stamp.
     """
     if len({event.id for event in events}) == len(events):
         return events
-    event_by_identity: dict[tuple[str, datetime, str], Event] = {}
+    event_by_identity: dict[tuple[str, str], Event] = {}
     for event in events:
-        original = event_by_identity.setdefault((event.id, event.time, event.actor), event)
-        event_by_identity[event.id, event.time, event.actor] = original.with_copies_of(event)
+        identity = event.id, event.actor
+        original = event_by_identity.setdefault(identity, event)
+        earlier, later = (event, original) if event.time < original.time else (original, event)
+        event_by_identity[identity] = earlier.with_copies_of(later)
     return event_by_identity.values()
 
 

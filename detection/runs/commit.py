@@ -92,11 +92,12 @@ class Committer:
     def circumstances(self, detection: Detection) -> Circumstances:
         """What the decisions on these chains go by. Reads the table where there are chains."""
         rule, store, now = self._rule, self._store, detection.windows.now
-        if self._silences is None and detection.chains:
+        chains = [*detection.chains, *detection.below]
+        if self._silences is None and chains:
             self._silences = [*rule.exclusions, *SilenceList(store.table, store.rule).silences()]
         former: Former | None = None
         if store.grouping is not None and store.grouping != grouping_of(rule):
-            keys = {key for chain in detection.chains for key, _ in split_by(chain, store.grouping, rule)}
+            keys = {key for chain in chains for key, _ in split_by(chain, store.grouping, rule)}
             self._former_states |= {key: store.load(key) for key in keys - self._former_states.keys()}
             former = Former(store.grouping, self._former_states)
         return Circumstances(

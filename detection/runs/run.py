@@ -51,7 +51,7 @@ def run(
             for logs in read_slices(source, rule, windows):
                 detection = correlate_logs(logs, rule, windows)
                 stats.add(detection)
-                committer.commit(decisions(detection.chains, committer.circumstances(detection)), detection)
+                committer.commit(decisions(detection, committer.circumstances(detection)), detection)
                 del logs, detection  # before the next slice is made
         except Superseded as superseded:  # read again, up to the time of the run that committed first
             committer.restart(superseded)
@@ -84,7 +84,7 @@ def run_gap(
         for logs in read_slices(source, rule, windows):
             detection = correlate_logs(logs, rule, windows)
             stats.add(detection)
-            committer.commit(decisions(detection.chains, committer.circumstances(detection)), detection)
+            committer.commit(decisions(detection, committer.circumstances(detection)), detection)
             del logs, detection  # before the next slice is made
     except Superseded as superseded:
         raise Conflict(

@@ -8,7 +8,7 @@ lists the rows.
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
-from datetime import datetime
+from datetime import date, datetime
 from hashlib import sha256
 from typing import Literal
 
@@ -89,7 +89,7 @@ class IncidentStore:
         """The state of a key, in one scan."""
         prefix = key_prefix(key)
         state = KeyState(key)
-        marks: dict[str, set[Mark]] = {"changes": set(), "signals": set()}
+        marks: dict[str, dict[Mark, date]] = {"changes": {}, "signals": {}}
         for entity in self.table.scan(self.rule, f"{prefix}h", f"{prefix}n"):
             kind, *rest = entity.row.removeprefix(prefix).split("|")
             if kind == "h":
@@ -97,8 +97,9 @@ class IncidentStore:
             elif kind == "i":  # in the order of their numbers, so the newest stays
                 state = replace(state, incident=type_adapter(Incident).validate_json(joined(entity.values)))
             elif int(rest[2]) > state.flood_commit or rest[1] == "changes":
-                marks[rest[1]].update(marks_of(entity.values))
-        return replace(state, changes=frozenset(marks["changes"]), signals=frozenset(marks["signals"]))
+                day = date.fromisoformat(rest[0])  # scanned in order, so the latest day of a mark stays
+                marks[rest[1]].update(dict.fromkeys(marks_of(entity.values), day))
+        return replace(state, changes=marks["changes"], signals=marks["signals"])
 
     def commit(self, verdict: Verdict, messages: Iterable[Operation] = ()) -> None:
         """Commits a verdict with its messages (deliveries, or an entry of a digest draft), all of it or

@@ -8,7 +8,7 @@ import json
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator
 from copy import copy
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from functools import cached_property
 from itertools import pairwise
@@ -134,6 +134,19 @@ def _oracle_event(
     )
 
 
+def _with_earliest_time(events: Iterable[OracleEvent], read_after: datetime) -> list[OracleEvent]:
+    """The events, each with the earliest own time of its id and actor among the rows that are read."""
+    listed = list(events)
+    earliest: dict[Key, datetime] = {}
+    for event in listed:
+        if event.stamp > read_after:
+            identity = event.key, event.actor
+            earliest[identity] = min(event.own_time, earliest.get(identity, event.own_time))
+    return [
+        replace(event, own_time=earliest.get((event.key, event.actor), event.own_time)) for event in listed
+    ]
+
+
 def _email(actor: object) -> str:
     user = actor.get("user") if isinstance(actor, dict) else None
     email = user.get("email") if isinstance(user, dict) else None
@@ -193,10 +206,10 @@ class Answers:
     def instances(self) -> dict[Key, list[Instance]]:
         """Every pair that one of the rules may return, as it stands in the logs."""
         signals: dict[str, list[OracleEvent]] = defaultdict(list)
-        for abuse in oracle_signals(self.world):
+        for abuse in _with_earliest_time(oracle_signals(self.world), MOMENT - self.reach):
             signals[abuse.actor].append(abuse)
         instances: dict[Key, list[Instance]] = defaultdict(list)
-        for config in oracle_changes(self.world):
+        for config in _with_earliest_time(oracle_changes(self.world), MOMENT - self.reach - DAY):
             for abuse in signals.get(config.actor, ()):
                 instance = Instance(config, abuse)
                 if instance.is_expected(self.reach) or instance.is_published:

@@ -8,8 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from detection.correlation.correlate import Chain
-from detection.correlation.detection import detect_at
-from detection.correlation.thresholds import apply_thresholds
+from detection.correlation.detection import Detection, detect_at
+from detection.correlation.thresholds import split_by_threshold
 from detection.logs.events import Event, Logs
 from detection.logs.window import Windows
 from detection.rules.model import Rule
@@ -24,6 +24,7 @@ from tests.support.builders import (
     chains,
     change,
     change_row,
+    first_windows,
     logs,
     signal,
     signal_row,
@@ -40,8 +41,11 @@ THREE_LENGTHS = with_thresholds(length=3)
 
 def decided_pairs(candidates: list[Chain], rule: Rule = THREE_LENGTHS) -> tuple[set[tuple[str, str]], int]:
     """The pairs that are decided, by id, and how many signals are not."""
-    parts, undecided = apply_thresholds(candidates, rule)
-    return {(change.id, signal.id) for part in parts for change, signal in part.pairs()}, undecided
+    reaching, below = split_by_threshold(candidates, rule)
+    detection = Detection(rule, first_windows(), logs([], [], first_windows()), reaching, below)
+    return {
+        (change.id, signal.id) for chain in reaching for change, signal in chain.pairs()
+    }, detection.below_threshold
 
 
 def lengths(number: int, begin: datetime = START, name: str = "s") -> list[Event]:
@@ -73,10 +77,16 @@ def test_signals_of_two_changes_far_apart_do_not_add_up() -> None:
     assert decided_pairs(candidates) == (set(), 4)
 
 
-def test_signal_that_one_change_decides_is_told_with_all_its_changes() -> None:
+def test_threshold_belongs_to_the_change() -> None:
     changes = [change("early", START), change("late", START + HOUR / 5)]
-    candidates = chains(changes, lengths(3))
-    assert ("late", "s2") in decided_pairs(candidates)[0]
+    pairs, below = decided_pairs(chains(changes, lengths(3)))
+    assert pairs == {("early", "s0"), ("early", "s1"), ("early", "s2")}
+    assert below == 0
+
+
+def test_signal_that_occurs_twice_counts_once() -> None:
+    repeated = [*lengths(2), signal("s1", START + HOUR, kind="length")]
+    assert decided_pairs(chains([change("c", START)], repeated))[0] == set()
 
 
 def test_without_a_minimum_everything_is_decided() -> None:
@@ -109,11 +119,10 @@ def test_what_is_decided_is_what_a_plain_reading_says(
         }
         for change_event in changes
     }
-    enough = {name for names in reached.values() if len(names) >= threshold for name in names}
     plain = {
         (change_event.id, signal_event.id)
         for change_event, signal_event in pairs
-        if signal_event.kind != "length" or signal_event.id in enough
+        if signal_event.kind != "length" or len(reached[change_event.id]) >= threshold
     }
 
     assert decided_pairs(chains(changes, signals), with_thresholds(length=threshold))[0] == plain
@@ -156,3 +165,65 @@ def test_signals_at_both_ends_of_a_changes_reach_are_counted_together() -> None:
 
 def test_matches_counts_what_is_undecided() -> None:
     assert detect_at(THREE_LENGTHS, START + HOUR, HourlyLog()).below_threshold == 2
+
+
+@dataclass(frozen=True)
+class Arrivals:
+    """Rows with the time at which each can first be read."""
+
+    changes: Sequence[tuple[str, datetime]]
+    signals: Sequence[tuple[str, datetime, datetime]]
+
+    def read(self, rule: Rule, windows: Windows) -> Logs:
+        """The rows that had arrived by then and lie in the windows."""
+        changes = [
+            change_row(name, time)
+            for name, time in self.changes
+            if windows.changes.after < time <= windows.now
+        ]
+        signals = [
+            signal_row(name, time, kind="length")
+            for name, time, arrived in self.signals
+            if windows.signals.after < time and arrived <= windows.now
+        ]
+        return logs(changes, signals, windows, rule)
+
+
+def alerted_pairs(arrivals: Arrivals, rules: Sequence[Rule]) -> list[tuple[str, str]]:
+    """The pairs that hourly runs alert, each with the next rule; the last rule stays."""
+    table, pairs = MemoryTable(), list[tuple[str, str]]()
+    for hour in range(60):
+        rule, now = rules[min(hour, len(rules) - 1)], START + hour * HOUR
+        _, verdicts = run(rule, now, arrivals, IncidentStore(table, rule.folder, f"run of {now}"))
+        pairs += [
+            (change.id, signal.id)
+            for verdict in verdicts
+            for chain in verdict.new_pairs
+            for change, signal in chain.pairs()
+        ]
+    return pairs
+
+
+def test_signal_that_arrives_late_alerts_for_each_change_that_reaches_enough() -> None:
+    early, late = START + HOUR / 6, START + 20 * HOUR
+    second_signal = START + 40 * HOUR
+    arrivals = Arrivals(
+        [("c1", early), ("c2", late)],
+        [
+            ("s1", START + 21 * HOUR, START + 21 * HOUR),
+            ("s2", second_signal, second_signal + 10 * HOUR),
+        ],
+    )
+    assert sorted(alerted_pairs(arrivals, [with_thresholds(length=2)])) == [("c2", "s1"), ("c2", "s2")]
+
+
+def test_threshold_that_is_set_repeats_no_pair() -> None:
+    arrivals = Arrivals([("c", START)], [(f"s{n}", START + n * HOUR, START + n * HOUR) for n in range(6)])
+    pairs = alerted_pairs(arrivals, [RULE, RULE, RULE, with_thresholds(length=5)])
+    assert sorted(pairs) == [("c", f"s{n}") for n in range(6)]
+
+
+def test_threshold_that_is_removed_loses_no_pair() -> None:
+    arrivals = Arrivals([("c", START)], [(f"s{n}", START + n * HOUR, START + n * HOUR) for n in range(3)])
+    pairs = alerted_pairs(arrivals, [with_thresholds(length=5)] * 20 + [RULE])
+    assert sorted(pairs) == [("c", f"s{n}") for n in range(3)]

@@ -107,7 +107,7 @@ def stored_alert(detection: Detection, options: RunOptions = RunOptions()) -> Al
     """The alert that is in the table after a run with this detection."""
     store = IncidentStore(MemoryTable(), RULE.folder, "run")
     committer = Committer(RULE, detection.windows.now, store, options)
-    committer.commit(decisions(detection.chains, committer.circumstances(detection)), detection)
+    committer.commit(decisions(detection, committer.circumstances(detection)), detection)
     (alert,) = IncidentList(store.table, store.rule).alerts()
     return alert
 

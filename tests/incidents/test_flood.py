@@ -80,7 +80,7 @@ def test_one_more_is_a_flood_that_is_told_whole_in_one_alert(log: GrowingLogs, t
     latest = START + timedelta(seconds=LIMIT)
     assert verdict.alert
     assert (record.new_pairs, verdict.alert.flood_until) == (LIMIT + 1, latest)
-    assert (recalled_state(table).signals, recalled_state(table).flood_until) == (frozenset(), latest)
+    assert (recalled_state(table).signals, recalled_state(table).flood_until) == ({}, latest)
 
 
 def test_alert_of_no_flood_does_not_speak_of_one(log: GrowingLogs, table: MemoryTable) -> None:

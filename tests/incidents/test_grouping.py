@@ -313,7 +313,7 @@ def test_the_marks_of_the_largest_part_fit_into_one_transaction(days: int) -> No
 
     job.store.commit(Verdict(KeyState(account(), commits=1), [], signal_marks=marks))
 
-    assert job.store.load(account()).signals == marks.keys()
+    assert job.store.load(account()).signals.keys() == marks.keys()
 
 
 @settings(deadline=None, max_examples=50)

@@ -126,7 +126,9 @@ def test_the_published_rule_loses_and_repeats_pairs_in_the_same_worlds(histories
 
 @many
 def test_a_flood_tells_every_pair_that_was_there_once_in_random_worlds() -> None:
-    worlds = [replace(random_world(seed), flood=2 + seed % 7) for seed in range(FLOODED_WORLDS)]
+    worlds = [
+        replace(random_world(seed), thresholds=(), flood=2 + seed % 7) for seed in range(FLOODED_WORLDS)
+    ]
     histories = [live(world) for world in worlds]
     broken = [
         f"{history.world.name}: {'; '.join(history.problems[:3])}"
@@ -178,6 +180,18 @@ def test_a_quiet_day_is_told_once() -> None:
 
     assert_no_problems(history)
     assert history.alerted_pairs.total() == 8
+
+
+def test_rows_that_are_delivered_again_under_a_new_time_alert_once() -> None:
+    # Rows without the vendor's own time get a new stamp. The marks of the first day are purged on the sixth,
+    # while the second rows are in the window.
+    rows = [event("changes", "c", START), event("signals", "s", START + HOUR)]
+    later_rows = [event(row.side, row.id, row.time + 90 * HOUR) for row in rows]
+
+    history = live(World("delivered again", [*rows, *later_rows], quiet_hours(START, START + 5 * DAY)))
+
+    assert history.alerted_pairs == {("c", "s"): 1}
+    assert history.figures["purged"] > 0
 
 
 @pytest.mark.parametrize("after", [False, True], ids=["before", "after"])
@@ -405,5 +419,6 @@ def test_marks_are_removed_when_no_run_can_need_them() -> None:
     assert history.figures["purged"] > 0
     assert not list(history.table.scan(RULE.folder, "p|", "p}"))
     state = history.store.load((("Account", ALICE),))
-    assert not state.changes | state.signals
+    assert not state.changes
+    assert not state.signals
     assert_no_problems(history)

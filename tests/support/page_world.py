@@ -150,4 +150,4 @@ def parse_page(answer: Response) -> ParsedPage:
 
 def commit_detection(detection: Detection, committer: Committer) -> None:
     """Decides and commits, as a run does with each slice."""
-    committer.commit(decisions(detection.chains, committer.circumstances(detection)), detection)
+    committer.commit(decisions(detection, committer.circumstances(detection)), detection)

@@ -52,6 +52,7 @@ PAGES = 50  # a scan that a race can interrupt hands out at most so many rows at
 
 SideName = Literal["changes", "signals"]
 PairIds = tuple[str, str]
+EVER = datetime(2000, 1, 1, tzinfo=UTC)
 
 
 class Crash(BaseException):
@@ -71,11 +72,13 @@ class Arrival:
     time: datetime
     stamped: datetime
     arrived: datetime
+    kind: str = "content_filter"
 
     def row(self) -> Row:
         """The row as the rule's query returns it."""
-        build = change_row if self.side == "changes" else signal_row
-        return build(self.id, self.time, self.actor, stamped=self.stamped)
+        if self.side == "changes":
+            return change_row(self.id, self.time, self.actor, stamped=self.stamped)
+        return signal_row(self.id, self.time, self.actor, stamped=self.stamped, kind=self.kind)
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,6 +123,7 @@ class Plan:
 class World:
     """All that happens: rows, runs, and how often a run was skipped that should have been.
 
+    `thresholds` are edits of the rule: the least number of signals that a change must reach, and since when.
     The first run and the last two are never faulty. No row arrives more than `lateness` late. More than
     `storm` alerts in a run are told in one digest; `flood` signals of a key are remembered one by one.
     """
@@ -131,6 +135,11 @@ class World:
     lateness: timedelta = RULE.lateness
     storm: int | None = None
     flood: int = FLOOD
+    thresholds: Sequence[tuple[datetime, int]] = ()
+
+    def threshold_at(self, moment: datetime) -> int:
+        """The threshold in force at a moment: each holds from its time on, and before the first there is none."""
+        return next((number for begin, number in reversed(self.thresholds) if begin <= moment), 1)
 
 
 # ------------------------------------------------------------------------------------- the log store and the table
@@ -248,6 +257,14 @@ class Flood(NamedTuple):
     read_at: datetime
 
 
+class Reading(NamedTuple):
+    """A complete run: what it read up to which moment, and its threshold."""
+
+    windows: Windows
+    read_from: datetime
+    threshold: int
+
+
 @dataclass(slots=True)
 class History:
     """What came of a world. `complete` are the moments of its complete runs, `peak` the latest clock, `read`
@@ -258,6 +275,7 @@ class History:
     table: MemoryTable = field(default_factory=MemoryTable)
     alerted_pairs: Counter[PairIds] = field(default_factory=Counter)
     complete: list[datetime] = field(default_factory=list)
+    readings: list[Reading] = field(default_factory=list)
     latest_clock: datetime = datetime(2000, 1, 1, tzinfo=UTC)
     latest_read: datetime = datetime(2000, 1, 1, tzinfo=UTC)
     figures: Counter[str] = field(default_factory=Counter)
@@ -338,8 +356,11 @@ def _execute(history: History, plan: Plan, rows: Sequence[tuple[Arrival, Row]], 
     )
     history.figures["runs"] += 1
     history.latest_clock = max(history.latest_clock, plan.now)
+    threshold = history.world.threshold_at(plan.moment)
+    sequence = RULE.sequence.model_copy(update={"threshold": {"length": threshold}})
+    rule = RULE.model_copy(update={"sequence": sequence}) if threshold > 1 else RULE
     try:
-        run(RULE, plan.now, log_store, store, options)
+        record, _ = run(rule, plan.now, log_store, store, options)
     except Crash:
         history.figures["crashes"] += 1
     except Incomplete:
@@ -350,6 +371,8 @@ def _execute(history: History, plan: Plan, rows: Sequence[tuple[Arrival, Row]], 
             history.problems.append(f"{token} gave up: {error}")
     else:
         history.complete.append(plan.now)
+        assert log_store.read_from
+        history.readings.append(Reading(record.windows, log_store.read_from, threshold))
     finally:
         history.figures.update(table.figures)
         history.note_read(log_store)
@@ -381,9 +404,11 @@ def _close(history: History, actor: str) -> None:
 # ------------------------------------------------------------------------------------------------------ judging it
 
 
-def expected(world: World) -> set[PairIds]:
-    """The pairs of all that happened, by own time, except signals from before the first run's window."""
-    window_start = world.plans[0].now - HOUR - world.lateness
+def expected(world: World, window_start: datetime | None = None) -> set[PairIds]:
+    """The pairs of all that happened, by own time, except signals from before the first run's window, or from before
+    another moment.
+    """
+    window_start = window_start or world.plans[0].now - HOUR - world.lateness
     changes = {
         (arrival.id, arrival.actor, arrival.time) for arrival in world.rows if arrival.side == "changes"
     }
@@ -398,6 +423,40 @@ def expected(world: World) -> set[PairIds]:
         and change_time <= signal_time <= change_time + WITHIN
         and signal_time > window_start
     }
+
+
+def promised(history: History) -> set[PairIds]:
+    """The pairs of `expected` whose change had reached enough signals when a complete run read all of them."""
+    if not history.world.thresholds:
+        return expected(history.world)
+    pairs = expected(history.world, EVER)
+    arrived: dict[tuple[SideName, str], datetime] = {}
+    times: dict[tuple[SideName, str], datetime] = {}
+    for arrival in history.world.rows:
+        key = arrival.side, arrival.id
+        arrived[key] = min(arrival.arrived, arrived.get(key, arrival.arrived))
+        times[key] = arrival.time
+    kinds = {arrival.id: arrival.kind for arrival in history.world.rows if arrival.side == "signals"}
+    reached: dict[tuple[str, str], set[str]] = {}
+    for change, signal in pairs:
+        reached.setdefault((change, kinds[signal]), set()).add(signal)
+    wanted: set[PairIds] = set()
+    for reading in history.readings:
+        for (change, kind), signals in reached.items():
+            if (
+                arrived["changes", change] > reading.read_from
+                or times["changes", change] <= reading.windows.changes.after
+            ):
+                continue
+            read = {signal for signal in signals if arrived["signals", signal] <= reading.read_from}
+            read = {
+                signal
+                for signal in read
+                if reading.windows.signals.after < times["signals", signal] <= reading.windows.now
+            }
+            if len(read) >= (reading.threshold if kind == "length" else 1):
+                wanted |= {(change, signal) for signal in read}
+    return wanted
 
 
 def published(world: World, complete: Sequence[datetime]) -> Counter[PairIds]:
@@ -440,7 +499,9 @@ def _message_problems(history: History) -> list[str]:
 
 def _pair_problems(history: History) -> list[str]:
     """Every pair is told once, and the incidents add up."""
-    wanted = expected(history.world)
+    wanted = promised(history)
+    if history.world.thresholds:  # a run that was cut short may have alerted more
+        wanted |= expected(history.world, EVER) & history.alerted_pairs.keys()
     wanted -= {pair for pair in wanted - history.alerted_pairs.keys() if _came_after_a_flood(history, pair)}
     alerts = list(IncidentList(history.store.table, history.store.rule).alerts())
     written = sum(alert.counts.pairs for alert in alerts)
@@ -451,7 +512,9 @@ def _pair_problems(history: History) -> list[str]:
     history.figures.update(
         worlds=1,
         floods=len(history.floods),
-        covered=len(expected(history.world)) - len(wanted),
+        covered=0 if history.world.thresholds else len(expected(history.world)) - len(wanted),
+        below_threshold=len(expected(history.world) - wanted) if history.world.thresholds else 0,
+        threshold_edits=len(history.world.thresholds),
         late=sum(arrival.arrived - arrival.time > HOUR for arrival in history.world.rows),
         pairs=len(wanted),
         alerts=len(alerts),
@@ -552,7 +615,10 @@ def random_world(seed: int, size: int = 1) -> World:
     rows = _rows(ticks, length, lateness, size, random)
     plans, skipped = _plans(ticks, rows, random)
     storm = random.choice((None, None, 0, 1, 2))
-    return World(f"world {seed}", rows, plans, skipped, lateness, storm)
+    edits = random.choice((0, 0, 0, 1, 2, 4))
+    begins = sorted([ticks[0], *random.choices(ticks, k=edits)])[:edits]
+    thresholds = tuple((begin, random.choice((1, 2, 2, 3, 4))) for begin in begins)
+    return World(f"world {seed}", rows, plans, skipped, lateness, storm, thresholds=thresholds)
 
 
 def _flood(seed: int, start: datetime, random: Random) -> World:
@@ -590,7 +656,8 @@ def _rows(
     for number in range(random.randint(3, 40) * size):
         actor = random.choice(actors)
         time = _some_time(start - HOUR, end, ticks, times[actor], random)
-        event = Arrival("signals", f"s{number}", actor, time, time, time)
+        kind = random.choice(("content_filter", "length"))
+        event = Arrival("signals", f"s{number}", actor, time, time, time, kind)
         rows += _arrivals(event, ticks, lateness, random)
     return rows
 
