@@ -2,11 +2,12 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
+from itertools import islice
+from typing import Literal
 from uuid import uuid4
 
 from detection.base.errors import ConfigurationError
-from detection.base.timestamps import iso
 from detection.incidents.alert import Alert
 from detection.incidents.incident import (
     Classification,
@@ -18,14 +19,19 @@ from detection.incidents.incident import (
     silenced,
 )
 from detection.incidents.keys import Key
+from detection.incidents.silencing import matches_alert
 from detection.rules.model import Rule
-from detection.rules.silences import Silence, literal_pattern
+from detection.rules.patterns import literal_pattern
+from detection.rules.silences import Silence, end_of_silence
 from detection.settings import Webhook
 from detection.store.incident_list import IncidentList
 from detection.store.incident_store import IncidentStore
 from detection.store.outbox import DeadLetter, Delivery, Outbox, Queued
 from detection.store.silence_list import SilenceList
 from detection.store.table import Conflict, Table
+
+LOOK_BACK = timedelta(days=7)  # of the alerts that a new silence is compared with
+MAX_ALERTS = 1_000  # compared with a new silence: each is a request
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +42,20 @@ class IncidentDetail:
     key: Key
     incident: Incident
     alerts: Sequence[Alert] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class ActiveSilence:
+    """A silence or exclusion of a rule that has not ended: in force or scheduled."""
+
+    rule: str
+    kind: Literal["silence", "exclusion"]
+    silence: Silence
+
+    @property
+    def title(self) -> str:
+        """Its name, rule and period in words."""
+        return f"{self.kind} {self.silence.name} of {self.rule}, {self.silence.period}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,17 +137,34 @@ class Desk:
                 f"there is a silence {silence.name} already; see `silences list`"
             ) from None
 
-    def silence_incident(
-        self, detail: IncidentDetail, until: datetime, author: str, reason: str, *, self_declared: bool = True
-    ) -> Silence:
-        """Silences an incident's actor until a moment, and writes so into the incident's history.
+    def silence_matches(self, rule_name: str, silence: Silence) -> tuple[int, int]:
+        """How many of a rule's alerts of the last LOOK_BACK have values that a silence matches, and how many
+        alerts were looked at: at most MAX_ALERTS.
+        """
+        alerts = IncidentList(self.table, rule_name).alerts_since(self.clock() - LOOK_BACK)
+        matches = [matches_alert(silence, alert) for alert in islice(alerts, MAX_ALERTS)]
+        return sum(matches), len(matches)
 
-        Raises ConfigurationError when the incident has several actors, or as `silence` does.
+    def silence_incident(
+        self,
+        detail: IncidentDetail,
+        duration: timedelta,
+        author: str,
+        reason: str,
+        *,
+        begins: datetime | None = None,
+        self_declared: bool = True,
+    ) -> Silence:
+        """Silences an incident's actor from `begins` (UTC, by default now) for a duration, and writes so into
+        the incident's history.
+
+        Raises ConfigurationError when the incident has several actors, or as `end_of_silence` and `silence`
+        do.
         """
         now = self.clock()
-        silence = silence_of_incident(detail, until, author, reason, now)
+        silence = silence_of_incident(detail, begins or now, duration, author, reason, now)
         self.silence(next(rule for rule in self.rules if rule.folder == detail.rule), silence)
-        note = f"until {iso(until)}: {reason}"
+        note = f"{silence.period}: {reason}"
         self._update(
             detail, lambda incident: silenced(incident, author, now, note, self_declared=self_declared)
         )
@@ -141,18 +178,34 @@ class Desk:
             for silence in (*rule.exclusions, *SilenceList(self.table, rule.folder).silences())
         ]
 
-    def lift(self, name: str, author: str) -> None:
-        """Ends the silences of a name now. Raises ConfigurationError when none of that name is in force."""
+    def active_silences(self) -> list[ActiveSilence]:
+        """Every rule's silences and exclusions that have not ended, silences first."""
         now = self.clock()
-        lists = [SilenceList(self.table, rule.folder) for rule in self.rules]
+        actives = [
+            ActiveSilence(rule.folder, "exclusion" if silence in rule.exclusions else "silence", silence)
+            for rule, silence in self.silences()
+            if not silence.has_ended(now)
+        ]
+        return sorted(actives, key=lambda active: active.kind, reverse=True)
+
+    def lift(self, name: str, author: str, rule_name: str | None = None) -> None:
+        """Ends the silences of a name now, of one rule or of all. A scheduled silence never begins. Any other
+        still covers the signals from before.
+
+        Raises ConfigurationError when none of that name is in force or scheduled.
+        """
+        now = self.clock()
+        lists = [
+            SilenceList(self.table, rule.folder) for rule in self.rules if rule_name in (None, rule.folder)
+        ]
         ending = [
             (silence_list, silence)
             for silence_list in lists
             for silence in silence_list.silences()
-            if silence.name == name and silence.is_in_force(now)
+            if silence.name == name and not silence.has_ended(now)
         ]
         if not ending:
-            raise ConfigurationError(f"no silence {name} is in force; see `silences list`")
+            raise ConfigurationError(f"no silence {name} is in force or scheduled; see `silences list`")
         for silence_list, silence in ending:
             silence_list.lift(silence, author, now)
 
@@ -169,22 +222,24 @@ class Desk:
 
 
 def silence_of_incident(
-    detail: IncidentDetail, until: datetime, author: str, reason: str, now: datetime
+    detail: IncidentDetail, begins: datetime, duration: timedelta, author: str, reason: str, now: datetime
 ) -> Silence:
-    """A silence of an incident's only actor. Raises ConfigurationError for several, or a past `until`."""
+    """A silence of an incident's only actor.
+
+    Raises ConfigurationError if the incident has several actors, or as `end_of_silence` does.
+    """
     actors = {alert.actor for alert in detail.alerts}
     if len(actors) != 1:
         raise ConfigurationError(
             f"{detail.incident.id} has {len(actors)} actors: name the silenced actor with `silences add`"
         )
-    if until <= now:
-        raise ConfigurationError("the end of a silence must be in the future")
     return Silence(
         name=f"{detail.incident.id}-{now:%Y%m%dT%H%M%S}",
         owner=author,
         reason=reason,
         created=now,
-        expires=until,
+        begins=begins,
+        expires=end_of_silence(begins, duration),
         actor=literal_pattern(actors.pop()),
     )
 

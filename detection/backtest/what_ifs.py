@@ -37,12 +37,12 @@ class NoiseReduction:
 def what_ifs(
     rule: Rule, options: RunOptions, figures: BacktestFigures, silences: Sequence[Silence]
 ) -> Iterator[WhatIf]:
-    """A variant for each noise reduction of the runs, and for each silence as if it had no end."""
+    """A variant for each noise reduction of the runs, and for each silence as if it were always in force."""
     for silence in rule.exclusions:
         remaining_exclusions = tuple(exclusion for exclusion in rule.exclusions if exclusion is not silence)
         yield WhatIf(f"exclusion {silence.name}", _excluding(rule, remaining_exclusions), options)
     for silence in silences:
-        permanent_silence = silence.model_copy(update={"expires": None, "lifted_by": ""})
+        permanent_silence = silence.model_copy(update={"begins": None, "expires": None, "lifted_by": ""})
         yield WhatIf(
             f"silence {silence.name}",
             _excluding(rule, (*rule.exclusions, permanent_silence)),

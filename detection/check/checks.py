@@ -36,6 +36,7 @@ def all_checks(context: CheckContext, send_mode: SendMode = "nothing") -> Iterat
     yield Check("incident table", partial(storage.check_incident_table, context), ("settings",))
     yield Check("last runs", partial(storage.check_last_runs, context), ("rules", "incident table"))
     yield Check("outbox", partial(storage.check_outbox, context), ("rules", "incident table"))
+    yield Check("silences", partial(storage.check_silences, context), ("rules", "incident table"))
     match send_mode:
         case "nothing":
             yield Check("destinations", partial(destinations.list_destinations, context), ("settings",))

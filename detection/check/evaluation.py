@@ -9,6 +9,7 @@ from typing import NamedTuple
 from pydantic_core import from_json
 
 from detection.check.checklist import Finding, green, red, yellow
+from detection.desk import ActiveSilence
 from detection.logs.coverage import Coverage, coverage_text, coverage_warning
 from detection.logs.window import MAX_CATCH_UP
 from detection.messages.text import escape_line, plural
@@ -23,6 +24,7 @@ CLOCK_YELLOW = timedelta(minutes=1)
 CLOCK_RED = timedelta(minutes=15)
 RUN_YELLOW, RUN_RED = 1.5, 2.5  # times queryFrequency; 2.5 hours raise the alarm "no complete run"
 MAX_WAIT = timedelta(minutes=30)  # the alarm on waiting messages has the same limit
+MAX_NAMED = 10  # silences in a finding
 
 NUMBER_TYPES = {"int", "long", "real", "decimal"}  # a query accepts any of them for another
 
@@ -234,3 +236,12 @@ def evaluate_outbox(
         )
         return yellow(name, message, "Check whether the receiver is up.")
     return green(name, f"No dead letters; {plural(len(queue), 'message')} waiting.")
+
+
+def evaluate_silences(name: str, actives: Sequence[ActiveSilence]) -> Finding:
+    """The silences and exclusions that have not ended. They are deliberate, so the finding is green."""
+    if not actives:
+        return green(name, "No silence or exclusion is in force.")
+    titles = "; ".join(active.title for active in actives[:MAX_NAMED])
+    unnamed = len(actives) - MAX_NAMED
+    return green(name, f"In force: {titles}{f'; and {unnamed:,} more' if unnamed > 0 else ''}.")

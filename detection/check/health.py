@@ -54,6 +54,7 @@ def quick_findings(context: CheckContext) -> list[Finding]:
         Check("logs", partial(check_newest_rows, context), ("rules",)),
         Check("last runs", partial(storage.check_last_runs, context), ("rules",)),
         Check("outbox", partial(storage.check_outbox, context), ("rules",)),
+        Check("silences", partial(storage.check_silences, context), ("rules",)),
     ]
     return list(run_checks(checks))
 

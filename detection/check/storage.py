@@ -6,7 +6,7 @@ from itertools import islice
 from detection.base.timestamps import iso
 from detection.check.checklist import Finding, catch_errors, green, red, yellow
 from detection.check.context import CHECK_PARTITION, CheckContext
-from detection.check.evaluation import evaluate_last_run, evaluate_outbox
+from detection.check.evaluation import evaluate_last_run, evaluate_outbox, evaluate_silences
 from detection.store.outbox import Outbox
 from detection.store.table import Delete, Put
 
@@ -60,6 +60,11 @@ def check_outbox(context: CheckContext) -> Iterator[Finding]:
     ]
     dead_letters = list(islice(outbox.dead_letters(), MAX_COUNTED))
     yield evaluate_outbox("outbox", dead_letters, waiting, context.clock())
+
+
+def check_silences(context: CheckContext) -> Iterator[Finding]:
+    """The silences and exclusions in force."""
+    yield evaluate_silences("silences", context.job.desk.active_silences())
 
 
 def _in_memory(context: CheckContext) -> bool:

@@ -1,7 +1,6 @@
 """`incidents`: list, show, acknowledge, close, silence and count incidents, and serve their page."""
 
 from dataclasses import asdict
-from datetime import timedelta
 from enum import StrEnum
 from getpass import getuser
 from typing import Annotated
@@ -13,12 +12,13 @@ from detection.cli.options import (
     AuthorOption,
     RowFormat,
     RowFormatOption,
+    SilenceDuration,
+    SilenceStart,
     TextFormat,
     clock,
-    duration_option,
     environment_job,
 )
-from detection.cli.output import write_json_line, write_rows
+from detection.cli.output import write_json_line, write_rows, write_silence
 from detection.cli.serve import Server, serve_until_interrupted
 from detection.cli.summary import incident_lines
 from detection.desk import rule_precisions
@@ -111,18 +111,20 @@ def serve(
 @app.command()
 def silence(
     incident: IncidentId,
-    duration: Annotated[timedelta, duration_option("--for", "Duration of the silence")],
+    duration: SilenceDuration,
     reason: Annotated[str, typer.Option(help="Reason for the silence.")],
     by: AuthorOption = "",
+    begins: SilenceStart = None,
 ) -> None:
-    """Silence the actor of an incident for a while. Silenced pairs are counted and never alerted.
+    """Silence the actor of an incident: pairs whose signal's own time lies in the silence.
 
+    The signal's own time decides, whenever its row arrives. Silenced pairs are counted and never alerted.
     `silences add` makes silences by other criteria.
     """
     job = environment_job()
     detail = job.desk.incident(incident)
-    silence = job.desk.silence_incident(detail, clock() + duration, by or getuser(), reason)
-    print(f"{silence.name} is in force until {silence.expires:%Y-%m-%d %H:%M} UTC")
+    silence = job.desk.silence_incident(detail, duration, by or getuser(), reason, begins=begins)
+    write_silence(job.desk, detail.rule, silence)
 
 
 @app.command()

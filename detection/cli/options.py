@@ -1,7 +1,7 @@
 """Options that several commands share."""
 
 import os
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any
@@ -10,6 +10,7 @@ import typer
 
 from detection.app import Job, open_job
 from detection.base.timestamps import parse_duration, parse_time
+from detection.rules.silences import LONGEST_SILENCE
 from detection.settings import settings_from
 
 
@@ -59,6 +60,15 @@ def time_option(name: str, text: str) -> Any:  # noqa: ANN401  # typer has no pu
 def duration_option(name: str, text: str) -> Any:  # noqa: ANN401  # as above
     """An option for a duration."""
     return typer.Option(name, parser=parse_duration, metavar="PT1H", help=f"{text} (ISO 8601 duration).")
+
+
+SilenceDuration = Annotated[
+    timedelta, duration_option("--for", f"Duration of the silence, at most {LONGEST_SILENCE.days} days")
+]
+SilenceStart = Annotated[
+    datetime | None,
+    time_option("--from", "Start of the silence; an earlier time reaches back. Defaults to now"),
+]
 
 
 def clock() -> datetime:

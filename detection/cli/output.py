@@ -24,11 +24,13 @@ from detection.cli.options import RowFormat, TextFormat
 from detection.correlation.output import RowWriter
 from detection.correlation.suppressed import Suppressed
 from detection.delivery.deliver import Attempt
+from detection.desk import LOOK_BACK, Desk
 from detection.incidents.decide import Verdict
 from detection.logs.events import Rejected
 from detection.logs.files.loading import LoadedFiles
 from detection.messages.text import escape_control, escape_line, lines, plural
 from detection.rules.model import Rule
+from detection.rules.silences import Silence
 
 TABLE_ROWS = 50
 LINES_PER_WRITE = 10_000
@@ -43,6 +45,16 @@ def console(width_without_terminal: int) -> Console:
 def write_remark(text: str) -> None:
     """Writes a line to stderr."""
     print(text, file=sys.stderr)
+
+
+def write_silence(desk: Desk, rule_name: str, silence: Silence) -> None:
+    """Writes the period of a new silence, and how many of the last days' alerts its criteria match."""
+    print(f"{silence.name} silences signals {silence.period}")
+    matching, total = desk.silence_matches(rule_name, silence)
+    print(
+        f"its criteria match {matching:,} of {plural(total, 'alert')} of the last {LOOK_BACK.days} days, "
+        "in part or as a whole"
+    )
 
 
 @contextmanager

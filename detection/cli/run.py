@@ -25,7 +25,7 @@ from detection.cli.output import (
 )
 from detection.cli.summary import coverage_warnings, record_lines, run_health, run_row
 from detection.logs.window import Window
-from detection.messages.text import plural
+from detection.messages.text import escape_line, plural
 
 COLUMNS = [
     "rule",
@@ -74,7 +74,10 @@ def runs(
     last: Annotated[int, typer.Option(min=1, help="Number of runs per rule.")] = 10,
     output_format: RowFormatOption = RowFormat.table,
 ) -> None:
-    """List the last runs, the newest first. Exits 1 if the last run of a rule failed."""
+    """List the last runs, the newest first, and the silences in force.
+
+    Exits 1 if the last run of a rule failed.
+    """
     job = environment_job()
     records, ages = job.records(last), job.ages(clock())
     write_rows(map(run_row, records), COLUMNS, output_format)
@@ -83,6 +86,8 @@ def runs(
         write_remark(health.text)
     for text in coverage_warnings(list(ages), records):
         write_remark(text)
+    for active in job.desk.active_silences():
+        write_remark(escape_line(f"{active.title}: {active.silence.criteria_text}"))
     if not all(health.healthy for health in run_healths):
         sys.exit(1)
 

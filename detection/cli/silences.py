@@ -1,6 +1,5 @@
 """`silences`: add, list and lift silences."""
 
-from datetime import timedelta
 from getpass import getuser
 from typing import Annotated, Any
 
@@ -11,38 +10,42 @@ from detection.cli.options import (
     RowFormat,
     RowFormatOption,
     RuleName,
+    SilenceDuration,
+    SilenceStart,
     clock,
-    duration_option,
     environment_job,
 )
-from detection.cli.output import write_rows
+from detection.cli.output import write_rows, write_silence
 from detection.rules.loading import default_rule
-from detection.rules.silences import CRITERIA, parse_silence
+from detection.rules.silences import CRITERIA, end_of_silence, parse_silence
 
 app = typer.Typer(no_args_is_help=True, help="Add, list and lift silences, which suppress pairs for a while.")
-COLUMNS = ["name", "state", "criteria", "owner", "reason", "created", "expires", "rule"]
+COLUMNS = ["name", "state", "criteria", "owner", "reason", "created", "begins", "expires", "rule"]
 
 
 def _pattern_option(name: str, text: str) -> Any:  # noqa: ANN401  # typer has no public type for an option
-    return typer.Option(f"--{name}", metavar="PATTERN", help=f"{text}; * and ? are wildcards.")
+    return typer.Option(
+        f"--{name}", metavar="PATTERN", help=f"{text}; * and ? are wildcards, \\ escapes them."
+    )
 
 
 @app.command()
 def add(
     name: Annotated[str, typer.Argument(help="Name of the silence: letters, digits, dots and dashes.")],
-    duration: Annotated[timedelta, duration_option("--for", "Duration of the silence")],
+    duration: SilenceDuration,
     reason: Annotated[str, typer.Option(help="Reason for the silence.")],
     actor: Annotated[str | None, _pattern_option("actor", "Actor")] = None,
     address: Annotated[str | None, _pattern_option("address", "IP address or network of the change")] = None,
     change: Annotated[str | None, _pattern_option("change", "Kind of the change")] = None,
     signal: Annotated[str | None, _pattern_option("signal", "Kind of the signal, its finish reason")] = None,
     model: Annotated[str | None, _pattern_option("model", "Model of the signal")] = None,
+    begins: SilenceStart = None,
     by: AuthorOption = "",
     rule_name: RuleName = None,
 ) -> None:
-    """Silence the pairs that match all given patterns, from now on.
+    """Silence the pairs that match all given patterns and whose signal's own time lies in the silence.
 
-    Silenced pairs are counted and never alerted.
+    The signal's own time decides, whenever its row arrives. Silenced pairs are counted and never alerted.
     """
     now = clock()
     criteria = dict(zip(CRITERIA, (actor, address, change, signal, model), strict=True))
@@ -52,13 +55,15 @@ def add(
             "owner": by or getuser(),
             "reason": reason,
             "created": now,
-            "expires": now + duration,
+            "begins": begins or now,
+            "expires": end_of_silence(begins or now, duration),
             **criteria,
         }
     )
     job = environment_job()
-    job.desk.silence(job.rule(rule_name or default_rule()), silence)
-    print(f"{name} is in force until {silence.expires:%Y-%m-%d %H:%M} UTC")
+    rule = job.rule(rule_name or default_rule())
+    job.desk.silence(rule, silence)
+    write_silence(job.desk, rule.folder, silence)
 
 
 @app.command("list")
@@ -68,7 +73,7 @@ def list_silences(output_format: RowFormatOption = RowFormat.table) -> None:
     rows = [
         {
             **silence.model_dump(mode="json"),
-            "criteria": ", ".join(f"{name} {pattern}" for name, pattern in silence.criteria.items()),
+            "criteria": silence.criteria_text,
             "state": silence.state(now),
             "rule": rule.folder,
         }
@@ -79,6 +84,9 @@ def list_silences(output_format: RowFormatOption = RowFormat.table) -> None:
 
 @app.command()
 def lift(name: Annotated[str, typer.Argument(help="Name of the silence.")], by: AuthorOption = "") -> None:
-    """End a silence now. Pairs that it silenced are not alerted later."""
+    """End a silence now, or cancel it before it begins.
+
+    Signals from before stay silenced, also if their rows arrive later.
+    """
     environment_job().desk.lift(name, by or getuser())
     print(f"{name} is lifted")

@@ -1,17 +1,15 @@
 """Which pairs a silence or an exclusion covers."""
 
-import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from fnmatch import translate
-from functools import lru_cache
-from ipaddress import ip_address, ip_network
 from typing import Literal
 
 from detection.correlation.correlate import Chain, make_chain
+from detection.incidents.alert import Alert
 from detection.logs.events import Event
 from detection.rules.model import Rule
-from detection.rules.silences import ENTITIES, MAX_COMPARED, Silence
+from detection.rules.patterns import address_matcher, pattern_matcher
+from detection.rules.silences import ENTITIES, Silence
 
 CriterionSide = Literal["changes", "signals", "neither side"]
 
@@ -19,14 +17,18 @@ CriterionSide = Literal["changes", "signals", "neither side"]
 def drop_silenced(
     chains: Iterable[Chain], silences: Sequence[Silence], rule: Rule
 ) -> tuple[list[Chain], Mapping[str, int]]:
-    """The pairs that no silence covers, as chains; and the number of covered pairs by their first silence."""
+    """The pairs that no silence covers, as chains; and the number of covered pairs by their first silence.
+
+    A silence covers a pair by its criteria and by the own time of the pair's signal.
+    """
     remaining: list[Chain] = []
     silenced: Counter[str] = Counter()
     for chain in chains:
         applicable = [
             silence
             for silence in silences
-            if not silence.actor or _pattern_matcher(silence.actor)(chain.actor)
+            if silence.covers(chain.signals[0].time, chain.signals[-1].time)
+            and (not silence.actor or pattern_matcher(silence.actor)(chain.actor))
         ]
         if not applicable:
             remaining.append(chain)
@@ -46,17 +48,43 @@ def drop_silenced(
     return remaining, dict(silenced)
 
 
+def matches_alert(silence: Silence, alert: Alert) -> bool:
+    """Whether an alert has, for each criterion of a silence, a value that matches.
+
+    The alert may hold more pairs than the silence would have taken.
+    """
+
+    def matches_criterion(name: str, pattern: str) -> bool:
+        if name in ENTITIES:
+            texts: Iterable[str] = (
+                text
+                for entity in alert.entities
+                if entity["type"] == ENTITIES[name]
+                for identifier, text in entity.items()
+                if identifier != "type"
+            )
+        else:
+            texts = {"actor": [alert.actor], "change": alert.change_kinds, "signal": alert.signal_kinds}[name]
+        return any(map(_matcher(name, pattern), texts))
+
+    return all(matches_criterion(name, pattern) for name, pattern in silence.criteria.items())
+
+
 def _by_silences(
     events: Iterable[Event], side: CriterionSide, silences: Sequence[Silence], rule: Rule
 ) -> dict[frozenset[int], list[Event]]:
-    """The events of a side by the silences whose criteria for that side they meet."""
-    criteria = [list(_criteria(silence, side, rule)) for silence in silences]
+    """The events of a side by the silences whose criteria for that side they meet.
+
+    A silence covers signals by their own time, and changes at any time.
+    """
+    criteria = [(silence, list(_criteria(silence, side, rule))) for silence in silences]
     parts: dict[frozenset[int], list[Event]] = {}
     for event in events:
         met = frozenset(
             position
-            for position, criteria_of_silence in enumerate(criteria)
-            if all(
+            for position, (silence, criteria_of_silence) in enumerate(criteria)
+            if (side == "changes" or silence.covers(event.time, event.time))
+            and all(
                 any(matches(str(event.row[place] or "")) for place in places)
                 for matches, places in criteria_of_silence
             )
@@ -84,28 +112,8 @@ def _criteria(
             places = rule.entity_places(ENTITIES[name], sequence.signals)
             side = "signals" if places else "neither side"
         if side in (event_side, "neither side"):
-            yield _address_matcher(pattern) if name == "address" else _pattern_matcher(pattern), places
+            yield _matcher(name, pattern), places
 
 
-@lru_cache(maxsize=1_024)
-def _pattern_matcher(pattern: str) -> Callable[[str], bool]:
-    """A matcher of values by a pattern with wildcards, case-insensitive."""
-    regex = re.compile(translate(pattern.lower()))
-    return lambda value: regex.match(value[:MAX_COMPARED].lower()) is not None
-
-
-@lru_cache(maxsize=1_024)
-def _address_matcher(pattern: str) -> Callable[[str], bool]:
-    """A matcher of IP addresses in a network; by wildcards if the pattern is not a network."""
-    try:
-        network = ip_network(pattern, strict=False)
-    except ValueError:
-        return _pattern_matcher(pattern)
-
-    def is_in_network(value: str) -> bool:
-        try:
-            return ip_address(value.strip()) in network
-        except ValueError:
-            return False
-
-    return is_in_network
+def _matcher(criterion: str, pattern: str) -> Callable[[str], bool]:
+    return address_matcher(pattern) if criterion == "address" else pattern_matcher(pattern)

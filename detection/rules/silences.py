@@ -1,12 +1,12 @@
 """Silences and exclusions: which pairs do not alert.
 
 A silence has an end and is set by a person. An exclusion is data in the rule's folder. A pair that either
-covers is counted as silenced or excluded, and never alerts, now or later.
+covers is counted as silenced or excluded, and never alerts, now or later. The signal's own time decides
+whether a pair is covered, never the time of the run: rows arrive late.
 """
 
 from collections.abc import Mapping
-from datetime import UTC, date, datetime
-from glob import escape
+from datetime import UTC, date, datetime, timedelta
 from typing import Annotated, Self
 
 from pydantic import (
@@ -20,13 +20,18 @@ from pydantic import (
 )
 
 from detection.base.errors import ConfigurationError, problems_of
+from detection.rules.patterns import (
+    MAX_COMPARED,
+    WIDEST_PREFIX,
+    covers_all_addresses,
+    matches_everything,
+    parse_network,
+)
 
 CRITERIA = ("actor", "address", "change", "signal", "model")
 # The Sentinel entities whose columns a criterion compares.
 ENTITIES = {"address": "IP", "model": "CloudApplication"}
-# Characters of a value that are compared: the author of a log row must not decide how long the comparison
-# takes.
-MAX_COMPARED = 1_024
+LONGEST_SILENCE = timedelta(days=30)  # of a silence; an exclusion needs no end
 
 
 def _day_start(value: object) -> object:
@@ -42,12 +47,14 @@ UtcTime = Annotated[
     AfterValidator(lambda moment: moment if moment.tzinfo else moment.replace(tzinfo=UTC)),
 ]
 ShortText = Annotated[str, Field(min_length=1, max_length=500)]
-Pattern = Annotated[str, Field(min_length=1, max_length=3 * MAX_COMPARED)]  # an escaped character takes three
+Pattern = Annotated[str, Field(min_length=1, max_length=2 * MAX_COMPARED)]  # an escaped character takes two
 
 
-def literal_pattern(value: str) -> str:
-    """A pattern that matches only this value, even if the author of the log row put stars into it."""
-    return escape(value[:MAX_COMPARED])
+def _require_network(pattern: str) -> str:
+    """Refuses a mistyped network, which would never match: no address contains a slash."""
+    if "/" in pattern and not parse_network(pattern):
+        raise ValueError("must be an IP address, a network such as 203.0.113.0/24, or a pattern")
+    return pattern
 
 
 def parse_silence(values: Mapping[str, object]) -> "Silence":
@@ -58,12 +65,25 @@ def parse_silence(values: Mapping[str, object]) -> "Silence":
         raise ConfigurationError(f"no silence was made: {problems_of(error, 'a silence')}") from error
 
 
-class Silence(BaseModel):
-    """Which pairs are silenced, by whom, why, and until when (UTC). An exclusion need not end.
+def end_of_silence(begins: datetime, duration: timedelta) -> datetime:
+    """The end of a silence. Raises ConfigurationError for a duration of more than LONGEST_SILENCE."""
+    if duration > LONGEST_SILENCE:
+        raise ConfigurationError(
+            f"a silence lasts at most {LONGEST_SILENCE.days} days; shorten it, or write an exclusion into "
+            "exclusions.yaml"
+        )
+    return begins + duration
 
-    A pair is silenced if it meets all criteria that are set. A criterion is a pattern with `*`, `?` and `[…]`
-    that ignores case: `actor`; `address`, an IP address or network that the change came from; `change` and
-    `signal`, their kinds (a signal's kind is its finish reason); `model`.
+
+class Silence(BaseModel):
+    """Which pairs are silenced, by whom, why, and from when to when (UTC).
+
+    It covers signals whose own time lies in [begins, expires). A bound that is not set does not limit: an
+    exclusion need not end. `created` is the time at which it was made.
+
+    A pair is silenced if it meets all criteria that are set. A criterion is a pattern (patterns.py): `actor`;
+    `address`, an IP address or network that the change came from; `change` and `signal`, their kinds (a
+    signal's kind is its finish reason); `model`.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True, defer_build=True)
@@ -72,18 +92,27 @@ class Silence(BaseModel):
     owner: ShortText
     reason: ShortText
     created: UtcTime | None = None
+    begins: UtcTime | None = None
     expires: UtcTime | None = None
     lifted_by: str = ""
     actor: Pattern | None = None
-    address: Pattern | None = None
+    address: Annotated[Pattern, AfterValidator(_require_network)] | None = None
     change: Pattern | None = None
     signal: Pattern | None = None
     model: Pattern | None = None
 
     @model_validator(mode="after")
-    def _has_criteria(self) -> Self:
+    def _names_pairs(self) -> Self:
         if not self.criteria:
             raise ValueError(f"needs at least one of {', '.join(CRITERIA)}: everything cannot be silenced")
+        if all(
+            covers_all_addresses(pattern) if name == "address" else matches_everything(pattern)
+            for name, pattern in self.criteria.items()
+        ):
+            raise ValueError(
+                "matches every pair: give a pattern with a letter or digit, or a network of at least "
+                f"/{WIDEST_PREFIX[4]} (IPv6: /{WIDEST_PREFIX[6]})"
+            )
         return self
 
     @property
@@ -91,12 +120,33 @@ class Silence(BaseModel):
         """The patterns by criterion."""
         return {name: value for name in CRITERIA if (value := getattr(self, name)) is not None}
 
+    @property
+    def criteria_text(self) -> str:
+        """The criteria in words."""
+        return ", ".join(f"{name} {pattern}" for name, pattern in self.criteria.items())
+
+    @property
+    def period(self) -> str:
+        """The time that it covers, in words."""
+        begins, expires = (
+            f"{bound:%Y-%m-%d %H:%M}" if bound else "" for bound in (self.begins, self.expires)
+        )
+        bounds = [f"from {begins}" if begins else "", f"until {expires}" if expires else ""]
+        return f"{' '.join(filter(None, bounds))} UTC" if begins or expires else "without an end"
+
+    def covers(self, earliest: datetime, latest: datetime) -> bool:
+        """Whether it covers a part of the time from `earliest` to `latest`, both inclusive."""
+        has_begun = self.begins is None or self.begins <= latest
+        return has_begun and not self.has_ended(earliest)
+
     def state(self, now: datetime) -> str:
-        """Its state in words: in force, ended, or lifted and by whom."""
+        """Its state in words: scheduled, in force, ended, or lifted and by whom."""
         if self.lifted_by:
             return f"lifted by {self.lifted_by}"
-        return "in force" if self.is_in_force(now) else "ended"
+        if self.has_ended(now):
+            return "ended"
+        return "in force" if self.covers(now, now) else "scheduled"
 
-    def is_in_force(self, now: datetime) -> bool:
-        """Whether it is in force. It is not at its end, nor after it was lifted."""
-        return not self.lifted_by and (self.expires is None or now < self.expires)
+    def has_ended(self, now: datetime) -> bool:
+        """Whether it has ended. A silence that was lifted ended then."""
+        return self.expires is not None and self.expires <= now

@@ -91,7 +91,7 @@ class Committer:
 
     def circumstances(self, detection: Detection) -> Circumstances:
         """What the decisions on these chains go by. Reads the table where there are chains."""
-        rule, store, now = self._rule, self._store, detection.windows.now
+        rule, store = self._rule, self._store
         chains = [*detection.chains, *detection.below]
         if self._silences is None and chains:
             self._silences = [*rule.exclusions, *SilenceList(store.table, store.rule).silences()]
@@ -104,7 +104,7 @@ class Committer:
             rule,
             detection.windows,
             group_by_actor(detection.logs.changes.in_window),
-            [silence for silence in self._silences or () if silence.is_in_force(now)],
+            self._silences or (),
             former,
             detection.logs.is_chunk,
             self._options.events_per_part,

@@ -2,12 +2,13 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from datetime import datetime
 
 from detection.base.json_types import type_adapter
 from detection.incidents.alert import Alert
 from detection.incidents.incident import Incident
 from detection.incidents.keys import Key
-from detection.store.layout import IncidentSummary, joined
+from detection.store.layout import IncidentSummary, day_of, joined
 from detection.store.table import Entity, Table
 
 
@@ -65,6 +66,15 @@ class IncidentList:
         for entity in self._rows("k"):
             if entity.row.split("|")[2] == "a":
                 yield type_adapter(Alert).validate_json(joined(entity.values))
+
+    def alerts_since(self, moment: datetime) -> Iterator[Alert]:
+        """The alerts from a moment (UTC) on, day by day; their days are in rows of their own."""
+        for pointer in self.table.scan(self.rule, f"e|{day_of(moment)}", "e}"):
+            _, _, digest, commit, _ = pointer.row.split("|")
+            if entity := self.table.get(self.rule, f"k|{digest}|a|{commit}"):
+                alert = type_adapter(Alert).validate_json(joined(entity.values))
+                if alert.time >= moment:
+                    yield alert
 
     def _rows(self, kind: str) -> Iterator[Entity]:
         return self.table.scan(self.rule, f"{kind}|", f"{kind}}}")

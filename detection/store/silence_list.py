@@ -25,7 +25,9 @@ class SilenceList:
         self.table.write(self.rule, [Insert(f"q|{silence.name}", _content(silence))])
 
     def lift(self, silence: Silence, author: str, now: datetime) -> None:
-        """Ends a silence now; it stays in the list, to explain what it suppressed."""
+        """Ends a silence now. It stays in the list, because rows of signals from before may arrive later, and
+        to explain what it suppressed.
+        """
         ended = silence.model_copy(update={"expires": now, "lifted_by": author})
         self.table.write(self.rule, [Put(f"q|{silence.name}", _content(ended))])
 

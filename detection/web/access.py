@@ -58,14 +58,15 @@ def author_of(visitor: Visitor, fields: Mapping[str, str]) -> tuple[str, bool]:
 
 
 def check_intent(
-    request: Request, incident: str, visitor: Visitor, page_url: str | None, signer: LinkSigner, now: datetime
+    request: Request, subject: str, visitor: Visitor, page_url: str | None, signer: LinkSigner, now: datetime
 ) -> None:
     """Refuses a request that another site made a browser send, and a form that this page did not show.
 
     Browsers name the source of a request in Sec-Fetch-Site. Older browsers name it in Origin, which is `null`
     under the Referrer-Policy of the pages and then tells nothing (Fetch, "append a request Origin header").
     Programs send neither. JSON needs no token: a browser sends it to another site only if that site allows
-    it, and this one does not. `page_url` is the page's public address, if the settings have it.
+    it, and this one does not. `subject` is what the form acts on. `page_url` is the page's public address, if
+    the settings have it.
     """
     site, origin = request.headers.get("sec-fetch-site"), request.headers.get("origin", "null")
     origins = {"null", request.origin, *([origin_of(page_url)] if page_url else [])}
@@ -75,7 +76,7 @@ def check_intent(
         )
     if request.headers.get("content-type", "").lower().startswith("application/json"):
         return
-    if not signer.verify_form_token(request.fields().get("form", ""), incident, visitor.name, now):
+    if not signer.verify_form_token(request.fields().get("form", ""), subject, visitor.name, now):
         raise RequestRefused(
-            403, "This form has expired or is not yours. Reload the incident page and repeat it there."
+            403, "This form has expired or is not yours. Reload the page and repeat it there."
         )

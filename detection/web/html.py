@@ -44,8 +44,8 @@ class DeliveryState:
     text: str
 
 
-def list_page(listing: Listing, visitor: Visitor, now: datetime) -> Response:
-    """A page of the list of incidents."""
+def list_page(listing: Listing, visitor: Visitor, form: str, now: datetime) -> Response:
+    """A page of the list of incidents, with the silences. `form` is the token of the form to lift them."""
 
     def list_url(page: int | None = None, **chosen: str | None) -> str:
         status, severity = chosen.get("status", listing.status), chosen.get("severity", listing.severity)
@@ -59,6 +59,8 @@ def list_page(listing: Listing, visitor: Visitor, now: datetime) -> Response:
         statuses=STATUSES,
         severities=SEVERITIES_SHOWN,
         list_url=list_url,
+        form=form,
+        lift_url=with_query("incidents/silences/lift", code=visitor.access_key),
         incident_url=lambda name: with_query(f"incidents/{name}", code=visitor.access_key),
     )
 

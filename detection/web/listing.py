@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Literal
 
-from detection.desk import IncidentDetail
+from detection.desk import ActiveSilence, IncidentDetail
 from detection.incidents.incident import Classification
 from detection.incidents.keys import Key
 from detection.rules.model import SEVERITIES, Severity
@@ -36,12 +36,28 @@ class IncidentRow:
 
 
 @dataclass(frozen=True, slots=True)
+class SilenceRow:
+    """A silence or exclusion that has not ended. `criteria` are patterns; times are UTC."""
+
+    rule: str
+    kind: Literal["silence", "exclusion"]
+    name: str
+    state: str
+    period: str
+    criteria: Mapping[str, str]
+    owner: str
+    reason: str
+    begins: datetime | None
+    expires: datetime | None
+
+
+@dataclass(frozen=True, slots=True)
 class Listing:
     """A page of the filtered incidents: open ones before closed ones, and the newest first.
 
     `status_counts` counts all incidents, `severity_counts` those of the chosen status. `total` is the number
     of filtered incidents on all pages; `first_number` is the number of the first incident on this page, from
-    1.
+    1. `silences` are those in force or scheduled, exclusions too.
     """
 
     status: StatusFilter
@@ -53,12 +69,17 @@ class Listing:
     pages: int
     first_number: int
     incidents: Sequence[IncidentRow]
+    silences: Sequence[SilenceRow]
 
 
 def listing(
-    details: Sequence[IncidentDetail], query: Mapping[str, str], severities: Mapping[str, Severity]
+    details: Sequence[IncidentDetail],
+    query: Mapping[str, str],
+    severities: Mapping[str, Severity],
+    actives: Sequence[ActiveSilence],
+    now: datetime,
 ) -> Listing:
-    """The page that a query selects. Ignores fields that are not valid.
+    """The page that a query selects, with the silences `actives`. Ignores fields that are not valid.
 
     `severities` are those of the rules, for an incident that has none of its own.
     """
@@ -98,6 +119,21 @@ def listing(
         pages=pages,
         first_number=begin + 1,
         incidents=chosen[begin : begin + PER_PAGE],
+        silences=[
+            SilenceRow(
+                rule=active.rule,
+                kind=active.kind,
+                name=active.silence.name,
+                state=active.silence.state(now),
+                period=active.silence.period,
+                criteria=active.silence.criteria,
+                owner=active.silence.owner,
+                reason=active.silence.reason,
+                begins=active.silence.begins,
+                expires=active.silence.expires,
+            )
+            for active in actives
+        ],
     )
 
 

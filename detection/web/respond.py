@@ -1,8 +1,9 @@
 """The incident page: shows incidents, and takes what people do with them.
 
-    GET  incidents                               the list
+    GET  incidents                               the list, with the silences in force
     GET  incidents/ID                            an incident
     POST incidents/ID/acknowledge|silence|close  acts on an incident: a form or JSON
+    POST incidents/silences/lift                 lifts a silence: a form or JSON
     GET  look/ID?until=…&signature=…             an incident, for a visitor with a link
 
 An address that ends in a slash redirects to the address without it.
@@ -12,7 +13,7 @@ GET changes nothing: programs follow links in messages too.
 import re
 from collections.abc import Callable
 from dataclasses import replace
-from datetime import datetime, timedelta
+from datetime import datetime
 from functools import partial
 from typing import get_args
 
@@ -22,6 +23,7 @@ from detection.base.json_types import json_values
 from detection.base.timestamps import parse_duration
 from detection.desk import IncidentDetail
 from detection.incidents.incident import Classification
+from detection.rules.silences import LONGEST_SILENCE
 from detection.store.table import Conflict
 from detection.web.access import author_of, check_intent, visitor_of
 from detection.web.exchange import (
@@ -33,12 +35,12 @@ from detection.web.exchange import (
     with_query,
 )
 from detection.web.html import failure_page, incident_page, list_page
-from detection.web.listing import listing
+from detection.web.listing import Listing, listing
 
 NOTE = 2_000  # characters
 REASON = 500  # characters of the reason of a silence
-SILENCE = timedelta(days=30)
 ID = re.compile(r"[A-Za-z0-9_-]{1,64}")
+SILENCES = "silences"  # the subject of the form that lifts silences; no incident has this id
 ACTS = ("acknowledge", "silence", "close")
 CLASSIFICATIONS: tuple[Classification, ...] = get_args(Classification)
 
@@ -63,11 +65,16 @@ def _route(request: Request, job: Job, now: datetime) -> Response:
             return Response(308, headers={"location": with_query(f"../{names[-2]}", **request.query)})
         case ["incidents"] if not has_link:
             _require_method(request, "GET", "HEAD")
-            rule_severities = {rule.folder: rule.severity for rule in job.rules}
-            page = listing(job.desk.summaries(), request.query, rule_severities)
+            page = _listing(request, job, now)
             if request.wants_json:
                 return json_response(json_values(page))
-            return list_page(page, visitor_of(request), now)
+            visitor = visitor_of(request)
+            is_liftable = any(row.kind == "silence" for row in page.silences)
+            form = job.link_signer().form_token(SILENCES, visitor.name, now) if is_liftable else ""
+            return list_page(page, visitor, form, now)
+        case ["incidents", "silences", "lift"] if not has_link:
+            _require_method(request, "POST")
+            return _lift(request, job, now)
         case ["incidents", name] if not has_link and ID.fullmatch(name):
             _require_method(request, "GET", "HEAD")
             return _show(request, job, name, now)
@@ -125,9 +132,9 @@ def _act(request: Request, job: Job, name: str, verb: str, now: datetime) -> Res
                 length = parse_duration(fields.get("for", ""))
             except ConfigurationError as error:
                 raise RequestRefused(422, f"Choose the length of the silence: {error}.") from None
-            if length > SILENCE:
-                raise RequestRefused(422, f"Choose a silence of at most {SILENCE.days} days.")
-            act = partial(job.desk.silence_incident, detail, job.clock() + length, author, note)
+            if length > LONGEST_SILENCE:
+                raise RequestRefused(422, f"Choose a silence of at most {LONGEST_SILENCE.days} days.")
+            act = partial(job.desk.silence_incident, detail, length, author, note)
     try:
         act(self_declared=self_declared)
     except ConfigurationError as error:
@@ -139,6 +146,25 @@ def _act(request: Request, job: Job, name: str, verb: str, now: datetime) -> Res
     if request.wants_json:
         return json_response(json_values(_incident_detail(job, name)))
     return Response(303, headers={"location": with_query(f"../{name}", code=visitor.access_key)})
+
+
+def _listing(request: Request, job: Job, now: datetime) -> Listing:
+    severities, desk = {rule.folder: rule.severity for rule in job.rules}, job.desk
+    return listing(desk.summaries(), request.query, severities, desk.active_silences(), now)
+
+
+def _lift(request: Request, job: Job, now: datetime) -> Response:
+    visitor, fields = visitor_of(request), request.fields()
+    check_intent(request, SILENCES, visitor, job.settings.PAGE_URL, job.link_signer(), now)
+    author, _ = author_of(visitor, fields)
+    rule_name, _, name = fields.get("silence", "").rpartition("/")
+    try:
+        job.desk.lift(name, author, rule_name or None)
+    except ConfigurationError:
+        raise RequestRefused(409, "This silence is not in force. Reload the list.") from None
+    if request.wants_json:
+        return json_response(json_values(_listing(request, job, now)))
+    return Response(303, headers={"location": with_query("../../incidents", code=visitor.access_key)})
 
 
 def _incident_detail(job: Job, name: str) -> IncidentDetail:

@@ -146,6 +146,7 @@ def test_everything_in_place_is_green_but_for_the_first_run(environment: Environ
         "incident table",
         "last run of openai-config-to-abuse",
         "outbox",
+        "silences",
         "destination webhook",
     ]
     assert names_with_level(findings, "red") == []
@@ -570,7 +571,7 @@ def test_exclusions_thresholds_and_severities_do_not_change_the_test(receiver: R
     rule = RULE.model_copy(
         update={
             "exclusions": (
-                parse_silence({"name": "all", "owner": "carol", "reason": "a move", "actor": "*"}),
+                parse_silence({"name": "all", "owner": "carol", "reason": "a move", "actor": "*test*"}),
             ),
             "on_call": OnCall(
                 mode="observe", severity=(SeverityCondition(severity="High", signals=(kind,)),)
@@ -712,13 +713,14 @@ def test_health_asks_one_query_for_each_source_and_sends_nothing(
         *(f"newest row of {source}" for source in SOURCES),
         "last run of openai-config-to-abuse",
         "outbox",
+        "silences",
     ]
     assert len(api.requests) == 2
     assert receiver.bodies == []
     assert list(table.scan(CHECK_PARTITION, "!", "~")) == []
 
 
-def test_health_makes_three_table_requests(environment: Environment, azurite: str) -> None:
+def test_health_makes_four_table_requests(environment: Environment, azurite: str) -> None:
     answers: list[object] = []
     client = TableClient.from_connection_string(
         azurite, environment["INCIDENT_TABLE"], raw_response_hook=answers.append
@@ -727,7 +729,21 @@ def test_health_makes_three_table_requests(environment: Environment, azurite: st
     context = CheckContext(environment, lambda: NOW)
     context.table = AzureTable(client)
     assert {finding.level for finding in health_module.quick_findings(context)} == {"green"}
-    assert len(answers) == 3
+    assert len(answers) == 4
+
+
+def test_silences_in_force_are_named(environment: Environment) -> None:
+    job = open_job(settings_from(environment), lambda: NOW)
+    for name, begins in (("nightly", NOW - HOUR), ("over", NOW - DAY)):
+        fields = {"name": name, "owner": "carol", "reason": "a move", "actor": "ann@example.com"}
+        job.desk.silence(RULE, parse_silence({**fields, "begins": begins, "expires": begins + 2 * HOUR}))
+    message = (
+        "In force: silence nightly of openai-config-to-abuse, "
+        "from 2026-06-10 11:00 until 2026-06-10 13:00 UTC."
+    )
+    finding = run_all_checks(environment)["silences"]
+    assert (finding.level, finding.message) == ("green", message)
+    assert message in [finding["message"] for finding in call_health(environment)[1]["findings"]]
 
 
 def test_health_asks_several_workspaces_as_one(environment: Environment, api: QueryApi) -> None:

@@ -7,6 +7,7 @@ import pytest
 from detection.base.errors import ConfigurationError
 from detection.cli import incidents, silences
 from tests.cli.test_run import FIRST_ALERT, Commands, commands
+from tests.support.builders import DAY
 from tests.test_whole_line import HOUR, Pipeline, golden_api, pipeline
 
 __all__ = ["commands", "golden_api", "pipeline"]  # fixtures
@@ -20,10 +21,9 @@ def _at_the_same_moment(commands: Commands, monkeypatch: pytest.MonkeyPatch) -> 
 
 
 def test_silence_of_an_actor_suppresses_the_actors_pairs(commands: Commands, pipeline: Pipeline) -> None:
-    added = commands(
-        "silences", "add", "carol", "--for", "PT8H", "--reason", "on leave", "--actor", "carol@*"
-    )
-    assert "carol is in force until 2026-06-09 22:00 UTC" in added.stdout
+    arguments = ("--reason", "on leave", "--actor", "carol@*", "--from", "2026-06-09T12:00:00Z")
+    added = commands("silences", "add", "carol", "--for", "PT10H", *arguments)
+    assert "carol silences signals from 2026-06-09 12:00 until 2026-06-09 22:00 UTC" in added.stdout
 
     [record] = commands.lines("run", "--at", "2026-06-09T14:00:00Z")
 
@@ -38,16 +38,59 @@ def test_silenced_incident_has_author_and_reason_in_its_history(commands: Comman
 
     result = commands("incidents", "silence", name, "--for", "P1D", "--by", "dave", "--reason", "load test")
 
-    assert "is in force until 2026-06-10 14:00 UTC" in result.stdout
+    assert "silences signals from 2026-06-09 14:00 until 2026-06-10 14:00 UTC" in result.stdout
     assert "silenced 2026-06-09T14:00:00" in commands("incidents", "show", name).stdout
-    assert "by dave: until 2026-06-10T14:00:00" in commands("incidents", "show", name).stdout
+    assert (
+        "by dave: from 2026-06-09 14:00 until 2026-06-10 14:00 UTC: load test"
+        in commands("incidents", "show", name).stdout
+    )
     [row] = commands.lines("silences", "list")
     assert (row["criteria"], row["owner"], row["reason"]) == ("actor carol@example.com", "dave", "load test")
 
 
-def test_lifted_silence_suppresses_nothing(commands: Commands, pipeline: Pipeline) -> None:
-    commands("silences", "add", "all", "--for", "PT8H", "--reason", "x", "--actor", "*")
+def test_silence_without_a_start_leaves_earlier_signals_alone(commands: Commands) -> None:
+    commands("silences", "add", "carol", "--for", "PT8H", "--reason", "x", "--actor", "carol@*")
+
+    [record] = commands.lines("run", "--at", "2026-06-09T14:00:00Z")
+
+    assert (record["silenced"], record["new_pairs"]) == ({}, 1)
+
+
+@pytest.mark.parametrize(
+    "criteria, matching",
+    [
+        (("--actor", "carol@*"), 1),
+        (("--actor", "dave@*"), 0),
+        (("--actor", "carol@*", "--change", "invite.*", "--signal", "content_filter"), 1),
+        (("--actor", "carol@*", "--signal", "length"), 0),
+        (("--model", "gpt-*"), 1),
+        (("--model", "o3"), 0),
+        (("--address", "203.0.113.0/24"), 1),
+        (("--address", "10.0.0.0/8"), 0),
+    ],
+)
+def test_new_silence_says_how_many_alerts_of_the_last_week_it_matches(
+    commands: Commands, criteria: tuple[str, ...], matching: int
+) -> None:
+    commands("run", "--at", "2026-06-09T14:00:00Z")
+    commands.now += 7 * DAY
+    text = f"its criteria match {matching} of 1 alert of the last 7 days"
+    assert text in commands("silences", "add", "a", "--for", "PT1H", "--reason", "x", *criteria).stdout
+
+
+def test_new_silence_leaves_older_alerts_out(commands: Commands) -> None:
+    commands("run", "--at", "2026-06-09T14:00:00Z")
+    commands.now += 7 * DAY + HOUR
+    result = commands("silences", "add", "a", "--for", "PT1H", "--reason", "x", "--actor", "carol@*")
+    assert "its criteria match 0 of 0 alerts" in result.stdout
+
+
+def test_lifted_silence_suppresses_no_later_signal(commands: Commands, pipeline: Pipeline) -> None:
+    commands.now = FIRST_ALERT - 4 * HOUR
+    commands("silences", "add", "all", "--for", "PT8H", "--reason", "x", "--actor", "carol@*")
+    commands.now = FIRST_ALERT - 3 * HOUR
     commands("silences", "lift", "all", "--by", "dave")
+    commands.now = FIRST_ALERT
     commands("run", "--at", "2026-06-09T14:00:00Z")
 
     assert len(pipeline.receiver.bodies) == 1
@@ -56,6 +99,10 @@ def test_lifted_silence_suppresses_nothing(commands: Commands, pipeline: Pipelin
 
 REFUSED = {
     "everything": (("silences", "add", "a", "--for", "PT1H", "--reason", "x"), "needs at least one of"),
+    "any actor": (
+        ("silences", "add", "a", "--for", "PT1H", "--reason", "x", "--actor", "*"),
+        "matches every pair: give a pattern with a letter or digit, or a network of at least /8 (IPv6: /16)",
+    ),
     "a name with spaces": (
         ("silences", "add", "a b", "--for", "PT1H", "--reason", "x", "--actor", "y"),
         "name: ",
@@ -64,9 +111,17 @@ REFUSED = {
         ("silences", "add", "a", "--for", "PT1H", "--reason", "x", "--actor", "y", "--rule", "other"),
         "other is not among the rules that run",
     ),
+    "more than a month": (
+        ("silences", "add", "a", "--for", "P31D", "--reason", "x", "--actor", "y"),
+        "a silence lasts at most 30 days; shorten it, or write an exclusion into exclusions.yaml",
+    ),
+    "longer than any calendar": (
+        ("silences", "add", "a", "--for", "P999999999D", "--reason", "x", "--actor", "y"),
+        "a silence lasts at most 30 days",
+    ),
     "lifting an unknown silence": (
         ("silences", "lift", "a"),
-        "no silence a is in force; see `silences list`",
+        "no silence a is in force or scheduled; see `silences list`",
     ),
 }
 
@@ -78,6 +133,18 @@ def test_invalid_silence_is_refused_with_a_sentence(
     result = commands(*arguments)
     assert isinstance(result.exception, ConfigurationError)
     assert sentence in str(result.exception)
+
+
+def test_runs_names_the_silences_in_force(commands: Commands) -> None:
+    commands("run", "--at", "2026-06-09T14:00:00Z")
+    commands("silences", "add", "carol", "--for", "PT8H", "--reason", "x", "--actor", "carol@*")
+    remark = (
+        "silence carol of openai-config-to-abuse, from 2026-06-09 14:00 until 2026-06-09 22:00 UTC: "
+        "actor carol@*\n"
+    )
+    assert remark in commands("runs").stderr
+    commands.now += 8 * HOUR
+    assert remark not in commands("runs").stderr
 
 
 def test_second_silence_of_a_name_is_refused(commands: Commands) -> None:

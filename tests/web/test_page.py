@@ -6,18 +6,19 @@ from collections.abc import Iterator
 from dataclasses import replace
 from datetime import timedelta
 from typing import Any
-from urllib.parse import quote, urljoin
+from urllib.parse import quote, urlencode, urljoin
 
 import pytest
 from jsonschema import Draft202012Validator
 
 from detection.delivery.deliver import SCHEDULE
 from detection.delivery.signed_links import FORM_LIFETIME as FORM_LIFE
+from detection.rules.silences import parse_silence
 from detection.store.azure_table import open_table
 from detection.store.incident_store import IncidentStore
 from detection.store.outbox import Outbox
 from detection.store.retention import expire
-from detection.web.exchange import BODY, AccessMode, make_request
+from detection.web.exchange import BODY, AccessMode, Response, make_request
 from detection.web.html import POLICY
 from detection.web.listing import PER_PAGE
 from detection.web.respond import respond
@@ -25,7 +26,17 @@ from tests.incidents.test_grouping import HOSTILE
 from tests.regenerate import SCHEMAS
 from tests.support.azurite import connection_string, free_port
 from tests.support.builders import ALICE, DAY, HOUR, RULE, START, account, change, closed_at_start, signal
-from tests.support.page_world import API, FORM, HTML, JSON, ORIGIN, SIGNED_IN, PageWorld, parse_page
+from tests.support.page_world import (
+    API,
+    FORM,
+    HTML,
+    JSON,
+    ORIGIN,
+    SIGNED_IN,
+    PageWorld,
+    ParsedPage,
+    parse_page,
+)
 from tests.support.world import Faults, FaultyTable
 
 ENTRA = {**SIGNED_IN, "sec-fetch-site": "same-origin"}
@@ -274,6 +285,7 @@ def test_list_without_incidents_says_so(world: PageWorld) -> None:
 
 def test_key_of_the_address_is_in_every_address_of_the_page(world: PageWorld) -> None:
     name = world.incident()
+    add_silence(world)
     for path in ("incidents", f"incidents/{name}"):
         page = parse_page(world.get(f"{path}?code=k%26y"))
         addresses = [attributes["href"] for attributes in page.attributes_of("a")] + [
@@ -810,3 +822,111 @@ def test_silence_that_says_too_little_or_too_much_is_not_made(
     assert says in parse_page(answer).text
     assert world.job.desk.silences() == []
     assert history(world, name) == []
+
+
+def add_silence(world: PageWorld, name: str = "nightly", **fields: object) -> None:
+    silence = {"owner": "carol", "reason": "<b>a move</b>", "actor": "ann*", "begins": START, **fields}
+    world.job.desk.silence(RULE, parse_silence({"name": name, "expires": START + DAY, **silence}))
+
+
+def lift_values(page: ParsedPage) -> list[str]:
+    """The silences that the list's buttons lift."""
+    return [button["value"] for button in page.attributes_of("button") if "value" in button]
+
+
+def lift_form(world: PageWorld, door: AccessMode = "key", **headers: str) -> dict[str, str]:
+    """The fields that the button of the list's first silence sends."""
+    page = parse_page(world.get("incidents", door, **headers))
+    (token,) = [field["value"] for field in page.attributes_of("input") if field["name"] == "form"]
+    return {"form": token, "silence": lift_values(page)[0]}
+
+
+def lift(
+    world: PageWorld, fields: dict[str, str], door: AccessMode = "key", headers: dict[str, str] | None = None
+) -> Response:
+    return world.post(
+        "incidents/silences/lift",
+        {},
+        door,
+        headers or {"sec-fetch-site": "same-origin"},
+        content=urlencode(fields).encode(),
+    )
+
+
+def test_list_shows_the_silences_and_exclusions_that_have_not_ended(world: PageWorld) -> None:
+    exclusion = parse_silence({"name": "terraform", "owner": "ops", "reason": "roles", "change": "role.*"})
+    world.rule = RULE.model_copy(update={"exclusions": (exclusion,)})
+    add_silence(world)
+    add_silence(world, "planned", begins=world.now + HOUR)
+    add_silence(world, "over", expires=world.now)
+    listing = world.json("incidents")
+    assert_valid("incidents", listing)
+    assert [(row["name"], row["kind"], row["state"]) for row in listing["silences"]] == [
+        ("nightly", "silence", "in force"),
+        ("planned", "silence", "scheduled"),
+        ("terraform", "exclusion", "in force"),
+    ]
+    answer = world.get("incidents")
+    page = parse_page(answer)
+    assert "Silences and exclusions in force or scheduled: 3" in page.text
+    for text in ("<b>a move</b>", "ann*", "from 2026-03-02 10:00 until 2026-03-03 10:00 UTC"):
+        assert text in page.text
+    assert lift_values(page) == [
+        f"{RULE.folder}/nightly",
+        f"{RULE.folder}/planned",
+    ]
+    assert b"<b>a move" not in answer.body
+
+
+@BOTH_DOORS
+def test_silence_is_lifted_on_the_list(world: PageWorld, door: AccessMode) -> None:
+    add_silence(world)
+    headers = ENTRA if door == "entra" else {"sec-fetch-site": "same-origin"}
+    fields = lift_form(world, door, **(SIGNED_IN if door == "entra" else {}))
+    answer = lift(world, {**fields, "by": "eve"}, door, headers)
+    assert (answer.status, urljoin(f"{API}/incidents/silences/lift", answer.headers["location"])) == (
+        303,
+        f"{API}/incidents",
+    )
+    ((_, silence),) = world.job.desk.silences()
+    author = {"key": "eve", "entra": "carol@example.com"}[door]
+    assert (silence.lifted_by, silence.expires) == (author, world.now)
+    assert world.json("incidents")["silences"] == []
+
+
+def test_program_lifts_a_silence_with_json(world: PageWorld) -> None:
+    add_silence(world)
+    content = json.dumps({"by": "bot", "silence": f"{RULE.folder}/nightly"}).encode()
+    headers = {**JSON, "content-type": "application/json"}
+    answer = world.post("incidents/silences/lift", {}, "key", headers, content)
+    assert (answer.status, json.loads(answer.body)["silences"]) == (200, [])
+
+
+@pytest.mark.parametrize(
+    "fields, headers, status",
+    [
+        ({"form": ""}, {"sec-fetch-site": "same-origin"}, 403),
+        ({}, {"sec-fetch-site": "cross-site"}, 403),
+        ({"by": ""}, {"sec-fetch-site": "same-origin"}, 422),
+        ({"silence": f"{RULE.folder}/other"}, {"sec-fetch-site": "same-origin"}, 409),
+        ({"silence": "other-rule/nightly"}, {"sec-fetch-site": "same-origin"}, 409),
+        ({"silence": ""}, {"sec-fetch-site": "same-origin"}, 409),
+    ],
+)
+def test_silence_is_lifted_only_by_the_form_that_shows_it(
+    world: PageWorld, fields: dict[str, str], headers: dict[str, str], status: int
+) -> None:
+    add_silence(world)
+    assert lift(world, {**lift_form(world), "by": "eve", **fields}, headers=headers).status == status
+    assert [silence.lifted_by for _, silence in world.job.desk.silences()] == [""]
+
+
+def test_visitor_with_a_link_lifts_no_silence(world: PageWorld) -> None:
+    add_silence(world)
+    assert lift(world, lift_form(world), "link").status == 404
+
+
+def test_token_of_an_incidents_form_lifts_no_silence(world: PageWorld) -> None:
+    add_silence(world)
+    fields = lift_form(world) | {"form": world.form(world.incident())["form"]}
+    assert lift(world, {**fields, "by": "eve"}).status == 403

@@ -7,6 +7,8 @@ import pytest
 
 from detection.cli.serve import Server
 from detection.incidents.incident import acknowledged
+from detection.rules.patterns import literal_pattern
+from detection.rules.silences import parse_silence
 from detection.store.incident_store import IncidentStore
 from tests.incidents.test_grouping import HOSTILE
 from tests.support.browser import browser as browser_module
@@ -76,6 +78,9 @@ def world() -> PageWorld:
     IncidentStore(page_world.table, RULE.folder, "x").update(
         account(), lambda incident: acknowledged(incident, "eve", START, "mine")
     )
+    for name, actor in (("nightly", "ann*"), ("attack", literal_pattern(HOSTILE_MARKUP["form"]))):
+        fields = {"name": name, "owner": "eve", "reason": HOSTILE_MARKUP["script"], "actor": actor}
+        page_world.job.desk.silence(RULE, parse_silence({**fields, "expires": START + 2 * DAY}))
     return page_world
 
 
@@ -171,6 +176,23 @@ def test_incident_is_acknowledged_and_closed_with_the_keyboard_and_without_scrip
         assert "closed as false-positive" in browser.text(".lead")
         assert browser.problems == []
     assert world.json(f"incidents/{name}")["incident"]["classification"] == "false-positive"
+
+
+def test_silence_is_lifted_by_its_button_and_not_by_enter_in_the_name(browser: Browser) -> None:
+    world = PageWorld()
+    fields = {"owner": "eve", "reason": "a move", "actor": "ann*", "expires": START + DAY}
+    for name in ("first", "second"):
+        world.job.desk.silence(RULE, parse_silence({"name": name, **fields}))
+    with serving(world.job) as server:
+        browser.open(f"{server.origin}/api/incidents?code={server.key}", DESKTOP, scripts=False)
+        browser.tab_to("#by")
+        browser.ask("type", text="Eve Ops")
+        browser.ask("press", keys=["Enter"])
+        browser.tab_to("button[value$=second]")
+        assert browser.ask("follow", key="Enter") == 200
+        assert browser.problems == []
+    lifted = {silence.name: silence.lifted_by for _, silence in world.job.desk.silences()}
+    assert lifted == {"first": "", "second": "Eve Ops"}
 
 
 def test_focus_is_to_be_seen_wherever_the_keyboard_leads(
