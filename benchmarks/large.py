@@ -69,7 +69,7 @@ def _answer(signals: int, actors: int, request: str) -> bytes:
     if name == "health":
         newest = NOW.isoformat()
         return _table(
-            HEALTH_COLUMNS, [["changes", actors, actors, newest], ["signals", signals, signals, newest]]
+            HEALTH_COLUMNS, [["changes", actors, actors, 0, newest], ["signals", signals, signals, 0, newest]]
         )
     assert name == "coverage", name
     return _table(COVERAGE_COLUMNS, [["exact", "e-mail", "", actors, signals, actors]])

@@ -163,6 +163,17 @@ def evaluate_delay(name: str, arrivals: SourceArrivals, allowed_lateness: timede
     return green(name, message)
 
 
+def evaluate_cut(name: str, count: int, column: str, look_back: timedelta) -> Finding:
+    """Rows that name no actor because Log Analytics cut a column. `count` is at least 1."""
+    message = (
+        f"{plural(count, 'row')} in the last {duration_text(look_back)} without an actor, "
+        f"because {column} was cut at 64 KB."
+    )
+    return yellow(
+        name, message, "The rules miss these. Have callers send fewer or shorter tools and metadata."
+    )
+
+
 def evaluate_operators(name: str, wrong_lines: Sequence[str], line_count: int) -> Finding:
     """How the service answered the truth table."""
     if wrong_lines:

@@ -10,14 +10,24 @@ from typing import Literal, NamedTuple
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
 from yaml import safe_load
 
-from detection.logs.kql import bounds, parsers_of, queries, stamp_of, tables_of, with_bounds
-from detection.logs.window import plan_windows
+from detection.logs.kql import (
+    bounds,
+    narrow_bounds,
+    parsers_of,
+    queries,
+    stamp_of,
+    tables_of,
+    unnamed_rows,
+    with_bounds,
+)
+from detection.logs.window import Window, plan_windows
 from detection.rules.loading import without_comments
 from detection.rules.model import KqlType, Rule
 
 TRUTH_FILE = Path(__file__).with_name("truth.yaml")
 SCHEMA_COLUMNS = ("ColumnName", "ColumnType")  # of schema_query
 ARRIVAL_COLUMNS = ("Rows", "Newest", "Longest", "Most")  # of arrival_query
+CUT_COLUMN = "CutRows"  # of cut_query
 NOW_COLUMN = "Now"  # of truth_query: the service's clock
 
 
@@ -87,6 +97,14 @@ def arrival_query(rule: Rule, side: str, since: datetime, *, inline: bool) -> st
     return f"""{_rows(rule, side, since, inline=inline)}
 | extend Delay = (ingestion_time() - {stamp}) / 1s
 | summarize Rows = count(), Newest = max({stamp}), Longest = max(Delay), Most = percentile(Delay, 99)"""
+
+
+def cut_query(rule: Rule, side: str, since: datetime, *, inline: bool) -> str:
+    """Counts the rows of a side's source that name no actor because Log Analytics cut the field."""
+    rows = unnamed_rows(rule, side, cut=True, inline=inline)
+    return with_bounds(
+        f"{rows}\n| summarize {CUT_COLUMN} = count()", narrow_bounds({}, side, Window(since, None))
+    )
 
 
 def trial_queries(rule: Rule, now: datetime, *, inline: bool) -> dict[str, str]:

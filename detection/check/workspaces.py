@@ -17,6 +17,7 @@ from detection.check.evaluation import (
     evaluate_age,
     evaluate_clock,
     evaluate_coverage,
+    evaluate_cut,
     evaluate_delay,
     evaluate_missing_table,
     evaluate_operators,
@@ -27,10 +28,12 @@ from detection.check.evaluation import (
 )
 from detection.check.questions import (
     ARRIVAL_COLUMNS,
+    CUT_COLUMN,
     NOW_COLUMN,
     SCHEMA_COLUMNS,
     arrival_query,
     coverage_query,
+    cut_query,
     needed_columns,
     schema_query,
     trial_queries,
@@ -150,6 +153,7 @@ class WorkspaceChecks:
                     findings.append(evaluate_age(newest_name, arrivals, now, LOOK_BACK))
                     findings.append(evaluate_delay(arrival_name, arrivals, source.allowed_lateness))
                 yield from findings
+                yield from self._check_cut(client, source, workspace)
 
     def check_queries(self) -> Iterator[Finding]:
         """Whether all workspaces together accept the queries of a run."""
@@ -184,6 +188,20 @@ class WorkspaceChecks:
         row = rows_of(answer, answer.columns)[0]
         yield evaluate_operators("operators", wrong_lines(lines, row), len(lines))
         yield evaluate_clock("clock", midpoint - datetime.fromisoformat(str(row[NOW_COLUMN])))
+
+    def _check_cut(self, client: LogAnalytics, source: RuleSource, workspace: str) -> Iterator[Finding]:
+        """Whether Log Analytics cut the field that holds the actor of rows."""
+        cut = source.rule.sequence.sides[source.side].cut
+        if not cut:
+            return
+        name = self._qualified(f"cut rows of {source.name}", workspace)
+        with catch_errors(name) as findings:
+            since = self.context.clock() - LOOK_BACK
+            query = cut_query(source.rule, source.side, since, inline=self.context.inline)
+            [row] = rows_of(client.run_query(name, query, RETRY_FOR), [CUT_COLUMN])
+            if count := int(str(row[CUT_COLUMN])):
+                findings.append(evaluate_cut(name, count, cut.column, LOOK_BACK))
+        yield from findings
 
     def _qualified(self, label: str, workspace: str) -> str:
         """The label, with the workspace if there are several."""

@@ -1,13 +1,12 @@
 """A pair as the row that the rule's query returns: the columns of `output`, in their order."""
 
-import json
 from collections.abc import Iterable, Iterator
 from datetime import datetime
 from functools import lru_cache
 from itertools import groupby
 from typing import Any, NamedTuple
 
-from pydantic_core import to_json
+from pydantic_core import from_json, to_json
 
 from detection.base.timestamps import iso
 from detection.correlation.correlate import Pair
@@ -153,7 +152,7 @@ class StampReader:
     def query_reasons(self, event: Event) -> tuple[str, ...]:
         """The reasons that the side's query itself returns."""
         reasons = _parsed_json(event.row[self._beyond]) if self._beyond is not None else ()
-        return tuple(filter(None, reasons))
+        return tuple(filter(None, reasons)) if isinstance(reasons, list) else ()
 
 
 def truncate(text: str) -> str:
@@ -170,7 +169,7 @@ def truncate_row(row: OutputRow, limit: int) -> OutputRow:
 
 def _cell_value(value: Any, kql_type: KqlType) -> object:  # noqa: ANN401  # of whatever type the column is
     if kql_type == "datetime":
-        return _iso_time(value)
+        return _iso_time(value) if value else None
     return _parsed_json(value) if kql_type == "dynamic" else value
 
 
@@ -181,7 +180,11 @@ def _iso_time(text: str) -> str:
 
 @lru_cache(maxsize=4096)  # very many rows share few values
 def _parsed_json(text: str | None) -> Any:  # noqa: ANN401  # JSON has no narrower type
-    return None if text is None else json.loads(text)
+    """The value of JSON text. Numbers and nesting that only DuckDB takes stay text."""
+    try:
+        return None if text is None else from_json(text)
+    except ValueError:
+        return text
 
 
 @lru_cache(maxsize=4096)  # as above

@@ -53,12 +53,18 @@ class SideHealth:
     """The state of one source in its window. It explains why a run found nothing.
 
     `rows` is the number of rows, `named` the number of rows that name an actor, `newest` the latest stamp
-    (UTC) or None.
+    (UTC) or None. `cut` is the number of rows that name no actor because Log Analytics cut the field.
     """
 
     rows: int
     named: int
     newest: datetime | None
+    cut: int = 0
+
+    def unnamed(self) -> dict[str, int]:
+        """The number of rows that name no actor, by reason."""
+        counts = {"no actor": self.rows - self.named - self.cut, "cut": self.cut}
+        return {reason: count for reason, count in counts.items() if count > 0}
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,7 +154,8 @@ def without_duplicates(events: Collection[Event]) -> Collection[Event]:
 def events_of(rows: list[Row], side: Side) -> list[Event]:
     """The rows as events, one for each row. Works column by column: there may be half a million rows.
 
-    A row without an id gets the digest of its full row as its id, so identical rows have the same id.
+    A row without an id gets the digest of its full row as its id, so identical rows have the same id. Of a
+    row whose full row is missing too, the columns that were read are the full row.
     """
     id_place, full_row_place = side.place_of(side.id), side.place_of(side.full_row)
     if not all(map(itemgetter(id_place), rows)):
@@ -157,7 +164,7 @@ def events_of(rows: list[Row], side: Side) -> list[Event]:
             if row[id_place]
             else (
                 *row[:id_place],
-                "row_" + sha256(row[full_row_place].encode()).hexdigest()[:32],
+                "row_" + sha256((row[full_row_place] or repr(row)).encode()).hexdigest()[:32],
                 *row[id_place + 1 :],
             )
             for row in rows

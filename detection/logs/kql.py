@@ -10,15 +10,17 @@ from datetime import UTC, datetime
 
 from detection.base.timestamps import LAST_YEAR, iso
 from detection.logs.window import Window, Windows
-from detection.rules.model import LogTable, Rule
+from detection.rules.model import LogTable, Rule, Side
 
 Bounds = Mapping[str, datetime]
 BOUNDS = ("changes_after", "changes_until", "signals_after", "signals_until")  # the keys of `bounds`
-HEALTH_COLUMNS = ("Side", "Rows", "Named", "Newest")  # of the health query, a row for each side
+HEALTH_COLUMNS = ("Side", "Rows", "Named", "Cut", "Newest")  # of the health query, a row for each side
 # Of the coverage query: the number of runtime identities and rows by identity matching option ("" if none
 # matches) and shape. The identity itself is only there if a mapping, which the query does not know, may still
 # match it.
 COVERAGE_COLUMNS = ("Option", "Shape", "Identity", "Identities", "Rows", "Actors")
+# The depth of lists and objects before the actor in a cut bag; a schema of a tool has about seven levels.
+CUT_DEPTH = 8
 # No row is stamped so late. A run sets no other upper bound, so it can count the rows that are stamped after
 # its `now`.
 NEVER = datetime(LAST_YEAR, 1, 1, tzinfo=UTC)
@@ -52,7 +54,7 @@ def queries(rule: Rule, *, inline: bool = True) -> dict[str, str]:
 
     Without `inline` the queries do not contain the connector's parsers: the workspace has its own.
     """
-    parsers = parsers_of(rule) if inline else ""
+    parsers = (parsers_of(rule) if inline else "") + _member_functions(rule)
     changes = f"let changes =\n{rule.changes_kql}\n;\n"
     signals = f"let signals =\n{rule.signals_kql}\n;\n"
     queries_by_name = {
@@ -81,16 +83,48 @@ def with_parameters(query: str, values: Bounds) -> str:
     return f"declare query_parameters({declared});\n{query}"
 
 
-def unnamed_rows(rule: Rule, side_name: str) -> str:
-    """KQL for the rows of a side's source in its window that name no actor."""
+def unnamed_rows(rule: Rule, side_name: str, *, cut: bool, inline: bool = True) -> str:
+    """KQL for the rows of a side's source in its window that name no actor: the cut rows, or the others."""
     side = rule.sequence.sides[side_name]
-    return f"{parsers_of(rule)}{_source_in_window(rule, side_name)}\n| where not({side.names_actor})"
+    is_cut = _is_cut(side, side.names_actor)
+    condition = is_cut if cut else f"not({side.names_actor}) and not({is_cut})"
+    lets = (parsers_of(rule, side.source) if inline else "") + _member_functions(rule)
+    return f"{lets}{_source_in_window(rule, side_name)}\n| where {condition}"
 
 
 def parsers_of(rule: Rule, source: str | None = None) -> str:
     """The connector's parsers, each as a `let`: all of them, or those that a source uses."""
     names = re.findall(r"\w+", f"{source} {rule.parsers.get(source, '')}") if source else rule.parsers
     return "".join(f"let {name} =\n{body}\n;\n" for name, body in rule.parsers.items() if name in names)
+
+
+def _member_functions(rule: Rule) -> str:
+    """KQL functions `<key>_of`, each as a `let`: the actor's member of a bag, also if the bag is cut.
+
+    Only the top level of a cut bag counts, because callers write its nested values. So the expression matches
+    from the beginning, past whole texts, lists and objects. The service writes bags without white space.
+    """
+    text = r'"(?:[^"\\]|\\.)*"'
+    flat = rf'[^"{{}}\[\]]|{text}'
+    nested = flat
+    for _ in range(CUT_DEPTH):
+        nested = rf"{flat}|[{{\[](?:{nested})*[}}\]]"
+    functions = ""
+    for key in dict.fromkeys(side.cut.key for side in rule.sequence.sides.values() if side.cut):
+        member = f'tostring(bag["{key}"])'
+        pattern = rf'^\{{(?:{nested})*?"{key}":({text})'
+        functions += f"""let {key}_of = (bag: dynamic) {{
+iff(isnotempty({member}), {member}, iff(gettype(bag) == "string",
+    tostring(parse_json(extract(@'{pattern}', 1, tostring(bag)))), ""))
+}};
+"""
+    return functions
+
+
+def _is_cut(side: Side, is_named: str) -> str:
+    """KQL for whether a row of the side's source names no actor because its bag is cut."""
+    # DuckDB evaluates both sides of `and`, but only the branch of `iff` that it needs.
+    return f'iff({is_named}, false, gettype({side.cut.column}) == "string")' if side.cut else "false"
 
 
 def _source_in_window(rule: Rule, side_name: str) -> str:
@@ -170,7 +204,8 @@ def _health(rule: Rule, side_name: str) -> str:
         is_named = " or ".join([is_named, *(f"isnotempty({key})" for key in keys)])
     return f"""(
 {_source_in_window(rule, side_name)}
-| summarize Rows = count(), Named = countif({is_named}), Newest = max({stamp_of(rule, side_name)})
+| summarize Rows = count(), Named = countif({is_named}), Cut = countif({_is_cut(side, is_named)}),
+    Newest = max({stamp_of(rule, side_name)})
 | extend Side = "{side_name}"
 )"""
 

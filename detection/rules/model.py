@@ -148,6 +148,16 @@ class Metadata(_ProjectPart):
     column: str
 
 
+class CutBag(_ProjectPart):
+    """The dynamic column of a side's source that holds the actor as its member `key`.
+
+    Log Analytics cuts values at 64 KB. A cut bag is text that is not JSON.
+    """
+
+    column: Annotated[str, Field(pattern=r"^\w+$")]
+    key: Annotated[str, Field(pattern=r"^\w+$")]
+
+
 class Side(_ProjectPart):
     """One of the two queries, and the roles of its result columns."""
 
@@ -156,6 +166,7 @@ class Side(_ProjectPart):
     names_actor: str
     actor_expression: str | None = None
     metadata: Metadata | None = None
+    cut: CutBag | None = None
     id: str
     full_row: str
     time: str

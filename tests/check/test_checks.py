@@ -196,11 +196,11 @@ def test_nothing_is_sent_and_nothing_stays_in_the_table(
     assert list(table.scan(RULE.folder, "!", "~")) == []
 
 
-def test_one_workspace_and_the_default_rule_take_twelve_queries(
+def test_one_workspace_and_the_default_rule_take_thirteen_queries(
     environment: Environment, api: QueryApi
 ) -> None:
     run_all_checks(environment)
-    assert len(api.requests) == 12
+    assert len(api.requests) == 13
 
 
 # --------------------------------------------------------------------------------------------------- settings
@@ -371,6 +371,23 @@ def test_rows_that_arrive_later_than_allowed_are_red_and_name_the_setting(
     assert "ALLOWED_LATENESS=PT31H" in findings["arrival of OpenAIAuditLogs"].remedy
     later = run_all_checks(environment | {"ALLOWED_LATENESS": "PT61H"})
     assert later["arrival of OpenAIAuditLogs"].level == "green"
+
+
+def test_rows_whose_actor_was_cut_off_are_yellow(environment: Environment, tmp_path: Path) -> None:
+    row = completion("c", "ann@example.com", NOW - HOUR, arrived=NOW - HOUR)
+    write(
+        tmp_path,
+        [audit("a", "ann@example.com", NOW - HOUR, arrived=NOW - HOUR)],
+        [row, row | {"AdditionalFields": '{"tools":["' + 70_000 * "x"}],
+    )
+    with tables_of(tmp_path, RULE.tables) as tables, query_api(tables) as api:
+        api.moment = NOW
+        findings = run_all_checks(environment | {"LOG_ANALYTICS_ENDPOINT": api.endpoint})
+    finding = findings["cut rows of OpenAIChatCompletions"]
+    assert (finding.level, finding.message) == (
+        "yellow",
+        "1 row in the last 7 d without an actor, because AdditionalFields was cut at 64 KB.",
+    )
 
 
 def replace_cells(body: Body, **values: object) -> Body:

@@ -12,6 +12,7 @@ from detection.check.questions import (
     SCHEMA_COLUMNS,
     TruthLine,
     arrival_query,
+    cut_query,
     needed_columns,
     newest_query,
     predicates,
@@ -35,7 +36,7 @@ TEXTS = {
         f"{rule.folder}: {side}, {make_query.__name__}": make_query(rule, side, AT, inline=True)
         for rule in RULES.values()
         for side in rule.sequence.sides
-        for make_query in (arrival_query, newest_query)
+        for make_query in (arrival_query, newest_query, cut_query)
     },
     **{
         f"{rule.folder}: {name}, trial": text
@@ -70,9 +71,10 @@ def test_schema_comes_as_it_is_read(analyses: dict[str, Analysis], name: str) ->
 
 def test_queries_of_a_workspace_with_its_own_parsers_leave_them_out() -> None:
     texts = {
-        f"{rule.folder}: {side}": arrival_query(rule, side, AT, inline=False)
+        f"{rule.folder}: {side}, {make_query.__name__}": make_query(rule, side, AT, inline=False)
         for rule in RULES.values()
         for side in rule.sequence.sides
+        for make_query in (arrival_query, cut_query)
     }
     analysed = analyze(texts, connector_schema(), CONNECTOR_FUNCTIONS)
     assert [analysis.diagnostics for analysis in analysed.values() if analysis.diagnostics] == []

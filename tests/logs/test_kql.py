@@ -25,14 +25,17 @@ COVERAGE = {
     "Rows": "long",
     "Actors": "long",
 }
-HEALTH = {"Rows": "long", "Named": "long", "Newest": "datetime", "Side": "string"}
+HEALTH = {"Rows": "long", "Named": "long", "Cut": "long", "Newest": "datetime", "Side": "string"}
 SIDES = ("changes", "signals")
 
 
 def composed(rule: Rule) -> dict[str, str]:
     """All texts of a rule as they are sent."""
     values = bounds(plan_windows(NOW, None, rule))
-    texts = queries(rule) | {f"unnamed {side}": unnamed_rows(rule, side) for side in SIDES}
+    texts = dict(queries(rule))
+    for side in SIDES:
+        texts[f"unnamed {side}"] = unnamed_rows(rule, side, cut=False)
+        texts[f"cut {side}"] = unnamed_rows(rule, side, cut=True)
     return {name: with_bounds(text, values) for name, text in texts.items()}
 
 

@@ -146,8 +146,8 @@ class LogFolder:
         with explain_errors():
             rows = self._query(query, parameters, HEALTH_COLUMNS).fetchall()
         return {  # DuckDB's timestamps are UTC here, without saying so
-            side: SideHealth(number, named, newest and newest.replace(tzinfo=UTC))
-            for side, number, named, newest in rows
+            side: SideHealth(number, named, newest and newest.replace(tzinfo=UTC), cut)
+            for side, number, named, cut, newest in rows
         }
 
     def coverage(self, query: str, parameters: Bounds) -> list[Row]:
@@ -165,12 +165,11 @@ class LogFolder:
             for reason, rejected_rows in loaded.rejected.items()
         }
         for side, side_health in health.items():
-            if side_health.named < side_health.rows:
-                query = f"{unnamed_rows(rule, side)}\n| sort by _file asc, _line asc\n| take 1"
+            for reason, count in side_health.unnamed().items():
+                rows = unnamed_rows(rule, side, cut=reason == "cut")
+                query = f"{rows}\n| sort by _file asc, _line asc\n| take 1"
                 first_row = self._query(query, parameters, ["_file", "_line"]).fetchone()
-                rejected[f"{side}, no actor"] = Rejected(
-                    side_health.rows - side_health.named, ":".join(map(str, first_row or ()))
-                )
+                rejected[f"{side}, {reason}"] = Rejected(count, ":".join(map(str, first_row or ())))
         return rejected
 
     def _query(self, query: str, parameters: Bounds, columns: Sequence[str]) -> duckdb.DuckDBPyConnection:

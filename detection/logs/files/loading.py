@@ -17,7 +17,13 @@ import duckdb
 
 from detection.base.errors import ConfigurationError, DataError
 from detection.logs.events import Rejected
-from detection.logs.files.columns import SQL_TYPES, FileColumn, TypedColumn, typed_column
+from detection.logs.files.columns import (
+    SQL_TYPES,
+    FileColumn,
+    TypedColumn,
+    typed_column,
+    without_lone_surrogates,
+)
 from detection.rules.model import KqlType, LogTable
 
 FORMATS = ("jsonl", "csv", "parquet")
@@ -182,8 +188,13 @@ def _relation(path: Path, table_columns: Mapping[str, KqlType]) -> str:
             rf"FROM read_csv({name}, columns={{'text': 'VARCHAR'}}, delim='\x01', quote='', escape='', "
             f"header=false, auto_detect=false, max_line_size={LINE_LIMIT})"
         )
-        line = "CASE json_type(try_cast(text AS JSON)) WHEN 'OBJECT' THEN text END"
-        objects = f"SELECT _line, {line} AS line FROM ({lines}) WHERE text IS NOT NULL"
+        line, repaired_line = (
+            f"CASE json_type(try_cast({line} AS JSON)) WHEN 'OBJECT' THEN {line} END"
+            for line in ("text", without_lone_surrogates("text"))
+        )
+        objects = (
+            f"SELECT _line, coalesce({line}, {repaired_line}) AS line FROM ({lines}) WHERE text IS NOT NULL"
+        )
         return f"(SELECT _line, line, from_json(line, '{{{fields}}}') AS fields FROM ({objects}))"
     with path.open(encoding="utf-8-sig", newline="") as text:
         records = csv.reader(text)

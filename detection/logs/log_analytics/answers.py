@@ -4,18 +4,19 @@
 keeps equal short texts once (benchmarks/wire.py has the figures).
 """
 
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from itertools import chain
 from operator import itemgetter
 from typing import Any, NamedTuple
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, ValidationError
 from pydantic_core import from_json
 
 from detection.base.errors import ConfigurationError, Incomplete, ServiceError
 from detection.base.gc_paused import gc_paused
-from detection.logs.log_analytics.splitting import QueryUnfinished
+from detection.base.surrogates import replace_lone_surrogates
+from detection.logs.log_analytics.splitting import QueryUnfinished, UnreadableAnswer
 
 ROW_LIMIT = 500_000  # of an answer; the API cuts off the rest
 BATCH_ROWS = 10_000  # rows that are in memory in two forms at a time
@@ -70,10 +71,14 @@ class QueryResponse(NamedTuple):
 
 @dataclass(slots=True)
 class AnswerTable:
-    """Rows as the API sends them. Taking a row removes it from the table."""
+    """Rows as the API sends them. Taking a row removes it from the table.
+
+    `types` has the KQL types that the API gives for columns.
+    """
 
     columns: Sequence[str]
     rows: list[list[Any]]
+    types: Mapping[str, str] = field(default_factory=dict)
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -130,6 +135,7 @@ class _ApiError(BaseModel):
 
 class _ResponseColumn(BaseModel):
     name: str
+    type: str = ""
 
 
 class _ResponseTable(BaseModel):
@@ -147,14 +153,17 @@ class _ResponseBody(BaseModel):
 def parse_table(name: str, response: QueryResponse, limit: int = ROW_LIMIT) -> AnswerTable:
     """The complete answer to the query `name`, which must have fewer rows than the limit.
 
-    Raises QueryUnfinished if a smaller query may be answered, Incomplete if the answer is not complete either
-    way, ServiceError if the service failed, ConfigurationError if the query is at fault.
+    Raises QueryUnfinished if a smaller query may be answered (UnreadableAnswer if the answer begins as JSON
+    and is not), Incomplete if the answer is not complete either way, ServiceError if the service failed,
+    ConfigurationError if the query is at fault.
     """
-    status = response.status
+    status, body, is_torn = response.status, _ResponseBody(), False
     try:
-        body = _ResponseBody.model_validate(from_json(response.content))
+        body = _ResponseBody.model_validate(_parse_json(response.content))
+    except ValidationError:
+        pass  # not a response body
     except ValueError:
-        body = _ResponseBody()
+        is_torn = response.content.lstrip().startswith(b"{")
     if status not in (200, 204):
         error = body.error or _ApiError()
         message = f"{name}: the query API answered {status} {error}".rstrip(": ")
@@ -164,6 +173,8 @@ def parse_table(name: str, response: QueryResponse, limit: int = ROW_LIMIT) -> A
             raise ServiceError(f"{message}; {NEXT_RUN}")
         hints = [_HINTS[code] for code in error.codes() if code in _HINTS]
         raise QueryRefused(message, error.codes(), hints[-1] if hints else _HINTS_BY_STATUS.get(status, ""))
+    if is_torn:
+        raise UnreadableAnswer(Incomplete(f"{name}: the query API's answer is not valid JSON; {NEXT_RUN}"))
     if body.error:
         raise QueryUnfinished(Incomplete(f"{name}: the query API answered in part: {body.error}; {NEXT_RUN}"))
     table = next((candidate for candidate in body.tables if candidate.name == "PrimaryResult"), None)
@@ -175,4 +186,20 @@ def parse_table(name: str, response: QueryResponse, limit: int = ROW_LIMIT) -> A
         raise QueryUnfinished(
             Incomplete(f"{name}: the query API cuts answers at {limit:,} rows, and this answer has as many")
         )
-    return AnswerTable([column.name for column in table.columns], table.rows)
+    types = {column.name: column.type for column in table.columns}
+    return AnswerTable([column.name for column in table.columns], table.rows, types)
+
+
+def _parse_json(content: bytes) -> object:
+    """The values of JSON text. U+FFFD replaces what no text can hold: lone surrogates and invalid UTF-8.
+
+    Raises ValueError if the text is not JSON apart from that.
+    """
+    try:
+        return from_json(content)
+    except ValueError:
+        repaired = replace_lone_surrogates(content)
+    try:
+        return from_json(repaired)
+    except ValueError:
+        return from_json(repaired.decode(errors="replace"))

@@ -14,6 +14,7 @@ from datetime import datetime
 from itertools import chain, count
 
 from detection.base.errors import Incomplete
+from detection.base.timestamps import iso
 from detection.logs.actors import ActorResolver, resolver_for
 from detection.logs.coverage import Coverage
 from detection.logs.coverage_query import FailedCoverage, log_failed_coverage, query_coverage
@@ -26,6 +27,7 @@ from detection.logs.log_analytics.splitting import split_query
 from detection.logs.window import Window, Windows
 from detection.rules.model import Rule
 
+UNREADABLE = "the API's answer is not valid JSON"  # why a row is rejected
 BUDGET = 300  # seconds from the start of a reading, within which a query may be sent
 # Of one reading. The API takes 200 requests in 30 seconds and 5 at a time from a caller (azure-monitor-docs,
 # service-limits.md), so a reading with three at a time stays below both limits.
@@ -131,15 +133,23 @@ class Reading:
         return list(chain.from_iterable(self._answers(name)))
 
     def _answers(self, name: str) -> Iterator[list[Row]]:
-        """The valid rows of a side, answer by answer. Counts the rejected rows at the end."""
+        """The valid rows of a side, answer by answer. Counts the rejected rows at the end.
+
+        A row whose answer is unreadable even alone is rejected: it would fail every run that reads it.
+        """
         reader = RowReader(self.rule.sequence.sides[name])
         full_window = Window(bounds(self.windows)[f"{name}_after"], self.until)
 
         def query_window(window: Window) -> AnswerTable:
             return self._query(name, narrow_bounds(bounds(self.windows), name, window))
 
+        def skip_window(window: Window) -> None:
+            reader.reject(UNREADABLE, f"stamped {iso(window.until or self.windows.now)}")
+
+        small_answer = self.limits.rows // 4
         yield from map(
-            reader.read_all, split_query(query_window, full_window, self.windows.now, self.limits.rows // 4)
+            reader.read_all,
+            split_query(query_window, full_window, self.windows.now, small_answer, skip_window),
         )
         self._rejected.update(
             {f"{name}, {reason}": rejected_rows for reason, rejected_rows in reader.rejected.items()}
@@ -157,7 +167,7 @@ class Reading:
         full_window = Window(min(lower_bounds.values()), self.until)
         answers = split_query(query_window, full_window, self.windows.now, self.limits.rows)
         health_by_side: dict[str, SideHealth] = {}
-        for side, rows, named, newest_text in chain.from_iterable(
+        for side, rows, named, cut, newest_text in chain.from_iterable(
             answer.take_rows(HEALTH_COLUMNS) for answer in answers
         ):
             previous = health_by_side.get(side, SideHealth(0, 0, None))
@@ -166,6 +176,7 @@ class Reading:
                 previous.rows + rows,
                 previous.named + named,
                 max(filter(None, (previous.newest, newest)), default=None),
+                previous.cut + cut,
             )
         return health_by_side
 
@@ -202,7 +213,7 @@ class Reading:
 def _unnamed(health: Mapping[str, SideHealth]) -> dict[str, Rejected]:
     """The rows in the windows that name no actor."""
     return {
-        f"{side}, no actor": Rejected(side_health.rows - side_health.named, "in the workspace")
+        f"{side}, {reason}": Rejected(count, "in the workspace")
         for side, side_health in health.items()
-        if side_health.named < side_health.rows
+        for reason, count in side_health.unnamed().items()
     }

@@ -16,7 +16,7 @@ from detection.base.timestamps import parse_time
 from detection.correlation.detection import Detection, detect_at
 from detection.correlation.output import OutputRow
 from detection.logs.events import Rejected
-from detection.logs.files.columns import FIELD_LIMIT
+from detection.logs.files.columns import CUT_LENGTH
 from detection.logs.files.source import ArrivalBasis, FileSource
 from detection.logs.window import plan_windows
 from detection.rules.loading import default_rule, load_rule
@@ -307,6 +307,26 @@ def test_bytes_that_are_not_utf8_become_replacement_characters(ending: str, tmp_
     assert column(source, "ConnectorName") == ["Zo\ufffd", 'example, "quoted"']
 
 
+@pytest.mark.parametrize("write", [jsonl, jsonl_with_text, csv_from_the_cli, FORMATS["parquet of strings"]])
+def test_lone_surrogate_becomes_a_replacement_character(write: Writer, tmp_path: Path) -> None:
+    details = {"x": "a\ud83d", "y": "\U0001f600\ude00", "z": "\\ud83d\\\ud83d"}  # json.dumps writes escapes
+    write(tmp_path, CHANGES, [change("1", EventDetails=details), change("2")])
+    source = load(tmp_path, None, [signal()])
+    assert json.loads(column(source, "EventDetails")[0]) == {
+        "x": "a\ufffd",
+        "y": "\U0001f600\ufffd",
+        "z": "\\ud83d\\\ufffd",
+    }
+    assert (sound(source), source.loaded[CHANGES].rejected) == (2, {})
+
+
+def test_number_that_only_duckdb_reads_costs_no_run(tmp_path: Path) -> None:
+    reasons = '["content_filter", ' + 5_000 * "1" + "]"
+    jsonl(tmp_path, CHANGES, [change()])
+    jsonl(tmp_path, SIGNALS, [signal(EventFinishReasons=reasons)])
+    assert [str(row["EventFinishReasons"])[:18] for row in match_rows(tmp_path)] == ['["content_filter",']
+
+
 def test_very_long_json_line_is_read(tmp_path: Path) -> None:
     source = load(tmp_path, [change("1", EventDetails={"x": "y" * 3_000_000}), change("2")], [signal()])
     assert sound(source) == 2
@@ -353,13 +373,13 @@ def test_file_name_with_a_wildcard_is_not_taken_for_other_files(
 
 # -------------------------------------------------------------------------------------------------- bad input
 
-CUT = '{"user":{"email":"' + "a" * (FIELD_LIMIT - 18)
+ALMOST_CUT = '{"user":{"email":"' + "a" * (CUT_LENGTH - 19)
 
 BAD_CHANGES: list[tuple[LogRow, str]] = [
     ({"EventType": 7}, "EventType: not text"),
     ({"Id": {"id": "1"}}, "Id: not text"),
     ({"ActorSession": '{"user":'}, "ActorSession: not JSON"),
-    ({"ActorSession": CUT}, "ActorSession: JSON cut at 64 KB"),
+    ({"ActorSession": ALMOST_CUT}, "ActorSession: not JSON"),
     ({"TimeGenerated": 1_780_000_000}, "TimeGenerated: not a time"),
     ({"TimeGenerated": "yesterday"}, "TimeGenerated: not a time"),
     ({"TimeGenerated": "2026-13-08T10:00:00Z"}, "TimeGenerated: not a time"),
@@ -412,6 +432,14 @@ def test_bad_line_is_rejected_and_the_rest_goes_on(line: str, reason: str, tmp_p
     source = load_text(tmp_path, f"{CHANGES}.jsonl", text)
     assert source.loaded[CHANGES].rejected == {reason: Rejected(1, f"{CHANGES}.jsonl:2")}
     assert column(source, "Id") == ["audit_log-1", "audit_log-3"]
+
+
+@pytest.mark.parametrize("write", [jsonl_with_text, csv_from_the_cli, FORMATS["parquet of strings"]])
+def test_value_that_log_analytics_cut_stays_as_text(write: Writer, tmp_path: Path) -> None:
+    cut = '{"type":"' + "ä" * (CUT_LENGTH // 2)
+    write(tmp_path, CHANGES, [change("1") | {"EventDetails": cut}, change("2")])
+    source = load(tmp_path, None, [signal()])
+    assert (json.loads(column(source, "EventDetails")[0]), source.loaded[CHANGES].rejected) == (cut, {})
 
 
 def test_missing_time_is_rejected(tmp_path: Path) -> None:

@@ -18,16 +18,19 @@ from azure.core.pipeline.transport import RequestsTransport
 from azure.identity import AzureAuthorityHosts, CredentialUnavailableError
 
 from detection.base.errors import ConfigurationError, DataError, DetectionError, Incomplete, ServiceError
+from detection.base.timestamps import iso
 from detection.logs.events import Event, Logs, Rejected
 from detection.logs.files.source import FileSource
 from detection.logs.kql import COVERAGE_COLUMNS, HEALTH_COLUMNS, bounds, queries, with_bounds
 from detection.logs.log_analytics import answers
 from detection.logs.log_analytics.answers import AUTHORITIES
 from detection.logs.log_analytics.client import LogAnalytics, open_log_analytics, token_for
+from detection.logs.log_analytics.reading import UNREADABLE
 from detection.logs.window import plan_windows
 from detection.rules.loading import default_rule, load_rule
 from detection.rules.model import Rule, Side
 from tests.support.query_api import (
+    ApiRequest,
     Body,
     QueryApi,
     Reply,
@@ -318,6 +321,8 @@ def test_seventh_digit_of_a_time_is_dropped(api: QueryApi, opened: Open) -> None
         (False, "false"),
         ("content_filter", '"content_filter"'),
         ('["cut off', '"[\\"cut off"'),
+        (r'["\ud83d"]', r'["\ufffd"]'),
+        (r'["\\\ud83d\ude00\ude00"]', r'["\\\ud83d\ude00\ufffd"]'),
         ("NaN", '"NaN"'),
         ("null", None),
         ("", None),
@@ -347,10 +352,72 @@ def test_text_has_no_null(api: QueryApi, opened: Open) -> None:
     assert event.row[RULE.sequence.changes.place_of("ConfigIp")] == ""
 
 
-def test_text_column_without_text_is_an_error(api: QueryApi, opened: Open) -> None:
-    api.amend = first_change(ActorEmail=7)
-    with pytest.raises(DataError, match="ActorEmail"):
+def test_column_of_another_type_than_text_is_an_error(api: QueryApi, opened: Open) -> None:
+    amend = first_change(ActorEmail=7)
+
+    def declare_long(body: Body) -> Body:
+        if is_changes_answer(body):
+            body["tables"][0]["columns"][column_index(body, "ActorEmail")]["type"] = "long"
+        return amend(body)
+
+    api.amend = declare_long
+    with pytest.raises(DataError, match=r"ActorEmail: the answer has the type long; .* use tostring"):
         read(opened(api.endpoint))
+
+
+@pytest.mark.parametrize("sent", [7, ["ann@example.com"], {}], ids=repr)
+def test_cell_that_is_not_text_costs_its_row(api: QueryApi, opened: Open, sent: object) -> None:
+    rows = read(opened(api.endpoint)).changes.all_events
+    api.amend = first_change(ConfigId="this", ConfigIp=sent)
+    logs = read(opened(api.endpoint))
+    assert logs.rejected["changes, ConfigIp: not text"] == Rejected(1, "this")
+    assert (len(logs.changes.all_events), "this" in {event.id for event in logs.changes.all_events}) == (
+        len(rows) - 1,
+        False,
+    )
+
+
+def test_lone_surrogate_in_an_answer_becomes_a_replacement_character(api: QueryApi, opened: Open) -> None:
+    rows = read(opened(api.endpoint)).changes.all_events
+    api.amend = first_change(ConfigId="this", ConfigIp="a\ud83d😀")  # json.dumps writes an escape
+    logs = read(opened(api.endpoint))
+    address = RULE.sequence.changes.place_of("ConfigIp")
+    assert [event.row[address] for event in logs.changes.all_events if event.id == "this"] == ["a\ufffd😀"]
+    assert len(logs.changes.all_events) == len(rows)
+
+
+@pytest.mark.parametrize("broken", [b"\xeb", b"\xed\xa0\xbd"], ids=["latin-1", "surrogate"])
+def test_bytes_that_are_not_utf8_become_replacement_characters(
+    api: QueryApi, opened: Open, broken: bytes
+) -> None:
+    api.amend = first_change(ConfigId="this", ConfigIp="a#")
+
+    def spoil(request: ApiRequest) -> Reply:
+        answer = api.answer(request.query)
+        return replace(answer, body=answer.body.replace(b'"a#"', b'"a' + broken + b'"'))
+
+    api.fault = spoil
+    address = RULE.sequence.changes.place_of("ConfigIp")
+    (event,) = [event for event in read(opened(api.endpoint)).changes.all_events if event.id == "this"]
+    assert event.row[address].strip("\ufffd") == "a"
+
+
+def test_answer_that_is_torn_wherever_a_row_is_costs_that_row(api: QueryApi, opened: Open) -> None:
+    whole = read(opened(api.endpoint)).changes.all_events
+    lost = [event for event in whole if event.id.startswith("audit_log")][50]
+
+    def tear(request: ApiRequest) -> Reply:
+        answer = api.answer(request.query)
+        is_torn = is_changes_answer(json.loads(answer.body)) and f'"{lost.id}"'.encode() in answer.body
+        return replace(answer, body=answer.body[:-9]) if is_torn else answer
+
+    api.fault = tear
+    logs = read(opened(api.endpoint))
+    assert {event.id for event in logs.changes.all_events} == {event.id for event in whole} - {lost.id}
+    stamp = lost.row[RULE.sequence.changes.place_of("ConfigStamped")]
+    assert logs.rejected[f"changes, {UNREADABLE}"] == Rejected(
+        1, f"stamped {iso(datetime.fromisoformat(stamp))}"
+    )
 
 
 @pytest.mark.parametrize("column", ["ConfigTime", "ConfigStamped"])

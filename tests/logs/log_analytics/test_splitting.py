@@ -11,7 +11,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from detection.base.errors import Incomplete
-from detection.logs.log_analytics.splitting import MAX_FUTURE, MIN_LENGTH, QueryUnfinished, split_query
+from detection.logs.log_analytics.splitting import (
+    MAX_FUTURE,
+    MIN_LENGTH,
+    QueryUnfinished,
+    UnreadableAnswer,
+    split_query,
+)
 from detection.logs.window import Window
 from tests.support.builders import DAY, HOUR, START
 
@@ -125,3 +131,34 @@ def test_rows_that_are_stamped_in_the_future_are_halved_too() -> None:
     future_moments = [NOW + MAX_FUTURE * number / 40 for number in range(1, 41)]
     service = Service([*future_moments, NOW + 3 * DAY], limit=12)
     assert list(chain.from_iterable(service.read())) == [*future_moments, NOW + 3 * DAY]
+
+
+@given(st.sets(st.integers(1, 86_400_000_000), min_size=1, max_size=30), st.data())
+def test_unreadable_rows_are_skipped_and_no_other(microseconds: set[int], data: st.DataObject) -> None:
+    moments = [WHOLE.after + MICROSECOND * number for number in sorted(microseconds)]
+    unreadable = data.draw(st.sets(st.sampled_from(moments), max_size=3))
+    requests, skipped = 0, list[Window]()
+
+    def query(window: Window) -> list[datetime]:
+        nonlocal requests
+        requests += 1
+        until = window.until or datetime.max.replace(tzinfo=NOW.tzinfo)
+        answer = [moment for moment in moments if window.after < moment <= until]
+        if unreadable & set(answer):
+            raise UnreadableAnswer(Incomplete("not JSON"))
+        return answer
+
+    answers = split_query(query, WHOLE, NOW, 1_000, skipped.append)
+    assert list(chain.from_iterable(answers)) == [moment for moment in moments if moment not in unreadable]
+    assert [window.until for window in skipped] == sorted(unreadable)
+    assert requests <= 1 + 80 * len(unreadable)
+
+
+def test_unreadable_answer_that_may_not_be_skipped_is_a_failure() -> None:
+    def query(window: Window) -> list[datetime]:
+        if window.after < NOW - HOUR <= (window.until or NOW):
+            raise UnreadableAnswer(Incomplete("not JSON"))
+        return []
+
+    with pytest.raises(Incomplete, match="not JSON"):
+        list(split_query(query, WHOLE, NOW, 1_000))
