@@ -14,6 +14,7 @@ from benchmarks.size import Size
 
 RUNS = 24 * 30
 ROUNDS = 12 * 24 * 30  # deliveries of a second each, the least that Flex Consumption bills
+ROUND_REQUESTS = 2  # to the table, of a delivery without messages: the list of rules, the outbox of a rule
 GIB = 2  # of the instance
 # Granted each month (Azure Functions pricing page, September 2026; docs/deploy.md).
 GRANTED_GB_SECONDS, GRANTED_EXECUTIONS = 100_000, 250_000
@@ -57,7 +58,7 @@ def tables(size: Size, prices: Prices) -> dict[str, FigureTable]:
 def _sums(process: Measurement, prices: Prices) -> list[tuple[str, float, float, float | None]]:
     """The name of each sum, its amount, the paid part of it, and its price."""
     gb_seconds = GIB * (RUNS * max(process.wall, 1) + ROUNDS)
-    requests = RUNS * process.result["requests"]["table"] + ROUNDS
+    requests = RUNS * process.result["requests"]["table"] + ROUNDS * ROUND_REQUESTS
     log = RUNS * LINE / 1e9
     return [
         ("GB-s", gb_seconds, max(gb_seconds - GRANTED_GB_SECONDS, 0), prices.gb_second),

@@ -172,6 +172,9 @@ class CountingTable:
         self.writes += 1
         self._table.write(partition, operations)
 
+    def date(self) -> datetime | None:
+        return self._table.date()
+
 
 def tables(size: Size) -> dict[str, FigureTable]:
     """Every case, on Azurite or in memory."""

@@ -5,12 +5,14 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
+from functools import partial
 from importlib import import_module
-from uuid import uuid4
+from uuid import UUID, uuid4
 
 import requests
 
 from detection.base.errors import ConfigurationError, ServiceError, error_kind, error_sentence
+from detection.base.timestamps import refuse_fast_clock
 from detection.correlation.detection import Detection
 from detection.delivery.deliver import Attempt, Destination, deliver
 from detection.delivery.signed_links import LinkSigner
@@ -21,14 +23,15 @@ from detection.logs.source import Source
 from detection.logs.window import Window
 from detection.messages.context import DigestEntry
 from detection.messages.links import MessageLinks, portal_link
-from detection.rules.loading import load_rule
+from detection.rules.loading import default_rule, load_rule
 from detection.rules.model import Rule
-from detection.runs.commit import RunOptions
+from detection.runs.commit import LONGEST_RUN, RunOptions
 from detection.runs.record import REASON, RECORD, RunFailure, RunRecord, run_time
 from detection.runs.run import run, run_gap
 from detection.settings import Settings, settings_from
+from detection.store.digest_draft import RenderDigest, publish_abandoned_digests
 from detection.store.incident_store import IncidentStore
-from detection.store.outbox import Delivery, Outbox
+from detection.store.outbox import Delivery, Outbox, table_outbox
 from detection.store.table import MemoryTable, Table
 from detection.telemetry import log_attempt, log_heartbeat, log_run
 
@@ -70,14 +73,23 @@ class Job:
     def deliver(
         self, drain_for: timedelta = timedelta(0), report: Callable[[Attempt], object] = log_attempt
     ) -> list[Attempt]:
-        """Sends the messages that are due in every rule's outbox."""
+        """Sends the messages that are due in the outbox of the table, also those of rules that no longer run,
+        and publishes the digests that such rules left unpublished.
+
+        Raises ConfigurationError, and sends nothing, if the clock is ahead of the table service's: a claim or
+        a wait for the next attempt would last too long.
+        """
+        outbox = self._outbox()
+        for folder in set(outbox.rules) - {rule.folder for rule in self.rules}:
+            render_digest = self._render_digest(partial(former_rule, folder))
+            publish_abandoned_digests(self.table, folder, self.clock() - LONGEST_RUN, render_digest)
         destinations: dict[str, Destination] = {
             webhook.name: WebhookDestination(webhook) for webhook in self.settings.destinations
         }
-        return deliver(self._outbox(), destinations, self.clock, self.sleep, drain_for, report)
+        return deliver(outbox, destinations, self.clock, self.sleep, drain_for, report)
 
     def requeue(self) -> int:
-        """Puts every dead letter back into its outbox; returns how many."""
+        """Puts every dead letter back into the outbox; returns how many. Raises as `deliver` does."""
         outbox = self._outbox()
         dead_letters = list(outbox.dead_letters())
         for dead_letter in dead_letters:
@@ -133,7 +145,9 @@ class Job:
                 failure = _failure(error, rule.folder, now, None, self.clock() - began)
                 with suppress(ConfigurationError, ServiceError):  # the table may be the cause
                     failure = replace(failure, last_complete=store.watermark())
-                    store.note(now, RECORD.dump_json(failure), "failed")
+                    # A record by a clock days ahead would be the latest record for days.
+                    failure = replace(failure, now=min(now, store.service_time or now))
+                    store.note(failure.now, RECORD.dump_json(failure), "failed")
                 log_run(failure)
                 failures.append(error)
             else:
@@ -147,7 +161,19 @@ class Job:
         return records
 
     def _outbox(self) -> Outbox:
-        return Outbox(self.table, *(rule.folder for rule in self.rules))
+        outbox = table_outbox(self.table, [rule.folder for rule in self.rules])
+        refuse_fast_clock(self.clock(), self.table.date())
+        return outbox
+
+    def _render_digest(self, load: Callable[[], Rule]) -> RenderDigest:
+        # Also of a rule that only observes by now: its run of the digest notified.
+        def render_digest(draft: str, began: datetime, entries: Sequence[DigestEntry]) -> Sequence[Delivery]:
+            from detection.delivery.rendering import digest_renderer  # noqa: PLC0415  # as in _run_options
+
+            settings = self.settings
+            return digest_renderer(settings.destinations, load(), settings.PAGE_URL)(draft, began, entries)
+
+        return render_digest
 
     def _source(self, rule: Rule) -> Source:
         return open_source(self.settings, rule, self.clock)
@@ -163,11 +189,6 @@ class Job:
 
             return message_renderer(destinations, links)(verdict, detection)
 
-        def render_digest(draft: str, began: datetime, entries: Sequence[DigestEntry]) -> Sequence[Delivery]:
-            from detection.delivery.rendering import digest_renderer  # noqa: PLC0415  # as above
-
-            return digest_renderer(destinations, rule, settings.PAGE_URL)(draft, began, entries)
-
         def links(verdict: Verdict, detection: Detection) -> MessageLinks:
             incident, windows = verdict.state.incident, detection.windows
             workspace, inline = settings.LOG_ANALYTICS_RESOURCE_ID, settings.PARSERS == "inline"
@@ -179,12 +200,23 @@ class Job:
 
         return RunOptions(
             render=render,
-            render_digest=render_digest,
+            render_digest=self._render_digest(lambda: rule),
             storm_alerts=settings.STORM_ALERTS if destinations else None,
             lateness=settings.ALLOWED_LATENESS,
             max_catch_up=settings.MAX_CATCH_UP,
             flood_signals=settings.FLOOD_SIGNALS,
             clock=self.clock,
+        )
+
+
+def former_rule(folder: str) -> Rule:
+    """A rule that does not run, for its messages. If its folder is gone, messages name the folder only."""
+    try:
+        return load_rule(folder)
+    except ConfigurationError:
+        names = {"folder": folder, "name": folder, "id": UUID(int=0), "description": "", "version": ""}
+        return load_rule(default_rule()).model_copy(
+            update={**names, "tactics": (), "relevant_techniques": ()}
         )
 
 

@@ -26,7 +26,7 @@ from detection.rules.silences import Silence, end_of_silence
 from detection.settings import Webhook
 from detection.store.incident_list import IncidentList
 from detection.store.incident_store import IncidentStore
-from detection.store.outbox import DeadLetter, Delivery, Outbox, Queued
+from detection.store.outbox import DeadLetter, Delivery, Queued, table_outbox
 from detection.store.silence_list import SilenceList
 from detection.store.table import Conflict, Table
 
@@ -97,7 +97,7 @@ class Desk:
 
     def deliveries(self, name: str) -> list[Queued | DeadLetter]:
         """The messages of an incident that wait in the outbox or are dead letters."""
-        return Outbox(self.table, *(rule.folder for rule in self.rules)).messages_of(name)
+        return table_outbox(self.table, [rule.folder for rule in self.rules]).messages_of(name)
 
     def acknowledge(
         self, detail: IncidentDetail, author: str, note: str = "", *, self_declared: bool = True

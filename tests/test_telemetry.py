@@ -118,6 +118,20 @@ def test_failed_run_is_recorded_with_its_reason_and_the_last_complete_one(
     assert [line["outcome"] for line in lines] == ["complete", "complete", "failed", "failed"]
 
 
+def test_run_by_a_clock_that_is_days_ahead_fails_and_is_recorded_by_the_clock_of_the_table_service(
+    lines: list[dict[str, Any]],
+) -> None:
+    table = MemoryTable(lambda: NOW)
+    with pytest.raises(ConfigurationError, match="ahead of the table service"):
+        job(table, now=NOW + timedelta(days=3), RULES=DEFAULT).detect()
+
+    [failure] = job(table, RULES=DEFAULT).records(5)
+
+    assert isinstance(failure, RunFailure)
+    assert (failure.now, failure.error, failure.last_complete) == (NOW, "configuration", None)
+    assert [line["now"] for line in lines] == ["2026-06-09T15:00:00Z"]
+
+
 def test_failed_run_moves_no_watermark(tmp_path: object) -> None:
     table = MemoryTable()
     job(table).detect()

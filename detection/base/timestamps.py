@@ -8,6 +8,7 @@ from detection.base.errors import ConfigurationError
 
 _DURATION = TypeAdapter(timedelta)
 FIRST_YEAR, LAST_YEAR = 2000, 2100  # a time outside this range is an error, such as a wrong unit
+MAX_CLOCK_LEAD = timedelta(minutes=10)  # less than LONGEST_RUN in runs/commit.py
 
 
 def iso(moment: datetime) -> str:
@@ -43,3 +44,15 @@ def parse_duration(text: str) -> timedelta:
     if parsed <= timedelta(0):
         raise ConfigurationError(f"{text!r} is not a duration; write it like PT1H or P1D")
     return parsed
+
+
+def refuse_fast_clock(now: datetime, service_time: datetime | None) -> None:
+    """Raises ConfigurationError if `now` is at least MAX_CLOCK_LEAD ahead of the table service's time (UTC).
+
+    None means that the table has no clock of its own.
+    """
+    if service_time and now - service_time >= MAX_CLOCK_LEAD:
+        raise ConfigurationError(
+            f"the clock of this machine says {iso(now)}, which is {now - service_time} ahead of the table "
+            "service: set the clock, then run again"
+        )

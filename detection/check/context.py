@@ -9,6 +9,7 @@ from detection.logs.log_analytics.client import LogAnalytics, open_log_analytics
 from detection.rules.loading import load_rule
 from detection.rules.model import Rule
 from detection.settings import Settings, settings_from
+from detection.store.outbox import Outbox, table_outbox
 from detection.store.table import Table
 
 # The partition of the incident table that the checks write to. No rule folder has this name.
@@ -38,6 +39,11 @@ class CheckContext:
     @cached_property
     def job(self) -> Job:
         return Job(self.settings, self.rules, self.table, self.clock)
+
+    @cached_property
+    def outbox(self) -> Outbox:
+        """The outbox of all rules of the table, also of rules that do not run."""
+        return table_outbox(self.table, [rule.folder for rule in self.rules])
 
     @cached_property
     def logs(self) -> LogAnalytics:

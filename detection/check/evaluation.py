@@ -1,13 +1,14 @@
 """Turn measurements into findings. All durations are timedeltas, all times UTC."""
 
 from base64 import urlsafe_b64decode
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime, timedelta
 from math import ceil
 from typing import NamedTuple
 
 from pydantic_core import from_json
 
+from detection.base.timestamps import MAX_CLOCK_LEAD
 from detection.check.checklist import Finding, green, red, yellow
 from detection.desk import ActiveSilence
 from detection.logs.coverage import Coverage, coverage_text, coverage_warning
@@ -20,9 +21,8 @@ DAY = timedelta(days=1)
 SILENT_AFTER = DAY  # of a source: the job's alarm has the same limit
 LOOK_BACK = timedelta(days=7)  # of the query for arrivals
 CLOCK_YELLOW = timedelta(minutes=1)
-# LONGEST_RUN in runs/commit.py: runs whose clocks differ by more may take each other for abandoned.
-CLOCK_RED = timedelta(minutes=15)
 RUN_YELLOW, RUN_RED = 1.5, 2.5  # times queryFrequency; 2.5 hours raise the alarm "no complete run"
+SHARED_WITHIN = timedelta(hours=3)  # a rule with a later run, which this app does not run, may run elsewhere
 MAX_WAIT = timedelta(minutes=30)  # the alarm on waiting messages has the same limit
 MAX_NAMED = 10  # silences in a finding
 
@@ -195,8 +195,8 @@ def evaluate_clock(name: str, offset: timedelta) -> Finding:
     message = (
         f"{duration_text(deviation)} {'ahead of' if offset > timedelta(0) else 'behind'} the service's clock."
     )
-    if deviation > CLOCK_RED:
-        remedy = "Windows end at a wrong time, and runs may take each other for abandoned."
+    if deviation >= MAX_CLOCK_LEAD:
+        remedy = "Runs and deliveries fail." if offset > timedelta(0) else "Alerts are late."
         return red(name, message, f"Set this machine's clock. {remedy}")
     if deviation > CLOCK_YELLOW:
         remedy = "Rows are read late, or requested before they exist."
@@ -219,6 +219,15 @@ def evaluate_last_run(name: str, age: timedelta | None, rule: Rule) -> Finding:
     return green(name, message)
 
 
+def evaluate_former_rule(name: str, folder: str, age: timedelta) -> Finding:
+    """A rule of the table that this app does not run, and whose last complete run is this old."""
+    message = f"{folder} is not among RULES, but completed a run {duration_text(age)} ago."
+    remedy = (
+        "If another app runs it, give that app its own INCIDENT_TABLE: each would send the other's messages."
+    )
+    return yellow(name, message, remedy)
+
+
 def evaluate_coverage(name: str, coverage: Coverage | None) -> Finding:
     """How many of the identities at runtime match an actor of the audit log."""
     if warning_text := coverage_warning(coverage):
@@ -227,9 +236,16 @@ def evaluate_coverage(name: str, coverage: Coverage | None) -> Finding:
 
 
 def evaluate_outbox(
-    name: str, dead_letters: Sequence[DeadLetter], queue: Sequence[Queued], now: datetime
+    name: str,
+    dead_letters: Sequence[DeadLetter],
+    queue: Sequence[Queued],
+    now: datetime,
+    destinations: Collection[str],
 ) -> Finding:
-    """Deliveries that failed for good, or have waited for too long."""
+    """Deliveries that failed for good, wait for a destination that the settings do not name, or have waited
+    for too long.
+    """
+    stranded = [queued.delivery for queued in queue if queued.delivery.destination not in destinations]
     late_deliveries = [queued.delivery for queued in queue if now - queued.delivery.created > MAX_WAIT]
     if dead_letters:
         names = ", ".join(sorted({dead_letter.delivery.destination for dead_letter in dead_letters}))
@@ -238,6 +254,13 @@ def evaluate_outbox(
             name,
             f"{plural(len(dead_letters), 'dead letter')} for {names}, the first: {reason}.",
             "Fix the destination, then run `python -m detection deliver --retry-dead`.",
+        )
+    if stranded:
+        names = ", ".join(sorted({delivery.destination for delivery in stranded}))
+        return red(
+            name,
+            f"{plural(len(stranded), 'message')} waiting for {names}, which the settings do not name.",
+            "Name the destination in WEBHOOKS again: its messages are then sent.",
         )
     if late_deliveries:
         names = ", ".join(sorted({delivery.destination for delivery in late_deliveries}))

@@ -1,13 +1,21 @@
 """The incident table: whether the job can write to it, and what it says about runs and deliveries."""
 
 from collections.abc import Iterator
+from datetime import timedelta
 from itertools import islice
 
 from detection.base.timestamps import iso
 from detection.check.checklist import Finding, catch_errors, green, red, yellow
 from detection.check.context import CHECK_PARTITION, CheckContext
-from detection.check.evaluation import evaluate_last_run, evaluate_outbox, evaluate_silences
-from detection.store.outbox import Outbox
+from detection.check.evaluation import (
+    SHARED_WITHIN,
+    evaluate_clock,
+    evaluate_former_rule,
+    evaluate_last_run,
+    evaluate_outbox,
+    evaluate_silences,
+)
+from detection.store.incident_store import IncidentStore
 from detection.store.table import Delete, Put
 
 PROBE_ROW = "probe"  # the row that is written and deleted
@@ -24,6 +32,10 @@ def check_incident_table(context: CheckContext) -> Iterator[Finding]:
     )
     stored = context.table.get(CHECK_PARTITION, PROBE_ROW)
     context.table.write(CHECK_PARTITION, [Delete(PROBE_ROW)])
+    lead = now - (context.table.date() or now)
+    clock_finding = evaluate_clock("clock of the table service", max(lead, timedelta(0)))
+    if clock_finding.level != "green":
+        yield clock_finding
     if stored is None or stored.values["written"] != iso(now):
         message = "The table did not return the row that was written to it."
         yield red(name, message, "If another check is running, try again after it. Otherwise report this.")
@@ -35,7 +47,7 @@ def check_incident_table(context: CheckContext) -> Iterator[Finding]:
 
 
 def check_last_runs(context: CheckContext) -> Iterator[Finding]:
-    """How long ago the last complete run of each rule was."""
+    """How long ago the last complete run of each rule was, and whether other rules run on the table."""
     if _in_memory(context):
         yield yellow(
             "last runs", "In memory: only the process that ran the job knows its runs.", _SET_STORAGE
@@ -48,18 +60,22 @@ def check_last_runs(context: CheckContext) -> Iterator[Finding]:
             age = context.clock() - watermark if watermark else None
             findings.append(evaluate_last_run(name, age, rule))
         yield from findings
+    for folder in sorted(set(context.outbox.rules) - {rule.folder for rule in context.rules}):
+        watermark = IncidentStore(context.table, folder, "look").watermark()
+        if watermark and context.clock() - watermark < SHARED_WITHIN:
+            yield evaluate_former_rule("other rules", folder, context.clock() - watermark)
 
 
 def check_outbox(context: CheckContext) -> Iterator[Finding]:
     """Deliveries that failed for good or wait."""
-    outbox = Outbox(context.table, *(rule.folder for rule in context.rules))
+    outbox, destinations = context.outbox, {webhook.name for webhook in context.settings.destinations}
     waiting = [
         queued
         for destination in outbox.destinations()
         for queued in islice(outbox.waiting(destination), MAX_COUNTED)
     ]
     dead_letters = list(islice(outbox.dead_letters(), MAX_COUNTED))
-    yield evaluate_outbox("outbox", dead_letters, waiting, context.clock())
+    yield evaluate_outbox("outbox", dead_letters, waiting, context.clock(), destinations)
 
 
 def check_silences(context: CheckContext) -> Iterator[Finding]:

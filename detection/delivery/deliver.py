@@ -53,7 +53,9 @@ class Outcome:
     retry_after: timedelta | None = None
 
 
-UNKNOWN_DESTINATION = Outcome(None, reason="no such destination in the settings")
+UNKNOWN_DESTINATION = Outcome(
+    None, reason="the settings name no such destination; its messages wait until they do"
+)
 
 
 class Destination(Protocol):
@@ -66,7 +68,10 @@ class Destination(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Attempt:
-    """An attempt and its outcome; `next_due` is the time (UTC) of the next attempt, None if there is none."""
+    """An attempt and its outcome; `next_due` is the time (UTC) of the next attempt, None if there is none.
+
+    A destination that the settings do not name has no attempts: this is then its oldest message, which waits.
+    """
 
     delivery: Delivery
     outcome: Outcome
@@ -118,7 +123,16 @@ def drain(
     sleep: Callable[[float], None],
     drain_for: timedelta,
 ) -> Iterator[Attempt]:
-    """Sends the messages to one destination that are due within `drain_for`, and yields every attempt."""
+    """Sends the messages to one destination that are due within `drain_for`, and yields every attempt.
+
+    Without a destination it yields the oldest message and counts no attempt: the messages wait until the
+    settings name the destination again, however late.
+    """
+    if destination is None:
+        waiting = (queued.delivery for queued in outbox.waiting(name))
+        if oldest := min(waiting, key=lambda delivery: delivery.created, default=None):
+            yield Attempt(oldest, UNKNOWN_DESTINATION, clock())
+        return
     begun = clock()
     drain_until, send_until = begun + drain_for, begun + max(drain_for, SEND_FOR)
     while clock() <= send_until:
@@ -142,7 +156,7 @@ def drain(
 
 
 def attempt(
-    outbox: Outbox, queued: Queued, destination: Destination | None, clock: Callable[[], datetime]
+    outbox: Outbox, queued: Queued, destination: Destination, clock: Callable[[], datetime]
 ) -> Attempt | None:
     """Claims, sends and settles one message. Returns None if another process has claimed it."""
     try:
@@ -150,7 +164,7 @@ def attempt(
     except Conflict:
         return None
     delivery = claimed.delivery
-    outcome = destination.send(delivery, clock()) if destination else UNKNOWN_DESTINATION
+    outcome = destination.send(delivery, clock())
     is_final = outcome.sent or outcome.dead_reason
     due = None if is_final else next_due(delivery.attempt, clock(), outcome.retry_after)
     try:

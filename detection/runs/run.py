@@ -8,6 +8,7 @@ from collections.abc import Callable
 from datetime import datetime
 from functools import partial
 
+from detection.base.timestamps import refuse_fast_clock
 from detection.correlation.detection import correlate_logs
 from detection.incidents.decide import Verdict, decisions
 from detection.incidents.keys import grouping_of
@@ -31,10 +32,12 @@ def run(
     """One complete run of a rule at the frozen time `now` (UTC); returns its record, and the verdicts with an
     alert.
 
-    Raises Incomplete or ServiceError when the logs cannot be read whole, and then commits nothing.
+    Raises Incomplete or ServiceError when the logs cannot be read whole, and ConfigurationError when `now` is
+    ahead of the table service's time, and then commits nothing.
     """
     seconds = _stopwatch(options)
     watermark = store.watermark()
+    refuse_fast_clock(now, store.service_time)
     store.publish_abandoned_digests(now - LONGEST_RUN, options.render_digest)
     windows_at = partial(
         plan_windows,
@@ -78,6 +81,7 @@ def run_gap(
     """
     seconds = _stopwatch(options)
     watermark = store.watermark()
+    refuse_fast_clock(now, store.service_time)
     windows = Windows(now, Window(gap.after - rule.sequence.within, gap.until), gap, None)
     stats, committer = RunStats(rule, windows), Committer(rule, now, store, options)
     try:

@@ -8,6 +8,8 @@ recognises its token. No error of the SDK leaves this module: its text may hold 
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
 from http.client import HTTPException
 from typing import Any, Final
 from urllib.parse import urlsplit
@@ -21,6 +23,7 @@ from azure.core.exceptions import (
     ResourceExistsError,
     ResourceNotFoundError,
 )
+from azure.core.pipeline import PipelineResponse
 from azure.data.tables import EdmType, EntityProperty, TableClient, TableEntity, UpdateMode
 
 from detection.base.errors import ConfigurationError, ServiceError
@@ -63,6 +66,8 @@ def open_table(storage: str, name: str, client_id: str | None) -> Table:
     `https://<account>.table.core.windows.net`, opened with the managed identity `client_id`, or without
     `client_id` with the identity of this machine. Raises ConfigurationError for anything else.
     """
+    clock = ServiceClock()
+    settings = {**SETTINGS, "raw_response_hook": clock.read}
     if "://" in storage.partition("=")[0]:
         address = _ADDRESS.fullmatch(storage)
         if address is None:
@@ -83,20 +88,42 @@ def open_table(storage: str, name: str, client_id: str | None) -> Table:
                 exclude_visual_studio_code_credential=True,
             )
         )
-        return AzureTable(TableClient(storage, name, credential=credential, audience=audience, **SETTINGS))
+        client = TableClient(storage, name, credential=credential, audience=audience, **settings)
+        return AzureTable(client, clock)
     try:
-        return AzureTable(TableClient.from_connection_string(storage.rstrip("; "), name, **SETTINGS))
+        client = TableClient.from_connection_string(storage.rstrip("; "), name, **settings)
+        return AzureTable(client, clock)
     except ValueError:
         raise ConfigurationError(
             "the table storage must be a whole connection string or the https:// address of an account"
         ) from None
 
 
-class AzureTable:
-    """A table of a storage account. The first write creates it if it does not exist."""
+class ServiceClock:
+    """The service's clock, as the header `Date` of its last response says, in whole seconds (UTC)."""
 
-    def __init__(self, client: TableClient) -> None:
+    def __init__(self) -> None:
+        self.date: datetime | None = None  # None: no response with a readable `Date`
+
+    def read(self, response: PipelineResponse[Any, Any]) -> None:
+        """Reads a response: the hook of a client."""
+        try:
+            date = parsedate_to_datetime(response.http_response.headers.get("Date", ""))
+        except ValueError:
+            self.date = None
+        else:
+            self.date = date.replace(tzinfo=date.tzinfo or UTC)
+
+
+class AzureTable:
+    """A table of a storage account. The first write creates it if it does not exist.
+
+    `clock` hears the responses of the client; without it the table has no date.
+    """
+
+    def __init__(self, client: TableClient, clock: ServiceClock | None = None) -> None:
         self._client = client
+        self._clock = clock or ServiceClock()
 
     def get(self, partition: str, row: str) -> Entity | None:
         with _errors(self._client):
@@ -114,6 +141,9 @@ class AzureTable:
         check(partition, operations)
         with _errors(self._client):
             self._submit(partition, operations)
+
+    def date(self) -> datetime | None:
+        return self._clock.date
 
     def _submit(self, partition: str, operations: Sequence[Operation], *, made: bool = False) -> None:
         if not operations:
@@ -183,7 +213,7 @@ def _entity(entity: TableEntity) -> Entity:
         for name, value in entity.items()
         if name not in ("PartitionKey", "RowKey")
     }
-    return Entity(entity["RowKey"], str(entity.metadata["etag"]), values)
+    return Entity(entity["RowKey"], str(entity.metadata["etag"]), values, entity.metadata["timestamp"])
 
 
 @contextmanager

@@ -34,7 +34,7 @@ from detection.store.layout import (
     watermark_of,
     whole_from,
 )
-from detection.store.outbox import Delivery, queue
+from detection.store.outbox import Delivery, list_rule, queue
 from detection.store.table import Conflict, Entity, Insert, Operation, Put, Replace, Table, Value
 
 
@@ -51,7 +51,9 @@ class IncidentStore:
         self._token = token
         self._readings = 1
         self._drafts = 0
+        self._is_listed = False  # whether the table's list of rules is known to have this rule
         self._watermark_row: Entity | None = None  # as this run has seen it
+        self.service_time: datetime | None = None  # the table service's, when the run began; None: no clock
         self.kept_since: datetime | None = None  # marks are whole from here on; None: none were ever purged
         self.grouping: Grouping | None = None  # by which the last complete run grouped
         self.run = 1  # one more than the runs that were complete when this run began
@@ -67,11 +69,13 @@ class IncidentStore:
         return self.writer
 
     def watermark(self) -> datetime | None:
-        """The frozen `now` of the last complete run (UTC), or None before the first.
+        """The watermark (UTC) that the last complete run left, or None before the first: the earlier of its
+        frozen `now` and the table service's time when it began.
 
         Raises ConfigurationError when a newer version of this job wrote the table.
         """
         self._watermark_row = self.table.get(self.rule, "w")
+        self.service_time = self.service_time or self.table.date()
         if self._watermark_row is None:
             return None
         values = self._watermark_row.values
@@ -80,6 +84,7 @@ class IncidentStore:
             raise ConfigurationError(
                 f"the incident table has schema {schema}, this version knows {SCHEMA}: update the job"
             )
+        self._is_listed = self._is_listed or "listed" in values
         self.run = int(values["runs"]) + 1
         self.kept_since = parse_time(str(values["kept"])) if "kept" in values else None
         self.grouping = type_adapter(Key).validate_json(str(values["grouping"]))
@@ -107,6 +112,7 @@ class IncidentStore:
 
         Raises Conflict when the key has changed since it was loaded: load it and decide again.
         """
+        self._list_rule()
         state = replace(verdict.state, writer=self.writer, run=self.run)
         try:
             self.table.write(self.rule, [*commit_operations(verdict, state), *messages])
@@ -153,28 +159,38 @@ class IncidentStore:
         publish_abandoned_digests(self.table, self.rule, before, render)
 
     def finish(self, now: datetime, record: bytes, grouping: Grouping, keep: datetime | None = None) -> None:
-        """The last write of a complete run: its record, and the watermark, which only moves forward.
+        """The last write of a complete run up to `now`: its record, and the watermark, which only moves
+        forward and never beyond the table service's time when the run began.
 
         `grouping` is how the run grouped. `keep` is the moment up to which the run will purge marks.
         """
+        self._list_rule()
         kept_since = max(filter(None, (whole_from(keep) if keep else None, self.kept_since)), default=None)
+        watermark = min(now, self.service_time or now)
         values: dict[str, Value] = {
-            "now": iso(now),
+            "now": iso(watermark),
             "runs": self.run,
             "schema": SCHEMA,
+            "listed": True,
             "grouping": type_adapter(Key).dump_json(grouping).decode(),
             **({"kept": iso(kept_since)} if kept_since else {}),
         }
         operations: list[Operation] = [Put(f"r|{sortable(now)}", split(record))]
         if self._watermark_row is None:
             operations.append(Insert("w", values))
-        elif watermark_of(self._watermark_row) < now:
+        elif watermark_of(self._watermark_row) < watermark:
             operations.append(Replace("w", values, self._watermark_row.version))
         try:
             self.table.write(self.rule, operations)
         except Conflict:  # another run finished in between: read how far it came
             self.watermark()
             self.finish(now, record, grouping, keep)
+
+    def _list_rule(self) -> None:
+        """Lists the rule before its first row: its messages must be found when the rule no longer runs."""
+        if not self._is_listed:
+            list_rule(self.table, self.rule)
+            self._is_listed = True
 
     def note(self, now: datetime, record: bytes, kind: Literal["gap", "failed"]) -> None:
         """Writes the record of a run that moves no watermark: it read a gap, or it failed."""

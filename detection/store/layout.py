@@ -12,9 +12,10 @@ One partition per rule folder. Rows of a key share a prefix with the key's hash:
     q|<name>                                 a silence
     r|<now>[|failed|gap]                     the record of a run
     s|<draft>|<number>                       an entry of a digest draft (digest_draft.py)
-    w                                        watermark, number of complete runs, start of whole marks
+    w                                        watermark, number of complete runs, start of whole marks,
+                                             whether the rule is in ~rules
 
-The outbox of a rule is in the same partition (outbox.py).
+The outbox of a rule is in the same partition (outbox.py); the partition ~rules lists the rules.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -24,7 +25,7 @@ from hashlib import sha256
 from typing import TypeVar
 
 from detection.base.json_types import type_adapter
-from detection.base.timestamps import LAST_YEAR, iso, parse_time
+from detection.base.timestamps import LAST_YEAR, MAX_CLOCK_LEAD, iso, parse_time
 from detection.correlation.output import truncate
 from detection.incidents.alert import Alert
 from detection.incidents.decide import Verdict
@@ -100,8 +101,9 @@ def whole_from(before: datetime) -> datetime:
 
 
 def watermark_of(entity: Entity) -> datetime:
-    """The time that a watermark's row holds."""
-    return parse_time(str(entity.values["now"]))
+    """The time that a watermark's row holds; if a clock was ahead, the time at which the row was written."""
+    watermark = parse_time(str(entity.values["now"]))
+    return min(watermark, entity.written or watermark)
 
 
 def head_operation(state: KeyState) -> Operation:
@@ -125,12 +127,14 @@ def state_of(head: Entity, key: Key) -> KeyState:
     decided_at, latest_signal, flood_until = (
         str(head.values.get(name, "")) for name in ("decided_at", "latest_signal", "flood_until")
     )
+    # An earlier version let a clock be days ahead: without an end, each run would read up to that time.
+    latest_decision = head.written + MAX_CLOCK_LEAD if head.written else _END_OF_TIME
     return KeyState(
         key,
         commits=int(head.values["commits"]),
         writer=str(head.values["writer"]),
         run=int(head.values["run"]),
-        decided_at=parse_time(decided_at) if decided_at else None,
+        decided_at=min(parse_time(decided_at), latest_decision) if decided_at else None,
         latest_signal=parse_time(latest_signal) if latest_signal else None,
         flood_until=parse_time(flood_until) if flood_until else None,
         flood_commit=int(head.values.get("flood_commit", 0)),

@@ -3,10 +3,15 @@
     d|<destination>|<incident>|<commit>      a delivery: the message, its attempts, the next due time
     x|<destination>|<incident>|<commit>      a dead letter: a delivery that was given up, and why
 
-The rows sort in the order in which an incident's messages to one destination must arrive.
+The rows sort in the order in which an incident's messages to one destination must arrive. They are in the
+partition of their rule, in the transaction of their alert, but they belong to the table: a message is sent
+whether its rule still runs or not. Table Storage cannot list the partitions of a table, so a partition lists
+the rules:
+
+    <rule>                                   a rule of this table; written before its first commit
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Literal
@@ -14,6 +19,8 @@ from typing import Literal
 from detection.base.timestamps import iso, parse_time
 from detection.store.layout import joined, split
 from detection.store.table import Conflict, Delete, Entity, Insert, Put, Replace, Table
+
+RULES_PARTITION = "~rules"
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,27 +64,43 @@ class Queued:
     version: str
 
 
+def list_rule(table: Table, rule: str) -> None:
+    """Puts a rule on the table's list of rules. A partition of another kind, named ~…, is not listed."""
+    if not rule.startswith("~"):
+        table.write(RULES_PARTITION, [Put(rule, {})])
+
+
+def listed_rules(table: Table) -> list[str]:
+    """All rules that ever committed to the table, sorted. One request; raises ServiceError."""
+    return [entity.row for entity in table.scan(RULES_PARTITION, "!", "~")]
+
+
 def queue(delivery: Delivery) -> Insert:
     """The operation that puts a delivery into the outbox, in the transaction of its alert."""
     return Insert(f"d|{_place(delivery)}", _values(delivery))
 
 
+def table_outbox(table: Table, running_rules: Iterable[str]) -> "Outbox":
+    """The outbox of all rules of a table: the running rules, and the rules on its list."""
+    return Outbox(table, *sorted({*running_rules, *listed_rules(table)}))
+
+
 class Outbox:
-    """The outbox of the rules. Every call may raise ServiceError; calls that write raise Conflict when
+    """The outbox of some rules. Every call may raise ServiceError; calls that write raise Conflict when
     another process changed the row in between.
     """
 
     def __init__(self, table: Table, *rules: str) -> None:
         self._table = table
-        self._rules = rules
+        self.rules = rules
 
     def destinations(self) -> list[str]:
         """The destinations that have waiting messages, also those that the settings no longer name."""
-        return sorted({name for rule in self._rules for name in self._destinations(rule, "d")})
+        return sorted({name for rule in self.rules for name in self._destinations(rule, "d")})
 
     def waiting(self, destination: str) -> Iterator[Queued]:
         """The messages to a destination that are not sent yet, each incident's in their order."""
-        for rule in self._rules:
+        for rule in self.rules:
             for entity in self._table.scan(rule, f"d|{destination}|", f"d|{destination}}}"):
                 yield Queued(rule, _delivery(entity), entity.row, entity.version)
 
@@ -106,14 +129,14 @@ class Outbox:
 
     def dead_letters(self) -> Iterator[DeadLetter]:
         """All dead letters."""
-        for rule in self._rules:
+        for rule in self.rules:
             for entity in self._table.scan(rule, "x|", "x}"):
                 yield _dead_letter(rule, entity)
 
     def messages_of(self, incident: str) -> list[Queued | DeadLetter]:
         """The waiting messages and the dead letters of an incident."""
         messages: list[Queued | DeadLetter] = []
-        for rule in self._rules:
+        for rule in self.rules:
             for name in self._destinations(rule, "d"):
                 place = f"d|{name}|{incident}|"
                 waiting = self._table.scan(rule, place, place[:-1] + "}")

@@ -9,8 +9,9 @@ transactions").
 import base64
 import re
 from bisect import bisect_left, insort
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from itertools import count
 from threading import Lock
 from typing import Protocol
@@ -36,11 +37,14 @@ class Conflict(ServiceError):
 
 @dataclass(frozen=True, slots=True)
 class Entity:
-    """A stored row: its key, the store's version token, and its values."""
+    """A stored row: its key, the store's version token, its values, and the service's time (UTC) of its last
+    write; None if the table has no clock.
+    """
 
     row: str
     version: str
     values: Mapping[str, Value]
+    written: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,11 +98,20 @@ class Table(Protocol):
         """One transaction: all operations or none. Raises Conflict when a row has changed."""
         ...
 
+    def date(self) -> datetime | None:
+        """The service's time (UTC) when it last responded; None if the table has no clock, or has not
+        responded yet. Sends nothing: a caller that needs the present time calls it right after a request.
+        """
+        ...
+
 
 class MemoryTable:
-    """A table in memory: for the demo, replays and tests. Safe for threads."""
+    """A table in memory: for the demo, replays and tests. Safe for threads. It has no clock unless a caller
+    passes in a clock.
+    """
 
-    def __init__(self) -> None:
+    def __init__(self, clock: Callable[[], datetime] | None = None) -> None:
+        self._clock = clock
         self._partitions: dict[str, _Partition] = {}
         self._versions = count(1)
         self._lock = Lock()
@@ -126,7 +139,11 @@ class MemoryTable:
                 if isinstance(operation, Delete):
                     rows.remove(operation.row)
                 else:
-                    rows.put(Entity(operation.row, f"v{next(self._versions)}", dict(operation.values)))
+                    version = f"v{next(self._versions)}"
+                    rows.put(Entity(operation.row, version, dict(operation.values), self.date()))
+
+    def date(self) -> datetime | None:
+        return self._clock() if self._clock else None
 
     def _rows_of(self, partition: str) -> "_Partition":
         return self._partitions.setdefault(partition, _Partition())

@@ -11,6 +11,8 @@ from base64 import b64decode
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
+from datetime import datetime
+from email.utils import format_datetime
 from http.client import HTTPConnection
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from threading import Lock, Thread
@@ -125,7 +127,7 @@ def proxying(port: int) -> Iterator[TableProxy]:
             if response is None:
                 self.close_connection = True
                 return
-            self.send_response(response.status)
+            self.send_response_only(response.status)  # without a `Date` of the proxy
             for name, value in response.headers.items():
                 self.send_header(name, value)
             self.send_header("content-length", str(len(response.body)))
@@ -186,6 +188,17 @@ def failing(numbers: range, status: int, code: str) -> Fault:
     error = {"odata.error": {"code": code, "message": {"lang": "en-US", "value": f"{code}."}}}
     response = TableResponse(status, {"content-type": "application/json"}, json.dumps(error).encode())
     return lambda request, forward: response if request.number in numbers else forward(request)
+
+
+def dating(date: datetime) -> Fault:
+    """By the clock of the service, every response is of this time."""
+
+    def fault(request: TableRequest, forward: Forward) -> TableResponse | None:
+        response = forward(request)
+        headers = {name: text for name, text in response.headers.items() if name.lower() != "date"}
+        return replace(response, headers=headers | {"Date": format_datetime(date, usegmt=True)})
+
+    return fault
 
 
 def slowing(seconds: float) -> Fault:

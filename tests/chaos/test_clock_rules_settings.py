@@ -11,6 +11,7 @@ import pytest
 
 from tests.chaos.scenarios import FAULT_HOUR, EnterFigures, chaos_only, enter, marked_parameters
 from tests.chaos.stage import DAY, LAST, RULE, Stage
+from tests.chaos.table_proxy import dating
 from tests.chaos.world import FIRST_RUN, HOUR
 
 __all__ = ["enter"]
@@ -38,6 +39,18 @@ def test_clock_is_set_back_and_forth(stage: Stage, enter: EnterFigures) -> None:
         assert stage.run(hour, clock=clock) == 0
     stage.runs(LAST + 1, LAST + 2)
     enter("clock: back and forth at every run", stage.evaluate())
+
+
+def test_clock_of_one_run_is_days_ahead(stage: Stage, enter: EnterFigures) -> None:
+    stage.runs(0, 1)
+    stage.proxy.fault = dating(FIRST_RUN + FAULT_HOUR * HOUR)
+    assert stage.run(FAULT_HOUR, clock=FAULT_HOUR + 72) == 1
+    assert [(failure.now, failure.error) for failure in stage.failures] == [
+        (FIRST_RUN + FAULT_HOUR * HOUR, "configuration")
+    ]
+    assert stage.run(FAULT_HOUR, "deliver") == 0
+    stage.runs(FAULT_HOUR + 1)
+    enter("clock: days ahead for a run", stage.evaluate())
 
 
 @pytest.mark.parametrize("name", marked_parameters(BROKEN, always=(), slow=("a wrong webhook",)))

@@ -26,6 +26,7 @@ from detection.check.checks import SendMode, all_checks
 from detection.check.context import CHECK_PARTITION, CheckContext
 from detection.check.health import health
 from detection.check.questions import truth_lines
+from detection.check.storage import check_incident_table
 from detection.cli import check as command
 from detection.cli.main import app
 from detection.rules.loading import load_rule, rule_names
@@ -33,7 +34,8 @@ from detection.rules.model import OnCall, SeverityCondition
 from detection.rules.silences import parse_silence
 from detection.settings import Webhook, settings_from
 from detection.store.azure_table import AzureTable, open_table
-from detection.store.outbox import Delivery, queue
+from detection.store.incident_store import IncidentStore
+from detection.store.outbox import Delivery, list_rule, queue
 from detection.store.table import MemoryTable, Table
 from tests.regenerate import ROOT, SCHEMAS
 from tests.support.query_api import (
@@ -474,6 +476,38 @@ def test_dead_letter_is_red(environment: Environment, table: Table, receiver: Re
     assert (finding.level, finding.message) == ("red", "1 dead letter for webhook, the first: HTTP 404.")
 
 
+def test_message_of_a_removed_rule_to_an_unknown_destination_is_red(
+    environment: Environment, table: Table
+) -> None:
+    list_rule(table, "a-former-rule")
+    table.write("a-former-rule", [queue(Delivery("al_1_old", "old", "in_1", 1, b"{}", NOW, NOW))])
+    finding = run_all_checks(environment)["outbox"]
+    assert (finding.level, finding.message) == (
+        "red",
+        "1 message waiting for old, which the settings do not name.",
+    )
+
+
+@pytest.mark.parametrize("hours, levels", [(2, ["yellow"]), (3, [])])
+def test_rule_that_another_app_runs_on_the_table_is_yellow(
+    environment: Environment, table: Table, hours: int, levels: list[str]
+) -> None:
+    IncidentStore(table, "a-rule-of-another-app", "run").finish(NOW - hours * HOUR, b"{}", ())
+    findings = run_all_checks(environment)
+    assert [finding.level for name, finding in findings.items() if name == "other rules"] == levels
+    if levels:
+        assert findings["other rules"].message == (
+            "a-rule-of-another-app is not among RULES, but completed a run 2 h ago."
+        )
+
+
+def test_clock_that_is_ahead_of_the_table_service_is_red(environment: Environment) -> None:
+    context = CheckContext(environment | {"INCIDENT_STORAGE": "memory"}, lambda: NOW + 3 * DAY)
+    context.table = MemoryTable(lambda: NOW)
+    levels = {finding.name: finding.level for finding in check_incident_table(context)}
+    assert levels["clock of the table service"] == "red"
+
+
 # ----------------------------------------------------------------------------------------------- destinations
 
 
@@ -737,7 +771,7 @@ def test_health_asks_one_query_for_each_source_and_sends_nothing(
     assert list(table.scan(CHECK_PARTITION, "!", "~")) == []
 
 
-def test_health_makes_four_table_requests(environment: Environment, azurite: str) -> None:
+def test_health_makes_five_table_requests(environment: Environment, azurite: str) -> None:
     answers: list[object] = []
     client = TableClient.from_connection_string(
         azurite, environment["INCIDENT_TABLE"], raw_response_hook=answers.append
@@ -746,7 +780,7 @@ def test_health_makes_four_table_requests(environment: Environment, azurite: str
     context = CheckContext(environment, lambda: NOW)
     context.table = AzureTable(client)
     assert {finding.level for finding in health_module.quick_findings(context)} == {"green"}
-    assert len(answers) == 4
+    assert len(answers) == 5
 
 
 def test_silences_in_force_are_named(environment: Environment) -> None:

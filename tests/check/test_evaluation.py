@@ -182,7 +182,7 @@ def test_operators_that_answer_otherwise_are_named() -> None:
 
 @pytest.mark.parametrize(
     "offset, level",
-    [(MINUTE, "green"), (MINUTE + SECOND, "yellow"), (15 * MINUTE, "yellow"), (15 * MINUTE + SECOND, "red")],
+    [(MINUTE, "green"), (MINUTE + SECOND, "yellow"), (10 * MINUTE - SECOND, "yellow"), (10 * MINUTE, "red")],
 )
 @pytest.mark.parametrize("sign, word", [(1, "ahead of"), (-1, "behind")])
 def test_clock_is_evaluated_either_way(offset: timedelta, level: Level, sign: int, word: str) -> None:
@@ -219,15 +219,23 @@ def delivery(minutes: int) -> Delivery:
 
 
 def test_dead_letter_is_red_and_says_for_whom_and_why() -> None:
-    finding = evaluate_outbox("outbox", [DeadLetter("rule", delivery(5), "HTTP 404")], [], NOW)
+    finding = evaluate_outbox("outbox", [DeadLetter("rule", delivery(5), "HTTP 404")], [], NOW, ["soc"])
     assert (finding.level, finding.message) == ("red", "1 dead letter for soc, the first: HTTP 404.")
     assert "--retry-dead" in finding.remedy
 
 
 @pytest.mark.parametrize("minutes, level", [(30, "green"), (31, "yellow")])
 def test_message_that_has_waited_for_long_is_yellow(minutes: int, level: Level) -> None:
-    finding = evaluate_outbox("outbox", [], [Queued("rule", delivery(minutes), "row", "v1")], NOW)
+    finding = evaluate_outbox("outbox", [], [Queued("rule", delivery(minutes), "row", "v1")], NOW, ["soc"])
     assert finding.level == level
+
+
+def test_message_to_a_destination_that_the_settings_do_not_name_is_red() -> None:
+    finding = evaluate_outbox("outbox", [], [Queued("rule", delivery(1), "row", "v1")], NOW, ["pager"])
+    assert (finding.level, finding.message) == (
+        "red",
+        "1 message waiting for soc, which the settings do not name.",
+    )
 
 
 # ------------------------------------------------------------------------------------------------------ order

@@ -12,6 +12,7 @@ from detection.delivery.deliver import (
     LEASE,
     LONGEST_WAIT,
     SEND_FOR,
+    UNKNOWN_DESTINATION,
     WAITS,
     Attempt,
     Outcome,
@@ -453,7 +454,10 @@ def test_message_to_an_unknown_destination_waits_until_it_is_known(post: Post) -
     post.put(1, "known")
     receiver = post.receiver("known")
     attempts = post.deliver()
-    assert {attempt.outcome.reason for attempt in attempts} == {"no such destination in the settings", ""}
+    assert {(attempt.delivery.destination, attempt.outcome) for attempt in attempts} == {
+        ("soc", UNKNOWN_DESTINATION),
+        ("known", SENT),
+    }
     assert (receiver.commits, post.waiting, post.dead) == ([1], [1], [])
     restored_receiver = post.receiver("soc")
     post.clock.now += HOUR
@@ -461,7 +465,21 @@ def test_message_to_an_unknown_destination_waits_until_it_is_known(post: Post) -
     assert (restored_receiver.commits, post.waiting) == ([1], [])
 
 
-def test_message_to_a_destination_that_never_comes_back_is_given_up(post: Post) -> None:
+def test_messages_to_an_unknown_destination_count_no_attempt_however_long_they_wait(post: Post) -> None:
+    post.put(2, "soc")
     post.put(1, "soc")
-    post.drain(WEEK)
-    assert post.dead == [f"given up after {len(WAITS) + 1} attempts: no such destination in the settings"]
+    for _ in range(2 * len(WAITS)):
+        (attempt,) = post.drain()
+        assert (attempt.delivery.commit, attempt.next_due) == (1, post.clock.now)
+        post.clock.now += HOUR
+    assert [queued.delivery.attempt for queued in post.outbox.waiting("soc")] == [0, 0]
+    assert post.dead == []
+
+
+def test_oldest_message_to_an_unknown_destination_is_reported(post: Post) -> None:
+    for incident, minutes in (("in_1", 2), ("in_2", 1), ("in_3", 3)):
+        created = START + minutes * 60 * SECOND
+        delivery = Delivery(f"al_{incident}", "soc", incident, 1, b"", created=created, due=created)
+        post.table.write(RULE, [queue(delivery)])
+    (attempt,) = post.drain()
+    assert attempt.delivery.incident == "in_2"

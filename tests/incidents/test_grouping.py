@@ -644,7 +644,8 @@ def test_of_two_runs_that_judge_a_key_at_once_one_commits() -> None:
 
 def test_a_commit_whose_answer_was_lost_counts_as_done() -> None:
     job = Job()
-    faulty_table = FaultyTable(job.table, Faults(lost=frozenset({1})))
+    # The first write puts the rule on the list of rules, the second is the commit.
+    faulty_table = FaultyTable(job.table, Faults(lost=frozenset({2})))
     actor_chains = chains([change("c", START)], [signal("s", START)])
 
     verdicts = commit_chains(actor_chains, account(), IncidentStore(faulty_table, RULE.folder, "run"))

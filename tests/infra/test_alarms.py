@@ -16,9 +16,12 @@ import pytest
 from pydantic import TypeAdapter
 
 from detection.app import start
+from detection.delivery.deliver import deliver
 from detection.logs.coverage import Coverage
 from detection.logs.window import Window
+from detection.store.outbox import Delivery, Outbox, queue
 from detection.store.table import MemoryTable
+from detection.telemetry import log_attempt
 from tests.infra.lines import (
     DAY,
     HOUR,
@@ -275,6 +278,23 @@ def test_message_that_waits_for_more_than_half_an_hour_is_told_once() -> None:
     created = NOW - 2 * HOUR
     log = [failed_delivery(created + n * MINUTE, created, created + 3 * HOUR, attempt=n) for n in (1, 5, 35)]
     assert [(row["destination"], row["attempt"]) for row in rows("undelivered", log)] == [("soc", 35)]
+
+
+@pytest.mark.parametrize("minutes, destinations", [(20, []), (40, ["old"])])
+def test_message_to_a_destination_that_the_settings_do_not_name_is_told(
+    minutes: int, destinations: list[str]
+) -> None:
+    table, created = MemoryTable(), NOW - minutes * MINUTE
+    table.write("rule", [queue(Delivery("al_1_old", "old", "in_1", 1, b"{}", created, created))])
+
+    def attempt_delivery(now: datetime) -> None:
+        deliver(Outbox(table, "rule"), {}, lambda: now, lambda _: None, timedelta(0), log_attempt)
+
+    times = [NOW - 5 * MINUTE, NOW]
+    log = [line for time in times for line in log_lines(time, partial(attempt_delivery, time))]
+    alarm_rows = rows("undelivered", log)
+    assert [row["destination"] for row in alarm_rows] == destinations
+    assert all("the settings name no such destination" in row["reason"] for row in alarm_rows)
 
 
 def test_message_that_was_sent_after_long_is_not_told() -> None:

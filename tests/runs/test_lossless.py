@@ -18,6 +18,7 @@ from detection.runs.run import run
 from detection.store.incident_store import IncidentStore
 from detection.store.table import MemoryTable
 from tests.support.builders import ALICE, DAY, HOUR, RULE, START, TICK
+from tests.support.clock import Clock
 from tests.support.examples import examples, many
 from tests.support.world import (
     Arrival,
@@ -38,7 +39,19 @@ FLOODED_WORLDS = examples(30, many=100)
 SOAK_WORLDS = 10_000
 BOB = "bob@example.com"
 SECOND = timedelta(seconds=1)
-TROUBLES = ("skipped", "incomplete", "crashes", "races", "conflicts", "unheard", "purged", "late", "digests")
+MINUTE = timedelta(minutes=1)
+TROUBLES = (
+    "skipped",
+    "incomplete",
+    "crashes",
+    "races",
+    "conflicts",
+    "unheard",
+    "purged",
+    "late",
+    "digests",
+    "refused",
+)
 
 
 def event(
@@ -363,6 +376,51 @@ def test_a_clock_that_went_back_does_not_hide_what_is_marked() -> None:
             )
         )
     )
+
+
+def test_clock_eight_minutes_ahead_does_not_lose_a_row_that_comes_almost_too_late() -> None:
+    # By the clock of the run at `moment`, the row is past the lateness at the next run; by its own time it is not.
+    moment = START + 2 * HOUR
+    happened = moment - HOUR + TICK
+    rows = [
+        event("changes", "c1", happened - TICK),
+        event("signals", "s1", happened, delay=RULE.lateness + HOUR - SECOND),
+    ]
+    hours = quiet_hours(START, START + 30 * HOUR)
+    ahead = [replace(plan, now=plan.now + 8 * MINUTE) for plan in hours[1:]]
+
+    history = live(World("ahead", rows, [hours[0], *ahead]))
+
+    assert_no_problems(history)
+    assert history.alerted_pairs.total() == 1
+
+
+def test_run_whose_clock_is_days_ahead_is_refused_and_changes_nothing() -> None:
+    ahead = Plan(START + HOUR, START + HOUR + 3 * DAY)
+
+    history = live(World("days ahead", small_story(), hours_around(ahead)))
+
+    assert_no_problems(history)
+    assert history.figures["refused"] == 1
+    assert history.alerted_pairs.total() == 8
+
+
+def test_watermark_that_lies_days_ahead_is_replaced_by_the_time_of_its_write() -> None:
+    clock = Clock(START)
+    table, rows = MemoryTable(clock), [(arrival, arrival.row()) for arrival in small_story()]
+    IncidentStore(table, RULE.folder, "by a version that trusted its clock").finish(
+        START + 3 * DAY, b"{}", ()
+    )
+    pairs = 0
+    for hours in (1, 2):
+        clock.now = START + hours * HOUR
+        store = IncidentStore(table, RULE.folder, f"run {hours}")
+        record, _ = run(RULE, clock.now, LogStore(Plan(clock.now, clock.now), rows, lambda: START), store)
+        pairs += record.new_pairs
+        assert record.windows.now == clock.now
+
+    assert pairs == 8
+    assert IncidentStore(table, RULE.folder, "look").watermark() == START + 2 * HOUR
 
 
 def test_nothing_is_told_from_half_an_answer() -> None:

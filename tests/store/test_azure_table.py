@@ -318,6 +318,33 @@ def test_a_write_is_one_request(
     assert len(answers) == 1
 
 
+@pytest.mark.parametrize(
+    "header, date", [("Mon, 02 Mar 2026 10:00:00 GMT", START), ("yesterday", None), ("", None)]
+)
+def test_date_is_that_of_the_last_response(
+    cloud_table: Table, service: responses.RequestsMock, header: str, date: datetime | None
+) -> None:
+    service.get(ANY, status=404, json=odata_error("ResourceNotFound"), headers={"Date": header})
+    assert cloud_table.date() is None
+
+    cloud_table.get("rule", "a")
+
+    assert cloud_table.date() == date
+
+
+def test_row_has_the_time_of_its_write_by_the_clock_that_dates_responses(azure_table: Table) -> None:
+    azure_table.write("rule", [Put("a", {})])
+    written = azure_table.date()
+    entity = azure_table.get("rule", "a")
+    (scanned,) = azure_table.scan("rule", "a", "b")
+
+    assert written
+    assert entity
+    assert entity.written
+    assert abs(entity.written - written) < timedelta(minutes=1)
+    assert scanned.written == entity.written
+
+
 def test_a_table_that_is_being_deleted_is_a_service_error(
     cloud_table: Table, service: responses.RequestsMock
 ) -> None:

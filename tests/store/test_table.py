@@ -13,6 +13,7 @@ from detection.store.table import (
     Table,
     Value,
 )
+from tests.support.builders import START
 
 KIB = 2**10
 MIB = 2**20
@@ -72,6 +73,18 @@ def test_a_value_comes_back_as_it_was_written(table: Table, value: Value) -> Non
 
     assert stored == {"value": value}
     assert type(stored["value"]) is type(value)
+
+
+def test_table_in_memory_has_the_clock_that_a_caller_passes_in() -> None:
+    table, clocked_table = MemoryTable(), MemoryTable(lambda: START)
+    for memory_table in (table, clocked_table):
+        memory_table.write(RULE, [Put("a", {})])
+    entity, clocked_entity = table.get(RULE, "a"), clocked_table.get(RULE, "a")
+
+    assert entity
+    assert clocked_entity
+    assert (table.date(), entity.written) == (None, None)
+    assert (clocked_table.date(), clocked_entity.written) == (START, START)
 
 
 def test_a_row_may_have_no_values(table: Table) -> None:

@@ -1,11 +1,30 @@
-"""How many requests large runs make to the table; the benchmark `volume` measures the rest."""
+"""How many requests quiet and large runs make to the table; the benchmark `volume` measures the rest."""
+
+from dataclasses import replace
 
 import pytest
 
 from benchmarks.volume import NOW, CountingTable, alerts_before, last_alert, many_actors, one_actor, run_at
+from detection.app import open_job
+from detection.settings import settings_from
 from detection.store.incident_list import IncidentList
+from detection.store.outbox import list_rule
 from detection.store.table import MemoryTable
+from tests.regenerate import LOGS
 from tests.support.builders import HOUR, RULE
+
+
+@pytest.mark.parametrize("former_rules", [0, 1, 3])
+def test_quiet_hour_takes_five_requests_and_two_for_each_rule_that_no_longer_runs(former_rules: int) -> None:
+    table = CountingTable(MemoryTable())
+    job = open_job(settings_from({"LOGS_DIR": str(LOGS), "RULES": RULE.folder}), lambda: NOW)
+    replace(job, table=table).detect()
+    for number in range(former_rules):
+        list_rule(table, f"former-rule-{number}")
+    table.requests = 0
+    # The watermark, abandoned digests, the record with the watermark, the list of rules, the outbox.
+    replace(job, table=table).detect(NOW + HOUR)
+    assert table.requests == 5 + 2 * former_rules
 
 
 @pytest.mark.parametrize("signals", [10, 100_000])

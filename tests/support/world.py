@@ -18,7 +18,8 @@ from itertools import islice, pairwise
 from random import Random
 from typing import Literal, NamedTuple
 
-from detection.base.errors import Incomplete, ServiceError
+from detection.base.errors import ConfigurationError, Incomplete, ServiceError
+from detection.base.timestamps import MAX_CLOCK_LEAD
 from detection.correlation.detection import Detection
 from detection.incidents.decide import EVENTS_PER_PART, FLOOD, Verdict
 from detection.incidents.incident import ALERTS_PER_INCIDENT, Incident
@@ -243,6 +244,9 @@ class FaultyTable:
             self.figures["unheard"] += 1
             raise Conflict("it was written, the answer was lost, and the client wrote again")
 
+    def date(self) -> datetime | None:
+        return self._table.date()
+
     def _access(self) -> None:
         self._accesses += 1
         if self._race and self._accesses == self._race_at:
@@ -267,21 +271,26 @@ class Reading(NamedTuple):
 
 @dataclass(slots=True)
 class History:
-    """What came of a world. `complete` are the moments of its complete runs, `peak` the latest clock, `read`
-    the latest moment that a run had seen when it wrote or ended.
+    """What came of a world. `complete` are the moments of its complete runs, `latest_clock` is the latest `now`
+    of a run, `latest_moment` the time by the table's clock, `latest_read` the latest moment that a run had seen
+    when it wrote or ended.
     """
 
     world: World
-    table: MemoryTable = field(default_factory=MemoryTable)
+    table: MemoryTable = field(init=False)
     alerted_pairs: Counter[PairIds] = field(default_factory=Counter)
     complete: list[datetime] = field(default_factory=list)
     readings: list[Reading] = field(default_factory=list)
     latest_clock: datetime = datetime(2000, 1, 1, tzinfo=UTC)
+    latest_moment: datetime = datetime(2000, 1, 1, tzinfo=UTC)
     latest_read: datetime = datetime(2000, 1, 1, tzinfo=UTC)
     figures: Counter[str] = field(default_factory=Counter)
     closed: dict[str, Incident] = field(default_factory=dict)
     floods: list[Flood] = field(default_factory=list)
     problems: list[str] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        self.table = MemoryTable(lambda: self.latest_moment)
 
     def note_read(self, log_store: LogStore) -> None:
         """Something follows from what was read of the store."""
@@ -355,7 +364,10 @@ def _execute(history: History, plan: Plan, rows: Sequence[tuple[Arrival, Row]], 
         flood_signals=history.world.flood,
     )
     history.figures["runs"] += 1
-    history.latest_clock = max(history.latest_clock, plan.now)
+    history.latest_moment = max(history.latest_moment, plan.moment)
+    is_refused = plan.now - history.latest_moment >= MAX_CLOCK_LEAD
+    if not is_refused:
+        history.latest_clock = max(history.latest_clock, plan.now)
     threshold = history.world.threshold_at(plan.moment)
     sequence = RULE.sequence.model_copy(update={"threshold": {"length": threshold}})
     rule = RULE.model_copy(update={"sequence": sequence}) if threshold > 1 else RULE
@@ -363,6 +375,10 @@ def _execute(history: History, plan: Plan, rows: Sequence[tuple[Arrival, Row]], 
         record, _ = run(rule, plan.now, log_store, store, options)
     except Crash:
         history.figures["crashes"] += 1
+    except ConfigurationError:
+        history.figures["refused"] += 1
+        if not is_refused:
+            raise
     except Incomplete:
         history.figures["incomplete"] += 1
     except ServiceError as error:
@@ -373,6 +389,8 @@ def _execute(history: History, plan: Plan, rows: Sequence[tuple[Arrival, Row]], 
         history.complete.append(plan.now)
         assert log_store.read_from
         history.readings.append(Reading(record.windows, log_store.read_from, threshold))
+        if is_refused:
+            history.problems.append(f"{token} ran by a clock that is {plan.now - plan.moment} ahead")
     finally:
         history.figures.update(table.figures)
         history.note_read(log_store)
@@ -590,16 +608,17 @@ class Weather:
     crash: float
     race: float
     lost: float
-    back: float
+    clock: float
     close: float
 
 
+CLOCK_ERRORS = (-HOUR, timedelta(minutes=8), 3 * DAY)
 CALM = Weather(0, 0, 0, 0, 0, 0, 0)
 WEATHER = (
     CALM,
-    Weather(skip=0.05, incomplete=0.05, crash=0.05, race=0.05, lost=0.05, back=0.02, close=0.02),
-    Weather(skip=0.3, incomplete=0.1, crash=0.2, race=0.2, lost=0.2, back=0.05, close=0.05),
-    Weather(skip=0.6, incomplete=0.2, crash=0.5, race=0.5, lost=0.5, back=0.1, close=0.1),
+    Weather(skip=0.05, incomplete=0.05, crash=0.05, race=0.05, lost=0.05, clock=0.02, close=0.02),
+    Weather(skip=0.3, incomplete=0.1, crash=0.2, race=0.2, lost=0.2, clock=0.05, close=0.05),
+    Weather(skip=0.6, incomplete=0.2, crash=0.5, race=0.5, lost=0.5, clock=0.1, close=0.1),
 )
 
 
@@ -766,7 +785,7 @@ def _troubled(tick: datetime, weather: Weather, random: Random) -> Plan:
     lost = frozenset(random.randint(1, 6) for _ in range(3)) if chance(weather.lost) else frozenset()
     return Plan(
         moment=tick,
-        now=tick - HOUR if chance(weather.back) else tick,
+        now=tick + random.choice(CLOCK_ERRORS) if chance(weather.clock) else tick,
         incomplete=chance(weather.incomplete),
         limit=random.choice((EVENTS_PER_PART, EVENTS_PER_PART, 3, 1)),
         faults=Faults(crash, chance(0.5), lost),
