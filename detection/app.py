@@ -11,7 +11,7 @@ from uuid import UUID, uuid4
 
 import requests
 
-from detection.base.errors import ConfigurationError, ServiceError, error_kind, error_sentence
+from detection.base.errors import ConfigurationError, error_kind, error_sentence
 from detection.base.timestamps import refuse_fast_clock
 from detection.correlation.detection import Detection
 from detection.delivery.deliver import Attempt, Destination, deliver
@@ -26,6 +26,7 @@ from detection.messages.links import MessageLinks, portal_link
 from detection.rules.loading import default_rule, load_rule
 from detection.rules.model import Rule
 from detection.runs.commit import LONGEST_RUN, RunOptions
+from detection.runs.limits import require_commits_fit
 from detection.runs.record import REASON, RECORD, RunFailure, RunRecord, run_time
 from detection.runs.run import run, run_gap
 from detection.settings import Settings, settings_from
@@ -143,7 +144,8 @@ class Job:
                 record = run_rule(rule, store)
             except Exception as error:  # noqa: BLE001  # it is logged here, and raised below
                 failure = _failure(error, rule.folder, now, None, self.clock() - began)
-                with suppress(ConfigurationError, ServiceError):  # the table may be the cause
+                # The cause may also prevent the record: the table, or a bug. The log line is written anyway.
+                with suppress(Exception):
                     failure = replace(failure, last_complete=store.watermark())
                     # A record by a clock days ahead would be the latest record for days.
                     failure = replace(failure, now=min(now, store.service_time or now))
@@ -222,8 +224,18 @@ def former_rule(folder: str) -> Rule:
 
 def open_job(settings: Settings, clock: Clock) -> Job:
     """The job that the settings describe. Raises ConfigurationError."""
+    return Job(settings, enabled_rules(settings), open_table(settings), clock)
+
+
+def enabled_rules(settings: Settings) -> list[Rule]:
+    """The rules that run; disabled rules are left out.
+
+    Raises ConfigurationError if a rule folder is invalid, or if a rule and the settings do not fit together.
+    """
     rules = [rule for name in settings.rules if (rule := load_rule(name)).enabled]
-    return Job(settings, rules, open_table(settings), clock)
+    for rule in rules:
+        require_commits_fit(rule, settings.ALLOWED_LATENESS, settings.MAX_CATCH_UP)
+    return rules
 
 
 def start(environment: Mapping[str, str], clock: Clock) -> Job:

@@ -38,7 +38,9 @@ FORMATS_OF_HOSTS: Mapping[str, MessageFormat] = {
 }
 LOOPBACK = ("127.0.0.1", "::1", "localhost")
 DESTINATIONS = 10  # messages to this many fit into one transaction with the largest part of marks
-MARKS_DAYS = 26  # days of marks that always fit into one transaction, with messages to all destinations
+# The longest catch-up of a rule with `within: PT24H` and the default lateness. runs/limits.py checks them
+# together.
+LONGEST_CATCH_UP = timedelta(days=25)
 
 
 # Settings that exclude earlier ones. A secret next to the list of destinations would sign nothing: each has
@@ -163,15 +165,16 @@ class Settings(BaseModel):
         description="`inline` sends the connector's parser functions with every query; "
         "`alias` uses the functions saved in the workspace.",
     )
-    ALLOWED_LATENESS: Duration | None = Field(
+    ALLOWED_LATENESS: Annotated[Duration, Field(le=LONGEST_CATCH_UP)] | None = Field(
         None,
         description="How late a row may arrive and still be read, ISO 8601. "
-        "Minimum and default: 23 hours (PT23H).",
+        "Minimum and default: 23 hours (PT23H). At most 26 days together with `MAX_CATCH_UP`, less if a rule "
+        "has a `within` of more than a day.",
     )
-    MAX_CATCH_UP: Annotated[Duration, Field(ge=timedelta(days=1), le=timedelta(days=MARKS_DAYS))] = Field(
+    MAX_CATCH_UP: Annotated[Duration, Field(ge=timedelta(days=1), le=LONGEST_CATCH_UP)] = Field(
         timedelta(days=14),
-        description="How far back a run reads after an outage, ISO 8601, P1D to P26D. "
-        "A longer outage leaves a recorded gap.",
+        description="How far a run catches up after an outage, ISO 8601, P1D to P25D. "
+        "The allowed lateness is added to it. A longer outage leaves a recorded gap.",
     )
     INCIDENT_STORAGE: SecretStr = Field(
         SecretStr("memory"),

@@ -36,7 +36,7 @@ param rules string = ''
 @description('How late a row may arrive and still be read, ISO 8601, at least PT23H. 23 hours if empty.')
 param allowedLateness string = ''
 
-@description('How far back a run reads after an outage, ISO 8601, P1D to P26D.')
+@description('How far a run catches up after an outage, ISO 8601, P1D to P25D.')
 @minLength(3)
 param maxCatchUp string = 'P14D'
 

@@ -54,7 +54,7 @@ var MAX_CATCH_UP = trim(readEnvironmentVariable('MAX_CATCH_UP', ''))
 param maxCatchUp = empty(MAX_CATCH_UP)
   ? 'P14D'
   : length(MAX_CATCH_UP) < 3
-      ? fail('MAX_CATCH_UP must be an ISO 8601 duration, P1D to P26D, not "${MAX_CATCH_UP}".')
+      ? fail('MAX_CATCH_UP must be an ISO 8601 duration, P1D to P25D, not "${MAX_CATCH_UP}".')
       : MAX_CATCH_UP
 
 // ------------------------------------------------------------------------------------------------------------- output

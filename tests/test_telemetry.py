@@ -5,7 +5,7 @@ warnings. Every line is an event in JSON.
 import json
 import logging
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -23,7 +23,7 @@ from detection.delivery.deliver import Attempt, Outcome
 from detection.runs.record import ALERTS_NAMED, RECORD, RunFailure, RunRecord
 from detection.settings import settings_from
 from detection.store.outbox import Delivery
-from detection.store.table import MemoryTable, Put
+from detection.store.table import Entity, MemoryTable, Operation, Put
 from detection.telemetry import log_attempt, log_late, log_run
 from tests.regenerate import LOGS, ROOT, SCHEMAS
 from tests.support.builders import START
@@ -162,6 +162,45 @@ def test_bug_is_told_from_other_failures_and_its_text_is_not_shown(lines: list[d
         job(BuggyTable(), RULES=DEFAULT).detect()
     (line,) = lines
     assert (line["error"], line["reason"]) == ("bug", "a bug of this job: ZeroDivisionError")
+
+
+def test_bug_in_a_run_is_recorded_as_a_failed_run_and_the_next_rule_runs(
+    lines: list[dict[str, Any]],
+) -> None:
+    class BuggyTable(MemoryTable):
+        def scan(self, partition: str, start: str, end: str) -> Iterator[Entity]:
+            if partition == PUBLISHED and start.startswith("k|"):
+                raise ZeroDivisionError
+            return super().scan(partition, start, end)
+
+    table = BuggyTable()
+    with pytest.raises(ZeroDivisionError):
+        job(table).detect()
+
+    [failure] = [record for record in job(table).records(5) if isinstance(record, RunFailure)]
+    assert (failure.rule, failure.error) == (PUBLISHED, "bug")
+    assert [(line["rule"], line["outcome"]) for line in lines] == [
+        (PUBLISHED, "failed"),
+        (DEFAULT, "complete"),
+    ]
+
+
+def test_bug_that_also_prevents_the_record_is_still_a_line_and_the_next_rule_runs(
+    lines: list[dict[str, Any]],
+) -> None:
+    class BuggyTable(MemoryTable):
+        def write(self, partition: str, operations: Sequence[Operation]) -> None:
+            if partition == PUBLISHED:
+                raise ValueError("the partition cannot be a key")
+            super().write(partition, operations)
+
+    with pytest.raises(ValueError, match="cannot be a key"):
+        job(BuggyTable()).detect()
+
+    assert [(line["rule"], line["outcome"], line.get("error")) for line in lines] == [
+        (PUBLISHED, "failed", "bug"),
+        (DEFAULT, "complete", None),
+    ]
 
 
 def test_run_that_the_table_fails_is_still_a_line(lines: list[dict[str, Any]]) -> None:

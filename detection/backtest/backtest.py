@@ -17,6 +17,7 @@ from detection.rules.loading import load_rule
 from detection.rules.model import Rule
 from detection.rules.silences import Silence
 from detection.runs.commit import RunOptions
+from detection.runs.limits import require_commits_fit
 from detection.runs.replay import Comparison, PublishedComparison, run_times
 from detection.settings import Settings, settings_from
 
@@ -111,6 +112,7 @@ def make_plan(
     setting_values = {name: value for name, value in environment.items() if name in (*SETTINGS, *READ_BY)}
     settings = settings_from({**setting_values, **chosen_overrides.settings})
     rule = load_rule(rule_name, transform=chosen_overrides.apply)
+    require_commits_fit(rule, settings.ALLOWED_LATENESS, settings.MAX_CATCH_UP)
     published = rule.sequence.published
     return Plan(
         rule,

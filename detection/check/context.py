@@ -4,9 +4,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 
-from detection.app import Clock, Job, open_table
+from detection.app import Clock, Job, enabled_rules, open_table
 from detection.logs.log_analytics.client import LogAnalytics, open_log_analytics
-from detection.rules.loading import load_rule
 from detection.rules.model import Rule
 from detection.settings import Settings, settings_from
 from detection.store.outbox import Outbox, table_outbox
@@ -30,7 +29,7 @@ class CheckContext:
     @cached_property
     def rules(self) -> list[Rule]:
         """The rules that run; disabled rules are left out."""
-        return [rule for name in self.settings.rules if (rule := load_rule(name)).enabled]
+        return enabled_rules(self.settings)
 
     @cached_property
     def table(self) -> Table:

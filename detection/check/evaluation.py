@@ -12,7 +12,6 @@ from detection.base.timestamps import MAX_CLOCK_LEAD
 from detection.check.checklist import Finding, green, red, yellow
 from detection.desk import ActiveSilence
 from detection.logs.coverage import Coverage, coverage_text, coverage_warning
-from detection.logs.window import MAX_CATCH_UP
 from detection.messages.text import escape_line, plural
 from detection.rules.model import KqlType, Rule
 from detection.store.outbox import DeadLetter, Queued
@@ -128,14 +127,11 @@ def evaluate_age(name: str, arrivals: SourceArrivals, now: datetime, look_back: 
     return green(name, message)
 
 
-def usable_lateness(
-    rule: Rule, lateness: timedelta | None, max_catch_up: timedelta = MAX_CATCH_UP
-) -> timedelta:
+def usable_lateness(rule: Rule, lateness: timedelta | None) -> timedelta:
     """How late a row may arrive so that an ordinary run still reads it, given the windows of the rule."""
     if rule.sequence.windows == "query-period":
         return rule.lateness
-    allowed = max(lateness or rule.lateness, rule.lateness)
-    return min(allowed, max(max_catch_up, rule.query_period) - rule.query_frequency)
+    return max(lateness or rule.lateness, rule.lateness)
 
 
 def evaluate_delay(name: str, arrivals: SourceArrivals, allowed_lateness: timedelta) -> Finding:
@@ -155,7 +151,7 @@ def evaluate_delay(name: str, arrivals: SourceArrivals, allowed_lateness: timede
         return red(
             name,
             message,
-            f"Later rows are missed. Set ALLOWED_LATENESS=PT{hours}H and a higher MAX_CATCH_UP. "
+            f"Later rows are missed. Set ALLOWED_LATENESS=PT{hours}H. "
             "A rule with `windows: query-period` misses them whatever the setting.",
         )
     if 2 * longest_delay > allowed_lateness:

@@ -212,7 +212,7 @@ def sources_of(context: CheckContext) -> list[RuleSource]:
     """The sources of all rules, without duplicates."""
     settings, sources = context.settings, dict[str, RuleSource]()
     for rule in context.rules:
-        allowed_lateness = usable_lateness(rule, settings.ALLOWED_LATENESS, settings.MAX_CATCH_UP)
+        allowed_lateness = usable_lateness(rule, settings.ALLOWED_LATENESS)
         for side_name, side in rule.sequence.sides.items():
             source = sources.get(side.source, RuleSource(side.source, rule, side_name, allowed_lateness))
             sources[side.source] = source._replace(

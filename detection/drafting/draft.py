@@ -15,7 +15,7 @@ from detection.drafting.connector import find_sources
 from detection.drafting.fields import draft_fields, iso_duration
 from detection.drafting.query import parse_query
 from detection.drafting.side import SideDraft, SideDrafter
-from detection.rules.loading import RULES, load_rule, read_yaml
+from detection.rules.loading import NAME_LENGTH, RULES, load_rule, read_yaml
 from detection.rules.model import DataConnector, EntityMapping
 
 
@@ -94,7 +94,8 @@ def make_draft(path: Path, out: Path = RULES.parent) -> Draft:
     header = f"# Drafted from {path.name}. A label puts a kind into words: `kind: created an API key`.\n"
     if remarks:
         header += "".join(["# To do:\n", *(f"#   - {remark}\n" for remark in remarks)])
-    name = re.sub(r"[^a-z0-9]+", "-", str(published.get("name", "draft")).lower()).strip("-") or "draft"
+    name = re.sub(r"[^a-z0-9]+", "-", str(published.get("name", "draft")).lower()).strip("-")
+    name = name[:NAME_LENGTH].rstrip("-") or "draft"
     files = {
         f"connectors/{connector}.yaml": f"# Guessed from the query: check it.\n{_to_yaml(document)}"
         for connector, document in sources.guesses.items()

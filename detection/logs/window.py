@@ -1,17 +1,20 @@
 """Plans the windows of a run.
 
-    W  = the frozen moment of the last complete run (the watermark)
-    W' = min(W, now - frequency), or now - frequency at the first run
-    signals: (W' - lateness, now]        changes: (W' - lateness - within, now]
+    W  = the frozen moment of the last complete run (the watermark), at most now - frequency;
+         now - frequency at the first run
+    W' = max(W, now - MAX_CATCH_UP)
+    L  = the allowed lateness
+    signals: (W' - L, now]        changes: (W' - L - within, now]        gap, if W' > W: (W - L, W' - L]
 
 So an ordinary hourly run reads the past day of signals and two days of changes. It still reads a signal that
-arrives up to `lateness` late, and every change up to `within` before that signal. After an outage W' lies
-further back, so the windows reach back to it, at most MAX_CATCH_UP. A rule with thresholds reads signals as
-far back as changes.
+arrives up to L late, and every change up to `within` before that signal. After an outage W lies further back.
+MAX_CATCH_UP bounds only how far: L is always added to it. A row that arrived after W and at most L late lies
+after W - L, in the windows or in the gap. A rule with thresholds reads signals as far
+back as changes.
 """
 
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 
 from detection.rules.model import Rule
 
@@ -44,14 +47,15 @@ def plan_windows(
     max_catch_up: timedelta = MAX_CATCH_UP,
     kept_since: datetime | None = None,
 ) -> Windows:
-    """The windows of a run at `now`. `lateness` defaults to the rule's own, and is never less.
+    """The windows of a run at `now`. `lateness` defaults to the rule's own, and is never less. `max_catch_up`
+    counts as at least the rule's `queryFrequency`.
 
-    The gap is the range of signals that no run has read and that lies too far back for this run. It begins
-    where the last complete run ended: everything before was read and alerted, so reading the gap later
-    repeats nothing. Rows from before the gap that arrived since are too late.
+    The gap is the range of signals that no run has read completely and that lies too far back for this run.
+    It begins the lateness before the watermark, because a row of that time may have arrived after the last
+    complete run. Marks tell which pairs of the gap were alerted.
 
-    No window begins before the marks are complete, which they are from `kept_since` on. So a lateness that
-    was raised takes effect step by step, and repeats no alert.
+    No window and no gap begins before the marks are complete, which they are from `kept_since` on. So a
+    lateness or a `within` that was raised takes effect step by step, and repeats no alert.
     """
     # If the clock went back, the run is at the watermark: it must see what is marked up to there together
     # with what arrived since, and the marks before may be gone.
@@ -59,12 +63,13 @@ def plan_windows(
     if rule.sequence.windows == "query-period":
         published = Window(now - rule.query_period, None)
         return Windows(now, published, published, None)
+    lateness = max(lateness or rule.lateness, rule.lateness)
+    marks_from = kept_since or datetime.min.replace(tzinfo=UTC)
     previous = now - rule.query_frequency
     read_until = min(watermark or previous, previous)
-    wanted_start = read_until - max(lateness or rule.lateness, rule.lateness)
-    earliest = now - max(max_catch_up, rule.query_period)
-    after = max(wanted_start, earliest, *([kept_since + rule.sequence.within] if kept_since else []))
-    gap = Window(read_until, after) if after > read_until else None
-    earlier = after - rule.sequence.within
+    caught_up_from = max(read_until, now - max(max_catch_up, rule.query_frequency))
+    unread_from, after = (max(time - lateness, marks_from) for time in (read_until, caught_up_from))
+    earlier = max(after - rule.sequence.within, marks_from)
+    gap = Window(unread_from, after) if after > unread_from else None
     # A threshold counts all signals that a change reaches, so all of them must be read.
     return Windows(now, Window(earlier, now), Window(earlier if rule.sequence.threshold else after, now), gap)

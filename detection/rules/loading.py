@@ -17,6 +17,7 @@ from detection.rules.model import Connector, Exclusions, Rule, RuleFile
 CONTENT = Path(__file__).parents[1] / "content"
 RULES = CONTENT / "rules"
 CONNECTORS = CONTENT / "connectors"
+NAME_LENGTH = 100  # characters of the name of a rule folder or a connector
 MAPPING_BYTES = 4 * 2**20  # of a mapping file: some 60,000 lines, read on every cold start
 MAPPING_HEADER = ["email", "user"]
 
@@ -70,13 +71,20 @@ def load_rule(name: str, root: Path = RULES, transform: Transform = _unchanged) 
     folder = root / name
     if name not in rule_names(root):
         raise ConfigurationError(f"unknown rule {name!r}; there are: {', '.join(rule_names(root))}")
+    # The name is the rule's partition of the incident table, an entry of RULES, and part of every alert id.
+    if not re.fullmatch(rf"[A-Za-z0-9][A-Za-z0-9._-]{{0,{NAME_LENGTH - 1}}}", name):
+        raise ConfigurationError(
+            f"{name!r} cannot name a rule folder; rename the folder: 1 to {NAME_LENGTH} letters (a to z), "
+            "digits, dots, underscores and hyphens, and a letter or digit first"
+        )
     written = read_yaml(folder / "rule.yaml", RuleFile, transform)
     connectors: list[Connector] = []
     for data_connector in written.required_data_connectors:
         location = f"{folder / 'rule.yaml'}: requiredDataConnectors"
         file_name = f"{data_connector.connector_id}.yaml"
-        path = connector_file(folder, file_name)
-        if not re.fullmatch(r"\w+", data_connector.connector_id) or path is None:
+        is_name = re.fullmatch(rf"\w{{1,{NAME_LENGTH}}}", data_connector.connector_id, re.ASCII)
+        path = connector_file(folder, file_name) if is_name else None
+        if path is None:
             raise ConfigurationError(f"{location}: there is no connectors/{file_name}")
         connector = read_yaml(path, Connector)
         if missing := [table for table in data_connector.data_types if table not in connector.tables]:
@@ -130,9 +138,12 @@ def read_yaml(path: Path, model: type[Model], transform: Transform = _unchanged)
 
 
 def _query(path: Path) -> str:
-    if not path.is_file():
-        raise ConfigurationError(f"{path}: the rule names this query file, but it is not there")
-    text = path.read_text(encoding="utf-8").strip()
+    try:
+        text = path.read_text(encoding="utf-8").strip()
+    except FileNotFoundError:
+        raise ConfigurationError(f"{path}: the rule names this query file, but it is not there") from None
+    except (OSError, ValueError) as error:  # ValueError: its name has a null character, or it is not UTF-8
+        raise ConfigurationError(f"{path}: the query cannot be read as UTF-8 text: {error}") from error
     refused = [
         name for name in REFUSED_FUNCTIONS if re.search(rf"\b{re.escape(name)}\s*\(", without_comments(text))
     ]
@@ -172,7 +183,8 @@ def statuses(root: Path = RULES) -> list[RuleStatus]:
             rule_name, severity = rule.name, rule.severity
         except ConfigurationError as error:
             problem = str(error)
-        statuses.append(RuleStatus(name, not problem, name == default, rule_name, severity, problem))
+        text = name.encode(errors="backslashreplace").decode()  # the file system allows any bytes
+        statuses.append(RuleStatus(text, not problem, name == default, rule_name, severity, problem))
     return statuses
 
 

@@ -48,6 +48,7 @@ def _iso_duration(value: object) -> object:
 
 
 Duration = Annotated[timedelta, BeforeValidator(_iso_duration)]
+Within = Annotated[Duration, Field(ge=timedelta(0), le=timedelta(days=14))]
 Period = Annotated[Duration, Field(ge=timedelta(minutes=5), le=timedelta(days=14))]
 Lookback = Annotated[Duration, Field(ge=timedelta(minutes=5), le=timedelta(days=7))]
 
@@ -217,7 +218,7 @@ class EventSequence(_ProjectPart):
     `threshold` is, by kind of signal, the number of signals that a change must reach before they count.
     """
 
-    within: Duration
+    within: Within
     windows: Literal["watermark", "query-period"]
     duplicates: Literal["once", "keep"]
     threshold: dict[str, Annotated[int, Field(ge=1, le=1_000)]] = {}

@@ -23,6 +23,7 @@ from detection.check.evaluation import (
     token_identity,
     usable_lateness,
 )
+from detection.logs.window import plan_windows
 from detection.rules.loading import load_rule
 from detection.rules.model import KqlType
 from detection.store.outbox import DeadLetter, Delivery, Queued
@@ -150,24 +151,20 @@ def test_arrival_that_cannot_be_measured_says_why(rows: int, text: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "lateness, catch_up, usable",
-    [
-        (None, 14 * DAY, 23 * HOUR),
-        (HOUR, 14 * DAY, 23 * HOUR),
-        (40 * HOUR, 14 * DAY, 40 * HOUR),
-        (40 * HOUR, DAY, 23 * HOUR),
-    ],
-    ids=["by default", "too little", "as set", "beyond what a run catches up"],
+    "lateness, usable",
+    [(None, 23 * HOUR), (HOUR, 23 * HOUR), (40 * HOUR, 40 * HOUR), (20 * DAY, 20 * DAY)],
+    ids=["by default", "too little", "as set", "longer than what a run catches up"],
 )
 def test_lateness_is_what_the_windows_really_reach_back(
-    lateness: timedelta | None, catch_up: timedelta, usable: timedelta
+    lateness: timedelta | None, usable: timedelta
 ) -> None:
-    assert usable_lateness(RULE, lateness, catch_up) == usable
+    signals = plan_windows(NOW, NOW - HOUR, RULE, lateness).signals
+    assert usable_lateness(RULE, lateness) == usable == NOW - HOUR - signals.after
 
 
 def test_rule_that_reads_its_query_period_allows_no_more_than_that() -> None:
     published = load_rule("openai-config-to-abuse-sentinel")
-    assert usable_lateness(published, 40 * HOUR, 14 * DAY) == 23 * HOUR
+    assert usable_lateness(published, 40 * HOUR) == 23 * HOUR
 
 
 # ---------------------------------------------------------------------------------------- operators and clock

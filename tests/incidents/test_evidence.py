@@ -8,6 +8,8 @@ import pytest
 from pydantic import SecretStr
 from pydantic_core import to_json
 
+from detection.base.errors import ConfigurationError
+from detection.correlation.correlate import correlate
 from detection.correlation.detection import Detection
 from detection.delivery.rendering import message_renderer
 from detection.incidents.alert import Alert
@@ -23,9 +25,11 @@ from detection.incidents.evidence import (
     histogram,
 )
 from detection.logs.events import Event, Events, Logs
-from detection.logs.window import Windows, plan_windows
+from detection.logs.window import MAX_CATCH_UP, Windows, plan_windows
+from detection.rules.model import Rule
 from detection.runs.commit import Committer, RunOptions
-from detection.settings import DESTINATIONS, MARKS_DAYS, Webhook
+from detection.runs.limits import require_commits_fit
+from detection.settings import DESTINATIONS, LONGEST_CATCH_UP, Webhook
 from detection.store.incident_list import IncidentList
 from detection.store.incident_store import IncidentStore
 from detection.store.outbox import Delivery
@@ -99,14 +103,17 @@ def test_values_are_cut_and_pairs_left_out_until_they_fit(value: str) -> None:
 # --------------------------------------------------------------------------------------------- with its alert
 
 
-def make_detection(changes: Sequence[Event], signals: Sequence[Event], windows: Windows) -> Detection:
-    return Detection(RULE, windows, Logs(Events(changes), Events(signals)), chains(changes, signals))
+def make_detection(
+    changes: Sequence[Event], signals: Sequence[Event], windows: Windows, rule: Rule = RULE
+) -> Detection:
+    chains_of_rule = correlate(changes, signals, rule.sequence.within, once=True)
+    return Detection(rule, windows, Logs(Events(changes), Events(signals)), chains_of_rule)
 
 
 def stored_alert(detection: Detection, options: RunOptions = RunOptions()) -> Alert:  # noqa: B008  # frozen
     """The alert that is in the table after a run with this detection."""
     store = IncidentStore(MemoryTable(), RULE.folder, "run")
-    committer = Committer(RULE, detection.windows.now, store, options)
+    committer = Committer(detection.rule, detection.windows.now, store, options)
     committer.commit(decisions(detection, committer.circumstances(detection)), detection)
     (alert,) = IncidentList(store.table, store.rule).alerts()
     return alert
@@ -146,15 +153,33 @@ def _webhooks() -> list[Webhook]:
     return [Webhook(name=f"n{n}", url=url, format="native") for n, url in enumerate(urls)]
 
 
-def test_what_spans_the_widest_catch_up_fits_into_one_transaction_with_messages_to_all() -> None:
+@pytest.mark.parametrize(
+    "within, threshold, lateness, max_catch_up",
+    [
+        (DAY, {}, None, LONGEST_CATCH_UP),
+        (DAY, {}, 12 * DAY, MAX_CATCH_UP),
+        (14 * DAY, {}, None, 16 * DAY),
+        (11 * DAY, {"content_filter": 1}, None, MAX_CATCH_UP),
+    ],
+    ids=["longest catch-up", "longest lateness", "longest within", "with a threshold"],
+)
+def test_what_spans_the_widest_catch_up_fits_into_one_transaction_with_messages_to_all(
+    within: timedelta, threshold: dict[str, int], lateness: timedelta | None, max_catch_up: timedelta
+) -> None:
+    sequence = RULE.sequence.model_copy(update={"within": within, "threshold": threshold})
+    rule = RULE.model_copy(update={"sequence": sequence})
+    require_commits_fit(rule, lateness, max_catch_up)
+    with pytest.raises(ConfigurationError, match=r"`within` .* MAX_CATCH_UP .* ALLOWED_LATENESS"):
+        require_commits_fit(rule, lateness, max_catch_up + DAY)
     now = datetime(2026, 6, 30, 12, tzinfo=UTC)
-    widest = plan_windows(now, now - 60 * DAY, RULE, max_catch_up=timedelta(days=MARKS_DAYS))
+    widest = plan_windows(now, now - 90 * DAY, rule, lateness, max_catch_up)
     changes = [*_daily(change, widest.changes.after, now), change("last", now - MINUTE)]
     signals = [*_daily(signal, widest.signals.after, now), signal("last", now)]
 
-    alert = stored_alert(make_detection(changes, signals, widest), RunOptions(message_renderer(_webhooks())))
+    detection = make_detection(changes, signals, widest, rule)
+    alert = stored_alert(detection, RunOptions(message_renderer(_webhooks())))
 
-    assert alert.counts.changes == len(changes) >= MARKS_DAYS + 1
+    assert alert.counts.changes == len(changes) == -((widest.changes.after - now) // DAY) + 1
 
 
 @pytest.mark.parametrize("value", ["\x01" * 32_000, pytest.param("🔑" * 16_000, marks=pytest.mark.slow)])

@@ -2,6 +2,7 @@
 
 from datetime import datetime, timedelta
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -71,29 +72,80 @@ def test_a_shorter_lateness_than_the_rules_own_is_not_followed() -> None:
     assert plan_windows(START, None, RULE, lateness=HOUR) == plan_windows(START, None, RULE)
 
 
-def test_catching_up_ends_at_the_cap() -> None:
-    capped = plan_windows(START, START - MAX_CATCH_UP, RULE)
+def test_catching_up_ends_at_the_cap_and_the_lateness_before_it() -> None:
+    capped = plan_windows(START, START - MAX_CATCH_UP - 5 * DAY, RULE)
 
-    assert capped.signals.after == START - MAX_CATCH_UP
-    assert capped.changes.after == START - MAX_CATCH_UP - DAY
+    assert capped.signals.after == START - MAX_CATCH_UP - LATENESS
+    assert capped.changes.after == START - MAX_CATCH_UP - LATENESS - DAY
 
 
 def test_the_cap_can_be_set() -> None:
-    assert plan_windows(START, START - 9 * DAY, RULE, max_catch_up=3 * DAY).signals.after == START - 3 * DAY
+    capped = plan_windows(START, START - 9 * DAY, RULE, max_catch_up=3 * DAY)
+
+    assert capped.signals.after == START - 3 * DAY - LATENESS
 
 
-def test_the_cap_is_never_less_than_the_query_period() -> None:
-    assert plan_windows(START, None, RULE, max_catch_up=HOUR) == plan_windows(START, None, RULE)
+def test_the_cap_is_never_less_than_the_query_frequency() -> None:
+    daily = RULE.model_copy(update={"query_frequency": DAY, "query_period": 2 * DAY})
+    windows = plan_windows(START, START - DAY, daily, max_catch_up=HOUR)
+
+    assert (windows.signals.after, windows.gap) == (START - 2 * DAY, None)
+
+
+@pytest.mark.parametrize("behind", [HOUR, 90 * timedelta(minutes=1), DAY])
+def test_a_lateness_above_the_cap_is_read_in_full(behind: timedelta) -> None:
+    windows = plan_windows(START, START - behind, RULE, lateness=3 * DAY, max_catch_up=DAY)
+
+    assert windows.signals.after == START - behind - 3 * DAY
+    assert windows.gap is None
+
+
+def test_a_run_ninety_minutes_late_reads_a_row_that_was_almost_as_late_as_allowed() -> None:
+    windows = plan_windows(START, START - timedelta(minutes=150), RULE, max_catch_up=DAY)
+    arrived = START - timedelta(minutes=149)
+
+    assert holds(windows.signals, arrived - timedelta(hours=22, minutes=50))
 
 
 def test_there_is_no_gap_while_the_last_complete_run_is_in_reach() -> None:
     assert plan_windows(START, START - MAX_CATCH_UP, RULE).gap is None
 
 
-def test_beyond_the_cap_the_gap_is_what_no_run_can_read() -> None:
+def test_beyond_the_cap_the_gap_is_the_lateness_before_what_no_run_can_read() -> None:
     watermark = START - MAX_CATCH_UP - TICK
 
-    assert plan_windows(START, watermark, RULE).gap == Window(watermark, START - MAX_CATCH_UP)
+    windows = plan_windows(START, watermark, RULE)
+
+    assert windows.gap == Window(watermark - LATENESS, START - MAX_CATCH_UP - LATENESS)
+    assert windows.signals.after == windows.gap.until
+
+
+def test_a_row_from_before_an_outage_that_arrives_in_it_is_in_the_gap() -> None:
+    watermark = START - MAX_CATCH_UP - 5 * DAY
+
+    gap = plan_windows(START, watermark, RULE).gap
+
+    assert gap
+    assert holds(gap, watermark - timedelta(minutes=10))
+
+
+def test_a_raised_lateness_reads_back_to_where_the_marks_are_complete() -> None:
+    kept_since = START - 3 * DAY
+
+    windows = plan_windows(START, START - HOUR, RULE, lateness=7 * DAY, kept_since=kept_since)
+
+    assert (windows.changes.after, windows.signals.after, windows.gap) == (kept_since, kept_since, None)
+
+
+def test_a_longer_within_takes_no_signal_from_the_window() -> None:
+    sequence = RULE.sequence.model_copy(update={"within": 9 * DAY})
+    longer = RULE.model_copy(update={"sequence": sequence})
+    kept_since = START - 4 * DAY
+
+    windows = plan_windows(START, START - HOUR, longer, kept_since=kept_since)
+
+    assert windows.signals == plan_windows(START, START - HOUR, RULE).signals
+    assert (windows.changes.after, windows.gap) == (kept_since, None)
 
 
 def test_a_run_whose_clock_went_back_stands_at_the_watermark() -> None:
@@ -107,17 +159,31 @@ def test_no_run_reads_what_memory_was_allowed_to_forget(now: datetime, watermark
     assert plan_windows(now, watermark, RULE).changes.after >= kept_since
 
 
-@given(moments, st.timedeltas(TICK, MAX_CATCH_UP), st.floats(0, 1), st.timedeltas(timedelta(), LATENESS))
-def test_a_row_is_read_by_the_first_complete_run_after_it_arrived(
-    watermark: datetime, elapsed: timedelta, share: float, delay: timedelta
+@given(
+    moments,
+    spans,
+    st.floats(0, 1),
+    st.timedeltas(HOUR, 20 * DAY),
+    st.floats(0, 1),
+    st.timedeltas(DAY, 25 * DAY),
+)
+def test_a_row_is_in_the_windows_or_in_the_gap_of_the_first_complete_run_after_it_arrived(
+    watermark: datetime,
+    elapsed: timedelta,
+    arrived_share: float,
+    lateness: timedelta,
+    delay_share: float,
+    max_catch_up: timedelta,
 ) -> None:
-    now = watermark + elapsed
-    arrived = watermark + max(TICK, share * elapsed)
-    time = arrived - delay
+    now = watermark + max(TICK, elapsed)
+    arrived = watermark + max(TICK, arrived_share * elapsed)
+    time = arrived - delay_share * max(lateness, LATENESS)
 
-    # Beyond the cap the gap says so.
-    reached = holds(plan_windows(now, watermark, RULE).signals, time)
-    assert reached or time <= now - MAX_CATCH_UP
+    windows = plan_windows(now, watermark, RULE, lateness, max_catch_up)
+
+    in_gap = windows.gap is not None and holds(windows.gap, time)
+    assert holds(windows.signals, time) is not in_gap
+    assert not in_gap or now - watermark > max_catch_up
 
 
 def test_a_query_period_rule_reads_the_same_past_day_on_both_sides_whatever_ran_before() -> None:

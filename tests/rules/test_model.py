@@ -13,6 +13,7 @@ import yaml
 from detection.base.errors import ConfigurationError
 from detection.logs.kql import queries
 from detection.rules.loading import CONNECTORS, RULES, default_rule, load_rule, rule_names, statuses
+from detection.store.table import Put, check
 
 PROJECT_FIELDS = ["sequence", "on_call"]
 PUBLISHED = Path(__file__).parents[1] / "data" / "published_rule.yaml"
@@ -201,6 +202,7 @@ REFUSED: Mapping[str, tuple[Edit, str]] = {
     "duration as text of a clock": (put("queryFrequency", value="1:00"), "queryFrequency: "),
     "duration as a number": (put("queryFrequency", value=60), "queryFrequency: "),
     "duration of a word": (put("sequence", "within", value="Paul"), "sequence.within: "),
+    "within of 15 days": (put("sequence", "within", value="P15D"), "sequence.within: "),
     "frequency under 5 minutes": (put("queryFrequency", value="PT4M"), "queryFrequency: "),
     "period over 14 days": (put("queryPeriod", value="P15D"), "queryPeriod: "),
     "period shorter than the frequency": (put("queryPeriod", value="PT30M"), "queryFrequency"),
@@ -359,6 +361,50 @@ def test_unknown_rule_is_refused_with_the_known_ones() -> None:
 def test_rule_is_found_by_its_name_only(name: str) -> None:
     with pytest.raises(ConfigurationError, match="unknown rule"):
         load_rule(name)
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["a#b", "a?b", "a\\b", "a\tb", "a\nb", "a\x7fb", "a,b", "a b", "-a", "~links", "é", "a" * 101],
+    ids=ascii,
+)
+def test_folder_whose_name_cannot_be_a_partition_is_refused_by_its_name(folder: Path, name: str) -> None:
+    folder.rename(folder.with_name(name))
+    [problem] = [status.problem for status in statuses(folder.parent) if status.rule == name]
+    assert problem.startswith(f"{name!r} cannot name a rule folder; rename the folder: ")
+    with pytest.raises(ConfigurationError, match="cannot name a rule folder"):
+        load_rule(name, folder.parent)
+
+
+def test_folder_whose_name_is_not_utf8_has_a_status_that_is_text(folder: Path) -> None:
+    folder.rename(folder.with_name("a\udcff"))
+    assert "a\\udcff" in [status.rule for status in statuses(folder.parent) if not status.valid]
+
+
+@pytest.mark.parametrize("name", ["a", "Guard.off_2-x", "a" * 100], ids=len)
+def test_folder_whose_name_can_be_a_partition_loads(folder: Path, name: str) -> None:
+    folder.rename(folder.with_name(name))
+    rule = load_rule(name, folder.parent)
+    check(rule.folder, [Put("w", {})])
+
+
+@pytest.mark.parametrize(
+    "edit",
+    [
+        put(*SIDE, "query", value="a" * 300),
+        put(*SIDE, "query", value="a\0b"),
+        put(*SIDE, "query", value="."),
+        put("requiredDataConnectors", 0, "connectorId", value="a" * 300),
+    ],
+    ids=["over-long query", "query with a null", "query that is a folder", "over-long connector"],
+)
+def test_name_of_a_file_that_cannot_be_read_is_refused(folder: Path, edit: Edit) -> None:
+    assert refusal_after(folder, edit).startswith(f"{folder}")
+
+
+def test_query_that_is_not_utf8_is_refused_by_its_file(folder: Path) -> None:
+    (folder / "signals.kql").write_bytes(b"Signals | where Name == '\xff'")
+    assert refusal(folder).startswith(f"{folder / 'signals.kql'}: the query cannot be read as UTF-8 text: ")
 
 
 def test_status_of_a_broken_rule_says_what_is_wrong(folder: Path) -> None:

@@ -1,0 +1,87 @@
+"""Settings and rules that would fail only in a run are refused together, before the first run."""
+
+from datetime import timedelta
+
+import pytest
+from hypothesis import given, reject
+from hypothesis import strategies as st
+
+from detection.app import enabled_rules, open_job, start
+from detection.backtest.backtest import make_plan
+from detection.base.errors import ConfigurationError
+from detection.check.context import CheckContext
+from detection.check.health import check_rules
+from detection.logs.window import plan_windows
+from detection.rules.loading import load_rule, rule_names
+from detection.runs.limits import MARK_ROWS, require_commits_fit
+from detection.settings import settings_from
+from tests.support.builders import DAY, HOUR, RULE, START, TICK
+
+TOO_LONG = {"ALLOWED_LATENESS": "P13D", "MAX_CATCH_UP": "P14D"}
+NAMES_ALL = r"`within` \(PT?\d+[DH]\), MAX_CATCH_UP \(P14D\) and ALLOWED_LATENESS \(P13D"
+
+
+@pytest.mark.parametrize("name", rule_names())
+@pytest.mark.parametrize("environment", [{}, {"MAX_CATCH_UP": "P25D"}, {"ALLOWED_LATENESS": "P12D"}], ids=str)
+def test_shipped_rules_fit_the_documented_values(name: str, environment: dict[str, str]) -> None:
+    assert len(enabled_rules(settings_from({"RULES": name, **environment}))) == 1
+
+
+def test_the_job_does_not_start_with_a_lateness_and_a_catch_up_that_no_run_could_commit() -> None:
+    with pytest.raises(ConfigurationError, match=NAMES_ALL):
+        open_job(settings_from(TOO_LONG), lambda: START)
+    with pytest.raises(ConfigurationError, match=NAMES_ALL):
+        start(TOO_LONG, lambda: START)
+
+
+def test_check_names_the_settings_that_do_not_fit_the_rule() -> None:
+    with pytest.raises(ConfigurationError, match=NAMES_ALL):
+        list(check_rules(CheckContext(TOO_LONG, lambda: START)))
+
+
+def test_backtest_refuses_a_within_that_does_not_fit_the_settings() -> None:
+    with pytest.raises(ConfigurationError, match=r"P14D.*ALLOWED_LATENESS"):
+        make_plan(RULE.folder, START, START + DAY, ["within=P14D", "MAX_CATCH_UP=P20D"], {})
+
+
+def test_the_lateness_of_the_rule_itself_counts() -> None:
+    slow = RULE.model_copy(update={"query_period": 14 * DAY, "query_frequency": HOUR})
+    with pytest.raises(ConfigurationError, match=r"ALLOWED_LATENESS \(P13DT23H, at least queryPeriod"):
+        require_commits_fit(slow, None, 14 * DAY)
+    require_commits_fit(slow, None, timedelta(days=12))
+
+
+def test_a_rule_that_reads_its_query_period_fits_any_settings() -> None:
+    require_commits_fit(load_rule("openai-config-to-abuse-sentinel"), 25 * DAY, 25 * DAY)
+
+
+@given(
+    st.timedeltas(timedelta(), 40 * DAY),
+    st.timedeltas(timedelta(), 60 * DAY),
+    st.timedeltas(HOUR, 25 * DAY),
+    st.timedeltas(DAY, 25 * DAY),
+    st.timedeltas(timedelta(), 14 * DAY),
+    st.booleans(),
+)
+def test_whatever_is_accepted_has_few_enough_days_of_marks_at_any_time(
+    since_start: timedelta,
+    behind: timedelta,
+    lateness: timedelta,
+    max_catch_up: timedelta,
+    within: timedelta,
+    has_threshold: bool,
+) -> None:
+    threshold = {"length": 2} if has_threshold else {}
+    sequence = RULE.sequence.model_copy(update={"within": within, "threshold": threshold})
+    rule = RULE.model_copy(update={"sequence": sequence})
+    try:
+        require_commits_fit(rule, lateness, max_catch_up)
+    except ConfigurationError:
+        reject()
+    now = START + since_start
+    windows = plan_windows(now, now - behind, rule, lateness, max_catch_up)
+
+    change_days, signal_days = (
+        (now.date() - (window.after + TICK).date()).days + 1 for window in (windows.changes, windows.signals)
+    )
+    assert 2 * change_days + signal_days <= MARK_ROWS
