@@ -84,10 +84,11 @@ class Alert(AlertContent, AlertReference):
     `time` is the frozen moment of the run. `first_pair` and `last_pair` are rows as the rule's query returns
     them, by the time of the signal. `change_kinds` and `signal_kinds` count the changes and signals by kind,
     `matched_by` the signals by the identity matching option that assigns them to the actor, in the order of
-    the rule's `identity`. `flood_until` is set at high volume: the alert covers everything of its key up to
-    that moment. `new_addresses` are the addresses of changes from which no earlier change of the same actor
-    came; empty if no earlier change was read. `severity_raised` says that the evidence raised the severity
-    above the rule's. `evidence` is for the page of the incident; no message contains it.
+    the rule's `identity`. `flood_until` is set at high volume: the alert covers all signals of `actor` up to
+    that moment, from its first signal of `actor` on. `new_addresses` are the addresses of changes from which
+    no earlier change of the same actor came; empty if no earlier change was read. `severity_raised` says that
+    the evidence raised the severity above the rule's. `evidence` is for the page of the incident; no message
+    contains it.
     """
 
     evidence: Evidence | None = None

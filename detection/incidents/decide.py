@@ -4,27 +4,29 @@ A pair is new if either of its events is unmarked for the key. Alerting it marks
 events, never with pairs. A key with more new events than fit into one commit is alerted in parts: each part
 marks some events and alerts exactly the pairs that thereby become fully marked.
 
-A key with more signals than are marked one by one is a flood. Its marks become a time: everything of the key
-up to there counts as alerted, rows that arrive later too. Signals after that time are marked again, one by
-one. So a key never keeps more marks of signals than the limit.
+A key never keeps more marks of signals than a limit. Where new signals would exceed it, the actor with the
+most signals floods, then the next, until the marks of the others fit. A flood alerts all new pairs of its
+actor at once and marks nothing: the time from its first to its last signal counts as alerted for that actor,
+rows that arrive later too. Pairs of other actors, and of other times, are decided as ever.
 """
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from functools import partial
+from itertools import chain as joined
 from itertools import islice
 
 from detection.correlation.correlate import Chain
 from detection.correlation.detection import Detection
 from detection.correlation.thresholds import split_by_kind
 from detection.incidents.alert import Action, Alert, AlertIdentity, make_alert
+from detection.incidents.floods import after_flood, chains_by_actor, flood_of, merge_floods
 from detection.incidents.incident import ALERTS_PER_INCIDENT, Incident
 from detection.incidents.key_state import (
     Former,
     KeyState,
     Mark,
-    after_flood,
     days_of,
     new_events,
     newly_marked,
@@ -113,12 +115,21 @@ def decide(
         *(part for chain in chains for part in split_by_kind(chain, rule)),
         *(past_threshold(chain, state, circumstances.former, rule) for chain in below),
     ]
-    chains = after_flood([chain for chain in chains if chain.spans], state.flood_until, rule)
-    changes, signals = new_events(chains, state)
-    if not changes and not signals:
+    chains = [chain for chain in chains if chain.spans]
+    ordinary = {
+        actor: _ActorEvents(actor_chains, state)
+        for actor, actor_chains in chains_by_actor(after_flood(chains, state.floods, rule)).items()
+    }
+    if not any(events.changes or events.signals for events in ordinary.values()):
         return None
-    is_flood = circumstances.is_chunk or len(state.signals) + len(signals) > circumstances.flood_signals
-    limit = len(changes) + len(signals) if is_flood else circumstances.events_per_part
+    flooding = {
+        actor: ordinary.pop(actor) for actor in _flooding_actors(chains, ordinary, circumstances, state)
+    }
+    flood_pairs = {actor: events.new_pairs(state, rule) for actor, events in flooding.items()}
+    floods = {actor: flood_of(actor, pairs) for actor, pairs in flood_pairs.items()}
+    changes = _in_time_order(events.changes for events in ordinary.values())
+    signals = _in_time_order(events.signals for events in ordinary.values())
+    limit = circumstances.events_per_part
     new_changes = dict(islice(changes.items(), limit))
     new_signals = dict(islice(signals.items(), limit - len(new_changes)))
     marked = replace(
@@ -127,26 +138,23 @@ def decide(
         decided_at=windows.now,
         changes={**state.changes, **days_of(new_changes)},
         signals={**state.signals, **days_of(new_signals)},
-        latest_signal=max(
-            (*(signal.time for signal in new_signals.values()), *filter(None, [state.latest_signal])),
-            default=None,
-        ),
+        floods=merge_floods([*state.floods, *floods.values()]),
     )
-    new_pairs: Iterator[Chain] = (
-        part for chain in chains for part in newly_marked(chain, state, marked, rule)
+    ordinary_chains = joined.from_iterable(events.chains for events in ordinary.values())
+    new_pairs: Iterator[Chain] = joined(
+        joined.from_iterable(flood_pairs.values()),
+        (part for chain in ordinary_chains for part in newly_marked(chain, state, marked, rule)),
     )
     if circumstances.former:
         new_pairs = not_yet_alerted(new_pairs, circumstances.former, rule)
     remaining, silenced = drop_silenced(new_pairs, circumstances.silences, rule)
-    if is_flood:
-        verdict = Verdict(_flooded(chains, state, windows), remaining, silenced=silenced)
-    else:
-        has_more = len(new_changes) + len(new_signals) < len(changes) + len(signals)
-        verdict = Verdict(marked, remaining, new_changes, new_signals, silenced=silenced, has_more=has_more)
+    # The next part moves the marks of flooding actors whose events moved to a later day.
+    has_moved = any(events.has_moved for events in flooding.values())
+    has_more = has_moved or len(new_changes) + len(new_signals) < len(changes) + len(signals)
+    verdict = Verdict(marked, remaining, new_changes, new_signals, silenced=silenced, has_more=has_more)
     if remaining:
-        verdict = _with_alert(
-            verdict, circumstances, flood_until=verdict.state.flood_until if is_flood else None
-        )
+        flood = floods.get(remaining[0].actor)
+        verdict = _with_alert(verdict, circumstances, flood_until=flood.end if flood else None)
     if silenced and (incident := verdict.state.incident):  # counted in the key's incident, if there is one
         counted = replace(incident, silenced=incident.silenced + sum(silenced.values()))
         verdict = replace(verdict, state=replace(verdict.state, incident=counted))
@@ -165,21 +173,65 @@ def decisions(detection: Detection, circumstances: Circumstances) -> dict[Key, D
     }
 
 
-def _flooded(chains: Sequence[Chain], state: KeyState, windows: Windows) -> KeyState:
-    """The state after a flood: its marks are of no more use, unless some lie beyond the flood's end.
+class _ActorEvents:
+    """The chains of an actor in a key, and the events to mark in them, in time order.
 
-    They do where a clock went back, or where a chunk does not see all signals.
+    `new_changes` and `new_signals` count these without the events whose mark moves to a later day.
     """
-    until, commit = max(chain.signals[-1].time for chain in chains), state.commits + 1
-    beyond = state.latest_signal is not None and state.latest_signal > until
-    return replace(
-        state,
-        commits=commit,
-        decided_at=windows.now,
-        latest_signal=max(until, state.latest_signal or until),
-        flood_until=until,
-        flood_commit=state.flood_commit if beyond else commit,
-    )
+
+    def __init__(self, chains: Sequence[Chain], state: KeyState) -> None:
+        self.chains = chains
+        self.changes, self.signals = new_events(chains, state)
+        self.new_changes = len(self.changes.keys() - state.changes.keys())
+        self.new_signals = len(self.signals.keys() - state.signals.keys())
+
+    @property
+    def has_moved(self) -> bool:
+        """Whether a mark moves to a later day."""
+        return len(self.changes) + len(self.signals) > self.new_changes + self.new_signals
+
+    def new_pairs(self, state: KeyState, rule: Rule) -> list[Chain]:
+        """All new pairs, as chains."""
+        marked = replace(
+            state,
+            changes={**state.changes, **days_of(self.changes)},
+            signals={**state.signals, **days_of(self.signals)},
+        )
+        return [part for chain in self.chains for part in newly_marked(chain, state, marked, rule)]
+
+
+def _in_time_order(events_by_mark: Iterable[Mapping[Mark, Event]]) -> dict[Mark, Event]:
+    marks_and_events = joined.from_iterable(events.items() for events in events_by_mark)
+    return dict(sorted(marks_and_events, key=lambda mark_and_event: mark_and_event[1].time))
+
+
+def _flooding_actors(
+    chains: Sequence[Chain],
+    actors: Mapping[str, _ActorEvents],
+    circumstances: Circumstances,
+    state: KeyState,
+) -> Sequence[str]:
+    """The actors that flood now, those with the most signals in view first; mostly none.
+
+    In a chunk every actor with a new event floods: the chunk does not show all signals of a change, so the
+    change cannot be marked. Otherwise actors flood until the new signals of all others fit into the limit.
+    """
+    if circumstances.is_chunk:
+        return [actor for actor, events in actors.items() if events.new_changes or events.new_signals]
+    excess = len(state.signals) - circumstances.flood_signals
+    excess += sum(events.new_signals for events in actors.values())
+    if excess <= 0:
+        return ()
+    signals_in_view = {
+        actor: len({signal.id for chain in actor_chains for signal in chain.signals})
+        for actor, actor_chains in chains_by_actor(chains).items()
+    }
+    flooding: list[str] = []
+    for actor in sorted(actors, key=lambda actor: (-signals_in_view[actor], actor)):
+        if actors[actor].new_signals and excess > 0:
+            flooding.append(actor)
+            excess -= actors[actor].new_signals
+    return flooding
 
 
 def _with_alert(verdict: Verdict, circumstances: Circumstances, flood_until: datetime | None) -> Verdict:

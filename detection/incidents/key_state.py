@@ -6,6 +6,7 @@ from datetime import date, datetime
 from hashlib import blake2b
 
 from detection.correlation.correlate import Chain, make_chain
+from detection.incidents.floods import Flood, after_flood
 from detection.incidents.incident import Incident
 from detection.incidents.keys import Grouping, Key, split_by
 from detection.logs.events import Event
@@ -21,9 +22,7 @@ class KeyState:
 
     `version` is the store's token for the key's head; None before the first commit. `writer` names the
     reading of the logs that it was last committed from; `run` is that run's number, `decided_at` its moment.
-    `latest_signal` is the latest time of a marked signal. Everything of the key up to `flood_until` counts as
-    alerted, marked or not; the marks of signals up to commit `flood_commit` are of no more use. Times are
-    UTC.
+    Signals in `floods` count as alerted, marked or not. Times are UTC.
     """
 
     key: Key
@@ -34,9 +33,7 @@ class KeyState:
     incident: Incident | None = None
     changes: Marks = field(default_factory=dict)
     signals: Marks = field(default_factory=dict)
-    latest_signal: datetime | None = None
-    flood_until: datetime | None = None
-    flood_commit: int = 0
+    floods: tuple[Flood, ...] = ()
     version: str | None = None
 
 
@@ -124,7 +121,7 @@ def not_yet_alerted(chains: Iterable[Chain], former: Former, rule: Rule) -> Iter
     for chain in chains:
         for key, part in split_by(chain, former.grouping, rule):
             state = former.states[key]
-            for later in after_flood([part], state.flood_until, rule):
+            for later in after_flood([part], state.floods, rule):
                 changes, signals = new_events([later], KeyState(key))
                 whole = KeyState(key, changes=days_of(changes), signals=days_of(signals))
                 yield from newly_marked(later, state, whole, rule)
@@ -137,20 +134,3 @@ def past_threshold(chain: Chain, state: KeyState, former: Former | None, rule: R
         marked.update(*(former.states[key].changes for key, _ in split_by(chain, former.grouping, rule)))
     changes = [event for event in chain.changes if change_mark(event, chain.kind, chain.actor) in marked]
     return make_chain(chain.actor, changes, chain.signals, rule.sequence.within, once=chain.once)
-
-
-def after_flood(chains: Sequence[Chain], until: datetime | None, rule: Rule) -> Sequence[Chain]:
-    """The pairs of a key's chains whose signals came after `until`; all of them where it is None."""
-    if until is None or all(chain.signals[0].time > until for chain in chains):
-        return chains
-    later = (
-        make_chain(
-            chain.actor,
-            chain.changes,
-            [signal for signal in chain.signals if signal.time > until],
-            rule.sequence.within,
-            once=chain.once,
-        )
-        for chain in chains
-    )
-    return [part for part in later if part.spans]

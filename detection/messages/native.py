@@ -57,7 +57,8 @@ class AlertPayload(AlertContent):
 
     `more_steps` and `more_pairs` count the steps and pairs that the message omits. Entities, kinds and new
     addresses may be cut too. `severity_raised` says that the evidence raised the severity above the rule's.
-    `flood_until` is set at high volume: the alert covers everything of its key up to that moment.
+    `flood_until` is set at high volume: the alert covers all signals of `actor` up to that moment,
+    from its first signal of `actor` on.
     `matched_by` counts the signals by the identity matching option that assigns them to the actor. `runbook`
     holds the first steps of the rule's runbook. Times are UTC.
     """

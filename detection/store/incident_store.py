@@ -90,8 +90,12 @@ class IncidentStore:
         self.grouping = type_adapter(Key).validate_json(str(values["grouping"]))
         return watermark_of(self._watermark_row)
 
+    def keeps_marks_of(self, time: datetime) -> bool:
+        """Whether a run can still read signals of this time (UTC): their marks and floods are kept."""
+        return self.kept_since is None or time >= self.kept_since
+
     def load(self, key: Key) -> KeyState:
-        """The state of a key, in one scan."""
+        """The state of a key, in one scan, without the floods that no run can read again."""
         prefix = key_prefix(key)
         state = KeyState(key)
         marks: dict[str, dict[Mark, date]] = {"changes": {}, "signals": {}}
@@ -99,9 +103,11 @@ class IncidentStore:
             kind, *rest = entity.row.removeprefix(prefix).split("|")
             if kind == "h":
                 state = state_of(entity, key)
+                floods = tuple(flood for flood in state.floods if self.keeps_marks_of(flood.end))
+                state = replace(state, floods=floods)
             elif kind == "i":  # in the order of their numbers, so the newest stays
                 state = replace(state, incident=type_adapter(Incident).validate_json(joined(entity.values)))
-            elif int(rest[2]) > state.flood_commit or rest[1] == "changes":
+            else:
                 day = date.fromisoformat(rest[0])  # scanned in order, so the latest day of a mark stays
                 marks[rest[1]].update(dict.fromkeys(marks_of(entity.values), day))
         return replace(state, changes=marks["changes"], signals=marks["signals"])

@@ -3,7 +3,7 @@
 One partition per rule folder. Rows of a key share a prefix with the key's hash:
 
     k|<hash>|a|<commit>                      an alert
-    k|<hash>|h                               head: the key, its commit number, its writer, its last flood
+    k|<hash>|h                               head: the key, its commit number, its writer, its floods
     k|<hash>|i|<number>                      an incident
     k|<hash>|m|<day>|<side>|<commit>|<part>  marks of that side's events of that day
     p|<day>|<hash>                           the key has marks of that day; deleted with them
@@ -22,6 +22,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from hashlib import sha256
+from struct import Struct
 from typing import TypeVar
 
 from detection.base.json_types import type_adapter
@@ -29,6 +30,7 @@ from detection.base.timestamps import LAST_YEAR, MAX_CLOCK_LEAD, iso, parse_time
 from detection.correlation.output import truncate
 from detection.incidents.alert import Alert
 from detection.incidents.decide import Verdict
+from detection.incidents.floods import Flood
 from detection.incidents.incident import Incident
 from detection.incidents.key_state import KeyState, Mark
 from detection.incidents.keys import Key
@@ -38,6 +40,8 @@ SCHEMA = 1  # of these rows; raised when an older version could misread them
 PROPERTY_SIZE = 64_000  # of the 64 KiB that a property may have; a whole number of 8-byte marks
 ROW_SIZE = 12 * PROPERTY_SIZE  # of the 1 MiB that a row may have; the emulator counts it in base64
 _MARK_BYTES = 8
+_FLOOD = Struct(">8sqq")  # the actor's digest; begin and end in microseconds since _EPOCH
+_EPOCH, _MICROSECOND = datetime(1970, 1, 1, tzinfo=UTC), timedelta(microseconds=1)
 _END_OF_TIME = datetime(LAST_YEAR, 1, 1, tzinfo=UTC)  # so that a later time makes a smaller number
 
 Content = TypeVar("Content")
@@ -51,14 +55,14 @@ class IncidentSummary:
     incident: Incident
 
 
-def split(content: bytes | bytearray) -> dict[str, Value]:
+def split(content: bytes | bytearray, name: str = "b") -> dict[str, Value]:
     """Bytes as properties b0, b1, …, for one property may not hold them; at most ROW_SIZE fit into a row."""
-    return {f"b{number}": bytes(part) for number, part in enumerate(chunks(content, PROPERTY_SIZE))}
+    return {f"{name}{number}": bytes(part) for number, part in enumerate(chunks(content, PROPERTY_SIZE))}
 
 
-def joined(values: Mapping[str, Value]) -> bytes:
+def joined(values: Mapping[str, Value], name: str = "b") -> bytes:
     """The bytes that `split` made properties of; other properties may stand next to them."""
-    parts = (values.get(f"b{number}") for number in range(len(values)))
+    parts = (values.get(f"{name}{number}") for number in range(len(values)))
     return b"".join(part for part in parts if isinstance(part, bytes))
 
 
@@ -114,19 +118,15 @@ def head_operation(state: KeyState) -> Operation:
         "writer": state.writer,
         "run": state.run,
         "decided_at": iso(state.decided_at) if state.decided_at else "",
-        "latest_signal": iso(state.latest_signal) if state.latest_signal else "",
-        "flood_until": iso(state.flood_until) if state.flood_until else "",
-        "flood_commit": state.flood_commit,
         **split(type_adapter(Key).dump_json(state.key)),
+        **split(b"".join(map(_flood_bytes, state.floods)), "floods"),
     }
     return Insert(row, values) if state.version is None else Replace(row, values, state.version)
 
 
 def state_of(head: Entity, key: Key) -> KeyState:
     """The state of a key as its head has it: without marks and incident."""
-    decided_at, latest_signal, flood_until = (
-        str(head.values.get(name, "")) for name in ("decided_at", "latest_signal", "flood_until")
-    )
+    decided_at = str(head.values.get("decided_at", ""))
     # An earlier version let a clock be days ahead: without an end, each run would read up to that time.
     latest_decision = head.written + MAX_CLOCK_LEAD if head.written else _END_OF_TIME
     return KeyState(
@@ -135,11 +135,18 @@ def state_of(head: Entity, key: Key) -> KeyState:
         writer=str(head.values["writer"]),
         run=int(head.values["run"]),
         decided_at=min(parse_time(decided_at), latest_decision) if decided_at else None,
-        latest_signal=parse_time(latest_signal) if latest_signal else None,
-        flood_until=parse_time(flood_until) if flood_until else None,
-        flood_commit=int(head.values.get("flood_commit", 0)),
+        floods=tuple(map(_flood_of, _FLOOD.iter_unpack(joined(head.values, "floods")))),
         version=head.version,
     )
+
+
+def _flood_bytes(flood: Flood) -> bytes:
+    return _FLOOD.pack(flood.actor, *((time - _EPOCH) // _MICROSECOND for time in (flood.begin, flood.end)))
+
+
+def _flood_of(fields: tuple[bytes, int, int]) -> Flood:
+    actor, begin, end = fields
+    return Flood(actor, _EPOCH + begin * _MICROSECOND, _EPOCH + end * _MICROSECOND)
 
 
 def commit_operations(verdict: Verdict, state: KeyState) -> Iterator[Operation]:

@@ -22,6 +22,7 @@ from detection.base.errors import ConfigurationError, Incomplete, ServiceError
 from detection.base.timestamps import MAX_CLOCK_LEAD
 from detection.correlation.detection import Detection
 from detection.incidents.decide import EVENTS_PER_PART, FLOOD, Verdict
+from detection.incidents.floods import Flood, actor_digest
 from detection.incidents.incident import ALERTS_PER_INCIDENT, Incident
 from detection.incidents.keys import Key
 from detection.logs.events import Logs, Row
@@ -253,11 +254,11 @@ class FaultyTable:
             self._race()
 
 
-class Flood(NamedTuple):
-    """From a commit on, everything of a key up to `until` counts as told; it had read what was there `at` a moment."""
+class FloodCommit(NamedTuple):
+    """From a commit on, a flood of a key covers signals; the run had read what was there at `read_at`."""
 
     key: Key
-    until: datetime
+    flood: Flood
     read_at: datetime
 
 
@@ -286,7 +287,7 @@ class History:
     latest_read: datetime = datetime(2000, 1, 1, tzinfo=UTC)
     figures: Counter[str] = field(default_factory=Counter)
     closed: dict[str, Incident] = field(default_factory=dict)
-    floods: list[Flood] = field(default_factory=list)
+    floods: dict[tuple[Key, Flood], FloodCommit] = field(default_factory=dict)
     problems: list[str] = field(default_factory=list)
 
     def __post_init__(self) -> None:
@@ -321,9 +322,10 @@ class WitnessedStore(IncidentStore):
                 pairs = (pair for chain in verdict.new_pairs for pair in chain.pairs())
                 self._history.alerted_pairs.update((change.id, signal.id) for change, signal in pairs)
                 state = verdict.state
-                if state.flood_until and not verdict.signal_marks and self._log_store.read_from:
-                    flood = Flood(state.key, state.flood_until, self._log_store.read_from)
-                    self._history.floods.append(flood)
+                for flood in state.floods:
+                    assert self._log_store.read_from
+                    commit = FloodCommit(state.key, flood, self._log_store.read_from)
+                    self._history.floods.setdefault((state.key, flood), commit)
 
 
 # --------------------------------------------------------------------------------------------------------- living it
@@ -566,10 +568,11 @@ def _came_after_a_flood(history: History, pair: PairIds) -> bool:
     )
     readable_from = max(min(arrival.arrived for arrival in rows) for rows in (change, signal))
     return any(
-        flood.key == account(signal[0].actor)
-        and flood.until >= signal[0].time
-        and flood.read_at < readable_from
-        for flood in history.floods
+        commit.key == account(signal[0].actor)
+        and commit.flood.actor == actor_digest(signal[0].actor)
+        and commit.flood.begin <= signal[0].time <= commit.flood.end
+        and commit.read_at < readable_from
+        for commit in history.floods.values()
     )
 
 
