@@ -24,7 +24,7 @@ from detection.incidents.alert import Action, Alert, AlertIdentity, make_alert
 from detection.incidents.floods import after_flood, chains_by_actor, flood_of, merge_floods
 from detection.incidents.incident import ALERTS_PER_INCIDENT, Incident
 from detection.incidents.key_state import (
-    Former,
+    GroupingMarks,
     KeyState,
     Mark,
     days_of,
@@ -33,7 +33,7 @@ from detection.incidents.key_state import (
     not_yet_alerted,
     past_threshold,
 )
-from detection.incidents.keys import Key, group_by_key, stable_id
+from detection.incidents.keys import Key, group_by_key, grouping_of, stable_id
 from detection.incidents.severity import ChangesByActor, with_severity
 from detection.incidents.silencing import drop_silenced
 from detection.logs.events import Event
@@ -86,36 +86,30 @@ class Circumstances:
     """What a decision goes by besides a key's chains and state.
 
     `changes_by_actor` are all changes that were read. `silences` are those of the rule, exclusions too.
-    `former` is set while the rule's grouping is another than that of the last complete run. Of a chunk
-    (`is_chunk`) the run sees some signals of an actor only, who has too many to be read at once.
+    `groupings` are those with marks, the rule's own too. Of a chunk (`is_chunk`) the run sees some signals of
+    an actor only, who has too many to be read at once.
     """
 
     rule: Rule
     windows: Windows
     changes_by_actor: ChangesByActor = field(default_factory=dict)
     silences: Sequence[Silence] = ()
-    former: Former | None = None
+    groupings: Sequence[GroupingMarks] = ()
     is_chunk: bool = False
     events_per_part: int = EVENTS_PER_PART
     flood_signals: int = FLOOD
 
 
-def decide(
-    chains: Sequence[Chain], circumstances: Circumstances, state: KeyState, below: Sequence[Chain] = ()
-) -> Verdict | None:
+def decide(chains: Sequence[Chain], circumstances: Circumstances, state: KeyState) -> Verdict | None:
     """What to commit next for the key with this state, or None; decide again on the new state while there is
-    more. `below` are the chains of changes below their threshold.
+    more.
 
     Marked changes and signals grow from (C, S) to (C', S'), and the alert holds exactly the pairs of C' x S'
     that are not in C x S: so every pair is alerted once, wherever a crash comes between two parts. Silenced
     pairs are marked, too.
     """
     rule, windows = circumstances.rule, circumstances.windows
-    chains = [
-        *(part for chain in chains for part in split_by_kind(chain, rule)),
-        *(past_threshold(chain, state, circumstances.former, rule) for chain in below),
-    ]
-    chains = [chain for chain in chains if chain.spans]
+    chains = [part for chain in chains for part in split_by_kind(chain, rule) if part.spans]
     ordinary = {
         actor: _ActorEvents(actor_chains, state)
         for actor, actor_chains in chains_by_actor(after_flood(chains, state.floods, rule)).items()
@@ -145,8 +139,9 @@ def decide(
         joined.from_iterable(flood_pairs.values()),
         (part for chain in ordinary_chains for part in newly_marked(chain, state, marked, rule)),
     )
-    if circumstances.former:
-        new_pairs = not_yet_alerted(new_pairs, circumstances.former, rule)
+    for marks in circumstances.groupings:
+        if marks.grouping != grouping_of(rule):
+            new_pairs = not_yet_alerted(new_pairs, marks, rule)
     remaining, silenced = drop_silenced(new_pairs, circumstances.silences, rule)
     # The next part moves the marks of flooding actors whose events moved to a later day.
     has_moved = any(events.has_moved for events in flooding.values())
@@ -165,12 +160,10 @@ def decisions(detection: Detection, circumstances: Circumstances) -> dict[Key, D
     """The decision for each grouping key of the chains, for whatever state the key is in when it is
     committed.
     """
-    chains = group_by_key(detection.chains, circumstances.rule)
-    below = group_by_key(detection.below, circumstances.rule)
-    return {
-        key: partial(decide, chains.get(key, ()), circumstances, below=below.get(key, ()))
-        for key in dict.fromkeys([*chains, *below])  # in the order of the logs
-    }
+    rule = circumstances.rule
+    past = (past_threshold(chain, circumstances.groupings, rule) for chain in detection.below)
+    chains_by_key = group_by_key([*detection.chains, *past], rule)
+    return {key: partial(decide, chains, circumstances) for key, chains in chains_by_key.items()}
 
 
 class _ActorEvents:

@@ -1,6 +1,6 @@
 """The state of a grouping key: its incident, and the events that are marked for it."""
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date, datetime
 from hashlib import blake2b
@@ -38,16 +38,15 @@ class KeyState:
 
 
 @dataclass(frozen=True, slots=True)
-class Former:
-    """How the last complete run grouped, and the states of the keys that the chains had then.
+class GroupingMarks:
+    """A grouping for whose keys marks are kept; `load` returns the state of such a key.
 
-    Marks belong to keys. In the first run after the grouping was edited they belong to the former keys, so a
-    pair counts as alerted if both its events are marked for its former key; deciding marks them for the new
-    key. Once a run with the new grouping is complete, everything in its windows is marked anew.
+    Marks belong to keys. After the grouping was edited, earlier marks belong to former keys: a pair counts as
+    alerted if both its events are marked for its key of any grouping. Deciding marks them for the new key.
     """
 
     grouping: Grouping
-    states: Mapping[Key, KeyState]
+    load: Callable[[Key], KeyState]
 
 
 def change_mark(change: Event, kind: str, actor: str) -> Mark:
@@ -116,21 +115,24 @@ def newly_marked(chain: Chain, old_state: KeyState, new_state: KeyState, rule: R
             yield part
 
 
-def not_yet_alerted(chains: Iterable[Chain], former: Former, rule: Rule) -> Iterator[Chain]:
-    """The pairs of the chains that were not alerted under their former keys, as chains."""
+def not_yet_alerted(chains: Iterable[Chain], former: GroupingMarks, rule: Rule) -> Iterator[Chain]:
+    """The pairs of the chains that were not alerted under their keys of a former grouping, as chains."""
     for chain in chains:
         for key, part in split_by(chain, former.grouping, rule):
-            state = former.states[key]
+            state = former.load(key)
             for later in after_flood([part], state.floods, rule):
                 changes, signals = new_events([later], KeyState(key))
                 whole = KeyState(key, changes=days_of(changes), signals=days_of(signals))
                 yield from newly_marked(later, state, whole, rule)
 
 
-def past_threshold(chain: Chain, state: KeyState, former: Former | None, rule: Rule) -> Chain:
-    """The pairs of the changes that were marked for the chain's kind: these stay past an edited threshold."""
-    marked = {*state.changes}
-    if former:
-        marked.update(*(former.states[key].changes for key, _ in split_by(chain, former.grouping, rule)))
+def past_threshold(chain: Chain, groupings: Iterable[GroupingMarks], rule: Rule) -> Chain:
+    """The pairs of the changes that were marked for the chain's kind: these stay past an edited threshold.
+
+    The chain is whole: a threshold belongs to the change, which may have a mark in some of its keys only.
+    """
+    marked: set[Mark] = set()
+    for marks in groupings:
+        marked.update(*(marks.load(key).changes for key, _ in split_by(chain, marks.grouping, rule)))
     changes = [event for event in chain.changes if change_mark(event, chain.kind, chain.actor) in marked]
     return make_chain(chain.actor, changes, chain.signals, rule.sequence.within, once=chain.once)

@@ -58,16 +58,28 @@ def grouping_of(rule: Rule) -> Grouping:
         for mapping in rule.entity_mappings
         if method == "AllEntities" or mapping.entity_type in chosen
     ]
+    # In one order: entities in another order of the rule make the same keys.
     return tuple(
-        # An entity with several identifiers needs their names, too.
-        (
-            mapping.entity_type
-            if len(mapping.field_mappings) == 1
-            else f"{mapping.entity_type}.{field.identifier}",
-            field.column_name,
+        sorted(
+            # An entity with several identifiers needs their names, too.
+            (
+                mapping.entity_type
+                if len(mapping.field_mappings) == 1
+                else f"{mapping.entity_type}.{field.identifier}",
+                field.column_name,
+            )
+            for mapping in mappings
+            for field in mapping.field_mappings
         )
-        for mapping in mappings
-        for field in mapping.field_mappings
+    )
+
+
+def describe_grouping(grouping: Grouping) -> str:
+    """A grouping in words: "by Account (ActorEmail)"."""
+    return (
+        "by " + " and ".join(f"{name} ({column})" for name, column in grouping)
+        if grouping
+        else "into one incident"
     )
 
 

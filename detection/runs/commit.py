@@ -8,12 +8,15 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
+from functools import cache
 
+from detection.base.errors import ServiceError
+from detection.base.timestamps import iso
 from detection.correlation.detection import Detection
 from detection.incidents.decide import EVENTS_PER_PART, FLOOD, Circumstances, Decide, Verdict
 from detection.incidents.evidence import evidence
-from detection.incidents.key_state import Former, KeyState
-from detection.incidents.keys import Key, grouping_of, split_by
+from detection.incidents.key_state import GroupingMarks, KeyState
+from detection.incidents.keys import Key, describe_grouping, grouping_of
 from detection.incidents.severity import group_by_actor
 from detection.logs.window import MAX_CATCH_UP
 from detection.messages.context import digest_entry
@@ -83,11 +86,12 @@ class Committer:
         self._options = options
         self._known_writers = {store.writer}  # whose commits were there before the logs were read
         self._silences: Sequence[Silence] | None = None
-        self._former_states: dict[Key, KeyState] = {}
+        self._is_grouping_named = False  # in this reading
 
     def restart(self, superseded: Superseded) -> None:
         """The run reads again what the winner may have read."""
         self._known_writers |= {superseded.winner.writer, self._store.restart()}
+        self._is_grouping_named = False
 
     def circumstances(self, detection: Detection) -> Circumstances:
         """What the decisions on these chains go by. Reads the table where there are chains."""
@@ -95,25 +99,26 @@ class Committer:
         chains = [*detection.chains, *detection.below]
         if self._silences is None and chains:
             self._silences = [*rule.exclusions, *SilenceList(store.table, store.rule).silences()]
-        former: Former | None = None
-        if store.grouping is not None and store.grouping != grouping_of(rule):
-            keys = {key for chain in chains for key, _ in split_by(chain, store.grouping, rule)}
-            self._former_states |= {key: store.load(key) for key in keys - self._former_states.keys()}
-            former = Former(store.grouping, self._former_states)
+        load = cache(store.load)  # the states of this slice: decisions load few of them
         return Circumstances(
             rule,
             detection.windows,
             group_by_actor(detection.logs.changes.in_window),
             self._silences or (),
-            former,
+            [GroupingMarks(named.grouping, load) for named in store.groupings],
             detection.logs.is_chunk,
             self._options.events_per_part,
             self._options.flood_signals,
         )
 
     def commit(self, decisions: Mapping[Key, Decide], detection: Detection) -> None:
-        """Commits all decisions. Raises Superseded, before or after it has committed some of them."""
+        """Commits all decisions. Raises Superseded, before or after it has committed some of them.
+
+        Raises ServiceError, before the first commit, if a run with another grouping may be at work.
+        """
         verdicts = {key: self._decide(key, decide, detection) for key, decide in decisions.items()}
+        if any(verdicts.values()) and not self._is_grouping_named:
+            self._name_grouping(detection.windows.now)
         alerts = sum(1 for verdict in verdicts.values() if verdict and (verdict.alert or verdict.has_more))
         storm_alerts = self._options.storm_alerts
         if storm_alerts is not None and len(self.verdicts) + alerts > storm_alerts:
@@ -152,6 +157,19 @@ class Committer:
         if state.run >= self._store.run or late:
             raise Superseded(state)
         return verdict
+
+    def _name_grouping(self, now: datetime) -> None:
+        """Names the grouping of this reading, and refuses to commit next to a run with another grouping."""
+        own, consulted = grouping_of(self._rule), self._store.groupings
+        for named in self._store.name_grouping(own, now):
+            is_recent = named.time > self._now - LONGEST_RUN
+            if named.grouping != own and (is_recent or named not in consulted):
+                raise ServiceError(
+                    f"this run groups alerts {describe_grouping(own)}; the run of {iso(named.time)}, which "
+                    f"may still be at work, groups them {describe_grouping(named.grouping)}. Nothing was "
+                    "committed, and the next run tries again; do not run two versions of a rule at once"
+                )
+        self._is_grouping_named = True
 
     def publish_digest(self) -> None:
         """Puts the digest, if there is one, into the outbox."""

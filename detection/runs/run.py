@@ -11,12 +11,12 @@ from functools import partial
 from detection.base.timestamps import refuse_fast_clock
 from detection.correlation.detection import correlate_logs
 from detection.incidents.decide import Verdict, decisions
-from detection.incidents.keys import grouping_of
 from detection.logs.source import Source, read_slices
 from detection.logs.window import Window, Windows, plan_windows
 from detection.rules.model import Rule
 from detection.runs.commit import LONGEST_RUN, Committer, RunOptions, Superseded
 from detection.runs.record import RECORD, RunRecord, RunStats
+from detection.store.groupings import forget_groupings
 from detection.store.incident_store import IncidentStore
 from detection.store.retention import expire, purge_marks
 from detection.store.table import Conflict
@@ -62,7 +62,7 @@ def run(
             continue
         committer.publish_digest()
         record = stats.record(committer, watermark, seconds())
-        _finish(record, windows_at(watermark) if watermark else None, store, options, rule)
+        _finish(record, windows_at(watermark) if watermark else None, store, options)
         return record, committer.verdicts
     raise Conflict(f"another run committed first {MAX_RESTARTS} times; the next run tries again")
 
@@ -100,9 +100,7 @@ def run_gap(
     return record
 
 
-def _finish(
-    record: RunRecord, former: Windows | None, store: IncidentStore, options: RunOptions, rule: Rule
-) -> None:
+def _finish(record: RunRecord, former: Windows | None, store: IncidentStore, options: RunOptions) -> None:
     """Writes the record and the watermark; then, once a day, deletes what no run can read and what is kept
     long enough.
 
@@ -111,9 +109,10 @@ def _finish(
     """
     is_first_of_day = former and former.now.date() < record.windows.now.date()
     keep = former.changes.after if former and is_first_of_day else None
-    store.finish(record.windows.now, RECORD.dump_json(record), grouping_of(rule), keep)
+    store.finish(record.windows.now, RECORD.dump_json(record), keep)
     if former and keep:
         purge_marks(store.table, store.rule, keep)
+        forget_groupings(store.table, store.rule, keep)
         expire(store.table, store.rule, former.now - options.retention)
 
 

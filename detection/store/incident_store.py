@@ -20,6 +20,7 @@ from detection.incidents.incident import Incident
 from detection.incidents.key_state import KeyState, Mark
 from detection.incidents.keys import Grouping, Key
 from detection.store.digest_draft import DigestDraft, RenderDigest, publish_abandoned_digests
+from detection.store.groupings import FIRST_ROW, NamedGrouping, groupings_of, name_grouping
 from detection.store.layout import (
     SCHEMA,
     commit_operations,
@@ -55,7 +56,7 @@ class IncidentStore:
         self._watermark_row: Entity | None = None  # as this run has seen it
         self.service_time: datetime | None = None  # the table service's, when the run began; None: no clock
         self.kept_since: datetime | None = None  # marks are whole from here on; None: none were ever purged
-        self.grouping: Grouping | None = None  # by which the last complete run grouped
+        self.groupings: Sequence[NamedGrouping] = ()  # of the marks that were there when the run began
         self.run = 1  # one more than the runs that were complete when this run began
 
     @property
@@ -74,7 +75,10 @@ class IncidentStore:
 
         Raises ConfigurationError when a newer version of this job wrote the table.
         """
-        self._watermark_row = self.table.get(self.rule, "w")
+        # One request: the rows of the groupings lie right before the watermark's.
+        rows = list(self.table.scan(self.rule, FIRST_ROW, "w~"))
+        self.groupings = groupings_of(rows)
+        self._watermark_row = next((entity for entity in rows if entity.row == "w"), None)
         self.service_time = self.service_time or self.table.date()
         if self._watermark_row is None:
             return None
@@ -87,7 +91,6 @@ class IncidentStore:
         self._is_listed = self._is_listed or "listed" in values
         self.run = int(values["runs"]) + 1
         self.kept_since = parse_time(str(values["kept"])) if "kept" in values else None
-        self.grouping = type_adapter(Key).validate_json(str(values["grouping"]))
         return watermark_of(self._watermark_row)
 
     def keeps_marks_of(self, time: datetime) -> bool:
@@ -129,6 +132,12 @@ class IncidentStore:
             if stored is None or (stored.writer, stored.commits) != (state.writer, state.commits):
                 raise
 
+    def name_grouping(self, grouping: Grouping, now: datetime) -> Sequence[NamedGrouping]:
+        """Names the grouping of a run at `now`, before its first commit; returns the groupings then."""
+        self._list_rule()
+        self.groupings = name_grouping(self.table, self.rule, grouping, now, self.groupings)
+        return self.groupings
+
     def update(
         self,
         key: Key,
@@ -164,11 +173,11 @@ class IncidentStore:
         """Publishes the digest drafts of runs that began before a moment and died."""
         publish_abandoned_digests(self.table, self.rule, before, render)
 
-    def finish(self, now: datetime, record: bytes, grouping: Grouping, keep: datetime | None = None) -> None:
+    def finish(self, now: datetime, record: bytes, keep: datetime | None = None) -> None:
         """The last write of a complete run up to `now`: its record, and the watermark, which only moves
         forward and never beyond the table service's time when the run began.
 
-        `grouping` is how the run grouped. `keep` is the moment up to which the run will purge marks.
+        `keep` is the moment up to which the run will purge marks.
         """
         self._list_rule()
         kept_since = max(filter(None, (whole_from(keep) if keep else None, self.kept_since)), default=None)
@@ -178,7 +187,6 @@ class IncidentStore:
             "runs": self.run,
             "schema": SCHEMA,
             "listed": True,
-            "grouping": type_adapter(Key).dump_json(grouping).decode(),
             **({"kept": iso(kept_since)} if kept_since else {}),
         }
         operations: list[Operation] = [Put(f"r|{sortable(now)}", split(record))]
@@ -190,7 +198,7 @@ class IncidentStore:
             self.table.write(self.rule, operations)
         except Conflict:  # another run finished in between: read how far it came
             self.watermark()
-            self.finish(now, record, grouping, keep)
+            self.finish(now, record, keep)
 
     def _list_rule(self) -> None:
         """Lists the rule before its first row: its messages must be found when the rule no longer runs."""

@@ -12,6 +12,7 @@ One partition per rule folder. Rows of a key share a prefix with the key's hash:
     q|<name>                                 a silence
     r|<now>[|failed|gap]                     the record of a run
     s|<draft>|<number>                       an entry of a digest draft (digest_draft.py)
+    u|<digest>                               a grouping whose marks are kept (groupings.py)
     w                                        watermark, number of complete runs, start of whole marks,
                                              whether the rule is in ~rules
 

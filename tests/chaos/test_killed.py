@@ -8,8 +8,8 @@ from tests.chaos.table_proxy import at_write
 from tests.support.receiver import Handler, status
 
 __all__ = ["enter"]
-# Of the run of that hour: four commits, the watermark, and for each message a claim and a settlement.
-WRITES = 13
+# Of the run of that hour: its grouping, four commits, the watermark, and for each message a claim and a settlement.
+WRITES = 14
 MESSAGES = 4
 
 

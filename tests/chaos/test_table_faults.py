@@ -14,7 +14,7 @@ from tests.support.query_api import QueryApi
 from tests.support.receiver import receiving
 
 __all__ = ["enter"]
-REQUESTS = 27  # of the run of that hour
+REQUESTS = 29  # of the run of that hour
 EVER = range(1, 10**6)
 
 
@@ -105,7 +105,7 @@ def stage_of_its_own(azurite: Azurite, api: QueryApi, tmp_path: Path) -> Iterato
 
 
 @pytest.mark.parametrize("after", [pytest.param(False, marks=chaos_only), True], ids=["before", "after"])
-@pytest.mark.parametrize("write", marked_parameters(range(1, 14, 2), always=(), slow=(3,)))
+@pytest.mark.parametrize("write", marked_parameters(range(1, 15, 2), always=(), slow=(3,)))
 def test_stopped_in_the_middle_of_a_run_and_back_for_the_next(
     stage_of_its_own: Stage, azurite: Azurite, enter: EnterFigures, write: int, after: bool
 ) -> None:
@@ -120,7 +120,7 @@ def test_stopped_in_the_middle_of_a_run_and_back_for_the_next(
 
 
 @chaos_only
-@pytest.mark.parametrize("write", range(1, 14, 4))
+@pytest.mark.parametrize("write", range(1, 15, 4))
 def test_restarted_in_the_middle_of_a_run(
     stage_of_its_own: Stage, azurite: Azurite, enter: EnterFigures, write: int
 ) -> None:

@@ -492,7 +492,7 @@ def test_message_of_a_removed_rule_to_an_unknown_destination_is_red(
 def test_rule_that_another_app_runs_on_the_table_is_yellow(
     environment: Environment, table: Table, hours: int, levels: list[str]
 ) -> None:
-    IncidentStore(table, "a-rule-of-another-app", "run").finish(NOW - hours * HOUR, b"{}", ())
+    IncidentStore(table, "a-rule-of-another-app", "run").finish(NOW - hours * HOUR, b"{}")
     findings = run_all_checks(environment)
     assert [finding.level for name, finding in findings.items() if name == "other rules"] == levels
     if levels:

@@ -141,7 +141,7 @@ def test_rule_is_on_the_list_before_its_first_row(tmp_path: Path, receiver: Rece
 def test_only_rules_are_on_the_list(tmp_path: Path, receiver: Receiver, table: MemoryTable) -> None:
     job = make_job(tmp_path, receiver, table)
     CanaryDelivery(table, job.settings.destinations, job.clock).send_test(job.rules[0])
-    IncidentStore(table, "an-old-rule", "run").finish(NOW, b"{}", ())
+    IncidentStore(table, "an-old-rule", "run").finish(NOW, b"{}")
 
     assert listed_rules(table) == ["an-old-rule"]
     assert table_outbox(table, [DEFAULT]).rules == ("an-old-rule", DEFAULT)

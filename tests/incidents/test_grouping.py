@@ -693,17 +693,17 @@ def test_the_watermark_is_where_the_last_complete_run_ended() -> None:
     store = Job().store
     assert store.watermark() is None
 
-    store.finish(START, b"{}", ())
-    store.finish(START + HOUR, b"{}", ())
+    store.finish(START, b"{}")
+    store.finish(START + HOUR, b"{}")
 
     assert store.watermark() == START + HOUR
 
 
 def test_the_watermark_only_moves_forward() -> None:
     store = Job().store
-    store.finish(START, b"{}", ())
+    store.finish(START, b"{}")
 
-    store.finish(START - HOUR, b"{}", ())
+    store.finish(START - HOUR, b"{}")
 
     assert store.watermark() == START
 

@@ -408,9 +408,7 @@ def test_run_whose_clock_is_days_ahead_is_refused_and_changes_nothing() -> None:
 def test_watermark_that_lies_days_ahead_is_replaced_by_the_time_of_its_write() -> None:
     clock = Clock(START)
     table, rows = MemoryTable(clock), [(arrival, arrival.row()) for arrival in small_story()]
-    IncidentStore(table, RULE.folder, "by a version that trusted its clock").finish(
-        START + 3 * DAY, b"{}", ()
-    )
+    IncidentStore(table, RULE.folder, "by a version that trusted its clock").finish(START + 3 * DAY, b"{}")
     pairs = 0
     for hours in (1, 2):
         clock.now = START + hours * HOUR

@@ -762,7 +762,7 @@ def test_the_watermark_moves_forward(azure_table: Table) -> None:
     for now in (START, START + HOUR, START - HOUR):
         store = IncidentStore(azure_table, "rule", f"run {now}")
         store.watermark()
-        store.finish(now, b"{}", ())
+        store.finish(now, b"{}")
 
     assert IncidentStore(azure_table, "rule", "reader").watermark() == START + HOUR
 
@@ -772,19 +772,19 @@ def test_two_runs_that_finish_at_once_both_do(azure_table: Table) -> None:
     first_store.watermark()
     second_store.watermark()
 
-    first_store.finish(START + HOUR, b"{}", ())
-    second_store.finish(START, b"{}", ())
+    first_store.finish(START + HOUR, b"{}")
+    second_store.finish(START, b"{}")
 
     assert IncidentStore(azure_table, "rule", "reader").watermark() == START + HOUR
 
 
 def test_a_quiet_run_makes_three_requests(watched_table: Table, answers: Answers) -> None:
-    IncidentStore(watched_table, "rule", "before").finish(START - HOUR, b"{}", ())
+    IncidentStore(watched_table, "rule", "before").finish(START - HOUR, b"{}")
     answers.clear()
     store = IncidentStore(watched_table, "rule", "run")
 
     store.watermark()
-    store.finish(START, b"{}", ())
+    store.finish(START, b"{}")
     purge_marks(store.table, store.rule, START - timedelta(days=2))
 
     assert len(answers) == 3

@@ -1,0 +1,70 @@
+"""The groupings by which runs committed, a row each, with the time of the last run that named it.
+
+Marks belong to grouping keys. While marks of a former grouping are kept, its row is kept, and runs consult
+them. Runs of two groupings commit different heads, so they never conflict. Each writes the row of its own
+grouping before its first commit and then reads the rows of the others: of two runs at once, at least one sees
+the other.
+"""
+
+from collections.abc import Iterable
+from contextlib import suppress
+from dataclasses import dataclass
+from datetime import datetime
+from hashlib import sha256
+
+from detection.base.json_types import type_adapter
+from detection.base.timestamps import iso, parse_time
+from detection.incidents.keys import Grouping
+from detection.store.layout import joined, split, whole_from
+from detection.store.table import Conflict, Delete, Entity, Insert, Replace, Table
+
+FIRST_ROW, AFTER_LAST_ROW = "u|", "u}"
+
+
+@dataclass(frozen=True, slots=True)
+class NamedGrouping:
+    """A grouping by which a run committed or was about to; `time` (UTC) is the latest `now` of such a run."""
+
+    grouping: Grouping
+    time: datetime
+    version: str
+
+
+def groupings_of(entities: Iterable[Entity]) -> list[NamedGrouping]:
+    """The groupings that these rows name; other rows are left out."""
+    return [
+        NamedGrouping(
+            type_adapter(Grouping).validate_json(joined(entity.values)),
+            parse_time(str(entity.values["now"])),
+            entity.version,
+        )
+        for entity in entities
+        if entity.row.startswith(FIRST_ROW)
+    ]
+
+
+def name_grouping(
+    table: Table, rule: str, grouping: Grouping, now: datetime, groupings: Iterable[NamedGrouping]
+) -> list[NamedGrouping]:
+    """Names the grouping of a run at `now`; returns the groupings of the table, read after that.
+
+    `groupings` are those that the caller has seen. The time of a row never moves back.
+    """
+    content = type_adapter(Grouping).dump_json(grouping)
+    row = FIRST_ROW + sha256(content).hexdigest()[:32]
+    while True:
+        own = next((named for named in groupings if named.grouping == grouping), None)
+        values = {"now": iso(max(now, own.time) if own else now), **split(content)}
+        with suppress(Conflict):  # a run with this grouping came first, or the answer was lost: the row tells
+            table.write(rule, [Replace(row, values, own.version) if own else Insert(row, values)])
+        groupings = groupings_of(table.scan(rule, FIRST_ROW, AFTER_LAST_ROW))
+        if any(named.grouping == grouping and named.time >= now for named in groupings):
+            return groupings
+
+
+def forget_groupings(table: Table, rule: str, before: datetime) -> None:
+    """Deletes the groupings whose marks lie on days that a purge up to `before` deletes."""
+    for entity in table.scan(rule, FIRST_ROW, AFTER_LAST_ROW):
+        if parse_time(str(entity.values["now"])) < whole_from(before):
+            with suppress(Conflict):  # a run has just named it
+                table.write(rule, [Delete(entity.row, entity.version)])
