@@ -128,7 +128,7 @@ def decide(chains: Sequence[Chain], circumstances: Circumstances, state: KeyStat
     new_signals = dict(islice(signals.items(), limit - len(new_changes)))
     marked = replace(
         state,
-        commits=state.commits + 1,
+        commits=state.next_commit(windows.now),
         decided_at=windows.now,
         changes={**state.changes, **days_of(new_changes)},
         signals={**state.signals, **days_of(new_signals)},
@@ -240,7 +240,10 @@ def _with_alert(verdict: Verdict, circumstances: Circumstances, flood_until: dat
 
 
 def next_incident(state: KeyState, pairs: int, rule: Rule, now: datetime) -> tuple[Action, Incident]:
-    """The incident that an alert at `now` joins: the key's current incident, or else a new one."""
+    """The incident that an alert at `now` joins: the key's current incident, or else a new one.
+
+    `state` is the state after the commit, whose number makes the id of a new incident.
+    """
     current = state.incident
     # Sentinel says "up to" the look-back after the first alert; exactly that is taken to be inside.
     if (
@@ -252,10 +255,9 @@ def next_incident(state: KeyState, pairs: int, rule: Rule, now: datetime) -> tup
         updated = max(current.updated, now)  # two runs may differ in their moments by a little
         alerts, pairs = current.alerts + 1, current.pairs + pairs
         return "updated", replace(current, updated=updated, alerts=alerts, pairs=pairs)
-    number = current.number + 1 if current else 1
     opened = Incident(
-        id=stable_id("in", rule, state.key, number),
-        number=number,
+        id=stable_id("in", rule, state.key, state.commits),
+        number=current.number + 1 if current else 1,
         opened=now,
         updated=now,
         alerts=1,

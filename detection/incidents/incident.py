@@ -35,11 +35,11 @@ class HistoryEntry:
 
 @dataclass(frozen=True, slots=True)
 class Incident:
-    """Alerts of one key that belong together; `number` counts the key's incidents from 1, times are UTC.
+    """Alerts of one key that belong together; `number` counts the key's incidents in the table.
 
-    A closed incident has a classification and takes no more alerts. `history` is what people did with it, in
-    order. `silenced` pairs of its key paged nobody while it was the newest. `title` is that of its newest
-    alert, `severity` that of its worst.
+    Times are UTC. A closed incident has a classification and takes no more alerts. `history` is what people
+    did with it, in order. `silenced` pairs of its key paged nobody while it was the newest. `title` is that
+    of its newest alert, `severity` that of its worst.
     """
 
     id: str

@@ -18,7 +18,7 @@ Marks = Mapping[Mark, date]  # with the day (UTC) of the event: a mark is delete
 
 @dataclass(frozen=True, slots=True)
 class KeyState:
-    """What is known of a key: how often it was committed, its newest incident, and the marked events.
+    """What is known of a key: the number of its last commit, its newest incident, and the marked events.
 
     `version` is the store's token for the key's head; None before the first commit. `writer` names the
     reading of the logs that it was last committed from; `run` is that run's number, `decided_at` its moment.
@@ -35,6 +35,14 @@ class KeyState:
     signals: Marks = field(default_factory=dict)
     floods: tuple[Flood, ...] = ()
     version: str | None = None
+
+    def next_commit(self, now: datetime) -> int:
+        """The number of the key's next commit. The first is `now` in whole seconds since 1970.
+
+        So the number of a commit never returns, and no id that is made of it, even after the key's rows were
+        deleted at the end of their retention.
+        """
+        return self.commits + 1 if self.commits else int(now.timestamp())
 
 
 @dataclass(frozen=True, slots=True)

@@ -74,11 +74,14 @@ class Superseded(Exception):
 
 
 class Committer:
-    """Commits for one run. `verdicts` are those with an alert, `silenced` counts pairs by their silence."""
+    """Commits for one run. `verdicts` are those with an alert, `silenced` counts pairs by their silence,
+    `commits` counts all commits.
+    """
 
     def __init__(self, rule: Rule, now: datetime, store: IncidentStore, options: RunOptions) -> None:
         self.verdicts: list[Verdict] = []
         self.silenced = Counter[str]()
+        self.commits = 0
         self.draft: DigestDraft | None = None  # in a storm
         self._rule = rule
         self._now = now
@@ -139,6 +142,7 @@ class Committer:
                         self.draft = self._store.new_draft(self._now)
                     verdict = self._decide(key, decisions[key], detection)
                     continue
+                self.commits += 1
                 self.silenced.update(verdict.silenced)
                 if verdict.alert:
                     self.verdicts.append(verdict.without_events() if detection.logs.is_slice else verdict)

@@ -18,7 +18,7 @@ from detection.runs.commit import LONGEST_RUN, Committer, RunOptions, Superseded
 from detection.runs.record import RECORD, RunRecord, RunStats
 from detection.store.groupings import forget_groupings
 from detection.store.incident_store import IncidentStore
-from detection.store.retention import expire, purge_marks
+from detection.store.retention import REQUESTS, REQUESTS_PER_COMMIT, clean_up
 from detection.store.table import Conflict
 
 DEFAULT_OPTIONS = RunOptions()
@@ -62,7 +62,8 @@ def run(
             continue
         committer.publish_digest()
         record = stats.record(committer, watermark, seconds())
-        _finish(record, windows_at(watermark) if watermark else None, store, options)
+        former = windows_at(watermark) if watermark else None
+        _finish(record, former, store, options, committer.commits)
         return record, committer.verdicts
     raise Conflict(f"another run committed first {MAX_RESTARTS} times; the next run tries again")
 
@@ -100,20 +101,26 @@ def run_gap(
     return record
 
 
-def _finish(record: RunRecord, former: Windows | None, store: IncidentStore, options: RunOptions) -> None:
-    """Writes the record and the watermark; then, once a day, deletes what no run can read and what is kept
-    long enough.
+def _finish(
+    record: RunRecord, former: Windows | None, store: IncidentStore, options: RunOptions, commits: int
+) -> None:
+    """Writes the record and the watermark; then deletes what no run can read and what is kept long enough:
+    in the first run of a day, in a run that committed something, and where the last clean-up had more to do.
 
     `former` are the windows of the watermark that the run began with, and deletion goes by them: a run that
     overtook another must not take its marks away, and an outage must not forget.
     """
-    is_first_of_day = former and former.now.date() < record.windows.now.date()
-    keep = former.changes.after if former and is_first_of_day else None
+    is_first_of_day = former is not None and former.now.date() < record.windows.now.date()
+    is_due = is_first_of_day or commits > 0 or store.has_backlog
+    keep = former.changes.after if former and is_due else None
     store.finish(record.windows.now, RECORD.dump_json(record), keep)
     if former and keep:
-        purge_marks(store.table, store.rule, keep)
-        forget_groupings(store.table, store.rule, keep)
-        expire(store.table, store.rule, former.now - options.retention)
+        if is_first_of_day:
+            forget_groupings(store.table, store.rule, keep)
+        expired = former.now - options.retention
+        limit = max(REQUESTS, REQUESTS_PER_COMMIT * commits)
+        if not clean_up(store.table, store.rule, keep, expired, limit=limit, daily=is_first_of_day):
+            store.note_backlog()
 
 
 def _stopwatch(options: RunOptions) -> Callable[[], float]:

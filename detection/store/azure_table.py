@@ -48,7 +48,8 @@ SETTINGS: Final[dict[str, Any]] = {
 }
 _REPEATED = frozenset({"POST"})  # a transaction may be repeated when its answer was lost, see above
 _RANGE = "PartitionKey eq @partition and RowKey ge @first and RowKey lt @last"
-_ROWS = "PartitionKey eq @partition and RowKey ge @first and RowKey le @last"
+# A filter has at most 15 comparisons ("Querying tables and entities"): the partition's, and those of rows.
+_ROWS_OF_FILTER = 14
 _ADDRESS = re.compile(r"https://(?P<host>[a-z0-9.-]+)(:\d+)?(/\w*)?")  # an emulator's has a port and a path
 _AUDIENCES = {
     "core.usgovcloudapi.net": "https://storage.azure.us",
@@ -172,9 +173,15 @@ class AzureTable:
             for operation in operations
             if isinstance(operation, Delete) and not operation.version
         }
-        if missing:  # rows that are deleted together lie together: one range
-            parameters = {"partition": partition, "first": min(missing), "last": max(missing)}
-            entities = self._client.query_entities(_ROWS, parameters=parameters, select="RowKey")
+        rows = sorted(missing)
+        for begin in range(0, len(rows), _ROWS_OF_FILTER):
+            names = {f"row{number}": row for number, row in enumerate(rows[begin : begin + _ROWS_OF_FILTER])}
+            any_row = " or ".join(f"RowKey eq @{name}" for name in names)
+            entities = self._client.query_entities(
+                f"PartitionKey eq @partition and ( {any_row} )",  # the SDK finds names between spaces
+                parameters={"partition": partition, **names},
+                select="RowKey",
+            )
             missing -= {entity["RowKey"] for entity in entities}
         if not missing:
             raise Conflict("a row that was to be changed is gone") from None

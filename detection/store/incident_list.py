@@ -70,8 +70,9 @@ class IncidentList:
     def alerts_since(self, moment: datetime) -> Iterator[Alert]:
         """The alerts from a moment (UTC) on, day by day; their days are in rows of their own."""
         for pointer in self.table.scan(self.rule, f"e|{day_of(moment)}", "e}"):
-            _, _, digest, commit, _ = pointer.row.split("|")
-            if entity := self.table.get(self.rule, f"k|{digest}|a|{commit}"):
+            _, _, digest, commit, number = pointer.row.split("|")
+            has_alert = int(number) > 0
+            if has_alert and (entity := self.table.get(self.rule, f"k|{digest}|a|{commit}")):
                 alert = type_adapter(Alert).validate_json(joined(entity.values))
                 if alert.time >= moment:
                     yield alert

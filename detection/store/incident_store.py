@@ -7,6 +7,7 @@ lists the rows.
 """
 
 from collections.abc import Callable, Iterable, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from datetime import date, datetime
 from hashlib import sha256
@@ -57,6 +58,7 @@ class IncidentStore:
         self.service_time: datetime | None = None  # the table service's, when the run began; None: no clock
         self.kept_since: datetime | None = None  # marks are whole from here on; None: none were ever purged
         self.groupings: Sequence[NamedGrouping] = ()  # of the marks that were there when the run began
+        self.has_backlog = False  # the last clean-up did not get to its end
         self.run = 1  # one more than the runs that were complete when this run began
 
     @property
@@ -89,6 +91,7 @@ class IncidentStore:
                 f"the incident table has schema {schema}, this version knows {SCHEMA}: update the job"
             )
         self._is_listed = self._is_listed or "listed" in values
+        self.has_backlog = "backlog" in values
         self.run = int(values["runs"]) + 1
         self.kept_since = parse_time(str(values["kept"])) if "kept" in values else None
         return watermark_of(self._watermark_row)
@@ -199,6 +202,13 @@ class IncidentStore:
         except Conflict:  # another run finished in between: read how far it came
             self.watermark()
             self.finish(now, record, keep)
+
+    def note_backlog(self) -> None:
+        """Notes in the watermark's row that clean-up has more to do: the next run goes on with it."""
+        row = self.table.get(self.rule, "w")
+        if row:
+            with suppress(Conflict):  # another run finished in between, and notes its own
+                self.table.write(self.rule, [Replace("w", {**row.values, "backlog": True}, row.version)])
 
     def _list_rule(self) -> None:
         """Lists the rule before its first row: its messages must be found when the rule no longer runs."""

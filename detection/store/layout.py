@@ -6,15 +6,16 @@ One partition per rule folder. Rows of a key share a prefix with the key's hash:
     k|<hash>|h                               head: the key, its commit number, its writer, its floods
     k|<hash>|i|<number>                      an incident
     k|<hash>|m|<day>|<side>|<commit>|<part>  marks of that side's events of that day
-    p|<day>|<hash>                           the key has marks of that day; deleted with them
+    p|<day>|<hash>|<commit>                  the commit marked events of that day; deleted with the marks
     l|<opened>|<hash>|<number>               an incident's summary, the incident opened last comes first
-    e|<day>|<hash>|<commit>|<number>         an alert of that day and its incident; retention goes by it
+    e|<day>|<hash>|<commit>|<number>         a commit of that day, the incident of its alert (0: no alert);
+                                             retention goes by it
     q|<name>                                 a silence
     r|<now>[|failed|gap]                     the record of a run
     s|<draft>|<number>                       an entry of a digest draft (digest_draft.py)
     u|<digest>                               a grouping whose marks are kept (groupings.py)
     w                                        watermark, number of complete runs, start of whole marks,
-                                             whether the rule is in ~rules
+                                             whether the rule is in ~rules, whether clean-up has more to do
 
 The outbox of a rule is in the same partition (outbox.py); the partition ~rules lists the rules.
 """
@@ -159,18 +160,40 @@ def commit_operations(verdict: Verdict, state: KeyState) -> Iterator[Operation]:
     if state.incident and verdict.alert:
         alert_row = f"k|{digest}|a|{state.commits:010}"
         yield Insert(alert_row, split(type_adapter(Alert).dump_json(verdict.alert)))
-        day = day_of(state.incident.updated)
-        yield Put(f"e|{day}|{digest}|{state.commits:010}|{state.incident.number:06}", {})
+        yield commit_pointer(day_of(state.incident.updated), digest, state.commits, state.incident.number)
+    elif state.decided_at:
+        yield commit_pointer(day_of(state.decided_at), digest, state.commits)
     marks_by_day: dict[tuple[str, str], bytearray] = {}
     for side, marks in (("changes", verdict.change_marks), ("signals", verdict.signal_marks)):
         for mark, event in marks.items():
             marks_by_day.setdefault((day_of(event.time), side), bytearray()).extend(mark)
+    parts_by_day: dict[str, dict[str, Value]] = {}
     for (day, side), content in marks_by_day.items():
-        for part, chunk in enumerate(chunks(content, ROW_SIZE)):
-            row = f"k|{digest}|m|{day}|{side}|{state.commits:010}|{part}"
-            yield Insert(row, split(bytes(chunk)))
-    for day in {day for day, _ in marks_by_day}:
-        yield Put(f"p|{day}|{digest}", {})
+        parts = [split(bytes(chunk)) for chunk in chunks(content, ROW_SIZE)]
+        for part, values in enumerate(parts):
+            yield Insert(_mark_row(digest, day, side, f"{state.commits:010}", part), values)
+        parts_by_day.setdefault(day, {})[side] = len(parts)
+    for day, sides in parts_by_day.items():
+        yield Put(f"p|{day}|{digest}|{state.commits:010}", sides)
+
+
+def commit_pointer(day: str, digest: str, commit: int, number: int = 0) -> Operation:
+    """The row by which retention finds a commit. `number` is the incident of its alert; 0: no alert."""
+    return Put(f"e|{day}|{digest}|{commit:010}|{number:06}", {})
+
+
+def rows_of_marks(pointer: Entity) -> list[str]:
+    """The names of the rows of marks that a row `p|…` points to."""
+    _, day, digest, commit = pointer.row.split("|")
+    return [
+        _mark_row(digest, day, side, commit, part)
+        for side, parts in pointer.values.items()
+        for part in range(int(parts))
+    ]
+
+
+def _mark_row(digest: str, day: str, side: str, commit: str, part: int) -> str:
+    return f"k|{digest}|m|{day}|{side}|{commit}|{part}"
 
 
 def marks_of(values: Mapping[str, Value]) -> Iterator[Mark]:

@@ -240,13 +240,16 @@ def test_rows_that_are_gone_do_not_keep_others_from_being_removed(azure_table: T
     assert rows(azure_table) == []
 
 
-def test_rows_that_are_gone_cost_two_requests_more(watched_table: Table, answers: Answers) -> None:
+@pytest.mark.parametrize("gone, queries", [(1, 1), (14, 1), (50, 4), (99, 8)])
+def test_rows_that_are_gone_cost_a_query_for_each_fourteen_and_a_second_write(
+    watched_table: Table, answers: Answers, gone: int, queries: int
+) -> None:
     watched_table.write("rule", [Put("a", {})])
     answers.clear()
 
-    watched_table.write("rule", [Put("b", {}), *(Delete(f"c{place}") for place in range(50))])
+    watched_table.write("rule", [Put("b", {}), *(Delete(f"c{place}") for place in range(gone))])
 
-    assert len(answers) == 3  # refused, what there is, again
+    assert len(answers) == 1 + queries + 1  # refused, which rows there are, again
 
 
 def test_rows_that_are_all_gone_are_no_error(azure_table: Table) -> None:

@@ -16,6 +16,7 @@ from detection.delivery.signed_links import FORM_LIFETIME as FORM_LIFE
 from detection.rules.silences import parse_silence
 from detection.store.azure_table import open_table
 from detection.store.incident_store import IncidentStore
+from detection.store.layout import delete_rows
 from detection.store.outbox import Outbox
 from detection.store.retention import expire
 from detection.web.exchange import BODY, AccessMode, Response, make_request
@@ -143,12 +144,19 @@ def test_page_shows_the_kql_that_found_it(world: PageWorld) -> None:
     assert "let signals_after = datetime(2026-03-01T10:00:00Z);" in text
 
 
-def test_incident_whose_alerts_have_expired_is_still_shown(world: PageWorld) -> None:
+def test_incident_whose_alerts_are_gone_is_still_shown(world: PageWorld) -> None:
     name = world.incident()
-    expire(world.table, RULE.folder, START + DAY)
+    rows = [row.row for row in world.table.scan(RULE.folder, "k|", "k}") if row.row.split("|")[2] == "a"]
+    delete_rows(world.table, RULE.folder, rows)
     answer = world.get(f"incidents/{name}")
     assert answer.status == 200
     assert "alerts of this incident have expired" in parse_page(answer).text
+
+
+def test_incident_that_has_expired_is_not_found(world: PageWorld) -> None:
+    name = world.incident()
+    expire(world.table, RULE.folder, START + DAY)
+    assert world.get(f"incidents/{name}").status == 404
 
 
 def test_json_is_what_show_prints(world: PageWorld) -> None:

@@ -1,0 +1,109 @@
+"""When runs clean up the table, and how much they delete."""
+
+from collections.abc import Sequence
+from datetime import datetime
+
+from benchmarks.volume import CountingTable, RowSource, many_actors
+from detection.runs.commit import RunOptions
+from detection.runs.record import RunRecord
+from detection.runs.run import run
+from detection.store.incident_list import IncidentList
+from detection.store.incident_store import IncidentStore
+from detection.store.retention import REQUESTS
+from detection.store.table import MemoryTable, Table
+from tests.support.builders import DAY, HOUR, RULE, START, change_row, signal_row
+
+NOTHING = RowSource([], [])
+RETENTION = 5 * DAY
+QUIET_REQUESTS = 3  # of a run without its rule's listing and the outbox: watermark, drafts, record
+
+
+def run_at(table: Table, now: datetime, source: RowSource = NOTHING) -> RunRecord:
+    store = IncidentStore(table, RULE.folder, f"run {now}")
+    return run(RULE, now, source, store, RunOptions(retention=RETENTION))[0]
+
+
+def alert_days(table: Table) -> set[int]:
+    """The days since START of the alerts in the table."""
+    return {(alert.time - START).days for alert in IncidentList(table, RULE.folder).alerts()}
+
+
+def heads(table: Table) -> int:
+    return sum(row.row.endswith("|h") for row in table.scan(RULE.folder, "k|", "k}"))
+
+
+def days_of_alerts(days: Sequence[int], actors: int = 1) -> MemoryTable:
+    """A table after a run with alerts on each of these days."""
+    table = MemoryTable()
+    run_at(table, START - DAY)
+    for day in days:
+        now = START + day * DAY
+        run_at(table, now, many_actors(actors, now))
+    return table
+
+
+def test_the_first_run_of_a_day_deletes_the_alerts_that_are_older_than_retention() -> None:
+    table = days_of_alerts([0, 1])
+
+    run_at(table, START + 6 * DAY)  # deletion goes by the watermark that this run began with
+    assert alert_days(table) == {0, 1}
+    run_at(table, START + 6 * DAY + HOUR)
+    assert alert_days(table) == {0, 1}
+    run_at(table, START + 7 * DAY)
+
+    assert alert_days(table) == {1}
+
+
+def test_a_run_that_commits_something_cleans_up_whenever_it_is() -> None:
+    table = days_of_alerts([0])
+    run_at(table, START + 6 * DAY)
+
+    run_at(table, START + 6 * DAY + HOUR)
+    assert 0 in alert_days(table)
+    now = START + 6 * DAY + 2 * HOUR
+    run_at(table, now, many_actors(1, now))
+
+    assert alert_days(table) == {6}
+
+
+def test_a_quiet_run_of_the_same_day_looks_for_nothing() -> None:
+    table = days_of_alerts([0])
+    run_at(table, START + 6 * DAY)
+    counting_table = CountingTable(table)
+
+    run_at(counting_table, START + 6 * DAY + HOUR)
+
+    assert counting_table.requests == QUIET_REQUESTS
+
+
+def test_a_clean_up_that_reached_its_bound_goes_on_in_quiet_hours_until_all_is_gone() -> None:
+    actors = REQUESTS // 2 + 100  # two requests each
+    table = days_of_alerts([0], actors)
+    run_at(table, START + 6 * DAY)
+
+    run_at(table, START + 7 * DAY)
+    assert 0 < heads(table) < actors
+    run_at(table, START + 7 * DAY + HOUR)
+    assert heads(table) == 0
+    counting_table = CountingTable(table)
+    run_at(counting_table, START + 7 * DAY + 2 * HOUR)
+
+    assert counting_table.requests == QUIET_REQUESTS
+
+
+def test_rows_stay_flat_and_nothing_outlives_retention_where_new_actors_alert_every_hour() -> None:
+    table = MemoryTable()
+    sizes: list[int] = []
+    run_at(table, START)
+    for hour in range(1, 24 * 14):
+        now = START + hour * HOUR
+        names = [f"{hour}-{number}@example.com" for number in range(2)]
+        changes = [change_row(f"c {name}", now - HOUR, name) for name in names]
+        run_at(table, now, RowSource(changes, [signal_row(f"s {name}", now, name) for name in names]))
+        if hour % 24 == 23:
+            sizes.append(sum(1 for _ in table.scan(RULE.folder, "", "~")))
+            incidents = [incident for _, incident in IncidentList(table, RULE.folder).incidents()]
+            assert len(incidents) == heads(table)
+            assert now - min(incident.updated for incident in incidents) < RETENTION + DAY + HOUR
+
+    assert max(sizes[7:]) < 1.02 * sizes[7]
