@@ -10,7 +10,7 @@ CODE := $(wildcard detection tests benchmarks function_app.py scripts/package.py
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help setup demo local test test-slow soak chaos bench lint lint-infra planted-errors lint-api-versions snapshots format schemas screenshots lock package clean
+.PHONY: help setup demo local test test-slow soak chaos bench growth lint lint-infra planted-errors lint-api-versions snapshots format schemas screenshots lock package clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-17s %s\n", $$1, $$2 }' Makefile
@@ -52,6 +52,9 @@ chaos: $(READY) ## run the job on real parts under every fault and print a table
 
 bench: $(READY) ## measure speed, memory and costs, and update the pages (ARGS="wire cold" prints single parts)
 	@$(PY) -m benchmarks $(or $(ARGS),--write)
+
+growth: $(READY) ## simulate 60 days of alerts and print the rows of the incident table (ARGS="--actors 1000")
+	@$(PY) -m benchmarks.growth $(ARGS)
 
 lint: $(VENV)/.ready ## check style, types, imports between folders, and names
 	$(VENV)/bin/ruff check .

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from benchmarks import growth
 from benchmarks.__main__ import PARTS, Measure, main
 from benchmarks.backtest import BEGIN
 from benchmarks.cost import GB_SECOND, Prices
@@ -202,3 +203,8 @@ def test_facts_of_this_machine_are_known() -> None:
     assert run.cores
     assert run.processor
     assert all(run.libraries.values())
+
+
+def test_rows_of_the_incident_table_stay_flat(capsys: pytest.CaptureFixture[str]) -> None:
+    assert growth.main(["--actors", "2", "--days", "13", "--retention", "4"]) == 0
+    assert "rows are flat; retention is kept" in capsys.readouterr().out
