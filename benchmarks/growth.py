@@ -16,7 +16,7 @@ from time import monotonic
 
 from benchmarks.volume import CountingTable
 from detection.incidents.decide import Circumstances, decide
-from detection.incidents.keys import group_by_key, grouping_of
+from detection.incidents.keys import group_by_key
 from detection.logs.window import Window, plan_windows
 from detection.store.incident_store import IncidentStore
 from detection.store.retention import REQUESTS_PER_COMMIT, clean_up
@@ -90,7 +90,7 @@ def run_hour(table: Table, now: datetime, actors: int, retention: timedelta) -> 
         if verdict := decide(chains_of_key, circumstances, store.load(key)):
             store.commit(verdict)
     unread_before = plan_windows(watermark, watermark, RULE).changes.after if watermark else None
-    store.finish(now, b"{}", grouping_of(RULE), unread_before)
+    store.finish(now, b"{}", unread_before)
     if watermark is None or unread_before is None:
         return 0
     counting_table = CountingTable(table)

@@ -32,7 +32,7 @@ def test_new_signals_of_one_actor_take_few_requests_however_many(signals: int) -
     table = CountingTable(MemoryTable())
     record = run_at(table, NOW, one_actor(signals))
     assert record.new_pairs == signals
-    assert table.requests < 10
+    assert table.requests < 15
 
 
 def test_every_actor_takes_two_requests_and_one_where_nothing_is_new() -> None:
@@ -49,6 +49,6 @@ def test_150_alerts_are_one_incident_and_the_last_costs_what_the_first_did() -> 
     alerts_before(150, table)
     table.requests = 0
     last_alert(150)(table)
-    assert table.requests < 10
+    assert table.requests < 15
     (incident,) = (stored_incident for _, stored_incident in IncidentList(table, RULE.folder).incidents())
     assert (incident.alerts, incident.pairs) == (150, 150)
