@@ -170,7 +170,7 @@ def write_suppressed(suppressed: Suppressed) -> None:
         (suppressed.restamped, "pair", "that only a re-stamped row makes"),
         (suppressed.too_late, "event", "older than the window"),
         (suppressed.in_future, "event", "later than the run"),
-        (suppressed.below_threshold, "signal", "below the threshold"),
+        (suppressed.below_threshold, "pair", "of a change below the threshold"),
     ):
         if count:
             write_remark(f"suppressed: {plural(count, noun)} {reason}")

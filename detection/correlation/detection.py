@@ -32,11 +32,8 @@ class Detection:
 
     @property
     def below_threshold(self) -> int:
-        """How many signals are in no chain, because no change reaches enough of their kind."""
-        if not self.below:
-            return 0
-        counted = {(chain.actor, signal.id) for chain in self.chains for signal in chain.signals}
-        return len({(chain.actor, signal.id) for chain in self.below for signal in chain.signals} - counted)
+        """How many pairs are in no chain, because their change reaches too few signals of the kind."""
+        return sum(chain.count() for chain in self.below)
 
     def rows(self) -> Iterator[OutputRow]:
         """The pairs as the rule's query returns them: the newest change first."""

@@ -23,8 +23,8 @@ class Suppressed:
     """The counts by reason.
 
     `restamped`: pairs of the published rule that only exist because of a re-stamp. `too_late`, `in_future`:
-    events before their window by their own time, or after it. `below_threshold`: signals below the threshold
-    of their kind.
+    events before their window by their own time, or after it. `below_threshold`: pairs of changes that
+    reach too few signals of the kind.
     """
 
     restamped: int

@@ -31,7 +31,7 @@ from detection.incidents.key_state import (
     new_events,
     newly_marked,
     not_yet_alerted,
-    past_threshold,
+    split_by_past_threshold,
 )
 from detection.incidents.keys import Key, group_by_key, grouping_of, stable_id
 from detection.incidents.severity import ChangesByActor, with_severity
@@ -156,13 +156,24 @@ def decide(chains: Sequence[Chain], circumstances: Circumstances, state: KeyStat
     return verdict
 
 
+def keep_past_threshold(detection: Detection, circumstances: Circumstances) -> Detection:
+    """The detection with the chains of changes that are below an edited threshold and were alerted before:
+    these stay past it.
+    """
+    rule = circumstances.rule
+    split = [split_by_past_threshold(chain, circumstances.groupings, rule) for chain in detection.below]
+    return replace(
+        detection,
+        chains=[*detection.chains, *(past for past, _ in split if past.spans)],
+        below=[below for _, below in split if below.spans],
+    )
+
+
 def decisions(detection: Detection, circumstances: Circumstances) -> dict[Key, Decide]:
     """The decision for each grouping key of the chains, for whatever state the key is in when it is
     committed.
     """
-    rule = circumstances.rule
-    past = (past_threshold(chain, circumstances.groupings, rule) for chain in detection.below)
-    chains_by_key = group_by_key([*detection.chains, *past], rule)
+    chains_by_key = group_by_key(detection.chains, circumstances.rule)
     return {key: partial(decide, chains, circumstances) for key, chains in chains_by_key.items()}
 
 

@@ -134,13 +134,23 @@ def not_yet_alerted(chains: Iterable[Chain], former: GroupingMarks, rule: Rule) 
                 yield from newly_marked(later, state, whole, rule)
 
 
-def past_threshold(chain: Chain, groupings: Iterable[GroupingMarks], rule: Rule) -> Chain:
-    """The pairs of the changes that were marked for the chain's kind: these stay past an edited threshold.
+def split_by_past_threshold(
+    chain: Chain, groupings: Iterable[GroupingMarks], rule: Rule
+) -> tuple[Chain, Chain]:
+    """The pairs of the changes that were marked for the chain's kind, and those of the other changes.
 
-    The chain is whole: a threshold belongs to the change, which may have a mark in some of its keys only.
+    Marked changes stay past an edited threshold. The chain is whole: a threshold belongs to the change, which
+    may have a mark in some of its keys only.
     """
     marked: set[Mark] = set()
     for marks in groupings:
         marked.update(*(marks.load(key).changes for key, _ in split_by(chain, marks.grouping, rule)))
-    changes = [event for event in chain.changes if change_mark(event, chain.kind, chain.actor) in marked]
-    return make_chain(chain.actor, changes, chain.signals, rule.sequence.within, once=chain.once)
+    past: list[Event] = []
+    below: list[Event] = []
+    for event in chain.changes:
+        (past if change_mark(event, chain.kind, chain.actor) in marked else below).append(event)
+    past_chain, below_chain = (
+        make_chain(chain.actor, changes, chain.signals, rule.sequence.within, once=chain.once)
+        for changes in (past, below)
+    )
+    return past_chain, below_chain

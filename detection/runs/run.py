@@ -10,7 +10,7 @@ from functools import partial
 
 from detection.base.timestamps import refuse_fast_clock
 from detection.correlation.detection import correlate_logs
-from detection.incidents.decide import Verdict, decisions
+from detection.incidents.decide import Verdict, decisions, keep_past_threshold
 from detection.logs.source import Source, read_slices
 from detection.logs.window import Window, Windows, plan_windows
 from detection.rules.model import Rule
@@ -53,8 +53,10 @@ def run(
         try:
             for logs in read_slices(source, rule, windows):
                 detection = correlate_logs(logs, rule, windows)
+                circumstances = committer.circumstances(detection)
+                detection = keep_past_threshold(detection, circumstances)
                 stats.add(detection)
-                committer.commit(decisions(detection, committer.circumstances(detection)), detection)
+                committer.commit(decisions(detection, circumstances), detection)
                 del logs, detection  # before the next slice is made
         except Superseded as superseded:  # read again, up to the time of the run that committed first
             committer.restart(superseded)
@@ -88,8 +90,10 @@ def run_gap(
     try:
         for logs in read_slices(source, rule, windows):
             detection = correlate_logs(logs, rule, windows)
+            circumstances = committer.circumstances(detection)
+            detection = keep_past_threshold(detection, circumstances)
             stats.add(detection)
-            committer.commit(decisions(detection, committer.circumstances(detection)), detection)
+            committer.commit(decisions(detection, circumstances), detection)
             del logs, detection  # before the next slice is made
     except Superseded as superseded:
         raise Conflict(

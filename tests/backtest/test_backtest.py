@@ -252,6 +252,27 @@ def test_a_minimum_says_what_it_removes(logs: Path, demo: CommandResult) -> None
     assert reduction["pairs"] == figures(demo)["pairs"] - figures(ran)["pairs"] > 0
 
 
+def test_a_threshold_removes_the_pair_of_the_change_that_reaches_fewer(tmp_path: Path) -> None:
+    signals = [("s1", BEGIN + 45 * HOUR), ("s2", BEGIN + 64 * HOUR)]
+    raw_logs.write(
+        tmp_path,
+        [
+            raw_logs.audit(name, "mallory@example.com", time, arrived=time)
+            for name, time in (("c1", BEGIN + 24 * HOUR), ("c2", BEGIN + 44 * HOUR))
+        ],
+        [
+            raw_logs.completion(name, "mallory@example.com", time, reason="length", arrived=time)
+            for name, time in signals
+        ],
+    )
+
+    ran = backtest(tmp_path, "--format", "json", "--set", "threshold.length=2")
+
+    totals, [reduction] = figures(ran), ran.objects[0]["noise_reductions"]
+    assert (totals["pairs"], reduction["pairs"]) == (2, 1)  # (c2, s1) and (c2, s2), without (c1, s1)
+    assert totals["suppressed"]["below_threshold"] == 2  # before s2, (c2, s1) too
+
+
 def test_a_rule_that_observes_pages_nobody_and_says_what_paging_would_send(logs: Path) -> None:
     ran = backtest(logs, "--format", "json", "--set", "on_call.mode=observe")
 

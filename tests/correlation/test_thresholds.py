@@ -13,8 +13,11 @@ from detection.correlation.thresholds import split_by_threshold
 from detection.logs.events import Event, Logs
 from detection.logs.window import Windows
 from detection.rules.model import Rule
+from detection.rules.silences import Silence, parse_silence
+from detection.runs.record import RunRecord
 from detection.runs.run import run
 from detection.store.incident_store import IncidentStore
+from detection.store.silence_list import SilenceList
 from detection.store.table import MemoryTable
 from tests.support.builders import (
     DAY,
@@ -40,7 +43,7 @@ THREE_LENGTHS = with_thresholds(length=3)
 
 
 def decided_pairs(candidates: list[Chain], rule: Rule = THREE_LENGTHS) -> tuple[set[tuple[str, str]], int]:
-    """The pairs that are decided, by id, and how many signals are not."""
+    """The pairs of changes that reach their threshold, by id, and the number of the other pairs."""
     reaching, below = split_by_threshold(candidates, rule)
     detection = Detection(rule, first_windows(), logs([], [], first_windows()), reaching, below)
     return {
@@ -81,7 +84,17 @@ def test_threshold_belongs_to_the_change() -> None:
     changes = [change("early", START), change("late", START + HOUR / 5)]
     pairs, below = decided_pairs(chains(changes, lengths(3)))
     assert pairs == {("early", "s0"), ("early", "s1"), ("early", "s2")}
-    assert below == 0
+    assert below == 1
+
+
+def test_change_that_reaches_fewer_is_below_although_another_change_reaches_more() -> None:
+    changes = [change("c1", START), change("c2", START + 20 * HOUR)]
+    signals = [
+        signal("s1", START + 21 * HOUR, kind="length"),
+        signal("s2", START + 40 * HOUR, kind="length"),
+    ]
+    pairs, below = decided_pairs(chains(changes, signals), with_thresholds(length=2))
+    assert (pairs, below) == ({("c2", "s1"), ("c2", "s2")}, 1)
 
 
 def test_signal_that_occurs_twice_counts_once() -> None:
@@ -142,7 +155,7 @@ class HourlyLog:
 
 
 def run_hourly(log: HourlyLog, begin: datetime, runs: int) -> tuple[list[int], list[int]]:
-    """How many pairs hourly runs tell, and how many signals they hold back."""
+    """How many pairs hourly runs alert, and how many are of a change below its threshold."""
     table, new_pairs, suppressed = MemoryTable(), [], []
     for hour in range(runs):
         now = begin + hour * HOUR
@@ -164,7 +177,8 @@ def test_signals_at_both_ends_of_a_changes_reach_are_counted_together() -> None:
 
 
 def test_matches_counts_what_is_undecided() -> None:
-    assert detect_at(THREE_LENGTHS, START + HOUR, HourlyLog()).below_threshold == 2
+    detection = detect_at(THREE_LENGTHS, START + HOUR, HourlyLog())
+    assert (list(detection.rows()), detection.below_threshold) == ([], 2)
 
 
 @dataclass(frozen=True)
@@ -189,19 +203,24 @@ class Arrivals:
         return logs(changes, signals, windows, rule)
 
 
-def alerted_pairs(arrivals: Arrivals, rules: Sequence[Rule]) -> list[tuple[str, str]]:
-    """The pairs that hourly runs alert, each with the next rule; the last rule stays."""
-    table, pairs = MemoryTable(), list[tuple[str, str]]()
+def alerted_pairs(
+    arrivals: Arrivals, rules: Sequence[Rule], silences: Sequence[Silence] = ()
+) -> tuple[list[tuple[str, str]], list[RunRecord]]:
+    """The pairs that hourly runs alert, each with the next rule; the last rule stays. And the runs' records."""
+    table, pairs, records = MemoryTable(), list[tuple[str, str]](), []
+    for silence in silences:
+        SilenceList(table, RULE.folder).add(silence)
     for hour in range(60):
         rule, now = rules[min(hour, len(rules) - 1)], START + hour * HOUR
-        _, verdicts = run(rule, now, arrivals, IncidentStore(table, rule.folder, f"run of {now}"))
+        record, verdicts = run(rule, now, arrivals, IncidentStore(table, rule.folder, f"run of {now}"))
+        records.append(record)
         pairs += [
             (change.id, signal.id)
             for verdict in verdicts
             for chain in verdict.new_pairs
             for change, signal in chain.pairs()
         ]
-    return pairs
+    return pairs, records
 
 
 def test_signal_that_arrives_late_alerts_for_each_change_that_reaches_enough() -> None:
@@ -214,16 +233,34 @@ def test_signal_that_arrives_late_alerts_for_each_change_that_reaches_enough() -
             ("s2", second_signal, second_signal + 10 * HOUR),
         ],
     )
-    assert sorted(alerted_pairs(arrivals, [with_thresholds(length=2)])) == [("c2", "s1"), ("c2", "s2")]
+    pairs, records = alerted_pairs(arrivals, [with_thresholds(length=2)])
+    assert sorted(pairs) == [("c2", "s1"), ("c2", "s2")]
+    assert [records[hour].suppressed.below_threshold for hour in (20, 21)] == [0, 2]
+    assert (records[50].pairs, records[50].new_pairs) == (2, 2)
 
 
 def test_threshold_that_is_set_repeats_no_pair() -> None:
     arrivals = Arrivals([("c", START)], [(f"s{n}", START + n * HOUR, START + n * HOUR) for n in range(6)])
-    pairs = alerted_pairs(arrivals, [RULE, RULE, RULE, with_thresholds(length=5)])
+    pairs, records = alerted_pairs(arrivals, [RULE, RULE, RULE, with_thresholds(length=7)])
     assert sorted(pairs) == [("c", f"s{n}") for n in range(6)]
+    # The pairs of a change that stays past the threshold count as pairs, not as below the threshold.
+    counts = [
+        (record.pairs, record.new_pairs, record.already_alerted, record.suppressed.below_threshold)
+        for record in records[:8]
+    ]
+    assert counts == [(n + 1, 1, n, 0) for n in range(6)] + [(6, 0, 6, 0)] * 2
 
 
 def test_threshold_that_is_removed_loses_no_pair() -> None:
     arrivals = Arrivals([("c", START)], [(f"s{n}", START + n * HOUR, START + n * HOUR) for n in range(3)])
-    pairs = alerted_pairs(arrivals, [with_thresholds(length=5)] * 20 + [RULE])
+    pairs, _ = alerted_pairs(arrivals, [with_thresholds(length=5)] * 20 + [RULE])
     assert sorted(pairs) == [("c", f"s{n}") for n in range(3)]
+
+
+def test_silenced_signals_count_towards_the_threshold() -> None:
+    arrivals = Arrivals([("c", START)], [(f"s{n}", START + n * HOUR, START + n * HOUR) for n in range(3)])
+    values = {"name": "quiet", "owner": "carol", "reason": "x", "signal": "length", "begins": START}
+    quiet = parse_silence({**values, "expires": START + 2 * HOUR})
+    pairs, records = alerted_pairs(arrivals, [THREE_LENGTHS], [quiet])
+    assert pairs == [("c", "s2")]
+    assert [dict(record.silenced) for record in records[:4]] == [{}, {}, {"quiet": 2}, {}]
