@@ -70,6 +70,15 @@ var alarms = [
     every: 'PT1H'
     query: loadTextContent('alerts/coverage-fallen.kql')
   }
+  {
+    name: 'mostly-silenced'
+    title: 'Detection: in a day, silences covered more pairs of several actors than were alerted'
+    description: 'A silence may match more than intended. List silences with: python -m detection silences list'
+    severity: 3
+    window: 'P1D'
+    every: 'PT1H'
+    query: loadTextContent('alerts/mostly-silenced.kql')
+  }
 ]
 
 resource people 'Microsoft.Insights/actionGroups@2023-01-01' = {

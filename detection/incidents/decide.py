@@ -51,8 +51,8 @@ class Verdict:
     """What to commit for one key: its state as it will be, the new marks with their events, and the alert.
 
     `new_pairs` holds the alerted pairs as chains; where it is empty there is no alert, and the incident stays
-    as it is. `silenced` counts the new pairs that page nobody, by the silence or exclusion. `has_more` says
-    that another part follows.
+    as it is. `silenced` counts the new pairs that page nobody, by the silence or exclusion;
+    `silenced_by_actor` counts those of silences by actor. `has_more` says that another part follows.
     """
 
     state: KeyState
@@ -61,6 +61,7 @@ class Verdict:
     signal_marks: Mapping[Mark, Event] = field(default_factory=dict)
     alert: Alert | None = None
     silenced: Mapping[str, int] = field(default_factory=dict)
+    silenced_by_actor: Mapping[str, int] = field(default_factory=dict)
     has_more: bool = False
 
     @property
@@ -142,11 +143,19 @@ def decide(chains: Sequence[Chain], circumstances: Circumstances, state: KeyStat
     for marks in circumstances.groupings:
         if marks.grouping != grouping_of(rule):
             new_pairs = not_yet_alerted(new_pairs, marks, rule)
-    remaining, silenced = drop_silenced(new_pairs, circumstances.silences, rule)
+    remaining, silenced, silenced_by_actor = drop_silenced(new_pairs, circumstances.silences, rule)
     # The next part moves the marks of flooding actors whose events moved to a later day.
     has_moved = any(events.has_moved for events in flooding.values())
     has_more = has_moved or len(new_changes) + len(new_signals) < len(changes) + len(signals)
-    verdict = Verdict(marked, remaining, new_changes, new_signals, silenced=silenced, has_more=has_more)
+    verdict = Verdict(
+        marked,
+        remaining,
+        new_changes,
+        new_signals,
+        silenced=silenced,
+        silenced_by_actor=silenced_by_actor,
+        has_more=has_more,
+    )
     if remaining:
         flood = floods.get(remaining[0].actor)
         verdict = _with_alert(verdict, circumstances, flood_until=flood.end if flood else None)

@@ -16,13 +16,15 @@ CriterionSide = Literal["changes", "signals", "neither side"]
 
 def drop_silenced(
     chains: Iterable[Chain], silences: Sequence[Silence], rule: Rule
-) -> tuple[list[Chain], Mapping[str, int]]:
-    """The pairs that no silence covers, as chains; and the number of covered pairs by their first silence.
+) -> tuple[list[Chain], Mapping[str, int], Mapping[str, int]]:
+    """The pairs that no silence covers, as chains; the number of covered pairs by their first silence; and of
+    those, by actor, the pairs whose first silence is not an exclusion.
 
     A silence covers a pair by its criteria and by the own time of the pair's signal.
     """
     remaining: list[Chain] = []
     silenced: Counter[str] = Counter()
+    silenced_by_actor: Counter[str] = Counter()
     for chain in chains:
         applicable = [
             silence
@@ -42,10 +44,13 @@ def drop_silenced(
                 )
                 covering = change_silences & signal_silences
                 if part.spans and covering:
-                    silenced[applicable[min(covering)].name] += part.count()
+                    silence = applicable[min(covering)]
+                    silenced[silence.name] += part.count()
+                    if silence not in rule.exclusions:
+                        silenced_by_actor[chain.actor] += part.count()
                 elif part.spans:
                     remaining.append(part)
-    return remaining, dict(silenced)
+    return remaining, dict(silenced), dict(silenced_by_actor)
 
 
 def matches_alert(silence: Silence, alert: Alert) -> bool:

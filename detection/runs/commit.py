@@ -75,13 +75,14 @@ class Superseded(Exception):
 
 class Committer:
     """Commits for one run. `verdicts` are those with an alert, `silenced` counts pairs by their silence,
-    `commits` counts all commits.
+    `silenced_by_actor` those of silences by actor, `commits` counts all commits.
     """
 
     def __init__(self, rule: Rule, now: datetime, store: IncidentStore, options: RunOptions) -> None:
         self.verdicts: list[Verdict] = []
         self.silenced = Counter[str]()
         self.commits = 0
+        self.silenced_by_actor = Counter[str]()
         self.draft: DigestDraft | None = None  # in a storm
         self._rule = rule
         self._now = now
@@ -144,6 +145,7 @@ class Committer:
                     continue
                 self.commits += 1
                 self.silenced.update(verdict.silenced)
+                self.silenced_by_actor.update(verdict.silenced_by_actor)
                 if verdict.alert:
                     self.verdicts.append(verdict.without_events() if detection.logs.is_slice else verdict)
                     if self.draft:

@@ -3,6 +3,8 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
+from hashlib import blake2b
+from itertools import islice
 from typing import Annotated, Literal
 
 from pydantic import Discriminator, TypeAdapter
@@ -18,6 +20,19 @@ from detection.runs.commit import Committer
 
 ALERTS_NAMED = 100  # of a run; a log line holds 32,768 characters (Application Insights, "Limits summary")
 REASON = 1_000  # characters
+ACTORS_COUNTED = 100  # digests of actors
+
+
+@dataclass(frozen=True, slots=True)
+class CoveredBySilences:
+    """The new pairs that silences cover, without those of exclusions, and a digest of each of their first 100
+    actors.
+
+    A digest has 16 bits: enough to count the actors of several runs, too short to identify a person.
+    """
+
+    pairs: int
+    actors: Sequence[str]
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +63,7 @@ class RunRecord:
     storm: bool
     seconds: float
     silenced: Mapping[str, int] = field(default_factory=dict)
+    covered_by_silences: CoveredBySilences = CoveredBySilences(0, ())
     mode: Literal["page", "observe"] = "page"
     coverage: Coverage | None = None
     outcome: Literal["complete"] = "complete"
@@ -136,6 +152,13 @@ class RunStats:
             storm=committer.draft is not None,
             seconds=seconds,
             silenced=dict(committer.silenced),
+            covered_by_silences=CoveredBySilences(
+                committer.silenced_by_actor.total(),
+                [
+                    blake2b(actor.encode(errors="replace"), digest_size=2).hexdigest()
+                    for actor in islice(committer.silenced_by_actor, ACTORS_COUNTED)
+                ],
+            ),
             mode=self.rule.on_call.mode,
             coverage=self.coverage,
         )

@@ -24,7 +24,7 @@ from detection.rules.model import Rule
 from detection.rules.patterns import MAX_COMPARED, literal_pattern
 from detection.rules.silences import CRITERIA as SILENCE_CRITERIA
 from detection.rules.silences import Silence, parse_silence
-from detection.runs.record import RunRecord
+from detection.runs.record import CoveredBySilences, RunRecord
 from detection.runs.run import run
 from detection.store.incident_list import IncidentList
 from detection.store.incident_store import IncidentStore
@@ -59,7 +59,7 @@ def remaining_and_silenced(
     *silences: Silence, chains: Sequence[Chain]
 ) -> tuple[set[tuple[str, str]], Counter[str]]:
     """The pairs that are left, by id, and how many each silence took."""
-    remaining, counts = drop_silenced(chains, silences, RULE)
+    remaining, counts, _ = drop_silenced(chains, silences, RULE)
     return {(change.id, signal.id) for chain in remaining for change, signal in chain.pairs()}, Counter(
         counts
     )
@@ -326,6 +326,36 @@ def test_exclusion_of_the_rule_silences_too() -> None:
     rule = RULE.model_copy(update={"exclusions": (silence("terraform", change="api_key.*"),)})
     record, verdicts = Hours(rule).run()
     assert (dict(record.silenced), verdicts) == ({"terraform": 1}, [])
+
+
+def test_record_counts_the_actors_of_silences_but_not_of_exclusions() -> None:
+    """A digest tells the actors of several runs apart, and is too short to name a person."""
+
+    class TwoActors:
+        def read(self, rule: Rule, windows: Windows) -> Logs:  # the port's
+            rows = [
+                (change_row(f"c {actor}", START, actor), signal_row(f"s {actor}", START, actor))
+                for actor in (ALICE, BOB)
+            ]
+            changes, signals = zip(*rows, strict=True)
+            return logs(changes, signals, windows)
+
+    def covered(rule: Rule, *silences: Silence) -> CoveredBySilences:
+        table = MemoryTable()
+        for quiet in silences:
+            SilenceList(table, RULE.folder).add(quiet)
+        record, _ = run(rule, START, TwoActors(), IncidentStore(table, RULE.folder, "run"))
+        assert sum(record.silenced.values()) == 2
+        return record.covered_by_silences
+
+    wide = silence("wide", actor="*@example.com")
+    both = covered(RULE, wide)
+    assert (both.pairs, len(both.actors), {len(digest) for digest in both.actors}) == (2, 2, {4})
+    excluding = RULE.model_copy(update={"exclusions": (silence("bob", actor=BOB),)})
+    with_exclusion = covered(excluding, wide)
+    assert (with_exclusion.pairs, len(with_exclusion.actors)) == (1, 1)
+    assert set(with_exclusion.actors) < set(both.actors)
+    assert covered(RULE.model_copy(update={"exclusions": (wide,)})) == CoveredBySilences(0, [])
 
 
 def test_two_silences_of_one_name_cannot_be() -> None:

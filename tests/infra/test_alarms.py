@@ -19,6 +19,8 @@ from detection.app import start
 from detection.delivery.deliver import deliver
 from detection.logs.coverage import Coverage
 from detection.logs.window import Window
+from detection.rules.silences import parse_silence
+from detection.runs.record import CoveredBySilences
 from detection.store.outbox import Delivery, Outbox, queue
 from detection.store.table import MemoryTable
 from detection.telemetry import log_attempt
@@ -339,6 +341,42 @@ def test_few_runtime_identities_say_nothing() -> None:
     assert rows("coverage-fallen", [*fallen, *before]) == []
 
 
+def silenced_run(time: datetime, silenced: int, actors: list[str], alerted: int = 0) -> LoggedLine:
+    """The line of a run in which silences covered pairs of these actors."""
+    return complete_run(
+        time, new_pairs=alerted, covered_by_silences=CoveredBySilences(silenced, actors), pairs=silenced
+    )
+
+
+def test_silences_that_cover_more_pairs_of_several_actors_than_were_alerted_are_told() -> None:
+    log = [silenced_run(LAST - HOUR, 2, ["00a1"], alerted=2), silenced_run(LAST, 1, ["00b2"])]
+    (row,) = rows("mostly-silenced", log)
+    assert (row["rule"], row["silenced"], row["alerted"], row["actors"]) == (
+        "openai-config-to-abuse",
+        3,
+        2,
+        2,
+    )
+
+
+@pytest.mark.parametrize(
+    "log",
+    [
+        [silenced_run(LAST - n * HOUR, 5, ["00a1"]) for n in range(3)],
+        [silenced_run(LAST, 4, ["00a1", "00b2"]), silenced_run(LAST - HOUR, 0, [], alerted=4)],
+        [silenced_run(LAST - 25 * HOUR, 4, ["00a1", "00b2"]), silenced_run(LAST, 0, [])],
+    ],
+    ids=["one actor in several runs", "as many alerted", "the day before"],
+)
+def test_other_silenced_pairs_are_not_told(log: list[LoggedLine]) -> None:
+    assert rows("mostly-silenced", log) == []
+
+
+def test_pairs_that_another_rule_alerts_do_not_hide_silenced_ones() -> None:
+    log = [silenced_run(LAST, 4, ["00a1", "00b2"]), complete_run(LAST, rule="other", new_pairs=9)]
+    assert [row["rule"] for row in rows("mostly-silenced", log)] == ["openai-config-to-abuse"]
+
+
 def _coverage(identities: int, matched: int) -> Coverage:
     return Coverage(identities, matched, identities, matched, 5)
 
@@ -383,3 +421,12 @@ def test_job_after_an_outage_of_twenty_days_raises_an_alarm() -> None:
 def test_job_whose_logs_have_stopped_raises_an_alarm() -> None:
     late = [replace(line, time=LAST) for line in log_of_runs({"LOGS_DIR": str(LOGS)}, LAST + 20 * DAY)]
     assert raised_alarms(late) == ["silent-sources"]
+
+
+def test_job_with_a_silence_that_covers_everybody_raises_an_alarm() -> None:
+    now = LAST + DAY
+    job = replace(start({"LOGS_DIR": str(LOGS)}, lambda: now), table=MemoryTable())
+    values = {"name": "wide", "owner": "carol", "reason": "x", "actor": "*@example.com"}
+    job.desk.silence(job.rules[0], parse_silence(values))
+    lines = [replace(line, time=LAST) for line in log_lines(now, job.detect)]
+    assert raised_alarms(lines) == ["mostly-silenced"]
