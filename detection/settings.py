@@ -26,7 +26,7 @@ from pydantic import (
 )
 from pydantic_core import from_json
 
-from detection.base.errors import ConfigurationError
+from detection.base.errors import ConfigurationError, problem_message
 from detection.rules.loading import default_rule
 from detection.rules.model import SEVERITIES, Duration, Severity, require_unique_names
 
@@ -287,6 +287,6 @@ def settings_from(environment: Mapping[str, str]) -> Settings:
         for problem in error.errors():
             unknown = problem["type"] == "extra_forbidden"  # the key is part of the value and is not shown
             location = ".".join(map(str, problem["loc"][:-1] if unknown else problem["loc"]))
-            message = "has an unknown key" if unknown else problem["msg"].removeprefix("Value error, ")
+            message = "has an unknown key" if unknown else problem_message(problem)
             problems.append(re.sub(r"\.(\d+)", r"[\1]", location) + ": " + message)
         raise ConfigurationError(f"settings: {'; '.join(problems)}") from None

@@ -59,9 +59,11 @@ def test_lateness_has_an_upper_bound(value: str) -> None:
     assert "ALLOWED_LATENESS: " in _problem({"ALLOWED_LATENESS": value})
 
 
-@pytest.mark.parametrize("value", ["PT23H", "P26D"])
-def test_catch_up_has_bounds(value: str) -> None:
-    assert "MAX_CATCH_UP: " in _problem({"MAX_CATCH_UP": value})
+@pytest.mark.parametrize(
+    "value, bound", [("PT23H", "greater than or equal to P1D"), ("P26D", "less than or equal to P25D")]
+)
+def test_catch_up_has_bounds(value: str, bound: str) -> None:
+    assert f"MAX_CATCH_UP: Input should be {bound}" in _problem({"MAX_CATCH_UP": value})
 
 
 def test_space_around_a_value_is_no_part_of_it() -> None:

@@ -9,9 +9,12 @@
 Any other error is a bug of this project, and is shown with its traceback.
 """
 
+import re
+from datetime import timedelta
 from typing import Literal
 
 from pydantic import ValidationError
+from pydantic_core import ErrorDetails, to_jsonable_python
 
 ErrorKind = Literal["configuration", "data", "service", "bug"]
 
@@ -53,7 +56,18 @@ def error_sentence(error: Exception) -> str:
 def problems_of(error: ValidationError, document_name: str = "the file") -> str:
     """All problems of a document by key, without its values. `document_name` replaces an empty key."""
     problems = [
-        (".".join(map(str, problem["loc"])) or document_name, problem["msg"].removeprefix("Value error, "))
+        (".".join(map(str, problem["loc"])) or document_name, problem_message(problem))
         for problem in error.errors()
     ]
     return "; ".join(f"{location}: {message}" for location, message in problems)
+
+
+def problem_message(problem: ErrorDetails) -> str:
+    """The message of a problem, with durations as users write them (P25D), not as Python shows them."""
+
+    def iso_duration(match: re.Match[str]) -> str:
+        units = {name: int(number) for name, number in re.findall(r"(\w+)=(\d+)", match[0])}
+        return str(to_jsonable_python(timedelta(**units)))
+
+    message = problem["msg"].removeprefix("Value error, ")
+    return re.sub(r"datetime\.timedelta\((?:(?:days|seconds)=\d+(?:, )?)+\)", iso_duration, message)
