@@ -20,6 +20,7 @@ from detection.incidents.incident import (
 )
 from detection.incidents.keys import Key
 from detection.incidents.silencing import matches_alert
+from detection.messages.text import plural
 from detection.rules.model import Rule
 from detection.rules.patterns import literal_pattern
 from detection.rules.silences import Silence, end_of_silence
@@ -56,6 +57,25 @@ class ActiveSilence:
     def title(self) -> str:
         """Its name, rule and period in words."""
         return f"{self.kind} {self.silence.name} of {self.rule}, {self.silence.period}"
+
+
+@dataclass(frozen=True, slots=True)
+class SilenceMatches:
+    """How many of the alerts of the last LOOK_BACK have values that a new silence matches.
+
+    `compared` counts the alerts that were compared, at most MAX_ALERTS.
+    """
+
+    matching: int
+    compared: int
+
+    @property
+    def text(self) -> str:
+        """The numbers in words."""
+        return (
+            f"its criteria match {self.matching:,} of {plural(self.compared, 'alert')} of the last "
+            f"{LOOK_BACK.days} days, in part or as a whole"
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,9 +144,9 @@ class Desk:
             lambda incident: closed(incident, classification, author, now, note, self_declared=self_declared),
         )
 
-    def silence(self, rule: Rule, silence: Silence) -> None:
-        """Adds a silence to a rule. Raises ConfigurationError when the rule cannot honour it or has one of
-        its name.
+    def silence(self, rule: Rule, silence: Silence) -> SilenceMatches:
+        """Adds a silence to a rule, and compares it with the rule's last alerts. Raises ConfigurationError
+        when the rule cannot honour it or has one of its name.
         """
         if unmapped := rule.unmapped_criteria(silence):
             raise ConfigurationError(f"{rule.folder} maps no column for {', '.join(unmapped)}")
@@ -136,14 +156,9 @@ class Desk:
             raise ConfigurationError(
                 f"there is a silence {silence.name} already; see `silences list`"
             ) from None
-
-    def silence_matches(self, rule_name: str, silence: Silence) -> tuple[int, int]:
-        """How many of a rule's alerts of the last LOOK_BACK have values that a silence matches, and how many
-        alerts were looked at: at most MAX_ALERTS.
-        """
-        alerts = IncidentList(self.table, rule_name).alerts_since(self.clock() - LOOK_BACK)
+        alerts = IncidentList(self.table, rule.folder).alerts_since(self.clock() - LOOK_BACK)
         matches = [matches_alert(silence, alert) for alert in islice(alerts, MAX_ALERTS)]
-        return sum(matches), len(matches)
+        return SilenceMatches(sum(matches), len(matches))
 
     def silence_incident(
         self,
@@ -154,21 +169,21 @@ class Desk:
         *,
         begins: datetime | None = None,
         self_declared: bool = True,
-    ) -> Silence:
+    ) -> tuple[Silence, SilenceMatches]:
         """Silences an incident's actor from `begins` (UTC, by default now) for a duration, and writes so into
-        the incident's history.
+        the incident's history, with the alerts that the silence matches.
 
         Raises ConfigurationError when the incident has several actors, or as `end_of_silence` and `silence`
         do.
         """
         now = self.clock()
         silence = silence_of_incident(detail, begins or now, duration, author, reason, now)
-        self.silence(next(rule for rule in self.rules if rule.folder == detail.rule), silence)
-        note = f"{silence.period}: {reason}"
+        matches = self.silence(next(rule for rule in self.rules if rule.folder == detail.rule), silence)
+        note = f"{silence.period}: {reason} ({matches.text})"
         self._update(
             detail, lambda incident: silenced(incident, author, now, note, self_declared=self_declared)
         )
-        return silence
+        return silence, matches
 
     def silences(self) -> list[tuple[Rule, Silence]]:
         """Every rule's exclusions, and its silences, ended ones too."""

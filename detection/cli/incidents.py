@@ -123,8 +123,7 @@ def silence(
     """
     job = environment_job()
     detail = job.desk.incident(incident)
-    silence = job.desk.silence_incident(detail, duration, by or getuser(), reason, begins=begins)
-    write_silence(job.desk, detail.rule, silence)
+    write_silence(*job.desk.silence_incident(detail, duration, by or getuser(), reason, begins=begins))
 
 
 @app.command()

@@ -24,7 +24,7 @@ from detection.cli.options import RowFormat, TextFormat
 from detection.correlation.output import RowWriter
 from detection.correlation.suppressed import Suppressed
 from detection.delivery.deliver import Attempt
-from detection.desk import LOOK_BACK, Desk
+from detection.desk import SilenceMatches
 from detection.incidents.decide import Verdict
 from detection.logs.events import Rejected
 from detection.logs.files.loading import LoadedFiles
@@ -47,14 +47,9 @@ def write_remark(text: str) -> None:
     print(text, file=sys.stderr)
 
 
-def write_silence(desk: Desk, rule_name: str, silence: Silence) -> None:
+def write_silence(silence: Silence, matches: SilenceMatches) -> None:
     """Writes the period of a new silence, and how many of the last days' alerts its criteria match."""
-    print(f"{silence.name} silences signals {silence.period}")
-    matching, total = desk.silence_matches(rule_name, silence)
-    print(
-        f"its criteria match {matching:,} of {plural(total, 'alert')} of the last {LOOK_BACK.days} days, "
-        "in part or as a whole"
-    )
+    print(f"{silence.name} silences signals {silence.period}\n{matches.text}")
 
 
 @contextmanager

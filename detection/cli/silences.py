@@ -62,8 +62,7 @@ def add(
     )
     job = environment_job()
     rule = job.rule(rule_name or default_rule())
-    job.desk.silence(rule, silence)
-    write_silence(job.desk, rule.folder, silence)
+    write_silence(silence, job.desk.silence(rule, silence))
 
 
 @app.command("list")

@@ -41,7 +41,7 @@ def test_silenced_incident_has_author_and_reason_in_its_history(commands: Comman
     assert "silences signals from 2026-06-09 14:00 until 2026-06-10 14:00 UTC" in result.stdout
     assert "silenced 2026-06-09T14:00:00" in commands("incidents", "show", name).stdout
     assert (
-        "by dave: from 2026-06-09 14:00 until 2026-06-10 14:00 UTC: load test"
+        "by dave: from 2026-06-09 14:00 until 2026-06-10 14:00 UTC: load test (its criteria match 1 of 1 alert"
         in commands("incidents", "show", name).stdout
     )
     [row] = commands.lines("silences", "list")

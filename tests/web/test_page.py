@@ -797,6 +797,7 @@ def test_silence_of_an_incidents_actor_is_kept_with_who_and_why(world: PageWorld
     )
     (entry,) = history(world, name)
     assert (entry["action"], entry["author"], entry["self_declared"]) == ("silenced", *author)
+    assert "load test (its criteria match 1 of 1 alert of the last 7 days" in entry["note"]
 
 
 def test_page_counts_what_was_silenced(world: PageWorld) -> None:
