@@ -19,7 +19,7 @@ from detection.incidents.decide import Circumstances, decide
 from detection.incidents.keys import group_by_key
 from detection.logs.window import Window, plan_windows
 from detection.store.incident_store import IncidentStore
-from detection.store.retention import REQUESTS_PER_COMMIT, clean_up
+from detection.store.retention import REQUESTS_PER_COMMIT, delete_old_rows
 from detection.store.table import MemoryTable, Table
 from tests.support.builders import RULE, chains, change, signal
 
@@ -94,7 +94,7 @@ def run_hour(table: Table, now: datetime, actors: int, retention: timedelta) -> 
     if watermark is None or unread_before is None:
         return 0
     counting_table = CountingTable(table)
-    clean_up(
+    delete_old_rows(
         counting_table,
         RULE.folder,
         unread_before,

@@ -1,7 +1,7 @@
 """Settings become parts, and parts become runs: the only module that builds clients."""
 
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
@@ -20,7 +20,6 @@ from detection.delivery.webhook import WebhookDestination
 from detection.desk import Desk
 from detection.incidents.decide import Verdict
 from detection.logs.source import Source
-from detection.logs.window import Window
 from detection.messages.context import DigestEntry
 from detection.messages.links import MessageLinks, portal_link
 from detection.rules.loading import default_rule, load_rule
@@ -28,9 +27,10 @@ from detection.rules.model import Rule
 from detection.runs.commit import LONGEST_RUN, RunOptions
 from detection.runs.limits import require_commits_fit
 from detection.runs.record import REASON, RECORD, RunFailure, RunRecord, run_time
-from detection.runs.run import run, run_gap
+from detection.runs.run import read_gap, run
 from detection.settings import Settings, settings_from
 from detection.store.digest_draft import RenderDigest, publish_abandoned_digests
+from detection.store.gaps import Gap
 from detection.store.incident_store import IncidentStore
 from detection.store.outbox import Delivery, Outbox, table_outbox
 from detection.store.table import MemoryTable, Table
@@ -59,17 +59,28 @@ class Job:
         The first failure is raised at the end: ConfigurationError, DataError or ServiceError.
         """
         time = now or self.clock()
-        return self._run_all(
-            lambda rule, store: run(rule, time, self._source(rule), store, self._run_options(rule))[0], time
-        )
 
-    def detect_gap(self, gap: Window) -> list[RunRecord]:
-        """Runs every rule over a recorded gap, like `detect`; the watermark stays."""
-        now = self.clock()
-        return self._run_all(
-            lambda rule, store: run_gap(rule, gap, now, self._source(rule), store, self._run_options(rule)),
-            now,
-        )
+        def run_rule(rule: Rule, store: IncidentStore) -> Iterator[RunRecord]:
+            yield run(rule, time, self._source(rule), store, self._run_options(rule))[0]
+
+        return self._run_all([(rule, partial(run_rule, rule)) for rule in self.rules], time)
+
+    def read_gaps(
+        self,
+        gaps: Sequence[tuple[Rule, Gap]],
+        report: Callable[[Gap, RunRecord], object] = lambda *_: None,
+    ) -> list[RunRecord]:
+        """Reads open gaps, each for its rule, like `detect`; the watermarks stay. A gap is read in parts, and
+        `report` receives the record of each part.
+        """
+
+        def read_rule(rule: Rule, gap: Gap, store: IncidentStore) -> Iterator[RunRecord]:
+            source, options = self._source(rule), self._run_options(rule)
+            for record in read_gap(rule, gap, self.clock, source, store, options):
+                report(gap, record)
+                yield record
+
+        return self._run_all([(rule, partial(read_rule, rule, gap)) for rule, gap in gaps], self.clock())
 
     def deliver(
         self, drain_for: timedelta = timedelta(0), report: Callable[[Attempt], object] = log_attempt
@@ -134,14 +145,16 @@ class Job:
         )
 
     def _run_all(
-        self, run_rule: Callable[[Rule, IncidentStore], RunRecord], now: datetime
+        self, runs: Iterable[tuple[Rule, Callable[[IncidentStore], Iterator[RunRecord]]]], now: datetime
     ) -> list[RunRecord]:
         records: list[RunRecord] = []
         failures: list[Exception] = []
-        for rule in self.rules:
+        for rule, run_rule in runs:
             began, store = self.clock(), self.store(rule, now)
             try:
-                record = run_rule(rule, store)
+                for record in run_rule(store):
+                    log_run(record)
+                    records.append(record)
             except Exception as error:  # noqa: BLE001  # it is logged here, and raised below
                 failure = _failure(error, rule.folder, now, None, self.clock() - began)
                 # The cause may also prevent the record: the table, or a bug. The log line is written anyway.
@@ -149,12 +162,9 @@ class Job:
                     failure = replace(failure, last_complete=store.watermark())
                     # A record by a clock days ahead would be the latest record for days.
                     failure = replace(failure, now=min(now, store.service_time or now))
-                    store.note(failure.now, RECORD.dump_json(failure), "failed")
+                    store.note_failure(failure.now, RECORD.dump_json(failure))
                 log_run(failure)
                 failures.append(error)
-            else:
-                log_run(record)
-                records.append(record)
         try:
             self.deliver(DRAIN_FOR)
         finally:

@@ -8,6 +8,7 @@ from typing import Literal
 from uuid import uuid4
 
 from detection.base.errors import ConfigurationError
+from detection.base.timestamps import iso
 from detection.incidents.alert import Alert
 from detection.incidents.incident import (
     Classification,
@@ -25,6 +26,7 @@ from detection.rules.model import Rule
 from detection.rules.patterns import literal_pattern
 from detection.rules.silences import Silence, end_of_silence
 from detection.settings import Webhook
+from detection.store.gaps import Gap, GapList
 from detection.store.incident_list import IncidentList
 from detection.store.incident_store import IncidentStore
 from detection.store.outbox import DeadLetter, Delivery, Queued, table_outbox
@@ -202,6 +204,31 @@ class Desk:
             if not silence.has_ended(now)
         ]
         return sorted(actives, key=lambda active: active.kind, reverse=True)
+
+    def open_gaps(self) -> list[tuple[Rule, Gap]]:
+        """Every rule's gaps that are not read, the oldest first."""
+        gaps = [(rule, gap) for rule in self.rules for gap in GapList(self.table, rule.folder).open_gaps()]
+        return sorted(gaps, key=lambda rule_and_gap: rule_and_gap[1].until)
+
+    def open_gaps_of(self, name: str) -> list[tuple[Rule, Gap]]:
+        """The open gaps of that id: several rules may have a gap of the same minute.
+
+        Raises ConfigurationError when no rule has such a gap, or it is read or abandoned.
+        """
+        gaps = [
+            (rule, gap)
+            for rule in self.rules
+            for gap in GapList(self.table, rule.folder).gaps()
+            if gap.id == name
+        ]
+        if open_gaps := [(rule, gap) for rule, gap in gaps if gap.state == "open"]:
+            return open_gaps
+        if not gaps:
+            raise ConfigurationError(f"there is no gap {name}; `runs` lists the open gaps")
+        states = ", ".join(
+            f"{gap.state} at {iso(gap.closed)} for {rule.folder}" for rule, gap in gaps if gap.closed
+        )
+        raise ConfigurationError(f"gap {name} is not open: {states}; `runs` lists the open gaps")
 
     def lift(self, name: str, author: str, rule_name: str | None = None) -> None:
         """Ends the silences of a name now, of one rule or of all. A scheduled silence never begins. Any other

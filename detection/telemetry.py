@@ -5,6 +5,8 @@
     detection.late        a run that its timer starts too late
     detection.heartbeat   a failed heartbeat
     detection.coverage    a failed coverage query, logged by detection/logs/coverage_query.py
+    detection.clean_up    a failed clean-up after a complete run, logged by detection/runs/clean_up.py
+    detection.gap         a gap that is abandoned unread, logged by detection/runs/clean_up.py
 
 docs/schemas/line.*.json describe the lines, and docs/reliability.md their readers.
 """

@@ -45,8 +45,8 @@ var alarms = [
   }
   {
     name: 'gap-or-lag'
-    title: 'Detection: a run left a gap, or began more than three hours behind'
-    description: 'The job catches up a lag by itself. Read a gap with: python -m detection run --from … --to …'
+    title: 'Detection: a gap is open, or a run began more than three hours behind'
+    description: 'The job catches up a lag by itself. The rows name the open gaps. Read a gap with: python -m detection run --gap ID'
     severity: 2
     window: 'PT6H'
     every: 'PT30M'

@@ -8,12 +8,13 @@ from typing import NamedTuple
 
 from pydantic_core import from_json
 
-from detection.base.timestamps import MAX_CLOCK_LEAD
+from detection.base.timestamps import MAX_CLOCK_LEAD, iso
 from detection.check.checklist import Finding, green, red, yellow
 from detection.desk import ActiveSilence
 from detection.logs.coverage import Coverage, coverage_text, coverage_warning
 from detection.messages.text import escape_line, plural
 from detection.rules.model import KqlType, Rule
+from detection.store.gaps import GAP_KEPT, Gap
 from detection.store.outbox import DeadLetter, Queued
 
 DAY = timedelta(days=1)
@@ -213,6 +214,19 @@ def evaluate_last_run(name: str, age: timedelta | None, rule: Rule) -> Finding:
     if age > RUN_YELLOW * interval:
         return yellow(name, message, hint)
     return green(name, message)
+
+
+def evaluate_gaps(name: str, gaps: Sequence[Gap]) -> list[Finding]:
+    """The open gaps of a rule, or else those that were abandoned. Without either there is no finding."""
+    open_gaps = [gap.title for gap in gaps if gap.state == "open"]
+    abandoned = [f"{iso(gap.after)} to {iso(gap.until)}" for gap in gaps if gap.state == "abandoned"]
+    if open_gaps:
+        remedy = f"Read it: {GAP_KEPT.days} days after it was recorded, a gap is abandoned."
+        return [yellow(name, f"{'; '.join(open_gaps)}.", remedy)]
+    if abandoned:
+        remedy = "The job no longer reads it. Look at that time with `python -m detection backtest`."
+        return [yellow(name, f"Abandoned unread: {'; '.join(abandoned)}.", remedy)]
+    return []
 
 
 def evaluate_former_rule(name: str, folder: str, age: timedelta) -> Finding:

@@ -11,6 +11,7 @@ from detection.check.evaluation import (
     SHARED_WITHIN,
     evaluate_clock,
     evaluate_former_rule,
+    evaluate_gaps,
     evaluate_last_run,
     evaluate_outbox,
     evaluate_silences,
@@ -47,7 +48,7 @@ def check_incident_table(context: CheckContext) -> Iterator[Finding]:
 
 
 def check_last_runs(context: CheckContext) -> Iterator[Finding]:
-    """How long ago the last complete run of each rule was, and whether other rules run on the table."""
+    """How long ago the last complete run of each rule was, its gaps, and whether other rules run here."""
     if _in_memory(context):
         yield yellow(
             "last runs", "In memory: only the process that ran the job knows its runs.", _SET_STORAGE
@@ -56,9 +57,11 @@ def check_last_runs(context: CheckContext) -> Iterator[Finding]:
     for rule in context.rules:
         name = f"last run of {rule.folder}"
         with catch_errors(name) as findings:
-            watermark = context.job.store(rule).watermark()
+            store = context.job.store(rule)
+            watermark = store.watermark()
             age = context.clock() - watermark if watermark else None
             findings.append(evaluate_last_run(name, age, rule))
+            findings.extend(evaluate_gaps(f"gaps of {rule.folder}", store.gaps))
         yield from findings
     for folder in sorted(set(context.outbox.rules) - {rule.folder for rule in context.rules}):
         watermark = IncidentStore(context.table, folder, "look").watermark()

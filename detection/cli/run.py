@@ -1,11 +1,12 @@
 """`run`, `runs` and `deliver`: the job with the settings of the environment."""
 
 import sys
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Annotated
 
 import typer
 
+from detection.app import Job
 from detection.base.errors import ConfigurationError
 from detection.base.json_types import json_values
 from detection.cli.options import (
@@ -17,6 +18,7 @@ from detection.cli.options import (
     time_option,
 )
 from detection.cli.output import (
+    progress,
     write_failed_attempt,
     write_json_line,
     write_rejected,
@@ -24,9 +26,11 @@ from detection.cli.output import (
     write_rows,
 )
 from detection.cli.summary import coverage_warnings, record_lines, run_health, run_row
-from detection.logs.window import Window
 from detection.messages.text import escape_line, plural
+from detection.runs.record import RunRecord
+from detection.store.gaps import Gap
 
+DAY = timedelta(days=1)
 COLUMNS = [
     "rule",
     "time",
@@ -45,24 +49,32 @@ COLUMNS = [
 
 
 def run(
+    gap_name: Annotated[
+        str | None,
+        typer.Argument(
+            metavar="GAP", help="With --gap: id of the gap, as `runs` lists it.", show_default=False
+        ),
+    ] = None,
     run_time: Annotated[datetime | None, time_option("--at", "Time of the run. Defaults to now")] = None,
-    begin: Annotated[datetime | None, time_option("--from", "Start of a recorded gap to read")] = None,
-    end: Annotated[datetime | None, time_option("--to", "End of the gap")] = None,
+    gap: Annotated[
+        bool,
+        typer.Option("--gap", help="Read a gap instead. Without an id, all open gaps, the oldest first."),
+    ] = False,
     output_format: Annotated[
         TextFormat, typer.Option("--format", help="Output format; json prints one run record per line.")
     ] = TextFormat.text,
 ) -> None:
     """Run every rule once, for real: read, correlate, commit and send messages.
 
-    The settings come from the environment. With --from and --to, it reads a gap and keeps the watermark.
+    The settings come from the environment. With --gap, it reads a gap for its rule and keeps the watermark.
+    A reading that ends early is continued by the next.
     """
-    if (begin is None) is not (end is None) or (run_time and begin):
-        raise ConfigurationError("give --at, or --from and --to")
-    if max(filter(None, (run_time, end)), default=clock()) > clock():
-        raise ConfigurationError("--at and --to must not be ahead of the clock")
+    if (gap and run_time) or (gap_name and not gap):
+        raise ConfigurationError("give --at TIME, or --gap and the id of a gap")
+    if run_time and run_time > clock():
+        raise ConfigurationError("--at must not be ahead of the clock")
     job = environment_job()
-    records = job.detect_gap(Window(begin, end)) if begin and end else job.detect(run_time)
-    for record in records:
+    for record in _read_gaps(job, gap_name) if gap else job.detect(run_time):
         write_rejected(record.rejected)
         if output_format is TextFormat.json:
             write_json_line(json_values(record))
@@ -70,11 +82,30 @@ def run(
             print("\n".join(record_lines(record)))
 
 
+def _read_gaps(job: Job, name: str | None) -> list[RunRecord]:
+    gaps = job.desk.open_gaps_of(name) if name else job.desk.open_gaps()
+    if not gaps:
+        write_remark("no gap is open")
+    with progress() as bar:
+        tasks = {
+            open_gap.id: bar.add_task(
+                f"gap {open_gap.id}, days", total=(open_gap.until - open_gap.after) / DAY
+            )
+            for _, open_gap in gaps
+        }
+
+        def report(open_gap: Gap, record: RunRecord) -> None:
+            read_until = record.windows.changes.until or open_gap.until
+            bar.update(tasks[open_gap.id], completed=(read_until - open_gap.after) / DAY)
+
+        return job.read_gaps(gaps, report)
+
+
 def runs(
     last: Annotated[int, typer.Option(min=1, help="Number of runs per rule.")] = 10,
     output_format: RowFormatOption = RowFormat.table,
 ) -> None:
-    """List the last runs, the newest first, and the silences in force.
+    """List the last runs, the newest first, the open gaps, and the silences in force.
 
     Exits 1 if the last run of a rule failed.
     """
@@ -86,6 +117,8 @@ def runs(
         write_remark(health.text)
     for text in coverage_warnings(list(ages), records):
         write_remark(text)
+    for rule, gap in job.desk.open_gaps():
+        write_remark(f"{rule.folder}: {gap.title}")
     for active in job.desk.active_silences():
         write_remark(escape_line(f"{active.title}: {active.silence.criteria_text}"))
     if not all(health.healthy for health in run_healths):

@@ -83,7 +83,8 @@ def record_lines(record: RunRecord) -> list[str]:
         ("alerts", f"{record.alerts:,}{observe_note}"),
         ("suppressed", suppressed_text),
         *(("silenced", f"{count:,} by {name}") for name, count in record.silenced.items()),
-        *([("GAP", f"not read: {gap}; read it with `run --from TIME --to TIME`")] if gap else []),
+        *([("GAP", f"not read: {gap}")] if gap else []),
+        *(("open gap", f"read it with `run --gap {name}`") for name in record.open_gaps),
     ]
     return [f"{record.rule}, run of {iso(windows.now)}", *(f"  {label:<11} {text}" for label, text in facts)]
 

@@ -31,6 +31,7 @@ from detection.incidents.key_state import (
     new_events,
     newly_marked,
     not_yet_alerted,
+    own_pairs,
     split_by_past_threshold,
 )
 from detection.incidents.keys import Key, group_by_key, grouping_of, stable_id
@@ -111,6 +112,7 @@ def decide(chains: Sequence[Chain], circumstances: Circumstances, state: KeyStat
     """
     rule, windows = circumstances.rule, circumstances.windows
     chains = [part for chain in chains for part in split_by_kind(chain, rule) if part.spans]
+    chains = [part for chain in chains if (part := own_pairs(chain, windows.new_signals, state, rule)).spans]
     ordinary = {
         actor: _ActorEvents(actor_chains, state)
         for actor, actor_chains in chains_by_actor(after_flood(chains, state.floods, rule)).items()

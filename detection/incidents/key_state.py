@@ -10,6 +10,7 @@ from detection.incidents.floods import Flood, after_flood
 from detection.incidents.incident import Incident
 from detection.incidents.keys import Grouping, Key, split_by
 from detection.logs.events import Event
+from detection.logs.window import Window, holds
 from detection.rules.model import Rule
 
 Mark = bytes
@@ -154,3 +155,19 @@ def split_by_past_threshold(
         for changes in (past, below)
     )
     return past_chain, below_chain
+
+
+def own_pairs(chain: Chain, window: Window, state: KeyState, rule: Rule) -> Chain:
+    """The pairs whose signals lie in the window, or are marked.
+
+    Another run reads the unmarked ones outside, with all their changes. Marked ones are not left to it: it
+    would find the change marked too, and take the pair for alerted.
+    """
+    if all(holds(window, chain.signals[end].time) for end in (0, -1)):
+        return chain
+    signals = [
+        signal
+        for signal in chain.signals
+        if holds(window, signal.time) or signal_mark(signal, chain.actor) in state.signals
+    ]
+    return make_chain(chain.actor, chain.changes, signals, rule.sequence.within, once=chain.once)

@@ -38,6 +38,26 @@ class Windows:
     signals: Window
     gap: Window | None
 
+    @property
+    def new_signals(self) -> Window:
+        """Where unmarked signals alert. Signals outside are read too where a gap is near, and alert only if
+        an earlier run marked them: another reading has all changes of the unmarked ones.
+        """
+        after = self.gap.until if self.gap else None
+        until = self.changes.until
+        is_part = until is not None and until < self.now  # of a gap
+        return Window(after or datetime.min.replace(tzinfo=UTC), until if is_part else None)
+
+
+def holds(window: Window, time: datetime) -> bool:
+    """Whether a time lies in a window."""
+    return window.after < time and (window.until is None or time <= window.until)
+
+
+def meets(window: Window, begin: datetime, end: datetime) -> bool:
+    """Whether a window has a moment between two times."""
+    return window.after < end and (window.until is None or begin <= window.until)
+
 
 def plan_windows(
     now: datetime,

@@ -88,7 +88,7 @@ class Committer:
         self._now = now
         self._store = store
         self._options = options
-        self._known_writers = {store.writer}  # whose commits were there before the logs were read
+        self._known_writers = store.writers  # whose commits were there before the logs were read
         self._silences: Sequence[Silence] | None = None
         self._is_grouping_named = False  # in this reading
 

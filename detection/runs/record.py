@@ -17,6 +17,7 @@ from detection.logs.events import Rejected, SideHealth
 from detection.logs.window import Windows
 from detection.rules.model import Rule
 from detection.runs.commit import Committer
+from detection.store.gaps import Gap
 
 ALERTS_NAMED = 100  # of a run; a log line holds 32,768 characters (Application Insights, "Limits summary")
 REASON = 1_000  # characters
@@ -43,7 +44,8 @@ class RunRecord:
     `alert_ids` names the first of them; `storm` says that a digest carried them. `silenced` counts the new
     pairs by the silence or exclusion that covers them, `already_alerted` the pairs that an earlier run
     alerted or silenced. In the mode `observe` incidents are kept and nothing is sent. `seconds` is the
-    duration up to the last write. `coverage` is None if it could not be counted.
+    duration up to the last write. `coverage` is None if it could not be counted. `open_gaps` are the ids of
+    the rule's gaps that are not read.
     """
 
     rule: str
@@ -66,6 +68,7 @@ class RunRecord:
     covered_by_silences: CoveredBySilences = CoveredBySilences(0, ())
     mode: Literal["page", "observe"] = "page"
     coverage: Coverage | None = None
+    open_gaps: Sequence[str] = ()
     outcome: Literal["complete"] = "complete"
 
 
@@ -130,7 +133,13 @@ class RunStats:
         """What raised no alert, and why."""
         return Suppressed(self.restamped, self.too_late, self.in_future, self.below_threshold)
 
-    def record(self, committer: Committer, watermark: datetime | None, seconds: float) -> RunRecord:
+    def record(
+        self,
+        committer: Committer,
+        watermark: datetime | None,
+        open_gaps: Sequence[Gap],
+        seconds: float,
+    ) -> RunRecord:
         """The record of the run with these counts and commits, which began with this watermark."""
         new_pairs = sum(verdict.pairs for verdict in committer.verdicts)
         alerts = [verdict.alert.alert for verdict in committer.verdicts if verdict.alert]
@@ -161,6 +170,7 @@ class RunStats:
             ),
             mode=self.rule.on_call.mode,
             coverage=self.coverage,
+            open_gaps=[gap.id for gap in open_gaps],
         )
 
 

@@ -4,7 +4,8 @@ Everything before a commit can be repeated at will. A crash between two commits 
 committed pairs are marked, the rest is decided again, and the watermark has not moved.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from dataclasses import replace
 from datetime import datetime
 from functools import partial
 
@@ -14,11 +15,11 @@ from detection.incidents.decide import Verdict, decisions, keep_past_threshold
 from detection.logs.source import Source, read_slices
 from detection.logs.window import Window, Windows, plan_windows
 from detection.rules.model import Rule
+from detection.runs.clean_up import clean_up
 from detection.runs.commit import LONGEST_RUN, Committer, RunOptions, Superseded
 from detection.runs.record import RECORD, RunRecord, RunStats
-from detection.store.groupings import forget_groupings
+from detection.store.gaps import Gap, GapList
 from detection.store.incident_store import IncidentStore
-from detection.store.retention import REQUESTS, REQUESTS_PER_COMMIT, clean_up
 from detection.store.table import Conflict
 
 DEFAULT_OPTIONS = RunOptions()
@@ -39,14 +40,90 @@ def run(
     watermark = store.watermark()
     refuse_fast_clock(now, store.service_time)
     store.publish_abandoned_digests(now - LONGEST_RUN, options.render_digest)
-    windows_at = partial(
-        plan_windows,
-        watermark=watermark,
-        rule=rule,
-        lateness=options.lateness,
-        max_catch_up=options.max_catch_up,
-        kept_since=store.kept_since,
-    )
+
+    def windows_at(time: datetime) -> Windows:
+        windows = plan_windows(
+            time, watermark, rule, options.lateness, options.max_catch_up, store.kept_since
+        )
+        # A change after a gap's end may reach signals in the gap that an earlier run marked.
+        return replace(windows, signals=windows.changes) if windows.gap else windows
+
+    stats, committer = _read(rule, now, windows_at, source, store, options)
+    gap = _recorded_gap(stats.windows, rule, store)
+    record = stats.record(committer, watermark, [*store.open_gaps, *([gap] if gap else [])], seconds())
+    former = windows_at(watermark) if watermark else None
+    is_first_of_day = former is not None and former.now.date() < record.windows.now.date()
+    is_clean_up_due = is_first_of_day or committer.commits > 0 or store.has_backlog
+    keep = former.changes.after if former and is_clean_up_due else None
+    store.finish(record.windows.now, RECORD.dump_json(record), keep, gap)
+    if former and is_clean_up_due:
+        clean_up(store, former, options.retention, committer.commits, daily=is_first_of_day)
+    return record, committer.verdicts
+
+
+def read_gap(
+    rule: Rule,
+    gap: Gap,
+    clock: Callable[[], datetime],
+    source: Source,
+    store: IncidentStore,
+    options: RunOptions = DEFAULT_OPTIONS,
+) -> Iterator[RunRecord]:
+    """Reads what is left of an open gap, in parts as long as the longest catch-up, and alerts what is new in
+    them; the watermark stays. Returns a record for each part, and records the part's end in the gap.
+
+    Raises as `run` does. The next reading goes on after the last complete part, and repeats no alert.
+    """
+    store.watermark()
+    refuse_fast_clock(clock(), store.service_time)
+    while gap.state == "open":
+        seconds = _stopwatch(options)
+        now, watermark = clock(), store.watermark()
+        until = min(gap.until, (gap.read_until or gap.after) + options.max_catch_up)
+        windows_at = partial(_part_windows, rule, gap, until)
+        stats, committer = _read(rule, now, windows_at, source, store, options)
+        part_read = replace(gap, read_until=until)
+        if until == gap.until:
+            part_read = part_read.close("read", now)
+        open_gaps = [
+            open_gap for open_gap in store.open_gaps if open_gap.id != gap.id or part_read.state == "open"
+        ]
+        record = stats.record(committer, watermark, open_gaps, seconds())
+        store.finish_part(part_read, now, RECORD.dump_json(record))
+        gap = next(stored for stored in GapList(store.table, store.rule).gaps() if stored.id == gap.id)
+        yield record
+
+
+def _part_windows(rule: Rule, gap: Gap, until: datetime, now: datetime) -> Windows:
+    """The windows of the next part of a gap, up to `until`, at `now`.
+
+    Signals are read as far as the part's changes reach: later ones count towards thresholds, and those that
+    an earlier run marked alert with the part's changes.
+    """
+    after, within = gap.read_until or gap.after, rule.sequence.within
+    earlier = max(after - within, gap.marks.after)
+    signals = Window(earlier if rule.sequence.threshold else after, min(until + within, now))
+    return Windows(now, Window(earlier, until), signals, None)
+
+
+def _recorded_gap(windows: Windows, rule: Rule, store: IncidentStore) -> Gap | None:
+    """The row of the gap in these windows. Its marks are whole from `kept_since` on."""
+    if windows.gap is None or windows.gap.until is None:
+        return None
+    after, until, within = windows.gap.after, windows.gap.until, rule.sequence.within
+    marks = Window(max(filter(None, (after - within, store.kept_since))), until + within)
+    return Gap(after, until, marks, windows.now)
+
+
+def _read(
+    rule: Rule,
+    now: datetime,
+    windows_at: Callable[[datetime], Windows],
+    source: Source,
+    store: IncidentStore,
+    options: RunOptions,
+) -> tuple[RunStats, Committer]:
+    """Reads the windows at `now`, and commits what they hold."""
     windows, committer = windows_at(now), Committer(rule, now, store, options)
     for _ in range(MAX_RESTARTS):
         stats = RunStats(rule, windows)
@@ -63,68 +140,8 @@ def run(
             windows = windows_at(max(windows.now, superseded.winner.decided_at or now))
             continue
         committer.publish_digest()
-        record = stats.record(committer, watermark, seconds())
-        former = windows_at(watermark) if watermark else None
-        _finish(record, former, store, options, committer.commits)
-        return record, committer.verdicts
+        return stats, committer
     raise Conflict(f"another run committed first {MAX_RESTARTS} times; the next run tries again")
-
-
-def run_gap(
-    rule: Rule,
-    gap: Window,
-    now: datetime,
-    source: Source,
-    store: IncidentStore,
-    options: RunOptions = DEFAULT_OPTIONS,
-) -> RunRecord:
-    """Reads a gap, signals in (`gap.after`, `gap.until`], and alerts what is new in it; the watermark stays.
-
-    Marks of events before the windows may be gone: a gap that is read a second time alerts again.
-    """
-    seconds = _stopwatch(options)
-    watermark = store.watermark()
-    refuse_fast_clock(now, store.service_time)
-    windows = Windows(now, Window(gap.after - rule.sequence.within, gap.until), gap, None)
-    stats, committer = RunStats(rule, windows), Committer(rule, now, store, options)
-    try:
-        for logs in read_slices(source, rule, windows):
-            detection = correlate_logs(logs, rule, windows)
-            circumstances = committer.circumstances(detection)
-            detection = keep_past_threshold(detection, circumstances)
-            stats.add(detection)
-            committer.commit(decisions(detection, circumstances), detection)
-            del logs, detection  # before the next slice is made
-    except Superseded as superseded:
-        raise Conflict(
-            f"run {superseded.winner.writer} works on the same incidents; try again in a quarter of an hour"
-        ) from None
-    committer.publish_digest()
-    record = stats.record(committer, watermark, seconds())
-    store.note(now, RECORD.dump_json(record), "gap")
-    return record
-
-
-def _finish(
-    record: RunRecord, former: Windows | None, store: IncidentStore, options: RunOptions, commits: int
-) -> None:
-    """Writes the record and the watermark; then deletes what no run can read and what is kept long enough:
-    in the first run of a day, in a run that committed something, and where the last clean-up had more to do.
-
-    `former` are the windows of the watermark that the run began with, and deletion goes by them: a run that
-    overtook another must not take its marks away, and an outage must not forget.
-    """
-    is_first_of_day = former is not None and former.now.date() < record.windows.now.date()
-    is_due = is_first_of_day or commits > 0 or store.has_backlog
-    keep = former.changes.after if former and is_due else None
-    store.finish(record.windows.now, RECORD.dump_json(record), keep)
-    if former and keep:
-        if is_first_of_day:
-            forget_groupings(store.table, store.rule, keep)
-        expired = former.now - options.retention
-        limit = max(REQUESTS, REQUESTS_PER_COMMIT * commits)
-        if not clean_up(store.table, store.rule, keep, expired, limit=limit, daily=is_first_of_day):
-            store.note_backlog()
 
 
 def _stopwatch(options: RunOptions) -> Callable[[], float]:

@@ -11,7 +11,6 @@ from contextlib import suppress
 from dataclasses import replace
 from datetime import date, datetime
 from hashlib import sha256
-from typing import Literal
 
 from detection.base.errors import ConfigurationError
 from detection.base.json_types import type_adapter
@@ -20,7 +19,9 @@ from detection.incidents.decide import Verdict
 from detection.incidents.incident import Incident
 from detection.incidents.key_state import KeyState, Mark
 from detection.incidents.keys import Grouping, Key
+from detection.logs.window import meets
 from detection.store.digest_draft import DigestDraft, RenderDigest, publish_abandoned_digests
+from detection.store.gaps import Gap, GapList
 from detection.store.groupings import FIRST_ROW, NamedGrouping, groupings_of, name_grouping
 from detection.store.layout import (
     SCHEMA,
@@ -58,6 +59,7 @@ class IncidentStore:
         self.service_time: datetime | None = None  # the table service's, when the run began; None: no clock
         self.kept_since: datetime | None = None  # marks are whole from here on; None: none were ever purged
         self.groupings: Sequence[NamedGrouping] = ()  # of the marks that were there when the run began
+        self.gaps: list[Gap] = []  # the rule's, closed ones too
         self.has_backlog = False  # the last clean-up did not get to its end
         self.run = 1  # one more than the runs that were complete when this run began
 
@@ -65,6 +67,24 @@ class IncidentStore:
     def writer(self) -> str:
         """The name of this run's present reading of the logs."""
         return f"{self._token}.{self._readings}"
+
+    @property
+    def writers(self) -> set[str]:
+        """The names of all readings of this run so far."""
+        return {f"{self._token}.{number + 1}" for number in range(self._readings)}
+
+    @property
+    def open_gaps(self) -> list[Gap]:
+        """The gaps that are neither read nor abandoned, the oldest first."""
+        return [gap for gap in self.gaps if gap.state == "open"]
+
+    def keeps_marks_of(self, begin: datetime, end: datetime) -> bool:
+        """Whether a run or the reading of an open gap can still read events from `begin` to `end` (UTC)."""
+        return (
+            self.kept_since is None
+            or end >= self.kept_since
+            or any(meets(gap.marks, begin, end) for gap in self.open_gaps)
+        )
 
     def restart(self) -> str:
         """Names the next reading of the logs, from which later commits come; returns the name."""
@@ -92,13 +112,10 @@ class IncidentStore:
             )
         self._is_listed = self._is_listed or "listed" in values
         self.has_backlog = "backlog" in values
+        self.gaps = GapList(self.table, self.rule).gaps() if "gaps" in values else []
         self.run = int(values["runs"]) + 1
         self.kept_since = parse_time(str(values["kept"])) if "kept" in values else None
         return watermark_of(self._watermark_row)
-
-    def keeps_marks_of(self, time: datetime) -> bool:
-        """Whether a run can still read signals of this time (UTC): their marks and floods are kept."""
-        return self.kept_since is None or time >= self.kept_since
 
     def load(self, key: Key) -> KeyState:
         """The state of a key, in one scan, without the floods that no run can read again."""
@@ -109,7 +126,7 @@ class IncidentStore:
             kind, *rest = entity.row.removeprefix(prefix).split("|")
             if kind == "h":
                 state = state_of(entity, key)
-                floods = tuple(flood for flood in state.floods if self.keeps_marks_of(flood.end))
+                floods = tuple(flood for flood in state.floods if self.keeps_marks_of(flood.begin, flood.end))
                 state = replace(state, floods=floods)
             elif kind == "i":  # in the order of their numbers, so the newest stays
                 state = replace(state, incident=type_adapter(Incident).validate_json(joined(entity.values)))
@@ -176,11 +193,13 @@ class IncidentStore:
         """Publishes the digest drafts of runs that began before a moment and died."""
         publish_abandoned_digests(self.table, self.rule, before, render)
 
-    def finish(self, now: datetime, record: bytes, keep: datetime | None = None) -> None:
+    def finish(
+        self, now: datetime, record: bytes, keep: datetime | None = None, gap: Gap | None = None
+    ) -> None:
         """The last write of a complete run up to `now`: its record, and the watermark, which only moves
         forward and never beyond the table service's time when the run began.
 
-        `keep` is the moment up to which the run will purge marks.
+        `keep` is the moment up to which the run will purge marks. `gap` is what the run could not read.
         """
         self._list_rule()
         kept_since = max(filter(None, (whole_from(keep) if keep else None, self.kept_since)), default=None)
@@ -191,17 +210,37 @@ class IncidentStore:
             "schema": SCHEMA,
             "listed": True,
             **({"kept": iso(kept_since)} if kept_since else {}),
+            **({"gaps": True} if self.gaps or gap else {}),  # without one, a run need not look for gaps
         }
         operations: list[Operation] = [Put(f"r|{sortable(now)}", split(record))]
         if self._watermark_row is None:
             operations.append(Insert("w", values))
         elif watermark_of(self._watermark_row) < watermark:
             operations.append(Replace("w", values, self._watermark_row.version))
+            operations += [gap.operation()] if gap else []
+        else:
+            gap = None
         try:
             self.table.write(self.rule, operations)
-        except Conflict:  # another run finished in between: read how far it came
+        except Conflict:  # another run finished in between, and recorded the gap: read how far it came
             self.watermark()
             self.finish(now, record, keep)
+        else:
+            self.gaps += [gap] if gap else []
+
+    def finish_part(self, gap: Gap, now: datetime, record: bytes) -> None:
+        """The last write of a reading of a gap's next part: its record, and the gap as it is now.
+
+        Raises Conflict if the gap was closed in between, and not read as far.
+        """
+        name = f"r|{sortable(now)}|gap"
+        try:
+            self.table.write(self.rule, [Put(name, split(record)), gap.operation()])
+        except Conflict:  # another run read the same part, or the answer to this write was lost
+            stored = next((row for row in GapList(self.table, self.rule).gaps() if row.id == gap.id), gap)
+            if stored.read_until is None or gap.read_until is None or stored.read_until < gap.read_until:
+                raise
+            self.table.write(self.rule, [Put(name, split(record))])
 
     def note_backlog(self) -> None:
         """Notes in the watermark's row that clean-up has more to do: the next run goes on with it."""
@@ -216,9 +255,9 @@ class IncidentStore:
             list_rule(self.table, self.rule)
             self._is_listed = True
 
-    def note(self, now: datetime, record: bytes, kind: Literal["gap", "failed"]) -> None:
-        """Writes the record of a run that moves no watermark: it read a gap, or it failed."""
-        self.table.write(self.rule, [Put(f"r|{sortable(now)}|{kind}", split(record))])
+    def note_failure(self, now: datetime, record: bytes) -> None:
+        """Writes the record of a failed run."""
+        self.table.write(self.rule, [Put(f"r|{sortable(now)}|failed", split(record))])
 
     def records(self) -> list[bytes]:
         """The records of runs, the oldest first."""

@@ -11,11 +11,13 @@ One partition per rule folder. Rows of a key share a prefix with the key's hash:
     e|<day>|<hash>|<commit>|<number>         a commit of that day, the incident of its alert (0: no alert);
                                              retention goes by it
     q|<name>                                 a silence
+    g|<until>                                a gap: its id, which is the minute of its end
     r|<now>[|failed|gap]                     the record of a run
     s|<draft>|<number>                       an entry of a digest draft (digest_draft.py)
     u|<digest>                               a grouping whose marks are kept (groupings.py)
     w                                        watermark, number of complete runs, start of whole marks,
-                                             whether the rule is in ~rules, whether clean-up has more to do
+                                             whether the rule is in ~rules, whether it has gaps, whether
+                                             clean-up has more to do
 
 The outbox of a rule is in the same partition (outbox.py); the partition ~rules lists the rules.
 """

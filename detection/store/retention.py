@@ -38,7 +38,7 @@ _POINTERS, _INCIDENTS = 24, 25
 _END_OF_DAYS = "~"  # sorts behind every day
 
 
-def clean_up(
+def delete_old_rows(
     table: Table,
     rule: str,
     unread_before: datetime,
@@ -80,8 +80,8 @@ def expire(
     """Deletes alerts and incidents of days before that of `before`, keys whose last commit is of such a day,
     and run records and ended silences from before `before`, in about `limit` requests.
 
-    A key with marks stays, and comes up again when `clean_up` deletes these. A key with a flood stays while
-    there are `kept_windows`: it may lie in them.
+    A key with marks stays, and comes up again when `delete_old_rows` deletes these. A key with a flood stays
+    while there are `kept_windows`: it may lie in them.
     """
     transactions = _Transactions(table, rule, limit)
     _expire_keys(transactions, before, kept_windows)

@@ -10,7 +10,8 @@ from typing import Literal
 from detection.desk import ActiveSilence, IncidentDetail
 from detection.incidents.incident import Classification
 from detection.incidents.keys import Key
-from detection.rules.model import SEVERITIES, Severity
+from detection.rules.model import SEVERITIES, Rule, Severity
+from detection.store.gaps import Gap
 
 PER_PAGE = 50
 StatusFilter = Literal["open", "new", "acknowledged", "closed", "all"]
@@ -52,12 +53,25 @@ class SilenceRow:
 
 
 @dataclass(frozen=True, slots=True)
+class GapRow:
+    """An open gap: signals in (`after`, `until`] of which the job has read those up to `read_until`."""
+
+    rule: str
+    id: str
+    after: datetime
+    until: datetime
+    read_until: datetime | None
+    command: str
+
+
+@dataclass(frozen=True, slots=True)
 class Listing:
     """A page of the filtered incidents: open ones before closed ones, and the newest first.
 
     `status_counts` counts all incidents, `severity_counts` those of the chosen status. `total` is the number
     of filtered incidents on all pages; `first_number` is the number of the first incident on this page, from
     1. `silences` are those in force or scheduled, exclusions too.
+    `gaps` are those that are not read.
     """
 
     status: StatusFilter
@@ -70,6 +84,7 @@ class Listing:
     first_number: int
     incidents: Sequence[IncidentRow]
     silences: Sequence[SilenceRow]
+    gaps: Sequence[GapRow]
 
 
 def listing(
@@ -77,9 +92,10 @@ def listing(
     query: Mapping[str, str],
     severities: Mapping[str, Severity],
     actives: Sequence[ActiveSilence],
+    open_gaps: Sequence[tuple[Rule, Gap]],
     now: datetime,
 ) -> Listing:
-    """The page that a query selects, with the silences `actives`. Ignores fields that are not valid.
+    """The page that a query selects, with silences and open gaps. Ignores fields that are not valid.
 
     `severities` are those of the rules, for an incident that has none of its own.
     """
@@ -133,6 +149,10 @@ def listing(
                 expires=active.silence.expires,
             )
             for active in actives
+        ],
+        gaps=[
+            GapRow(rule.folder, gap.id, gap.after, gap.until, gap.read_until, gap.command)
+            for rule, gap in open_gaps
         ],
     )
 

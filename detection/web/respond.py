@@ -150,7 +150,7 @@ def _act(request: Request, job: Job, name: str, verb: str, now: datetime) -> Res
 
 def _listing(request: Request, job: Job, now: datetime) -> Listing:
     severities, desk = {rule.folder: rule.severity for rule in job.rules}, job.desk
-    return listing(desk.summaries(), request.query, severities, desk.active_silences(), now)
+    return listing(desk.summaries(), request.query, severities, desk.active_silences(), desk.open_gaps(), now)
 
 
 def _lift(request: Request, job: Job, now: datetime) -> Response:

@@ -29,11 +29,13 @@ from detection.check.questions import truth_lines
 from detection.check.storage import check_incident_table
 from detection.cli import check as command
 from detection.cli.main import app
+from detection.logs.window import Window
 from detection.rules.loading import load_rule, rule_names
 from detection.rules.model import OnCall, SeverityCondition
 from detection.rules.silences import parse_silence
 from detection.settings import Webhook, settings_from
 from detection.store.azure_table import AzureTable, open_table
+from detection.store.gaps import Gap, GapList
 from detection.store.incident_store import IncidentStore
 from detection.store.outbox import Delivery, list_rule, queue
 from detection.store.table import MemoryTable, Table
@@ -499,6 +501,26 @@ def test_rule_that_another_app_runs_on_the_table_is_yellow(
         assert findings["other rules"].message == (
             "a-rule-of-another-app is not among RULES, but completed a run 2 h ago."
         )
+
+
+def test_gaps_are_yellow_while_they_are_open_and_after_they_were_abandoned(
+    environment: Environment, table: Table
+) -> None:
+    gap = Gap(NOW - 9 * DAY, NOW - 5 * DAY, Window(NOW - 10 * DAY, NOW - 4 * DAY), NOW)
+    store = IncidentStore(table, RULE.folder, "run")
+    store.finish(NOW - HOUR, b"{}")
+    assert f"gaps of {RULE.folder}" not in run_all_checks(environment)
+    store.watermark()
+    store.finish(NOW, b"{}", gap=gap)
+    finding = run_all_checks(environment)[f"gaps of {RULE.folder}"]
+    command = "python -m detection run --gap 20260605-1200"
+    assert finding.level == "yellow"
+    assert finding.message == f"2026-06-01T12:00:00Z to 2026-06-05T12:00:00Z is not read: `{command}`."
+    assert finding.message in [entry["message"] for entry in call_health(environment)[1]["findings"]]
+
+    gaps = GapList(table, RULE.folder)
+    gaps.write(gaps.open_gaps()[0].close("abandoned", NOW))
+    assert "Abandoned unread" in run_all_checks(environment)[f"gaps of {RULE.folder}"].message
 
 
 def test_clock_that_is_ahead_of_the_table_service_is_red(environment: Environment) -> None:

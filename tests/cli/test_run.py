@@ -1,6 +1,8 @@
 """The commands over a configured job, on Azurite, a double of the query API and a receiver."""
 
 import json
+from collections.abc import Sequence
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -12,8 +14,12 @@ from detection.app import Job, open_job
 from detection.base.errors import ConfigurationError
 from detection.cli import demo, incidents, options, run, silences
 from detection.cli.main import app
+from detection.logs.window import Window
+from detection.rules.loading import load_rule
+from detection.rules.model import Rule
 from detection.settings import settings_from
 from detection.store.azure_table import AzureTable
+from detection.store.gaps import Gap, GapList
 from detection.store.incident_list import IncidentList
 from detection.store.incident_store import IncidentStore
 from detection.store.retention import expire
@@ -23,6 +29,7 @@ from tests.support.receiver import receiving, status
 from tests.test_whole_line import Pipeline, golden_api, pipeline
 
 __all__ = ["golden_api", "pipeline"]  # fixtures
+DAY = timedelta(days=1)
 FIRST_ALERT = datetime(2026, 6, 9, 14, tzinfo=UTC)
 
 
@@ -74,11 +81,23 @@ def test_run_ahead_of_the_clock_is_refused(commands: Commands) -> None:
     assert "ahead of the clock" in str(result.exception)
 
 
-def test_run_over_a_gap_alerts_its_pairs_and_leaves_the_watermark(
+def record_gap(pipeline: Pipeline, rule: Rule, after: datetime, until: datetime) -> Gap:
+    """The gap as a run would have recorded it."""
+    gap = Gap(after, until, Window(after - timedelta(days=1), until + timedelta(days=1)), until)
+    GapList(pipeline.job.table, rule.folder).write(gap)
+    return gap
+
+
+def test_run_reads_the_open_gap_of_its_rule_and_leaves_the_watermark(
     commands: Commands, pipeline: Pipeline
 ) -> None:
     commands.now = datetime(2026, 6, 20, tzinfo=UTC)
-    [record] = commands.lines("run", "--from", "2026-06-09T13:00:00Z", "--to", "2026-06-09T16:00:00Z")
+    pipeline.job = replace(
+        pipeline.job, rules=[*pipeline.job.rules, load_rule("openai-config-to-abuse-sentinel")]
+    )
+    after, until = FIRST_ALERT - timedelta(hours=1), FIRST_ALERT + timedelta(hours=2)
+    record_gap(pipeline, pipeline.job.rules[0], after, until)
+    [record] = commands.lines("run", "--gap")
 
     golden_alerts = (json.loads(text) for text in (GOLDEN / "replay.jsonl").read_text().splitlines())
     golden_pairs = [
@@ -88,7 +107,34 @@ def test_run_over_a_gap_alerts_its_pairs_and_leaves_the_watermark(
         if "2026-06-09T13:00:00Z" < pair["AbuseTime"] <= "2026-06-09T16:00:00Z"
     ]
     assert record["new_pairs"] == len(golden_pairs) == 4
-    assert pipeline.job.ages(commands.now) == {"openai-config-to-abuse": None}
+    assert set(pipeline.job.ages(commands.now).values()) == {None}
+    assert len(pipeline.receiver.bodies) == record["alerts"]
+    assert not IncidentStore(pipeline.job.table, "openai-config-to-abuse-sentinel", "look").records()
+
+
+def test_gap_that_is_read_abandoned_or_unknown_is_refused(commands: Commands, pipeline: Pipeline) -> None:
+    rule = pipeline.job.rules[0]
+    gaps = [record_gap(pipeline, rule, FIRST_ALERT - n * DAY, FIRST_ALERT - (n - 1) * DAY) for n in (3, 6)]
+    abandoned = GapList(pipeline.job.table, rule.folder).gaps()[0]
+    GapList(pipeline.job.table, rule.folder).write(abandoned.close("abandoned", FIRST_ALERT))
+    assert f"--gap {gaps[0].id}" in commands("runs").stderr
+    assert len(commands.lines("run", "--gap", gaps[0].id)) == 1
+    assert "--gap" not in commands("runs").stderr
+
+    for name, message in (
+        (gaps[0].id, f"{gaps[0].id} is not open: read at 2026-06-09T14:00:00Z"),
+        (abandoned.id, f"{abandoned.id} is not open: abandoned at"),
+        ("20200101-0000", "there is no gap 20200101-0000"),
+    ):
+        result = commands("run", "--gap", name)
+        assert isinstance(result.exception, ConfigurationError)
+        assert message in str(result.exception)
+    assert commands("run", "--gap").stderr == "no gap is open\n"
+
+
+@pytest.mark.parametrize("arguments", [("--gap", "--at", "2026-06-09T14:00:00Z"), ("20200101-0000",)])
+def test_run_of_a_time_and_of_a_gap_at_once_is_refused(commands: Commands, arguments: Sequence[str]) -> None:
+    assert isinstance(commands("run", *arguments).exception, ConfigurationError)
 
 
 def test_runs_prints_the_age_of_the_last_complete_run(commands: Commands) -> None:

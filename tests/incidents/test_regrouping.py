@@ -22,7 +22,8 @@ from detection.logs.window import MAX_CATCH_UP, Windows
 from detection.rules.model import Rule
 from detection.runs.commit import LONGEST_RUN, RunOptions
 from detection.runs.record import RunRecord
-from detection.runs.run import run, run_gap
+from detection.runs.run import read_gap, run
+from detection.store.gaps import GapList
 from detection.store.groupings import groupings_of, name_grouping
 from detection.store.incident_store import IncidentStore
 from detection.store.table import MemoryTable, Operation, Table
@@ -423,13 +424,10 @@ def test_pairs_of_a_gap_that_were_alerted_under_a_former_grouping_are_not_repeat
     back = START + MAX_CATCH_UP + 9 * DAY
     job.run(GROUPINGS["ip"], START)
     job.run(GROUPINGS["all"], back)
-    gap = job.records[-1].windows.gap
-    assert gap
+    [gap] = GapList(job.table, RULE.folder).gaps()
 
-    for number, rule in enumerate((GROUPINGS["all"], RULE)):
-        now = back + (number + 1) * HOUR
-        store = WitnessedStore(FaultyTable(job.table, Faults()), f"gap {number}", job.alerted_pairs)
-        run_gap(rule, gap, now, job.source, store)
+    store = WitnessedStore(FaultyTable(job.table, Faults()), "gap", job.alerted_pairs)
+    assert list(read_gap(RULE, gap, lambda: back + HOUR, job.source, store))
 
     assert job.alerted_pairs == {("c", "s-in-time"): 1, ("c", "s-late"): 1}
 

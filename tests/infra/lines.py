@@ -40,10 +40,10 @@ def real_record() -> RunRecord:
     return record
 
 
-def complete_run(time: datetime, *, gap: Window | None = None, **changes: Any) -> LoggedLine:  # noqa: ANN401  # any field's
+def complete_run(time: datetime, **changes: Any) -> LoggedLine:  # noqa: ANN401  # any field's
     """The line of a run that completes. `changes` replaces fields of its record, `health` those of each side."""
     record = real_record()
-    windows = Windows(time, Window(time - 2 * DAY, time), Window(time - DAY, time), gap)
+    windows = Windows(time, Window(time - 2 * DAY, time), Window(time - DAY, time), None)
     sides: Mapping[str, Mapping[str, Any]] = changes.pop("health", {})
     health_fields = {"rows": 1668, "named": 1582, "newest": time - 2 * MINUTE}
     health = {

@@ -1,22 +1,34 @@
-"""An outage longer than MAX_CATCH_UP: every row that arrived in it is read by the next run or with its gap."""
+"""The life of a gap: an outage longer than MAX_CATCH_UP records it, readings alert what is new in it, part by part,
+and every pair is alerted once.
+"""
 
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import suppress
+from dataclasses import replace
 from datetime import datetime, timedelta
+from random import Random
 from typing import NamedTuple
 
 import pytest
 
+from detection.base.errors import ServiceError
+from detection.incidents.decide import Verdict
 from detection.logs.events import Logs, Row
-from detection.logs.window import MAX_CATCH_UP, Windows
+from detection.logs.window import MAX_CATCH_UP, Window, Windows
 from detection.rules.model import Rule
 from detection.runs.commit import RunOptions
 from detection.runs.record import RunRecord
-from detection.runs.run import run, run_gap
+from detection.runs.run import read_gap, run
+from detection.store.gaps import GAP_KEPT, GapList
 from detection.store.incident_store import IncidentStore
-from detection.store.table import MemoryTable
+from detection.store.layout import day_of
+from detection.store.table import Conflict, Entity, MemoryTable, Operation
 from tests.support.builders import DAY, HOUR, RULE, START, change_row, logs, signal_row
+from tests.support.world import Crash, Faults, FaultyTable
 
 MINUTE = timedelta(minutes=1)
+WORLDS = 60
 STAMP = {"changes": "ConfigStamped", "signals": "AbuseStamped"}
 
 
@@ -48,24 +60,60 @@ class ArrivedLogs:
         return logs(changes, signals, windows, rule)
 
 
+def with_threshold(signals: int) -> Rule:
+    threshold = {"content_filter": signals} if signals > 1 else {}
+    return RULE.model_copy(update={"sequence": RULE.sequence.model_copy(update={"threshold": threshold})})
+
+
+class Store(IncidentStore):
+    """The store of a run, which notes every pair that it has alerted."""
+
+    def __init__(self, table: FaultyTable, token: str, alerted: Counter[tuple[str, str]]) -> None:
+        super().__init__(table, RULE.folder, token)
+        self._alerted = alerted
+
+    def commit(self, verdict: Verdict, messages: Iterable[Operation] = ()) -> None:
+        super().commit(verdict, messages)
+        pairs = (pair for chain in verdict.new_pairs for pair in chain.pairs())
+        self._alerted.update((change.id, signal.id) for change, signal in pairs)
+
+
 class Job:
-    """Runs over the rows, on one table."""
+    """Runs over the rows, on one table. A `crash` is the number of the write that the process dies at."""
 
-    def __init__(self, changes: Sequence[Arrival], signals: Sequence[Arrival], options: RunOptions) -> None:
-        self._source, self._options = ArrivedLogs(changes, signals), options
-        self._table = MemoryTable()
+    def __init__(
+        self,
+        changes: Sequence[Arrival],
+        signals: Sequence[Arrival],
+        options: RunOptions,
+        rule: Rule = RULE,
+    ) -> None:
+        self._source, self._options, self._rule = ArrivedLogs(changes, signals), options, rule
+        self.table = MemoryTable()
+        self.alerted = Counter[tuple[str, str]]()
 
-    def run(self, now: datetime) -> RunRecord:
-        return run(RULE, now, self._source, self._store(now), self._options)[0]
+    def run(self, now: datetime, crash: int | None = None) -> RunRecord:
+        return run(self._rule, now, self._source, self._store(now, crash), self._options)[0]
 
-    def read_gap(self, record: RunRecord) -> RunRecord:
-        """Reads the gap of a run a minute after it."""
-        assert record.windows.gap
-        now = record.windows.now + MINUTE
-        return run_gap(RULE, record.windows.gap, now, self._source, self._store(now), self._options)
+    def read_gap(self, now: datetime, crash: int | None = None) -> list[RunRecord]:
+        """Reads the oldest open gap."""
+        gap, store = self.gaps.open_gaps()[0], self._store(now, crash)
+        return list(read_gap(self._rule, gap, lambda: now, self._source, store, self._options))
 
-    def _store(self, now: datetime) -> IncidentStore:
-        return IncidentStore(self._table, RULE.folder, now.isoformat())
+    @property
+    def gaps(self) -> GapList:
+        return GapList(self.table, RULE.folder)
+
+    def marked_days(self) -> set[str]:
+        return {row.row.split("|")[1] for row in self.table.scan(RULE.folder, "p|", "p}")}
+
+    def _store(self, now: datetime, crash: int | None) -> Store:
+        table = FaultyTable(self.table, Faults(crash=crash))
+        return Store(table, f"{now.isoformat()} {crash}", self.alerted)
+
+
+def at(time: datetime, name: str, row: Callable[..., Row], delay: timedelta = MINUTE) -> Arrival:
+    return Arrival(row(name, time), time + delay)
 
 
 def test_a_row_from_before_an_outage_that_arrived_in_it_is_alerted_with_the_gap() -> None:
@@ -79,13 +127,247 @@ def test_a_row_from_before_an_outage_that_arrived_in_it_is_alerted_with_the_gap(
         RunOptions(),
     )
     assert job.run(START).new_pairs == 1
+    back = START + MAX_CATCH_UP + 9 * DAY
 
-    after_outage = job.run(START + MAX_CATCH_UP + 9 * DAY)
+    after_outage = job.run(back)
 
     assert (after_outage.new_pairs, after_outage.suppressed.too_late) == (0, 0)
-    gap_record = job.read_gap(after_outage)
-    assert (gap_record.new_pairs, gap_record.already_alerted) == (1, 1)
-    assert job.read_gap(after_outage).new_pairs == 0
+    [gap] = job.gaps.open_gaps()
+    assert Window(gap.after, gap.until) == after_outage.windows.gap
+    assert after_outage.open_gaps == [gap.id] == job.run(back + HOUR).open_gaps
+    [gap_record] = job.read_gap(back + HOUR)
+    assert (gap_record.new_pairs, gap_record.already_alerted, gap_record.open_gaps) == (1, 1, [])
+    assert job.run(back + 2 * HOUR).open_gaps == []
+
+
+OUTAGE = 6 * DAY  # with a catch-up of a day, most of it becomes a gap
+BACK = START + OUTAGE
+DAILY = RunOptions(max_catch_up=DAY)  # so the gap is read in parts of a day
+
+
+def story() -> tuple[list[Arrival], list[Arrival]]:
+    """A change and a signal an hour after it, on each day of the outage."""
+    days = [START + number * DAY for number in range(6)]
+    changes = [at(day, f"c{number}", change_row) for number, day in enumerate(days)]
+    signals = [at(day + HOUR, f"s{number}", signal_row) for number, day in enumerate(days)]
+    return changes, signals
+
+
+def outage(rule: Rule = RULE) -> Job:
+    """The job after an outage that left a gap."""
+    job = Job(*story(), DAILY, rule)
+    job.run(START)
+    job.run(BACK)
+    return job
+
+
+def test_a_gap_is_read_in_parts_whose_ends_are_recorded() -> None:
+    job = outage()
+    [gap] = job.gaps.gaps()
+
+    records = job.read_gap(BACK + HOUR)
+
+    ends = [record.windows.changes.until for record in records]
+    assert len(ends) > 3
+    assert ends[:-1] == [gap.after + number * DAY for number in range(1, len(ends))]
+    [closed_gap] = job.gaps.gaps()
+    assert (closed_gap.state, closed_gap.read_until, closed_gap.closed) == ("read", gap.until, BACK + HOUR)
+    assert job.alerted == {(f"c{number}", f"s{number}"): 1 for number in range(6)}
+
+
+@pytest.mark.parametrize("crash", range(1, 7))
+def test_a_reading_that_is_killed_and_repeated_after_midnight_alerts_nothing_twice(crash: int) -> None:
+    job = outage()
+    with pytest.raises(Crash):
+        job.read_gap(BACK + HOUR, crash)
+    alerted = job.alerted.total()
+    for hours in (20, 44, 68):  # each run purges once a day
+        job.run(BACK + hours * HOUR)
+
+    records = job.read_gap(BACK + 70 * HOUR)
+
+    assert job.alerted == {(f"c{number}", f"s{number}"): 1 for number in range(6)}
+    assert sum(record.new_pairs for record in records) == 6 - alerted
+
+
+def test_marks_of_a_gap_are_deleted_once_it_is_read() -> None:
+    job = outage()
+    [gap] = job.gaps.gaps()
+    with pytest.raises(Crash):
+        job.read_gap(BACK + HOUR, 4)
+    for days in range(1, 5):
+        job.run(BACK + days * DAY)
+    store = IncidentStore(job.table, RULE.folder, "look")
+    store.watermark()
+    assert day_of(START) in job.marked_days()
+    assert store.kept_since
+    assert store.keeps_marks_of(gap.until, gap.until)
+    assert not store.keeps_marks_of(gap.marks.after, gap.marks.after)
+
+    job.read_gap(BACK + 4 * DAY + HOUR)
+    job.run(BACK + 5 * DAY)
+
+    store.watermark()
+    assert day_of(START) not in job.marked_days()
+    assert not store.keeps_marks_of(gap.until, gap.until)
+
+
+def test_the_same_key_may_be_read_again_right_after_its_last_run() -> None:
+    late = BACK - DAY
+    changes, signals = story()
+    job = Job([*changes, at(late, "c-new", change_row)], [*signals, at(BACK, "s-new", signal_row)], DAILY)
+    job.run(START)
+    job.run(BACK + MINUTE)
+    assert job.alerted["c-new", "s-new"] == 1
+
+    assert len(job.read_gap(BACK + 2 * MINUTE)) > 1
+
+
+@pytest.mark.parametrize("support", [-2 * HOUR, 2 * HOUR], ids=["before", "after"])
+def test_signals_before_and_after_a_gap_count_towards_thresholds(support: timedelta) -> None:
+    end = START - RULE.lateness if support < timedelta(0) else BACK - DAY - RULE.lateness
+    change_time, signal_time = end - 3 * HOUR, end - support / 2
+    job = Job(
+        [at(change_time, "c", change_row)],
+        [at(end + support, "support", signal_row), at(signal_time, "s", signal_row, DAY)],
+        DAILY,
+        with_threshold(2),
+    )
+    job.run(START)
+    job.run(BACK)
+    if job.gaps.open_gaps():
+        job.read_gap(BACK + HOUR)
+
+    assert job.alerted == {("c", "support"): 1, ("c", "s"): 1}
+
+
+def test_two_outages_leave_two_gaps_and_each_is_read_once() -> None:
+    job = outage()
+    job.run(BACK + 6 * DAY)
+
+    assert len({gap.id for gap in job.gaps.open_gaps()}) == 2
+    job.read_gap(BACK + 7 * DAY)
+    assert len(job.gaps.open_gaps()) == 1
+    job.read_gap(BACK + 7 * DAY)
+    assert [gap.state for gap in job.gaps.gaps()] == ["read", "read"]
+    assert set(job.alerted.values()) == {1}
+
+
+def test_a_gap_that_is_not_read_is_abandoned_and_then_forgotten(caplog: pytest.LogCaptureFixture) -> None:
+    job = outage()
+    days = GAP_KEPT // DAY + 2
+    for day in range(1, days, 10):
+        job.run(BACK + day * DAY)
+    assert "detection.gap" not in caplog.text
+    job.run(BACK + days * DAY)
+    job.run(BACK + (days + 1) * DAY)
+
+    gap = job.gaps.gaps()[0]
+
+    assert gap.state == "abandoned"
+    assert f'"gap":"{gap.id}"' in caplog.text
+    assert gap.closed
+    for day in range(0, 92, 7):
+        job.run(gap.closed + (day + 7) * DAY)
+    assert gap.id not in [later.id for later in job.gaps.gaps()]
+
+
+def test_a_run_that_dies_before_its_last_write_records_no_gap() -> None:
+    job = Job(*story(), DAILY)
+    job.run(START)
+    for crash in range(1, 20):
+        try:
+            job.run(BACK, crash)
+        except Crash:
+            assert job.gaps.gaps() == []
+        else:
+            break
+    assert len(job.gaps.gaps()) == 1
+
+
+class FailingDeletes(MemoryTable):
+    """A table that cannot be scanned for marks."""
+
+    def scan(self, partition: str, start: str, end: str) -> Iterator[Entity]:
+        if start == "p|":
+            raise ServiceError("the table did not answer")
+        return super().scan(partition, start, end)
+
+
+def test_a_failed_clean_up_is_logged_and_the_run_is_complete(caplog: pytest.LogCaptureFixture) -> None:
+    job = Job(*story(), DAILY)
+    job.table = FailingDeletes()
+    job.run(START)
+
+    record = job.run(BACK)
+
+    assert record.open_gaps
+    assert '"event":"detection.clean_up"' in caplog.text
+    assert "the table did not answer" in caplog.text
+
+
+def test_two_readings_of_a_gap_at_once_close_it_once() -> None:
+    job = outage()
+    [gap] = job.gaps.gaps()
+    job.read_gap(BACK + HOUR)
+    store = IncidentStore(job.table, RULE.folder, "the slower reading")
+
+    store.finish_part(replace(gap, read_until=gap.until).close("read", BACK), BACK, b"{}")
+
+    with pytest.raises(Conflict):
+        store.finish_part(replace(gap, read_until=gap.until + HOUR), BACK, b"{}")
+
+
+# ----------------------------------------------------------------------------------------------------- random worlds
+
+
+def random_job(random: Random, number: int) -> tuple[Job, set[tuple[str, str]]]:
+    """A job over random rows of a week and a half, and the pairs that it must alert."""
+    threshold = 1 + number % 3
+    actors = [f"actor{actor}@example.com" for actor in range(random.randint(1, 3))]
+    events: dict[str, list[tuple[str, datetime, str]]] = {"c": [], "s": []}
+    sides: dict[str, list[Arrival]] = {"c": [], "s": []}
+    for side, row in (("c", change_row), ("s", signal_row)):
+        for ident in range(random.randint(10, 60)):
+            name, actor = f"{side}{ident}", random.choice(actors)
+            time = START + random.random() * 10 * DAY
+            delay = random.choice([MINUTE, random.random() * (RULE.lateness - HOUR)])
+            events[side].append((name, time, actor))
+            sides[side].append(Arrival(row(name, time, actor), time + delay))
+    expected: set[tuple[str, str]] = set()
+    for change, begin, actor in events["c"]:
+        reached = [
+            signal
+            for signal, time, owner in events["s"]
+            if owner == actor and begin <= time <= begin + RULE.sequence.within
+        ]
+        if len(reached) >= threshold:
+            expected |= {(change, signal) for signal in reached}
+    return Job(sides["c"], sides["s"], DAILY, with_threshold(threshold)), expected
+
+
+@pytest.mark.parametrize("number", range(WORLDS))
+def test_every_pair_around_a_gap_is_alerted_once_in_random_worlds(number: int) -> None:
+    random = Random(number)
+    job, expected = random_job(random, number)
+    now, end = START, START + 12 * DAY
+    outages = [START + random.random() * 8 * DAY for _ in range(2)]
+    while now < end:
+        if any(begin <= now < begin + 3 * DAY for begin in outages):
+            if random.random() < 0.3:
+                with suppress(Crash):
+                    job.run(now, random.randint(1, 6))
+        else:
+            job.run(now)
+            if job.gaps.open_gaps() and random.random() < 0.1:
+                with suppress(Crash):
+                    job.read_gap(now + MINUTE, random.choice([None, *range(1, 8)]))
+        now += random.choice([HOUR, 5 * HOUR])
+    while job.gaps.open_gaps():
+        job.read_gap(end)
+        end += DAY
+
+    assert job.alerted == dict.fromkeys(expected, 1)
 
 
 @pytest.mark.parametrize("lateness", [timedelta(hours=22, minutes=50), 3 * DAY])

@@ -16,7 +16,7 @@ from detection.logs.window import Window
 from detection.store.incident_list import IncidentList
 from detection.store.incident_store import IncidentStore
 from detection.store.layout import key_digest
-from detection.store.retention import clean_up, expire, purge_marks
+from detection.store.retention import delete_old_rows, expire, purge_marks
 from detection.store.table import Entity, MemoryTable, Operation, Table
 from tests.incidents.test_grouping import BOB, Job
 from tests.support.builders import ALICE, DAY, HOUR, RULE, START, account, change, signal
@@ -82,7 +82,7 @@ def test_nothing_of_a_departed_key_stays() -> None:
         commit(job, now)
     job.store.update(account(), lambda incident: closed(incident, "benign", "eve", START + 4 * DAY))
 
-    assert clean_up(job.table, RULE.folder, START + 9 * DAY, START + 9 * DAY)
+    assert delete_old_rows(job.table, RULE.folder, START + 9 * DAY, START + 9 * DAY)
 
     assert not kinds(job.table)
 
@@ -93,7 +93,7 @@ def test_key_without_an_alert_departs_too() -> None:
     job.store.commit(replace(verdict, alert=None, state=replace(verdict.state, incident=None)))
     assert set(kinds(job.table)) == {"k|h", "k|m", "p", "e"}
 
-    assert clean_up(job.table, RULE.folder, START + 9 * DAY, START + 9 * DAY)
+    assert delete_old_rows(job.table, RULE.folder, START + 9 * DAY, START + 9 * DAY)
 
     assert not kinds(job.table)
 
@@ -125,9 +125,11 @@ def test_a_head_stays_as_long_as_its_key_has_marks_and_goes_with_them() -> None:
     kept_windows = [Window(START - HOUR, START + HOUR)]
 
     for _ in range(2):
-        assert clean_up(job.table, RULE.folder, START + 9 * DAY, START + 9 * DAY, kept_windows=kept_windows)
+        assert delete_old_rows(
+            job.table, RULE.folder, START + 9 * DAY, START + 9 * DAY, kept_windows=kept_windows
+        )
         assert kinds(job.table) == {"k|h": 1, "k|m": 2, "p": 1}
-    assert clean_up(job.table, RULE.folder, START + 9 * DAY, START + 9 * DAY)
+    assert delete_old_rows(job.table, RULE.folder, START + 9 * DAY, START + 9 * DAY)
 
     assert not kinds(job.table)
 
@@ -158,7 +160,7 @@ def test_a_run_that_commits_the_key_at_the_same_time_wins() -> None:
     state = job.store.load(account())
     assert [verdict.state.commits for verdict in returned] == [state.commits]
     assert len(state.signals) == 1
-    clean_up(job.table, RULE.folder, START + 20 * DAY, START + 20 * DAY)
+    delete_old_rows(job.table, RULE.folder, START + 20 * DAY, START + 20 * DAY)
     assert not kinds(job.table)
 
 
@@ -188,7 +190,7 @@ def test_a_key_that_departs_and_returns_gets_other_ids(parts: int, days: int) ->
     changes = [change("c", START)]
     signals = [signal(f"s{number}", START) for number in range(parts)]
     verdicts = job.commit_new(START, changes, signals, limit=1)
-    clean_up(job.table, RULE.folder, START + 2 * DAY, START + 2 * DAY)
+    delete_old_rows(job.table, RULE.folder, START + 2 * DAY, START + 2 * DAY)
     assert not kinds(job.table)
 
     returned = job.commit_new(START + days * DAY, changes, signals, limit=1)
@@ -221,7 +223,7 @@ def test_all_alerts_of_a_key_go_in_one_clean_up(alerts: int) -> None:
     signals = [signal(f"s{number}", START) for number in range(alerts)]
     job.commit_new(START, [change("c", START)], signals, limit=1)
 
-    assert clean_up(job.table, RULE.folder, START + 9 * DAY, START + 9 * DAY)
+    assert delete_old_rows(job.table, RULE.folder, START + 9 * DAY, START + 9 * DAY)
 
     assert not kinds(job.table)
 
@@ -234,7 +236,7 @@ def test_a_key_with_many_incidents_of_a_day_loses_them_day_by_day() -> None:
     assert len(job.incidents) == 60
 
     for days in range(3, 7):
-        clean_up(job.table, RULE.folder, START + 9 * DAY, START + days * DAY)
+        delete_old_rows(job.table, RULE.folder, START + 9 * DAY, START + days * DAY)
 
     assert not kinds(job.table)
 
@@ -245,7 +247,7 @@ def test_rows_of_many_keys_share_transactions() -> None:
     commit(job, START, *actors)
     table = CountingTable(job.table)
 
-    assert clean_up(table, RULE.folder, START + 9 * DAY, START + 9 * DAY)
+    assert delete_old_rows(table, RULE.folder, START + 9 * DAY, START + 9 * DAY)
 
     assert not kinds(job.table)
     assert table.writes < len(actors) / 8
@@ -257,11 +259,11 @@ def test_a_clean_up_is_bounded_and_the_next_goes_on() -> None:
     commit(job, START, *(f"actor-{number}@example.com" for number in range(100)))
     table = CountingTable(job.table)
 
-    assert not clean_up(table, RULE.folder, START + 9 * DAY, START + 9 * DAY, limit=150)
+    assert not delete_old_rows(table, RULE.folder, START + 9 * DAY, START + 9 * DAY, limit=150)
 
     assert 150 <= table.requests < 160
     assert kinds(job.table)["k|h"]
-    assert clean_up(table, RULE.folder, START + 9 * DAY, START + 9 * DAY, limit=150)
+    assert delete_old_rows(table, RULE.folder, START + 9 * DAY, START + 9 * DAY, limit=150)
     assert not kinds(job.table)
 
 
@@ -296,7 +298,7 @@ def test_keys_do_not_share_an_end() -> None:
     commit(job, START, ALICE, BOB)
     commit(job, START + 5 * DAY, BOB)
 
-    clean_up(job.table, RULE.folder, START + 3 * DAY, START + 3 * DAY)
+    delete_old_rows(job.table, RULE.folder, START + 3 * DAY, START + 3 * DAY)
 
     digests = {entity.row.split("|")[1] for entity in job.table.scan(RULE.folder, "k|", "k}")}
     assert digests == {key_digest(account(BOB))}
@@ -309,8 +311,8 @@ def test_departed_keys_go_from_the_real_table(azure_table: Table) -> None:
     commit(job, START, ALICE, BOB)
     commit(job, START + 5 * DAY, BOB)
 
-    assert clean_up(azure_table, RULE.folder, START + 3 * DAY, START + 3 * DAY)
+    assert delete_old_rows(azure_table, RULE.folder, START + 3 * DAY, START + 3 * DAY)
     assert kinds(azure_table) == {"k|a": 1, "k|h": 1, "k|i": 1, "k|m": 2, "e": 1, "l": 1, "p": 1}
-    assert clean_up(azure_table, RULE.folder, START + 9 * DAY, START + 9 * DAY)
+    assert delete_old_rows(azure_table, RULE.folder, START + 9 * DAY, START + 9 * DAY)
 
     assert not kinds(azure_table)

@@ -19,6 +19,7 @@ from detection.messages.digest import NativeDigest
 from detection.messages.native import NativeMessage
 from detection.rules.loading import RuleStatus, default_rule, load_rule, rule_names
 from detection.rules.model import KqlType, Rule
+from detection.runs.clean_up import AbandonedGap, FailedCleanUp
 from detection.runs.record import RECORD, RunFailure, RunRecord
 from detection.telemetry import FailedDelivery, FailedHeartbeat, LateRun
 from detection.web.listing import Listing
@@ -83,6 +84,16 @@ def schemas() -> dict[str, Schema]:
             "line.coverage",
             "The log line of a coverage query that failed",
             _log_line_schema("detection.coverage", type_adapter(FailedCoverage)),
+        ),
+        (
+            "line.clean_up",
+            "The log line of a clean-up that failed",
+            _log_line_schema("detection.clean_up", type_adapter(FailedCleanUp)),
+        ),
+        (
+            "line.gap",
+            "The log line of a gap that is abandoned unread",
+            _log_line_schema("detection.gap", type_adapter(AbandonedGap)),
         ),
         (
             "incident",

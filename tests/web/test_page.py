@@ -13,8 +13,10 @@ from jsonschema import Draft202012Validator
 
 from detection.delivery.deliver import SCHEDULE
 from detection.delivery.signed_links import FORM_LIFETIME as FORM_LIFE
+from detection.logs.window import Window
 from detection.rules.silences import parse_silence
 from detection.store.azure_table import open_table
+from detection.store.gaps import Gap, GapList
 from detection.store.incident_store import IncidentStore
 from detection.store.layout import delete_rows
 from detection.store.outbox import Outbox
@@ -774,6 +776,24 @@ def test_hostile_values_are_text_and_nothing_else(world: PageWorld, value: str) 
             r"[\x00-\x09\x0b-\x1f\x7f-\x9f\u200b-\u200f\u202a-\u202e\u2066-\u2069]", answer.body.decode()
         )
         assert len(answer.body) < 150_000
+
+
+# ---------------------------------------------------------------------------------------------------------------- gaps
+
+
+def test_list_shows_open_gaps_with_the_command_that_reads_them(world: PageWorld) -> None:
+    gap = Gap(START - 9 * DAY, START - 5 * DAY, Window(START - 10 * DAY, START - 4 * DAY), START)
+    gaps = GapList(world.table, RULE.folder)
+    gaps.write(gap)
+    listing = world.json("incidents")
+    assert_valid("incidents", listing)
+    [row] = listing["gaps"]
+    command = f"python -m detection run --gap {gap.id}"
+    assert (row["rule"], row["command"]) == (RULE.folder, command)
+    assert command in parse_page(world.get("incidents")).text
+
+    gaps.write(gaps.open_gaps()[0].close("read", START))
+    assert world.json("incidents")["gaps"] == []
 
 
 # ------------------------------------------------------------------------------------------------------------ silences
