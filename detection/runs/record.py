@@ -12,6 +12,7 @@ from pydantic import Discriminator, TypeAdapter
 from detection.base.errors import ErrorKind
 from detection.correlation.detection import Detection
 from detection.correlation.suppressed import Suppressed, count_restamped
+from detection.incidents.key_state import KeyState, own_pairs
 from detection.logs.coverage import Coverage
 from detection.logs.events import Rejected, SideHealth
 from detection.logs.window import Windows
@@ -125,7 +126,9 @@ class RunStats:
         self.signals += len(logs.signals.in_window)
         self.chains += len(chains)
         self.below_threshold += detection.below_threshold
-        self.pairs += sum(chain.count() for chain in chains)
+        # Pairs that are left to the reading of a gap, or of its next part, do not count.
+        new_signals, unmarked = self.windows.new_signals, KeyState(())
+        self.pairs += sum(own_pairs(chain, new_signals, unmarked, self.rule).count() for chain in chains)
         self.restamped += count_restamped(logs, self.rule, self.windows)
 
     @property
@@ -142,6 +145,8 @@ class RunStats:
     ) -> RunRecord:
         """The record of the run with these counts and commits, which began with this watermark."""
         new_pairs = sum(verdict.pairs for verdict in committer.verdicts)
+        decided = new_pairs + sum(committer.silenced.values())
+        pairs = max(self.pairs, decided)  # near a gap, some new pairs have signals outside the window
         alerts = [verdict.alert.alert for verdict in committer.verdicts if verdict.alert]
         return RunRecord(
             rule=self.rule.folder,
@@ -150,9 +155,9 @@ class RunStats:
             changes=self.changes,
             signals=self.signals,
             chains=self.chains,
-            pairs=self.pairs,
+            pairs=pairs,
             new_pairs=new_pairs,
-            already_alerted=self.pairs - new_pairs - sum(committer.silenced.values()),
+            already_alerted=pairs - decided,
             suppressed=self.suppressed,
             health=self.health,
             rejected=self.rejected,

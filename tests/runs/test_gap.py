@@ -241,6 +241,40 @@ def test_signals_before_and_after_a_gap_count_towards_thresholds(support: timede
     assert job.alerted == {("c", "support"): 1, ("c", "s"): 1}
 
 
+def test_pairs_that_are_left_to_another_reading_are_not_counted_as_alerted() -> None:
+    end = BACK - DAY - RULE.lateness
+    changes = [at(end + hours * HOUR, f"c{hours}", change_row) for hours in (-26, -3)]
+    signals = [at(end + hours * HOUR, f"s{hours}", signal_row) for hours in (-25, -1, 1)]
+    job = Job(changes, signals, DAILY)
+    job.run(START)
+
+    record = job.run(BACK)
+    part_records = job.read_gap(BACK + HOUR)
+
+    assert (record.pairs, record.new_pairs, record.already_alerted) == (1, 1, 0)
+    assert sum(part.new_pairs for part in part_records) == 2
+    assert sum(part.already_alerted for part in part_records) == 0
+
+
+def test_a_late_change_alerts_with_marked_signals_on_both_sides_of_a_gaps_end() -> None:
+    back = START + DAY + 10 * HOUR
+    end = back - DAY - RULE.lateness  # of the gap, before the last run before the outage
+    job = Job(
+        [at(end - 4 * HOUR, "c", change_row), at(end - 3 * HOUR, "c-late", change_row, 22 * HOUR)],
+        [at(end - 2 * HOUR, "s-before", signal_row), at(end + 2 * HOUR, "s-after", signal_row)],
+        DAILY,
+    )
+    job.run(START)
+    assert job.alerted == {("c", "s-before"): 1, ("c", "s-after"): 1}
+
+    job.run(back)
+    assert [gap.until for gap in job.gaps.open_gaps()] == [end]
+    job.read_gap(back + HOUR)
+
+    pairs = [(change, signal) for change in ("c", "c-late") for signal in ("s-before", "s-after")]
+    assert job.alerted == dict.fromkeys(pairs, 1)
+
+
 def test_two_outages_leave_two_gaps_and_each_is_read_once() -> None:
     job = outage()
     job.run(BACK + 6 * DAY)
