@@ -151,10 +151,11 @@ def test_failed_run_does_not_hide_the_complete_one_of_the_same_moment(tmp_path: 
 
 def test_bug_is_told_from_other_failures_and_its_text_is_not_shown(lines: list[dict[str, Any]]) -> None:
     class BuggyTable(MemoryTable):
-        def get(self, partition: str, row: str) -> None:
+        def scan(self, partition: str, start: str, end: str) -> Iterator[Entity]:
             if self.is_first_read:
                 self.is_first_read = False
                 raise ZeroDivisionError("hunter2")
+            return super().scan(partition, start, end)
 
         is_first_read = True
 
@@ -205,7 +206,7 @@ def test_bug_that_also_prevents_the_record_is_still_a_line_and_the_next_rule_run
 
 def test_run_that_the_table_fails_is_still_a_line(lines: list[dict[str, Any]]) -> None:
     class UnavailableTable(MemoryTable):
-        def get(self, partition: str, row: str) -> None:
+        def scan(self, partition: str, start: str, end: str) -> Iterator[Entity]:
             raise Incomplete("the table service answers nothing")
 
     with pytest.raises(Incomplete):

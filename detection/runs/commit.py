@@ -90,12 +90,11 @@ class Committer:
         self._options = options
         self._known_writers = store.writers  # whose commits were there before the logs were read
         self._silences: Sequence[Silence] | None = None
-        self._is_grouping_named = False  # in this reading
+        self._is_grouping_named = False
 
     def restart(self, superseded: Superseded) -> None:
         """The run reads again what the winner may have read."""
         self._known_writers |= {superseded.winner.writer, self._store.restart()}
-        self._is_grouping_named = False
 
     def circumstances(self, detection: Detection) -> Circumstances:
         """What the decisions on these chains go by. Reads the table where there are chains."""
@@ -165,7 +164,10 @@ class Committer:
         return verdict
 
     def _name_grouping(self, now: datetime) -> None:
-        """Names the grouping of this reading, and refuses to commit next to a run with another grouping."""
+        """Names the grouping of this run, and refuses to commit next to a run with another grouping.
+
+        A reading that follows another run's commit goes up to the time at which that run named it.
+        """
         own, consulted = grouping_of(self._rule), self._store.groupings
         for named in self._store.name_grouping(own, now):
             is_recent = named.time > self._now - LONGEST_RUN

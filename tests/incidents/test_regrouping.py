@@ -291,6 +291,14 @@ def test_time_of_a_grouping_never_moves_back() -> None:
     later = name_grouping(table, RULE.folder, grouping, START + HOUR, [])
     name_grouping(table, RULE.folder, grouping, START, [])  # has not seen the row
     name_grouping(table, RULE.folder, grouping, START, later)
+    assert times_of_groupings(table) == [START + HOUR]
+
+
+def test_run_that_has_not_seen_its_groupings_row_moves_its_time_on() -> None:
+    table, grouping = MemoryTable(), grouping_of(RULE)
+
+    name_grouping(table, RULE.folder, grouping, START, [])
+    name_grouping(table, RULE.folder, grouping, START + HOUR, [])
 
     assert times_of_groupings(table) == [START + HOUR]
 
@@ -304,16 +312,6 @@ def test_grouping_whose_answer_was_lost_is_named(write: int) -> None:
     named = name_grouping(faulty_table, RULE.folder, grouping, START + HOUR, named)
 
     assert [entry.time for entry in named] == times_of_groupings(table) == [START + HOUR]
-
-
-def test_run_that_reads_the_logs_again_names_the_grouping_at_its_later_time() -> None:
-    # The rival has the same grouping and is seven minutes ahead: this run reads again, up to its time.
-    job, now = Job(), START + 2 * HOUR
-    job.hourly([RULE])
-
-    job.run(RULE, now, rival=(RULE, now + 7 * MINUTE), rival_at=8)
-
-    assert times_of_groupings(job.table) == [now + 7 * MINUTE]
 
 
 def test_former_grouping_is_forgotten_with_its_marks() -> None:
