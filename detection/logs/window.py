@@ -66,6 +66,7 @@ def plan_windows(
     lateness: timedelta | None = None,
     max_catch_up: timedelta = MAX_CATCH_UP,
     kept_since: datetime | None = None,
+    threshold_until: datetime | None = None,
 ) -> Windows:
     """The windows of a run at `now`. `lateness` defaults to the rule's own, and is never less. `max_catch_up`
     counts as at least the rule's `queryFrequency`.
@@ -76,6 +77,9 @@ def plan_windows(
 
     No window and no gap begins before the marks are complete, which they are from `kept_since` on. So a
     lateness or a `within` that was raised takes effect step by step, and repeats no alert.
+
+    The last complete run of the rule with a threshold was at `threshold_until`. A change from before may
+    reach signals that are marked because of other changes: they are read as long as the change is.
     """
     # If the clock went back, the run is at the watermark: it must see what is marked up to there together
     # with what arrived since, and the marks before may be gone.
@@ -92,4 +96,5 @@ def plan_windows(
     earlier = max(after - rule.sequence.within, marks_from)
     gap = Window(unread_from, after) if after > unread_from else None
     # A threshold counts all signals that a change reaches, so all of them must be read.
-    return Windows(now, Window(earlier, now), Window(earlier if rule.sequence.threshold else after, now), gap)
+    is_threshold_near = bool(rule.sequence.threshold or (threshold_until and threshold_until > earlier))
+    return Windows(now, Window(earlier, now), Window(earlier if is_threshold_near else after, now), gap)

@@ -43,7 +43,13 @@ def run(
 
     def windows_at(time: datetime) -> Windows:
         windows = plan_windows(
-            time, watermark, rule, options.lateness, options.max_catch_up, store.kept_since
+            time,
+            watermark,
+            rule,
+            options.lateness,
+            options.max_catch_up,
+            store.kept_since,
+            store.threshold_until,
         )
         # A change after a gap's end may reach signals in the gap that an earlier run marked.
         return replace(windows, signals=windows.changes) if windows.gap else windows
@@ -55,7 +61,8 @@ def run(
     is_first_of_day = former is not None and former.now.date() < record.windows.now.date()
     is_clean_up_due = is_first_of_day or committer.commits > 0 or store.has_backlog
     keep = former.changes.after if former and is_clean_up_due else None
-    store.finish(record.windows.now, RECORD.dump_json(record), keep, gap)
+    has_threshold = bool(rule.sequence.threshold)
+    store.finish(record.windows.now, RECORD.dump_json(record), keep, gap, has_threshold=has_threshold)
     if former and is_clean_up_due:
         clean_up(store, former, options.retention, committer.commits, daily=is_first_of_day)
     return record, committer.verdicts
@@ -97,13 +104,12 @@ def read_gap(
 def _part_windows(rule: Rule, gap: Gap, until: datetime, now: datetime) -> Windows:
     """The windows of the next part of a gap, up to `until`, at `now`.
 
-    Signals are read as far as the part's changes reach: later ones count towards thresholds, and those that
-    an earlier run marked alert with the part's changes.
+    All signals are read that the part's changes reach: they count towards thresholds, and those that an
+    earlier run marked alert with the part's changes.
     """
-    after, within = gap.read_until or gap.after, rule.sequence.within
-    earlier = max(after - within, gap.marks.after)
-    signals = Window(earlier if rule.sequence.threshold else after, min(until + within, now))
-    return Windows(now, Window(earlier, until), signals, None)
+    within = rule.sequence.within
+    earlier = max((gap.read_until or gap.after) - within, gap.marks.after)
+    return Windows(now, Window(earlier, until), Window(earlier, min(until + within, now)), None)
 
 
 def _recorded_gap(windows: Windows, rule: Rule, store: IncidentStore) -> Gap | None:

@@ -60,6 +60,7 @@ class IncidentStore:
         self.kept_since: datetime | None = None  # marks are whole from here on; None: none were ever purged
         self.groupings: Sequence[NamedGrouping] = ()  # of the marks that were there when the run began
         self.gaps: list[Gap] = []  # the rule's, closed ones too
+        self.threshold_until: datetime | None = None  # of the last complete run of the rule with a threshold
         self.has_backlog = False  # the last clean-up did not get to its end
         self.run = 1  # one more than the runs that were complete when this run began
 
@@ -114,7 +115,9 @@ class IncidentStore:
         self.has_backlog = "backlog" in values
         self.gaps = GapList(self.table, self.rule).gaps() if "gaps" in values else []
         self.run = int(values["runs"]) + 1
-        self.kept_since = parse_time(str(values["kept"])) if "kept" in values else None
+        self.kept_since, self.threshold_until = (
+            parse_time(str(values[name])) if name in values else None for name in ("kept", "threshold")
+        )
         return watermark_of(self._watermark_row)
 
     def load(self, key: Key) -> KeyState:
@@ -194,22 +197,31 @@ class IncidentStore:
         publish_abandoned_digests(self.table, self.rule, before, render)
 
     def finish(
-        self, now: datetime, record: bytes, keep: datetime | None = None, gap: Gap | None = None
+        self,
+        now: datetime,
+        record: bytes,
+        keep: datetime | None = None,
+        gap: Gap | None = None,
+        *,
+        has_threshold: bool = False,
     ) -> None:
         """The last write of a complete run up to `now`: its record, and the watermark, which only moves
         forward and never beyond the table service's time when the run began.
 
         `keep` is the moment up to which the run will purge marks. `gap` is what the run could not read.
+        `has_threshold` says that the run's rule has one.
         """
         self._list_rule()
         kept_since = max(filter(None, (whole_from(keep) if keep else None, self.kept_since)), default=None)
         watermark = min(now, self.service_time or now)
+        threshold_until = watermark if has_threshold else self.threshold_until
         values: dict[str, Value] = {
             "now": iso(watermark),
             "runs": self.run,
             "schema": SCHEMA,
             "listed": True,
             **({"kept": iso(kept_since)} if kept_since else {}),
+            **({"threshold": iso(threshold_until)} if threshold_until else {}),
             **({"gaps": True} if self.gaps or gap else {}),  # without one, a run need not look for gaps
         }
         operations: list[Operation] = [Put(f"r|{sortable(now)}", split(record))]
@@ -224,7 +236,7 @@ class IncidentStore:
             self.table.write(self.rule, operations)
         except Conflict:  # another run finished in between, and recorded the gap: read how far it came
             self.watermark()
-            self.finish(now, record, keep)
+            self.finish(now, record, keep, has_threshold=has_threshold)
         else:
             self.gaps += [gap] if gap else []
 

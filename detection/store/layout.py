@@ -17,7 +17,7 @@ One partition per rule folder. Rows of a key share a prefix with the key's hash:
     u|<digest>                               a grouping whose marks are kept (groupings.py)
     w                                        watermark, number of complete runs, start of whole marks,
                                              whether the rule is in ~rules, whether it has gaps, whether
-                                             clean-up has more to do
+                                             clean-up has more to do, time of its last run with a threshold
 
 The outbox of a rule is in the same partition (outbox.py); the partition ~rules lists the rules.
 """

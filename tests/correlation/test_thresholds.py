@@ -8,10 +8,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from detection.correlation.correlate import Chain
-from detection.correlation.detection import Detection, detect_at
+from detection.correlation.detection import Detection, correlate_logs, detect_at
 from detection.correlation.thresholds import split_by_threshold
 from detection.logs.events import Event, Logs
-from detection.logs.window import Windows
+from detection.logs.window import Windows, plan_windows
 from detection.rules.model import Rule
 from detection.rules.silences import Silence, parse_silence
 from detection.runs.record import RunRecord
@@ -31,6 +31,7 @@ from tests.support.builders import (
     logs,
     signal,
     signal_row,
+    sliced,
 )
 
 
@@ -255,6 +256,36 @@ def test_threshold_that_is_removed_loses_no_pair() -> None:
     arrivals = Arrivals([("c", START)], [(f"s{n}", START + n * HOUR, START + n * HOUR) for n in range(3)])
     pairs, _ = alerted_pairs(arrivals, [with_thresholds(length=5)] * 20 + [RULE])
     assert sorted(pairs) == [("c", f"s{n}") for n in range(3)]
+
+
+def test_threshold_that_is_removed_for_some_runs_loses_no_pair_of_a_signal_that_was_alerted_before() -> None:
+    # c1 reaches s1, which alerted because of c0, and s2. The run that first reads s2 has no threshold: it
+    # marks c1, and must find its pair with s1, too.
+    c1 = START + HOUR / 2
+    s2 = c1 + DAY - HOUR / 10
+    signals = [("s0", START + HOUR / 5, START + HOUR), ("s1", c1 + HOUR / 10, START + HOUR)]
+    arrivals = Arrivals([("c0", START), ("c1", c1)], [*signals, ("s2", s2, START + 25 * HOUR)])
+    two = with_thresholds(length=2)
+    pairs, _ = alerted_pairs(arrivals, [two] * 25 + [RULE] * 2 + [two])
+    assert sorted(pairs) == [("c0", "s0"), ("c0", "s1"), ("c1", "s1"), ("c1", "s2")]
+
+
+def test_signals_are_read_as_far_back_as_changes_until_the_last_threshold_is_out_of_view() -> None:
+    times = [(hours, START - hours * HOUR) for hours in (46, 47, 48)]
+    after = {
+        hours: plan_windows(START, START - HOUR, RULE, threshold_until=time).signals.after
+        for hours, time in times
+    }
+    assert after == {46: START - 2 * DAY, 47: START - 2 * DAY, 48: START - DAY}
+
+
+def test_chunks_of_an_actor_count_as_enough_signals() -> None:
+    windows = first_windows(START + HOUR)
+    signals = [signal_row(f"s{n}", START + n * HOUR / 10, kind="length") for n in range(5)]
+    whole = sliced(logs([change_row("c", START)], signals, windows), max_signals_per_actor=2)
+    detections = [correlate_logs(part, THREE_LENGTHS, windows) for part in whole.slices]
+    assert len(detections) == 3
+    assert [detection.below_threshold for detection in detections] == [0, 0, 0]
 
 
 def test_silenced_signals_count_towards_the_threshold() -> None:

@@ -318,7 +318,7 @@ def sliced_detections(rule: Rule, folder: Path) -> list[Detection]:
             source.close()
 
 
-def test_pieces_come_in_order_of_time_where_any_may_be_of_anybody(
+def test_chunks_come_in_order_of_time_where_a_signal_may_belong_to_any_actor(
     rules: dict[str, Rule], large_logs: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(spill, "SLICE", 10)
@@ -326,10 +326,8 @@ def test_pieces_come_in_order_of_time_where_any_may_be_of_anybody(
     detections = sliced_detections(rules["none"], large_logs)
     times = [event.time for detection in detections for event in detection.logs.signals.all_events]
     assert times == sorted(times)
-    assert [detection.logs.is_chunk for detection in detections[1:]] == [
-        *[True] * (len(detections) - 2),
-        False,
-    ]
+    assert len(detections) > 2
+    assert all(detection.logs.is_chunk for detection in detections[1:])
 
 
 # -------------------------------------------------------------------------------------- what must not be seen

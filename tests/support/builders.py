@@ -125,7 +125,7 @@ def _chunks(events: Events, max_signals_per_actor: int) -> Iterator[tuple[Events
         if len(in_window) >= max_signals_per_actor and number < len(moments):
             yield Events(in_window), True
             in_window = []
-    yield replace(events, in_window=in_window), False
+    yield replace(events, in_window=in_window), len(in_window) < len(events.in_window)
 
 
 def _events_of(actor: str, events: Events) -> Events:

@@ -106,7 +106,7 @@ class SpillFile:
                 yield Slice(chunk, is_chunk=True)
                 chunk = []
             chunk.append(row)
-        yield Slice(chunk)
+        yield Slice(chunk, is_chunk=True)
 
     def _read_rows(self, bucket: _Bucket) -> Iterator[Row]:
         for part in bucket.parts:

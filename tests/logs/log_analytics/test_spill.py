@@ -85,13 +85,13 @@ def test_small_buckets_share_a_slice() -> None:
     assert len(sizes) < 10
 
 
-def test_an_actor_with_too_many_comes_in_pieces_of_which_the_last_is_none() -> None:
+def test_an_actor_with_too_many_rows_comes_in_chunks() -> None:
     slices = spilled_slices([*rows_of("alice", 50), *rows_of("bob", 3)], max_signals_per_actor=20)
     alice_slices = [slice_ for slice_ in slices if slice_.rows[0][ACTOR] == "alice"]
     assert [(len(slice_.rows), slice_.is_chunk) for slice_ in alice_slices] == [
         (20, True),
         (20, True),
-        (10, False),
+        (10, True),
     ]
 
 
