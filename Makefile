@@ -50,6 +50,9 @@ soak: $(READY) ## run the long randomized simulations
 chaos: $(READY) ## run the job on real parts under every fault and print a table of results
 	$(PY) -m pytest --numprocesses=logical --dist=load -m "chaos or not chaos" tests/chaos $(ARGS)
 
+mutants: $(READY) ## plant small faults in the core and verify that the tests notice them (ARGS="store --sample 50", ARGS=--all)
+	@$(PY) scripts/mutants.py $(ARGS)
+
 bench: $(READY) ## measure speed, memory and costs, and update the pages (ARGS="wire cold" prints single parts)
 	@$(PY) -m benchmarks $(or $(ARGS),--write)
 

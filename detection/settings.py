@@ -219,7 +219,8 @@ class Settings(BaseModel):
     FLOOD_SIGNALS: Annotated[int, Field(ge=1_000, le=1_000_000)] = Field(
         500_000,
         description="Signals of one grouping key that are marked individually, 1000 to 1000000. "
-        "Above it, the alert covers everything up to the latest signal and says so.",
+        "Above it, the actor with the most signals floods: its alert covers the time from the first to the "
+        "last of its signals and says so.",
     )
     PAGE_URL: Annotated[str, AfterValidator(_base_address)] | None = Field(
         None,

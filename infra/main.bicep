@@ -63,7 +63,7 @@ param webhooks string = ''
 @maxValue(1000)
 param stormAlerts int = 20
 
-@description('Signals of one grouping key that are marked individually. Above it, the alert covers everything up to the latest signal.')
+@description('Signals of one grouping key that are marked individually. Above it, the alert covers the time from the first to the last signal of the actor with the most signals.')
 @minValue(1000)
 @maxValue(1000000)
 param floodSignals int = 500000

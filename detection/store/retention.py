@@ -48,10 +48,15 @@ def delete_old_rows(
     *,
     daily: bool = True,
 ) -> bool:
-    """Deletes the marks from before `unread_before`, except in `kept_windows`, and all else from before
+    """Deletes the marks of days that end before `unread_before`, and all else of days before that of
     `expired_before`, in about `limit` requests. Returns whether it deleted everything.
 
-    Only the `daily` clean-up looks for records and silences, for a day adds few. Raises ServiceError.
+    `unread_before` is the start of the changes window of the *watermark*: an outage must not forget. A day
+    more is kept, for a clock that goes back. `IncidentStore.finish` writes beforehand what will be left: no
+    later run reads behind it, even if its settings ask for it. Marks of days that intersect one of
+    `kept_windows` stay. A key with marks stays, and is due again when these are deleted. A key with a flood
+    stays while there are `kept_windows`: it may lie in them. Only the `daily` clean-up looks for records and
+    silences, for a day adds few. Raises ServiceError.
     """
     transactions = _Transactions(table, rule, limit)
     _purge_marks(transactions, unread_before, kept_windows, expired_before)
@@ -59,33 +64,6 @@ def delete_old_rows(
     if daily:
         _expire_records(transactions, expired_before)
     return not transactions.are_used_up
-
-
-def purge_marks(
-    table: Table, rule: str, before: datetime, kept_windows: Sequence[Window] = (), limit: int = REQUESTS
-) -> int:
-    """Deletes the marks of days that end before `before`, in about `limit` transactions. Returns the number
-    of deleted rows of marks.
-
-    `before` is the start of the changes window of the *watermark*: an outage must not forget. A day more is
-    kept, for a clock that goes back. `IncidentStore.finish` writes beforehand what will be left: no later run
-    reads behind it, even if its settings ask for it. Days that intersect one of `kept_windows` stay.
-    """
-    return _purge_marks(_Transactions(table, rule, limit), before, kept_windows, None)
-
-
-def expire(
-    table: Table, rule: str, before: datetime, kept_windows: Sequence[Window] = (), limit: int = REQUESTS
-) -> None:
-    """Deletes alerts and incidents of days before that of `before`, keys whose last commit is of such a day,
-    and run records and ended silences from before `before`, in about `limit` requests.
-
-    A key with marks stays, and comes up again when `delete_old_rows` deletes these. A key with a flood stays
-    while there are `kept_windows`: it may lie in them.
-    """
-    transactions = _Transactions(table, rule, limit)
-    _expire_keys(transactions, before, kept_windows)
-    _expire_records(transactions, before)
 
 
 class _Transactions:
@@ -130,20 +108,17 @@ def _purge_marks(
     transactions: _Transactions,
     before: datetime,
     kept_windows: Sequence[Window],
-    expired_before: datetime | None,
-) -> int:
-    removed = 0
+    expired_before: datetime,
+) -> None:
     for start, end in _days_outside(kept_windows, day_of(whole_from(before))):
         for pointer in transactions.scan(f"p|{start}", f"p|{end}"):
             rows = rows_of_marks(pointer)
             group: list[Operation] = [Delete(row) for row in (pointer.row, *rows)]
             _, day, digest, commit = pointer.row.split("|")
-            if expired_before and day < day_of(expired_before):  # the marks may have kept the key: it is due
+            if day < day_of(expired_before):  # the marks may have kept the key: it is due
                 group.append(commit_pointer(day, digest, int(commit)))
             transactions.add(group)
-            removed += len(rows)
     transactions.flush()
-    return removed
 
 
 def _days_outside(kept_windows: Sequence[Window], end: str) -> Iterator[tuple[str, str]]:

@@ -22,10 +22,10 @@ from detection.store.azure_table import AzureTable
 from detection.store.gaps import Gap, GapList
 from detection.store.incident_list import IncidentList
 from detection.store.incident_store import IncidentStore
-from detection.store.retention import expire
 from detection.store.table import MemoryTable, Put
 from tests.regenerate import GOLDEN, LOGS, SCHEMAS
 from tests.support.receiver import receiving, status
+from tests.support.retention import expire
 from tests.test_whole_line import Pipeline, golden_api, pipeline
 
 __all__ = ["golden_api", "pipeline"]  # fixtures

@@ -18,7 +18,6 @@ from detection.logs.events import Event
 from detection.rules.model import Rule
 from detection.store.incident_list import IncidentList
 from detection.store.incident_store import IncidentStore
-from detection.store.retention import purge_marks
 from detection.store.table import OPERATIONS, Conflict, MemoryTable
 from tests.support.builders import (
     ALICE,
@@ -36,6 +35,7 @@ from tests.support.builders import (
     grouped_by,
     signal,
 )
+from tests.support.retention import purge_marks
 from tests.support.world import Faults, FaultyTable
 
 BOB = "bob@example.com"

@@ -28,7 +28,6 @@ from detection.runs.record import CoveredBySilences, RunRecord
 from detection.runs.run import run
 from detection.store.incident_list import IncidentList
 from detection.store.incident_store import IncidentStore
-from detection.store.retention import expire
 from detection.store.silence_list import SilenceList
 from detection.store.table import Conflict, MemoryTable
 from tests.rules.test_model import folder
@@ -45,6 +44,7 @@ from tests.support.builders import (
     signal,
     signal_row,
 )
+from tests.support.retention import expire
 
 __all__ = ["folder"]  # a fixture
 BOB = "bob@example.com"

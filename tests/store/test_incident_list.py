@@ -3,9 +3,9 @@
 from detection.incidents.incident import acknowledged
 from detection.runs.record import RECORD, RunFailure
 from detection.store.incident_list import IncidentList
-from detection.store.retention import expire
 from tests.incidents.test_grouping import BOB, Job
 from tests.support.builders import ALICE, DAY, HOUR, RULE, START, account, change, signal
+from tests.support.retention import expire
 
 RECORDED = RECORD.dump_json(RunFailure(RULE.folder, START, "bug", "", None, 0.0))
 

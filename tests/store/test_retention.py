@@ -16,10 +16,11 @@ from detection.logs.window import Window
 from detection.store.incident_list import IncidentList
 from detection.store.incident_store import IncidentStore
 from detection.store.layout import key_digest
-from detection.store.retention import delete_old_rows, expire, purge_marks
+from detection.store.retention import delete_old_rows
 from detection.store.table import Entity, MemoryTable, Operation, Table
 from tests.incidents.test_grouping import BOB, Job
 from tests.support.builders import ALICE, DAY, HOUR, RULE, START, account, change, signal
+from tests.support.retention import LONG_AGO, expire, purge_marks
 
 MIDNIGHT = START.replace(hour=0)
 
@@ -279,8 +280,8 @@ def test_days_in_a_kept_window_keep_their_marks_and_are_not_read() -> None:
     assert {(day - START.date()).days for day in state.signals.values()} == {2, 3, 5, 7}
     assert removed == [8, 0]
     table = CountingTable(job.table)
-    purge_marks(table, RULE.folder, START + 8 * DAY, kept_windows)
-    assert table.requests == 3  # before, between and after the windows
+    delete_old_rows(table, RULE.folder, START + 8 * DAY, LONG_AGO, kept_windows, daily=False)
+    assert table.requests == 4  # before, between and after the windows, and for old alerts
 
 
 def test_a_window_without_an_end_keeps_all_marks_after_its_begin() -> None:

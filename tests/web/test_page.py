@@ -20,7 +20,6 @@ from detection.store.gaps import Gap, GapList
 from detection.store.incident_store import IncidentStore
 from detection.store.layout import delete_rows
 from detection.store.outbox import Outbox
-from detection.store.retention import expire
 from detection.web.exchange import BODY, AccessMode, Response, make_request
 from detection.web.html import POLICY
 from detection.web.listing import PER_PAGE
@@ -40,6 +39,7 @@ from tests.support.page_world import (
     ParsedPage,
     parse_page,
 )
+from tests.support.retention import expire
 from tests.support.world import Faults, FaultyTable
 
 ENTRA = {**SIGNED_IN, "sec-fetch-site": "same-origin"}

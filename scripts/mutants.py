@@ -1,0 +1,178 @@
+"""Plant small faults (mutants) in the core and check that the tests notice each.
+
+`python scripts/mutants.py` tries a sample of the mutants of each area; `--all` tries every mutant, which
+takes hours. Exits with 1 if a mutant survives that tests/equivalent_mutants.yaml does not name. mutmut makes
+the mutants and runs the tests that reach them.
+"""
+
+import argparse
+import json
+import os
+import random
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import yaml
+
+ROOT = Path(__file__).resolve().parents[1]
+WORK = ROOT / "out" / "mutants"
+EQUIVALENT = ROOT / "tests" / "equivalent_mutants.yaml"
+SURVIVED, NO_TESTS, TIMEOUT = "survived", "no tests", "timeout"
+
+
+class Area(NamedTuple):
+    """Modules, and the tests that must notice their mutants."""
+
+    modules: Sequence[str]
+    tests: Sequence[str]
+
+
+AREAS = {
+    "windows": Area(
+        ["logs/window.py"],
+        ["tests/logs/test_window.py", "tests/runs", "tests/correlation/test_thresholds.py"],
+    ),
+    "correlation": Area(["correlation/*"], ["tests/correlation"]),
+    "incidents": Area(["incidents/*"], ["tests/incidents"]),
+    "store": Area(["store/*"], ["tests/store"]),
+    "runs": Area(["runs/*"], ["tests/runs"]),
+    "delivery": Area(["delivery/*"], ["tests/delivery"]),
+    "splitting": Area(["logs/log_analytics/*"], ["tests/logs/log_analytics"]),
+}
+# A changed text of an error or a log line is no fault of the decision that leads to it.
+UNTESTED_STATEMENTS = [r"^\s*raise ", r"^\s*(log_event|warn|write_remark)\("]
+
+
+class Mutant(NamedTuple):
+    """A mutant by mutmut's name, with what became of it."""
+
+    name: str
+    result: str
+
+
+class Change(NamedTuple):
+    """A mutant as a change of lines, without their indentation."""
+
+    removed: str
+    added: str
+
+
+def main() -> int:
+    """Run the mutants of the areas that the command line names, all areas by default."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("areas", nargs="*", metavar="AREA", help=f"one of {', '.join(AREAS)}; default: all")
+    parser.add_argument("--sample", type=int, default=30, help="number of mutants of each area (default 30)")
+    parser.add_argument("--seed", type=int, default=1, help="selects the sample (default 1)")
+    parser.add_argument("--all", action="store_true", help="try every mutant")
+    options = parser.parse_args()
+    if unknown := set(options.areas) - AREAS.keys():
+        parser.error(f"no area {', '.join(sorted(unknown))}: the areas are {', '.join(AREAS)}")
+    equivalents = {
+        Change(entry["removed"], entry["added"]) for entry in yaml.safe_load(EQUIVALENT.read_text())
+    }
+    unnoticed = 0
+    for name in options.areas or AREAS:
+        folder = _prepare(name, AREAS[name])
+        sample = _mutants(folder) if options.all else _sample(_mutants(folder), options.sample, options.seed)
+        _mutmut(folder, "run", *sample)
+        results = {mutant.name: mutant.result for mutant in _results(folder)}
+        unnoticed += _report(name, {mutant: results[mutant] for mutant in sample}, folder, equivalents)
+    return 1 if unnoticed else 0
+
+
+def _prepare(name: str, area: Area) -> Path:
+    """A folder with the project in it, set up for the area; makes all its mutants and times its tests."""
+    folder = WORK / name
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(parents=True)
+    for path in ROOT.iterdir():
+        if path.name not in {"out", ".git"}:
+            (folder / path.name).symlink_to(path)
+    settings = {
+        "source_paths": ["detection"],
+        "only_mutate": [f"detection/{pattern}" for pattern in area.modules],
+        "do_not_mutate_patterns": UNTESTED_STATEMENTS,
+        "also_copy": [path.name for path in folder.iterdir() if not path.name.startswith(".")],
+        "pytest_add_cli_args": ["-q", "-x", "-p", "no:cacheprovider"],
+        "pytest_add_cli_args_test_selection": list(area.tests),
+        "timeout_constant": ["30"],
+    }
+    lines = ["[mutmut]"]
+    for key, texts in settings.items():
+        lines += (
+            [f"{key} =", *(f"    {text}" for text in texts)] if len(texts) > 1 else [f"{key} = {texts[0]}"]
+        )
+    (folder / "setup.cfg").write_text("\n".join(lines) + "\n", encoding="utf-8")
+    print(f"{name}: making the mutants and timing the tests", flush=True)
+    # mutmut runs the tests before it looks for the mutants that it is to try: none has this name.
+    made = _mutmut(folder, "run", "none", check=False)
+    if (
+        not any((folder / "mutants").rglob("*.meta"))
+        or not (folder / "mutants" / "mutmut-stats.json").exists()
+    ):
+        sys.exit(f"{name}: mutmut made no mutants\n{made}")
+    return folder
+
+
+def _mutmut(folder: Path, *arguments: str, check: bool = True) -> str:
+    command = [str(Path(sys.executable).parent / "mutmut"), *arguments]
+    done = subprocess.run(command, cwd=folder, env=os.environ, capture_output=True, text=True, check=False)
+    if check and done.returncode:
+        output = f"{done.stdout}{done.stderr}"[-4000:]
+        sys.exit(f"{' '.join(command[:2])} ended with {done.returncode}\n{output}")
+    return done.stdout
+
+
+def _mutants(folder: Path) -> list[str]:
+    return [
+        name
+        for path in sorted((folder / "mutants").rglob("*.meta"))
+        for name in json.loads(path.read_text(encoding="utf-8"))["exit_code_by_key"]
+    ]
+
+
+def _sample(mutants: Sequence[str], count: int, seed: int) -> list[str]:
+    return random.Random(seed).sample(mutants, min(count, len(mutants)))  # noqa: S311  # no secret
+
+
+def _results(folder: Path) -> Iterator[Mutant]:
+    for line in _mutmut(folder, "results", "--all", "true").splitlines():
+        name, separator, result = line.strip().rpartition(": ")
+        if separator:
+            yield Mutant(name, result)
+
+
+def _report(area: str, results: dict[str, str], folder: Path, equivalents: set[Change]) -> int:
+    """Print the mutants that no test noticed; returns how many of them are not named as equivalent."""
+    survivors = [name for name, result in results.items() if result in {SURVIVED, NO_TESTS}]
+    unnamed = {name: change for name in survivors if (change := _change(folder, name)) not in equivalents}
+    for name, change in unnamed.items():
+        print(f"  {results[name]}: {name}\n    - {change.removed}\n    + {change.added}")
+    noticed = len(results) - len(survivors)
+    print(
+        f"{area}: {len(results)} mutants, {noticed} noticed, {len(survivors) - len(unnamed)} equivalent, "
+        f"{len(unnamed)} not noticed",
+        flush=True,
+    )
+    return len(unnamed)
+
+
+def _change(folder: Path, mutant: str) -> Change:
+    lines = _mutmut(folder, "show", mutant).splitlines()
+    removed, added = (
+        " ".join(
+            line[1:].strip() for line in lines if line.startswith(sign) and not line.startswith(sign * 3)
+        )
+        for sign in "-+"
+    )
+    return Change(removed, added)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
