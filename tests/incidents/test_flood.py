@@ -45,7 +45,17 @@ from tests.support.builders import (
     sliced,
 )
 from tests.support.examples import examples, many
-from tests.support.world import Arrival, Crash, Faults, FaultyTable, LogStore, PairIds, Plan
+from tests.support.world import (
+    Arrival,
+    Configuration,
+    Crash,
+    Faults,
+    FaultyTable,
+    LogStore,
+    PairIds,
+    Plan,
+    row_of,
+)
 
 LIMIT = 10
 MINUTE = timedelta(minutes=1)
@@ -456,7 +466,7 @@ class FloodWorld:
 
     def live(self) -> None:
         """Executes all runs, the last two without trouble."""
-        rows = [(arrival, arrival.row()) for arrival in self.rows]
+        rows = [(arrival, row_of(arrival, Configuration())) for arrival in self.rows]
         now, end = START, max(arrival.arrived for arrival in self.rows) + 3 * DAY
         while now < end:
             is_clean = now == START or end - now < 2 * DAY

@@ -1,8 +1,9 @@
 """Small builders of rows, events, logs and rules for tests. Rows have the columns of the real default rule."""
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from operator import attrgetter
 from typing import Literal
 
 from detection.base.timestamps import iso
@@ -104,15 +105,17 @@ def logs(changes: Iterable[Row], signals: Iterable[Row], windows: Windows, rule:
     )
 
 
-def sliced(whole: Logs, max_signals_per_actor: int = 1_000) -> Logs:
-    """The same, as a source hands over what is too much for memory: a slice for every actor; of more than `max_signals_per_actor`
-    signals, pieces in order of time.
+def sliced(
+    whole: Logs, max_signals_per_actor: int = 1_000, group_of: Callable[[Event], str] = attrgetter("actor")
+) -> Logs:
+    """The same, as a source hands over what is too much for memory: a slice for every group of actors; of more
+    than `max_signals_per_actor` signals, chunks in order of time.
     """
-    actors = sorted({event.actor for event in whole.signals.all_events})
+    groups = sorted({group_of(event) for event in whole.signals.all_events})
     slices = (
-        Logs(_events_of(actor, whole.changes), actor_signals, is_chunk=is_chunk)
-        for actor in actors
-        for actor_signals, is_chunk in _chunks(_events_of(actor, whole.signals), max_signals_per_actor)
+        Logs(_events_of(group, whole.changes, group_of), signals, is_chunk=is_chunk)
+        for group in groups
+        for signals, is_chunk in _chunks(_events_of(group, whole.signals, group_of), max_signals_per_actor)
     )
     return replace(whole, signals=Events(()), slices=slices)
 
@@ -128,9 +131,9 @@ def _chunks(events: Events, max_signals_per_actor: int) -> Iterator[tuple[Events
     yield replace(events, in_window=in_window), len(in_window) < len(events.in_window)
 
 
-def _events_of(actor: str, events: Events) -> Events:
+def _events_of(group: str, events: Events, group_of: Callable[[Event], str]) -> Events:
     parts = (events.in_window, events.too_late, events.in_future)
-    return Events(*([event for event in part if event.actor == actor] for part in parts))
+    return Events(*([event for event in part if group_of(event) == group] for part in parts))
 
 
 def chains(changes: Sequence[Event], signals: Sequence[Event]) -> list[Chain]:

@@ -30,9 +30,15 @@ RUNS = 7
 
 
 def write(folder: Path, rows: Sequence[world.Arrival], random: Random) -> None:
-    """The rows of a world as exported logs; some have no id, no actor or no time of arrival."""
+    """The rows of a world as exported logs; some have no id, no actor or no time of arrival.
+
+    Of different events at one time only the first is written: the job gives them no order.
+    """
     sides: dict[str, list[raw_logs.LogRow]] = {"changes": [], "signals": []}
+    event_by_time: dict[tuple[str, datetime], str] = {}
     for arrival in rows:
+        if event_by_time.setdefault((arrival.side, arrival.time), arrival.id) != arrival.id:
+            continue
         build = raw_logs.audit if arrival.side == "changes" else raw_logs.completion
         row = build(
             arrival.id,
@@ -104,7 +110,7 @@ def outcome(rule: Rule, source: Source, times: Sequence[datetime]) -> list[objec
         pytest.param(1, RULE, as_lines, HOUR, id="default rule, JSON lines, hourly"),
         pytest.param(2, RULE, as_parquet, 7.5 * HOUR, id="default rule, Parquet, three times a day"),
         pytest.param(3, SENTINEL, as_parquet, 2 * HOUR, id="published rule, Parquet, every other hour"),
-        pytest.param(4, RULE, as_parquet, 20 * HOUR, id="default rule, Parquet, nearly daily"),
+        pytest.param(6, RULE, as_parquet, 20 * HOUR, id="default rule, Parquet, nearly daily"),
     ],
 )
 def test_runs_that_read_once_together_tell_what_runs_tell_that_each_ask_anew(
