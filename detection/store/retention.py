@@ -55,14 +55,15 @@ def delete_old_rows(
     more is kept, for a clock that goes back. `IncidentStore.finish` writes beforehand what will be left: no
     later run reads behind it, even if its settings ask for it. Marks of days that intersect one of
     `kept_windows` stay. A key with marks stays, and is due again when these are deleted. A key with a flood
-    stays while there are `kept_windows`: it may lie in them. Only the `daily` clean-up looks for records and
+    stays while there are `kept_windows`: it may lie in them. A silence that may cover signals in them
+    stays, too. Only the `daily` clean-up looks for records and
     silences, for a day adds few. Raises ServiceError.
     """
     transactions = _Transactions(table, rule, limit)
     _purge_marks(transactions, unread_before, kept_windows, expired_before)
     _expire_keys(transactions, expired_before, kept_windows)
     if daily:
-        _expire_records(transactions, expired_before)
+        _expire_records(transactions, expired_before, kept_windows)
     return not transactions.are_used_up
 
 
@@ -184,9 +185,11 @@ def _expired_of_key(
     return operations
 
 
-def _expire_records(transactions: _Transactions, before: datetime) -> None:
+def _expire_records(transactions: _Transactions, before: datetime, kept_windows: Sequence[Window]) -> None:
+    """Deletes old records, and the silences that ended before all signals that can still be read."""
     for record in transactions.scan("r|", f"r|{sortable(before)}"):
         transactions.add([Delete(record.row)])
+    before = min([before, *(window.after for window in kept_windows)])
     for silence in SilenceList(transactions.table, transactions.rule).silences():
         if silence.expires and silence.expires < before:
             transactions.add([Delete(f"q|{silence.name}")])

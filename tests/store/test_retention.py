@@ -13,10 +13,12 @@ from detection.incidents.floods import Flood, actor_digest
 from detection.incidents.incident import closed
 from detection.incidents.key_state import KeyState
 from detection.logs.window import Window
+from detection.rules.silences import Silence
 from detection.store.incident_list import IncidentList
 from detection.store.incident_store import IncidentStore
 from detection.store.layout import key_digest
 from detection.store.retention import delete_old_rows
+from detection.store.silence_list import SilenceList
 from detection.store.table import Entity, MemoryTable, Operation, Table
 from tests.incidents.test_grouping import BOB, Job
 from tests.support.builders import ALICE, DAY, HOUR, RULE, START, account, change, signal
@@ -147,6 +149,20 @@ def test_a_head_with_a_flood_stays_while_a_window_is_kept() -> None:
     expire(job.table, RULE.folder, START + 11 * DAY)
 
     assert not kinds(job.table)
+
+
+def test_a_silence_of_a_gap_stays_while_its_signals_can_be_read() -> None:
+    table = MemoryTable()
+    silences = SilenceList(table, RULE.folder)
+    for name, expires in (("before", START - DAY), ("in", START + HOUR)):
+        begins = expires - HOUR
+        fields = {"owner": "soc", "reason": "a test", "actor": ALICE, "begins": begins, "expires": expires}
+        silences.add(Silence.model_validate({"name": name, **fields}))
+
+    expire(table, RULE.folder, START + 9 * DAY, [Window(START - HOUR, START + HOUR)])
+    assert [silence.name for silence in silences.silences()] == ["in"]
+    expire(table, RULE.folder, START + 9 * DAY)
+    assert not silences.silences()
 
 
 def test_a_run_that_commits_the_key_at_the_same_time_wins() -> None:
