@@ -21,7 +21,7 @@ from detection.correlation.correlate import Chain
 from detection.correlation.detection import Detection
 from detection.correlation.thresholds import split_by_kind
 from detection.incidents.alert import Action, Alert, AlertIdentity, make_alert
-from detection.incidents.floods import after_flood, chains_by_actor, flood_of, merge_floods
+from detection.incidents.floods import after_flood, chains_by_actor, floods_of, merge_floods
 from detection.incidents.incident import ALERTS_PER_INCIDENT, Incident
 from detection.incidents.key_state import (
     GroupingMarks,
@@ -123,7 +123,7 @@ def decide(chains: Sequence[Chain], circumstances: Circumstances, state: KeyStat
         actor: ordinary.pop(actor) for actor in _flooding_actors(chains, ordinary, circumstances, state)
     }
     flood_pairs = {actor: events.new_pairs(state, rule) for actor, events in flooding.items()}
-    floods = {actor: flood_of(actor, pairs) for actor, pairs in flood_pairs.items()}
+    floods = {actor: floods_of(actor, pairs, windows.new_signals) for actor, pairs in flood_pairs.items()}
     changes = _in_time_order(events.changes for events in ordinary.values())
     signals = _in_time_order(events.signals for events in ordinary.values())
     limit = circumstances.events_per_part
@@ -135,7 +135,7 @@ def decide(chains: Sequence[Chain], circumstances: Circumstances, state: KeyStat
         decided_at=windows.now,
         changes={**state.changes, **days_of(new_changes)},
         signals={**state.signals, **days_of(new_signals)},
-        floods=merge_floods([*state.floods, *floods.values()]),
+        floods=merge_floods([*state.floods, *joined.from_iterable(floods.values())]),
     )
     ordinary_chains = joined.from_iterable(events.chains for events in ordinary.values())
     new_pairs: Iterator[Chain] = joined(
@@ -159,8 +159,9 @@ def decide(chains: Sequence[Chain], circumstances: Circumstances, state: KeyStat
         has_more=has_more,
     )
     if remaining:
-        flood = floods.get(remaining[0].actor)
-        verdict = _with_alert(verdict, circumstances, flood_until=flood.end if flood else None)
+        actor_floods = floods.get(remaining[0].actor)
+        flood_until = actor_floods[0].end if actor_floods else None
+        verdict = _with_alert(verdict, circumstances, flood_until)
     if silenced and (incident := verdict.state.incident):  # counted in the key's incident, if there is one
         counted = replace(incident, silenced=incident.silenced + sum(silenced.values()))
         verdict = replace(verdict, state=replace(verdict.state, incident=counted))

@@ -1,7 +1,8 @@
 """Floods: intervals of time in which all signals of an actor count as alerted in a key, marked or not.
 
 A key with more signals than are marked one by one keeps intervals instead. A flood covers the time from the
-first to the last signal that it alerts. Its run has read all of that time, so a flood covers no gap.
+first to the last signal that it alerts. Its run has read all of that time and alerts it, so a flood covers no
+gap.
 """
 
 from bisect import bisect_left, bisect_right
@@ -13,6 +14,7 @@ from operator import attrgetter
 from typing import NamedTuple
 
 from detection.correlation.correlate import Chain, make_chain
+from detection.logs.window import Window, holds
 from detection.rules.model import Rule
 
 FLOODS_PER_KEY = 20_000  # 24 bytes each: half of the 1 MiB that the key's head may have
@@ -42,11 +44,24 @@ def chains_by_actor(chains: Iterable[Chain]) -> dict[str, list[Chain]]:
     return actors
 
 
-def flood_of(actor: str, chains: Sequence[Chain]) -> Flood:
-    """The flood that alerts these chains of an actor."""
+def floods_of(actor: str, chains: Sequence[Chain], window: Window) -> list[Flood]:
+    """The floods that alert these chains of an actor. The first lasts from the first to the last signal in
+    the window, if there are any.
+
+    Each signal outside, which an earlier run marked, is a flood of its own. Around these lies time that
+    another reading alerts: that of a gap, or of another part of it.
+    """
+    digest = actor_digest(actor)
     begin = min(chain.signals[0].time for chain in chains)
     end = max(chain.signals[-1].time for chain in chains)
-    return Flood(actor_digest(actor), begin, end)
+    if holds(window, begin) and holds(window, end):
+        return [Flood(digest, begin, end)]
+    times = sorted({signal.time for chain in chains for signal in chain.signals})
+    times_in_window = [time for time in times if holds(window, time)]
+    floods = [Flood(digest, time, time) for time in times if not holds(window, time)]
+    if times_in_window:
+        floods.insert(0, Flood(digest, times_in_window[0], times_in_window[-1]))
+    return floods
 
 
 def merge_floods(floods: Iterable[Flood], limit: int = FLOODS_PER_KEY) -> tuple[Flood, ...]:

@@ -320,6 +320,38 @@ def test_pairs_of_a_gap_before_a_flood_alert() -> None:
     assert (verdict.pairs, verdict.state.floods) == (1, state.floods)
 
 
+def test_a_flood_covers_no_time_of_a_gap_around_a_signal_that_was_marked_before() -> None:
+    """A late change alerts with a marked signal in the gap; other signals of the gap are left to its reading."""
+    gap_end = START + HOUR
+    gap = Window(START - DAY, gap_end)
+    state = committed([change("early", START)], [signal("marked", START + MINUTE)])
+    late_changes = [change("late", START)]
+    signals = [signal(f"s{number}", gap_end + number * SECOND) for number in range(1, LIMIT + 2)]
+    marked_signal, unread_signal = signal("marked", START + MINUTE), signal("in-gap", START + 2 * MINUTE)
+
+    windows = replace(first_windows(NOW), gap=gap)
+    verdict = decide(
+        chains(late_changes, [marked_signal, *signals]), replace(circumstances(), windows=windows), state
+    )
+    assert verdict
+    assert verdict.pairs == len(signals) + 1
+    assert set(verdict.state.floods) == {
+        flood(marked_signal.time, marked_signal.time),
+        flood(signals[0].time, signals[-1].time),
+    }
+    assert verdict.alert
+    assert verdict.alert.flood_until == signals[-1].time
+
+    part = replace(first_windows(NOW), changes=gap, signals=Window(START - DAY, NOW))
+    of_gap = decide(
+        chains(late_changes, [marked_signal, unread_signal, *signals]),
+        replace(circumstances(), windows=part),
+        verdict.state,
+    )
+    assert of_gap
+    assert alerted_pairs([of_gap]) == [("late", "in-gap")]
+
+
 def test_a_chunk_with_a_late_change_alerts_its_pairs_with_marked_signals_once() -> None:
     """A chunk shows some signals only: marking the change would lose its pairs in the chunks that follow."""
     early, late = signal("early", START + MINUTE), signal("late", START + HOUR)
