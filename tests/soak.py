@@ -27,16 +27,22 @@ FIGURES = (
     "digests",
     "floods",
     "gaps",
+    "gap readings",
+    "gap parts",
+    "gaps read",
+    "refused for another grouping",
+    "gave up",
     "silences added",
     "silences lifted",
 )
 RESULTS = ("alerts", "pairs", "lost", "twice", "wrong", "wrong incident")
 LIMITS = (
     "silenced",
-    "in a gap",
+    "in an open gap",
+    "in a gap that was read",
     "covered by a flood",
     "unalerted by an edit",
-    "twice by a new time after a flood",
+    "twice by a new time outside a flood",
     "published lost",
     "published again",
 )

@@ -52,8 +52,11 @@ TROUBLES = (
     "silences added",
     "silences lifted",
     "silenced",
+    "floods",
+    "gap readings",
+    "gaps read",
 )
-EDITS = ("threshold", "within", "identity", "mapping", "exclusions", "lateness", "catch-up")
+EDITS = ("threshold", "within", "identity", "mapping", "exclusions", "lateness", "catch-up", "grouping")
 
 
 def event(
@@ -129,6 +132,7 @@ def test_every_pair_is_told_exactly_once_in_random_worlds(histories: Sequence[Hi
 def test_the_random_worlds_hold_every_trouble(histories: Sequence[History]) -> None:
     total = sum((history.figures for history in histories), Counter[str]())
     missing = [trouble for trouble in TROUBLES if total[trouble] < WORLDS / 4]
+    missing += ["refused for another grouping"] * (not total["refused for another grouping"])
     missing += [kind for kind in EDITS if total[f"edits of {kind}"] < WORLDS / 10]
     assert not missing, total
 

@@ -64,7 +64,7 @@ def _pair_problems(history: History, ledger: Ledger, promise: Promise) -> list[s
         twice=sum(times - 1 for times in twice.values()),
         wrong=len(wrong),
         **{name: len(pairs - alerted.keys()) for name, pairs in limits.items()},
-        **{"twice by a new time after a flood": sum(alerted[pair] > 1 for pair in promise.retimed)},
+        **{"twice by a new time outside a flood": sum(alerted[pair] > 1 for pair in promise.retimed)},
         **{"in an open gap": len(unread)},
         **{"in a gap that was read": len(promise.gap.keys() - alerted.keys() - unread)},
         **{"gaps read": sum(gap.state == "read" for gap in ledger.gaps.values())},

@@ -1,7 +1,7 @@
 """The log store of a world as a source, and a table whose writes fail as planned."""
 
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from datetime import datetime
 from itertools import islice
 from random import Random
@@ -117,6 +117,7 @@ class FaultyTable:
     """A table whose writes fail as planned, and whose scans are not snapshots: pages are read one by one.
 
     `rows_written` are the rows, by partition, that were written in this run, whatever the caller heard.
+    `on_write` is called with the rows of each write that took effect.
     """
 
     def __init__(
@@ -134,6 +135,7 @@ class FaultyTable:
         self._writes = 0
         self.effects = 0
         self.rows_written = set[tuple[str, str]]()
+        self.on_write: Callable[[Collection[str]], object] = len
         self.figures = Counter[str]()
 
     def get(self, partition: str, row: str) -> Entity | None:
@@ -164,6 +166,7 @@ class FaultyTable:
             raise
         self.effects += 1
         self.rows_written |= {(partition, operation.row) for operation in operations}
+        self.on_write([operation.row for operation in operations])
         deleted = sum(isinstance(operation, Delete) for operation in operations)
         self.figures["purged"] += deleted
         if dies:

@@ -2,7 +2,7 @@
 
 import json
 from collections import deque
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import replace
 from datetime import datetime
 
@@ -43,6 +43,7 @@ class WitnessedStore(IncidentStore):
         self.execution = execution
         self._log_store = log_store
         self._floods: dict[Key, tuple[Flood, ...]] = {}  # as they were loaded
+        table.on_write = self._note_write
 
     def watermark(self) -> datetime | None:
         has_begun = self.service_time is not None
@@ -67,6 +68,18 @@ class WitnessedStore(IncidentStore):
             # The list of rules may have been written first: only the key's own rows are a commit.
             if self._faulty_table.effects > before and self.has_written("k|"):
                 self._note_commit(verdict)
+
+    def _note_write(self, rows: Collection[str]) -> None:
+        """A run is complete when the table took its record, whatever the run hears of that."""
+        execution, ledger = self.execution, self._ledger
+        if execution.part or not any(row.startswith("r|") for row in rows):
+            return
+        for gap in GapList(self._history.table, self.rule).gaps():
+            marks_from = max(execution.marks_from, gap.after - execution.configuration.within)
+            ledger.gap_marks_from.setdefault(gap.id, marks_from)
+        watermark = min(execution.plan.now, execution.service_time)
+        ledger.marks_from = max(ledger.marks_from, marks_from_after(execution))
+        ledger.watermark = max(watermark, ledger.watermark or EVER)
 
     def finish_part(self, gap: Gap, now: datetime, record: bytes) -> None:
         before = self._faulty_table.effects
@@ -176,10 +189,6 @@ def _execute(history: History, plan: Plan, token: str) -> None:
         store.end_part(is_finished=gap is None and store.has_written("r|"))
         for current in GapList(history.table, plan.folder).gaps():
             ledger.gaps[current.id] = current
-            ledger.gap_marks_from.setdefault(current.id, execution.marks_from)
-    if execution.finished and not gap:
-        ledger.marks_from = max(ledger.marks_from, marks_from_after(execution))
-        ledger.watermark = max(min(plan.now, execution.service_time), ledger.watermark or EVER)
 
 
 def _run(history: History, store: "WitnessedStore", log_store: LogStore, gap: Gap | None, token: str) -> None:

@@ -51,7 +51,7 @@ class Ledger:
     """What came of one rule: its runs, and what the table took of them.
 
     `mutes` are the states of its silences, each with the number of the moment from which it held. `gaps` are
-    its gaps by id, as they were last, and `gap_marks_from` the start of whole marks when each was recorded.
+    its gaps by id, as they were last, and `gap_marks_from` the start of the marks that each keeps.
     """
 
     folder: str

@@ -8,7 +8,7 @@ Three kinds of pairs are neither promised nor forbidden, and counted as limits:
     covered  a flood of their key came before one of their events could be read;
     edited   an edit made them pairs when both their events were marked;
     gap      their signal lies in a gap that was not read to its end.
-A flood forgets which signals it covered: a row of such a signal that comes with a time after the flood's end may
+A flood forgets which signals it covered: a row of such a signal that comes with a time outside the flood may
 alert again (`retimed`).
 """
 
@@ -19,6 +19,7 @@ from datetime import datetime
 from functools import partial
 
 from detection.incidents.decide import FLOOD
+from detection.logs.window import Window
 from tests.support.world.history import Ledger
 from tests.support.world.identity import belongs
 from tests.support.world.scenario import Configuration, PairIds, World
@@ -195,9 +196,10 @@ class PromiseMaker:
         whole = bounds_by_design(execution, catches_up=False)
         if whole != design and not execution.part:
             sight.cut = pairs_in(candidates, configuration, whole, reading)
-            since = signals_since(execution)  # a threshold reads further back, but a gap does not begin there
+            # A threshold reads further back, but a gap does not begin there.
+            gap = Window(signals_since(execution), design.own.after)
             sight.cut = {
-                ids: time for ids, time in sight.cut.items() if ids not in sight.due and time > since
+                ids: time for ids, time in sight.cut.items() if ids not in sight.due and holds(gap, time)
             }
         return sight
 
@@ -238,10 +240,10 @@ class PromiseMaker:
         )
 
     def _is_retimed(self, pair: Candidate) -> bool:
-        """Whether a flood covered a row of the pair's signal, and another row of it has a later time."""
+        """Whether a flood covered a row of the pair's signal, and another row of it has a time outside."""
         actor, times = pair.change.arrival.actor, pair.signal.times
         return any(
-            committed.flood.end < max(times) and committed.covers(actor, times)
+            committed.covers(actor, times) and not all(committed.covers(actor, [time]) for time in times)
             for committed in self._ledger.floods
         )
 

@@ -31,7 +31,7 @@ RETIMED = 52 * HOUR  # less than the shortest life of a mark: lateness, `within`
 MODELS = ("gpt-4o", "gpt-4.1", "o3")
 KINDS = ("api_key.created", "role.updated")
 LATENESSES = (RULE.lateness, RULE.lateness, RULE.lateness, 30 * HOUR, 3 * DAY)
-CATCH_UPS = (14 * DAY, 14 * DAY, 1 * DAY, 2 * DAY)
+CATCH_UPS = (14 * DAY, 2 * DAY, DAY, 6 * HOUR)
 # Lists of identity matching options. Most worlds match exactly.
 IDENTITIES: tuple[tuple[OptionName, ...], ...] = (
     ("exact",),
@@ -78,6 +78,7 @@ class Weather:
     close: float
 
 
+EDIT_KINDS: tuple[EditKind, ...] = (*get_args(EditKind), "threshold", "grouping")
 CLOCK_ERRORS = (-HOUR, timedelta(minutes=8), 3 * DAY)
 CALM = Weather(0, 0, 0, 0, 0, 0, 0)
 WEATHER = (
@@ -98,10 +99,8 @@ def random_world(seed: int, size: int = 1) -> World:
     configuration = _configuration(random)
     ticks = _ticks(start, start + length + configuration.lateness, random)
     folders = (RULE.folder, SECOND_RULE)[: random.choice((1, 1, 2))]
-    # A key of several actors has no floods yet, and a flood has no thresholds.
-    is_flooded = _keys_are_actors(configuration) and random.random() < 0.3
-    kinds = [kind for kind in get_args(EditKind) if not (is_flooded and kind == "threshold")]
-    edits = [edit for folder in folders for edit in _edits(ticks, configuration, folder, kinds, random)]
+    is_flooded = random.random() < 0.3
+    edits = [edit for folder in folders for edit in _edits(ticks, configuration, folder, random)]
     silencings = [silencing for folder in folders for silencing in _silencings(ticks, folder, random)]
     rows = _rows(ticks, length, configuration, size, random)
     plans: list[Plan] = []
@@ -110,6 +109,7 @@ def random_world(seed: int, size: int = 1) -> World:
         plans_of_rule, skipped_of_rule = _plans(ticks, rows, folder, random)
         plans += plans_of_rule
         skipped += skipped_of_rule
+    plans += _second_versions([edit for edit in edits if edit.kind == "grouping"], plans, random)
     plans.sort(key=lambda plan: plan.moment)
     return World(
         f"world {seed}",
@@ -123,11 +123,6 @@ def random_world(seed: int, size: int = 1) -> World:
         edits=sorted(edits, key=lambda edit: edit.moment),
         silencings=sorted(silencings, key=lambda silencing: silencing.moment),
     )
-
-
-def _keys_are_actors(configuration: Configuration) -> bool:
-    """Whether every grouping key is of one actor: only there a flood is of one actor, too."""
-    return configuration.method == "AllEntities" or "Account" in configuration.entities
 
 
 def _configuration(random: Random) -> Configuration:
@@ -146,17 +141,25 @@ def _edits(
     ticks: Sequence[datetime],
     configuration: Configuration,
     folder: str,
-    kinds: Sequence[EditKind],
     random: Random,
 ) -> Iterator[Edit]:
-    """Edits of a rule; some come between a run and another that races it."""
+    """Edits of a rule, some of them reverted; some come between a run and another that races it."""
+    former = configuration
     moments = sorted(random.choices(ticks, k=random.choice((0, 0, 1, 2, 4, 6))))
     if moments and random.random() < 0.5:
         moments[0] = ticks[0]
     for moment in moments:
-        kind = random.choice(kinds)
-        configuration = _changed(kind, configuration, random)
-        yield Edit(moment + random.choice((0, 0, 0, 3)) * timedelta(minutes=1), configuration, kind, folder)
+        kind: EditKind = random.choice(EDIT_KINDS)
+        is_reverted = configuration != former and random.random() < 0.25
+        former, configuration = (
+            configuration,
+            former if is_reverted else _changed(kind, configuration, random),
+        )
+        edited = moment + random.choice((0, 0, 0, 3)) * timedelta(minutes=1)
+        yield Edit(edited, configuration, kind, folder)
+        if kind == "grouping" and random.random() < 0.5:  # and again, before the next run
+            configuration = _changed(kind, configuration, random)
+            yield Edit(edited + timedelta(minutes=4), configuration, kind, folder)
 
 
 def _changed(kind: EditKind, configuration: Configuration, random: Random) -> Configuration:
@@ -349,14 +352,44 @@ def _plans(
         minutes=1
     )  # the clock of this rule's runs after the first
     plans = [plans[0], *(replace(plan, now=max(plan.now, plan.moment + ahead)) for plan in plans[1:])]
-    return [replace(plan, folder=folder) for plan in [*plans, *_clean(end)]], skipped
+    plans += _gap_readings(outages, ticks, weather, random)
+    plans.sort(key=lambda plan: plan.moment)
+    plans += _clean(end)
+    if random.random() < 0.7:
+        plans += [Plan(end + 3 * HOUR, end + 3 * HOUR, gap=0) for _ in range(4)]
+    return [replace(plan, folder=folder) for plan in plans], skipped
+
+
+def _gap_readings(
+    outages: Sequence[tuple[datetime, datetime]],
+    ticks: Sequence[datetime],
+    weather: Weather,
+    random: Random,
+) -> Iterator[Plan]:
+    """People read the gaps of outages: soon or days later, between two runs; a reading may fail as runs do."""
+    for _, end in outages:
+        for _ in range(random.choice((0, 1, 2, 3))):
+            delay = random.choice((HOUR, 2 * HOUR, random.random() * 4 * DAY))
+            moment = end + delay + random.choice((0, 0, 20)) * timedelta(minutes=1)
+            if moment <= ticks[-1]:
+                yield replace(_faulty(moment, weather, random), gap=random.randrange(10))
+
+
+def _second_versions(edits: Sequence[Edit], plans: Sequence[Plan], random: Random) -> Iterator[Plan]:
+    """Runs of rules whose grouping was just edited, soon after the last run with the former grouping."""
+    for edit in edits:
+        last = max(plan.moment for plan in plans if plan.folder == edit.folder)
+        if random.random() < 0.8 and edit.moment < last - 3 * HOUR:
+            moment = edit.moment + random.choice((1, 2, 10, 20)) * timedelta(minutes=1)
+            yield replace(_faulty(moment, random.choice(WEATHER[:2]), random), folder=edit.folder)
 
 
 def _raced(plan: Plan, folders: Sequence[str], random: Random) -> Plan:
-    """The plan; a run that races it is of either rule."""
+    """The plan; a run that races it is of either rule, and may be the reading of a gap."""
     if plan.race is None:
         return plan
-    return replace(plan, race=replace(plan.race, folder=random.choice((plan.folder, *folders))))
+    gap = random.randrange(10) if random.random() < (0.1 if plan.gap is None else 0.5) else None
+    return replace(plan, race=replace(plan.race, folder=random.choice((plan.folder, *folders)), gap=gap))
 
 
 def _clean(after: datetime) -> list[Plan]:
