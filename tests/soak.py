@@ -71,10 +71,11 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("worlds", nargs="?", type=int, default=WORLDS)
     parser.add_argument("--seed", type=int, help="run the world of this seed alone")
+    parser.add_argument("--processes", type=int, default=PROCESSES)
     arguments = parser.parse_args()
     seeds = range(arguments.worlds) if arguments.seed is None else range(arguments.seed, arguments.seed + 1)
     began, total, broken = monotonic(), Counter[str](), 0
-    with ProcessPoolExecutor(PROCESSES, mp_context=get_context("spawn")) as pool:
+    with ProcessPoolExecutor(arguments.processes, mp_context=get_context("spawn")) as pool:
         for done, (seed, figures, problems) in enumerate(pool.map(soak_world, seeds, chunksize=10), 1):
             total += figures
             broken += bool(problems)

@@ -17,6 +17,9 @@ from tests.support.world.history import History, Ledger
 from tests.support.world.promise import Promise, PromiseMaker
 from tests.support.world.views import key_of
 
+# After these a gap may be read by another rule than the rule that left the gap.
+PAIRING_EDITS = ("threshold", "within", "identity", "mapping")
+
 
 def problems_of(history: History) -> list[str]:
     """What contradicts the promise, in words; nothing if it was kept."""
@@ -77,6 +80,12 @@ def _pair_problems(history: History, ledger: Ledger, promise: Promise) -> list[s
         for pair, time in promise.gap.items()
         if pair not in alerted and not _lies_in(time, ledger.gaps.values())
     ]
+    if not any(edit.kind in PAIRING_EDITS and edit.folder == ledger.folder for edit in history.world.edits):
+        problems += [
+            f"lost {pair}: the gap of its signal of {time} was read"
+            for pair, time in promise.gap.items()
+            if pair not in alerted and pair not in unread
+        ]
     return problems
 
 
