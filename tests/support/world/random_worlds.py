@@ -128,6 +128,7 @@ def random_world(seed: int, size: int = 1) -> World:
 def _configuration(random: Random) -> Configuration:
     method, entities = random.choice(GROUPINGS)
     return Configuration(
+        threshold=random.choice((1, 1, 1, 2)),
         identity=random.choice((IDENTITIES[0], random.choice(IDENTITIES))),
         mapping=LINES[: random.randint(1, len(LINES))],
         method=method,
@@ -183,7 +184,8 @@ def _changed(kind: EditKind, configuration: Configuration, random: Random) -> Co
             return replace(configuration, mapping=lines)
         case "grouping":
             method, entities = random.choice(GROUPINGS)
-            return replace(configuration, method=method, entities=entities)
+            threshold = random.choice((configuration.threshold, configuration.threshold, 1, 4))
+            return replace(configuration, method=method, entities=entities, threshold=threshold)
 
 
 def _silencings(ticks: Sequence[datetime], folder: str, random: Random) -> list[Silencing]:
