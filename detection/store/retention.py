@@ -55,9 +55,8 @@ def delete_old_rows(
     more is kept, for a clock that goes back. `IncidentStore.finish` writes beforehand what will be left: no
     later run reads behind it, even if its settings ask for it. Marks of days that intersect one of
     `kept_windows` stay. A key with marks stays, and is due again when these are deleted. A key with a flood
-    stays while there are `kept_windows`: it may lie in them. A silence that may cover signals in them
-    stays, too. Only the `daily` clean-up looks for records and
-    silences, for a day adds few. Raises ServiceError.
+    stays while there are `kept_windows`: it may lie in them. A silence that may cover signals in them stays,
+    too. Only the `daily` clean-up looks for records and silences, for a day adds few. Raises ServiceError.
     """
     transactions = _Transactions(table, rule, limit)
     _purge_marks(transactions, unread_before, kept_windows, expired_before)
