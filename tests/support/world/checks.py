@@ -15,7 +15,7 @@ from detection.store.outbox import Outbox
 from tests.support.builders import DAY, HOUR
 from tests.support.world.history import History, Ledger
 from tests.support.world.promise import Promise, PromiseMaker
-from tests.support.world.views import key_of
+from tests.support.world.views import Candidate, key_of
 
 # After these a gap may be read by another rule than the rule that left the gap.
 PAIRING_EDITS = ("threshold", "within", "identity", "mapping")
@@ -84,9 +84,14 @@ def _pair_problems(history: History, ledger: Ledger, promise: Promise) -> list[s
         problems += [
             f"lost {pair}: the gap of its signal of {time} was read"
             for pair, time in promise.gap.items()
-            if pair not in alerted and pair not in unread
+            if pair not in alerted and pair not in unread and _has_one_time(promise.candidates[pair])
         ]
     return problems
+
+
+def _has_one_time(pair: Candidate) -> bool:
+    """Whether each event of a pair has one own time. By the earliest of several, it may be no pair."""
+    return len(set(pair.change.times)) == len(set(pair.signal.times)) == 1
 
 
 def _lies_in(time: datetime, gaps: Iterable[Gap]) -> bool:

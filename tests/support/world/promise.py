@@ -19,6 +19,7 @@ from datetime import datetime
 from functools import partial
 
 from detection.incidents.decide import FLOOD
+from detection.incidents.keys import Key
 from detection.logs.window import Window
 from tests.support.world.history import Ledger
 from tests.support.world.identity import belongs
@@ -72,6 +73,9 @@ class Sight:
     cut: View
 
 
+MarkedSignal = tuple[str, str, Key]
+
+
 class PromiseMaker:
     """Makes the promise of one rule of a world from what its ledger says."""
 
@@ -87,6 +91,7 @@ class PromiseMaker:
             len(set(event.times)) > 1 for pair in self._candidates for event in (pair.change, pair.signal)
         )
         self._pairs_by_identity: dict[object, list[Candidate]] = {}
+        self._marks_by_sight: dict[int, tuple[set[Past], set[MarkedSignal]]] = {}
         self.sights = self._all_sights()
         self._sure_by_reading = {id(sight.reading): sight.sure for sight in self.sights}
 
@@ -274,12 +279,23 @@ class PromiseMaker:
         has_change = has_signal = False
         for sight in sights:
             configuration = sight.execution.configuration
-            key = key_of(pair, configuration)
-            for candidate in self._pairs_of(configuration):
-                if candidate.ids in sight.pairs and key_of(candidate, configuration) == key:
-                    has_change |= past_of(candidate, configuration) == past_of(pair, configuration)
-                    has_signal |= (
-                        candidate.ids[1] == pair.ids[1]
-                        and candidate.change.arrival.actor == pair.change.arrival.actor
-                    )
+            pasts, signals = self._marks_of(sight)
+            has_change |= past_of(pair, configuration) in pasts
+            has_signal |= _signal_of(pair, configuration) in signals
         return has_change, has_signal
+
+    def _marks_of(self, sight: Sight) -> tuple[set[Past], set[MarkedSignal]]:
+        """The marks that a run may have made: of changes, and of signals."""
+        if id(sight) not in self._marks_by_sight:
+            configuration = sight.execution.configuration
+            pairs = [pair for pair in self._pairs_of(configuration) if pair.ids in sight.pairs]
+            self._marks_by_sight[id(sight)] = (
+                {past_of(pair, configuration) for pair in pairs},
+                {_signal_of(pair, configuration) for pair in pairs},
+            )
+        return self._marks_by_sight[id(sight)]
+
+
+def _signal_of(pair: Candidate, configuration: Configuration) -> MarkedSignal:
+    """The signal of a pair with its actor, for its grouping key."""
+    return pair.ids[1], pair.change.arrival.actor, key_of(pair, configuration)
