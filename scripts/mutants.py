@@ -10,9 +10,11 @@ import json
 import os
 import random
 import shutil
+import signal
 import subprocess
 import sys
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple
 
@@ -122,11 +124,23 @@ def _prepare(name: str, area: Area) -> Path:
 
 def _mutmut(folder: Path, *arguments: str, check: bool = True) -> str:
     command = [str(Path(sys.executable).parent / "mutmut"), *arguments]
-    done = subprocess.run(command, cwd=folder, env=os.environ, capture_output=True, text=True, check=False)
-    if check and done.returncode:
-        output = f"{done.stdout}{done.stderr}"[-4000:]
-        sys.exit(f"{' '.join(command[:2])} ended with {done.returncode}\n{output}")
-    return done.stdout
+    with subprocess.Popen(
+        command,
+        cwd=folder,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    ) as process:
+        try:
+            stdout, stderr = process.communicate()
+        finally:
+            # A worker that mutmut kills after its time leaves the servers of its tests behind.
+            with suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)
+    if check and process.returncode:
+        sys.exit(f"{' '.join(command[:2])} ended with {process.returncode}\n{f'{stdout}{stderr}'[-4000:]}")
+    return stdout
 
 
 def _mutants(folder: Path) -> list[str]:
