@@ -46,6 +46,11 @@ def test_link_opens_no_other_incident() -> None:
     assert not verify_link("in_2", until, signature, START, KEY)
 
 
+def test_link_to_an_incident_with_a_lone_surrogate_opens_nothing() -> None:
+    _, until, signature = _link_parts(LINK)
+    assert not verify_link("in_1\ud800", until, signature, START, KEY)
+
+
 def test_links_end_cannot_be_put_off() -> None:
     incident, until, signature = _link_parts(LINK)
     assert not verify_link(incident, str(int(until) + 1), signature, START, KEY)
@@ -73,7 +78,11 @@ def test_end_that_is_no_number_opens_nothing(until: str) -> None:
     assert not verify_link("in_1", until, _link_parts(LINK)[2], START, KEY)
 
 
-@pytest.mark.parametrize("signature", ["", "é", "\N{SNOWMAN}", "a" * 100_000])
+@pytest.mark.parametrize(
+    "signature",
+    ["", "é", "\N{SNOWMAN}", "\ud800", "a" * 100_000],
+    ids=["empty", "accent", "snowman", "surrogate", "long"],
+)
 def test_signature_that_is_none_opens_nothing(signature: str) -> None:
     assert not verify_link("in_1", _link_parts(LINK)[1], signature, START, KEY)
 

@@ -4,6 +4,7 @@ import base64
 import logging
 import socket
 import ssl
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
@@ -11,8 +12,10 @@ from email.utils import format_datetime
 from pathlib import Path
 
 import pytest
+import requests
 import responses
 from pydantic import SecretStr
+from responses.matchers import request_kwargs_matcher
 from standardwebhooks import Webhook as Reference
 from standardwebhooks.webhooks import WebhookVerificationError
 
@@ -167,6 +170,13 @@ def test_retry_after_without_end_is_read_as_long() -> None:
     assert timedelta(days=1) < wait < timedelta(days=30)
 
 
+def test_retry_after_until_a_date_counts_from_the_attempt(receiver: Receiver) -> None:
+    date = format_datetime(START + timedelta(minutes=2), usegmt=True)
+    receiver.default_answer = status(503, retry_after=date)
+    outcome = destination(receiver.url).send(DELIVERY, START)
+    assert outcome == Outcome(503, reason="HTTP 503", retry_after=timedelta(minutes=2))
+
+
 # ------------------------------------------------------------------------------------------ slow and too much
 
 
@@ -218,6 +228,20 @@ def test_answer_that_is_none_is_tried_again(receiver: Receiver, answer: bytes) -
     receiver.default_answer = raw(answer)
     result = send(receiver.url)
     assert (result.sent, result.dead_reason, result.reason) == (False, "", "ConnectionError")
+
+
+@responses.activate
+def test_thread_of_an_attempt_ends_with_the_deadline_or_the_process() -> None:
+    threads: list[threading.Thread] = []
+
+    def answer(_request: requests.PreparedRequest) -> tuple[int, dict[str, str], str]:
+        threads.append(threading.current_thread())
+        return 204, {}, ""
+
+    has_timeout = request_kwargs_matcher({"timeout": LONG.total_seconds()})
+    responses.add_callback(responses.POST, f"https://a.example/{HIDDEN}", answer, match=[has_timeout])
+    assert send(f"https://a.example/{HIDDEN}", deadline=LONG) == Outcome(204, sent=True)
+    assert [thread.daemon for thread in threads] == [True]
 
 
 @responses.activate

@@ -23,7 +23,7 @@ from detection.logs.events import Event, Logs, Rejected
 from detection.logs.files.source import FileSource
 from detection.logs.kql import COVERAGE_COLUMNS, HEALTH_COLUMNS, bounds, queries, with_bounds
 from detection.logs.log_analytics import answers
-from detection.logs.log_analytics.answers import AUTHORITIES
+from detection.logs.log_analytics.answers import AUTHORITIES, QueryResponse, parse_table
 from detection.logs.log_analytics.client import LogAnalytics, open_log_analytics, token_for
 from detection.logs.log_analytics.reading import UNREADABLE
 from detection.logs.window import plan_windows
@@ -34,6 +34,7 @@ from tests.support.query_api import (
     Body,
     QueryApi,
     Reply,
+    bad_argument,
     error,
     partial,
     query_api,
@@ -607,6 +608,26 @@ def test_refusal_is_a_configuration_error_with_a_hint(
     api.fault = lambda _: answer
     with pytest.raises(ConfigurationError, match=hint):
         read(opened(api.endpoint))
+
+
+@pytest.mark.parametrize(
+    "answer, message",
+    [
+        (Reply(502, HTML), "502; the next run tries again"),
+        (
+            bad_argument("SemanticError", "A semantic error occurred.", ("E1", "'Nope'\nis  unknown")),
+            "400 BadArgumentError > SemanticError > E1: 'Nope' is unknown",
+        ),
+        (error(400, "E2", "x" * 500), f"400 E2: {'x' * 396}"),
+    ],
+    ids=["not the API", "nested", "long"],
+)
+def test_message_has_the_codes_and_the_innermost_text_of_an_error_on_a_line(
+    answer: Reply, message: str
+) -> None:
+    with pytest.raises(DetectionError) as caught:
+        parse_table("changes", QueryResponse(answer.status, answer.body))
+    assert str(caught.value) == f"changes: the query API answered {message}"
 
 
 @pytest.mark.parametrize("workspace", ["", "my-workspace", f"{WORKSPACE}/../x", "/subscriptions/x"])

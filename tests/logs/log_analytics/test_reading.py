@@ -294,6 +294,17 @@ def test_question_may_be_sent_again_for_as_long_as_the_reading_may_still_take() 
     assert sorted(times) == [270, 280, 290]
 
 
+def test_raw_rows_come_with_the_rejected_rows_of_both_sides() -> None:
+    def ask(name: str, _query: str, _seconds: float) -> AnswerTable:
+        if name == "health":
+            return AnswerTable(HEALTH_COLUMNS, [])
+        columns = [*RULE.sequence.sides[name].columns]
+        return AnswerTable(columns, [[None] * len(columns)])
+
+    raw_logs = Reading(ask, RULE, WINDOWS, queries(RULE), lambda: MOMENT, LIMITS).read_raw()
+    assert sorted(raw_logs.rejected) == ["changes, ConfigTime: no time", "signals, AbuseTime: no time"]
+
+
 def clock_that_goes_on(seconds: int) -> Callable[[], datetime]:
     """A clock that goes on by some seconds between two looks at it."""
     passed = count(0, seconds)  # several threads look at it
