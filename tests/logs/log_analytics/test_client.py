@@ -1,7 +1,7 @@
 """The cloud's source behind the real client: against a double that runs the KQL, and against faults."""
 
 import json
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 from functools import cache
@@ -23,12 +23,13 @@ from detection.logs.events import Event, Logs, Rejected
 from detection.logs.files.source import FileSource
 from detection.logs.kql import COVERAGE_COLUMNS, HEALTH_COLUMNS, bounds, queries, with_bounds
 from detection.logs.log_analytics import answers
-from detection.logs.log_analytics.answers import AUTHORITIES, QueryResponse, parse_table
+from detection.logs.log_analytics.answers import AUTHORITIES, AnswerTable, QueryResponse, parse_table
+from detection.logs.log_analytics.cells import RowReader
 from detection.logs.log_analytics.client import LogAnalytics, open_log_analytics, token_for
 from detection.logs.log_analytics.reading import UNREADABLE
 from detection.logs.window import plan_windows
 from detection.rules.loading import default_rule, load_rule
-from detection.rules.model import Rule, Side
+from detection.rules.model import KqlType, Rule, Side
 from tests.support.query_api import (
     ApiRequest,
     Body,
@@ -368,6 +369,31 @@ def test_text_has_no_null(api: QueryApi, opened: Open) -> None:
         if change_event.id == "this"
     ]
     assert event.row[RULE.sequence.changes.place_of("ConfigIp")] == ""
+
+
+@pytest.mark.parametrize(
+    "kind, cells",
+    [("long", [0, None, 7]), ("bool", [False, None, True]), ("real", [0.0, None, "NaN"])],
+    ids=["long", "bool", "real"],
+)
+def test_null_of_another_type_than_text_is_not_zero(kind: KqlType, cells: Sequence[object]) -> None:
+    assert read_column(kind, cells) == (cells, {})
+
+
+@pytest.mark.parametrize("kind", ["int", "long"])
+def test_cell_of_another_type_than_declared_costs_its_row(kind: KqlType) -> None:
+    rejected = {f"Extra: not of type {kind}": Rejected(2, "a row without an id")}
+    assert read_column(kind, [1, "2", 3, True]) == ([1, 3], rejected)
+
+
+def read_column(kind: KqlType, cells: Sequence[object]) -> tuple[list[object], Mapping[str, Rejected]]:
+    """The cells of an additional column of this type that rows are made of, and the rejected rows."""
+    side = RULE.sequence.changes
+    column_types = {**side.columns, "Extra": kind}
+    cell_by_type = {"datetime": "2026-06-08T10:00:00Z"}
+    rows = [[*map(cell_by_type.get, side.columns.values()), cell] for cell in cells]
+    reader = RowReader(side.model_copy(update={"columns": column_types}))
+    return [row[-1] for row in reader.read(AnswerTable([*column_types], rows))], reader.rejected
 
 
 def test_column_of_another_type_than_text_is_an_error(api: QueryApi, opened: Open) -> None:
