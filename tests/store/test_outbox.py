@@ -8,7 +8,7 @@ import pytest
 from detection.rules.silences import parse_silence
 from detection.store.incident_store import IncidentStore
 from detection.store.layout import ROW_SIZE
-from detection.store.outbox import Delivery, Outbox, queue
+from detection.store.outbox import DeadLetter, Delivery, Outbox, Queued, queue
 from detection.store.silence_list import SilenceList
 from detection.store.table import Conflict, MemoryTable
 from tests.support.builders import START
@@ -180,3 +180,26 @@ def test_revived_message_waits_as_if_never_tried(table: MemoryTable, outbox: Out
     outbox.requeue(dead_letter, START + 9 * MINUTE)
     assert waiting(outbox) == [replace(delivery(), due=START + 9 * MINUTE)]
     assert list(outbox.dead_letters()) == []
+
+
+def test_messages_of_an_incident_wait_or_are_dead_letters_for_any_destination_and_rule(
+    table: MemoryTable,
+) -> None:
+    put(table, *(delivery(commit, name) for name in ("chat", "soc") for commit in (1, 2)))
+    outbox = Outbox(table, RULE, "another-rule")
+    for name in ("chat", "soc"):
+        outbox.dead_letter(next(outbox.waiting(name)), "HTTP 410")
+    put(table, delivery(9, incident="in_10"), delivery(9, incident="in_2"))
+    table.write("another-rule", [queue(delivery(3))])
+
+    messages = [
+        (type(message), message.rule, message.delivery.destination, message.delivery.commit)
+        for message in outbox.messages_of("in_1")
+    ]
+    assert messages == [
+        (Queued, RULE, "chat", 2),
+        (Queued, RULE, "soc", 2),
+        (DeadLetter, RULE, "chat", 1),
+        (DeadLetter, RULE, "soc", 1),
+        (Queued, "another-rule", "soc", 3),
+    ]
