@@ -51,7 +51,7 @@ AREAS = {
         ],
     ),
     "runs": Area(["runs/*"], ["tests/runs"]),
-    "delivery": Area(["delivery/*"], ["tests/delivery"]),
+    "delivery": Area(["delivery/*"], ["tests/delivery", "tests/messages/test_digest.py"]),
     "splitting": Area(["logs/log_analytics/*"], ["tests/logs/log_analytics", "tests/logs/test_actors.py"]),
 }
 # A changed text of an error or a log line is no fault of the decision that leads to it.

@@ -1,7 +1,7 @@
 """Alert storms: one message for each destination, which names the incidents by severity and size."""
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from itertools import pairwise
@@ -14,6 +14,7 @@ from pydantic import SecretStr
 
 from detection.app import Job, open_job
 from detection.delivery.rendering import digest_renderer
+from detection.incidents.keys import stable_id
 from detection.messages import pagerduty, teams
 from detection.messages.digest import (
     INCIDENTS_SHOWN,
@@ -25,7 +26,7 @@ from detection.messages.digest import (
     make_digest,
 )
 from detection.messages.slack import HEADER, MESSAGE_BYTES, SECTION
-from detection.rules.model import SEVERITIES
+from detection.rules.model import SEVERITIES, Severity
 from detection.settings import MessageFormat, Webhook, settings_from
 from detection.store.incident_list import IncidentList
 from detection.store.table import MemoryTable
@@ -78,6 +79,26 @@ def test_digest_says_where_all_incidents_are(
     webhook = Webhook(url=SecretStr("https://chat.example/x"), format=destination)
     [sent] = digest_renderer([webhook], RULE, page)("draft", START, [digest_entry(1)])
     assert location in sent.body.decode()
+
+
+def test_digest_of_a_draft_has_one_id_whoever_publishes_it() -> None:
+    webhooks = [Webhook(name=name, url=SecretStr("https://chat.example/x")) for name in ("chat", "soc")]
+    deliveries = digest_renderer(webhooks, RULE)("draft", START, [digest_entry(1)])
+    digest = stable_id("dg", RULE, (), "draft")
+    assert [
+        (message.id, message.destination, message.incident, message.commit) for message in deliveries
+    ] == [(f"{digest}_{name}", name, digest, 1) for name in ("chat", "soc")]
+    assert {(message.created, message.due, message.attempt) for message in deliveries} == {(START, START, 0)}
+
+
+def test_digest_goes_to_destinations_that_accept_its_severity() -> None:
+    severities: Sequence[Severity] = ("Medium", "High")
+    webhooks = [
+        Webhook(name=severity, url=SecretStr("https://chat.example/x"), minimum_severity=severity)
+        for severity in severities
+    ]
+    deliveries = digest_renderer(webhooks, RULE)("draft", START, [digest_entry(1, severity="Medium")])
+    assert [message.destination for message in deliveries] == ["Medium"]
 
 
 def test_native_digest_is_of_the_documented_shape() -> None:
