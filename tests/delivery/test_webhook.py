@@ -104,6 +104,12 @@ def test_signature_is_that_of_the_standard() -> None:
     assert signed == "v1,g0hM9SsE+OTPJTGt/tmIKtSyZlE3uFJELVlNIOLJ1OE="
 
 
+def test_headers_have_the_names_of_the_standard() -> None:
+    unsigned_headers = headers(DELIVERY, START, [])
+    assert [*unsigned_headers] == ["content-type", "user-agent", "webhook-id", "webhook-timestamp"]
+    assert [*headers(DELIVERY, START, [KEY])] == [*unsigned_headers, "webhook-signature"]
+
+
 def test_attempts_differ_in_their_time_and_signature_only() -> None:
     first_headers, second_headers = (
         headers(DELIVERY, START + timedelta(seconds=passed), [KEY]) for passed in (0, 7)

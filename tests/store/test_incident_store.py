@@ -32,7 +32,8 @@ def test_run_without_a_threshold_keeps_the_moment_of_the_last_run_with_one() -> 
     table = MemoryTable()
     started(table).finish(START, b"record", has_threshold=True)
     started(table).finish(START + HOUR, b"record")
-    assert started(table).threshold_until == START
+    store = started(table)
+    assert (store.threshold_until, store.run) == (START, 3)
 
 
 def test_marks_that_an_earlier_run_purged_stay_purged() -> None:
