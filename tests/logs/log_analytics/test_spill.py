@@ -85,6 +85,12 @@ def test_small_buckets_share_a_slice() -> None:
     assert len(sizes) < 10
 
 
+def test_a_slice_is_filled_to_its_limit_and_no_further() -> None:
+    for carol_rows, sizes in ((5, [10]), (6, [5, 6])):
+        slices = spilled_slices([*rows_of("alice", 5), *rows_of("carol", carol_rows)])
+        assert sorted(len(slice_.rows) for slice_ in slices) == sizes
+
+
 def test_an_actor_with_too_many_rows_comes_in_chunks() -> None:
     slices = spilled_slices([*rows_of("alice", 50), *rows_of("bob", 3)], max_signals_per_actor=20)
     alice_slices = [slice_ for slice_ in slices if slice_.rows[0][ACTOR] == "alice"]
