@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from detection.logs.events import to_events
-from detection.logs.window import MAX_CATCH_UP, Window, plan_windows
+from detection.logs.window import MAX_CATCH_UP, Window, Windows, holds, meets, plan_windows
 from detection.rules.loading import load_rule
 from tests.support.builders import DAY, HOUR, RULE, START, TICK, change_row
 
@@ -18,20 +18,45 @@ spans = st.timedeltas(timedelta(), timedelta(days=40))
 moments = spans.map(lambda span: START + span)
 
 
-def holds(window: Window, time: datetime) -> bool:
-    """Whether an event of that time is inside the window."""
+def is_read(window: Window, time: datetime) -> bool:
+    """Whether an event of that time is loaded as inside the window."""
     return bool(to_events([change_row("c", time)], RULE.sequence.changes, window, once=True).in_window)
 
 
 def test_a_window_holds_its_end_but_not_its_beginning() -> None:
     window = Window(START, START + HOUR)
+    times = [START, START + TICK, START + HOUR, START + HOUR + TICK]
 
-    assert [holds(window, START), holds(window, START + TICK)] == [False, True]
-    assert [holds(window, START + HOUR), holds(window, START + HOUR + TICK)] == [True, False]
+    assert [holds(window, time) for time in times] == [False, True, True, False]
+    assert [is_read(window, time) for time in times] == [False, True, True, False]
 
 
 def test_a_window_without_end_holds_all_that_follows() -> None:
-    assert holds(Window(START, None), START + 1000 * DAY)
+    window = Window(START, None)
+
+    assert (holds(window, START + 1000 * DAY), is_read(window, START + 1000 * DAY)) == (True, True)
+
+
+@pytest.mark.parametrize(
+    "begin, end, is_met",
+    [
+        (START - HOUR, START, False),
+        (START - HOUR, START + TICK, True),
+        (START + HOUR, START + DAY, True),
+        (START + HOUR + TICK, START + DAY, False),
+    ],
+)
+def test_a_window_meets_a_time_range_that_ends_after_its_beginning_and_begins_by_its_end(
+    begin: datetime, end: datetime, is_met: bool
+) -> None:
+    assert meets(Window(START, START + HOUR), begin, end) is is_met
+
+
+def test_a_window_without_end_meets_every_range_that_ends_after_its_beginning() -> None:
+    window = Window(START, None)
+
+    assert meets(window, START + 1000 * DAY, START + 1001 * DAY)
+    assert not meets(window, START - HOUR, START)
 
 
 def test_the_first_run_reads_a_day_of_signals_and_two_of_changes() -> None:
@@ -104,7 +129,7 @@ def test_a_run_ninety_minutes_late_reads_a_row_that_was_almost_as_late_as_allowe
     windows = plan_windows(START, START - timedelta(minutes=150), RULE, max_catch_up=DAY)
     arrived = START - timedelta(minutes=149)
 
-    assert holds(windows.signals, arrived - timedelta(hours=22, minutes=50))
+    assert is_read(windows.signals, arrived - timedelta(hours=22, minutes=50))
 
 
 def test_there_is_no_gap_while_the_last_complete_run_is_in_reach() -> None:
@@ -126,7 +151,7 @@ def test_a_row_from_before_an_outage_that_arrives_in_it_is_in_the_gap() -> None:
     gap = plan_windows(START, watermark, RULE).gap
 
     assert gap
-    assert holds(gap, watermark - timedelta(minutes=10))
+    assert is_read(gap, watermark - timedelta(minutes=10))
 
 
 def test_a_raised_lateness_reads_back_to_where_the_marks_are_complete() -> None:
@@ -181,8 +206,8 @@ def test_a_row_is_in_the_windows_or_in_the_gap_of_the_first_complete_run_after_i
 
     windows = plan_windows(now, watermark, RULE, lateness, max_catch_up)
 
-    in_gap = windows.gap is not None and holds(windows.gap, time)
-    assert holds(windows.signals, time) is not in_gap
+    in_gap = windows.gap is not None and is_read(windows.gap, time)
+    assert is_read(windows.signals, time) is not in_gap
     assert not in_gap or now - watermark > max_catch_up
 
 
@@ -191,4 +216,4 @@ def test_a_query_period_rule_reads_the_same_past_day_on_both_sides_whatever_ran_
 
     for watermark in (None, START - HOUR, START - 30 * DAY):
         published = plan_windows(START, watermark, PUBLISHED)
-        assert (published.changes, published.signals, published.gap) == (day, day, None)
+        assert published == Windows(START, day, day, None)
