@@ -252,6 +252,18 @@ def test_a_late_change_in_a_flood_alerts_once_with_the_signals_marked_before(
     assert run_once(log, table, NOW + HOUR + MINUTE)[0].new_pairs == 0
 
 
+def test_no_further_actor_floods_once_the_other_signals_are_exactly_as_many_as_the_limit(
+    log: GrowingLogs, table: MemoryTable
+) -> None:
+    log.changes["bob"] = BOB, START
+    log.add(LIMIT)
+    log.add(LIMIT + 1, actor=BOB)
+    run_once(log, table, rule=ANY_ALERT)
+    state = loaded_state(table, key=())
+    assert state.floods == (flood(START, START + LIMIT * SECOND, BOB),)
+    assert len(state.signals) == LIMIT
+
+
 @pytest.mark.parametrize("max_signals_per_actor", [None, 7, 1_000])
 @pytest.mark.parametrize("rule", [ANY_ALERT, grouped_by("Selected", "IP")], ids=["AnyAlert", "IP"])
 def test_a_flood_of_an_actor_leaves_the_pairs_of_other_actors(

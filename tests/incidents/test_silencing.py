@@ -14,8 +14,9 @@ from hypothesis import strategies as st
 from detection.base.errors import ConfigurationError
 from detection.correlation.correlate import Chain, correlate
 from detection.correlation.output import truncate
-from detection.incidents.decide import Verdict
-from detection.incidents.silencing import drop_silenced
+from detection.incidents.decide import Circumstances, Verdict, decide
+from detection.incidents.key_state import KeyState
+from detection.incidents.silencing import drop_silenced, matches_alert
 from detection.logs.events import Event, Logs, Row
 from detection.logs.source import Source
 from detection.logs.window import Windows
@@ -37,9 +38,11 @@ from tests.support.builders import (
     HOUR,
     RULE,
     START,
+    account,
     chains,
     change,
     change_row,
+    first_windows,
     logs,
     signal,
     signal_row,
@@ -93,6 +96,7 @@ CRITERIA = {
     "kind of change": ({"change": "role.*"}, {("c2", "s1"), ("c2", "s2")}),
     "kind of signal": ({"signal": "length"}, {("c1", "s2"), ("c2", "s2")}),
     "model": ({"model": "gpt-4?"}, {("c1", "s1"), ("c2", "s1")}),
+    "type of the entity": ({"model": "CloudApplication"}, set()),
     "all of it": ({"actor": ALICE, "change": "role.updated", "model": "o3"}, {("c2", "s2")}),
     "all of it but one": ({"actor": BOB, "change": "role.updated", "model": "o3"}, set()),
 }
@@ -105,6 +109,16 @@ def test_silence_takes_the_pairs_that_have_all_it_names(
     remaining, counts = remaining_and_silenced(silence(**criteria), chains=two_by_two())
     assert remaining == ALL - taken
     assert counts == Counter(quiet=len(taken))
+
+
+@pytest.mark.parametrize("criteria, taken", CRITERIA.values(), ids=CRITERIA)
+def test_alert_matches_a_silence_that_takes_pairs_of_it(
+    criteria: dict[str, str], taken: set[tuple[str, str]]
+) -> None:
+    verdict = decide(two_by_two(), Circumstances(RULE, first_windows(START + DAY)), KeyState(account()))
+    assert verdict
+    assert verdict.alert
+    assert matches_alert(silence(**criteria), verdict.alert) is bool(taken)
 
 
 def test_pair_that_two_silences_name_counts_for_the_first() -> None:

@@ -1,0 +1,94 @@
+"""What people do with an incident, and how a rule stands by the incidents that were closed."""
+
+from dataclasses import replace
+
+import pytest
+
+from detection.incidents.incident import (
+    HISTORY_LIMIT,
+    Classification,
+    HistoryEntry,
+    Incident,
+    RulePrecision,
+    acknowledged,
+    closed,
+    rule_precision,
+    silenced,
+)
+from tests.support.builders import HOUR, START
+
+INCIDENT = Incident("in_1", 1, START, START, 2, 3, None)
+NOON = START + HOUR
+
+
+def test_each_action_is_an_entry_of_the_history_and_only_closing_classifies() -> None:
+    incident = acknowledged(INCIDENT, "carol", START, "on it")
+    incident = silenced(incident, "dave", NOON, "a deployment", self_declared=False)
+    incident = closed(incident, "benign", "erin", NOON, "planned", self_declared=False)
+    assert incident == replace(
+        INCIDENT,
+        status="closed",
+        classification="benign",
+        history=(
+            HistoryEntry("acknowledged", "carol", START, "on it", self_declared=True),
+            HistoryEntry("silenced", "dave", NOON, "a deployment", self_declared=False),
+            HistoryEntry("closed", "erin", NOON, "planned", self_declared=False),
+        ),
+    )
+
+
+def test_silence_and_acknowledgement_leave_an_incident_closed_and_closing_ends_an_acknowledged_one() -> None:
+    ended = closed(acknowledged(INCIDENT, "carol", START), "benign", "carol", START)
+    assert acknowledged(ended, "dave", NOON).status == "closed"
+    assert silenced(ended, "dave", NOON).status == "closed"
+    assert silenced(INCIDENT, "dave", NOON).status == "new"
+    assert acknowledged(INCIDENT, "dave", NOON).status == "acknowledged"
+
+
+def test_history_keeps_the_latest_entries() -> None:
+    incident = INCIDENT
+    for number in range(HISTORY_LIMIT - 1):
+        incident = acknowledged(incident, f"a{number}", START)
+    for latest in (
+        acknowledged(incident, "last", NOON),
+        silenced(incident, "last", NOON),
+        closed(incident, "benign", "last", NOON),
+    ):
+        assert len(latest.history) == HISTORY_LIMIT
+        for following in (
+            acknowledged(latest, "more", NOON),
+            silenced(latest, "more", NOON),
+            closed(latest, "benign", "more", NOON),
+        ):
+            authors = [entry.author for entry in following.history]
+            assert (len(authors), authors[0], authors[-2:]) == (HISTORY_LIMIT, "a1", ["last", "more"])
+
+
+def closed_as(classification: Classification, number: int) -> list[Incident]:
+    return [closed(INCIDENT, classification, "carol", START)] * number
+
+
+@pytest.mark.parametrize(
+    "incidents, expected",
+    [
+        ([], RulePrecision("rule", 0, 0, 0, 0, 0, 0, None)),
+        (
+            [INCIDENT, acknowledged(INCIDENT, "carol", START), *closed_as("undetermined", 1)],
+            RulePrecision("rule", 3, 2, 0, 0, 0, 1, None),
+        ),
+        (
+            [
+                *closed_as("true-positive", 2),
+                *closed_as("benign", 3),
+                *closed_as("false-positive", 1),
+                *closed_as("undetermined", 4),
+            ],
+            RulePrecision("rule", 10, 0, 2, 3, 1, 4, 0.333),
+        ),
+    ],
+    ids=["none", "none decided", "all kinds"],
+)
+def test_precision_counts_true_positives_among_the_decided(
+    incidents: list[Incident], expected: RulePrecision
+) -> None:
+    assert rule_precision("rule", incidents) == expected
