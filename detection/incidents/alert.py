@@ -10,6 +10,7 @@ from typing import Literal
 from detection.correlation.correlate import Chain
 from detection.correlation.output import MAX_VALUE_LENGTH, OutputRow, RowWriter, truncate, truncate_row
 from detection.incidents.evidence import Evidence, pair_times
+from detection.incidents.floods import chains_by_actor
 from detection.incidents.keys import Key
 from detection.logs.actors import count_by_option
 from detection.logs.events import Event, without_duplicates
@@ -111,11 +112,8 @@ def make_alert(identity: AlertIdentity, new_pairs: Sequence[Chain], rule: Rule, 
     first_pair = min((chain.first_pair for chain in new_pairs), key=pair_times)
     last_pair = max((chain.last_pair for chain in new_pairs), key=pair_times)
     output = RowWriter(rule)
-    chains_by_actor: dict[str, list[Chain]] = {}
-    for chain in new_pairs:
-        chains_by_actor.setdefault(chain.actor, []).append(chain)
     matched_by = Counter[str]()  # a signal of several actors counts for each of them
-    for actor, chains in chains_by_actor.items():
+    for actor, chains in chains_by_actor(new_pairs).items():
         actor_signals = without_duplicates([event for chain in chains for event in chain.signals])
         actor_changes = [event for chain in chains for event in chain.changes]
         matched_by.update(count_by_option(actor, actor_changes, actor_signals, rule))

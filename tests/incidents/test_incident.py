@@ -45,6 +45,17 @@ def test_silence_and_acknowledgement_leave_an_incident_closed_and_closing_ends_a
     assert acknowledged(INCIDENT, "dave", NOON).status == "acknowledged"
 
 
+def test_action_without_a_note_is_self_declared() -> None:
+    incident = closed(
+        silenced(acknowledged(INCIDENT, "carol", START), "carol", START), "benign", "carol", NOON
+    )
+    assert incident.history == (
+        HistoryEntry("acknowledged", "carol", START, "", self_declared=True),
+        HistoryEntry("silenced", "carol", START, "", self_declared=True),
+        HistoryEntry("closed", "carol", NOON, "", self_declared=True),
+    )
+
+
 def test_history_keeps_the_latest_entries() -> None:
     incident = INCIDENT
     for number in range(HISTORY_LIMIT - 1):

@@ -1,0 +1,40 @@
+"""What an alert says about the pairs of several actors."""
+
+from hashlib import sha256
+from pathlib import Path
+
+from detection.correlation.correlate import correlate
+from detection.incidents.decide import Circumstances, decide
+from detection.incidents.key_state import KeyState
+from detection.logs.actors import resolver_for
+from detection.logs.events import Event
+from tests.support.builders import ALICE, HOUR, START, change, first_windows, signal
+from tests.support.matching_rules import rule_with_options
+
+BOB = "bob@example.com"
+
+
+def digest(actor: str) -> str:
+    return sha256(actor.encode()).hexdigest()
+
+
+def with_digest(change: Event) -> Event:
+    """The change as the query of the rule returns it, with the digest of its actor as the last column."""
+    return change._replace(row=(*change.row, digest(change.actor)))
+
+
+def test_alert_of_several_actors_counts_the_signals_of_each_by_their_matching_option(tmp_path: Path) -> None:
+    rule = rule_with_options(tmp_path, "[exact, {hash: sha256}]")
+    changes = [with_digest(change("c1", START, ALICE)), with_digest(change("c2", START, BOB))]
+    signals = [
+        signal("s1", START, digest(ALICE)),
+        signal("s2", START, ALICE),
+        signal("s3", START, BOB),
+    ]
+    chains = correlate(changes, signals, rule.sequence.within, once=True, resolve=resolver_for(rule))
+
+    verdict = decide(chains, Circumstances(rule, first_windows(START + HOUR)), KeyState(()))
+
+    assert verdict
+    assert verdict.alert
+    assert list(verdict.alert.matched_by.items()) == [("exact", 2), ("sha256:hex", 1)]
