@@ -540,6 +540,10 @@ def test_every_alert_has_an_id_of_its_own() -> None:
     assert len(set(alerts)) == len(alerts) == 6
 
 
+def test_ids_of_alerts_and_incidents_name_their_kind() -> None:
+    assert {(alert[:3], incident[:3]) for alert, incident in history(Job())} == {("al_", "in_")}
+
+
 def test_another_rule_gives_other_ids() -> None:
     other_rule = RULE.model_copy(update={"folder": "another"})
 
