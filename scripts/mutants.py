@@ -56,7 +56,7 @@ AREAS = {
             "tests/delivery/test_former_rules.py",
         ],
     ),
-    "runs": Area(["runs/*"], ["tests/runs"]),
+    "runs": Area(["runs/*"], ["tests/runs", "tests/correlation/test_thresholds.py"]),
     "delivery": Area(["delivery/*"], ["tests/delivery", "tests/messages/test_digest.py"]),
     "splitting": Area(["logs/log_analytics/*"], ["tests/logs/log_analytics", "tests/logs/test_actors.py"]),
 }
