@@ -40,13 +40,13 @@ def test_record_has_the_seconds_from_the_start_to_the_end_of_the_run_by_its_cloc
 
 def test_record_counts_what_was_read_and_what_became_of_it() -> None:
     table = MemoryTable()
-    first, second = (record_at(START + hours * HOUR, table, RunOptions()) for hours in (1, 2))
-    for record, new_pairs in ((first, 3), (second, 0)):
+    alerting, quiet = (record_at(START + hours * HOUR, table, RunOptions()) for hours in (1, 2))
+    for record, new_pairs in ((alerting, 3), (quiet, 0)):
         assert (record.changes, record.signals, record.chains, record.pairs) == (2, 3, 2, 3)
         assert (record.new_pairs, record.already_alerted) == (new_pairs, 3 - new_pairs)
-    assert (first.alerts, len(set(first.alert_ids)), first.storm) == (2, 2, False)
-    assert (second.alerts, second.alert_ids, second.open_gaps) == (0, [], [])
-    assert (first.previous_watermark, second.previous_watermark) == (None, START + HOUR)
+    assert (alerting.alerts, len(set(alerting.alert_ids)), alerting.storm) == (2, 2, False)
+    assert (quiet.alerts, quiet.alert_ids, quiet.open_gaps) == (0, [], [])
+    assert (alerting.previous_watermark, quiet.previous_watermark) == (None, START + HOUR)
 
 
 def test_record_of_more_alerts_than_the_limit_says_that_a_digest_carried_them() -> None:
