@@ -107,6 +107,14 @@ def test_a_pair_of_the_same_two_ids_counts_once() -> None:
     assert chain.count() == 1
 
 
+def test_a_pair_that_counts_once_has_the_rows_of_its_earlier_events() -> None:
+    earlier, later = signal("s", START), signal("s", START + HOUR)
+
+    (pair,) = one_chain([change("c", START)], [earlier, later]).pairs()
+
+    assert (pair[0].copies, pair[1].row, pair[1].copies) == ((), later.row, (earlier.row,))
+
+
 def test_a_row_that_stands_twice_pairs_twice_where_duplicates_are_kept() -> None:
     twice = [signal("s", START), signal("s", START)]
 

@@ -103,6 +103,12 @@ def test_signal_that_occurs_twice_counts_once() -> None:
     assert decided_pairs(chains([change("c", START)], repeated))[0] == set()
 
 
+def test_signal_that_occurs_twice_pairs_once_past_the_threshold() -> None:
+    repeated = [*lengths(3), signal("s1", START + HOUR, kind="length")]
+    reaching, _ = split_by_threshold(chains([change("c", START)], repeated), THREE_LENGTHS)
+    assert [chain.count() for chain in reaching] == [3]
+
+
 def test_without_a_minimum_everything_is_decided() -> None:
     candidates = chains([change("c", START)], lengths(1))
     assert decided_pairs(candidates, RULE) == ({("c", "s0")}, 0)
