@@ -43,6 +43,7 @@ LIMITS = (
     "covered by a flood",
     "unalerted by an edit",
     "twice by a new time outside a flood",
+    "alerted after a silence by a new time",
     "published lost",
     "published again",
 )
@@ -63,7 +64,7 @@ def print_figures(total: Counter[str]) -> None:
     """Prints the figures, edits by kind, and results."""
     edits = sorted(name for name in total if name.startswith("edits of "))
     for name in (*FIGURES, *edits, *RESULTS, *LIMITS):
-        print(f"{name:>34} {total[name]:>12,}")
+        print(f"{name:>37} {total[name]:>12,}")
 
 
 def main() -> int:

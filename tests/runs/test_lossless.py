@@ -23,8 +23,10 @@ from tests.support.world import (
     Faults,
     History,
     LogStore,
+    Mute,
     Plan,
     SideName,
+    Silencing,
     World,
     expected,
     live,
@@ -190,6 +192,27 @@ def test_rows_that_are_delivered_again_under_a_new_time_alert_once() -> None:
 
     assert history.alerted_pairs == {("c", "s"): 1}
     assert history.figures["purged"] > 0
+
+
+@pytest.mark.parametrize("silent_hours, alerts", [(2, 1), (20, 0)])
+def test_silenced_signal_of_a_flood_alerts_by_a_new_time_only_outside_the_silence(
+    silent_hours: int, alerts: int
+) -> None:
+    # A flood covers both signals while they are silenced. After a day only the second row of s1 is read.
+    rows = [
+        event("changes", "c", START),
+        event("signals", "s1", START + MINUTE),
+        event("signals", "s2", START + 2 * MINUTE),
+        event("signals", "s1", START + 10 * HOUR),
+    ]
+    mute = Mute("busy", (("actor", ALICE),), expires=START + silent_hours * HOUR)
+    runs = quiet_hours(START, START + 40 * HOUR)
+
+    history = live(World("retimed", rows, runs, flood=1, silencings=[Silencing(START, mute)]))
+
+    assert_no_problems(history)
+    assert history.alerted_pairs == Counter({("c", "s1"): 1} if alerts else {})
+    assert history.figures["alerted after a silence by a new time"] == alerts
 
 
 @pytest.mark.parametrize("after", [False, True], ids=["before", "after"])

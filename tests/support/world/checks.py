@@ -68,6 +68,7 @@ def _pair_problems(history: History, ledger: Ledger, promise: Promise) -> list[s
         wrong=len(wrong),
         **{name: len(pairs - alerted.keys()) for name, pairs in limits.items()},
         **{"twice by a new time outside a flood": sum(alerted[pair] > 1 for pair in promise.retimed)},
+        **{"alerted after a silence by a new time": len(promise.unsilenced & alerted.keys())},
         **{"in an open gap": len(unread)},
         **{"in a gap that was read": len(promise.gap.keys() - alerted.keys() - unread)},
         **{"gaps read": sum(gap.state == "read" for gap in ledger.gaps.values())},

@@ -9,7 +9,7 @@ Three kinds of pairs are neither promised nor forbidden, and counted as limits:
     edited   an edit made them pairs when both their events were marked;
     gap      their signal lies in a gap that was not read to its end.
 A flood forgets which signals it covered: a row of such a signal that comes with a time outside the flood may
-alert again (`retimed`).
+alert again (`retimed`). So it may alert where a silence covered the pair that the flood decided (`unsilenced`).
 """
 
 from collections import defaultdict
@@ -52,6 +52,7 @@ class Promise:
     edited: set[PairIds] = field(default_factory=set)
     silenced: set[PairIds] = field(default_factory=set)
     retimed: set[PairIds] = field(default_factory=set)
+    unsilenced: set[PairIds] = field(default_factory=set)
     candidates: dict[PairIds, Candidate] = field(default_factory=dict)
     gap: dict[PairIds, datetime] = field(default_factory=dict)  # with the times of their signals
 
@@ -120,6 +121,9 @@ class PromiseMaker:
         muted = [muted for sight in deciding for muted in self._muted(pair, sight)]
         if sights and not all(muted):
             promise.allowed.add(pair.ids)
+        elif self._is_unsilenced(pair, sights):
+            promise.allowed.add(pair.ids)
+            promise.unsilenced.add(pair.ids)
         if self._is_retimed(pair):
             promise.retimed.add(pair.ids)
         if due is None:
@@ -251,6 +255,28 @@ class PromiseMaker:
             committed.covers(actor, times) and not all(committed.covers(actor, [time]) for time in times)
             for committed in self._ledger.floods
         )
+
+    def _is_unsilenced(self, pair: Candidate, sights: Sequence[Sight]) -> bool:
+        """Whether a reading saw the signal of a pair, which a flood had covered, at a new time that neither a
+        flood nor a silence covered.
+        """
+        actor, times = pair.change.arrival.actor, pair.signal.times
+        floods = [
+            committed
+            for committed in self._ledger.floods
+            if committed.covers(actor, times)
+            and committed.key == key_of(pair, committed.execution.configuration)
+        ]
+        for sight in sights:
+            execution, time = sight.execution, sight.pairs[pair.ids]
+            at_time = [committed for committed in floods if committed.covers(actor, [time])]
+            is_retimed = any(
+                committed.number < execution.ended for committed in floods if committed not in at_time
+            )
+            is_covered = any(committed.number < execution.begun for committed in at_time)
+            if is_retimed and not is_covered and not all(self._muted(pair, sight)):
+                return True
+        return False
 
     def _is_edited(self, pair: Candidate, due: Sight) -> bool:
         """Whether the second mark of a pair may come from a run that had both its rows, and not the pair."""
