@@ -19,6 +19,7 @@ from azure.core.credentials import AzureNamedKeyCredential, TokenCredential
 from azure.core.exceptions import (
     AzureError,
     ClientAuthenticationError,
+    DecodeError,
     HttpResponseError,
     ResourceExistsError,
     ResourceNotFoundError,
@@ -56,6 +57,17 @@ _AUDIENCES = {
     "core.chinacloudapi.cn": "https://storage.azure.cn",
 }
 _INT32 = range(-(2**31), 2**31)
+_ROW_NOT_FOUND = frozenset({"ResourceNotFound", "EntityNotFound"})
+# Why the service refuses an account key, by its error code ("Common REST API error codes").
+_KEY_REFUSALS = {
+    "AuthenticationFailed": "the account key is wrong or replaced",
+    "AuthorizationFailure": (
+        "the account does not allow this network; from the emulator: the account key is wrong"
+    ),
+    "KeyBasedAuthenticationNotPermitted": (
+        "the account allows no account keys; use the https:// address of the account and a managed identity"
+    ),
+}
 
 Sent = tuple[str, Mapping[str, Any], Mapping[str, Any]]  # an operation as the SDK takes it
 
@@ -129,9 +141,12 @@ class AzureTable:
     def get(self, partition: str, row: str) -> Entity | None:
         with _errors(self._client):
             try:
-                return _entity(self._client.get_entity(partition, row))
+                entity = _entity(self._client.get_entity(partition, row))
             except ResourceNotFoundError:  # the row, or the table
                 return None
+            if entity.row != row:
+                raise ServiceError("the table service returned another row than the one that was read")
+            return entity
 
     def scan(self, partition: str, start: str, end: str) -> Iterator[Entity]:
         parameters = {"partition": partition, "first": start, "last": end}
@@ -151,18 +166,23 @@ class AzureTable:
             return
         sent = [_sent(partition, operation) for operation in operations]
         try:
-            self._client.submit_transaction(sent, retry_on_methods=_REPEATED)
+            results = self._client.submit_transaction(sent, retry_on_methods=_REPEATED)
         except HttpResponseError as error:
-            if error.status_code != 404:
-                raise
-            if _code(error) != "TableNotFound":
+            code = _code(error) if error.status_code == 404 else ""
+            if code in _ROW_NOT_FOUND:
                 self._submit(partition, self._without_missing(partition, operations), made=made)
-            elif not made:
+            elif code == "TableNotFound" and not made:
                 with suppress(ResourceExistsError):  # another run was faster
                     self._client.create_table()
                 self._submit(partition, operations, made=True)
             else:
                 raise
+        else:
+            if len(results) != len(sent):  # then the transaction may not have been executed
+                raise ServiceError(
+                    f"the table service returned {len(results)} results for a transaction of {len(sent)} "
+                    "operations; the next run reads whether it was executed"
+                )
 
     def _without_missing(self, partition: str, operations: Sequence[Operation]) -> list[Operation]:
         """The operations without Deletes of missing rows: for one of these, the service refuses the
@@ -220,22 +240,31 @@ def _entity(entity: TableEntity) -> Entity:
         for name, value in entity.items()
         if name not in ("PartitionKey", "RowKey")
     }
-    return Entity(entity["RowKey"], str(entity.metadata["etag"]), values, entity.metadata["timestamp"])
+    row, version = entity["RowKey"], entity.metadata["etag"]
+    if not isinstance(row, str) or not isinstance(version, str):
+        raise TypeError("a row has no key or no version")
+    if not all(isinstance(value, Value) for value in values.values()):
+        raise TypeError("a property has a type that this job does not write")
+    return Entity(row, version, values, entity.metadata["timestamp"])
 
 
 @contextmanager
 def _errors(client: TableClient) -> Iterator[None]:
-    """Turns the SDK's errors into this project's; the SDK raises the last two for malformed answers."""
+    """Turns the SDK's errors into this project's. A response of the wrong shape raises any of the built-in
+    errors, in the SDK or in this module.
+    """
     try:
         yield
-    except (AzureError, ValueError, HTTPException) as error:
+    except (AzureError, HTTPException, ValueError, LookupError, TypeError, AttributeError) as error:
         status, code = getattr(error, "status_code", None), _code(error)
         host = urlsplit(client.url).netloc
         answer = f"{status} {code}".strip() if status else type(error).__name__
         has_key = isinstance(client.credential, AzureNamedKeyCredential)
-        if status in (409, 412) and code != "TableBeingDeleted":
+        # Without an error code, a proxy may have responded: no row has changed.
+        if status in (409, 412) and code and code != "TableBeingDeleted":
             raise Conflict(f"another process changed a row ({answer})") from None
-        if isinstance(error, ClientAuthenticationError) and not code:  # the table service names a code
+        is_from_service = code or (has_key and status)
+        if isinstance(error, ClientAuthenticationError) and not is_from_service:
             remedy = (
                 "the account key in the connection string is damaged"
                 if has_key
@@ -243,19 +272,28 @@ def _errors(client: TableClient) -> Iterator[None]:
             )
             raise ConfigurationError(f"cannot sign in to {host}: {remedy}") from None
         if status in (401, 403):
-            if has_key:
-                reason = (
-                    "the account key is wrong or replaced, or the account allows no keys or not this network"
-                )
-            elif isinstance(client.credential, TokenCredential):
-                reason = (
-                    "the identity needs the role Storage Table Data Contributor on the account (a new role "
-                    "takes up to an hour), and the account must allow this network"
-                )
-            else:
-                reason = "the shared access signature has expired or lacks a permission"
+            reason = _refusal(client, code)
             raise ConfigurationError(f"{host} refuses access ({answer}): {reason}") from None
+        if not isinstance(error, AzureError) or isinstance(error, DecodeError):
+            raise ServiceError(
+                f"the table service {host} sent a response that this job cannot read "
+                f"({type(error).__name__}); a proxy may have responded"
+            ) from None
         raise ServiceError(f"the table service {host} failed ({answer})") from None
+
+
+def _refusal(client: TableClient, code: str) -> str:
+    """Why access was refused, by the error code and the kind of credential."""
+    if not code:
+        return "the response has no error code of the table service; a proxy or firewall may have refused"
+    if isinstance(client.credential, AzureNamedKeyCredential):
+        return _KEY_REFUSALS.get(code, "the error code names the reason")
+    if isinstance(client.credential, TokenCredential):
+        return (
+            "the identity needs the role Storage Table Data Contributor on the account (a new role takes up "
+            "to an hour), and the account must allow this network"
+        )
+    return "the shared access signature has expired or lacks a permission"
 
 
 def _code(error: Exception) -> str:

@@ -429,6 +429,116 @@ def test_a_page_that_is_no_answer_is_a_service_error(
         cloud_table.write("rule", [Put("a", {})])
 
 
+ROW = {"PartitionKey": "rule", "RowKey": "a", "odata.etag": "1"}
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        None,
+        [],
+        {},
+        {"value": None},
+        {"value": [None]},
+        {"value": [{"RowKey": 5, "odata.etag": "1"}]},
+        {"value": [{"RowKey": "a"}]},
+        {"value": [ROW | {"n": {"x": 1}}]},
+        {"value": [ROW | {"Timestamp": 7}]},
+    ],
+)
+def test_rows_of_the_wrong_shape_are_a_service_error(
+    cloud_table: Table, service: responses.RequestsMock, body: object
+) -> None:
+    service.get(ANY, json=body)
+
+    with pytest.raises(ServiceError, match="cannot read"):
+        rows(cloud_table)
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        None,
+        [],
+        {},
+        {"RowKey": "a"},
+        ROW | {"n": None},
+        ROW | {"n": 1.5},
+        ROW | {"n": "x", "n@odata.type": "Edm.Int64"},
+    ],
+)
+def test_row_of_the_wrong_shape_is_a_service_error(
+    cloud_table: Table, service: responses.RequestsMock, body: object
+) -> None:
+    service.get(ANY, json=body)
+
+    with pytest.raises(ServiceError, match="cannot read"):
+        cloud_table.get("rule", "a")
+
+
+def test_another_row_than_the_one_that_was_read_is_a_service_error(
+    cloud_table: Table, service: responses.RequestsMock
+) -> None:
+    service.get(ANY, json=ROW | {"RowKey": "b"})
+
+    with pytest.raises(ServiceError, match="another row"):
+        cloud_table.get("rule", "a")
+
+
+@pytest.mark.parametrize("status", [400, 403, 404, 409, 412])
+@pytest.mark.parametrize("body", [{"odata.error": None}, {"odata.error": {"code": 5, "message": "x"}}])
+def test_error_of_the_wrong_shape_is_a_service_error(
+    cloud_table: Table, service: responses.RequestsMock, status: int, body: object
+) -> None:
+    service.get(ANY, status=status, json=body)
+
+    with pytest.raises(ServiceError, match="cannot read") as caught:
+        cloud_table.get("rule", "a")
+
+    assert not isinstance(caught.value, Conflict)
+
+
+@pytest.mark.parametrize("operation", [Put("a", {}), Delete("a")], ids=["put", "delete"])
+@pytest.mark.parametrize("status", [404, 409, 412])
+def test_error_without_a_code_is_not_a_conflict(
+    cloud_table: Table, service: responses.RequestsMock, status: int, operation: Operation
+) -> None:
+    service.post(ANY, status=status, body="<html>Not here</html>", content_type="text/html")
+
+    with pytest.raises(ServiceError, match=f"{status}") as caught:
+        cloud_table.write("rule", [operation])
+
+    assert not isinstance(caught.value, Conflict)
+    assert len(service.calls) == 1
+
+
+@pytest.mark.parametrize("results", [0, 1, 3])
+def test_transaction_without_one_result_for_each_operation_is_a_service_error(
+    cloud_table: Table, service: responses.RequestsMock, results: int
+) -> None:
+    service.post(ANY, **accepted_transaction(results))
+
+    with pytest.raises(ServiceError, match=f"{results} results for a transaction of 2 operations"):
+        cloud_table.write("rule", [Put("a", {}), Put("b", {})])
+
+
+def test_transaction_with_one_result_for_each_operation_is_written(
+    cloud_table: Table, service: responses.RequestsMock
+) -> None:
+    service.post(ANY, **accepted_transaction(2))
+
+    cloud_table.write("rule", [Put("a", {}), Put("b", {})])
+
+
+def accepted_transaction(results: int) -> dict[str, Any]:
+    """The response to a transaction, with this number of results."""
+    result = "--c\r\nContent-Type: application/http\r\n\r\nHTTP/1.1 204 No Content\r\n\r\n\r\n"
+    changeset = (
+        f"--b\r\nContent-Type: multipart/mixed; boundary=c\r\n\r\n{result * results}--c--\r\n--b--\r\n"
+    )
+    return {"status": 202, "body": changeset, "content_type": "multipart/mixed; boundary=b"}
+
+
 def test_a_torn_answer_to_a_transaction_is_a_service_error(
     cloud_table: Table, service: responses.RequestsMock
 ) -> None:
@@ -480,6 +590,29 @@ def test_a_wrong_key_is_a_mistake_in_the_settings(azurite: str) -> None:
         table.get("rule", "a")
 
     assert wrong not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "status, code, reason",
+    [
+        (403, "AuthenticationFailed", "the account key is wrong"),
+        (403, "AuthorizationFailure", "does not allow this network"),
+        (403, "KeyBasedAuthenticationNotPermitted", "allows no account keys"),
+        (403, "AccountIsDisabled", "the error code names the reason"),
+        (403, "", "a proxy or firewall"),
+        (401, "", "a proxy or firewall"),
+    ],
+)
+def test_refused_account_key_is_wrong_only_if_the_error_code_says_so(
+    cloud_table: Table, service: responses.RequestsMock, status: int, code: str, reason: str
+) -> None:
+    service.get(ANY, status=status, json=odata_error(code) if code else {})
+
+    with pytest.raises(ConfigurationError, match=reason) as caught:
+        cloud_table.get("rule", "a")
+
+    assert code in str(caught.value)
+    assert ("key is wrong or replaced" in str(caught.value)) == (code == "AuthenticationFailed")
 
 
 def test_a_damaged_key_is_a_mistake_in_the_settings(azurite: str) -> None:
