@@ -20,14 +20,15 @@ from detection.incidents.keys import Key, describe_grouping, grouping_of
 from detection.incidents.severity import group_by_actor
 from detection.logs.window import MAX_CATCH_UP
 from detection.messages.context import digest_entry
-from detection.messages.text import title
+from detection.messages.text import plural, title
 from detection.rules.model import SEVERITIES, Rule
 from detection.rules.silences import Silence
 from detection.store.digest_draft import DigestDraft, RenderDigest
 from detection.store.incident_store import IncidentStore
+from detection.store.layout import key_prefix
 from detection.store.outbox import Delivery, queue
 from detection.store.silence_list import SilenceList
-from detection.store.table import Conflict, Operation
+from detection.store.table import MAX_CONFLICTS, Conflict, ConflictCount, Operation
 
 # Writes the messages of a verdict, one for each destination.
 Render = Callable[[Verdict, Detection], Sequence[Delivery]]
@@ -35,6 +36,7 @@ Render = Callable[[Verdict, Detection], Sequence[Delivery]]
 # Longer than a run can take and clocks can differ: a key decided longer ago was decided before this run read.
 LONGEST_RUN = timedelta(minutes=15)
 TITLE = 500  # characters of an incident's
+KEYS_NAMED = 5  # in an error
 
 
 def _no_messages(*_context: object) -> Sequence[Delivery]:
@@ -89,12 +91,14 @@ class Committer:
         self._store = store
         self._options = options
         self._known_writers = store.writers  # whose commits were there before the logs were read
+        self._unresolved = set[Key]()  # keys whose commit conflicts with no other run
         self._silences: Sequence[Silence] | None = None
         self._is_grouping_named = False
 
     def restart(self, superseded: Superseded) -> None:
         """The run reads again what the winner may have read."""
         self._known_writers |= {superseded.winner.writer, self._store.restart()}
+        self._unresolved.clear()
 
     def circumstances(self, detection: Detection) -> Circumstances:
         """What the decisions on these chains go by. Reads the table where there are chains."""
@@ -126,30 +130,37 @@ class Committer:
         storm_alerts = self._options.storm_alerts
         if storm_alerts is not None and len(self.verdicts) + alerts > storm_alerts:
             self.draft = self.draft or self._store.new_draft(self._now)
-        for key, decided in verdicts.items():
-            verdict = decided
-            while verdict:  # part by part
-                verdict = _with_evidence(verdict, detection)
-                messages: Iterable[Operation] = ()
-                if verdict.alert and self.draft:
-                    messages = [self.draft.operation(digest_entry(verdict.alert, self._rule))]
-                elif verdict.alert:
-                    messages = map(queue, self._options.render(verdict, detection))
-                try:
-                    self._store.commit(verdict, messages)
-                except Conflict:  # another run came first: decide again
-                    if self.draft and self.draft.is_published():  # by a run that took this one for dead
-                        self.draft = self._store.new_draft(self._now)
-                    verdict = self._decide(key, decisions[key], detection)
-                    continue
-                self.commits += 1
-                self.silenced.update(verdict.silenced)
-                self.silenced_by_actor.update(verdict.silenced_by_actor)
-                if verdict.alert:
-                    self.verdicts.append(verdict.without_events() if detection.logs.is_slice else verdict)
-                    if self.draft:
-                        self.draft.entry_committed()
-                verdict = self._decide(key, decisions[key], detection) if verdict.has_more else None
+        for key, verdict in verdicts.items():
+            self._commit_parts(key, verdict, decisions[key], detection)
+
+    def _commit_parts(self, key: Key, verdict: Verdict | None, decide: Decide, detection: Detection) -> None:
+        """Commits the decision on a key, part by part, or leaves it out if its conflicts do not end."""
+        conflicts = ConflictCount(verdict and verdict.state.version)
+        while verdict:
+            verdict = _with_evidence(verdict, detection)
+            messages: Iterable[Operation] = ()
+            if verdict.alert and self.draft:
+                messages = [self.draft.operation(digest_entry(verdict.alert, self._rule))]
+            elif verdict.alert:
+                messages = map(queue, self._options.render(verdict, detection))
+            try:
+                self._store.commit(verdict, messages)
+            except Conflict:  # another run came first: decide again
+                if self.draft and self.draft.is_published():  # by a run that took this one for dead
+                    self.draft = self._store.new_draft(self._now)
+                verdict = self._decide(key, decide, detection)
+                if verdict and conflicts.is_exceeded(verdict.state.version):
+                    self._unresolved.add(key)
+                    return
+                continue
+            self.commits += 1
+            self.silenced.update(verdict.silenced)
+            self.silenced_by_actor.update(verdict.silenced_by_actor)
+            if verdict.alert:
+                self.verdicts.append(verdict.without_events() if detection.logs.is_slice else verdict)
+                if self.draft:
+                    self.draft.entry_committed()
+            verdict = self._decide(key, decide, detection) if verdict.has_more else None
 
     def _decide(self, key: Key, decide: Decide, detection: Detection) -> Verdict | None:
         state = self._store.load(key)
@@ -178,6 +189,19 @@ class Committer:
                     "committed, and the next run tries again; do not run two versions of a rule at once"
                 )
         self._is_grouping_named = True
+
+    def refuse_unresolved(self) -> None:
+        """Raises ServiceError if a key could not be committed although no other run changed it."""
+        if self._unresolved:
+            heads = sorted(f"{key_prefix(key)}h" for key in self._unresolved)
+            rest = f" and {len(heads) - KEYS_NAMED} more" if len(heads) > KEYS_NAMED else ""
+            raise ServiceError(
+                f"{plural(len(heads), 'grouping key')} conflicted {MAX_CONFLICTS} times with no other run: "
+                "the rows in the incident table contradict each other, as after a partial restore. All other "
+                "alerts of this run are committed. Delete these rows of the partition "
+                f"{self._rule.folder}; the next run writes them again and repeats no alert: "
+                f"{', '.join(heads[:KEYS_NAMED])}{rest}"
+            )
 
     def publish_digest(self) -> None:
         """Puts the digest, if there is one, into the outbox."""

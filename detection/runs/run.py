@@ -146,6 +146,7 @@ def _read(
             windows = windows_at(max(windows.now, superseded.winner.decided_at or now))
             continue
         committer.publish_digest()
+        committer.refuse_unresolved()
         return stats, committer
     raise Conflict(f"another run committed first {MAX_RESTARTS} times; the next run tries again")
 

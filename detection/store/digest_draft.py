@@ -12,12 +12,13 @@ from collections.abc import Callable, Sequence
 from datetime import datetime, timedelta
 from itertools import groupby
 
+from detection.base.errors import ServiceError
 from detection.base.json_types import type_adapter
 from detection.base.timestamps import iso, parse_time
 from detection.messages.context import DigestEntry
 from detection.store.layout import delete_rows, joined, split
 from detection.store.outbox import Delivery, queue
-from detection.store.table import Conflict, Delete, Entity, Insert, Table
+from detection.store.table import Conflict, ConflictCount, Delete, Entity, Insert, Put, Table
 
 END_ROW_KEPT = timedelta(days=1)  # by then, a run whose draft another run published has ended
 
@@ -53,14 +54,22 @@ class DigestDraft:
     def publish(self, render: RenderDigest) -> None:
         """Ends the draft and puts its digest into the outbox: once, even if several runs try."""
         rows = self._rows()
+        conflicts = ConflictCount(len(rows))
         while rows and not _is_end(rows[-1]):
             entries = [type_adapter(DigestEntry).validate_json(joined(row.values)) for row in rows]
             digest = render(self.name, self.began, entries)
             last = Insert(self._row(len(rows) + 1), {"began": iso(self.began), "published": True})
             try:
-                self._table.write(self._rule, [last, *map(queue, digest)])
+                # The end row is the lock. A partly restored table may have the deliveries without it.
+                deliveries = [Put(row.row, row.values) for row in map(queue, digest)]
+                self._table.write(self._rule, [last, *deliveries])
             except Conflict:  # an entry or another run's end row came first, or an answer was lost
                 rows = self._rows()
+                if conflicts.is_exceeded(len(rows)):
+                    raise ServiceError(
+                        f"the digest draft {self.name} of {self._rule} cannot be published, though no other "
+                        "run does: what the table service stores and returns contradict each other"
+                    ) from None
             else:
                 break
         delete_rows(self._table, self._rule, [row.row for row in rows if not _is_end(row)])

@@ -12,11 +12,12 @@ from dataclasses import dataclass
 from datetime import datetime
 from hashlib import sha256
 
+from detection.base.errors import ServiceError
 from detection.base.json_types import type_adapter
 from detection.base.timestamps import iso, parse_time
 from detection.incidents.keys import Grouping
 from detection.store.layout import joined, split, whole_from
-from detection.store.table import Conflict, Delete, Entity, Insert, Replace, Table
+from detection.store.table import Conflict, ConflictCount, Delete, Entity, Insert, Replace, Table
 
 FIRST_ROW, AFTER_LAST_ROW = "u|", "u}"
 
@@ -52,14 +53,21 @@ def name_grouping(
     """
     content = type_adapter(Grouping).dump_json(grouping)
     row = FIRST_ROW + sha256(content).hexdigest()[:32]
+    own = next((named for named in groupings if named.grouping == grouping), None)
+    conflicts = ConflictCount(own)
     while True:
-        own = next((named for named in groupings if named.grouping == grouping), None)
         values = {"now": iso(max(now, own.time) if own else now), **split(content)}
         with suppress(Conflict):  # a run with this grouping came first, or the answer was lost: the row tells
             table.write(rule, [Replace(row, values, own.version) if own else Insert(row, values)])
-        groupings = groupings_of(table.scan(rule, FIRST_ROW, AFTER_LAST_ROW))
-        if any(named.grouping == grouping and named.time >= now for named in groupings):
-            return groupings
+        stored = groupings_of(table.scan(rule, FIRST_ROW, AFTER_LAST_ROW))
+        own = next((named for named in stored if named.grouping == grouping), None)
+        if own and own.time >= now:
+            return stored
+        if conflicts.is_exceeded(own):
+            raise ServiceError(
+                f"the grouping of this run cannot be named in row {row} of {rule}, though no other run does: "
+                "what the table service stores and returns contradict each other"
+            )
 
 
 def forget_groupings(table: Table, rule: str, before: datetime) -> None:

@@ -12,7 +12,7 @@ from dataclasses import replace
 from datetime import date, datetime
 from hashlib import sha256
 
-from detection.base.errors import ConfigurationError
+from detection.base.errors import ConfigurationError, ServiceError
 from detection.base.json_types import type_adapter
 from detection.base.timestamps import iso, parse_time
 from detection.incidents.decide import Verdict
@@ -38,7 +38,18 @@ from detection.store.layout import (
     whole_from,
 )
 from detection.store.outbox import Delivery, list_rule, queue
-from detection.store.table import Conflict, Entity, Insert, Operation, Put, Replace, Table, Value
+from detection.store.table import (
+    MAX_CONFLICTS,
+    Conflict,
+    ConflictCount,
+    Entity,
+    Insert,
+    Operation,
+    Put,
+    Replace,
+    Table,
+    Value,
+)
 
 
 class IncidentStore:
@@ -212,33 +223,43 @@ class IncidentStore:
         `has_threshold` says that the run's rule has one.
         """
         self._list_rule()
-        kept_since = max(filter(None, (whole_from(keep) if keep else None, self.kept_since)), default=None)
         watermark = min(now, self.service_time or now)
-        threshold_until = watermark if has_threshold else self.threshold_until
-        values: dict[str, Value] = {
-            "now": iso(watermark),
-            "runs": self.run,
-            "schema": SCHEMA,
-            "listed": True,
-            **({"kept": iso(kept_since)} if kept_since else {}),
-            **({"threshold": iso(threshold_until)} if threshold_until else {}),
-            **({"gaps": True} if self.gaps or gap else {}),  # without one, a run need not look for gaps
-        }
-        operations: list[Operation] = [Put(f"r|{sortable(now)}", split(record))]
-        if self._watermark_row is None:
-            operations.append(Insert("w", values))
-        elif watermark_of(self._watermark_row) < watermark:
-            operations.append(Replace("w", values, self._watermark_row.version))
-            operations += [gap.operation()] if gap else []
-        else:
-            gap = None
-        try:
-            self.table.write(self.rule, operations)
-        except Conflict:  # another run finished in between, and recorded the gap: read how far it came
-            self.watermark()
-            self.finish(now, record, keep, has_threshold=has_threshold)
-        else:
-            self.gaps += [gap] if gap else []
+        conflicts = ConflictCount(self._watermark_row)
+        while True:
+            kept_since = max(
+                filter(None, (whole_from(keep) if keep else None, self.kept_since)), default=None
+            )
+            threshold_until = watermark if has_threshold else self.threshold_until
+            values: dict[str, Value] = {
+                "now": iso(watermark),
+                "runs": self.run,
+                "schema": SCHEMA,
+                "listed": True,
+                **({"kept": iso(kept_since)} if kept_since else {}),
+                **({"threshold": iso(threshold_until)} if threshold_until else {}),
+                **({"gaps": True} if self.gaps or gap else {}),  # without one, a run need not look for gaps
+            }
+            operations: list[Operation] = [Put(f"r|{sortable(now)}", split(record))]
+            if self._watermark_row is None:
+                operations.append(Insert("w", values))
+            elif watermark_of(self._watermark_row) < watermark:
+                operations.append(Replace("w", values, self._watermark_row.version))
+                operations += [gap.operation()] if gap else []
+            else:
+                gap = None
+            try:
+                self.table.write(self.rule, operations)
+            except Conflict:  # another run finished in between, and recorded the gap: read how far it came
+                gap = None
+                self.watermark()
+                if conflicts.is_exceeded(self._watermark_row):
+                    raise ServiceError(
+                        f"the last write of this run is refused {MAX_CONFLICTS} times, though no other run "
+                        f"moves the watermark of {self.rule}: the rows of the table contradict each other"
+                    ) from None
+            else:
+                self.gaps += [gap] if gap else []
+                return
 
     def finish_part(self, gap: Gap, now: datetime, record: bytes) -> None:
         """The last write of a reading of a gap's next part: its record, and the gap as it is now.

@@ -20,6 +20,7 @@ from detection.base.errors import ServiceError
 
 Value = str | int | bool | bytes
 
+MAX_CONFLICTS = 3  # in a row, over a lock that stays the same
 OPERATIONS = 100
 REQUEST_BYTES = 4 * 2**20
 ENTITY_BYTES = 2**20
@@ -33,6 +34,23 @@ _OPERATION_OVERHEAD = 1_024  # headers and framing of one operation in the batch
 
 class Conflict(ServiceError):
     """A row has changed since the writer read it; nothing was written."""
+
+
+class ConflictCount:
+    """Counts conflicts over a lock that stays the same: no other process won them, and no retry helps.
+
+    `lock` is the version of the locking row, or other content that every winner changes.
+    """
+
+    def __init__(self, lock: object) -> None:
+        self._lock = lock
+        self._conflicts = 0
+
+    def is_exceeded(self, lock: object) -> bool:
+        """Counts a conflict, after which the lock was read again. Returns whether to give up."""
+        self._conflicts = self._conflicts + 1 if lock == self._lock else 0
+        self._lock = lock
+        return self._conflicts >= MAX_CONFLICTS
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,7 +8,7 @@ import pytest
 
 from detection.messages.context import DigestEntry
 from detection.store.digest_draft import END_ROW_KEPT, DigestDraft, publish_abandoned_digests
-from detection.store.outbox import Delivery, Outbox
+from detection.store.outbox import Delivery, Outbox, queue
 from detection.store.table import Conflict, MemoryTable, Operation
 from tests.support.builders import HOUR, START
 
@@ -67,6 +67,17 @@ def test_digest_holds_every_share_and_only_the_seal_is_left(table: FaultyTable) 
     draft.publish(render_digest)
     assert digest_alerts(table) == [[f"al_{number}" for number in range(250)]]
     assert rows(table) == [f"s|{NAME}|000251"]
+
+
+def test_draft_is_published_where_its_digest_was_restored_without_the_end_row(table: FaultyTable) -> None:
+    draft = make_draft(table)
+    put(table, draft, "al_1", "al_2")
+    table.write(RULE, [queue(render_digest(NAME, START, ())[0])])
+
+    draft.publish(render_digest)
+
+    assert digest_alerts(table) == [["al_1", "al_2"]]
+    assert rows(table) == [f"s|{NAME}|000003"]
 
 
 def test_batch_is_sealed_once(table: FaultyTable) -> None:

@@ -1,0 +1,177 @@
+"""A table that contradicts itself: its rows were restored from different times, or the service denied a row."""
+
+import re
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from datetime import datetime
+from itertools import product
+
+import pytest
+
+from detection.base.errors import ServiceError
+from detection.correlation.detection import Detection
+from detection.incidents.decide import Verdict
+from detection.logs.events import Logs, Row
+from detection.logs.window import Windows
+from detection.messages.context import DigestEntry
+from detection.rules.model import Rule
+from detection.runs.commit import RunOptions
+from detection.runs.run import run
+from detection.store.incident_list import IncidentList
+from detection.store.incident_store import IncidentStore
+from detection.store.layout import key_prefix
+from detection.store.outbox import Delivery, Outbox
+from detection.store.table import Conflict, Delete, MemoryTable, Operation, Put, Table
+from tests.support.builders import (
+    ALICE,
+    HOUR,
+    RULE,
+    START,
+    account,
+    change_row,
+    logs,
+    signal_row,
+)
+from tests.support.world import Faults, FaultyTable
+
+USERS = [f"user_{number}@example.com" for number in range(6)]
+ACCESSES = 400  # of a run of seven actors: 60 without a fault
+HEAD = f"{key_prefix(account())}h"
+
+
+class BoundedTable(FaultyTable):
+    """A table that a run may access only so often."""
+
+    def _access(self) -> None:
+        super()._access()
+        assert self._accesses < ACCESSES, "the run does not end"
+
+
+class StoredLogs:
+    """A source with all rows; a run reads those of its windows."""
+
+    def __init__(self, changes: Sequence[Row], signals: Sequence[Row]) -> None:
+        self._rows = changes, signals
+
+    def read(self, rule: Rule, windows: Windows) -> Logs:
+        return logs(*self._rows, windows, rule)
+
+
+def actor_rows(actors: Iterable[str], hours: int) -> StoredLogs:
+    changes = [change_row(f"c_{actor}", START - 2 * HOUR, actor) for actor in actors]
+    signals = [
+        signal_row(f"s{hour}_{actor}", START + (hour - 1) * HOUR, actor)
+        for actor, hour in product(actors, range(hours))
+    ]
+    return StoredLogs(changes, signals)
+
+
+def delivery(name: str, now: datetime) -> Delivery:
+    return Delivery(name, "soc", name, 1, b"{}", now, now)
+
+
+def render(verdict: Verdict, detection: Detection) -> Sequence[Delivery]:
+    return [delivery(verdict.alert.alert, detection.windows.now)] if verdict.alert else []
+
+
+def render_digest(draft: str, began: datetime, _: Sequence[DigestEntry]) -> Sequence[Delivery]:
+    return [delivery(draft, began)]
+
+
+def store_of(table: Table, token: str = "look") -> IncidentStore:
+    return IncidentStore(table, RULE.folder, token)
+
+
+def alerted(table: Table) -> Counter[str]:
+    """The pairs that were alerted, by actor."""
+    pairs = Counter[str]()
+    for alert in IncidentList(table, RULE.folder).alerts():
+        pairs[alert.key["Account"]] += alert.counts.pairs
+    return pairs
+
+
+@pytest.fixture
+def table() -> MemoryTable:
+    """A table after two runs that alerted pairs of one actor."""
+    table = MemoryTable()
+    run(RULE, START, actor_rows([ALICE], 1), store_of(table, "1"))
+    run(RULE, START + HOUR, actor_rows([ALICE], 2), store_of(table, "2"))
+    return table
+
+
+def restore_former_head(table: MemoryTable) -> None:
+    """The head of the actor is as the first run left it; all other rows are as the second run left them."""
+    former = MemoryTable()
+    run(RULE, START, actor_rows([ALICE], 1), store_of(former, "1"))
+    head = former.get(RULE.folder, HEAD)
+    assert head
+    table.write(RULE.folder, [Put(HEAD, head.values)])
+
+
+@pytest.mark.parametrize("storm_alerts", [None, 2])
+def test_key_with_a_former_head_fails_the_run_after_all_others_are_alerted(
+    table: MemoryTable, storm_alerts: int | None
+) -> None:
+    restore_former_head(table)
+    bounded = BoundedTable(table, Faults())
+    options = RunOptions(render, render_digest, storm_alerts)
+
+    with pytest.raises(ServiceError, match=re.escape(HEAD)) as caught:
+        run(RULE, START + 2 * HOUR, actor_rows([ALICE, *USERS], 3), store_of(bounded, "3"), options)
+
+    assert not isinstance(caught.value, Conflict)
+    assert alerted(table) == {ALICE: 2, **dict.fromkeys(USERS, 3)}
+    assert len(list(Outbox(table, RULE.folder).waiting("soc"))) == (1 if storm_alerts else len(USERS))
+    assert store_of(table).watermark() == START + HOUR
+
+
+def test_key_is_alerted_once_by_the_run_after_its_former_head_is_deleted(table: MemoryTable) -> None:
+    restore_former_head(table)
+    with pytest.raises(ServiceError):
+        run(RULE, START + 2 * HOUR, actor_rows([ALICE, *USERS], 3), store_of(table, "3"))
+    table.write(RULE.folder, [Delete(HEAD)])
+
+    run(RULE, START + 3 * HOUR, actor_rows([ALICE, *USERS], 4), store_of(table, "4"))
+
+    assert alerted(table) == {ALICE: 4, **dict.fromkeys(USERS, 4)}
+    assert store_of(table).watermark() == START + 3 * HOUR
+
+
+def test_key_without_a_head_fails_the_run_only_at_the_time_of_its_first_commit() -> None:
+    table = MemoryTable()
+    run(RULE, START, actor_rows([ALICE], 1), store_of(table, "1"))
+    table.write(RULE.folder, [Delete(HEAD)])
+    late = actor_rows([ALICE, *USERS], 2)
+
+    with pytest.raises(ServiceError, match=re.escape(HEAD)):
+        run(RULE, START, late, store_of(BoundedTable(table, Faults()), "2"))
+    assert alerted(table) == {ALICE: 1, **dict.fromkeys(USERS, 2)}
+    run(RULE, START + HOUR, late, store_of(table, "3"))
+
+    assert alerted(table) == {ALICE: 2, **dict.fromkeys(USERS, 2)}
+
+
+class RefusingTable(BoundedTable):
+    """A table that refuses every write of some rows, though no other process writes them."""
+
+    def __init__(self, table: Table, rows: str) -> None:
+        super().__init__(table, Faults())
+        self._refused = rows
+
+    def write(self, partition: str, operations: Sequence[Operation]) -> None:
+        self._access()
+        if any(operation.row.startswith(self._refused) for operation in operations):
+            raise Conflict("another process changed a row")
+        self._table.write(partition, operations)
+
+
+@pytest.mark.parametrize("rows", ["w", "u|", "s|", "k|", ""])
+@pytest.mark.parametrize("is_first", [True, False])
+def test_conflict_that_never_resolves_ends_the_run_with_an_error(
+    table: MemoryTable, rows: str, *, is_first: bool
+) -> None:
+    refusing = RefusingTable(MemoryTable() if is_first else table, rows)
+    options = RunOptions(render, render_digest, storm_alerts=1)
+
+    with pytest.raises(ServiceError):
+        run(RULE, START + 2 * HOUR, actor_rows([ALICE, *USERS], 3), store_of(refusing, "3"), options)
