@@ -61,8 +61,14 @@ def run(
     is_first_of_day = former is not None and former.now.date() < record.windows.now.date()
     is_clean_up_due = is_first_of_day or committer.commits > 0 or store.has_backlog
     keep = former.changes.after if former and is_clean_up_due else None
-    has_threshold = bool(rule.sequence.threshold)
-    store.finish(record.windows.now, RECORD.dump_json(record), keep, gap, has_threshold=has_threshold)
+    store.finish(
+        record.windows.now,
+        RECORD.dump_json(record),
+        keep,
+        gap,
+        planned_from=watermark or record.windows.now - rule.query_frequency,
+        has_threshold=bool(rule.sequence.threshold),
+    )
     if former and is_clean_up_due:
         clean_up(store, former, options.retention, committer.commits, daily=is_first_of_day)
     return record, committer.verdicts

@@ -129,7 +129,8 @@ class ServiceClock:
 
 
 class AzureTable:
-    """A table of a storage account. The first write creates it if it does not exist.
+    """A table of a storage account. The first write creates it if it does not exist. Once it has answered,
+    a response that denies the table is an error: rows that are not read would count as rows that never were.
 
     `clock` hears the responses of the client; without it the table has no date.
     """
@@ -137,21 +138,38 @@ class AzureTable:
     def __init__(self, client: TableClient, clock: ServiceClock | None = None) -> None:
         self._client = client
         self._clock = clock or ServiceClock()
+        self._exists = False  # whether it has answered
 
     def get(self, partition: str, row: str) -> Entity | None:
         with _errors(self._client):
             try:
                 entity = _entity(self._client.get_entity(partition, row))
-            except ResourceNotFoundError:  # the row, or the table
+            except ResourceNotFoundError as error:  # the row, or the table
+                if _code(error) == "TableNotFound" and self._exists:
+                    raise
                 return None
+            self._exists = True
             if entity.row != row:
                 raise ServiceError("the table service returned another row than the one that was read")
             return entity
 
     def scan(self, partition: str, start: str, end: str) -> Iterator[Entity]:
         parameters = {"partition": partition, "first": start, "last": end}
-        with _errors(self._client), suppress(ResourceNotFoundError):  # a table not there has no rows
-            yield from map(_entity, self._client.query_entities(_RANGE, parameters=parameters))
+        with _errors(self._client):
+            last_row = ""
+            try:
+                for entity in map(_entity, self._client.query_entities(_RANGE, parameters=parameters)):
+                    if not start <= entity.row < end or (last_row and entity.row <= last_row):
+                        raise ServiceError(
+                            "the table service returned rows outside the range or out of order"
+                        )
+                    last_row = entity.row
+                    yield entity
+            except ResourceNotFoundError:  # a table that does not exist has no rows
+                if self._exists:
+                    raise
+            else:
+                self._exists = True
 
     def write(self, partition: str, operations: Sequence[Operation]) -> None:
         check(partition, operations)
@@ -183,6 +201,7 @@ class AzureTable:
                     f"the table service returned {len(results)} results for a transaction of {len(sent)} "
                     "operations; the next run reads whether it was executed"
                 )
+            self._exists = True
 
     def _without_missing(self, partition: str, operations: Sequence[Operation]) -> list[Operation]:
         """The operations without Deletes of missing rows: for one of these, the service refuses the

@@ -189,7 +189,9 @@ class IncidentStore:
         current = state.incident
         if number is not None:
             entity = self.table.get(self.rule, f"{key_prefix(key)}i|{number:06}")
-            current = type_adapter(Incident).validate_json(joined(entity.values)) if entity else None
+            if entity is None:
+                raise Conflict(f"incident {number} was deleted in between")
+            current = type_adapter(Incident).validate_json(joined(entity.values))
         if current is None:
             return
         incident = change(current)
@@ -214,13 +216,15 @@ class IncidentStore:
         keep: datetime | None = None,
         gap: Gap | None = None,
         *,
+        planned_from: datetime | None = None,
         has_threshold: bool = False,
     ) -> None:
         """The last write of a complete run up to `now`: its record, and the watermark, which only moves
         forward and never beyond the table service's time when the run began.
 
         `keep` is the moment up to which the run will purge marks. `gap` is what the run could not read.
-        `has_threshold` says that the run's rule has one.
+        `has_threshold` says that the run's rule has one. `planned_from` is the watermark that the windows go
+        by. Raises ServiceError if the table has an earlier watermark, which it denied when the run began.
         """
         self._list_rule()
         watermark = min(now, self.service_time or now)
@@ -251,7 +255,12 @@ class IncidentStore:
                 self.table.write(self.rule, operations)
             except Conflict:  # another run finished in between, and recorded the gap: read how far it came
                 gap = None
-                self.watermark()
+                stored = self.watermark()
+                if planned_from and stored and stored < planned_from:
+                    raise ServiceError(
+                        f"this run counted from {iso(planned_from)}, but the watermark is {iso(stored)}; the "
+                        "table service did not return it when the run began. The next run reads from there"
+                    ) from None
                 if conflicts.is_exceeded(self._watermark_row):
                     raise ServiceError(
                         f"the last write of this run is refused {MAX_CONFLICTS} times, though no other run "

@@ -2,7 +2,7 @@
 
 import re
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from datetime import datetime
 from itertools import product
 
@@ -21,14 +21,16 @@ from detection.store.incident_list import IncidentList
 from detection.store.incident_store import IncidentStore
 from detection.store.layout import key_prefix
 from detection.store.outbox import Delivery, Outbox
-from detection.store.table import Conflict, Delete, MemoryTable, Operation, Put, Table
+from detection.store.table import Conflict, Delete, Entity, MemoryTable, Operation, Put, Table
 from tests.support.builders import (
     ALICE,
+    DAY,
     HOUR,
     RULE,
     START,
     account,
     change_row,
+    closed_at_start,
     logs,
     signal_row,
 )
@@ -149,6 +151,49 @@ def test_key_without_a_head_fails_the_run_only_at_the_time_of_its_first_commit()
     run(RULE, START + HOUR, late, store_of(table, "3"))
 
     assert alerted(table) == {ALICE: 2, **dict.fromkeys(USERS, 2)}
+
+
+class DenyingTable(BoundedTable):
+    """A table that denies the watermark, with all rows next to it, in its first scans."""
+
+    def __init__(self, table: Table, denials: int) -> None:
+        super().__init__(table, Faults())
+        self._denials = denials
+
+    def scan(self, partition: str, start: str, end: str) -> Iterator[Entity]:
+        if start <= "w" < end and self._denials:
+            self._access()
+            self._denials -= 1
+        else:
+            yield from super().scan(partition, start, end)
+
+
+@pytest.mark.parametrize("denials", [1, 2, 1_000])
+def test_outage_is_not_forgotten_by_a_run_that_is_denied_the_watermark(denials: int) -> None:
+    table = MemoryTable()
+    run(RULE, START - 4 * DAY, StoredLogs([], []), store_of(table, "1"))
+    source = StoredLogs([change_row("c", START - 3 * DAY - HOUR)], [signal_row("s", START - 3 * DAY)])
+
+    with pytest.raises(ServiceError):
+        run(RULE, START, source, store_of(DenyingTable(table, denials), "2"))
+    record, _ = run(RULE, START + HOUR, source, store_of(table, "3"))
+
+    assert record.previous_watermark == START - 4 * DAY
+    assert alerted(table) == {ALICE: 1}
+
+
+def test_denied_watermark_of_an_hour_ago_costs_nothing(table: MemoryTable) -> None:
+    source = actor_rows([ALICE, *USERS], 3)
+
+    run(RULE, START + 2 * HOUR, source, store_of(DenyingTable(table, 1), "3"))
+
+    assert alerted(table) == {ALICE: 3, **dict.fromkeys(USERS, 3)}
+    assert store_of(table).watermark() == START + 2 * HOUR
+
+
+def test_change_of_an_incident_that_is_gone_is_not_reported_as_done(table: MemoryTable) -> None:
+    with pytest.raises(Conflict, match="incident 2 was deleted"):
+        store_of(table).update(account(), closed_at_start, number=2)
 
 
 class RefusingTable(BoundedTable):

@@ -279,6 +279,39 @@ def test_reading_makes_no_table(watched_table: Table, answers: Answers) -> None:
     assert [answer.http_response.status_code for answer in answers] == [404, 404]
 
 
+def test_table_that_answered_before_is_not_taken_for_one_that_does_not_exist(
+    cloud_table: Table, service: responses.RequestsMock
+) -> None:
+    service.get(ANY, json={"value": []})
+    service.get(ANY, status=404, json=odata_error("TableNotFound"))
+    assert rows(cloud_table) == []
+
+    with pytest.raises(ServiceError, match="404 TableNotFound"):
+        rows(cloud_table)
+    with pytest.raises(ServiceError, match="404 TableNotFound"):
+        cloud_table.get("rule", "a")
+
+
+def test_row_that_is_not_there_is_none_in_a_table_that_answered_before(
+    cloud_table: Table, service: responses.RequestsMock
+) -> None:
+    service.get(ANY, json={"value": []})
+    service.get(ANY, status=404, json=odata_error("ResourceNotFound"))
+    assert rows(cloud_table) == []
+
+    assert cloud_table.get("rule", "a") is None
+
+
+@pytest.mark.parametrize("keys", [["b"], ["a", "c"], ["aa", "ab", "aa"], ["aa", "aa"]])
+def test_scan_with_rows_outside_its_range_or_out_of_order_is_a_service_error(
+    cloud_table: Table, service: responses.RequestsMock, keys: Sequence[str]
+) -> None:
+    service.get(ANY, json={"value": [ROW | {"RowKey": key} for key in keys]})
+
+    with pytest.raises(ServiceError, match="range"):
+        rows(cloud_table, start="aa", end="b")
+
+
 def test_the_first_write_makes_the_table(watched_table: Table, answers: Answers) -> None:
     watched_table.write("rule", [Insert("a", {"n": 1})])
 
