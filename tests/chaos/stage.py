@@ -143,6 +143,11 @@ class Stage:
         return [json.loads(text) for text in texts if text.startswith('{"event":')]
 
     @property
+    def reasons(self) -> str:
+        """What the log lines say of failed runs."""
+        return "\n".join(str(line["reason"]) for line in self.lines if line.get("outcome") == "failed")
+
+    @property
     def store(self) -> IncidentStore:
         """The incident index, as somebody looks at it past the proxy."""
         return IncidentStore(open_table(self.connection, self.table, None), RULE.folder, "look")
@@ -158,19 +163,22 @@ class Stage:
         records = map(RECORD.validate_json, self.store.records())
         return [record for record in records if isinstance(record, RunFailure)]
 
-    def evaluate(self, receivers: Sequence[Receiver] = (), lookback: timedelta = DAY) -> ScenarioFigures:
+    def evaluate(
+        self, receivers: Sequence[Receiver] = (), lookback: timedelta = DAY, last_hour: int = LAST
+    ) -> ScenarioFigures:
         """What came of it, for each of the receivers; the messages tell their pairs one by one."""
         for receiver in receivers or (self.receiver,):
             self.figures += evaluate_messages(receiver)
-        return self._evaluate_table(lookback)
+        return self._evaluate_table(lookback, last_hour)
 
     def evaluate_storm(self) -> ScenarioFigures:
         """What came of it where digests tell some of the pairs, by their number."""
         self.figures += evaluate_counts(self.receiver)
         return self._evaluate_table()
 
-    def _evaluate_table(self, lookback: timedelta = DAY) -> ScenarioFigures:
-        self.figures.wrong_incident += wrong_incidents(self.store, lookback)
+    def _evaluate_table(self, lookback: timedelta = DAY, last_hour: int = LAST) -> ScenarioFigures:
+        now = FIRST_RUN + last_hour * HOUR
+        self.figures.wrong_incident += wrong_incidents(self.store, lookback, now)
         self.figures.refused += len(self.proxy.refused)
         self.figures.waiting += sum(
             1 for name in self.outbox.destinations() for _ in self.outbox.waiting(name)

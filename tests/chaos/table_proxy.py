@@ -190,6 +190,32 @@ def failing(numbers: range, status: int, code: str) -> Fault:
     return lambda request, forward: response if request.number in numbers else forward(request)
 
 
+def accepting(writes: range) -> Fault:
+    """These transactions are accepted without a result, and are not executed."""
+    response = TableResponse(202, {"content-type": "multipart/mixed; boundary=b"}, b"--b--\r\n")
+    return lambda request, forward: response if request.write_number in writes else forward(request)
+
+
+def misshaping(numbers: range, body: bytes) -> Fault:
+    """These reads are answered with a body that is not of the table service."""
+    response = TableResponse(200, {"content-type": "application/json"}, body)
+
+    def fault(request: TableRequest, forward: Forward) -> TableResponse | None:
+        return response if request.method == "GET" and request.number in numbers else forward(request)
+
+    return fault
+
+
+def refusing_writes() -> Fault:
+    """Every transaction conflicts, though no other process writes."""
+    result = (
+        b"--b\r\nContent-Type: multipart/mixed; boundary=c\r\n\r\n--c\r\nContent-Type: application/http\r\n\r\n"
+        b"HTTP/1.1 409 Conflict\r\nx-ms-error-code: EntityAlreadyExists\r\n\r\n\r\n--c--\r\n--b--\r\n"
+    )
+    response = TableResponse(202, {"content-type": "multipart/mixed; boundary=b"}, result)
+    return lambda request, forward: response if request.write_number else forward(request)
+
+
 def dating(date: datetime) -> Fault:
     """By the clock of the service, every response is of this time."""
 

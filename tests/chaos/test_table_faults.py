@@ -6,15 +6,32 @@ from pathlib import Path
 
 import pytest
 
+from detection.store.azure_table import open_table
+from detection.store.layout import key_prefix
+from detection.store.table import Delete, Put
 from tests.chaos.scenarios import FAULT_HOUR, EnterFigures, chaos_only, enter, marked_parameters
-from tests.chaos.stage import Stage, staged
-from tests.chaos.table_proxy import Fault, at_write, failing, losing_answers, proxying, short_pages, slowing
+from tests.chaos.stage import RULE, Stage, staged
+from tests.chaos.table_proxy import (
+    Fault,
+    accepting,
+    at_write,
+    failing,
+    losing_answers,
+    misshaping,
+    proxying,
+    refusing_writes,
+    short_pages,
+    slowing,
+)
 from tests.support.azurite import Azurite, connection_string
+from tests.support.builders import account
 from tests.support.query_api import QueryApi
 from tests.support.receiver import receiving
 
 __all__ = ["enter"]
 REQUESTS = 29  # of the run of that hour
+WRITES, RUN_WRITES = 15, 6  # of these; the later writes are those of deliveries
+OUTAGE = 72  # hours
 EVER = range(1, 10**6)
 
 
@@ -81,6 +98,62 @@ def test_pages_of_two_rows_and_empty_ones_between(stage: Stage, enter: EnterFigu
         assert stage.run(hour) == 0
     stage.runs(FAULT_HOUR + 3)
     enter("table: empty pages with a continuation", stage.evaluate())
+
+
+# ------------------------------------------------------------------------------ what the table service should not say
+
+
+@pytest.mark.parametrize("write", marked_parameters(range(1, WRITES), always=(3,), slow=(7,)))
+def test_transaction_is_accepted_and_not_executed(stage: Stage, enter: EnterFigures, write: int) -> None:
+    _run_with_fault(stage, accepting(range(write, write + 1)), fails=True)
+    assert write > RUN_WRITES or "0 results for a transaction" in stage.reasons
+    enter("table: a transaction accepted, not executed", stage.evaluate())
+
+
+@pytest.mark.parametrize(
+    "body", [b"{}", pytest.param(b"[]", marks=chaos_only), pytest.param(b"null", marks=chaos_only)]
+)
+@pytest.mark.parametrize("first_request", marked_parameters((1, 2, 4, 6), always=(4,)))
+def test_body_has_the_wrong_shape(stage: Stage, enter: EnterFigures, first_request: int, body: bytes) -> None:
+    _run_with_fault(stage, misshaping(range(first_request, 10**6), body), fails=True)
+    assert "cannot read" in stage.reasons
+    enter("table: 200 with a body of the wrong shape", stage.evaluate())
+
+
+def test_every_write_conflicts_though_no_other_run_writes(stage: Stage, enter: EnterFigures) -> None:
+    stage.runs(0, 1)
+    stage.proxy.reset()
+    stage.proxy.fault = refusing_writes()
+    assert stage.run(FAULT_HOUR) == 1
+    assert stage.proxy.requests <= REQUESTS
+    assert "contradict each other" in stage.reasons
+    stage.runs(FAULT_HOUR + 1)
+    enter("table: every write conflicts", stage.evaluate())
+
+
+@pytest.mark.parametrize("requests", [1, pytest.param(10**6, marks=chaos_only)])
+def test_watermark_is_denied_after_an_outage(stage: Stage, enter: EnterFigures, requests: int) -> None:
+    stage.runs(0, 1)
+    stage.proxy.reset()
+    stage.proxy.fault = failing(range(1, requests + 1), 404, "TableNotFound")
+    assert stage.run(OUTAGE) == 1
+    assert ("did not return it" if requests == 1 else "404 TableNotFound") in stage.reasons
+    stage.runs(OUTAGE + 1, OUTAGE + 1)
+    enter("table: the watermark denied after an outage", stage.evaluate(last_hour=OUTAGE + 1))
+
+
+def test_head_of_a_key_is_restored_from_an_earlier_hour(stage: Stage, enter: EnterFigures) -> None:
+    table, row = open_table(stage.connection, stage.table, None), f"{key_prefix(account())}h"
+    stage.runs(0, 0)
+    head = table.get(RULE.folder, row)
+    assert head
+    stage.runs(1, FAULT_HOUR)
+    table.write(RULE.folder, [Put(row, head.values)])
+    assert stage.run(FAULT_HOUR + 1) == 1
+    assert row in stage.reasons
+    table.write(RULE.folder, [Delete(row)])  # as the reason says
+    stage.runs(FAULT_HOUR + 2)
+    enter("table: a key's head from an earlier hour", stage.evaluate())
 
 
 # ------------------------------------------------------------------------------------------------------- gone and back
