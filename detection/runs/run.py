@@ -9,6 +9,7 @@ from dataclasses import replace
 from datetime import datetime
 from functools import partial
 
+from detection.base.errors import ServiceError
 from detection.base.timestamps import refuse_fast_clock
 from detection.correlation.detection import correlate_logs
 from detection.incidents.decide import Verdict, decisions, keep_past_threshold
@@ -103,7 +104,10 @@ def read_gap(
         ]
         record = stats.record(committer, watermark, open_gaps, seconds())
         store.finish_part(part_read, now, RECORD.dump_json(record))
-        gap = next(stored for stored in GapList(store.table, store.rule).gaps() if stored.id == gap.id)
+        stored_gaps = {stored.id: stored for stored in GapList(store.table, store.rule).gaps()}
+        if gap.id not in stored_gaps:
+            raise ServiceError(f"gap {gap.id} is gone from the table, which held it a moment ago; try again")
+        gap = stored_gaps[gap.id]
         yield record
 
 

@@ -16,7 +16,8 @@ from detection.logs.window import Windows
 from detection.messages.context import DigestEntry
 from detection.rules.model import Rule
 from detection.runs.commit import RunOptions
-from detection.runs.run import run
+from detection.runs.run import read_gap, run
+from detection.store.gaps import GapList
 from detection.store.incident_list import IncidentList
 from detection.store.incident_store import IncidentStore
 from detection.store.layout import key_prefix
@@ -154,14 +155,15 @@ def test_key_without_a_head_fails_the_run_only_at_the_time_of_its_first_commit()
 
 
 class DenyingTable(BoundedTable):
-    """A table that denies the watermark, with all rows next to it, in its first scans."""
+    """A table that denies a row, with all rows next to it, in its first scans."""
 
-    def __init__(self, table: Table, denials: int) -> None:
+    def __init__(self, table: Table, denials: int, row: str = "w") -> None:
         super().__init__(table, Faults())
         self._denials = denials
+        self._row = row
 
     def scan(self, partition: str, start: str, end: str) -> Iterator[Entity]:
-        if start <= "w" < end and self._denials:
+        if start <= self._row < end and self._denials:
             self._access()
             self._denials -= 1
         else:
@@ -180,6 +182,20 @@ def test_outage_is_not_forgotten_by_a_run_that_is_denied_the_watermark(denials: 
 
     assert record.previous_watermark == START - 4 * DAY
     assert alerted(table) == {ALICE: 1}
+
+
+def test_gap_that_is_denied_after_a_part_was_read_is_a_service_error() -> None:
+    table = MemoryTable()
+    for days in (60, 0):
+        run(RULE, START - days * DAY, StoredLogs([], []), store_of(table, f"{days}"))
+    (gap,) = GapList(table, RULE.folder).open_gaps()
+    store = store_of(DenyingTable(table, denials=0), "gap")
+    reading = read_gap(RULE, gap, lambda: START, StoredLogs([], []), store)
+    next(reading)
+    store.table = DenyingTable(table, 1_000, f"g|{gap.id}")
+
+    with pytest.raises(ServiceError, match=gap.id):
+        list(reading)
 
 
 def test_denied_watermark_of_an_hour_ago_costs_nothing(table: MemoryTable) -> None:
