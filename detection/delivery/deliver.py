@@ -135,21 +135,25 @@ def drain(
         return
     begun = clock()
     drain_until, send_until = begun + drain_for, begun + max(drain_for, SEND_FOR)
+    conflicts = set[Queued]()  # the process that claimed such a message changed its row
     while clock() <= send_until:
         oldest_by_queue: dict[
             tuple[str, str], Queued
         ] = {}  # the later messages of a queue wait for the oldest
         for queued in outbox.waiting(name):
             oldest_by_queue.setdefault(queued.delivery.queue_key, queued)
-        due = [queued for queued in oldest_by_queue.values() if queued.delivery.due <= clock()]
+        open_messages = [queued for queued in oldest_by_queue.values() if queued not in conflicts]
+        due = [queued for queued in open_messages if queued.delivery.due <= clock()]
         for queued in due:
             if clock() > send_until:
                 return
             if finished_attempt := attempt(outbox, queued, destination, clock):
                 yield finished_attempt
+            else:
+                conflicts.add(queued)
         if due:
             continue
-        soonest = min((queued.delivery.due for queued in oldest_by_queue.values()), default=None)
+        soonest = min((queued.delivery.due for queued in open_messages), default=None)
         if soonest is None or soonest > drain_until:
             return
         sleep(max((soonest - clock()).total_seconds(), 0.05))

@@ -21,7 +21,7 @@ from detection.delivery.deliver import (
     next_due,
 )
 from detection.store.outbox import Delivery, Outbox, Queued, queue
-from detection.store.table import Delete, MemoryTable, Operation
+from detection.store.table import Conflict, Delete, MemoryTable, Operation, Replace
 from tests.support.builders import HOUR, START
 from tests.support.clock import Clock
 
@@ -390,6 +390,31 @@ def test_second_deliverer_leaves_alone_what_the_first_is_sending(post: Post) -> 
     post.drain()
     assert sorted(receiver.commits) == [1, 2]
     assert receiver.commits[0] == 1
+
+
+class UnclaimableTable(MemoryTable):
+    """A table that refuses every claim, though no other process claims."""
+
+    def write(self, partition: str, operations: Sequence[Operation]) -> None:
+        if any(isinstance(operation, Replace) for operation in operations):
+            self.claims += 1
+            raise Conflict("another process changed a row")
+        super().write(partition, operations)
+
+    claims = 0
+
+
+def test_claim_that_conflicts_with_no_other_process_is_not_repeated() -> None:
+    table = UnclaimableTable()
+    post = Post(table=table)
+    post.receiver()
+    post.put(1, incident="in_1")
+    post.put(1, incident="in_2")
+
+    assert post.drain() == []
+
+    assert table.claims == 2
+    assert post.waiting == [1, 1]
 
 
 def test_claim_of_a_deliverer_that_died_ends(post: Post) -> None:
