@@ -27,6 +27,7 @@ from pydantic import (
 from pydantic_core import from_json
 
 from detection.base.errors import ConfigurationError, problem_message
+from detection.base.loopback import is_loopback
 from detection.rules.loading import default_rule
 from detection.rules.model import SEVERITIES, Duration, Severity, require_unique_names
 
@@ -36,7 +37,6 @@ FORMATS_OF_HOSTS: Mapping[str, MessageFormat] = {
     "events.pagerduty.com": "pagerduty",
     "events.eu.pagerduty.com": "pagerduty",
 }
-LOOPBACK = ("127.0.0.1", "::1", "localhost")
 DESTINATIONS = 10  # messages to this many fit into one transaction with the largest part of marks
 # The longest catch-up of a rule with `within: PT24H` and the default lateness. runs/limits.py checks them
 # together.
@@ -49,12 +49,6 @@ EXCLUSIVE = {
     "LOGS_DIR": ("LOG_ANALYTICS_WORKSPACE_ID",),
     "WEBHOOKS": ("WEBHOOK_FORMAT", "WEBHOOK_SECRET", "WEBHOOK_URL"),
 }
-
-
-def is_loopback(url: str) -> bool:
-    """Return whether a URL points to a service on this machine, where plain http is allowed."""
-    parts = urlsplit(url)
-    return parts.scheme in ("http", "https") and parts.hostname in LOOPBACK
 
 
 def _split_commas(value: object) -> object:

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 from hypothesis import HealthCheck, settings
 
+from detection.base.sign_in import sign_in
 from tests.chaos.summary import table
 from tests.support.azurite import azure_table, azurite, azurite_over_tls
 from tests.support.secrecy import leaks
@@ -39,6 +40,12 @@ settings.register_profile("busy", deadline=None, suppress_health_check=[HealthCh
 settings.load_profile("busy")
 
 __all__ = ["azure_table", "azurite", "azurite_over_tls"]
+
+
+@pytest.fixture(autouse=True)
+def signed_out() -> None:
+    """No test gets the identity of another one."""
+    sign_in.cache_clear()
 
 
 @pytest.hookimpl(wrapper=True)

@@ -4,7 +4,8 @@
     ├── ConfigurationError   the user can correct it: a setting, a rule folder, a missing table
     ├── DataError            the logs are not in the format that they should be in
     └── ServiceError         a service failed; the next run tries again
-        └── Incomplete       an answer is not complete
+        ├── Incomplete       an answer is not complete
+        └── Unreachable      a service does not answer at all
 
 Any other error is a bug of this project, and is shown with its traceback.
 """
@@ -37,6 +38,10 @@ class ServiceError(DetectionError):
 
 class Incomplete(ServiceError):
     """An answer is not complete. It is never correlated, and nothing is marked."""
+
+
+class Unreachable(ServiceError):
+    """A service does not answer at all. Another request of the same run would wait as long in vain."""
 
 
 def error_kind(error: Exception) -> ErrorKind:

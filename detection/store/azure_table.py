@@ -23,11 +23,15 @@ from azure.core.exceptions import (
     HttpResponseError,
     ResourceExistsError,
     ResourceNotFoundError,
+    ServiceRequestError,
+    ServiceResponseError,
 )
 from azure.core.pipeline import PipelineResponse
 from azure.data.tables import EdmType, EntityProperty, TableClient, TableEntity, UpdateMode
 
-from detection.base.errors import ConfigurationError, ServiceError
+from detection.base.errors import ConfigurationError, ServiceError, Unreachable
+from detection.base.sessions import Transport
+from detection.base.sign_in import PUBLIC_CLOUD, sign_in
 from detection.store.table import (
     Conflict,
     Delete,
@@ -41,20 +45,23 @@ from detection.store.table import (
     check,
 )
 
-# A call is over after a minute and a half at worst; what fails then is for the next run.
+# A call is over after 40 seconds at worst; what fails then is for the next run.
 SETTINGS: Final[dict[str, Any]] = {
     "retry_total": 3,  # after 0, 1.6 and 3.2 s; the SDK's 10 would outlast the run's time
-    "connection_timeout": 5,  # seconds; the table is in the app's region, or it is not there
-    "read_timeout": 20,  # seconds; the service ends a query after 5, and answers a write in far less
+    "retry_connect": 2,
+    "retry_read": 2,  # a service that does not answer takes the longest
 }
+CONNECT_TIMEOUT = 3  # seconds; the table is in the app's region, or it is not there
+READ_TIMEOUT = 12  # seconds; the service ends a query after 5, and answers a write in far less
+LONGEST_PAUSE = 5  # seconds; a Retry-After may ask for minutes
 _REPEATED = frozenset({"POST"})  # a transaction may be repeated when its answer was lost, see above
 _RANGE = "PartitionKey eq @partition and RowKey ge @first and RowKey lt @last"
 # A filter has at most 15 comparisons ("Querying tables and entities"): the partition's, and those of rows.
 _ROWS_OF_FILTER = 14
 _ADDRESS = re.compile(r"https://(?P<host>[a-z0-9.-]+)(:\d+)?(/\w*)?")  # an emulator's has a port and a path
-_AUDIENCES = {
-    "core.usgovcloudapi.net": "https://storage.azure.us",
-    "core.chinacloudapi.cn": "https://storage.azure.cn",
+_CLOUDS = {  # the audience of tokens, and the sign-in authority
+    "core.usgovcloudapi.net": ("https://storage.azure.us", "login.microsoftonline.us"),
+    "core.chinacloudapi.cn": ("https://storage.azure.cn", "login.chinacloudapi.cn"),
 }
 _INT32 = range(-(2**31), 2**31)
 _ROW_NOT_FOUND = frozenset({"ResourceNotFound", "EntityNotFound"})
@@ -76,31 +83,20 @@ def open_table(storage: str, name: str, client_id: str | None) -> Table:
     """The table `name` of a storage account; nothing is sent yet, and the table need not exist.
 
     `storage` is a connection string, `UseDevelopmentStorage=true` (the emulator), or the account's address
-    `https://<account>.table.core.windows.net`, opened with the managed identity `client_id`, or without
-    `client_id` with the identity of this machine. Raises ConfigurationError for anything else.
+    `https://<account>.table.core.windows.net`, opened with the identity that `client_id` names in
+    base/sign_in.py. Raises ConfigurationError for anything else.
     """
     clock = ServiceClock()
-    settings = {**SETTINGS, "raw_response_hook": clock.read}
+    transport = Transport(CONNECT_TIMEOUT, READ_TIMEOUT, LONGEST_PAUSE)
+    settings = {**SETTINGS, "raw_response_hook": clock.read, "transport": transport}
     if "://" in storage.partition("=")[0]:
         address = _ADDRESS.fullmatch(storage)
         if address is None:
             raise ConfigurationError(
                 "the address of a storage account must be https://<account>.table.core.windows.net"
             )
-        audience = _AUDIENCES.get(address["host"].partition(".table.")[2])
-        import azure.identity  # noqa: PLC0415  # slow to load, and not needed with a key
-
-        credential: TokenCredential = (
-            azure.identity.ManagedIdentityCredential(client_id=client_id)
-            if client_id
-            # These stay: the environment, the app's own identity, `az login`, `azd auth login` and
-            # PowerShell.
-            else azure.identity.DefaultAzureCredential(
-                exclude_broker_credential=True,
-                exclude_shared_token_cache_credential=True,
-                exclude_visual_studio_code_credential=True,
-            )
-        )
+        audience, authority = _CLOUDS.get(address["host"].partition(".table.")[2], (None, PUBLIC_CLOUD))
+        credential = sign_in(client_id, authority)
         client = TableClient(storage, name, credential=credential, audience=audience, **settings)
         return AzureTable(client, clock)
     try:
@@ -278,18 +274,14 @@ def _errors(client: TableClient) -> Iterator[None]:
         status, code = getattr(error, "status_code", None), _code(error)
         host = urlsplit(client.url).netloc
         answer = f"{status} {code}".strip() if status else type(error).__name__
-        has_key = isinstance(client.credential, AzureNamedKeyCredential)
         # Without an error code, a proxy may have responded: no row has changed.
         if status in (409, 412) and code and code != "TableBeingDeleted":
             raise Conflict(f"another process changed a row ({answer})") from None
-        is_from_service = code or (has_key and status)
-        if isinstance(error, ClientAuthenticationError) and not is_from_service:
-            remedy = (
-                "the account key in the connection string is damaged"
-                if has_key
-                else "found no identity; set AZURE_CLIENT_ID to the app's managed identity, or run `az login`"
-            )
-            raise ConfigurationError(f"cannot sign in to {host}: {remedy}") from None
+        # The table service names a code, and refuses with a status.
+        if isinstance(error, ClientAuthenticationError) and not code and not status:
+            raise ConfigurationError(
+                f"cannot sign in to {host}: the account key in the connection string is damaged"
+            ) from None
         if status in (401, 403):
             reason = _refusal(client, code)
             raise ConfigurationError(f"{host} refuses access ({answer}): {reason}") from None
@@ -298,7 +290,10 @@ def _errors(client: TableClient) -> Iterator[None]:
                 f"the table service {host} sent a response that this job cannot read "
                 f"({type(error).__name__}); a proxy may have responded"
             ) from None
-        raise ServiceError(f"the table service {host} failed ({answer})") from None
+        has_answer = not isinstance(error, ServiceRequestError | ServiceResponseError)
+        raise (ServiceError if has_answer else Unreachable)(
+            f"the table service {host} failed ({answer})"
+        ) from None
 
 
 def _refusal(client: TableClient, code: str) -> str:

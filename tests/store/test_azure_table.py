@@ -21,12 +21,15 @@ import responses
 from azure.core.credentials import AccessToken
 from azure.core.exceptions import ServiceResponseError
 from azure.core.pipeline import PipelineResponse
+from azure.core.pipeline.transport import RequestsTransport
 from azure.data.tables import TableClient
 
-from detection.base.errors import ConfigurationError, ServiceError
+from detection.base.errors import ConfigurationError, ServiceError, Unreachable
+from detection.base.sign_in import PUBLIC_CLOUD, sign_in
 from detection.incidents.decide import Circumstances, Verdict, decide
 from detection.incidents.key_state import KeyState
-from detection.store.azure_table import SETTINGS, AzureTable, open_table
+from detection.store import azure_table
+from detection.store.azure_table import LONGEST_PAUSE, SETTINGS, AzureTable, open_table
 from detection.store.incident_list import IncidentList
 from detection.store.incident_store import IncidentStore
 from detection.store.table import Conflict, Delete, Insert, Operation, Put, Replace, Table, Value
@@ -43,6 +46,7 @@ from tests.support.builders import (
     first_windows,
     signal,
 )
+from tests.support.receiver import HANGING, receiving
 from tests.support.retention import purge_marks
 
 SERVICE = "https://account.table.core.windows.net"
@@ -417,6 +421,33 @@ def test_a_service_that_stays_in_trouble_is_a_service_error(
     assert len(service.calls) == 4
 
 
+def test_a_pause_that_the_service_asks_for_is_cut(
+    service: responses.RequestsMock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    slept: list[float] = []
+    monkeypatch.setattr(RequestsTransport, "sleep", lambda _, seconds: slept.append(seconds))
+    error = odata_error("ServerBusy")
+    service.get(ANY, status=503, json=error, headers={"Retry-After": "600"})
+
+    with pytest.raises(ServiceError, match="503 ServerBusy"):
+        open_table(IN_THE_CLOUD, "incidents", None).get("rule", "a")
+
+    assert slept == [LONGEST_PAUSE] * 3
+
+
+@pytest.mark.usefixtures("hasty")
+def test_a_service_that_never_answers_is_unreachable(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(azure_table, "READ_TIMEOUT", 0.1)
+    with receiving() as receiver:
+        receiver.default_answer = HANGING
+        table = open_table(connection_string(receiver.server_port), "incidents", None)
+
+        with pytest.raises(Unreachable, match="ServiceResponseTimeoutError"):
+            table.get("rule", "a")
+
+        assert len(receiver.requests) == 3
+
+
 def test_a_transaction_that_always_times_out_is_a_service_error(
     cloud_table: Table, service: responses.RequestsMock
 ) -> None:
@@ -700,7 +731,7 @@ def enter_as(
     monkeypatch.setenv("REQUESTS_CA_BUNDLE", str(azurite_over_tls.certificate))
 
     def enter(identity: SignedIdentity) -> Table:
-        monkeypatch.setattr(azure.identity, "ManagedIdentityCredential", lambda client_id: identity)
+        monkeypatch.setattr(azure.identity, "ManagedIdentityCredential", lambda **_: identity)
         return open_table(azurite_over_tls.url, new_name(), "client id")
 
     return enter
@@ -754,15 +785,10 @@ def test_development_storage_is_azurites_own_port(storage: str) -> None:
     assert table_client(storage).url == "http://127.0.0.1:10002/devstoreaccount1"
 
 
-def test_a_client_id_chooses_the_managed_identity(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("IDENTITY_ENDPOINT", "http://127.0.0.1")
-    monkeypatch.setenv("IDENTITY_HEADER", "secret")
-
-    assert isinstance(table_client(SERVICE, "client id").credential, azure.identity.ManagedIdentityCredential)
-
-
-def test_without_a_client_id_the_identity_is_looked_for() -> None:
-    assert isinstance(table_client(SERVICE).credential, azure.identity.DefaultAzureCredential)
+def test_client_id_and_cloud_choose_the_identity() -> None:
+    assert table_client(SERVICE, "client id").credential is sign_in("client id", PUBLIC_CLOUD)
+    government = "https://account.table.core.usgovcloudapi.net"
+    assert table_client(government).credential is sign_in(None, "login.microsoftonline.us")
 
 
 @pytest.mark.parametrize(

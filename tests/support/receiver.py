@@ -20,7 +20,7 @@ class Handler(BaseHTTPRequestHandler):
     disable_nagle_algorithm = True  # an answer is written in several pieces
 
     def do_POST(self) -> None:
-        body = self.rfile.read(int(self.headers["content-length"]))
+        body = self.rfile.read(int(self.headers["content-length"] or 0))
         self.server.requests.append(({name.lower(): value for name, value in self.headers.items()}, body))
         self.close_connection = True
         try:

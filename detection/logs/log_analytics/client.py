@@ -23,7 +23,7 @@ from uuid import UUID
 from azure.core.credentials import AccessToken, TokenCredential
 from azure.core.exceptions import (
     AzureError,
-    ClientAuthenticationError,
+    ServiceRequestError,
     ServiceResponseTimeoutError,
 )
 from azure.core.pipeline import PipelineResponse
@@ -31,7 +31,9 @@ from azure.core.pipeline.policies import RetryPolicy
 from azure.core.rest import HttpRequest
 from azure.monitor.query import LogsQueryClient
 
-from detection.base.errors import ConfigurationError, DetectionError, Incomplete, ServiceError
+from detection.base.errors import ConfigurationError, Incomplete, ServiceError, Unreachable
+from detection.base.sessions import Transport
+from detection.base.sign_in import sign_in
 from detection.logs.events import Logs
 from detection.logs.kql import queries
 from detection.logs.log_analytics.answers import (
@@ -140,8 +142,6 @@ class LogAnalytics:
         )
         try:
             response = self._client.send_request(request, stream=True, timeout=seconds, **self._options)
-        except ClientAuthenticationError as error:
-            raise _no_token(error) from error
         except ServiceResponseTimeoutError as error:
             raise QueryUnfinished(_no_answer(name, error)) from error
         except (AzureError, OSError) as error:
@@ -170,9 +170,8 @@ def open_log_analytics(
     inline: bool = True,
     limits: Limits = LIMITS,
 ) -> LogAnalytics:
-    """The workspaces behind a query endpoint, read as the managed identity `client_id`.
+    """The workspaces behind a query endpoint, read as the identity that `client_id` names in base/sign_in.py.
 
-    Without `client_id` it reads as the function's own identity, or at the keyboard as the user of Azure CLI.
     An http endpoint on this machine is an emulator and gets a made-up token. `clock`, `inline` and `limits`
     are those of LogAnalytics. Raises ConfigurationError if the endpoint belongs to no known cloud, or a
     Workspace ID is not valid.
@@ -182,9 +181,7 @@ def open_log_analytics(
         _credential(origin, client_id),
         endpoint=origin,
         audience=origin,
-        connection_timeout=CONNECT_TIMEOUT,
-        read_timeout=READ_TIMEOUT,
-        connection_data_block_size=BLOCK,
+        transport=Transport(CONNECT_TIMEOUT, READ_TIMEOUT, LONGEST_PAUSE, BLOCK),
         retry_policy=_QueryRetryPolicy(retry_total=RETRIES),
     )
     return LogAnalytics(client, workspaces, clock, tls=not _is_emulator(origin), inline=inline, limits=limits)
@@ -196,14 +193,7 @@ def token_for(endpoint: str, client_id: str | None) -> str:
     Raises ConfigurationError if sign-in is refused, ServiceError if it is not possible now.
     """
     origin = _origin(endpoint)
-    try:
-        return _credential(origin, client_id).get_token(f"{origin}/.default").token
-    except ClientAuthenticationError as error:
-        raise _no_token(error) from error
-    except (AzureError, OSError) as error:
-        raise ServiceError(
-            f"sign-in for the query API failed ({type(error).__name__}); {NEXT_RUN}"
-        ) from error
+    return _credential(origin, client_id).get_token(f"{origin}/.default").token
 
 
 def _origin(endpoint: str) -> str:
@@ -219,14 +209,10 @@ def _is_emulator(origin: str) -> bool:
 
 
 class _QueryRetryPolicy(RetryPolicy[Any, Any]):
-    """The SDK's retries with a limit on the pause. A query that took too long (504) is split instead."""
+    """The SDK's retries, except for a query that took too long (504), which is split instead."""
 
     def is_retry(self, settings: dict[str, Any], response: PipelineResponse[Any, Any]) -> bool:
         return response.http_response.status_code != 504 and super().is_retry(settings, response)
-
-    def get_retry_after(self, response: PipelineResponse[Any, Any]) -> float | None:
-        retry_after = super().get_retry_after(response)
-        return None if retry_after is None else min(retry_after, LONGEST_PAUSE)
 
 
 class _EmulatorToken:
@@ -237,29 +223,11 @@ class _EmulatorToken:
 
 
 def _credential(origin: str, client_id: str | None) -> TokenCredential:
-    if _is_emulator(origin):
-        return _EmulatorToken()
-    from azure.identity import DefaultAzureCredential, ManagedIdentityCredential  # noqa: PLC0415  # slow to load
-
-    if client_id:
-        return ManagedIdentityCredential(client_id=client_id)
-    return DefaultAzureCredential(authority=AUTHORITIES[origin])
-
-
-def _no_token(error: ClientAuthenticationError) -> DetectionError:
-    """The error for a failed sign-in: refused, or not possible now, also if there is no credential."""
-    status = error.status_code
-    if status is None or status == 429 or status >= 500:
-        return ServiceError(
-            f"could not get a token for the query API ({type(error).__name__}): {NEXT_RUN}; "
-            "in Azure the app needs a managed identity, at the keyboard use `az login`"
-        )
-    return ConfigurationError(
-        f"sign-in for the query API was refused ({status}): check the identity's client id and its cloud"
-    )
+    return _EmulatorToken() if _is_emulator(origin) else sign_in(client_id, AUTHORITIES[origin])
 
 
 def _no_answer(name: str, error: Exception) -> ServiceError:
     """The error for a missing response. Shows only the type of the cause: its text may contain URLs."""
     cause = getattr(error, "inner_exception", None) or error
-    return ServiceError(f"{name}: the query API did not answer ({type(cause).__name__}); {NEXT_RUN}")
+    kind = Unreachable if isinstance(error, ServiceRequestError) else ServiceError  # no connection
+    return kind(f"{name}: the query API did not answer ({type(cause).__name__}); {NEXT_RUN}")

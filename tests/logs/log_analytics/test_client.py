@@ -794,8 +794,8 @@ def token_refusal(status: int) -> ClientAuthenticationError:
 @pytest.mark.parametrize(
     "problem, kind",
     [
-        (CredentialUnavailableError(message=f"no endpoint {SECRET}"), ServiceError),
-        (ClientAuthenticationError(message=f"no credential {SECRET}"), ServiceError),
+        (CredentialUnavailableError(message=f"no endpoint {SECRET}"), ConfigurationError),
+        (ClientAuthenticationError(message=f"no credential {SECRET}"), ConfigurationError),
         (token_refusal(503), ServiceError),
         (token_refusal(429), ServiceError),
         (token_refusal(400), ConfigurationError),
@@ -852,13 +852,13 @@ def test_endpoint_says_audience_and_authority(
 ) -> None:
     cloud.post(url(endpoint), json=empty_answer())
     read(opened(endpoint + ending))
-    assert (Credential.arguments, Credential.scopes) == ({"authority": authority}, (f"{endpoint}/.default",))
+    assert (Credential.arguments["authority"], Credential.scopes) == (authority, (f"{endpoint}/.default",))
 
 
 def test_token_to_look_at_is_the_one_that_queries_get(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(azure.identity, "DefaultAzureCredential", Credential)
     assert token_for("https://api.loganalytics.us/v1", None) == SECRET
-    assert Credential.arguments == {"authority": AzureAuthorityHosts.AZURE_GOVERNMENT}
+    assert Credential.arguments["authority"] == AzureAuthorityHosts.AZURE_GOVERNMENT
     assert Credential.scopes == ("https://api.loganalytics.us/.default",)
 
 
@@ -866,7 +866,7 @@ def test_token_to_look_at_is_the_one_that_queries_get(monkeypatch: pytest.Monkey
     "problem, kind",
     [
         (token_refusal(401), ConfigurationError),
-        (CredentialUnavailableError(message=f"no endpoint {SECRET}"), ServiceError),
+        (CredentialUnavailableError(message=f"no endpoint {SECRET}"), ConfigurationError),
         (ServiceRequestError(f"no way to {SECRET}"), ServiceError),
     ],
     ids=["refused", "unavailable", "network"],
@@ -887,7 +887,7 @@ def test_managed_identity_is_the_one_named(
     monkeypatch.setattr(azure.identity, "ManagedIdentityCredential", Credential)
     cloud.post(url(), json=empty_answer())
     read(opened(PUBLIC, client_id=OTHER_CALLER))
-    assert Credential.arguments == {"client_id": OTHER_CALLER}
+    assert Credential.arguments["client_id"] == OTHER_CALLER
 
 
 @pytest.mark.parametrize(
