@@ -11,7 +11,7 @@ gc.set_threshold(200_000, 50, 50)
 
 import azure.functions as func  # noqa: E402
 
-from detection.app import Job, send_heartbeat, start  # noqa: E402
+from detection.app import RUN_TIME, Job, send_heartbeat, start  # noqa: E402
 from detection.telemetry import log_late  # noqa: E402
 
 app = func.FunctionApp()
@@ -37,7 +37,7 @@ def detect(timer: func.TimerRequest) -> None:
     """Runs every rule once an hour. An error fails the invocation; the next run reads its time, too."""
     if timer.past_due:
         log_late(clock())
-    job().detect()
+    job().detect(run_time=RUN_TIME)
     send_heartbeat(job().settings)
 
 

@@ -31,12 +31,16 @@ from detection.runs.run import read_gap, run
 from detection.settings import Settings, settings_from
 from detection.store.digest_draft import RenderDigest, publish_abandoned_digests
 from detection.store.gaps import Gap
+from detection.store.guarded_table import GuardedTable, circuit_breaker, require_time, time_limit
 from detection.store.incident_store import IncidentStore
 from detection.store.outbox import Delivery, Outbox, table_outbox
 from detection.store.table import MemoryTable, Table
 from detection.telemetry import log_attempt, log_heartbeat, log_run
 
 DRAIN_FOR = timedelta(seconds=60)  # for the messages that a run has just written
+# Of all rules in the functions host, which kills an invocation after ten minutes (host.json). The rest is for
+# the call that is under way, the records of failed runs, and messages.
+RUN_TIME = timedelta(minutes=8, seconds=20)
 HEARTBEAT_DEADLINE = 10  # seconds
 
 Clock = Callable[[], datetime]
@@ -52,18 +56,20 @@ class Job:
     clock: Clock
     sleep: Callable[[float], None] = time.sleep  # noqa: TID251  # to pass the time, not to tell it
 
-    def detect(self, now: datetime | None = None) -> list[RunRecord]:
+    def detect(self, now: datetime | None = None, run_time: timedelta | None = None) -> list[RunRecord]:
         """Runs every rule at `now`, and sends the messages that come of it; returns the records.
 
-        A rule that fails stops neither the other rules nor the messages. Its failure is recorded and logged.
+        A rule that fails stops neither the other rules nor the messages, unless a service does not answer at
+        all. Its failure is recorded and logged, and so is a rule that is not complete within `run_time`.
         The first failure is raised at the end: ConfigurationError, DataError or ServiceError.
         """
-        time = now or self.clock()
+        began = self.clock()
+        time, deadline = now or began, began + run_time if run_time else None
 
         def run_rule(rule: Rule, store: IncidentStore) -> Iterator[RunRecord]:
-            yield run(rule, time, self._source(rule), store, self._run_options(rule))[0]
+            yield run(rule, time, self._source(rule, deadline), store, self._run_options(rule))[0]
 
-        return self._run_all([(rule, partial(run_rule, rule)) for rule in self.rules], time)
+        return self._run_all([(rule, partial(run_rule, rule)) for rule in self.rules], time, deadline)
 
     def read_gaps(
         self,
@@ -145,17 +151,25 @@ class Job:
         )
 
     def _run_all(
-        self, runs: Iterable[tuple[Rule, Callable[[IncidentStore], Iterator[RunRecord]]]], now: datetime
+        self,
+        runs: Iterable[tuple[Rule, Callable[[IncidentStore], Iterator[RunRecord]]]],
+        now: datetime,
+        deadline: datetime | None = None,
     ) -> list[RunRecord]:
         records: list[RunRecord] = []
         failures: list[Exception] = []
+        # A service that does not answer is asked once: then the other rules fail at once.
+        breaker, job = circuit_breaker(), replace(self, table=GuardedTable(self.table, circuit_breaker()))
+        timed = replace(job, table=GuardedTable(job.table, time_limit(deadline, self.clock)))
         for rule, run_rule in runs:
-            began, store = self.clock(), self.store(rule, now)
+            began = self.clock()
             try:
-                for record in run_rule(store):
-                    log_run(record)
-                    records.append(record)
+                with breaker():
+                    for record in run_rule(timed.store(rule, now)):
+                        log_run(record)
+                        records.append(record)
             except Exception as error:  # noqa: BLE001  # it is logged here, and raised below
+                store = job.store(rule, now)
                 failure = _failure(error, rule.folder, now, None, self.clock() - began)
                 # The cause may also prevent the record: the table, or a bug. The log line is written anyway.
                 with suppress(Exception):
@@ -166,7 +180,7 @@ class Job:
                 log_run(failure)
                 failures.append(error)
         try:
-            self.deliver(DRAIN_FOR)
+            job.deliver(DRAIN_FOR)
         finally:
             if failures:
                 raise failures[0]
@@ -187,8 +201,8 @@ class Job:
 
         return render_digest
 
-    def _source(self, rule: Rule) -> Source:
-        return open_source(self.settings, rule, self.clock)
+    def _source(self, rule: Rule, deadline: datetime | None = None) -> Source:
+        return open_source(self.settings, rule, self.clock, deadline)
 
     def _run_options(self, rule: Rule) -> RunOptions:
         settings, signer = self.settings, self.link_signer()
@@ -261,8 +275,11 @@ def start(environment: Mapping[str, str], clock: Clock) -> Job:
         raise
 
 
-def open_source(settings: Settings, rule: Rule, clock: Clock) -> Source:
-    """The source of the logs. The engine for files is not deployed: imported only for LOGS_DIR."""
+def open_source(settings: Settings, rule: Rule, clock: Clock, deadline: datetime | None = None) -> Source:
+    """The source of the logs. A reading of a workspace ends by the deadline.
+
+    The engine for files is not deployed: imported only for LOGS_DIR. Raises ServiceError if no time is left.
+    """
     if settings.LOGS_DIR:
         files = import_module("detection.logs.files.source")
         source: Source = files.FileSource(settings.LOGS_DIR, rule.tables)
@@ -271,16 +288,21 @@ def open_source(settings: Settings, rule: Rule, clock: Clock) -> Source:
         raise ConfigurationError(
             "settings: there are no logs to read; set LOG_ANALYTICS_WORKSPACE_ID, or LOGS_DIR for exports"
         )
-    from detection.logs.log_analytics.client import open_log_analytics  # noqa: PLC0415  # as above
-    from detection.logs.log_analytics.reading import Limits  # noqa: PLC0415  # as above
+    from detection.logs.log_analytics.client import LONGEST_REQUEST, open_log_analytics  # noqa: PLC0415  # as above
+    from detection.logs.log_analytics.reading import BUDGET, Limits  # noqa: PLC0415  # as above
 
+    budget: float = BUDGET
+    if deadline:
+        send_until = deadline - timedelta(seconds=LONGEST_REQUEST)
+        require_time(send_until, clock)
+        budget = min(BUDGET, (send_until - clock()).total_seconds())
     return open_log_analytics(
         settings.LOG_ANALYTICS_WORKSPACE_ID,
         settings.LOG_ANALYTICS_ENDPOINT,
         settings.AZURE_CLIENT_ID,
         clock,
         inline=settings.PARSERS == "inline",
-        limits=Limits(max_signals_per_actor=settings.FLOOD_SIGNALS),
+        limits=Limits(seconds=budget, max_signals_per_actor=settings.FLOOD_SIGNALS),
     )
 
 

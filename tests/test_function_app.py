@@ -15,6 +15,7 @@ import pytest
 import responses
 
 import function_app
+from detection.app import RUN_TIME
 from detection.delivery.signed_links import LinkSigner
 from detection.runs.commit import LONGEST_RUN
 from detection.settings import Settings, settings_from
@@ -410,6 +411,11 @@ def test_sample_holds_no_secret() -> None:
 def test_host_ends_a_run_before_another_run_takes_it_for_dead() -> None:
     hours, minutes, seconds = map(int, HOST["functionTimeout"].split(":"))
     assert timedelta(0) < timedelta(hours=hours, minutes=minutes, seconds=seconds) < LONGEST_RUN
+
+
+def test_host_leaves_a_run_beyond_its_time_the_time_to_record_its_failure_and_to_deliver() -> None:
+    hours, minutes, seconds = map(int, HOST["functionTimeout"].split(":"))
+    assert timedelta(hours=hours, minutes=minutes, seconds=seconds) - RUN_TIME >= timedelta(seconds=100)
 
 
 def test_app_has_at_most_80_lines() -> None:

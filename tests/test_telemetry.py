@@ -9,17 +9,23 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
+from uuid import UUID
 
 import pytest
 import responses
 from jsonschema import Draft202012Validator
 from typer.testing import CliRunner
 
-from detection.app import Job, open_job, send_heartbeat, start
-from detection.base.errors import ConfigurationError, Incomplete
+import detection.app
+from detection.app import Job, open_job, open_source, send_heartbeat, start
+from detection.base.errors import ConfigurationError, Incomplete, ServiceError, Unreachable
 from detection.cli import run
 from detection.cli.main import app
 from detection.delivery.deliver import Attempt, Outcome
+from detection.logs.log_analytics.client import LogAnalytics
+from detection.logs.source import Source
+from detection.rules.loading import load_rule
+from detection.rules.model import Rule
 from detection.runs.record import ALERTS_NAMED, RECORD, RunFailure, RunRecord
 from detection.settings import settings_from
 from detection.store.outbox import Delivery
@@ -27,6 +33,7 @@ from detection.store.table import Entity, MemoryTable, Operation, Put
 from detection.telemetry import log_attempt, log_late, log_run
 from tests.regenerate import LOGS, ROOT, SCHEMAS
 from tests.support.builders import START
+from tests.support.clock import Clock
 
 NOW = datetime(2026, 6, 9, 15, tzinfo=UTC)
 HOUR = timedelta(hours=1)
@@ -347,3 +354,109 @@ def test_runs_is_content_when_the_last_run_was_complete(
 
     assert result.exit_code == 0
     assert "failed" not in result.stderr
+
+
+# ----------------------------------------------------------------------------------- services that do not answer
+
+
+class DeadTable(MemoryTable):
+    """A table that answers nothing after a number of calls; counts the calls in vain."""
+
+    def __init__(self, answers: int = 0) -> None:
+        super().__init__()
+        self.answers, self.calls_in_vain = answers, 0
+
+    def _call(self) -> None:
+        self.answers -= 1
+        if self.answers < 0:
+            self.calls_in_vain += 1
+            raise Unreachable("the table service does not answer")
+
+    def get(self, partition: str, row: str) -> Entity | None:
+        self._call()
+        return super().get(partition, row)
+
+    def scan(self, partition: str, start: str, end: str) -> Iterator[Entity]:
+        self._call()
+        return super().scan(partition, start, end)
+
+    def write(self, partition: str, operations: Sequence[Operation]) -> None:
+        self._call()
+        super().write(partition, operations)
+
+
+@pytest.mark.parametrize("answers", [0, 1, 3])
+def test_table_that_does_not_answer_is_asked_once_for_all_rules(
+    lines: list[dict[str, Any]], answers: int
+) -> None:
+    table = DeadTable(answers)
+    with pytest.raises(Unreachable):
+        job(table).detect()
+    assert table.calls_in_vain == 1
+    assert [(line["rule"], line["outcome"], line["error"]) for line in lines] == [
+        (PUBLISHED, "failed", "service"),
+        (DEFAULT, "failed", "service"),
+    ]
+
+
+def test_next_run_asks_a_table_again_that_did_not_answer(lines: list[dict[str, Any]]) -> None:
+    table = DeadTable()
+    dead_job = job(table)
+    with pytest.raises(Unreachable):
+        dead_job.detect()
+    table.answers = 10**6
+    dead_job.detect()
+    assert [line["outcome"] for line in lines] == ["failed", "failed", "complete", "complete"]
+
+
+def test_query_api_that_does_not_answer_is_asked_for_one_rule(
+    lines: list[dict[str, Any]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    table, asked_for = MemoryTable(), []
+
+    def unreachable(_settings: object, rule: Rule, *_: object) -> Source:
+        asked_for.append(rule.folder)
+        raise Unreachable("the query API does not answer")
+
+    monkeypatch.setattr(detection.app, "open_source", unreachable)
+    with pytest.raises(Unreachable):
+        job(table).detect()
+    assert asked_for == [PUBLISHED]
+    assert [record.outcome for record in job(table).records(5)] == ["failed", "failed"]
+    assert [line["reason"] for line in lines] == ["the query API does not answer"] * 2
+
+
+def test_run_beyond_its_time_fails_with_a_line_and_a_record_and_moves_no_watermark(
+    lines: list[dict[str, Any]],
+) -> None:
+    clock = Clock(NOW)
+
+    class SlowTable(MemoryTable):
+        def scan(self, partition: str, start: str, end: str) -> Iterator[Entity]:
+            clock.sleep(60)
+            return super().scan(partition, start, end)
+
+    table = SlowTable()
+    with pytest.raises(ServiceError, match="its time was used up"):
+        replace(job(table), clock=clock).detect(run_time=timedelta(seconds=90))
+    assert [(line["rule"], line["error"]) for line in lines] == [(PUBLISHED, "service"), (DEFAULT, "service")]
+    records = job(table).records(5)
+    assert [record.outcome for record in records] == ["failed", "failed"]
+    assert set(job(table).ages(NOW).values()) == {None}
+    clock.now = NOW
+    replace(job(table), clock=clock).detect()
+    assert [line["outcome"] for line in lines[2:]] == ["complete", "complete"]
+
+
+@pytest.mark.parametrize("seconds, budget", [(250, 100), (1_000, 300)])
+def test_reading_ends_by_the_deadline_of_the_run(seconds: int, budget: int) -> None:
+    settings = settings_from({"LOG_ANALYTICS_WORKSPACE_ID": str(UUID(int=1)), "AZURE_CLIENT_ID": "client"})
+    source = open_source(settings, load_rule(DEFAULT), lambda: NOW, NOW + timedelta(seconds=seconds))
+    assert isinstance(source, LogAnalytics)
+    assert source._limits.seconds == budget
+
+
+def test_rule_without_time_for_a_query_is_not_read() -> None:
+    settings = settings_from({"LOG_ANALYTICS_WORKSPACE_ID": str(UUID(int=1))})
+    with pytest.raises(ServiceError, match="its time was used up"):
+        open_source(settings, load_rule(DEFAULT), lambda: NOW, NOW + timedelta(seconds=150))

@@ -52,10 +52,11 @@ from detection.rules.model import Rule
 
 # A run has ten minutes (host.json), and needs the last of them to commit and deliver. A query may take WAIT
 # seconds, and may be sent again RETRIES times within the BUDGET of the reading. The three queries run at
-# once: a reading ends after BUDGET + CONNECT_TIMEOUT + READ_TIMEOUT, 450 s, at the latest.
+# once: a reading ends after BUDGET + LONGEST_REQUEST, 450 s, at the latest.
 WAIT = 120
 READ_TIMEOUT = WAIT + 20
 CONNECT_TIMEOUT = 10
+LONGEST_REQUEST = CONNECT_TIMEOUT + READ_TIMEOUT  # seconds
 RETRIES = 2
 LONGEST_PAUSE = 60  # seconds; a Retry-After may ask for an hour, after which the next run has come
 BLOCK = 2**20  # bytes that are read from the connection at a time
