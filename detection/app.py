@@ -9,12 +9,11 @@ from functools import partial
 from importlib import import_module
 from uuid import UUID, uuid4
 
-import requests
-
 from detection.base.errors import ConfigurationError, error_kind, error_sentence
 from detection.base.timestamps import refuse_fast_clock
 from detection.correlation.detection import Detection
 from detection.delivery.deliver import Attempt, Destination, deliver
+from detection.delivery.receiver_session import ReceiverSession
 from detection.delivery.signed_links import LinkSigner
 from detection.delivery.webhook import WebhookDestination
 from detection.desk import Desk
@@ -320,9 +319,14 @@ def send_heartbeat(settings: Settings) -> None:
     """Requests HEARTBEAT_URL after a run in which every rule was complete; logs a failure."""
     if settings.HEARTBEAT_URL is None:
         return
+    url = settings.HEARTBEAT_URL.get_secret_value()
     try:
-        requests.get(settings.HEARTBEAT_URL.get_secret_value(), timeout=HEARTBEAT_DEADLINE).raise_for_status()
-    except requests.RequestException as error:
+        with (
+            ReceiverSession(HEARTBEAT_DEADLINE) as session,
+            session.get(url, timeout=HEARTBEAT_DEADLINE, stream=True) as answer,
+        ):
+            answer.raise_for_status()
+    except (OSError, ValueError) as error:  # all errors of `requests` and urllib3
         log_heartbeat(error)
 
 

@@ -27,7 +27,7 @@ from pydantic import (
 from pydantic_core import from_json
 
 from detection.base.errors import ConfigurationError, problem_message
-from detection.base.loopback import is_loopback
+from detection.base.network import ca_variable, is_loopback
 from detection.rules.loading import default_rule
 from detection.rules.model import SEVERITIES, Duration, Severity, require_unique_names
 
@@ -68,6 +68,7 @@ def _address(value: str) -> str:
     try:
         parts = urlsplit(value)
         safe = parts.port != 0 and (is_loopback(value) or (parts.scheme == "https" and bool(parts.hostname)))
+        (parts.hostname or "").encode("idna")  # a label of a host has at most 63 characters
     except ValueError:  # its text contains the host
         safe = False
     if not safe:
@@ -225,7 +226,11 @@ class Settings(BaseModel):
     HEARTBEAT_URL: Address | None = Field(
         None, description="URL that is fetched after every fully complete run."
     )
-    AZURE_CLIENT_ID: str | None = Field(None, description="Client id of the user-assigned managed identity.")
+    AZURE_CLIENT_ID: str | None = Field(
+        None,
+        description="Client id of the user-assigned managed identity, or of a service principal (see below). "
+        "Without it, the app's own identity in Azure, and elsewhere that of `az login`.",
+    )
     DETECT_SCHEDULE: str = Field(
         "0 5 * * * *", description="When the detection runs, NCRONTAB with six fields, UTC."
     )
@@ -275,13 +280,18 @@ def settings_from(environment: Mapping[str, str]) -> Settings:
     if host := environment.get("WEBSITE_HOSTNAME", ""):  # the Functions host sets it
         scheme = "http" if is_loopback(f"http://{host}") else "https"
         values.setdefault("PAGE_URL", f"{scheme}://{host}/api")
+    problems = []
+    if (name := ca_variable(environment)) and not Path(environment[name]).exists():
+        problems.append(f"{name}: must name a file or folder of CA certificates that exists")
     try:
-        return Settings.model_validate(values)
+        settings = Settings.model_validate(values)
     except ValidationError as error:
-        problems = []
         for problem in error.errors():
             unknown = problem["type"] == "extra_forbidden"  # the key is part of the value and is not shown
             location = ".".join(map(str, problem["loc"][:-1] if unknown else problem["loc"]))
             message = "has an unknown key" if unknown else problem_message(problem)
             problems.append(re.sub(r"\.(\d+)", r"[\1]", location) + ": " + message)
-        raise ConfigurationError(f"settings: {'; '.join(problems)}") from None
+    else:
+        if not problems:
+            return settings
+    raise ConfigurationError(f"settings: {'; '.join(problems)}") from None

@@ -176,6 +176,8 @@ def test_plain_http_is_for_this_machine(name: str, url: str) -> None:
         f"https://a.example:99999/{HIDDEN}",
         f"http://127.0.0.1:{HIDDEN}/",
         f"https://{HIDDEN}\u2100/",
+        f"https://{HIDDEN}..example/",
+        f"https://{HIDDEN}{'x' * 57}.example/",
         HIDDEN,
     ],
 )
@@ -323,3 +325,16 @@ def test_page_is_where_the_app_is_unless_somebody_says_otherwise(
 )
 def test_page_has_an_address_to_which_a_path_can_be_added(url: str) -> None:
     assert _problem({"PAGE_URL": url}).startswith("settings: PAGE_URL: ")
+
+
+@pytest.mark.parametrize("name", ["REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE"])
+def test_missing_ca_bundle_is_refused_with_its_variable(name: str, tmp_path: Path) -> None:
+    environment = {name: f"{tmp_path}/{HIDDEN}.pem", "MAX_CATCH_UP": HIDDEN}
+    problem = _problem(environment)
+    assert problem.startswith(f"settings: {name}: must name a file")
+    assert "MAX_CATCH_UP" in problem
+    assert HIDDEN not in problem
+
+
+def test_ca_bundle_that_does_not_count_is_not_checked(tmp_path: Path) -> None:
+    settings_from({"REQUESTS_CA_BUNDLE": str(tmp_path), "CURL_CA_BUNDLE": f"{tmp_path}/none"})

@@ -34,6 +34,7 @@ from detection.telemetry import log_attempt, log_late, log_run
 from tests.regenerate import LOGS, ROOT, SCHEMAS
 from tests.support.builders import START
 from tests.support.clock import Clock
+from tests.support.receiver import dripping, receiving
 
 NOW = datetime(2026, 6, 9, 15, tzinfo=UTC)
 HOUR = timedelta(hours=1)
@@ -292,6 +293,17 @@ def test_failed_heartbeat_is_a_line_without_its_address(lines: list[dict[str, An
         web.get("https://beat.example/hunter2", status=500)
         send_heartbeat(settings)
     assert lines == [{"event": "detection.heartbeat", "error": "HTTPError"}]
+
+
+def test_heartbeat_that_drips_its_headers_ends_by_its_deadline(
+    lines: list[dict[str, Any]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(detection.app, "HEARTBEAT_DEADLINE", 0.2)
+    with receiving() as receiver:
+        receiver.default_answer = dripping(b"HTTP/1.1 200 OK\r\nx-a: ", b"b")
+        send_heartbeat(settings_from({"HEARTBEAT_URL": receiver.url}))
+        assert receiver.broken.wait(60)
+    assert [line["event"] for line in lines] == ["detection.heartbeat"]
 
 
 def test_job_logs_nothing_but_events() -> None:

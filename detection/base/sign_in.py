@@ -14,8 +14,8 @@ from azure.core.credentials import AccessToken, TokenCredential
 from azure.core.exceptions import ClientAuthenticationError
 from azure.core.pipeline import PipelineResponse
 
+from detection.base.azure_transport import Transport
 from detection.base.errors import ConfigurationError, DetectionError, ServiceError, Unreachable
-from detection.base.sessions import Transport
 
 PUBLIC_CLOUD = "login.microsoftonline.com"
 # A request for a token is over after half a minute at worst. All in seconds.

@@ -18,6 +18,7 @@ import requests
 from pydantic_core import to_json
 
 from detection.delivery.deliver import DEADLINE, Outcome
+from detection.delivery.receiver_session import ReceiverSession
 from detection.settings import Webhook
 from detection.store.outbox import Delivery
 
@@ -40,8 +41,7 @@ class WebhookDestination:
     def send(self, delivery: Delivery, now: datetime) -> Outcome:
         """Signs and posts a message, and reads the status of the answer. Raises nothing.
 
-        The request runs in a thread of its own, because the timeout of `requests` starts anew with every
-        byte: a receiver that drips its headers would never time out.
+        The request runs in a thread of its own, because nothing ends the search for the address of a host.
         """
         webhook, no_answer = self._webhook, Outcome(None, reason=f"no answer within {self._deadline:g} s")
         if webhook.routing_key:
@@ -50,21 +50,24 @@ class WebhookDestination:
         outcomes: SimpleQueue[Outcome] = SimpleQueue()
 
         def post() -> None:
-            try:
-                with requests.post(
-                    webhook.url.get_secret_value(),
-                    data=delivery.body,
-                    headers=headers(delivery, now, [secret.get_secret_value() for secret in webhook.secret]),
-                    timeout=self._deadline,
-                    allow_redirects=False,
-                    stream=True,  # the body of the answer is not read: the status is enough
-                ) as answer:
-                    outcome = outcome_of(answer.status_code, answer.headers, now)
-            except requests.Timeout:  # a moment before the deadline of the attempt
-                outcome = no_answer
-            except Exception as error:  # noqa: BLE001  # it would end the thread without an outcome
-                # The type names the failure; the text would show the URL.
-                outcome = Outcome(None, reason=type(error).__name__)
+            with ReceiverSession(self._deadline) as session:
+                try:
+                    with session.post(
+                        webhook.url.get_secret_value(),
+                        data=delivery.body,
+                        headers=headers(
+                            delivery, now, [secret.get_secret_value() for secret in webhook.secret]
+                        ),
+                        timeout=self._deadline,
+                        allow_redirects=False,
+                        stream=True,  # the body of the answer is not read: the status is enough
+                    ) as answer:
+                        outcome = outcome_of(answer.status_code, answer.headers, now)
+                except requests.Timeout:
+                    outcome = no_answer
+                except Exception as error:  # noqa: BLE001  # it would end the thread without an outcome
+                    # The type names the failure; the text would show the URL.
+                    outcome = Outcome(None, reason=type(error).__name__)
             outcomes.put(outcome)
 
         threading.Thread(target=post, name=THREAD, daemon=True).start()

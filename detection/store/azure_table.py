@@ -29,8 +29,8 @@ from azure.core.exceptions import (
 from azure.core.pipeline import PipelineResponse
 from azure.data.tables import EdmType, EntityProperty, TableClient, TableEntity, UpdateMode
 
+from detection.base.azure_transport import Transport
 from detection.base.errors import ConfigurationError, ServiceError, Unreachable
-from detection.base.sessions import Transport
 from detection.base.sign_in import PUBLIC_CLOUD, sign_in
 from detection.store.table import (
     Conflict,

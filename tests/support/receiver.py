@@ -28,7 +28,7 @@ class Handler(BaseHTTPRequestHandler):
         except OSError:
             self.server.broken.set()
 
-    do_GET = do_POST  # noqa: N815  # the base's name
+    do_GET = do_CONNECT = do_POST  # noqa: N815  # the names of the base
 
     def log_message(self, format: str, *args: object) -> None:  # noqa: A002  # the base's name
         pass

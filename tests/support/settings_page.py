@@ -22,6 +22,17 @@ setting and shows no value.
 """
 
 _TAIL = """
+## Variables of the environment
+
+The job reads these as the operating system or the host sets them. It ignores `netrc` files and `HTTP_PROXY`.
+
+| variable | meaning |
+|---|---|
+| `HTTPS_PROXY`, `ALL_PROXY` | Proxy for https requests to other machines: query API, table, sign-in, webhooks, heartbeat. Requests to this machine and to the identity endpoint use no proxy. |
+| `NO_PROXY` | Hosts that are reached without the proxy, comma-separated. |
+| `REQUESTS_CA_BUNDLE`, `CURL_CA_BUNDLE` | File or folder of CA certificates that replaces the default ones; the first that is set counts. |
+| `AZURE_TENANT_ID`, `AZURE_CLIENT_SECRET` | Tenant and secret of the service principal that `AZURE_CLIENT_ID` names. A secret without the other two is an error. |
+| `IDENTITY_ENDPOINT`, `IDENTITY_HEADER` | Identity endpoint of the app; Azure sets both. |
 ## Settings of the Functions host
 
 The Functions host reads these; the job does not.

@@ -31,8 +31,8 @@ from azure.core.pipeline.policies import RetryPolicy
 from azure.core.rest import HttpRequest
 from azure.monitor.query import LogsQueryClient
 
+from detection.base.azure_transport import Transport
 from detection.base.errors import ConfigurationError, Incomplete, ServiceError, Unreachable
-from detection.base.sessions import Transport
 from detection.base.sign_in import sign_in
 from detection.logs.events import Logs
 from detection.logs.kql import queries
