@@ -82,7 +82,7 @@ def test_endpoint_that_fails_is_a_failing_service(
 
 @BOTH
 def test_refused_client_id_is_a_mistake_in_the_settings(endpoint: IdentityEndpoint, sign: Sign) -> None:
-    endpoint.refuse(HTTPStatus.BAD_REQUEST, "No User Assigned or Delegated Managed Identity found")
+    endpoint.refuse(HTTPStatus.BAD_REQUEST)
     text = error_of(sign, ConfigurationError)
     assert CLIENT_ID in text
     assert "next run" not in text
@@ -131,8 +131,7 @@ def test_endpoint_that_is_not_there_is_unreachable(
 def test_pause_that_the_endpoint_asks_for_is_cut(
     endpoint: IdentityEndpoint, slept: list[float], status: HTTPStatus
 ) -> None:
-    endpoint.refuse(status)
-    endpoint.headers = {"Retry-After": "600"}
+    endpoint.refuse(status, retry_after=600)
     error_of(query_token, ServiceError)
     assert slept == [5, 5]
 

@@ -19,8 +19,10 @@ from threading import Lock
 from typing import Literal
 
 from detection.app import start
+from detection.base import sign_in
 from detection.base.errors import DetectionError
 from detection.logs.log_analytics import client
+from detection.store import azure_table
 
 Task = Literal["detect", "deliver"]
 PROCESS_TIMEOUT = 120.0  # seconds that a process may take
@@ -102,7 +104,8 @@ def _work(order: JobOrder, go: Event) -> None:
     if not order.patient:
         time.sleep = clock.skip  # type: ignore[assignment]  # nobody sleeps for more than a float
     if order.hasty:
-        client.READ_TIMEOUT = 1
+        client.READ_TIMEOUT = azure_table.READ_TIMEOUT = sign_in.READ_TIMEOUT = 1
+    os.environ.update(order.environment)  # the SDK reads where the identity endpoint is
     try:
         job = start(order.environment, clock)
         if not order.patient:

@@ -173,6 +173,22 @@ def at_write(number: int, action: Callable[[], object], *, after: bool) -> Fault
     return fault
 
 
+def throttling(number: int, seconds: int) -> Fault:
+    """A request is to be repeated after some seconds."""
+    response = TableResponse(503, {"content-type": "application/json", "Retry-After": str(seconds)}, b"{}")
+    return lambda request, forward: response if request.number == number else forward(request)
+
+
+def hanging(seconds: float) -> Fault:
+    """Every request is accepted and, for so long, not answered."""
+
+    def fault(_request: TableRequest, _forward: Forward) -> TableResponse | None:
+        time.sleep(seconds)
+        return None
+
+    return fault
+
+
 def losing_answers(numbers: range) -> Fault:
     """These requests take effect, and their answers are lost."""
 

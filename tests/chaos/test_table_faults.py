@@ -16,12 +16,14 @@ from tests.chaos.table_proxy import (
     accepting,
     at_write,
     failing,
+    hanging,
     losing_answers,
     misshaping,
     proxying,
     refusing_writes,
     short_pages,
     slowing,
+    throttling,
 )
 from tests.support.azurite import Azurite, connection_string
 from tests.support.builders import account
@@ -58,6 +60,26 @@ def test_failing_for_a_moment(stage: Stage, enter: EnterFigures, status: int, co
     """The client's own retries get over it."""
     _run_with_fault(stage, failing(range(4, 7), status, code), fails=False)
     enter("table: three errors", stage.evaluate())
+
+
+@chaos_only
+def test_pause_of_ten_minutes(stage: Stage, enter: EnterFigures) -> None:
+    _run_with_fault(stage, throttling(4, 600), fails=False)
+    durations = [line["seconds"] for line in stage.lines if line["event"] == "detection.run"]
+    assert max(durations) < 30
+    enter("table: a Retry-After of ten minutes", stage.evaluate())
+
+
+@chaos_only
+def test_table_that_never_answers_is_asked_once(stage: Stage, enter: EnterFigures) -> None:
+    stage.runs(0, 1)
+    stage.proxy.reset()
+    stage.proxy.fault = hanging(2)
+    assert stage.run(FAULT_HOUR, hasty=True) == 1
+    assert stage.proxy.requests == 3  # a call and its two repetitions
+    assert [line["error"] for line in stage.lines if line.get("outcome") == "failed"] == ["service"]
+    stage.runs(FAULT_HOUR + 1)
+    enter("table: no answer", stage.evaluate())
 
 
 @pytest.mark.parametrize("first_request", marked_parameters(range(1, REQUESTS), always=(4,)))

@@ -19,7 +19,7 @@ class IdentityEndpoint:
 
     def __init__(self) -> None:
         self.requests: list[dict[str, str]] = []
-        self.status = HTTPStatus.OK
+        self.status: int = HTTPStatus.OK
         self.body: bytes | None = None  # None: a token
         self.headers: dict[str, str] = {}
         self.hangs = False
@@ -30,9 +30,10 @@ class IdentityEndpoint:
         """What the platform sets for the app."""
         return {"IDENTITY_ENDPOINT": self.url, "IDENTITY_HEADER": HEADER}
 
-    def refuse(self, status: HTTPStatus, message: str = "no") -> None:
-        """From now on answers with an error, in the words of App Service."""
-        self.status, self.body = status, json.dumps({"statusCode": status, "message": message}).encode()
+    def refuse(self, status: int, retry_after: int | None = None) -> None:
+        """From now on answers with an error, in the shape that App Service gives it."""
+        self.status, self.body = status, json.dumps({"statusCode": status, "message": "no"}).encode()
+        self.headers = {"Retry-After": str(retry_after)} if retry_after else {}
 
     def answer(self, resource: str) -> bytes:
         if self.body is not None:
