@@ -89,7 +89,9 @@ class WitnessedStore(IncidentStore):
             if self._faulty_table.effects > before:
                 self.end_part(is_finished=True)
                 self._history.figures["gap parts"] += 1
-                self.begin_part(gap)
+                # The next part follows the gap's row: another reading may have come further, or closed it.
+                gaps = GapList(self._history.table, self.rule).gaps()
+                self.begin_part(next(stored for stored in gaps if stored.id == gap.id))
 
     def begin_part(self, gap: Gap) -> None:
         """The execution is from now on the reading of the next part of a gap."""
