@@ -2,6 +2,7 @@
 and every pair is alerted once.
 """
 
+import json
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
@@ -16,13 +17,15 @@ from detection.base.errors import ServiceError
 from detection.incidents.decide import Verdict
 from detection.logs.events import Logs, Row
 from detection.logs.window import MAX_CATCH_UP, Window, Windows
+from detection.messages.context import DigestEntry
 from detection.rules.model import Rule
-from detection.runs.commit import RunOptions
+from detection.runs.commit import LONGEST_RUN, RunOptions
 from detection.runs.record import RunRecord
 from detection.runs.run import read_gap, run
 from detection.store.gaps import GAP_KEPT, GapList
 from detection.store.incident_store import IncidentStore
 from detection.store.layout import day_of
+from detection.store.outbox import Delivery, Outbox
 from detection.store.table import Conflict, Entity, MemoryTable, Operation
 from tests.support.builders import DAY, HOUR, RULE, START, change_row, logs, signal_row
 from tests.support.world import Crash, Faults, FaultyTable
@@ -286,6 +289,26 @@ def test_two_outages_leave_two_gaps_and_each_is_read_once() -> None:
     job.read_gap(BACK + 7 * DAY)
     assert [gap.state for gap in job.gaps.gaps()] == ["read", "read"]
     assert set(job.alerted.values()) == {1}
+
+
+def render_digest(draft: str, began: datetime, entries: Sequence[DigestEntry]) -> list[Delivery]:
+    body = json.dumps([entry.alert for entry in entries]).encode()
+    return [Delivery(draft, "soc", draft, 1, body, began, began)]
+
+
+@pytest.mark.parametrize("crash", [None, *range(1, 8)])
+def test_alerts_of_a_gap_reading_are_in_a_digest_even_if_the_reading_died(crash: int | None) -> None:
+    job = Job(*story(), replace(DAILY, storm_alerts=0, render_digest=render_digest))
+    job.run(START)
+    job.run(BACK)
+    with suppress(Crash):
+        job.read_gap(BACK + HOUR, crash)
+    job.run(BACK + HOUR + LONGEST_RUN + MINUTE)
+
+    deliveries = [queued.delivery for queued in Outbox(job.table, RULE.folder).waiting("soc")]
+    alerts = Counter(alert for delivery in deliveries for alert in json.loads(delivery.body))
+    assert alerts == dict.fromkeys(alerts, 1)
+    assert len(alerts) == job.alerted.total()  # each alert here has one pair
 
 
 def test_a_gap_that_is_not_read_is_abandoned_and_then_forgotten(caplog: pytest.LogCaptureFixture) -> None:
