@@ -17,9 +17,6 @@ from tests.support.world.history import History, Ledger
 from tests.support.world.promise import Promise, PromiseMaker
 from tests.support.world.views import Candidate, key_of
 
-# After these a gap may be read by another rule than the rule that left the gap.
-PAIRING_EDITS = ("threshold", "within", "identity", "mapping")
-
 
 def problems_of(history: History) -> list[str]:
     """What contradicts the promise, in words; nothing if it was kept."""
@@ -81,13 +78,29 @@ def _pair_problems(history: History, ledger: Ledger, promise: Promise) -> list[s
         for pair, time in promise.gap.items()
         if pair not in alerted and not _lies_in(time, ledger.gaps.values())
     ]
-    if not any(edit.kind in PAIRING_EDITS and edit.folder == ledger.folder for edit in history.world.edits):
+    if not _is_pairing_edited(ledger):
         problems += [
             f"lost {pair}: the gap of its signal of {time} was read"
             for pair, time in promise.gap.items()
             if pair not in alerted and pair not in unread and _has_one_time(promise.candidates[pair])
         ]
     return problems
+
+
+def _is_pairing_edited(ledger: Ledger) -> bool:
+    """Whether the runs paired by different settings: a gap may be read by another rule than the rule that left
+    it. An edit of the grouping may edit the threshold, too.
+    """
+    configurations = [execution.configuration for execution in ledger.executions]
+    return (
+        len(
+            {
+                (setting.threshold, setting.within, setting.identity, setting.mapping)
+                for setting in configurations
+            }
+        )
+        > 1
+    )
 
 
 def _has_one_time(pair: Candidate) -> bool:
