@@ -38,7 +38,7 @@ from detection.incidents.keys import Key, group_by_key, grouping_of, stable_id
 from detection.incidents.severity import ChangesByActor, with_severity
 from detection.incidents.silencing import drop_silenced
 from detection.logs.events import Event
-from detection.logs.window import Windows
+from detection.logs.window import Window, Windows
 from detection.rules.model import Rule
 from detection.rules.silences import Silence
 
@@ -89,7 +89,7 @@ class Circumstances:
 
     `changes_by_actor` are all changes that were read. `silences` are those of the rule, exclusions too.
     `groupings` are those with marks, the rule's own too. Of a chunk (`is_chunk`) the run sees some signals of
-    an actor only, who has too many to be read at once.
+    an actor only, who has too many to be read at once. `open_gaps` are left to other readings.
     """
 
     rule: Rule
@@ -100,6 +100,12 @@ class Circumstances:
     is_chunk: bool = False
     events_per_part: int = EVENTS_PER_PART
     flood_signals: int = FLOOD
+    open_gaps: Sequence[Window] = ()
+
+    @property
+    def new_signals(self) -> Sequence[Window]:
+        """Where unmarked signals alert: outside the gaps."""
+        return self.windows.new_signals(self.open_gaps)
 
 
 def decide(chains: Sequence[Chain], circumstances: Circumstances, state: KeyState) -> Verdict | None:
@@ -112,7 +118,8 @@ def decide(chains: Sequence[Chain], circumstances: Circumstances, state: KeyStat
     """
     rule, windows = circumstances.rule, circumstances.windows
     chains = [part for chain in chains for part in split_by_kind(chain, rule) if part.spans]
-    chains = [part for chain in chains if (part := own_pairs(chain, windows.new_signals, state, rule)).spans]
+    own_windows = circumstances.new_signals
+    chains = [part for chain in chains if (part := own_pairs(chain, own_windows, state, rule)).spans]
     ordinary = {
         actor: _ActorEvents(actor_chains, state)
         for actor, actor_chains in chains_by_actor(after_flood(chains, state.floods, rule)).items()
@@ -123,7 +130,7 @@ def decide(chains: Sequence[Chain], circumstances: Circumstances, state: KeyStat
         actor: ordinary.pop(actor) for actor in _flooding_actors(chains, ordinary, circumstances, state)
     }
     flood_pairs = {actor: events.new_pairs(state, rule) for actor, events in flooding.items()}
-    floods = {actor: floods_of(actor, pairs, windows.new_signals) for actor, pairs in flood_pairs.items()}
+    floods = {actor: floods_of(actor, pairs, own_windows) for actor, pairs in flood_pairs.items()}
     changes = _in_time_order(events.changes for events in ordinary.values())
     signals = _in_time_order(events.signals for events in ordinary.values())
     limit = circumstances.events_per_part

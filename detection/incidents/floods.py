@@ -44,9 +44,9 @@ def chains_by_actor(chains: Iterable[Chain]) -> dict[str, list[Chain]]:
     return actors
 
 
-def floods_of(actor: str, chains: Sequence[Chain], window: Window) -> list[Flood]:
-    """The floods that alert these chains of an actor. The first lasts from the first to the last signal in
-    the window, if there are any.
+def floods_of(actor: str, chains: Sequence[Chain], windows: Sequence[Window]) -> list[Flood]:
+    """The floods that alert these chains of an actor: for each window, the latest first, from the first to
+    the last signal in it, if there are any.
 
     Each signal outside, which an earlier run marked, is a flood of its own. Around these lies time that
     another reading alerts: that of a gap, or of another part of it.
@@ -54,14 +54,13 @@ def floods_of(actor: str, chains: Sequence[Chain], window: Window) -> list[Flood
     digest = actor_digest(actor)
     begin = min(chain.signals[0].time for chain in chains)
     end = max(chain.signals[-1].time for chain in chains)
-    if holds(window, begin) and holds(window, end):
+    if any(holds(window, begin) and holds(window, end) for window in windows):
         return [Flood(digest, begin, end)]
     times = sorted({signal.time for chain in chains for signal in chain.signals})
-    times_in_window = [time for time in times if holds(window, time)]
-    floods = [Flood(digest, time, time) for time in times if not holds(window, time)]
-    if times_in_window:
-        floods.insert(0, Flood(digest, times_in_window[0], times_in_window[-1]))
-    return floods
+    times_by_window = [[time for time in times if holds(window, time)] for window in reversed(windows)]
+    floods = [Flood(digest, inside[0], inside[-1]) for inside in times_by_window if inside]
+    alone = [time for time in times if not any(holds(window, time) for window in windows)]
+    return [*floods, *(Flood(digest, time, time) for time in alone)]
 
 
 def merge_floods(floods: Iterable[Flood], limit: int = FLOODS_PER_KEY) -> tuple[Flood, ...]:

@@ -157,17 +157,18 @@ def split_by_past_threshold(
     return past_chain, below_chain
 
 
-def own_pairs(chain: Chain, window: Window, state: KeyState, rule: Rule) -> Chain:
-    """The pairs whose signals lie in the window, or are marked.
+def own_pairs(chain: Chain, windows: Sequence[Window], state: KeyState, rule: Rule) -> Chain:
+    """The pairs whose signals lie in the windows, or are marked.
 
     Another run reads the unmarked ones outside, with all their changes. Marked ones are not left to it: it
     would find the change marked too, and take the pair for alerted.
     """
-    if all(holds(window, chain.signals[end].time) for end in (0, -1)):
+    if any(all(holds(window, chain.signals[end].time) for end in (0, -1)) for window in windows):
         return chain
     signals = [
         signal
         for signal in chain.signals
-        if holds(window, signal.time) or signal_mark(signal, chain.actor) in state.signals
+        if any(holds(window, signal.time) for window in windows)
+        or signal_mark(signal, chain.actor) in state.signals
     ]
     return make_chain(chain.actor, chain.changes, signals, rule.sequence.within, once=chain.once)

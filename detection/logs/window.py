@@ -13,6 +13,7 @@ after W - L, in the windows or in the gap. A rule with thresholds reads signals 
 back as changes.
 """
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
@@ -38,15 +39,17 @@ class Windows:
     signals: Window
     gap: Window | None
 
-    @property
-    def new_signals(self) -> Window:
-        """Where unmarked signals alert. Signals outside are read too where a gap is near, and alert only if
-        an earlier run marked them: another reading has all changes of the unmarked ones.
+    def new_signals(self, open_gaps: Iterable[Window] = ()) -> list[Window]:
+        """Where unmarked signals alert: outside the gap of this run and all other gaps that are still to be
+        read, in the order of time.
+
+        Signals in a gap may be read with some of their changes only. They alert if an earlier run marked
+        them: the reading of the gap has all changes of the unmarked ones.
         """
-        after = self.gap.until if self.gap else None
         until = self.changes.until
         is_part = until is not None and until < self.now  # of a gap
-        return Window(after or datetime.min.replace(tzinfo=UTC), until if is_part else None)
+        gaps = [*open_gaps, *([self.gap] if self.gap else [])]
+        return _outside(gaps, until if is_part else None)
 
 
 def holds(window: Window, time: datetime) -> bool:
@@ -57,6 +60,17 @@ def holds(window: Window, time: datetime) -> bool:
 def meets(window: Window, begin: datetime, end: datetime) -> bool:
     """Whether a window has a moment between two times."""
     return window.after < end and (window.until is None or begin <= window.until)
+
+
+def _outside(gaps: Iterable[Window], until: datetime | None) -> list[Window]:
+    """The windows outside gaps, up to a moment."""
+    windows: list[Window] = []
+    after = datetime.min.replace(tzinfo=UTC)
+    for gap in sorted(gaps, key=lambda gap: gap.after):
+        if gap.until and (until is None or gap.after < until):
+            windows.append(Window(after, gap.after))
+            after = max(after, gap.until)
+    return [*windows, Window(after, until)]
 
 
 def plan_windows(

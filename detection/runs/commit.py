@@ -24,6 +24,7 @@ from detection.messages.text import plural, title
 from detection.rules.model import SEVERITIES, Rule
 from detection.rules.silences import Silence
 from detection.store.digest_draft import DigestDraft, RenderDigest
+from detection.store.gaps import Gap
 from detection.store.incident_store import IncidentStore
 from detection.store.layout import key_prefix
 from detection.store.outbox import Delivery, queue
@@ -100,8 +101,10 @@ class Committer:
         self._known_writers |= {superseded.winner.writer, self._store.restart()}
         self._unresolved.clear()
 
-    def circumstances(self, detection: Detection) -> Circumstances:
-        """What the decisions on these chains go by. Reads the table where there are chains."""
+    def circumstances(self, detection: Detection, open_gaps: Sequence[Gap] = ()) -> Circumstances:
+        """What the decisions on these chains go by. Reads the table where there are chains. `open_gaps` are
+        left to other readings.
+        """
         rule, store = self._rule, self._store
         chains = [*detection.chains, *detection.below]
         if self._silences is None and chains:
@@ -116,6 +119,7 @@ class Committer:
             detection.logs.is_chunk,
             self._options.events_per_part,
             self._options.flood_signals,
+            [gap.unread for gap in open_gaps],
         )
 
     def commit(self, decisions: Mapping[Key, Decide], detection: Detection) -> None:

@@ -15,7 +15,7 @@ from detection.correlation.suppressed import Suppressed, count_restamped
 from detection.incidents.key_state import KeyState, own_pairs
 from detection.logs.coverage import Coverage
 from detection.logs.events import Rejected, SideHealth
-from detection.logs.window import Windows
+from detection.logs.window import Window, Windows
 from detection.rules.model import Rule
 from detection.runs.commit import Committer
 from detection.store.gaps import Gap
@@ -110,9 +110,9 @@ class RunStats:
     rejected: Mapping[str, Rejected] = field(default_factory=dict)
     coverage: Coverage | None = None
 
-    def add(self, detection: Detection) -> None:
+    def add(self, detection: Detection, new_signals: Sequence[Window]) -> None:
         """Counts the next slice. The first has all changes and the health of all logs; later ones repeat
-        changes.
+        changes. Unmarked signals alert in `new_signals`.
         """
         logs, chains = detection.logs, detection.chains
         is_first = not self.slices
@@ -127,7 +127,7 @@ class RunStats:
         self.chains += len(chains)
         self.below_threshold += detection.below_threshold
         # Pairs that are left to the reading of a gap, or of its next part, do not count.
-        new_signals, unmarked = self.windows.new_signals, KeyState(())
+        unmarked = KeyState(())
         self.pairs += sum(own_pairs(chain, new_signals, unmarked, self.rule).count() for chain in chains)
         self.restamped += count_restamped(logs, self.rule, self.windows)
 

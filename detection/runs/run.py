@@ -4,7 +4,7 @@ Everything before a commit can be repeated at will. A crash between two commits 
 committed pairs are marked, the rest is decided again, and the watermark has not moved.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from datetime import datetime
 from functools import partial
@@ -55,7 +55,7 @@ def run(
         # A change after a gap's end may reach signals in the gap that an earlier run marked.
         return replace(windows, signals=windows.changes) if windows.gap else windows
 
-    stats, committer = _read(rule, now, windows_at, source, store, options)
+    stats, committer = _read(rule, now, windows_at, source, store, options, store.open_gaps)
     gap = _recorded_gap(stats.windows, rule, store)
     record = stats.record(committer, watermark, [*store.open_gaps, *([gap] if gap else [])], seconds())
     former = windows_at(watermark) if watermark else None
@@ -95,13 +95,12 @@ def read_gap(
         now, watermark = clock(), store.watermark()
         until = min(gap.until, (gap.read_until or gap.after) + options.max_catch_up)
         windows_at = partial(_part_windows, rule, gap, until)
-        stats, committer = _read(rule, now, windows_at, source, store, options)
+        other_gaps = [open_gap for open_gap in store.open_gaps if open_gap.id != gap.id]
+        stats, committer = _read(rule, now, windows_at, source, store, options, other_gaps)
         part_read = replace(gap, read_until=until)
         if until == gap.until:
             part_read = part_read.close("read", now)
-        open_gaps = [
-            open_gap for open_gap in store.open_gaps if open_gap.id != gap.id or part_read.state == "open"
-        ]
+        open_gaps = other_gaps if part_read.state == "read" else store.open_gaps
         record = stats.record(committer, watermark, open_gaps, seconds())
         store.finish_part(part_read, now, RECORD.dump_json(record))
         stored_gaps = {stored.id: stored for stored in GapList(store.table, store.rule).gaps()}
@@ -138,17 +137,18 @@ def _read(
     source: Source,
     store: IncidentStore,
     options: RunOptions,
+    open_gaps: Sequence[Gap],
 ) -> tuple[RunStats, Committer]:
-    """Reads the windows at `now`, and commits what they hold."""
+    """Reads the windows at `now`, and commits what they hold, except unmarked signals in open gaps."""
     windows, committer = windows_at(now), Committer(rule, now, store, options)
     for _ in range(MAX_RESTARTS):
         stats = RunStats(rule, windows)
         try:
             for logs in read_slices(source, rule, windows):
                 detection = correlate_logs(logs, rule, windows)
-                circumstances = committer.circumstances(detection)
+                circumstances = committer.circumstances(detection, open_gaps)
                 detection = keep_past_threshold(detection, circumstances)
-                stats.add(detection)
+                stats.add(detection, circumstances.new_signals)
                 committer.commit(decisions(detection, circumstances), detection)
                 del logs, detection  # before the next slice is made
         except Superseded as superseded:  # read again, up to the time of the run that committed first

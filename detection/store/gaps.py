@@ -41,9 +41,14 @@ class Gap:
         return f"{self.until:%Y%m%d-%H%M}"
 
     @property
+    def unread(self) -> Window:
+        """The range that is still to be read."""
+        return Window(self.read_until or self.after, self.until)
+
+    @property
     def title(self) -> str:
         """The range that is still to be read, and the command that reads it."""
-        return f"{iso(self.read_until or self.after)} to {iso(self.until)} is not read: `{self.command}`"
+        return f"{iso(self.unread.after)} to {iso(self.until)} is not read: `{self.command}`"
 
     @property
     def command(self) -> str:

@@ -364,6 +364,26 @@ def test_a_flood_covers_no_time_of_a_gap_around_a_signal_that_was_marked_before(
     assert alerted_pairs([of_gap]) == [("late", "in-gap")]
 
 
+def test_a_flood_covers_no_gap_that_an_earlier_run_recorded() -> None:
+    gap = Window(START + HOUR, START + 2 * HOUR)
+    before, in_gap = signal("before", START + MINUTE), signal("in-gap", START + 90 * MINUTE)
+    signals = [signal(f"s{number}", START + 2 * HOUR + number * SECOND) for number in range(1, LIMIT + 2)]
+
+    verdict = decide(
+        chains([change("c", START)], [before, in_gap, *signals]),
+        replace(circumstances(), open_gaps=[gap]),
+        KeyState(account()),
+    )
+    assert verdict
+    assert "in-gap" not in {signal_id for _, signal_id in alerted_pairs([verdict])}
+    assert set(verdict.state.floods) == {
+        flood(before.time, before.time),
+        flood(signals[0].time, signals[-1].time),
+    }
+    assert verdict.alert
+    assert verdict.alert.flood_until == signals[-1].time
+
+
 def test_a_chunk_with_a_late_change_alerts_its_pairs_with_marked_signals_once() -> None:
     """A chunk shows some signals only: marking the change would lose its pairs in the chunks that follow."""
     early, late = signal("early", START + MINUTE), signal("late", START + HOUR)

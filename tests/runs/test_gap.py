@@ -63,9 +63,10 @@ class ArrivedLogs:
         return logs(changes, signals, windows, rule)
 
 
-def with_threshold(signals: int) -> Rule:
+def with_threshold(signals: int, within: timedelta = RULE.sequence.within) -> Rule:
     threshold = {"content_filter": signals} if signals > 1 else {}
-    return RULE.model_copy(update={"sequence": RULE.sequence.model_copy(update={"threshold": threshold})})
+    sequence = RULE.sequence.model_copy(update={"threshold": threshold, "within": within})
+    return RULE.model_copy(update={"sequence": sequence})
 
 
 class Store(IncidentStore):
@@ -98,9 +99,9 @@ class Job:
     def run(self, now: datetime, crash: int | None = None) -> RunRecord:
         return run(self._rule, now, self._source, self._store(now, crash), self._options)[0]
 
-    def read_gap(self, now: datetime, crash: int | None = None) -> list[RunRecord]:
-        """Reads the oldest open gap."""
-        gap, store = self.gaps.open_gaps()[0], self._store(now, crash)
+    def read_gap(self, now: datetime, crash: int | None = None, number: int = 0) -> list[RunRecord]:
+        """Reads an open gap, by default the oldest."""
+        gap, store = self.gaps.open_gaps()[number], self._store(now, crash)
         return list(read_gap(self._rule, gap, lambda: now, self._source, store, self._options))
 
     @property
@@ -279,6 +280,49 @@ def test_a_late_change_alerts_with_marked_signals_on_both_sides_of_a_gaps_end() 
     assert job.alerted == dict.fromkeys(pairs, 1)
 
 
+def test_a_run_after_a_gap_was_recorded_leaves_its_signals_to_the_reading_with_all_their_changes() -> None:
+    end = BACK - DAY - RULE.lateness  # of the gap; the second run reads from a day before it on
+    job = Job(
+        [at(end - 26 * HOUR, "c-early", change_row), at(end - 3 * HOUR, "c", change_row)],
+        [at(end - 2 * HOUR, "s-gap", signal_row), at(end + 2 * HOUR, "s-after", signal_row)],
+        DAILY,
+        with_threshold(2, within=2 * DAY),
+    )
+    job.run(START)
+
+    assert job.run(BACK).new_pairs == 2
+    record = job.run(BACK + HOUR)
+    assert (record.new_pairs, record.already_alerted) == (0, 1)
+    job.read_gap(BACK + 2 * HOUR)
+
+    pairs = [(change, signal) for change in ("c-early", "c") for signal in ("s-gap", "s-after")]
+    assert job.alerted == dict.fromkeys(pairs, 1)
+
+
+def test_a_gap_that_is_read_before_an_earlier_gap_leaves_the_signals_of_that_gap_to_its_reading() -> None:
+    first_end, second_end = (START + days * DAY - RULE.lateness for days in (2, 4))
+    job = Job(
+        [at(first_end - 30 * HOUR, "c-early", change_row), at(first_end - 3 * HOUR, "c", change_row)],
+        [
+            at(first_end - 2 * HOUR, "s-first", signal_row),
+            at(first_end + 2 * HOUR, "s-between", signal_row),
+            at(second_end - 4 * HOUR, "s-second", signal_row),
+        ],
+        DAILY,
+        with_threshold(1, within=2 * DAY),
+    )
+    job.run(START)
+    job.run(START + 3 * DAY)
+    job.run(START + 5 * DAY)
+    assert [gap.until for gap in job.gaps.open_gaps()] == [first_end, second_end]
+
+    job.read_gap(START + 5 * DAY + HOUR, number=1)
+    job.read_gap(START + 5 * DAY + 2 * HOUR)
+
+    pairs = [("c-early", "s-first"), ("c-early", "s-between"), ("c", "s-first"), ("c", "s-between")]
+    assert job.alerted == dict.fromkeys([*pairs, ("c", "s-second")], 1)
+
+
 def test_two_outages_leave_two_gaps_and_each_is_read_once() -> None:
     job = outage()
     job.run(BACK + 6 * DAY)
@@ -381,7 +425,7 @@ def test_two_readings_of_a_gap_at_once_close_it_once() -> None:
 
 def random_job(random: Random, number: int) -> tuple[Job, set[tuple[str, str]]]:
     """A job over random rows of a week and a half, and the pairs that it must alert."""
-    threshold = 1 + number % 3
+    threshold, within = 1 + number % 3, random.choice((1, 2, 3)) * DAY
     actors = [f"actor{actor}@example.com" for actor in range(random.randint(1, 3))]
     events: dict[str, list[tuple[str, datetime, str]]] = {"c": [], "s": []}
     sides: dict[str, list[Arrival]] = {"c": [], "s": []}
@@ -397,11 +441,11 @@ def random_job(random: Random, number: int) -> tuple[Job, set[tuple[str, str]]]:
         reached = [
             signal
             for signal, time, owner in events["s"]
-            if owner == actor and begin <= time <= begin + RULE.sequence.within
+            if owner == actor and begin <= time <= begin + within
         ]
         if len(reached) >= threshold:
             expected |= {(change, signal) for signal in reached}
-    return Job(sides["c"], sides["s"], DAILY, with_threshold(threshold)), expected
+    return Job(sides["c"], sides["s"], DAILY, with_threshold(threshold, within)), expected
 
 
 @pytest.mark.parametrize("number", range(WORLDS))
@@ -419,7 +463,7 @@ def test_every_pair_around_a_gap_is_alerted_once_in_random_worlds(number: int) -
             job.run(now)
             if job.gaps.open_gaps() and random.random() < 0.1:
                 with suppress(Crash):
-                    job.read_gap(now + MINUTE, random.choice([None, *range(1, 8)]))
+                    job.read_gap(now + MINUTE, random.choice([None, *range(1, 8)]), random.choice((0, -1)))
         now += random.choice([HOUR, 5 * HOUR])
     while job.gaps.open_gaps():
         job.read_gap(end)

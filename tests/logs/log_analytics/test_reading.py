@@ -333,7 +333,7 @@ def test_slices_hold_what_the_whole_holds(source: LogAnalytics, monkeypatch: pyt
 def stats_of(detections: Sequence[Detection]) -> RunStats:
     stats = RunStats(RULE, WINDOWS)
     for detection in detections:
-        stats.add(detection)
+        stats.add(detection, WINDOWS.new_signals())
     return stats
 
 

@@ -13,6 +13,7 @@ from detection.incidents.decide import Verdict
 from detection.incidents.floods import Flood
 from detection.incidents.key_state import KeyState
 from detection.incidents.keys import Key
+from detection.logs.window import Window
 from detection.messages.context import DigestEntry
 from detection.runs.commit import LONGEST_RUN, RunOptions
 from detection.runs.run import read_gap, run
@@ -52,6 +53,10 @@ class WitnessedStore(IncidentStore):
             self.execution.watermark = self._ledger.watermark
             self.execution.marks_from = self._ledger.marks_from
             self.execution.service_time = self._history.latest_moment
+        part = self.execution.part
+        if part or not has_begun:
+            gaps = [gap for gap in self.open_gaps if not part or gap.id != part.gap]
+            self.execution.open_gaps = [Window(gap.read_until or gap.after, gap.until) for gap in gaps]
         return watermark
 
     def load(self, key: Key) -> KeyState:

@@ -34,8 +34,8 @@ from tests.support.world.views import (
     bounds_by_design,
     candidates_of,
     holds,
+    is_own,
     key_of,
-    own_window,
     pairs_in,
     past_of,
     signals_since,
@@ -183,8 +183,12 @@ class PromiseMaker:
             reading,
             lambda pair: (pair.change.arrival.id, pair.signal.arrival.kind) in possible_changes,
         )
-        own = read._replace(own=own_window(execution, reading))
-        sure = pairs_in(candidates, configuration, own, reading)
+        is_own_time = partial(is_own, execution, reading)
+        sure = {
+            ids: time
+            for ids, time in pairs_in(candidates, configuration, read, reading).items()
+            if is_own_time(time)
+        }
         sight = Sight(execution, reading, pairs, sure, {}, {})
         if not execution.finished or reading is not execution.readings[-1]:
             return sight
@@ -199,9 +203,7 @@ class PromiseMaker:
         # Where the product reads further back, it may read an earlier row of an event.
         if read.changes <= design.changes and read.signals <= design.signals:
             sight.due = {ids: time for ids, time in sight.due.items() if ids in sight.pairs}
-        sight.due = {
-            ids: time for ids, time in sight.due.items() if holds(own.own, sight.pairs.get(ids, time))
-        }
+        sight.due = {ids: time for ids, time in sight.due.items() if is_own_time(sight.pairs.get(ids, time))}
         whole = bounds_by_design(execution, catches_up=False)
         if whole != design and not execution.part:
             sight.cut = pairs_in(candidates, configuration, whole, reading)
@@ -239,9 +241,7 @@ class PromiseMaker:
         """Whether a flood of the pair's actor in its key came before a run could see the pair."""
         actor, times = pair.change.arrival.actor, pair.signal.times
         return any(
-            committed.covers(
-                actor, filter(partial(holds, own_window(committed.execution, committed.reading)), times)
-            )
+            committed.covers(actor, filter(partial(is_own, committed.execution, committed.reading), times))
             and committed.key == key_of(pair, committed.execution.configuration)
             and committed.number <= due.execution.ended
             and pair.ids not in self._sure_by_reading[id(committed.reading)]

@@ -43,7 +43,8 @@ class Part:
 @dataclass(slots=True)
 class Execution:
     """A run as it was executed, or the reading of a `part` of a gap. `watermark` is the latest before it,
-    `marks_from` the start of whole marks, `service_time` the time by the table's clock when it began.
+    `marks_from` the start of whole marks, `service_time` the time by the table's clock when it began, and
+    `open_gaps` are the ranges that were left to other readings then.
 
     `begun` and `ended` are numbers that grow with all that happens: a race lies between the two. `finished`
     says that the table took the watermark or the part, `complete` that the run returned. `commits` counts
@@ -57,6 +58,7 @@ class Execution:
     watermark: datetime | None = None
     marks_from: datetime = EVER
     service_time: datetime = EVER
+    open_gaps: Sequence[Window] = ()
     readings: list[Reading] = field(default_factory=list)
     finished: bool = False
     complete: bool = False
@@ -178,12 +180,14 @@ def bounds_as_read(reading: Reading) -> Bounds:
     return Bounds(windows.changes.after, windows.signals.after, until, signals_until)
 
 
-def own_window(execution: Execution, reading: Reading) -> Window:
-    """The signals that a reading alerts, marked or not: those of its part of a gap, or those behind the gap."""
+def is_own(execution: Execution, reading: Reading, time: datetime) -> bool:
+    """Whether a reading alerts signals of a time, marked or not: those of its part of a gap, or those outside
+    every gap.
+    """
     part, gap = execution.part, reading.windows.gap
     if part:
-        return Window(part.after, part.until)
-    return Window(gap.until if gap and gap.until else EVER, END)
+        return part.after < time <= part.until
+    return not any(holds(window, time) for window in (*execution.open_gaps, *([gap] if gap else [])))
 
 
 def pairs_in(
