@@ -19,7 +19,7 @@ from detection.rules.model import Rule
 from detection.runs.clean_up import clean_up
 from detection.runs.commit import LONGEST_RUN, Committer, RunOptions, Superseded
 from detection.runs.record import RECORD, RunRecord, RunStats
-from detection.store.gaps import Gap, GapList
+from detection.store.gaps import Gap
 from detection.store.incident_store import IncidentStore
 from detection.store.table import Conflict
 
@@ -84,30 +84,36 @@ def read_gap(
     options: RunOptions = DEFAULT_OPTIONS,
 ) -> Iterator[RunRecord]:
     """Reads what is left of an open gap, in parts as long as the longest catch-up, and alerts what is new in
-    them; the watermark stays. Returns a record for each part, and records the part's end in the gap.
+    them; the watermark stays. Returns a record for each part, and records the part's end in the gap. A gap
+    that is no longer open is not read.
 
     Raises as `run` does. The next reading goes on after the last complete part, and repeats no alert.
     """
-    store.watermark()
+    watermark = store.watermark()
     refuse_fast_clock(clock(), store.service_time)
-    while gap.state == "open":
-        seconds = _stopwatch(options)
-        now, watermark = clock(), store.watermark()
-        until = min(gap.until, (gap.read_until or gap.after) + options.max_catch_up)
-        windows_at = partial(_part_windows, rule, gap, until)
+    # Another reading may have read the gap since the caller listed it, and the gap's marks may be gone.
+    while (stored := _stored_gap(store, gap)).state == "open":
+        seconds, now = _stopwatch(options), clock()
+        until = min(stored.until, (stored.read_until or stored.after) + options.max_catch_up)
+        windows_at = partial(_part_windows, rule, stored, until)
         other_gaps = [open_gap for open_gap in store.open_gaps if open_gap.id != gap.id]
         stats, committer = _read(rule, now, windows_at, source, store, options, other_gaps)
-        part_read = replace(gap, read_until=until)
-        if until == gap.until:
+        part_read = replace(stored, read_until=until)
+        if until == stored.until:
             part_read = part_read.close("read", now)
         open_gaps = other_gaps if part_read.state == "read" else store.open_gaps
         record = stats.record(committer, watermark, open_gaps, seconds())
         store.finish_part(part_read, now, RECORD.dump_json(record))
-        stored_gaps = {stored.id: stored for stored in GapList(store.table, store.rule).gaps()}
-        if gap.id not in stored_gaps:
-            raise ServiceError(f"gap {gap.id} is gone from the table, which held it a moment ago; try again")
-        gap = stored_gaps[gap.id]
         yield record
+        watermark = store.watermark()
+
+
+def _stored_gap(store: IncidentStore, gap: Gap) -> Gap:
+    """The gap as the table had it when the store read the watermark."""
+    stored = next((stored for stored in store.gaps if stored.id == gap.id), None)
+    if stored is None:
+        raise ServiceError(f"gap {gap.id} is gone from the table, which held it a moment ago; try again")
+    return stored
 
 
 def _part_windows(rule: Rule, gap: Gap, until: datetime, now: datetime) -> Windows:

@@ -22,7 +22,7 @@ from detection.rules.model import Rule
 from detection.runs.commit import LONGEST_RUN, RunOptions
 from detection.runs.record import RunRecord
 from detection.runs.run import read_gap, run
-from detection.store.gaps import GAP_KEPT, GapList
+from detection.store.gaps import GAP_KEPT, Gap, GapList
 from detection.store.incident_store import IncidentStore
 from detection.store.layout import day_of
 from detection.store.outbox import Delivery, Outbox
@@ -99,9 +99,11 @@ class Job:
     def run(self, now: datetime, crash: int | None = None) -> RunRecord:
         return run(self._rule, now, self._source, self._store(now, crash), self._options)[0]
 
-    def read_gap(self, now: datetime, crash: int | None = None, number: int = 0) -> list[RunRecord]:
-        """Reads an open gap, by default the oldest."""
-        gap, store = self.gaps.open_gaps()[number], self._store(now, crash)
+    def read_gap(
+        self, now: datetime, crash: int | None = None, number: int = 0, gap: Gap | None = None
+    ) -> list[RunRecord]:
+        """Reads a gap as it was listed; by default the oldest open gap."""
+        gap, store = gap or self.gaps.open_gaps()[number], self._store(now, crash)
         return list(read_gap(self._rule, gap, lambda: now, self._source, store, self._options))
 
     @property
@@ -418,6 +420,18 @@ def test_two_readings_of_a_gap_at_once_close_it_once() -> None:
 
     with pytest.raises(Conflict):
         store.finish_part(replace(gap, read_until=gap.until + HOUR), BACK, b"{}")
+
+
+def test_a_gap_that_another_reading_has_read_since_it_was_listed_is_not_read_again() -> None:
+    job = outage()
+    [listed] = job.gaps.open_gaps()
+    job.read_gap(BACK + HOUR)
+    for days in range(1, 5):  # deletes the gap's marks
+        job.run(BACK + days * DAY)
+
+    assert job.read_gap(BACK + 4 * DAY + HOUR, gap=listed) == []
+
+    assert set(job.alerted.values()) == {1}
 
 
 # ----------------------------------------------------------------------------------------------------- random worlds

@@ -57,6 +57,9 @@ class WitnessedStore(IncidentStore):
         if part or not has_begun:
             gaps = [gap for gap in self.open_gaps if not part or gap.id != part.gap]
             self.execution.open_gaps = [Window(gap.read_until or gap.after, gap.until) for gap in gaps]
+        for gap in self.open_gaps:
+            if part and part.gap == gap.id:
+                self.begin_part(gap)  # another run may have read parts of it since it was listed
         return watermark
 
     def load(self, key: Key) -> KeyState:
