@@ -12,8 +12,9 @@ from tests.support.identity_endpoint import IdentityEndpoint, identity_endpoint
 
 __all__ = ["enter"]
 
+QUERIES = 4  # of a run, in parallel: changes, signals, health, coverage
 CLIENT_ID = "11111111-2222-3333-4444-555555555555"
-# What the endpoint does; the kind and a part of the error, and the requests.
+# What the endpoint does; the kind and a part of the error, and the least number of requests.
 FAULTS: dict[str, tuple[Callable[[IdentityEndpoint], None], str, str, int]] = {
     "500": (partial(IdentityEndpoint.refuse, status=500), "service", "HTTP 500", 1 + RETRIES),
     "429 with Retry-After": (
@@ -45,7 +46,8 @@ def test_sign_in_fails(stage: Stage, enter: EnterFigures, endpoint: IdentityEndp
     (failure,) = stage.failures
     assert (failure.error, reason in failure.reason) == (kind, True)
     assert [line["reason"] for line in stage.lines if line.get("outcome") == "failed"] == [failure.reason]
-    assert len(endpoint.requests) == requests
+    # Queries that ask at once share one answer; a query that asks later asks again.
+    assert requests <= len(endpoint.requests) <= QUERIES * requests
     stage.settings = {}
     stage.runs(FAULT_HOUR + 1)
     enter("identity: an error or no answer", stage.evaluate())
