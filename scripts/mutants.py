@@ -13,7 +13,7 @@ import shutil
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple
@@ -23,7 +23,7 @@ import yaml
 ROOT = Path(__file__).resolve().parents[1]
 WORK = ROOT / "out" / "mutants"
 EQUIVALENT = ROOT / "tests" / "equivalent_mutants.yaml"
-SURVIVED, NO_TESTS, TIMEOUT = "survived", "no tests", "timeout"
+SURVIVED, NO_TESTS = "survived", "no tests"
 
 
 class Area(NamedTuple):
@@ -64,13 +64,6 @@ AREAS = {
 UNTESTED_STATEMENTS = [r"^\s*raise ", r"^\s*(log_event|warn|write_remark)\("]
 
 
-class Mutant(NamedTuple):
-    """A mutant by mutmut's name, with what became of it."""
-
-    name: str
-    result: str
-
-
 class Change(NamedTuple):
     """A mutant as a change of lines, without their indentation."""
 
@@ -98,7 +91,7 @@ def main() -> int:
         folder = _prepare(name, AREAS[name])
         sample = _mutants(folder) if options.all else _sample(_mutants(folder), options.sample, options.seed)
         _mutmut(folder, "run", *sample)
-        results = {mutant.name: mutant.result for mutant in _results(folder)}
+        results = _results(folder)
         unnoticed += _report(name, {mutant: results[mutant] for mutant in sample}, folder, equivalents)
     return 1 if unnoticed else 0
 
@@ -176,11 +169,10 @@ def _sample(mutants: Sequence[str], count: int, seed: int) -> list[str]:
     return random.Random(seed).sample(mutants, min(count, len(mutants)))  # noqa: S311  # no secret
 
 
-def _results(folder: Path) -> Iterator[Mutant]:
-    for line in _mutmut(folder, "results", "--all", "true").splitlines():
-        name, separator, result = line.strip().rpartition(": ")
-        if separator:
-            yield Mutant(name, result)
+def _results(folder: Path) -> dict[str, str]:
+    """What became of each mutant, by mutmut's name of it."""
+    lines = _mutmut(folder, "results", "--all", "true").splitlines()
+    return dict(line.strip().rsplit(": ", 1) for line in lines if ": " in line)
 
 
 def _report(area: str, results: dict[str, str], folder: Path, equivalents: set[Change]) -> int:
