@@ -10,7 +10,7 @@ actor at once and marks nothing: the time from its first to its last signal coun
 rows that arrive later too. Pairs of other actors, and of other times, are decided as ever.
 """
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from functools import partial
@@ -27,7 +27,7 @@ from detection.incidents.key_state import (
     GroupingMarks,
     KeyState,
     Mark,
-    days_of,
+    in_time_order,
     new_events,
     newly_marked,
     not_yet_alerted,
@@ -131,17 +131,15 @@ def decide(chains: Sequence[Chain], circumstances: Circumstances, state: KeyStat
     }
     flood_pairs = {actor: events.new_pairs(state, rule) for actor, events in flooding.items()}
     floods = {actor: floods_of(actor, pairs, own_windows) for actor, pairs in flood_pairs.items()}
-    changes = _in_time_order(events.changes for events in ordinary.values())
-    signals = _in_time_order(events.signals for events in ordinary.values())
+    changes = in_time_order(pair for events in ordinary.values() for pair in events.changes.items())
+    signals = in_time_order(pair for events in ordinary.values() for pair in events.signals.items())
     limit = circumstances.events_per_part
     new_changes = dict(islice(changes.items(), limit))
     new_signals = dict(islice(signals.items(), limit - len(new_changes)))
     marked = replace(
-        state,
+        state.mark(new_changes, new_signals),
         commits=state.next_commit(windows.now),
         decided_at=windows.now,
-        changes={**state.changes, **days_of(new_changes)},
-        signals={**state.signals, **days_of(new_signals)},
         floods=merge_floods([*state.floods, *joined.from_iterable(floods.values())]),
     )
     ordinary_chains = joined.from_iterable(events.chains for events in ordinary.values())
@@ -205,8 +203,8 @@ class _ActorEvents:
     def __init__(self, chains: Sequence[Chain], state: KeyState) -> None:
         self.chains = chains
         self.changes, self.signals = new_events(chains, state)
-        self.new_changes = len(self.changes.keys() - state.changes.keys())
-        self.new_signals = len(self.signals.keys() - state.signals.keys())
+        self.new_changes = sum(mark not in state.changes for mark in self.changes)
+        self.new_signals = sum(mark not in state.signals for mark in self.signals)
 
     @property
     def has_moved(self) -> bool:
@@ -215,17 +213,8 @@ class _ActorEvents:
 
     def new_pairs(self, state: KeyState, rule: Rule) -> list[Chain]:
         """All new pairs, as chains."""
-        marked = replace(
-            state,
-            changes={**state.changes, **days_of(self.changes)},
-            signals={**state.signals, **days_of(self.signals)},
-        )
+        marked = state.mark(self.changes, self.signals)
         return [part for chain in self.chains for part in newly_marked(chain, state, marked, rule)]
-
-
-def _in_time_order(events_by_mark: Iterable[Mapping[Mark, Event]]) -> dict[Mark, Event]:
-    marks_and_events = joined.from_iterable(events.items() for events in events_by_mark)
-    return dict(sorted(marks_and_events, key=lambda mark_and_event: mark_and_event[1].time))
 
 
 def _flooding_actors(

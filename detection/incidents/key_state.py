@@ -1,7 +1,7 @@
 """The state of a grouping key: its incident, and the events that are marked for it."""
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import date, datetime
 from hashlib import blake2b
 
@@ -44,6 +44,14 @@ class KeyState:
         deleted at the end of their retention.
         """
         return self.commits + 1 if self.commits else int(now.timestamp())
+
+    def mark(self, changes: Mapping[Mark, Event], signals: Mapping[Mark, Event]) -> "KeyState":
+        """The state with these events marked."""
+        return replace(
+            self,
+            changes={**self.changes, **_days_of(changes)},
+            signals={**self.signals, **_days_of(signals)},
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,14 +103,17 @@ def new_events(chains: Sequence[Chain], state: KeyState) -> tuple[dict[Mark, Eve
 
 
 def _unmarked(events: Iterable[tuple[Mark, Event]], marks: Marks) -> dict[Mark, Event]:
-    in_order = sorted(events, key=lambda mark_and_event: mark_and_event[1].time)
-    return {
-        mark: event for mark, event in in_order if (day := marks.get(mark)) is None or day < event.time.date()
-    }
+    return in_time_order(
+        (mark, event) for mark, event in events if (day := marks.get(mark)) is None or day < event.time.date()
+    )
 
 
-def days_of(events: Mapping[Mark, Event]) -> Marks:
-    """The marks of events, each with the event's day."""
+def in_time_order(events: Iterable[tuple[Mark, Event]]) -> dict[Mark, Event]:
+    """Events by their marks, in the order of their times."""
+    return dict(sorted(events, key=lambda mark_and_event: mark_and_event[1].time))
+
+
+def _days_of(events: Mapping[Mark, Event]) -> Marks:
     return {mark: event.time.date() for mark, event in events.items()}
 
 
@@ -130,8 +141,8 @@ def not_yet_alerted(chains: Iterable[Chain], former: GroupingMarks, rule: Rule) 
         for key, part in split_by(chain, former.grouping, rule):
             state = former.load(key)
             for later in after_flood([part], state.floods, rule):
-                changes, signals = new_events([later], KeyState(key))
-                whole = KeyState(key, changes=days_of(changes), signals=days_of(signals))
+                unmarked = KeyState(key)
+                whole = unmarked.mark(*new_events([later], unmarked))
                 yield from newly_marked(later, state, whole, rule)
 
 

@@ -19,8 +19,9 @@ Grouping = tuple[tuple[str, str], ...]
 def group_by_key(chains: Iterable[Chain], rule: Rule) -> dict[Key, list[Chain]]:
     """The chains by grouping key: the values of the entities that `matchingMethod` makes decisive."""
     keys: dict[Key, list[Chain]] = {}
+    grouping = grouping_of(rule)
     for chain in chains:
-        for key, part in split_by(chain, grouping_of(rule), rule):
+        for key, part in split_by(chain, grouping, rule):
             keys.setdefault(key, []).append(part)
     return keys
 

@@ -106,8 +106,7 @@ class Committer:
         left to other readings.
         """
         rule, store = self._rule, self._store
-        chains = [*detection.chains, *detection.below]
-        if self._silences is None and chains:
+        if self._silences is None and (detection.chains or detection.below):
             self._silences = [*rule.exclusions, *SilenceList(store.table, store.rule).silences()]
         load = cache(store.load)  # the states of this slice: decisions load few of them
         return Circumstances(
