@@ -1,12 +1,12 @@
 """What grows in the table has an end: marks, alerts, incidents, heads and pointers."""
 
-from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from datetime import datetime
 
 import pytest
 
+from benchmarks.growth import rows_by_kind
 from benchmarks.volume import CountingTable
 from detection.incidents.decide import Verdict
 from detection.incidents.floods import Flood, actor_digest
@@ -60,15 +60,6 @@ def commit(job: Job, now: datetime, *actors: str) -> list[Verdict]:
     )
 
 
-def kinds(table: Table) -> Counter[str]:
-    """How many rows of each kind the rule has; rows of keys by their second kind, as in `k|a`."""
-    counts = Counter[str]()
-    for entity in table.scan(RULE.folder, "", "~"):
-        kind, *rest = entity.row.split("|")
-        counts[f"k|{rest[1]}" if kind == "k" else kind] += 1
-    return counts
-
-
 def ids(verdicts: Sequence[Verdict]) -> list[str]:
     """The ids of alerts and incidents."""
     return [
@@ -87,18 +78,18 @@ def test_nothing_of_a_departed_key_stays() -> None:
 
     assert delete_old_rows(job.table, RULE.folder, START + 9 * DAY, START + 9 * DAY)
 
-    assert not kinds(job.table)
+    assert not rows_by_kind(job.table)
 
 
 def test_key_without_an_alert_departs_too() -> None:
     job = Job()
     (verdict,) = commit(Job(), START)
     job.store.commit(replace(verdict, alert=None, state=replace(verdict.state, incident=None)))
-    assert set(kinds(job.table)) == {"k|h", "k|m", "p", "e"}
+    assert set(rows_by_kind(job.table)) == {"k|h", "k|m", "p", "e"}
 
     assert delete_old_rows(job.table, RULE.folder, START + 9 * DAY, START + 9 * DAY)
 
-    assert not kinds(job.table)
+    assert not rows_by_kind(job.table)
 
 
 def test_alerts_and_incidents_of_a_key_that_goes_on_leave_and_its_head_stays() -> None:
@@ -108,7 +99,7 @@ def test_alerts_and_incidents_of_a_key_that_goes_on_leave_and_its_head_stays() -
 
     expire(job.table, RULE.folder, MIDNIGHT + 8 * DAY)
 
-    counts = kinds(job.table)
+    counts = rows_by_kind(job.table)
     assert (counts["k|h"], counts["k|a"], counts["k|i"], counts["l"], counts["e"]) == (1, 2, 2, 2, 2)
 
 
@@ -131,10 +122,10 @@ def test_a_head_stays_as_long_as_its_key_has_marks_and_goes_with_them() -> None:
         assert delete_old_rows(
             job.table, RULE.folder, START + 9 * DAY, START + 9 * DAY, kept_windows=kept_windows
         )
-        assert kinds(job.table) == {"k|h": 1, "k|m": 2, "p": 1}
+        assert rows_by_kind(job.table) == {"k|h": 1, "k|m": 2, "p": 1}
     assert delete_old_rows(job.table, RULE.folder, START + 9 * DAY, START + 9 * DAY)
 
-    assert not kinds(job.table)
+    assert not rows_by_kind(job.table)
 
 
 def test_a_head_with_a_flood_stays_while_a_window_is_kept() -> None:
@@ -145,10 +136,10 @@ def test_a_head_with_a_flood_stays_while_a_window_is_kept() -> None:
 
     expire(job.table, RULE.folder, START + 9 * DAY, [Window(START - HOUR, START + HOUR)])
     expire(job.table, RULE.folder, START + 10 * DAY, [Window(START - HOUR, START + HOUR)])
-    assert kinds(job.table) == {"k|h": 1, "e": 1}
+    assert rows_by_kind(job.table) == {"k|h": 1, "e": 1}
     expire(job.table, RULE.folder, START + 11 * DAY)
 
-    assert not kinds(job.table)
+    assert not rows_by_kind(job.table)
 
 
 def test_a_silence_of_a_gap_stays_while_its_signals_can_be_read() -> None:
@@ -178,7 +169,7 @@ def test_a_run_that_commits_the_key_at_the_same_time_wins() -> None:
     assert [verdict.state.commits for verdict in returned] == [state.commits]
     assert len(state.signals) == 1
     delete_old_rows(job.table, RULE.folder, START + 20 * DAY, START + 20 * DAY)
-    assert not kinds(job.table)
+    assert not rows_by_kind(job.table)
 
 
 def test_a_run_that_loaded_an_expired_incident_decides_again() -> None:
@@ -197,7 +188,7 @@ def test_a_run_that_loaded_an_expired_incident_decides_again() -> None:
     expire(job.table, RULE.folder, START + 5 * DAY)
 
     assert [incident.number for incident in job.incidents] == [2]
-    assert kinds(job.table)["l"] == 1
+    assert rows_by_kind(job.table)["l"] == 1
 
 
 @pytest.mark.parametrize("parts", [1, 3])
@@ -208,7 +199,7 @@ def test_a_key_that_departs_and_returns_gets_other_ids(parts: int, days: int) ->
     signals = [signal(f"s{number}", START) for number in range(parts)]
     verdicts = job.commit_new(START, changes, signals, limit=1)
     delete_old_rows(job.table, RULE.folder, START + 2 * DAY, START + 2 * DAY)
-    assert not kinds(job.table)
+    assert not rows_by_kind(job.table)
 
     returned = job.commit_new(START + days * DAY, changes, signals, limit=1)
 
@@ -242,7 +233,7 @@ def test_all_alerts_of_a_key_go_in_one_clean_up(alerts: int) -> None:
 
     assert delete_old_rows(job.table, RULE.folder, START + 9 * DAY, START + 9 * DAY)
 
-    assert not kinds(job.table)
+    assert not rows_by_kind(job.table)
 
 
 def test_a_key_with_many_incidents_of_a_day_loses_them_day_by_day() -> None:
@@ -255,7 +246,7 @@ def test_a_key_with_many_incidents_of_a_day_loses_them_day_by_day() -> None:
     for days in range(3, 7):
         delete_old_rows(job.table, RULE.folder, START + 9 * DAY, START + days * DAY)
 
-    assert not kinds(job.table)
+    assert not rows_by_kind(job.table)
 
 
 def test_rows_of_many_keys_share_transactions() -> None:
@@ -266,7 +257,7 @@ def test_rows_of_many_keys_share_transactions() -> None:
 
     assert delete_old_rows(table, RULE.folder, START + 9 * DAY, START + 9 * DAY)
 
-    assert not kinds(job.table)
+    assert not rows_by_kind(job.table)
     assert table.writes < len(actors) / 8
     assert table.requests - table.writes <= 2 * len(actors) + 10
 
@@ -279,9 +270,9 @@ def test_a_clean_up_is_bounded_and_the_next_goes_on() -> None:
     assert not delete_old_rows(table, RULE.folder, START + 9 * DAY, START + 9 * DAY, limit=150)
 
     assert 150 <= table.requests < 160
-    assert kinds(job.table)["k|h"]
+    assert rows_by_kind(job.table)["k|h"]
     assert delete_old_rows(table, RULE.folder, START + 9 * DAY, START + 9 * DAY, limit=150)
-    assert not kinds(job.table)
+    assert not rows_by_kind(job.table)
 
 
 def test_days_in_a_kept_window_keep_their_marks_and_are_not_read() -> None:
@@ -319,7 +310,7 @@ def test_keys_do_not_share_an_end() -> None:
 
     digests = {entity.row.split("|")[1] for entity in job.table.scan(RULE.folder, "k|", "k}")}
     assert digests == {key_digest(account(BOB))}
-    assert kinds(job.table)["k|a"] == 1
+    assert rows_by_kind(job.table)["k|a"] == 1
 
 
 def test_departed_keys_go_from_the_real_table(azure_table: Table) -> None:
@@ -329,7 +320,7 @@ def test_departed_keys_go_from_the_real_table(azure_table: Table) -> None:
     commit(job, START + 5 * DAY, BOB)
 
     assert delete_old_rows(azure_table, RULE.folder, START + 3 * DAY, START + 3 * DAY)
-    assert kinds(azure_table) == {"k|a": 1, "k|h": 1, "k|i": 1, "k|m": 2, "e": 1, "l": 1, "p": 1}
+    assert rows_by_kind(azure_table) == {"k|a": 1, "k|h": 1, "k|i": 1, "k|m": 2, "e": 1, "l": 1, "p": 1}
     assert delete_old_rows(azure_table, RULE.folder, START + 9 * DAY, START + 9 * DAY)
 
-    assert not kinds(azure_table)
+    assert not rows_by_kind(azure_table)
