@@ -9,6 +9,7 @@ from tests.chaos.stage import RULE, Stage, staged
 from tests.chaos.table_proxy import TableProxy, proxying
 from tests.chaos.world import write_logs
 from tests.support.azurite import connection_string, running
+from tests.support.identity_endpoint import IdentityEndpoint, identity_endpoint
 from tests.support.query_api import QueryApi, query_api, tables_of
 from tests.support.receiver import receiving
 
@@ -34,9 +35,18 @@ def api(tmp_path_factory: pytest.TempPathFactory) -> Iterator[QueryApi]:
 
 
 @pytest.fixture
-def stage(proxy: TableProxy, api: QueryApi, azurite_port: int, tmp_path: Path) -> Iterator[Stage]:
+def identity() -> Iterator[IdentityEndpoint]:
+    with identity_endpoint() as double:
+        yield double
+
+
+@pytest.fixture
+def stage(
+    proxy: TableProxy, api: QueryApi, identity: IdentityEndpoint, azurite_port: int, tmp_path: Path
+) -> Iterator[Stage]:
+    connection = connection_string(azurite_port)
     with (
         receiving() as receiver,
-        staged(proxy, api, receiver, tmp_path, connection_string(azurite_port)) as new_stage,
+        staged(proxy, api, identity, receiver, tmp_path, connection) as new_stage,
     ):
         yield new_stage

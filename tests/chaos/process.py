@@ -7,25 +7,31 @@ import logging
 import os
 import signal
 import sys
+import threading
 import time
+import traceback
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
+from functools import partial
 from multiprocessing import get_context
+from multiprocessing.connection import Connection
 from multiprocessing.context import ForkServerProcess
 from multiprocessing.synchronize import Event
 from pathlib import Path
-from threading import Lock
 from typing import Literal
 
-from detection.app import start
+from detection import app
 from detection.base import sign_in
 from detection.base.errors import DetectionError
+from detection.delivery.webhook import THREAD, WebhookDestination
 from detection.logs.log_analytics import client
 from detection.store import azure_table
 
 Task = Literal["detect", "deliver"]
 PROCESS_TIMEOUT = 120.0  # seconds that a process may take
+HASTY_TIMEOUT = 1  # second that a neighbour has to answer a process in haste
+JOIN_TIMEOUT = 10  # seconds for the last thread of a delivery, whose deadline has passed
 
 _sleep = time.sleep  # the real one
 _CONTEXT = get_context("forkserver")
@@ -38,7 +44,7 @@ class JobOrder:
 
     Its log lines are appended to the file. Unless it is `patient`, waiting takes no time, or as many seconds as it
     `pauses`: its clock goes on at once.
-    With `hasty`, the query API has a second to answer instead of some minutes.
+    With `hasty`, every neighbour has a second to answer instead of 8 (identity), 12 (table), 15 (webhook) or 140.
     """
 
     task: Task
@@ -50,16 +56,29 @@ class JobOrder:
     hasty: bool = False
 
 
+@dataclass(frozen=True, slots=True)
+class ProcessReport:
+    """The seconds that a process took by its clock, pauses that it skipped included, and the threads of webhooks that it left."""
+
+    seconds: float
+    threads: int = 0
+
+
 class JobProcess:
     """A process that carries out an order once it is let go."""
 
     def __init__(self, order: JobOrder) -> None:
         self._go = _CONTEXT.Event()
-        self._process: ForkServerProcess = _CONTEXT.Process(target=_work, args=(order, self._go), daemon=True)
+        self._reports, sender = _CONTEXT.Pipe(duplex=False)
+        self._began = time.monotonic()
+        self._process: ForkServerProcess = _CONTEXT.Process(
+            target=_work, args=(order, self._go, sender), daemon=True
+        )
         self._process.start()
 
     def go(self) -> None:
         """Lets it begin."""
+        self._began = time.monotonic()
         self._go.set()
 
     def kill(self) -> None:
@@ -76,6 +95,14 @@ class JobProcess:
         assert code in (0, 1, -signal.SIGKILL), f"a process ended with {code}"
         return code
 
+    def report(self) -> ProcessReport:
+        """The report of a process that has ended; one that was killed sent none, and took the time that passed."""
+        if self._reports.poll():
+            report = self._reports.recv()
+            assert isinstance(report, ProcessReport)
+            return report
+        return ProcessReport(time.monotonic() - self._began)
+
 
 class _Clock:
     """The process's clock: it begins where it is told to, and jumps over what is waited for."""
@@ -85,10 +112,15 @@ class _Clock:
         self._pauses = pauses
         self._began = time.monotonic()
         self._skipped = 0.0
-        self._lock = Lock()
+        self._lock = threading.Lock()
 
     def __call__(self) -> datetime:
-        return self._now + timedelta(seconds=time.monotonic() - self._began + self._skipped)
+        return self._now + timedelta(seconds=self.seconds)
+
+    @property
+    def seconds(self) -> float:
+        """Seconds since it began."""
+        return time.monotonic() - self._began + self._skipped
 
     def skip(self, seconds: float) -> None:
         _sleep(paused := min(self._pauses, seconds))
@@ -96,7 +128,7 @@ class _Clock:
             self._skipped += seconds - paused
 
 
-def _work(order: JobOrder, go: Event) -> None:
+def _work(order: JobOrder, go: Event, reports: "Connection[ProcessReport, object]") -> None:
     logging.basicConfig(filename=order.log, level=logging.INFO, format="%(message)s", force=True)
     logging.getLogger("azure").setLevel(logging.WARNING)
     go.wait(PROCESS_TIMEOUT)
@@ -104,12 +136,27 @@ def _work(order: JobOrder, go: Event) -> None:
     if not order.patient:
         time.sleep = clock.skip  # type: ignore[assignment]  # nobody sleeps for more than a float
     if order.hasty:
-        client.READ_TIMEOUT = azure_table.READ_TIMEOUT = sign_in.READ_TIMEOUT = 1
+        client.READ_TIMEOUT = azure_table.READ_TIMEOUT = sign_in.READ_TIMEOUT = HASTY_TIMEOUT
+        destination = partial(WebhookDestination, deadline=timedelta(seconds=HASTY_TIMEOUT))
+        app.WebhookDestination = destination  # type: ignore[assignment,attr-defined]  # of app.py
     os.environ.update(order.environment)  # the SDK reads where the identity endpoint is
     try:
-        job = start(order.environment, clock)
+        job = app.start(order.environment, clock)
         if not order.patient:
             job = replace(job, sleep=clock.skip)
-        job.detect(order.now) if order.task == "detect" else job.deliver()
+        job.detect(order.now, app.RUN_TIME) if order.task == "detect" else job.deliver()
     except DetectionError:
         sys.exit(1)
+    except Exception:  # noqa: BLE001  # a process that ends with an uncaught error exits with 1, too
+        traceback.print_exc()
+        sys.exit(2)
+    finally:
+        reports.send(ProcessReport(clock.seconds, _webhook_threads()))
+
+
+def _webhook_threads() -> int:
+    """The threads of deliveries that do not end."""
+    threads = [thread for thread in threading.enumerate() if thread.name == THREAD]
+    for thread in threads:
+        thread.join(JOIN_TIMEOUT)
+    return sum(thread.is_alive() for thread in threads)

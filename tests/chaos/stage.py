@@ -6,9 +6,9 @@ the receiver was sent, and by what stands in the table.
 
 import json
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field, fields, replace
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -25,6 +25,7 @@ from tests.chaos.process import JobOrder, JobProcess, Task
 from tests.chaos.table_proxy import TableProxy
 from tests.chaos.world import FIRST_RUN, HOUR, Pair, expected
 from tests.support.azurite import connection_string, new_name
+from tests.support.identity_endpoint import IdentityEndpoint
 from tests.support.query_api import QueryApi, no_fault, unchanged
 from tests.support.receiver import Receiver
 
@@ -33,6 +34,21 @@ SECRET = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"
 DAY = timedelta(hours=24)
 LAST = 6  # hours after the first run; by then every row has long arrived
 LogFields = Mapping[str, Any]
+
+
+@dataclass(slots=True)
+class FaultFigures:
+    """The processes that ran under the fault: the `seconds` of the longest by its clock, and their exit codes.
+
+    `requests` are the most that reached each neighbour in a run. `named` is whether a log line named the cause in
+    every run that a scenario looked at; None where no line is due. `threads` of webhooks outlived their delivery.
+    """
+
+    seconds: float = 0
+    requests: dict[str, int] = field(default_factory=dict)
+    exit_codes: list[int] = field(default_factory=list)
+    named: bool | None = None
+    threads: int = 0
 
 
 @dataclass(slots=True)
@@ -55,16 +71,19 @@ class ScenarioFigures:
     failed_runs: int = 0
     dead_letters: int = 0
     waiting: int = 0
+    fault: FaultFigures = field(default_factory=FaultFigures)
 
     @property
     def broken(self) -> dict[str, int]:
         """The promises that were not kept."""
         promises = ("lost", "twice", "wrong_incident", "changed", "refused", "waiting")
-        return {name: number for name, number in asdict(self).items() if name in promises and number}
+        broken = {name: number for name in promises if (number := getattr(self, name))}
+        leaks = {"threads": self.fault.threads} if self.fault.threads else {}
+        return broken | leaks | ({"unnamed": 1} if self.fault.named is False else {})
 
     def __add__(self, addend: "ScenarioFigures") -> "ScenarioFigures":
-        own_counts, added_counts = asdict(self), asdict(addend)
-        return ScenarioFigures(**{name: own_counts[name] + added_counts[name] for name in own_counts})
+        counts = [count.name for count in fields(self) if count.type is int]
+        return replace(self, **{name: getattr(self, name) + getattr(addend, name) for name in counts})
 
 
 @dataclass(slots=True)
@@ -73,12 +92,23 @@ class Stage:
 
     proxy: TableProxy
     api: QueryApi
+    identity: IdentityEndpoint
     receiver: Receiver
     folder: Path
     connection: str  # the connection string that goes past the proxy
     table: str = field(default_factory=new_name)
     settings: dict[str, str] = field(default_factory=dict)
     figures: ScenarioFigures = field(default_factory=ScenarioFigures)
+    neighbours: dict[str, Callable[[], int]] = field(init=False)  # how many requests reached each of them
+    _requests_before: dict[str, int] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self.neighbours = {
+            "table": lambda: self.proxy.requests,
+            "query API": lambda: len(self.api.requests),
+            "identity": lambda: len(self.identity.requests),
+            "webhook": lambda: len(self.receiver.requests),
+        }
 
     @property
     def log(self) -> Path:
@@ -110,21 +140,37 @@ class Stage:
     ) -> JobProcess:
         """A process at that hour after the first run, when its clock says that, or another, hour; it waits to be let go."""
         self.api.moment = FIRST_RUN + hour * HOUR
+        self._requests_before = self._requests()
         now = FIRST_RUN + (hour if clock is None else clock) * HOUR
         return JobProcess(JobOrder(task, self.environment, now, self.log, patient, pauses, hasty))
 
-    def run(self, hour: float, task: Task = "detect", **options: Any) -> int:  # noqa: ANN401  # as for `process`
-        """A whole process at that hour; how it ended."""
+    def run(self, hour: float, task: Task = "detect", *, cause: str = "", **options: Any) -> int:  # noqa: ANN401  # as for `process`
+        """A whole process at that hour, under a fault; how it ended. A log line must name the cause."""
+        lines_before = len(self.lines)
         process = self.process(hour, task, **options)
         process.go()
-        return self.wait_for(process)
+        code = self.wait_for(process)
+        if cause:
+            reasons = [str(line.get("reason")) for line in self.lines[lines_before:]]
+            is_named = any(cause in reason for reason in reasons)
+            self.figures.fault.named = is_named and self.figures.fault.named is not False
+        return code
 
     def wait_for(self, process: JobProcess) -> int:
-        """Waits for a process; counts those that were killed or failed."""
-        code = process.wait()
+        """Waits for a process under a fault; counts those that were killed or failed, and measures."""
+        code, report, fault = process.wait(), process.report(), self.figures.fault
         self.figures.killed += code < 0
         self.figures.failed_runs += code == 1
+        fault.exit_codes = sorted({*fault.exit_codes, code})
+        fault.seconds = max(fault.seconds, report.seconds)
+        fault.threads += report.threads
+        for name, count in self._requests().items():
+            requests = count - self._requests_before.get(name, 0)
+            fault.requests[name] = max(fault.requests.get(name, 0), requests)
         return code
+
+    def _requests(self) -> dict[str, int]:
+        return {name: count() for name, count in self.neighbours.items()}
 
     def runs(self, first_hour: int, last_hour: int = LAST) -> None:
         """Hourly runs without a fault; every one must be complete."""
@@ -132,7 +178,9 @@ class Stage:
         self.proxy.reset()
         self.api.fault, self.api.amend = no_fault, unchanged
         for hour in range(first_hour, last_hour + 1):
-            assert self.run(hour) == 0, self.log.read_text()[-2_000:]
+            process = self.process(hour)
+            process.go()
+            assert process.wait() == 0, self.log.read_text()[-2_000:]
 
     # ------------------------------------------------------------------------------------------------------- judging
 
@@ -268,12 +316,17 @@ def wrong_incidents(
 
 @contextmanager
 def staged(
-    proxy: TableProxy, api: QueryApi, receiver: Receiver, folder: Path, connection: str
+    proxy: TableProxy,
+    api: QueryApi,
+    identity: IdentityEndpoint,
+    receiver: Receiver,
+    folder: Path,
+    connection: str,
 ) -> Iterator[Stage]:
     """A stage for one scenario, as if nobody had played on it."""
     proxy.reset()
     old_moment = api.moment
     api.reset()
-    stage = Stage(proxy, api, receiver, folder, connection)
+    stage = Stage(proxy, api, identity, receiver, folder, connection)
     yield stage
     api.moment = old_moment

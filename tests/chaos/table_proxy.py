@@ -201,9 +201,28 @@ def losing_answers(numbers: range) -> Fault:
 
 def failing(numbers: range, status: int, code: str) -> Fault:
     """These requests fail with an error of the service."""
-    error = {"odata.error": {"code": code, "message": {"lang": "en-US", "value": f"{code}."}}}
-    response = TableResponse(status, {"content-type": "application/json"}, json.dumps(error).encode())
+    response = _error(status, code)
     return lambda request, forward: response if request.number in numbers else forward(request)
+
+
+def denying(number: int) -> Fault:
+    """This request, if it reads a row, is answered as if there were none; a query has no rows."""
+    empty = TableResponse(200, {"content-type": "application/json"}, b'{"odata.metadata": "", "value": []}')
+
+    def fault(request: TableRequest, forward: Forward) -> TableResponse | None:
+        if request.number != number or request.method != "GET":
+            return forward(request)
+        return empty if request.is_query else _error(404, "ResourceNotFound")
+
+    return fault
+
+
+def _error(status: int, code: str) -> TableResponse:
+    """An error of the service; without a code it is that of a proxy."""
+    error = {"odata.error": {"code": code, "message": {"lang": "en-US", "value": f"{code}."}}}
+    return TableResponse(
+        status, {"content-type": "application/json"}, json.dumps(error if code else {}).encode()
+    )
 
 
 def accepting(writes: range) -> Fault:

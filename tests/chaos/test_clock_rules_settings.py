@@ -16,12 +16,20 @@ from tests.chaos.world import FIRST_RUN, HOUR
 
 __all__ = ["enter"]
 ROOT = Path(__file__).parents[2]
+# Settings, and what the line of the failed run must name.
 BROKEN = {
-    "a wrong webhook": {"WEBHOOK_URL": "ftp://example.com"},
-    "no workspace": {"LOG_ANALYTICS_WORKSPACE_ID": ""},
-    "a catch-up out of range": {"MAX_CATCH_UP": "P99D"},
-    "an unknown rule": {"RULES": "nothing-of-that-name"},
-    "a table storage that is none": {"INCIDENT_STORAGE": "hunter2"},
+    "a wrong webhook": ({"WEBHOOK_URL": "ftp://example.com"}, "WEBHOOK_URL"),
+    "a webhook with a long label": ({"WEBHOOK_URL": f"https://{'a' * 64}.example/x"}, "WEBHOOK_URL"),
+    "a heartbeat with a long label": ({"HEARTBEAT_URL": f"https://{'a' * 64}.example/x"}, "HEARTBEAT_URL"),
+    "no workspace": ({"LOG_ANALYTICS_WORKSPACE_ID": ""}, "LOG_ANALYTICS_WORKSPACE_ID"),
+    "a catch-up out of range": ({"MAX_CATCH_UP": "P99D"}, "MAX_CATCH_UP"),
+    "an unknown rule": ({"RULES": "nothing-of-that-name"}, "nothing-of-that-name"),
+    "a table storage that is none": ({"INCIDENT_STORAGE": "hunter2"}, "table storage"),
+    "a CA bundle that is missing": ({"REQUESTS_CA_BUNDLE": "/nowhere/ca.pem"}, "REQUESTS_CA_BUNDLE"),
+    "a client secret without a tenant": (
+        {"LOG_ANALYTICS_ENDPOINT": "https://api.loganalytics.io", "AZURE_CLIENT_SECRET": "hunter2"},
+        "AZURE_TENANT_ID",
+    ),
 }
 
 
@@ -44,7 +52,7 @@ def test_clock_is_set_back_and_forth(stage: Stage, enter: EnterFigures) -> None:
 def test_clock_of_one_run_is_days_ahead(stage: Stage, enter: EnterFigures) -> None:
     stage.runs(0, 1)
     stage.proxy.fault = dating(FIRST_RUN + FAULT_HOUR * HOUR)
-    assert stage.run(FAULT_HOUR, clock=FAULT_HOUR + 72) == 1
+    assert stage.run(FAULT_HOUR, clock=FAULT_HOUR + 72, cause="clock") == 1
     assert [(failure.now, failure.error) for failure in stage.failures] == [
         (FIRST_RUN + FAULT_HOUR * HOUR, "configuration")
     ]
@@ -53,12 +61,14 @@ def test_clock_of_one_run_is_days_ahead(stage: Stage, enter: EnterFigures) -> No
     enter("clock: days ahead for a run", stage.evaluate())
 
 
-@pytest.mark.parametrize("name", marked_parameters(BROKEN, always=(), slow=("a wrong webhook",)))
+@pytest.mark.parametrize("name", marked_parameters(BROKEN, always=(), slow=("a CA bundle that is missing",)))
 def test_settings_are_broken_for_a_run(stage: Stage, enter: EnterFigures, name: str) -> None:
     stage.runs(0, 1)
     old_settings = dict(stage.settings)
-    stage.settings |= BROKEN[name]
-    assert stage.run(FAULT_HOUR) == 1
+    settings, cause = BROKEN[name]
+    stage.settings |= settings
+    assert stage.run(FAULT_HOUR, cause=cause) == 1
+    assert stage.figures.fault.requests["query API"] == stage.figures.fault.requests["webhook"] == 0
     assert [line["error"] for line in stage.lines if line.get("outcome") == "failed"] == ["configuration"]
     stage.settings = old_settings
     stage.runs(FAULT_HOUR + 1)
@@ -69,7 +79,8 @@ def test_settings_are_broken_for_a_run(stage: Stage, enter: EnterFigures, name: 
 def test_lateness_is_raised_to_a_week(stage: Stage, enter: EnterFigures) -> None:
     stage.runs(0, 1)
     stage.settings["ALLOWED_LATENESS"] = "P7D"
-    stage.runs(FAULT_HOUR)
+    for hour in range(FAULT_HOUR, LAST + 1):
+        assert stage.run(hour) == 0
     enter("settings: lateness raised to a week", stage.evaluate())
 
 

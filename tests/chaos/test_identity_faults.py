@@ -1,6 +1,6 @@
 """The identity endpoint: errors, answers without a token, no answer. The run fails with the cause, and the next one makes up for it."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from functools import partial
 
 import pytest
@@ -8,13 +8,18 @@ import pytest
 from detection.base.sign_in import RETRIES
 from tests.chaos.scenarios import FAULT_HOUR, EnterFigures, enter, marked_parameters
 from tests.chaos.stage import Stage
-from tests.support.identity_endpoint import IdentityEndpoint, identity_endpoint
+from tests.support.identity_endpoint import IdentityEndpoint
 
 __all__ = ["enter"]
 
 QUERIES = 4  # of a run, in parallel: changes, signals, health, coverage
+TABLE_CALLS = (
+    3  # of a run that cannot read the table: the watermark, again for the record of the failure, the outbox
+)
 CLIENT_ID = "11111111-2222-3333-4444-555555555555"
-# What the endpoint does; the kind and a part of the error, and the least number of requests.
+QUERY_CLOUD = {"LOG_ANALYTICS_ENDPOINT": "https://api.loganalytics.io"}
+TABLE_CLOUD = {"INCIDENT_STORAGE": "https://account.table.core.windows.net"}
+# What the endpoint does; the kind and a part of the error, and the number of requests for one token.
 FAULTS: dict[str, tuple[Callable[[IdentityEndpoint], None], str, str, int]] = {
     "500": (partial(IdentityEndpoint.refuse, status=500), "service", "HTTP 500", 1 + RETRIES),
     "429 with Retry-After": (
@@ -29,25 +34,31 @@ FAULTS: dict[str, tuple[Callable[[IdentityEndpoint], None], str, str, int]] = {
 }
 
 
-@pytest.fixture
-def endpoint() -> Iterator[IdentityEndpoint]:
-    with identity_endpoint() as double:
-        yield double
+def _run_with_fault(stage: Stage, name: str, cloud: dict[str, str], most_tokens: int) -> None:
+    """One run that signs in under the fault, which must fail with the cause, and then those without."""
+    fault, kind, cause, requests = FAULTS[name]
+    stage.runs(0, 1)
+    fault(stage.identity)
+    stage.settings = cloud | {"AZURE_CLIENT_ID": CLIENT_ID} | stage.identity.environment()
+    assert stage.run(FAULT_HOUR, cause=cause, hasty=True) == 1
+    assert [line["error"] for line in stage.lines if line.get("outcome") == "failed"] == [kind]
+    assert requests <= stage.figures.fault.requests["identity"] <= most_tokens * requests
+    stage.settings = {}
 
 
 @pytest.mark.parametrize("name", marked_parameters(FAULTS, always=("400",), slow=("no answer",)))
-def test_sign_in_fails(stage: Stage, enter: EnterFigures, endpoint: IdentityEndpoint, name: str) -> None:
-    fault, kind, reason, requests = FAULTS[name]
-    stage.runs(0, 1)
-    fault(endpoint)
-    cloud = {"LOG_ANALYTICS_ENDPOINT": "https://api.loganalytics.io", "AZURE_CLIENT_ID": CLIENT_ID}
-    stage.settings = cloud | endpoint.environment()
-    assert stage.run(FAULT_HOUR, hasty=True) == 1
-    (failure,) = stage.failures
-    assert (failure.error, reason in failure.reason) == (kind, True)
-    assert [line["reason"] for line in stage.lines if line.get("outcome") == "failed"] == [failure.reason]
+def test_sign_in_to_the_queries_fails(stage: Stage, enter: EnterFigures, name: str) -> None:
     # Queries that ask at once share one answer; a query that asks later asks again.
-    assert requests <= len(endpoint.requests) <= QUERIES * requests
-    stage.settings = {}
+    _run_with_fault(stage, name, QUERY_CLOUD, QUERIES)
+    (failure,) = stage.failures
+    assert failure.reason in stage.reasons
     stage.runs(FAULT_HOUR + 1)
-    enter("identity: an error or no answer", stage.evaluate())
+    enter(f"identity: {name}", stage.evaluate())
+
+
+@pytest.mark.parametrize("name", marked_parameters(FAULTS, always=(), slow=("500",)))
+def test_sign_in_to_the_table_fails(stage: Stage, enter: EnterFigures, name: str) -> None:
+    # An endpoint that does not answer is asked once.
+    _run_with_fault(stage, name, QUERY_CLOUD | TABLE_CLOUD, 1 if name == "no answer" else TABLE_CALLS)
+    stage.runs(FAULT_HOUR + 1)
+    enter(f"identity: {name}, for the table too", stage.evaluate())

@@ -15,7 +15,8 @@ MESSAGES = 4
 
 def test_without_a_fault(stage: Stage, enter: EnterFigures) -> None:
     stage.runs(0, 1)
-    stage.runs(FAULT_HOUR, FAULT_HOUR)
+    stage.proxy.reset()
+    assert stage.run(FAULT_HOUR) == 0
     assert stage.proxy.writes == WRITES
     stage.runs(FAULT_HOUR + 1)
     enter("no fault", stage.evaluate())

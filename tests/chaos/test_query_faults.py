@@ -15,29 +15,43 @@ RequestFilter = Callable[[ApiRequest], bool]
 
 HTML = {"Content-Type": "text/html"}
 # Facts of the query API's documentation (azure-monitor-docs, logs/api/errors.md and timeouts.md).
+# Each with what the line of the failed run must say of it.
 ERRORS = {
-    "400 semantic error": bad_argument(
-        "SemanticError", "A semantic error occurred.", ("SEM0100", "no table")
+    "400 semantic error": (
+        bad_argument("SemanticError", "A semantic error occurred.", ("SEM0100", "no table")),
+        "400 BadArgumentError > SemanticError",
     ),
-    "400 syntax error": bad_argument("SyntaxError", "Syntax Error"),
-    "401 no authorization": error(401, "AuthenticationFailed", "Authentication failed."),
-    "403 no access": error(403, "InsufficientAccessError", "insufficient access"),
-    "403 wrong audience": error(403, "InvalidAuthenticationTokenAudience", "wrong audience"),
-    "404 no workspace": error(404, "PathNotFoundError", "The requested path does not exist"),
-    "429 without Retry-After": error(429, "ThrottledError", "throttled"),
-    "429 with Retry-After": Reply(429, b"{}", {"Content-Type": "application/json", "Retry-After": "1"}),
-    "500": error(500, "InternalServerError", "something went wrong"),
-    "503": error(503, "ServiceUnavailable", "not now"),
-    "504": error(504, "GatewayTimeout", "Unable to unzip response"),
-    "502 as HTML": Reply(502, b"<html>Bad gateway</html>", HTML),
-    "504 as HTML": Reply(504, b"<html>Gateway timeout</html>", HTML),
-    "200 without a body": Reply(200),
-    "200 as HTML": Reply(200, b"<html>Welcome</html>", HTML),
-    "200 broken off": Reply(200, b'{"tables": [{"name": "PrimaryResult", "columns": [], "ro'),
-    "200 without a table": reply({"tables": []}),
-    "204": Reply(204),
-    "connection dropped": DROPPED,
+    "400 syntax error": (bad_argument("SyntaxError", "Syntax Error"), "400 BadArgumentError > SyntaxError"),
+    "401 no authorization": (error(401, "AuthenticationFailed", "Authentication failed."), "401 Auth"),
+    "403 no access": (error(403, "InsufficientAccessError", "insufficient access"), "403 Insufficient"),
+    "403 wrong audience": (
+        error(403, "InvalidAuthenticationTokenAudience", "wrong audience"),
+        "403 InvalidAuthenticationTokenAudience",
+    ),
+    "404 no workspace": (
+        error(404, "PathNotFoundError", "The requested path does not exist"),
+        "404 PathNotFoundError",
+    ),
+    "429 without Retry-After": (error(429, "ThrottledError", "throttled"), "429 ThrottledError"),
+    "429 with Retry-After": (
+        Reply(429, b"{}", {"Content-Type": "application/json", "Retry-After": "1"}),
+        "answered 429",
+    ),
+    "500": (error(500, "InternalServerError", "something went wrong"), "500 InternalServerError"),
+    "503": (error(503, "ServiceUnavailable", "not now"), "503 ServiceUnavailable"),
+    "504": (error(504, "GatewayTimeout", "Unable to unzip response"), "504 GatewayTimeout"),
+    "502 as HTML": (Reply(502, b"<html>Bad gateway</html>", HTML), "answered 502"),
+    "504 as HTML": (Reply(504, b"<html>Gateway timeout</html>", HTML), "answered 504"),
+    "200 without a body": (Reply(200), "200 without a table"),
+    "200 as HTML": (Reply(200, b"<html>Welcome</html>", HTML), "200 without a table"),
+    # Halved like an answer with a broken row. The line names the limit of requests, not the broken answers.
+    "200 broken off": (Reply(200, b'{"tables": [{"name": "PrimaryResult", "columns": [], "ro'), ""),
+    "200 without a table": (reply({"tables": []}), "200 without a table"),
+    "204": (Reply(204), "204 without a table"),
+    "connection dropped": (DROPPED, "did not answer"),
 }
+BUSY, BUSY_CAUSE = ERRORS["503"]
+MOST_REQUESTS = 200  # of a rule, where answers are halved
 FILTERS: dict[str, RequestFilter] = {
     "all": lambda _: True,
     "changes": lambda request: _query_kind(request) == "changes",
@@ -54,10 +68,11 @@ def _query_kind(request: ApiRequest) -> str:
     return "signals" if "let signals =" in request.query else "changes"
 
 
-def _run_with_fault(stage: Stage, *, hasty: bool = False) -> None:
+def _run_with_fault(stage: Stage, cause: str, *, hasty: bool = False) -> None:
     """One run with the fault, which must fail, tell nothing and leave a record, and then those without."""
     sent_before = len(stage.receiver.requests)
-    assert stage.run(FAULT_HOUR, hasty=hasty) == 1
+    assert stage.run(FAULT_HOUR, cause=cause, hasty=hasty) == 1
+    assert stage.figures.fault.requests["query API"] <= MOST_REQUESTS
     assert len(stage.receiver.requests) == sent_before
     (failure,) = stage.failures
     assert (failure.error in ("configuration", "service"), failure.last_complete is not None) == (True, True)
@@ -71,16 +86,17 @@ def _run_with_fault(stage: Stage, *, hasty: bool = False) -> None:
 )
 def test_error(stage: Stage, enter: EnterFigures, name: str) -> None:
     stage.runs(0, 1)
-    stage.api.fault = lambda _: ERRORS[name]
-    _run_with_fault(stage)
+    answer, cause = ERRORS[name]
+    stage.api.fault = lambda _: answer
+    _run_with_fault(stage, cause)
     enter("query API: an error or no answer", stage.evaluate())
 
 
 @pytest.mark.parametrize("target", marked_parameters(("signals", "changes", "health"), always=("signals",)))
 def test_one_side_is_answered_and_the_other_not(stage: Stage, enter: EnterFigures, target: str) -> None:
     stage.runs(0, 1)
-    stage.api.fault = lambda request: ERRORS["503"] if FILTERS[target](request) else None
-    _run_with_fault(stage)
+    stage.api.fault = lambda request: BUSY if FILTERS[target](request) else None
+    _run_with_fault(stage, f"{target}: the query API answered {BUSY_CAUSE}")
     enter("query API: one side complete, the other not", stage.evaluate())
 
 
@@ -100,7 +116,7 @@ def test_partial_answer(stage: Stage, enter: EnterFigures, target: str) -> None:
         return reply(partial(body))
 
     stage.api.fault = cut
-    _run_with_fault(stage)
+    _run_with_fault(stage, "PartialError")
     enter("query API: a partial answer", stage.evaluate())
 
 
@@ -113,15 +129,15 @@ def test_no_answer_in_time(stage: Stage, enter: EnterFigures) -> None:
         return None
 
     stage.api.fault = hang
-    _run_with_fault(stage, hasty=True)
+    _run_with_fault(stage, "did not answer", hasty=True)
     enter("query API: no answer in time", stage.evaluate())
 
 
 @chaos_only
 def test_failing_for_half_a_day(stage: Stage, enter: EnterFigures) -> None:
     stage.runs(0, 1)
-    stage.api.fault = lambda _: ERRORS["503"]
+    stage.api.fault = lambda _: BUSY
     for hour in range(2, 14):
-        assert stage.run(hour) == 1
+        assert stage.run(hour, cause=BUSY_CAUSE) == 1
     stage.runs(14, 15)
     enter("query API: twelve failed runs in a row", stage.evaluate())

@@ -15,6 +15,7 @@ from tests.chaos.table_proxy import (
     Fault,
     accepting,
     at_write,
+    denying,
     failing,
     hanging,
     losing_answers,
@@ -27,22 +28,35 @@ from tests.chaos.table_proxy import (
 )
 from tests.support.azurite import Azurite, connection_string
 from tests.support.builders import account
+from tests.support.identity_endpoint import IdentityEndpoint
 from tests.support.query_api import QueryApi
 from tests.support.receiver import receiving
 
 __all__ = ["enter"]
-REQUESTS = 29  # of the run of that hour
-WRITES, RUN_WRITES = 15, 6  # of these; the later writes are those of deliveries
+REQUESTS, RUN_REQUESTS = 29, 15  # at that hour, and of its run; the later requests are those of deliveries
+WRITES, RUN_WRITES = 15, 6  # of these
 OUTAGE = 72  # hours
+NO_ANSWER = "failed (Service"  # the type of the SDK's error, for a request or a response, follows
 EVER = range(1, 10**6)
+RULES = ("openai-config-to-abuse", "openai-config-to-abuse-sentinel", "copilot-config-to-abuse")
+# What the service says when it refuses an account key, and what the line of the failed run says then.
+REFUSALS = {
+    "AuthenticationFailed": "the account key is wrong",
+    "AuthorizationFailure": "does not allow this network",
+    "KeyBasedAuthenticationNotPermitted": "allows no account keys",
+    "AccountIsDisabled": "AccountIsDisabled",
+    "": "a proxy or firewall",
+}
 
 
-def _run_with_fault(stage: Stage, fault: Fault, *, fails: bool, patient: bool = False) -> None:
-    """One run with the fault; it must fail, or must not."""
+def _run_with_fault(
+    stage: Stage, fault: Fault, *, fails: bool, cause: str = "", patient: bool = False
+) -> None:
+    """One run with the fault; it must fail, and then a line names the cause, or it must not."""
     stage.runs(0, 1)
     stage.proxy.reset()
     stage.proxy.fault = fault
-    assert stage.run(FAULT_HOUR, patient=patient) == fails
+    assert stage.run(FAULT_HOUR, cause=cause, patient=patient) == fails
     stage.runs(FAULT_HOUR + 1)
 
 
@@ -75,16 +89,20 @@ def test_table_that_never_answers_is_asked_once(stage: Stage, enter: EnterFigure
     stage.runs(0, 1)
     stage.proxy.reset()
     stage.proxy.fault = hanging(2)
-    assert stage.run(FAULT_HOUR, hasty=True) == 1
+    stage.settings["RULES"] = ",".join(RULES)
+    assert stage.run(FAULT_HOUR, cause=NO_ANSWER, hasty=True) == 1
     assert stage.proxy.requests == 3  # a call and its two repetitions
-    assert [line["error"] for line in stage.lines if line.get("outcome") == "failed"] == ["service"]
+    failed = [(line["rule"], line["error"]) for line in stage.lines if line.get("outcome") == "failed"]
+    assert failed == [(rule, "service") for rule in RULES]
+    del stage.settings["RULES"]
     stage.runs(FAULT_HOUR + 1)
     enter("table: no answer", stage.evaluate())
 
 
 @pytest.mark.parametrize("first_request", marked_parameters(range(1, REQUESTS), always=(4,)))
 def test_failing_from_then_on(stage: Stage, enter: EnterFigures, first_request: int) -> None:
-    _run_with_fault(stage, failing(range(first_request, 10**6), 503, "ServerBusy"), fails=True)
+    cause = "503 ServerBusy" if first_request <= RUN_REQUESTS else ""
+    _run_with_fault(stage, failing(range(first_request, 10**6), 503, "ServerBusy"), fails=True, cause=cause)
     enter("table: busy from a request on", stage.evaluate())
 
 
@@ -97,7 +115,8 @@ def test_one_answer_is_lost(stage: Stage, enter: EnterFigures, number: int) -> N
 
 @pytest.mark.parametrize("first_request", marked_parameters(range(1, REQUESTS), always=(), slow=(6,)))
 def test_every_answer_is_lost_from_then_on(stage: Stage, enter: EnterFigures, first_request: int) -> None:
-    _run_with_fault(stage, losing_answers(range(first_request, 10**6)), fails=True)
+    cause = NO_ANSWER if first_request <= RUN_REQUESTS else ""
+    _run_with_fault(stage, losing_answers(range(first_request, 10**6)), fails=True, cause=cause)
     enter("table: all answers lost after success", stage.evaluate())
 
 
@@ -127,8 +146,8 @@ def test_pages_of_two_rows_and_empty_ones_between(stage: Stage, enter: EnterFigu
 
 @pytest.mark.parametrize("write", marked_parameters(range(1, WRITES), always=(3,), slow=(7,)))
 def test_transaction_is_accepted_and_not_executed(stage: Stage, enter: EnterFigures, write: int) -> None:
-    _run_with_fault(stage, accepting(range(write, write + 1)), fails=True)
-    assert write > RUN_WRITES or "0 results for a transaction" in stage.reasons
+    cause = "0 results for a transaction" if write <= RUN_WRITES else ""
+    _run_with_fault(stage, accepting(range(write, write + 1)), fails=True, cause=cause)
     enter("table: a transaction accepted, not executed", stage.evaluate())
 
 
@@ -137,18 +156,41 @@ def test_transaction_is_accepted_and_not_executed(stage: Stage, enter: EnterFigu
 )
 @pytest.mark.parametrize("first_request", marked_parameters((1, 2, 4, 6), always=(4,)))
 def test_body_has_the_wrong_shape(stage: Stage, enter: EnterFigures, first_request: int, body: bytes) -> None:
-    _run_with_fault(stage, misshaping(range(first_request, 10**6), body), fails=True)
-    assert "cannot read" in stage.reasons
+    _run_with_fault(stage, misshaping(range(first_request, 10**6), body), fails=True, cause="cannot read")
     enter("table: 200 with a body of the wrong shape", stage.evaluate())
+
+
+@pytest.mark.parametrize("code", marked_parameters(REFUSALS, always=("AuthorizationFailure",)))
+def test_access_is_refused(stage: Stage, enter: EnterFigures, code: str) -> None:
+    stage.runs(0, 1)
+    stage.proxy.reset()
+    stage.proxy.fault = failing(EVER, 403, code)
+    assert stage.run(FAULT_HOUR, cause=REFUSALS[code]) == 1
+    assert stage.proxy.requests == 3  # the watermark, again for the record of the failure, and the outbox
+    assert ("key is wrong or replaced" in stage.reasons) == (code == "AuthenticationFailed")
+    assert [line["error"] for line in stage.lines if line.get("outcome") == "failed"] == ["configuration"]
+    stage.runs(FAULT_HOUR + 1)
+    enter("table: 403, by the error code", stage.evaluate())
+
+
+@pytest.mark.parametrize("number", marked_parameters(range(1, REQUESTS), always=(4,)))
+def test_row_is_denied_once(stage: Stage, enter: EnterFigures, number: int) -> None:
+    """A read says once that there is no row. The run may fail, or read it again."""
+    stage.runs(0, 1)
+    stage.proxy.reset()
+    stage.proxy.fault = denying(number)
+    assert stage.run(FAULT_HOUR) == 0 or stage.reasons
+    assert stage.proxy.requests <= 2 * REQUESTS
+    stage.runs(FAULT_HOUR + 1)
+    enter("table: a row denied once", stage.evaluate())
 
 
 def test_every_write_conflicts_though_no_other_run_writes(stage: Stage, enter: EnterFigures) -> None:
     stage.runs(0, 1)
     stage.proxy.reset()
     stage.proxy.fault = refusing_writes()
-    assert stage.run(FAULT_HOUR) == 1
+    assert stage.run(FAULT_HOUR, cause="contradict each other") == 1
     assert stage.proxy.requests <= REQUESTS
-    assert "contradict each other" in stage.reasons
     stage.runs(FAULT_HOUR + 1)
     enter("table: every write conflicts", stage.evaluate())
 
@@ -158,8 +200,8 @@ def test_watermark_is_denied_after_an_outage(stage: Stage, enter: EnterFigures, 
     stage.runs(0, 1)
     stage.proxy.reset()
     stage.proxy.fault = failing(range(1, requests + 1), 404, "TableNotFound")
-    assert stage.run(OUTAGE) == 1
-    assert ("did not return it" if requests == 1 else "404 TableNotFound") in stage.reasons
+    cause = "did not return it" if requests == 1 else "404 TableNotFound"
+    assert stage.run(OUTAGE, cause=cause) == 1
     stage.runs(OUTAGE + 1, OUTAGE + 1)
     enter("table: the watermark denied after an outage", stage.evaluate(last_hour=OUTAGE + 1))
 
@@ -171,8 +213,10 @@ def test_head_of_a_key_is_restored_from_an_earlier_hour(stage: Stage, enter: Ent
     assert head
     stage.runs(1, FAULT_HOUR)
     table.write(RULE.folder, [Put(row, head.values)])
-    assert stage.run(FAULT_HOUR + 1) == 1
-    assert row in stage.reasons
+    sent_before = len(stage.receiver.requests)
+    assert stage.run(FAULT_HOUR + 1, cause=row) == 1
+    assert stage.figures.fault.requests["table"] <= 2 * REQUESTS
+    assert len(stage.receiver.requests) > sent_before  # of all other keys
     table.write(RULE.folder, [Delete(row)])  # as the reason says
     stage.runs(FAULT_HOUR + 2)
     enter("table: a key's head from an earlier hour", stage.evaluate())
@@ -189,12 +233,14 @@ def azurite(tmp_path: Path) -> Iterator[Azurite]:
 
 
 @pytest.fixture
-def stage_of_its_own(azurite: Azurite, api: QueryApi, tmp_path: Path) -> Iterator[Stage]:
+def stage_of_its_own(
+    azurite: Azurite, api: QueryApi, identity: IdentityEndpoint, tmp_path: Path
+) -> Iterator[Stage]:
     connection = connection_string(azurite.port)
     with (
         proxying(azurite.port) as proxy,
         receiving() as receiver,
-        staged(proxy, api, receiver, tmp_path, connection) as stage,
+        staged(proxy, api, identity, receiver, tmp_path, connection) as stage,
     ):
         yield stage
 
@@ -208,7 +254,7 @@ def test_stopped_in_the_middle_of_a_run_and_back_for_the_next(
     stage.runs(0, 1)
     stage.proxy.reset()
     stage.proxy.fault = at_write(write, azurite.stop, after=after)
-    assert stage.run(FAULT_HOUR) == 1
+    assert stage.run(FAULT_HOUR, cause=NO_ANSWER if write <= RUN_WRITES else "") == 1
     azurite.start()
     stage.runs(FAULT_HOUR + 1)
     enter("table: Azurite stopped, back an hour later", stage.evaluate())
