@@ -44,7 +44,7 @@ class JobOrder:
 
     Its log lines are appended to the file. Unless it is `patient`, waiting takes no time, or as many seconds as it
     `pauses`: its clock goes on at once.
-    With `hasty`, every neighbour has a second to answer instead of 8 (identity), 12 (table), 15 (webhook) or 140.
+    A run has the `run_time` that it has in the functions host. With `hasty`, every neighbour has a second to answer instead of 8 (identity), 12 (table), 15 (webhook) or 140.
     """
 
     task: Task
@@ -54,6 +54,7 @@ class JobOrder:
     patient: bool = False
     pauses: float = 0
     hasty: bool = False
+    run_time: timedelta = app.RUN_TIME
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,7 +145,7 @@ def _work(order: JobOrder, go: Event, reports: "Connection[ProcessReport, object
         job = app.start(order.environment, clock)
         if not order.patient:
             job = replace(job, sleep=clock.skip)
-        job.detect(order.now, app.RUN_TIME) if order.task == "detect" else job.deliver()
+        job.detect(order.now, order.run_time) if order.task == "detect" else job.deliver()
     except DetectionError:
         sys.exit(1)
     except Exception:  # noqa: BLE001  # a process that ends with an uncaught error exits with 1, too

@@ -13,6 +13,7 @@ from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+from detection.app import RUN_TIME
 from detection.incidents.alert import Alert
 from detection.incidents.incident import ALERTS_PER_INCIDENT
 from detection.rules.loading import default_rule, load_rule
@@ -137,12 +138,14 @@ class Stage:
         patient: bool = False,
         pauses: float = 0,
         hasty: bool = False,
+        run_time: timedelta = RUN_TIME,
     ) -> JobProcess:
         """A process at that hour after the first run, when its clock says that, or another, hour; it waits to be let go."""
         self.api.moment = FIRST_RUN + hour * HOUR
         self._requests_before = self._requests()
         now = FIRST_RUN + (hour if clock is None else clock) * HOUR
-        return JobProcess(JobOrder(task, self.environment, now, self.log, patient, pauses, hasty))
+        order = JobOrder(task, self.environment, now, self.log, patient, pauses, hasty, run_time)
+        return JobProcess(order)
 
     def run(self, hour: float, task: Task = "detect", *, cause: str = "", **options: Any) -> int:  # noqa: ANN401  # as for `process`
         """A whole process at that hour, under a fault; how it ended. A log line must name the cause."""

@@ -44,8 +44,8 @@ def table(entries: Iterable[tuple[str, Figures]]) -> list[str]:
 
 
 def _line(row: Sequence[str], widths: Sequence[int]) -> str:
-    first, *cells = row
-    return "  ".join([f"{first:<{widths[0]}}", *map(str.rjust, cells, widths[1:])]).rstrip()
+    name, *cells = row
+    return "  ".join([name.ljust(widths[0]), *map(str.rjust, cells, widths[1:])]).rstrip()
 
 
 def _cells(neighbour: str, scenarios: Sequence[Figures]) -> list[str]:

@@ -175,8 +175,18 @@ def at_write(number: int, action: Callable[[], object], *, after: bool) -> Fault
 
 def throttling(number: int, seconds: int) -> Fault:
     """A request is to be repeated after some seconds."""
-    response = TableResponse(503, {"content-type": "application/json", "Retry-After": str(seconds)}, b"{}")
+    response = _busy(seconds)
     return lambda request, forward: response if request.number == number else forward(request)
+
+
+def throttling_calls(refusals: int, seconds: int) -> Fault:
+    """Every call succeeds after so many refusals, each with so many seconds to wait."""
+    response, attempts = _busy(seconds), refusals + 1
+    return lambda request, forward: response if request.number % attempts else forward(request)
+
+
+def _busy(seconds: int) -> TableResponse:
+    return TableResponse(503, {"content-type": "application/json", "Retry-After": str(seconds)}, b"{}")
 
 
 def hanging(seconds: float) -> Fault:

@@ -2,6 +2,7 @@
 
 import threading
 from collections.abc import Iterator
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
@@ -25,6 +26,7 @@ from tests.chaos.table_proxy import (
     short_pages,
     slowing,
     throttling,
+    throttling_calls,
 )
 from tests.support.azurite import Azurite, connection_string
 from tests.support.builders import account
@@ -36,6 +38,7 @@ __all__ = ["enter"]
 REQUESTS, RUN_REQUESTS = 29, 15  # at that hour, and of its run; the later requests are those of deliveries
 WRITES, RUN_WRITES = 15, 6  # of these
 OUTAGE = 72  # hours
+RUN_TIME = timedelta(seconds=190)  # for a run of fifteen calls to the table, each of which takes 15 s
 NO_ANSWER = "failed (Service"  # the type of the SDK's error, for a request or a response, follows
 EVER = range(1, 10**6)
 RULES = ("openai-config-to-abuse", "openai-config-to-abuse-sentinel", "copilot-config-to-abuse")
@@ -82,6 +85,18 @@ def test_pause_of_ten_minutes(stage: Stage, enter: EnterFigures) -> None:
     durations = [line["seconds"] for line in stage.lines if line["event"] == "detection.run"]
     assert max(durations) < 30
     enter("table: a Retry-After of ten minutes", stage.evaluate())
+
+
+@chaos_only
+def test_run_ends_by_its_time_with_a_line_and_a_record(stage: Stage, enter: EnterFigures) -> None:
+    stage.runs(0, 1)
+    stage.proxy.reset()
+    stage.proxy.fault = throttling_calls(refusals=3, seconds=600)
+    assert stage.run(FAULT_HOUR, cause="did not end by", run_time=RUN_TIME) == 1
+    assert 4 * RUN_REQUESTS - 16 < stage.proxy.requests <= 4 * REQUESTS
+    assert [failure.error for failure in stage.failures] == ["service"]
+    stage.runs(FAULT_HOUR + 1)
+    enter("table: a Retry-After at every call, until the run's time is over", stage.evaluate())
 
 
 @chaos_only
