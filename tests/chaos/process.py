@@ -76,6 +76,7 @@ class JobProcess:
             target=_work, args=(order, self._go, sender), daemon=True
         )
         self._process.start()
+        sender.close()  # the process has its own; its end is the end of the pipe
 
     def go(self) -> None:
         """Lets it begin."""
@@ -98,11 +99,12 @@ class JobProcess:
 
     def report(self) -> ProcessReport:
         """The report of a process that has ended; one that was killed sent none, and took the time that passed."""
-        if self._reports.poll():
+        try:
             report = self._reports.recv()
-            assert isinstance(report, ProcessReport)
-            return report
-        return ProcessReport(time.monotonic() - self._began)
+        except EOFError:
+            return ProcessReport(time.monotonic() - self._began)
+        assert isinstance(report, ProcessReport)
+        return report
 
 
 class _Clock:
