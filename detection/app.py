@@ -66,7 +66,7 @@ class Job:
         time, deadline = now or began, began + run_time if run_time else None
 
         def run_rule(rule: Rule, store: IncidentStore) -> Iterator[RunRecord]:
-            yield run(rule, time, self._source(rule, deadline), store, self._run_options(rule))[0]
+            yield run(rule, time, self._source(rule, deadline), store, self._run_options(rule, store))[0]
 
         return self._run_all([(rule, partial(run_rule, rule)) for rule in self.rules], time, deadline)
 
@@ -80,7 +80,7 @@ class Job:
         """
 
         def read_rule(rule: Rule, gap: Gap, store: IncidentStore) -> Iterator[RunRecord]:
-            source, options = self._source(rule), self._run_options(rule)
+            source, options = self._source(rule), self._run_options(rule, store)
             for record in read_gap(rule, gap, self.clock, source, store, options):
                 report(gap, record)
                 yield record
@@ -203,8 +203,9 @@ class Job:
     def _source(self, rule: Rule, deadline: datetime | None = None) -> Source:
         return open_source(self.settings, rule, self.clock, deadline)
 
-    def _run_options(self, rule: Rule) -> RunOptions:
-        settings, signer = self.settings, self.link_signer()
+    def _run_options(self, rule: Rule, store: IncidentStore) -> RunOptions:
+        settings = self.settings
+        signer = LinkSigner(store.table, settings.PAGE_URL)  # the table of the run, with its guards
         # A rule that only observes keeps its incidents and sends no message.
         destinations = settings.destinations if rule.on_call.mode == "page" else ()
 
