@@ -44,7 +44,7 @@ def detect(timer: func.TimerRequest) -> None:
 @app.timer_trigger("timer", "%DELIVER_SCHEDULE%", run_on_startup=False, use_monitor=True)
 def deliver(timer: func.TimerRequest) -> None:
     """Retries messages, every few minutes."""
-    job().deliver()
+    job().deliver_logged()
 
 
 @app.route("health", methods=["GET"], auth_level=func.AuthLevel.FUNCTION)

@@ -1,7 +1,7 @@
 """Settings become parts, and parts become runs: the only module that builds clients."""
 
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
@@ -105,6 +105,20 @@ class Job:
         }
         return deliver(outbox, destinations, self.clock, self.sleep, drain_for, report)
 
+    def deliver_logged(
+        self, drain_for: timedelta = timedelta(0), reasons_logged: Collection[str] = ()
+    ) -> list[Attempt]:
+        """`deliver`, with a log line for its failure unless a line with that reason is written already."""
+        began = self.clock()
+        try:
+            return self.deliver(drain_for)
+        except Exception as error:
+            failure = _failure(error, "", began, None, self.clock() - began)
+            if failure.reason not in reasons_logged:
+                reason = f"messages wait in the outbox, and the next delivery sends them: {failure.reason}"
+                log_run(replace(failure, reason=reason[:REASON]))
+            raise
+
     def requeue(self) -> int:
         """Puts every dead letter back into the outbox; returns how many. Raises as `deliver` does."""
         outbox = self._outbox()
@@ -179,7 +193,7 @@ class Job:
                 log_run(failure)
                 failures.append(error)
         try:
-            job.deliver(DRAIN_FOR)
+            job.deliver_logged(DRAIN_FOR, [error_sentence(error)[:REASON] for error in failures])
         finally:
             if failures:
                 raise failures[0]

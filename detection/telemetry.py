@@ -1,6 +1,6 @@
 """The job's own log lines.
 
-    detection.run         a run of a rule, complete or failed
+    detection.run         a run of a rule, complete or failed; without a rule: settings or a delivery failed
     detection.delivery    a failed attempt to deliver a message
     detection.late        a run that its timer starts too late
     detection.heartbeat   a failed heartbeat

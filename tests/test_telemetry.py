@@ -17,6 +17,7 @@ from jsonschema import Draft202012Validator
 from typer.testing import CliRunner
 
 import detection.app
+import function_app
 from detection.app import Job, open_job, open_source, send_heartbeat, start
 from detection.base.errors import ConfigurationError, Incomplete, ServiceError, Unreachable
 from detection.cli import run
@@ -222,6 +223,39 @@ def test_run_that_the_table_fails_is_still_a_line(lines: list[dict[str, Any]]) -
         job(UnavailableTable(), RULES=DEFAULT).detect()
     (line,) = lines
     assert (line["error"], line["last_complete"]) == ("service", None)
+
+
+class TableWithoutOutbox(MemoryTable):
+    """A table that answers runs and not the delivery of messages."""
+
+    def scan(self, partition: str, start: str, end: str) -> Iterator[Entity]:
+        if start.startswith("d|"):
+            raise ServiceError("the table service failed")
+        return super().scan(partition, start, end)
+
+
+def test_delivery_that_fails_after_complete_runs_is_a_line_that_names_the_next_step(
+    lines: list[dict[str, Any]],
+) -> None:
+    with pytest.raises(ServiceError):
+        job(TableWithoutOutbox()).detect()
+    assert [(line["rule"], line["outcome"]) for line in lines] == [
+        (PUBLISHED, "complete"),
+        (DEFAULT, "complete"),
+        ("", "failed"),
+    ]
+    assert lines[-1]["error"] == "service"
+    assert "the next delivery sends them: the table service failed" in lines[-1]["reason"]
+
+
+def test_timer_whose_delivery_fails_writes_a_line(
+    lines: list[dict[str, Any]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    failing_job = job(TableWithoutOutbox())
+    monkeypatch.setattr(function_app, "job", lambda: failing_job)
+    with pytest.raises(ServiceError):
+        function_app.deliver.build().get_user_function()(None)
+    assert [(line["rule"], line["outcome"]) for line in lines] == [("", "failed")]
 
 
 def test_settings_that_are_wrong_are_a_line_without_a_rule(lines: list[dict[str, Any]]) -> None:

@@ -78,8 +78,8 @@ class RunFailure:
     """Why a run failed: `reason` is a sentence for the user. The next run reads again what this run did not
     commit.
 
-    `rule` is empty if the settings are invalid; `last_complete` is the watermark, None if it could not be
-    read.
+    `rule` is empty if the settings are invalid, or if only the delivery of messages failed. `last_complete`
+    is the watermark, None if it could not be read.
     """
 
     rule: str
