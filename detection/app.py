@@ -60,6 +60,8 @@ class Job:
 
         A rule that fails stops neither the other rules nor the messages, unless a service does not answer at
         all. Its failure is recorded and logged, and so is a rule that is not complete within `run_time`.
+        With a `run_time` the rules take turns at running first, so a rule that always uses it up delays each
+        other rule for some hours at most.
         The first failure is raised at the end: ConfigurationError, DataError or ServiceError.
         """
         began = self.clock()
@@ -68,7 +70,8 @@ class Job:
         def run_rule(rule: Rule, store: IncidentStore) -> Iterator[RunRecord]:
             yield run(rule, time, self._source(rule, deadline), store, self._run_options(rule, store))[0]
 
-        return self._run_all([(rule, partial(run_rule, rule)) for rule in self.rules], time, deadline)
+        rules = in_turn(self.rules, time) if deadline else self.rules
+        return self._run_all([(rule, partial(run_rule, rule)) for rule in rules], time, deadline)
 
     def read_gaps(
         self,
@@ -247,6 +250,17 @@ class Job:
             flood_signals=settings.FLOOD_SIGNALS,
             clock=self.clock,
         )
+
+
+def in_turn(rules: Sequence[Rule], now: datetime) -> Sequence[Rule]:
+    """The rules, beginning with the rule whose turn it is at `now` (UTC).
+
+    The turn moves on by a rule every hour, and by one more every day: so it also moves if the job runs every
+    two hours or once a day.
+    """
+    hours = int(now.timestamp()) // 3600
+    turn = (hours + hours // 24) % len(rules) if rules else 0
+    return [*rules[turn:], *rules[:turn]]
 
 
 def former_rule(folder: str) -> Rule:

@@ -6,6 +6,7 @@ import json
 import logging
 import re
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -18,7 +19,7 @@ from typer.testing import CliRunner
 
 import detection.app
 import function_app
-from detection.app import Job, open_job, open_source, send_heartbeat, start
+from detection.app import Job, in_turn, open_job, open_source, send_heartbeat, start
 from detection.base.errors import ConfigurationError, Incomplete, ServiceError, Unreachable
 from detection.cli import run
 from detection.cli.main import app
@@ -500,13 +501,45 @@ def test_run_beyond_its_time_fails_with_a_line_and_a_record_and_moves_no_waterma
     table = SlowTable()
     with pytest.raises(ServiceError, match="its time was used up"):
         replace(job(table), clock=clock).detect(run_time=timedelta(seconds=90))
-    assert [(line["rule"], line["error"]) for line in lines] == [(PUBLISHED, "service"), (DEFAULT, "service")]
+    assert {(line["rule"], line["error"]) for line in lines} == {(PUBLISHED, "service"), (DEFAULT, "service")}
     records = job(table).records(5)
     assert [record.outcome for record in records] == ["failed", "failed"]
     assert set(job(table).ages(NOW).values()) == {None}
     clock.now = NOW
     replace(job(table), clock=clock).detect()
     assert [line["outcome"] for line in lines[2:]] == ["complete", "complete"]
+
+
+def test_rule_that_uses_up_the_time_of_every_run_does_not_keep_the_other_rule_from_running() -> None:
+    clock = Clock(NOW)
+
+    class TableSlowForOneRule(MemoryTable):
+        def scan(self, partition: str, start: str, end: str) -> Iterator[Entity]:
+            clock.sleep(60 if partition == PUBLISHED else 0)
+            return super().scan(partition, start, end)
+
+    table = TableSlowForOneRule()
+    for hours in range(2):
+        clock.now = NOW + hours * HOUR
+        with suppress(ServiceError):
+            replace(job(table), clock=clock).detect(run_time=timedelta(seconds=30))
+    ages = job(table).ages(clock.now)
+    assert ages[PUBLISHED] is None
+    assert ages[DEFAULT] is not None
+
+
+def rules_in_turn(hours: int) -> str:
+    rules = [load_rule(DEFAULT).model_copy(update={"folder": folder}) for folder in "abcd"]
+    return "".join(rule.folder for rule in in_turn(rules, NOW + hours * HOUR))
+
+
+def test_turn_moves_on_by_a_rule_every_hour_and_leaves_none_out() -> None:
+    assert [rules_in_turn(hours) for hours in range(5)] == ["abcd", "bcda", "cdab", "dabc", "abcd"]
+
+
+@pytest.mark.parametrize("every", [1, 2, 3, 4, 6, 8, 12, 24])
+def test_every_rule_is_first_on_every_schedule(every: int) -> None:
+    assert {rules_in_turn(run * every)[0] for run in range(60)} == set("abcd")
 
 
 @pytest.mark.parametrize("seconds, budget", [(250, 100), (1_000, 300)])
