@@ -154,7 +154,7 @@ class AzureTable:
         with _errors(self._client):
             last_row = ""
             try:
-                for entity in map(_entity, self._client.query_entities(_RANGE, parameters=parameters)):
+                for entity in map(_entity, self._query(_RANGE, parameters)):
                     if not start <= entity.row < end or (last_row and entity.row <= last_row):
                         raise ServiceError(
                             "the table service returned rows outside the range or out of order"
@@ -174,6 +174,22 @@ class AzureTable:
 
     def date(self) -> datetime | None:
         return self._clock.date
+
+    def _query(
+        self, query: str, parameters: dict[str, str], select: str | None = None
+    ) -> Iterator[TableEntity]:
+        """The rows of a query, page by page. A page may be empty, so only the tokens show an end."""
+        pages: Any = self._client.query_entities(query, parameters=parameters, select=select).by_page()
+        tokens = set[tuple[str, ...]]()
+        for page in pages:
+            yield from page
+            token = tuple((pages.continuation_token or {}).values())
+            if token in tokens:
+                raise ServiceError(
+                    "the table service repeats a continuation token, so its answer would never end; the next "
+                    "run tries again"
+                )
+            tokens.add(token)
 
     def _submit(self, partition: str, operations: Sequence[Operation], *, made: bool = False) -> None:
         if not operations:
@@ -212,11 +228,8 @@ class AzureTable:
         for begin in range(0, len(rows), _ROWS_OF_FILTER):
             names = {f"row{number}": row for number, row in enumerate(rows[begin : begin + _ROWS_OF_FILTER])}
             any_row = " or ".join(f"RowKey eq @{name}" for name in names)
-            entities = self._client.query_entities(
-                f"PartitionKey eq @partition and ( {any_row} )",  # the SDK finds names between spaces
-                parameters={"partition": partition, **names},
-                select="RowKey",
-            )
+            query = f"PartitionKey eq @partition and ( {any_row} )"  # the SDK finds names between spaces
+            entities = self._query(query, {"partition": partition, **names}, select="RowKey")
             missing -= {entity["RowKey"] for entity in entities}
         if not missing:
             raise Conflict("a row that was to be changed is gone") from None

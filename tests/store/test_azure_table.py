@@ -621,22 +621,52 @@ def test_a_server_that_is_gone_is_a_service_error() -> None:
         table.get("rule", "a")
 
 
+def continuation(token: str) -> dict[str, str]:
+    """The headers of a page that is not the last."""
+    return {"x-ms-continuation-NextPartitionKey": "P", "x-ms-continuation-NextRowKey": token}
+
+
 def test_an_empty_page_does_not_end_a_scan(cloud_table: Table, service: responses.RequestsMock) -> None:
-    continuation = {"x-ms-continuation-NextPartitionKey": "P", "x-ms-continuation-NextRowKey": "R"}
-    service.get(ANY, json={"value": []}, headers=continuation)
-    service.get(ANY, json={"value": [{"RowKey": "a", "odata.etag": "1"}]}, headers=continuation)
-    service.get(ANY, json={"value": []}, headers=continuation)
+    service.get(ANY, json={"value": []}, headers=continuation("R1"))
+    service.get(ANY, json={"value": [{"RowKey": "a", "odata.etag": "1"}]}, headers=continuation("R2"))
+    service.get(ANY, json={"value": []}, headers=continuation("R3"))
     service.get(ANY, json={"value": [{"RowKey": "b", "odata.etag": "1"}]})
 
     assert rows(cloud_table) == ["a", "b"]
-    assert "NextPartitionKey=P&NextRowKey=R" in str(service.calls[3].request.url)
+    assert "NextPartitionKey=P&NextRowKey=R3" in str(service.calls[3].request.url)
+
+
+@pytest.mark.parametrize("tokens", [["R1"], ["R1", "R2"]])
+def test_empty_pages_whose_continuation_token_repeats_are_a_service_error(
+    cloud_table: Table, service: responses.RequestsMock, tokens: Sequence[str]
+) -> None:
+    for token in [*tokens, *tokens]:
+        service.get(ANY, json={"value": []}, headers=continuation(token))
+    service.get(ANY, status=400, json=odata_error("InvalidInput"))
+
+    service.assert_all_requests_are_fired = False
+    with pytest.raises(ServiceError, match="repeats a continuation token"):
+        rows(cloud_table)
+    assert len(service.calls) == len(tokens) + 1
+
+
+def test_missing_rows_whose_continuation_token_repeats_are_a_service_error(
+    cloud_table: Table, service: responses.RequestsMock
+) -> None:
+    service.post(f"{SERVICE}/$batch", status=404, json=odata_error("ResourceNotFound"))
+    for _ in range(10):
+        service.get(ANY, json={"value": []}, headers=continuation("R"))
+    service.get(ANY, status=400, json=odata_error("InvalidInput"))
+
+    service.assert_all_requests_are_fired = False
+    with pytest.raises(ServiceError, match="repeats a continuation token"):
+        cloud_table.write("rule", [Delete("a")])
 
 
 def test_a_scan_that_breaks_off_is_a_service_error(
     cloud_table: Table, service: responses.RequestsMock
 ) -> None:
-    continuation = {"x-ms-continuation-NextPartitionKey": "P", "x-ms-continuation-NextRowKey": "R"}
-    service.get(ANY, json={"value": [{"RowKey": "a", "odata.etag": "1"}]}, headers=continuation)
+    service.get(ANY, json={"value": [{"RowKey": "a", "odata.etag": "1"}]}, headers=continuation("R"))
     service.get(ANY, status=500, json=odata_error("OperationTimedOut"))
 
     with pytest.raises(ServiceError, match="OperationTimedOut"):
