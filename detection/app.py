@@ -355,7 +355,7 @@ def send_heartbeat(settings: Settings) -> None:
             session.get(url, timeout=HEARTBEAT_DEADLINE, stream=True) as answer,
         ):
             answer.raise_for_status()
-    except (OSError, ValueError) as error:  # all errors of `requests` and urllib3
+    except (OSError, ValueError, ConfigurationError) as error:  # those of `requests`, and of Session
         log_heartbeat(error)
 
 

@@ -27,7 +27,7 @@ from pydantic import (
 from pydantic_core import from_json
 
 from detection.base.errors import ConfigurationError, problem_message
-from detection.base.network import ca_variable, is_loopback
+from detection.base.network import ca_bundle, is_loopback
 from detection.rules.loading import default_rule
 from detection.rules.model import SEVERITIES, Duration, Severity, require_unique_names
 
@@ -281,8 +281,10 @@ def settings_from(environment: Mapping[str, str]) -> Settings:
         scheme = "http" if is_loopback(f"http://{host}") else "https"
         values.setdefault("PAGE_URL", f"{scheme}://{host}/api")
     problems = []
-    if (name := ca_variable(environment)) and not Path(environment[name]).exists():
-        problems.append(f"{name}: must name a file or folder of CA certificates that exists")
+    try:
+        ca_bundle(environment)
+    except ConfigurationError as error:
+        problems.append(str(error))
     try:
         settings = Settings.model_validate(values)
     except ValidationError as error:

@@ -16,6 +16,7 @@ from dataclasses import asdict, dataclass
 from datetime import datetime
 from typing import Literal
 
+from detection.base.errors import error_without_url
 from detection.base.json_types import type_adapter
 from detection.base.log_event import LOG as LOG  # noqa: PLC0414  # exported for listeners
 from detection.base.log_event import log_event
@@ -52,7 +53,7 @@ class LateRun:
 class FailedHeartbeat:
     """The heartbeat after a complete run failed.
 
-    `error` is the type of the error, because its text contains the URL.
+    `error` is the type of the error, because its text contains the URL; the text of an error of this project.
     """
 
     error: str
@@ -91,4 +92,4 @@ def log_late(now: datetime) -> None:
 
 def log_heartbeat(error: Exception) -> None:
     """Logs a warning for a failed heartbeat."""
-    log_event(logging.WARNING, "detection.heartbeat", asdict(FailedHeartbeat(type(error).__name__)))
+    log_event(logging.WARNING, "detection.heartbeat", asdict(FailedHeartbeat(error_without_url(error))))

@@ -58,6 +58,11 @@ def error_sentence(error: Exception) -> str:
     return str(error) if isinstance(error, DetectionError) else f"a bug of this job: {type(error).__name__}"
 
 
+def error_without_url(error: Exception) -> str:
+    """The text of an error of this project; of any other error the type, because its text may hold a URL."""
+    return str(error) if isinstance(error, DetectionError) else type(error).__name__
+
+
 def problems_of(error: ValidationError, document_name: str = "the file") -> str:
     """All problems of a document by key, without its values. `document_name` replaces an empty key."""
     problems = [

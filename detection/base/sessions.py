@@ -11,7 +11,7 @@ from typing import Any
 import requests
 from requests.utils import get_environ_proxies
 
-from detection.base.network import ca_variable, is_loopback
+from detection.base.network import ca_bundle, is_loopback
 
 
 class Session(requests.Session):
@@ -22,11 +22,13 @@ class Session(requests.Session):
         self.trust_env = False  # else netrc counts
 
     def send(self, request: requests.PreparedRequest, **options: Any) -> requests.Response:  # noqa: ANN401  # as the base
-        """Sends a prepared request; a redirect comes through here, too."""
+        """Sends a prepared request; a redirect comes through here, too.
+
+        Raises ConfigurationError if the CA bundle is gone, and else the errors of `requests`.
+        """
         url = request.url or ""
-        is_outside = url.startswith("https:") and not is_loopback(url)
-        options["proxies"] = get_environ_proxies(url) if is_outside else {}
-        if options.get("verify", True) is True:
-            variable = ca_variable(os.environ)
-            options["verify"] = os.environ[variable] if variable else True
+        is_encrypted = url.startswith("https:")
+        options["proxies"] = get_environ_proxies(url) if is_encrypted and not is_loopback(url) else {}
+        if is_encrypted and options.get("verify", True) is True:
+            options["verify"] = ca_bundle(os.environ) or True
         return super().send(request, **options)

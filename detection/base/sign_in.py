@@ -121,6 +121,8 @@ def _account(client_id: str | None, authority: str, options: dict[str, Any]) -> 
 
 
 def _classify(error: Exception, account: _Account, last_status: int | None) -> DetectionError:
+    if own_error := _own_error(error):
+        return own_error
     status = getattr(error, "status_code", None) or last_status
     if status is None and (account.in_azure or not isinstance(error, ClientAuthenticationError)):
         return Unreachable(f"sign-in as {account.name} gets no answer ({type(error).__name__}); {NEXT_RUN}")
@@ -135,3 +137,10 @@ def _classify(error: Exception, account: _Account, last_status: int | None) -> D
     return ServiceError(
         f"sign-in as {account.name} got an answer without a token ({type(error).__name__}); {NEXT_RUN}"
     )
+
+
+def _own_error(error: BaseException | None) -> DetectionError | None:
+    """The error of this project that the SDK wrapped, such as that of a CA bundle which is gone."""
+    while error and not isinstance(error, DetectionError):
+        error = error.__cause__
+    return error if isinstance(error, DetectionError) else None

@@ -17,6 +17,7 @@ from queue import Empty, SimpleQueue
 import requests
 from pydantic_core import to_json
 
+from detection.base.errors import error_without_url
 from detection.delivery.deliver import DEADLINE, Outcome
 from detection.delivery.receiver_session import ReceiverSession
 from detection.settings import Webhook
@@ -66,8 +67,7 @@ class WebhookDestination:
                 except requests.Timeout:
                     outcome = no_answer
                 except Exception as error:  # noqa: BLE001  # it would end the thread without an outcome
-                    # The type names the failure; the text would show the URL.
-                    outcome = Outcome(None, reason=type(error).__name__)
+                    outcome = Outcome(None, reason=error_without_url(error))
             outcomes.put(outcome)
 
         threading.Thread(target=post, name=THREAD, daemon=True).start()

@@ -10,7 +10,7 @@ import requests
 from pydantic import SecretStr
 
 from detection.app import send_heartbeat
-from detection.base.errors import DetectionError
+from detection.base.errors import ConfigurationError, DetectionError
 from detection.base.sessions import Session
 from detection.base.sign_in import PUBLIC_CLOUD, sign_in
 from detection.delivery.webhook import WebhookDestination
@@ -143,3 +143,81 @@ def test_plain_http_passes_no_proxy(proxy: Receiver) -> None:
     with Session() as session, pytest.raises(requests.ConnectionError):
         session.get("http://a.invalid/x", timeout=60)
     assert proxy.requests == []
+
+
+# ------------------------------------------------------------------------------------------------ the CA bundle
+
+
+CA_VARIABLES = pytest.mark.parametrize("variable", ["REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE"])
+MISSING_BUNDLE = "must name a file or folder of CA certificates that exists"
+
+
+@pytest.fixture
+def bundle(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, variable: str) -> Path:
+    """A CA bundle, named by the variable, that vanished after the start."""
+    path = tmp_path / "ca.pem"
+    path.touch()
+    monkeypatch.delenv("REQUESTS_CA_BUNDLE", raising=False)
+    monkeypatch.setenv(variable, str(path))
+    settings_from({variable: str(path)})
+    path.unlink()
+    return path
+
+
+@pytest.fixture
+def principal(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A service principal in the environment: it signs in over https."""
+    monkeypatch.setenv("AZURE_TENANT_ID", str(UUID(int=1)))
+    monkeypatch.setenv("AZURE_CLIENT_SECRET", "hunter2")
+
+
+def read_encrypted_table(client_id: str | None = None) -> None:
+    open_table("https://account.table.core.windows.net", "incidents", client_id).get("rule", "a")
+
+
+def read_table_by_key() -> None:
+    key = connection_string(1).replace("http:", "https:").replace("=http;", "=https;")
+    open_table(key, "incidents", None).get("rule", "a")
+
+
+def query_as_principal() -> None:
+    open_log_analytics([str(UUID(int=1))], "https://api.loganalytics.io", "client", lambda: NOW).run_query(
+        "a", "print 1"
+    )
+
+
+@CA_VARIABLES
+@pytest.mark.usefixtures("bundle", "principal")
+@pytest.mark.parametrize(
+    "call", [read_table_by_key, lambda: read_encrypted_table("client"), query_as_principal]
+)
+def test_bundle_that_vanished_after_the_start_is_a_mistake_in_the_settings(
+    variable: str, call: Callable[[], None]
+) -> None:
+    with pytest.raises(ConfigurationError, match=f"{variable}: {MISSING_BUNDLE}"):
+        call()
+
+
+@CA_VARIABLES
+@pytest.mark.usefixtures("bundle")
+def test_bundle_that_vanished_is_the_reason_why_a_message_waits(variable: str) -> None:
+    webhook = Webhook(url=SecretStr("https://hooks.example/hunter2"))
+    outcome = WebhookDestination(webhook).send(DELIVERY, NOW)
+    assert (outcome.status, outcome.dead_reason) == (None, "")
+    assert outcome.reason == f"{variable}: {MISSING_BUNDLE}"
+
+
+@CA_VARIABLES
+@pytest.mark.usefixtures("bundle")
+def test_bundle_that_vanished_is_named_by_the_line_of_the_heartbeat(
+    variable: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    send_heartbeat(settings_from({"HEARTBEAT_URL": "https://beat.example/hunter2"}))
+    assert f"{variable}: {MISSING_BUNDLE}" in caplog.text
+
+
+@CA_VARIABLES
+@pytest.mark.usefixtures("bundle")
+def test_plain_http_on_this_machine_needs_no_bundle(receiver: Receiver) -> None:
+    read_table(receiver)
+    assert receiver.requests
