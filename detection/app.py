@@ -10,10 +10,10 @@ from importlib import import_module
 from uuid import UUID, uuid4
 
 from detection.base.errors import ConfigurationError, error_kind, error_sentence
+from detection.base.sessions import Session
 from detection.base.timestamps import refuse_fast_clock
 from detection.correlation.detection import Detection
 from detection.delivery.deliver import Attempt, Destination, deliver
-from detection.delivery.receiver_session import ReceiverSession
 from detection.delivery.signed_links import LinkSigner
 from detection.delivery.webhook import WebhookDestination
 from detection.desk import Desk
@@ -351,7 +351,7 @@ def send_heartbeat(settings: Settings) -> None:
     url = settings.HEARTBEAT_URL.get_secret_value()
     try:
         with (
-            ReceiverSession(HEARTBEAT_DEADLINE) as session,
+            Session(HEARTBEAT_DEADLINE) as session,
             session.get(url, timeout=HEARTBEAT_DEADLINE, stream=True) as answer,
         ):
             answer.raise_for_status()

@@ -1,6 +1,7 @@
 """The transport of every Azure client: the table, the queries and sign-in."""
 
 from azure.core.pipeline.transport import RequestsTransport
+from urllib3.util import Retry
 
 from detection.base.sessions import Session
 
@@ -8,6 +9,8 @@ from detection.base.sessions import Session
 class Transport(RequestsTransport):  # type: ignore[misc]  # loaded lazily, so untyped
     """The transport of an Azure client, on a Session. All times are in seconds.
 
+    An exchange takes at most the sum of the time-outs, however slowly its bytes come. The SDK reads a stream
+    after that; an Exchange around it ends the reading.
     The SDK waits as long as a Retry-After asks for; here a pause between two attempts ends after
     `longest_pause`, because the next run comes in an hour anyway.
     """
@@ -20,7 +23,9 @@ class Transport(RequestsTransport):  # type: ignore[misc]  # loaded lazily, so u
         block_size: int = 2**12,
     ) -> None:
         """`block_size` is the number of bytes that are read from the connection at a time."""
-        session = Session()
+        # The SDK retries. Its transport needs the errors of urllib3 as they are.
+        retries = Retry(total=False, redirect=False, raise_on_status=False)
+        session = Session(connection_timeout + read_timeout, retries)
         super().__init__(
             session=session,
             use_env_settings=False,
@@ -28,7 +33,6 @@ class Transport(RequestsTransport):  # type: ignore[misc]  # loaded lazily, so u
             read_timeout=read_timeout,
             connection_data_block_size=block_size,
         )
-        self._init_session(session)  # the SDK does this only for a session of its own
         self._longest_pause = longest_pause
 
     def sleep(self, duration: float) -> None:

@@ -10,25 +10,37 @@ from typing import Any
 
 import requests
 from requests.utils import get_environ_proxies
+from urllib3.util import Retry
 
+from detection.base.exchange import Exchange, WatchingAdapter
 from detection.base.network import ca_bundle, is_loopback
 
 
 class Session(requests.Session):
-    """A session that takes only proxies and the CA bundle from the environment."""
+    """A session that takes only proxies and the CA bundle from the environment, and ends every exchange by a
+    deadline.
 
-    def __init__(self) -> None:
+    The deadline, in seconds, counts from sending a request to the end of the answer, or of its headers if the
+    answer is a stream.
+    """
+
+    def __init__(self, deadline: float, retries: Retry | int = 0) -> None:
         super().__init__()
         self.trust_env = False  # else netrc counts
+        self._deadline = deadline
+        for scheme in ("http://", "https://"):
+            self.mount(scheme, WatchingAdapter(max_retries=retries))
 
     def send(self, request: requests.PreparedRequest, **options: Any) -> requests.Response:  # noqa: ANN401  # as the base
         """Sends a prepared request; a redirect comes through here, too.
 
-        Raises ConfigurationError if the CA bundle is gone, and else the errors of `requests`.
+        Raises ConfigurationError if the CA bundle is gone, ReadTimeout at the deadline, and else the errors
+        of `requests`.
         """
         url = request.url or ""
         is_encrypted = url.startswith("https:")
         options["proxies"] = get_environ_proxies(url) if is_encrypted and not is_loopback(url) else {}
         if is_encrypted and options.get("verify", True) is True:
             options["verify"] = ca_bundle(os.environ) or True
-        return super().send(request, **options)
+        with Exchange(self._deadline):
+            return super().send(request, **options)

@@ -18,7 +18,7 @@ from detection.base.azure_transport import Transport
 from detection.base.errors import ConfigurationError, DetectionError, ServiceError, Unreachable
 
 PUBLIC_CLOUD = "login.microsoftonline.com"
-# A request for a token is over after half a minute at worst. All in seconds.
+# A request for a token is over after three quarters of a minute at worst. All in seconds.
 CONNECT_TIMEOUT = 3
 READ_TIMEOUT = 8
 LONGEST_PAUSE = 5  # a Retry-After may ask for minutes

@@ -18,8 +18,8 @@ import requests
 from pydantic_core import to_json
 
 from detection.base.errors import error_without_url
+from detection.base.sessions import Session
 from detection.delivery.deliver import DEADLINE, Outcome
-from detection.delivery.receiver_session import ReceiverSession
 from detection.settings import Webhook
 from detection.store.outbox import Delivery
 
@@ -51,7 +51,7 @@ class WebhookDestination:
         outcomes: SimpleQueue[Outcome] = SimpleQueue()
 
         def post() -> None:
-            with ReceiverSession(self._deadline) as session:
+            with Session(self._deadline) as session:
                 try:
                     with session.post(
                         webhook.url.get_secret_value(),

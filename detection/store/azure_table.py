@@ -25,12 +25,15 @@ from azure.core.exceptions import (
     ResourceNotFoundError,
     ServiceRequestError,
     ServiceResponseError,
+    ServiceResponseTimeoutError,
 )
 from azure.core.pipeline import PipelineResponse
 from azure.data.tables import EdmType, EntityProperty, TableClient, TableEntity, UpdateMode
+from requests import ReadTimeout
 
 from detection.base.azure_transport import Transport
 from detection.base.errors import ConfigurationError, ServiceError, Unreachable
+from detection.base.exchange import Exchange
 from detection.base.sign_in import PUBLIC_CLOUD, sign_in
 from detection.store.table import (
     Conflict,
@@ -45,8 +48,9 @@ from detection.store.table import (
     check,
 )
 
-# A call is over after 40 seconds at worst; what fails then is for the next run.
+LONGEST_CALL = 45  # seconds; what fails then is for the next run
 SETTINGS: Final[dict[str, Any]] = {
+    "timeout": 28,  # seconds from the first attempt to the beginning of the last
     "retry_total": 3,  # after 0, 1.6 and 3.2 s; the SDK's 10 would outlast the run's time
     "retry_connect": 2,
     "retry_read": 2,  # a service that does not answer takes the longest
@@ -196,7 +200,7 @@ class AzureTable:
             return
         sent = [_sent(partition, operation) for operation in operations]
         try:
-            results = self._client.submit_transaction(sent, retry_on_methods=_REPEATED)
+            results = self._results(sent)
         except HttpResponseError as error:
             code = _code(error) if error.status_code == 404 else ""
             if code in _ROW_NOT_FOUND:
@@ -214,6 +218,14 @@ class AzureTable:
                     "operations; the next run reads whether it was executed"
                 )
             self._exists = True
+
+    def _results(self, sent: Sequence[Sent]) -> Sequence[Mapping[str, Any]]:
+        """The results of a transaction. The SDK reads them as a stream, after the exchange of the Session."""
+        try:
+            with Exchange(LONGEST_CALL):
+                return self._client.submit_transaction(sent, retry_on_methods=_REPEATED)
+        except ReadTimeout as error:
+            raise ServiceResponseTimeoutError(error) from error
 
     def _without_missing(self, partition: str, operations: Sequence[Operation]) -> list[Operation]:
         """The operations without Deletes of missing rows: for one of these, the service refuses the

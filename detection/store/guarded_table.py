@@ -1,7 +1,7 @@
 """Guards of the port Table: limits that hold for every call of an invocation.
 
 The functions host kills an invocation at its time-out, without a line or a record of the run. A call of a
-table that does not answer takes half a minute, and a run makes many calls.
+table that does not answer takes most of a minute, and a run makes many calls.
 """
 
 from collections.abc import Callable, Iterator, Sequence

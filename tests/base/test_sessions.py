@@ -127,20 +127,20 @@ def test_other_machines_are_reached_through_the_proxy(proxy: Receiver, url: str)
         status(403)(handler)
 
     proxy.default_answer = refuse
-    with Session() as session, pytest.raises(requests.exceptions.ProxyError):
+    with Session(60) as session, pytest.raises(requests.exceptions.ProxyError):
         session.get(url, timeout=60)
     assert targets == [f"{url.split('/')[2]}:443"]
 
 
 def test_no_proxy_counts(proxy: Receiver, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("NO_PROXY", "a.invalid")
-    with Session() as session, pytest.raises(requests.ConnectionError):
+    with Session(60) as session, pytest.raises(requests.ConnectionError):
         session.get("https://a.invalid/x", timeout=60)
     assert proxy.requests == []
 
 
 def test_plain_http_passes_no_proxy(proxy: Receiver) -> None:
-    with Session() as session, pytest.raises(requests.ConnectionError):
+    with Session(60) as session, pytest.raises(requests.ConnectionError):
         session.get("http://a.invalid/x", timeout=60)
     assert proxy.requests == []
 

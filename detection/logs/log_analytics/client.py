@@ -30,9 +30,11 @@ from azure.core.pipeline import PipelineResponse
 from azure.core.pipeline.policies import RetryPolicy
 from azure.core.rest import HttpRequest
 from azure.monitor.query import LogsQueryClient
+from requests import ReadTimeout
 
 from detection.base.azure_transport import Transport
 from detection.base.errors import ConfigurationError, Incomplete, ServiceError, Unreachable
+from detection.base.exchange import Exchange
 from detection.base.sign_in import sign_in
 from detection.logs.events import Logs
 from detection.logs.kql import queries
@@ -142,6 +144,16 @@ class LogAnalytics:
             "POST", f"workspaces/{self._main_workspace}/query", json=body, headers={"Prefer": f"wait={WAIT}"}
         )
         try:
+            with Exchange(seconds + LONGEST_REQUEST):  # the last attempt may begin after `seconds`
+                response = self._response(name, request, seconds)
+        except ReadTimeout as error:
+            raise QueryUnfinished(
+                Incomplete(f"{name}: the query API's answer did not end in time; {NEXT_RUN}")
+            ) from error
+        return parse_table(name, response, self._limits.rows)
+
+    def _response(self, name: str, request: HttpRequest, seconds: float) -> QueryResponse:
+        try:
             response = self._client.send_request(request, stream=True, timeout=seconds, **self._options)
         except ServiceResponseTimeoutError as error:
             raise QueryUnfinished(_no_answer(name, error)) from error
@@ -149,11 +161,10 @@ class LogAnalytics:
             raise _no_answer(name, error) from error
         try:
             with response:
-                answer = QueryResponse(response.status_code, response.read())
+                return QueryResponse(response.status_code, response.read())
         except (AzureError, OSError) as error:
             reason = f"{name}: the query API's answer breaks off ({type(error).__name__}); {NEXT_RUN}"
             raise QueryUnfinished(Incomplete(reason)) from error
-        return parse_table(name, answer, self._limits.rows)
 
     def _reading(
         self, rule: Rule, windows: Windows, limits: Limits, until: datetime | None = None
