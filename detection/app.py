@@ -32,6 +32,7 @@ from detection.store.digest_draft import RenderDigest, publish_abandoned_digests
 from detection.store.gaps import Gap
 from detection.store.guarded_table import GuardedTable, circuit_breaker, require_time, time_limit
 from detection.store.incident_store import IncidentStore
+from detection.store.layout import joined, parse_row
 from detection.store.outbox import Delivery, Outbox, table_outbox
 from detection.store.table import MemoryTable, Table
 from detection.telemetry import log_attempt, log_heartbeat, log_run
@@ -142,7 +143,9 @@ class Job:
     def records(self, count: int) -> list[RunRecord | RunFailure]:
         """The last records of every rule's runs, failed runs too, the newest first."""
         records = [
-            RECORD.validate_json(text) for rule in self.rules for text in self.store(rule).records()[-count:]
+            parse_row(row, lambda row: RECORD.validate_json(joined(row.values)))
+            for rule in self.rules
+            for row in self.store(rule).record_rows()[-count:]
         ]
         return sorted(records, key=run_time, reverse=True)
 

@@ -284,6 +284,14 @@ def test_record_comes_back_as_it_was_kept(is_complete: bool) -> None:
     assert RECORD.validate_json(RECORD.dump_json(stored_record)) == stored_record
 
 
+def test_record_that_cannot_be_read_is_named() -> None:
+    table = MemoryTable()
+    job(table, RULES=DEFAULT).detect()
+    table.write(DEFAULT, [Put("r|20260609T160000.000000Z", {"b0": b"{"})])
+    with pytest.raises(ServiceError, match=rf"row r\|20260609T160000.000000Z in the partition {DEFAULT}"):
+        job(table, RULES=DEFAULT).records(5)
+
+
 # ------------------------------------------------------------------------------------------------------------ attempts
 
 

@@ -37,7 +37,7 @@ def check_incident_table(context: CheckContext) -> Iterator[Finding]:
     clock_finding = evaluate_clock("clock of the table service", max(lead, timedelta(0)))
     if clock_finding.level != "green":
         yield clock_finding
-    if stored is None or stored.values["written"] != iso(now):
+    if stored is None or stored.values.get("written") != iso(now):
         message = "The table did not return the row that was written to it."
         yield red(name, message, "If another check is running, try again after it. Otherwise report this.")
     elif _in_memory(context):

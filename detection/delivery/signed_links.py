@@ -19,7 +19,8 @@ from datetime import datetime, timedelta
 from urllib.parse import urlencode
 
 from detection.delivery.deliver import SCHEDULE
-from detection.store.table import Conflict, Insert, Table
+from detection.store.layout import parse_row
+from detection.store.table import Conflict, Entity, Insert, Table
 
 KEY_BYTES = 32  # as long as the digest; a longer key adds nothing (RFC 2104, 3)
 _TIMESTAMP = re.compile(r"[0-9]{1,12}")  # seconds since 1970
@@ -129,5 +130,11 @@ class LinkSigner:
 
     def _stored_key(self) -> bytes | None:
         entity = self._table.get(PARTITION, ROW)
-        key = entity.values["key"] if entity else None
-        return key if isinstance(key, bytes) else None
+        return parse_row(entity, _parse_key) if entity else None
+
+
+def _parse_key(row: Entity) -> bytes:
+    key = row.values["key"]
+    if not isinstance(key, bytes) or len(key) != KEY_BYTES:
+        raise ValueError("not a key")
+    return key

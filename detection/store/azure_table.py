@@ -10,6 +10,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
+from functools import partial
 from http.client import HTTPException
 from typing import Any, Final
 from urllib.parse import urlsplit
@@ -143,7 +144,7 @@ class AzureTable:
     def get(self, partition: str, row: str) -> Entity | None:
         with _errors(self._client):
             try:
-                entity = _entity(self._client.get_entity(partition, row))
+                entity = _entity(partition, self._client.get_entity(partition, row))
             except ResourceNotFoundError as error:  # the row, or the table
                 if _code(error) == "TableNotFound" and self._exists:
                     raise
@@ -158,7 +159,7 @@ class AzureTable:
         with _errors(self._client):
             last_row = ""
             try:
-                for entity in map(_entity, self._query(_RANGE, parameters)):
+                for entity in map(partial(_entity, partition), self._query(_RANGE, parameters)):
                     if not start <= entity.row < end or (last_row and entity.row <= last_row):
                         raise ServiceError(
                             "the table service returned rows outside the range or out of order"
@@ -274,7 +275,7 @@ def _typed(values: Mapping[str, Value]) -> dict[str, Any]:
     }
 
 
-def _entity(entity: TableEntity) -> Entity:
+def _entity(partition: str, entity: TableEntity) -> Entity:
     values = {
         name: value.value if isinstance(value, EntityProperty) else value
         for name, value in entity.items()
@@ -285,7 +286,7 @@ def _entity(entity: TableEntity) -> Entity:
         raise TypeError("a row has no key or no version")
     if not all(isinstance(value, Value) for value in values.values()):
         raise TypeError("a property has a type that this job does not write")
-    return Entity(row, version, values, entity.metadata["timestamp"])
+    return Entity(row, version, values, entity.metadata["timestamp"], partition)
 
 
 @contextmanager

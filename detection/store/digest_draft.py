@@ -14,9 +14,9 @@ from itertools import groupby
 
 from detection.base.errors import ServiceError
 from detection.base.json_types import type_adapter
-from detection.base.timestamps import iso, parse_time
+from detection.base.timestamps import iso
 from detection.messages.context import DigestEntry
-from detection.store.layout import delete_rows, joined, split
+from detection.store.layout import content_of, delete_rows, split, time_of
 from detection.store.outbox import Delivery, queue
 from detection.store.table import Conflict, ConflictCount, Delete, Entity, Insert, Put, Table
 
@@ -56,7 +56,7 @@ class DigestDraft:
         rows = self._rows()
         conflicts = ConflictCount(len(rows))
         while rows and not _is_end(rows[-1]):
-            entries = [type_adapter(DigestEntry).validate_json(joined(row.values)) for row in rows]
+            entries = [content_of(row, DigestEntry) for row in rows]
             digest = render(self.name, self.began, entries)
             last = Insert(self._row(len(rows) + 1), {"began": iso(self.began), "published": True})
             try:
@@ -88,7 +88,7 @@ def publish_abandoned_digests(table: Table, rule: str, before: datetime, render:
     all_rows = list(table.scan(rule, "s|", "s}"))
     for name, draft_rows in groupby(all_rows, key=lambda row: row.row.split("|")[1]):
         rows = list(draft_rows)
-        began = parse_time(str(rows[0].values["began"]))
+        began = time_of(rows[0], "began")
         if began >= before:
             continue
         if len(rows) > 1 or not _is_end(rows[0]):

@@ -12,7 +12,7 @@ from typing import Literal
 from detection.base.json_types import type_adapter
 from detection.base.timestamps import iso
 from detection.logs.window import Window
-from detection.store.layout import delete_rows, joined, split
+from detection.store.layout import content_of, delete_rows, split
 from detection.store.table import Entity, Insert, Operation, Replace, Table
 
 GAP_KEPT = timedelta(days=90)  # an open gap; then it is abandoned, and its marks go
@@ -90,5 +90,5 @@ class GapList:
 
 
 def gap_of(entity: Entity) -> Gap:
-    """The gap that a row holds."""
-    return replace(type_adapter(Gap).validate_json(joined(entity.values)), version=entity.version)
+    """The gap that a row holds. Raises DamagedRow."""
+    return replace(content_of(entity, Gap), version=entity.version)

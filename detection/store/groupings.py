@@ -14,9 +14,9 @@ from hashlib import sha256
 
 from detection.base.errors import ServiceError
 from detection.base.json_types import type_adapter
-from detection.base.timestamps import iso, parse_time
+from detection.base.timestamps import iso
 from detection.incidents.keys import Grouping
-from detection.store.layout import joined, split, whole_from
+from detection.store.layout import content_of, split, time_of, whole_from
 from detection.store.table import Conflict, ConflictCount, Delete, Entity, Insert, Replace, Table
 
 FIRST_ROW, AFTER_LAST_ROW = "u|", "u}"
@@ -32,13 +32,9 @@ class NamedGrouping:
 
 
 def groupings_of(entities: Iterable[Entity]) -> list[NamedGrouping]:
-    """The groupings that these rows name; other rows are left out."""
+    """The groupings that these rows name; other rows are left out. Raises DamagedRow."""
     return [
-        NamedGrouping(
-            type_adapter(Grouping).validate_json(joined(entity.values)),
-            parse_time(str(entity.values["now"])),
-            entity.version,
-        )
+        NamedGrouping(content_of(entity, Grouping), time_of(entity, "now"), entity.version)
         for entity in entities
         if entity.row.startswith(FIRST_ROW)
     ]
@@ -73,6 +69,6 @@ def name_grouping(
 def forget_groupings(table: Table, rule: str, before: datetime) -> None:
     """Deletes the groupings whose marks lie on days that a purge up to `before` deletes."""
     for entity in table.scan(rule, FIRST_ROW, AFTER_LAST_ROW):
-        if parse_time(str(entity.values["now"])) < whole_from(before):
+        if time_of(entity, "now") < whole_from(before):
             with suppress(Conflict):  # a run has just named it
                 table.write(rule, [Delete(entity.row, entity.version)])

@@ -4,11 +4,10 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime
 
-from detection.base.json_types import type_adapter
 from detection.incidents.alert import Alert
 from detection.incidents.incident import Incident
 from detection.incidents.keys import Key
-from detection.store.layout import IncidentSummary, day_of, joined
+from detection.store.layout import IncidentSummary, commit_of, content_of, day_of
 from detection.store.table import Entity, Table
 
 
@@ -25,14 +24,14 @@ class IncidentList:
         for entity in self._rows("k"):
             kind = entity.row.split("|")[2]
             if kind == "h":
-                key = type_adapter(Key).validate_json(joined(entity.values))
+                key = content_of(entity, Key)
             elif kind == "i":
-                yield key, type_adapter(Incident).validate_json(joined(entity.values))
+                yield key, content_of(entity, Incident)
 
     def summaries(self) -> Iterator[IncidentSummary]:
         """Every incident without its history, the incident opened last comes first."""
         for entity in self._rows("l"):
-            yield type_adapter(IncidentSummary).validate_json(joined(entity.values))
+            yield content_of(entity, IncidentSummary)
 
     def incident(self, name: str) -> tuple[Key, Incident, list[Alert]] | None:
         """An incident by its id, with its key and its alerts in the order of commits; None without such an
@@ -42,7 +41,7 @@ class IncidentList:
             (
                 entity.row.split("|")[2]
                 for entity in self._rows("l")
-                if type_adapter(IncidentSummary).validate_json(joined(entity.values)).incident.id == name
+                if content_of(entity, IncidentSummary).incident.id == name
             ),
             None,
         )
@@ -52,12 +51,12 @@ class IncidentList:
         incident: Incident | None = None
         alerts: list[Alert] = []
         for entity in self.table.scan(self.rule, f"k|{digest}|a", f"k|{digest}|j"):
-            kind, content = entity.row.split("|")[2], joined(entity.values)
+            kind = entity.row.split("|")[2]
             if kind == "h":
-                key = type_adapter(Key).validate_json(content)
+                key = content_of(entity, Key)
             elif kind == "a":
-                alerts.append(type_adapter(Alert).validate_json(content))
-            elif (candidate := type_adapter(Incident).validate_json(content)).id == name:
+                alerts.append(content_of(entity, Alert))
+            elif (candidate := content_of(entity, Incident)).id == name:
                 incident = candidate
         return (key, incident, [alert for alert in alerts if alert.incident == name]) if incident else None
 
@@ -65,15 +64,14 @@ class IncidentList:
         """Every alert, key by key in the order of commits."""
         for entity in self._rows("k"):
             if entity.row.split("|")[2] == "a":
-                yield type_adapter(Alert).validate_json(joined(entity.values))
+                yield content_of(entity, Alert)
 
     def alerts_since(self, moment: datetime) -> Iterator[Alert]:
         """The alerts from a moment (UTC) on, day by day; their days are in rows of their own."""
         for pointer in self.table.scan(self.rule, f"e|{day_of(moment)}", "e}"):
-            _, _, digest, commit, number = pointer.row.split("|")
-            has_alert = int(number) > 0
-            if has_alert and (entity := self.table.get(self.rule, f"k|{digest}|a|{commit}")):
-                alert = type_adapter(Alert).validate_json(joined(entity.values))
+            digest, commit, number = commit_of(pointer)
+            if number and (entity := self.table.get(self.rule, f"k|{digest}|a|{commit}")):
+                alert = content_of(entity, Alert)
                 if alert.time >= moment:
                     yield alert
 

@@ -13,8 +13,7 @@ from datetime import date, datetime
 from hashlib import sha256
 
 from detection.base.errors import ConfigurationError, ServiceError
-from detection.base.json_types import type_adapter
-from detection.base.timestamps import iso, parse_time
+from detection.base.timestamps import iso
 from detection.incidents.decide import Verdict
 from detection.incidents.incident import Incident
 from detection.incidents.key_state import KeyState, Mark
@@ -26,14 +25,17 @@ from detection.store.groupings import FIRST_ROW, NamedGrouping, groupings_of, na
 from detection.store.layout import (
     SCHEMA,
     commit_operations,
+    content_of,
     head_operation,
     incident_operations,
     joined,
     key_prefix,
     marks_of,
+    parse_row,
     sortable,
     split,
     state_of,
+    time_of,
     watermark_of,
     whole_from,
 )
@@ -117,7 +119,9 @@ class IncidentStore:
         if self._watermark_row is None:
             return None
         values = self._watermark_row.values
-        schema = int(values["schema"])
+        schema, runs = parse_row(
+            self._watermark_row, lambda row: (int(row.values["schema"]), int(row.values["runs"]))
+        )
         if schema > SCHEMA:
             raise ConfigurationError(
                 f"the incident table has schema {schema}, this version knows {SCHEMA}: update the job"
@@ -125,9 +129,9 @@ class IncidentStore:
         self._is_listed = self._is_listed or "listed" in values
         self.has_backlog = "backlog" in values
         self.gaps = GapList(self.table, self.rule).gaps() if "gaps" in values else []
-        self.run = int(values["runs"]) + 1
+        self.run = runs + 1
         self.kept_since, self.threshold_until = (
-            parse_time(str(values[name])) if name in values else None for name in ("kept", "threshold")
+            time_of(self._watermark_row, name) if name in values else None for name in ("kept", "threshold")
         )
         return watermark_of(self._watermark_row)
 
@@ -137,16 +141,16 @@ class IncidentStore:
         state = KeyState(key)
         marks: dict[str, dict[Mark, date]] = {"changes": {}, "signals": {}}
         for entity in self.table.scan(self.rule, f"{prefix}h", f"{prefix}n"):
-            kind, *rest = entity.row.removeprefix(prefix).split("|")
+            kind = entity.row.removeprefix(prefix).split("|")[0]
             if kind == "h":
                 state = state_of(entity, key)
                 floods = tuple(flood for flood in state.floods if self.keeps_marks_of(flood.begin, flood.end))
                 state = replace(state, floods=floods)
             elif kind == "i":  # in the order of their numbers, so the newest stays
-                state = replace(state, incident=type_adapter(Incident).validate_json(joined(entity.values)))
+                state = replace(state, incident=content_of(entity, Incident))
             else:
-                day = date.fromisoformat(rest[0])  # scanned in order, so the latest day of a mark stays
-                marks[rest[1]].update(dict.fromkeys(marks_of(entity.values), day))
+                side, day, day_marks = marks_of(entity)  # in order, so the latest day of a mark stays
+                marks[side].update(dict.fromkeys(day_marks, day))
         return replace(state, changes=marks["changes"], signals=marks["signals"])
 
     def commit(self, verdict: Verdict, messages: Iterable[Operation] = ()) -> None:
@@ -191,7 +195,7 @@ class IncidentStore:
             entity = self.table.get(self.rule, f"{key_prefix(key)}i|{number:06}")
             if entity is None:
                 raise Conflict(f"incident {number} was deleted in between")
-            current = type_adapter(Incident).validate_json(joined(entity.values))
+            current = content_of(entity, Incident)
         if current is None:
             return
         incident = change(current)
@@ -303,4 +307,8 @@ class IncidentStore:
 
     def records(self) -> list[bytes]:
         """The records of runs, the oldest first."""
-        return [joined(entity.values) for entity in self.table.scan(self.rule, "r|", "r}")]
+        return [joined(row.values) for row in self.record_rows()]
+
+    def record_rows(self) -> list[Entity]:
+        """The rows of the records, the oldest first."""
+        return list(self.table.scan(self.rule, "r|", "r}"))

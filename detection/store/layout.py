@@ -22,13 +22,14 @@ One partition per rule folder. Rows of a key share a prefix with the key's hash:
 The outbox of a rule is in the same partition (outbox.py); the partition ~rules lists the rules.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+import struct
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 from hashlib import sha256
-from struct import Struct
 from typing import TypeVar
 
+from detection.base.errors import ConfigurationError, ServiceError
 from detection.base.json_types import type_adapter
 from detection.base.timestamps import LAST_YEAR, MAX_CLOCK_LEAD, iso, parse_time
 from detection.correlation.output import truncate
@@ -44,11 +45,22 @@ SCHEMA = 1  # of these rows; raised when an older version could misread them
 PROPERTY_SIZE = 64_000  # of the 64 KiB that a property may have; a whole number of 8-byte marks
 ROW_SIZE = 12 * PROPERTY_SIZE  # of the 1 MiB that a row may have; the emulator counts it in base64
 _MARK_BYTES = 8
-_FLOOD = Struct(">8sqq")  # the actor's digest; begin and end in microseconds since _EPOCH
+_FLOOD = struct.Struct(">8sqq")  # the actor's digest; begin and end in microseconds since _EPOCH
 _EPOCH, _MICROSECOND = datetime(1970, 1, 1, tzinfo=UTC), timedelta(microseconds=1)
 _END_OF_TIME = datetime(LAST_YEAR, 1, 1, tzinfo=UTC)  # so that a later time makes a smaller number
 
 Content = TypeVar("Content")
+
+
+class DamagedRow(ServiceError):
+    """A row of the table is not as this job wrote it. Its error names the row and the remedy."""
+
+    def __init__(self, row: Entity, error: Exception) -> None:
+        super().__init__(
+            f"row {row.row} in the partition {row.partition} of the incident table cannot be read "
+            f"({type(error).__name__}): another program changed it, or it was restored in part. Restore the "
+            "row, or delete it if no copy has it; docs/table.md says for each row which loss that is"
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,6 +80,24 @@ def joined(values: Mapping[str, Value], name: str = "b") -> bytes:
     """The bytes that `split` made properties of; other properties may stand next to them."""
     parts = (values.get(f"{name}{number}") for number in range(len(values)))
     return b"".join(part for part in parts if isinstance(part, bytes))
+
+
+def parse_row(row: Entity, parse: Callable[[Entity], Content]) -> Content:
+    """The content of a row. All rows are parsed through here. Raises DamagedRow if `parse` fails."""
+    try:
+        return parse(row)
+    except (ValueError, LookupError, TypeError, OverflowError, struct.error, ConfigurationError) as error:
+        raise DamagedRow(row, error) from None
+
+
+def content_of(row: Entity, content_type: type[Content]) -> Content:
+    """The content of a row that holds JSON. Raises DamagedRow."""
+    return parse_row(row, lambda row: type_adapter(content_type).validate_json(joined(row.values)))
+
+
+def time_of(row: Entity, name: str) -> datetime:
+    """The time (UTC) in a property of a row. Raises DamagedRow."""
+    return parse_row(row, lambda row: parse_time(str(row.values[name])))
 
 
 def chunks(content: Sequence[Content], size: int) -> Iterator[Sequence[Content]]:
@@ -110,7 +140,7 @@ def whole_from(before: datetime) -> datetime:
 
 def watermark_of(entity: Entity) -> datetime:
     """The time that a watermark's row holds; if a clock was ahead, the time at which the row was written."""
-    watermark = parse_time(str(entity.values["now"]))
+    watermark = time_of(entity, "now")
     return min(watermark, entity.written or watermark)
 
 
@@ -129,7 +159,11 @@ def head_operation(state: KeyState) -> Operation:
 
 
 def state_of(head: Entity, key: Key) -> KeyState:
-    """The state of a key as its head has it: without marks and incident."""
+    """The state of a key as its head has it: without marks and incident. Raises DamagedRow."""
+    return parse_row(head, lambda head: _parse_head(head, key))
+
+
+def _parse_head(head: Entity, key: Key) -> KeyState:
     decided_at = str(head.values.get("decided_at", ""))
     # An earlier version let a clock be days ahead: without an end, each run would read up to that time.
     latest_decision = head.written + MAX_CLOCK_LEAD if head.written else _END_OF_TIME
@@ -184,24 +218,48 @@ def commit_pointer(day: str, digest: str, commit: int, number: int = 0) -> Opera
     return Put(f"e|{day}|{digest}|{commit:010}|{number:06}", {})
 
 
+def commit_of(pointer: Entity) -> tuple[str, str, int]:
+    """The digest of the key, the commit, and the incident of its alert (0: no alert) of a row `e|…`. Raises
+    DamagedRow.
+    """
+
+    def parse(pointer: Entity) -> tuple[str, str, int]:
+        _, _, digest, commit, number = pointer.row.split("|")
+        return digest, commit, int(number)
+
+    return parse_row(pointer, parse)
+
+
 def rows_of_marks(pointer: Entity) -> list[str]:
-    """The names of the rows of marks that a row `p|…` points to."""
-    _, day, digest, commit = pointer.row.split("|")
-    return [
-        _mark_row(digest, day, side, commit, part)
-        for side, parts in pointer.values.items()
-        for part in range(int(parts))
-    ]
+    """The names of the rows of marks that a row `p|…` points to. Raises DamagedRow."""
+
+    def parse(pointer: Entity) -> list[str]:
+        _, day, digest, commit = pointer.row.split("|")
+        return [
+            _mark_row(digest, day, side, commit, part)
+            for side, parts in pointer.values.items()
+            for part in range(int(parts))
+        ]
+
+    return parse_row(pointer, parse)
 
 
 def _mark_row(digest: str, day: str, side: str, commit: str, part: int) -> str:
     return f"k|{digest}|m|{day}|{side}|{commit}|{part}"
 
 
-def marks_of(values: Mapping[str, Value]) -> Iterator[Mark]:
-    """The marks in a row."""
-    marks = joined(values)
-    return (marks[at : at + _MARK_BYTES] for at in range(0, len(marks), _MARK_BYTES))
+def marks_of(row: Entity) -> tuple[str, date, list[Mark]]:
+    """The side, the day and the marks of a row of marks. Raises DamagedRow."""
+
+    def parse(row: Entity) -> tuple[str, date, list[Mark]]:
+        _, _, _, day, side, *_ = row.row.split("|")
+        marks = joined(row.values)
+        if side not in ("changes", "signals") or not marks or len(marks) % _MARK_BYTES:
+            raise ValueError("not marks")
+        all_marks = [marks[at : at + _MARK_BYTES] for at in range(0, len(marks), _MARK_BYTES)]
+        return side, date.fromisoformat(day), all_marks
+
+    return parse_row(row, parse)
 
 
 def incident_operations(key: Key, incident: Incident) -> Iterator[Operation]:

@@ -17,7 +17,7 @@ from datetime import datetime
 from typing import Literal
 
 from detection.base.timestamps import iso, parse_time
-from detection.store.layout import joined, split
+from detection.store.layout import joined, parse_row, split
 from detection.store.table import Conflict, Delete, Entity, Insert, Put, Replace, Table
 
 RULES_PARTITION = "~rules"
@@ -160,13 +160,14 @@ class Outbox:
         """One request for each destination, and one more."""
         behind = f"{kind}|"
         while entity := next(self._table.scan(rule, behind, f"{kind}}}"), None):
-            name = entity.row.split("|")[1]
+            name = parse_row(entity, lambda row: row.row.split("|")[1])
             yield name
             behind = f"{kind}|{name}}}"
 
 
 def _dead_letter(rule: str, entity: Entity) -> DeadLetter:
-    return DeadLetter(rule, _delivery(entity), str(entity.values["reason"]))
+    reason = parse_row(entity, lambda row: str(row.values["reason"]))
+    return DeadLetter(rule, _delivery(entity), reason)
 
 
 def _place(delivery: Delivery) -> str:
@@ -187,7 +188,14 @@ def _values(delivery: Delivery) -> dict[str, str | int | bytes | bool]:
 
 
 def _delivery(entity: Entity) -> Delivery:
+    """The delivery that a row holds. Raises DamagedRow, also for a message without a body."""
+    return parse_row(entity, _parse_delivery)
+
+
+def _parse_delivery(entity: Entity) -> Delivery:
     values = entity.values
+    if not joined(values):
+        raise ValueError("no body")
     return Delivery(
         id=str(values["id"]),
         destination=str(values["destination"]),

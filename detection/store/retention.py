@@ -11,14 +11,14 @@ from contextlib import suppress
 from datetime import datetime, timedelta
 from itertools import groupby, takewhile
 
-from detection.base.json_types import type_adapter
 from detection.incidents.incident import Incident
 from detection.logs.window import Window
 from detection.store.layout import (
     chunks,
+    commit_of,
     commit_pointer,
+    content_of,
     day_of,
-    joined,
     rows_of_marks,
     sortable,
     state_of,
@@ -136,7 +136,7 @@ def _days_outside(kept_windows: Sequence[Window], end: str) -> Iterator[tuple[st
 def _expire_keys(transactions: _Transactions, before: datetime, kept_windows: Sequence[Window]) -> None:
     pointers = transactions.scan("e|", f"e|{day_of(before)}")
     pending = set[str]()  # keys with operations that may not be written yet: their rows cannot be read again
-    for digest, pointers_of_key in groupby(pointers, lambda pointer: pointer.row.split("|")[2]):
+    for digest, pointers_of_key in groupby(pointers, lambda pointer: commit_of(pointer)[0]):
         for part in chunks(list(pointers_of_key), _POINTERS):
             if digest in pending:
                 transactions.flush()
@@ -160,14 +160,14 @@ def _expired_of_key(
     prefix, day = f"k|{digest}|", day_of(before)
     rows = {row.row: row for row in transactions.rows(f"{prefix}h", f"{prefix}j")}
     head = rows.pop(f"{prefix}h", None)
-    incidents = [type_adapter(Incident).validate_json(joined(row.values)) for row in rows.values()]
+    incidents = [content_of(row, Incident) for row in rows.values()]
     old_incidents = [incident for incident in incidents if day_of(incident.updated) < day][:_INCIDENTS]
     operations: list[Operation] = []
     for incident in old_incidents:
         operations += [Delete(f"{prefix}i|{incident.number:06}"), Delete(summary_row(digest, incident))]
     for pointer in pointers:
-        commit, number = pointer.row.split("|")[3:]
-        operations += [Delete(pointer.row), *([Delete(f"{prefix}a|{commit}")] if int(number) else [])]
+        _, commit, number = commit_of(pointer)
+        operations += [Delete(pointer.row), *([Delete(f"{prefix}a|{commit}")] if number else [])]
     if head is None:
         return operations
     state = state_of(head, ())

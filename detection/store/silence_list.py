@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from detection.rules.silences import Silence
-from detection.store.layout import joined, split
+from detection.store.layout import content_of, split
 from detection.store.table import Insert, Put, Table, Value
 
 
@@ -18,7 +18,7 @@ class SilenceList:
     def silences(self) -> list[Silence]:
         """Every silence, ended ones too until their retention is over."""
         rows = self.table.scan(self.rule, "q|", "q}")
-        return [Silence.model_validate_json(joined(row.values)) for row in rows]
+        return [content_of(row, Silence) for row in rows]
 
     def add(self, silence: Silence) -> None:
         """Adds a silence. Raises Conflict when the rule has one of the same name."""

@@ -55,14 +55,15 @@ class ConflictCount:
 
 @dataclass(frozen=True, slots=True)
 class Entity:
-    """A stored row: its key, the store's version token, its values, and the service's time (UTC) of its last
-    write; None if the table has no clock.
+    """A stored row: its key, the store's version token, its values, the service's time (UTC) of its last
+    write (None if the table has no clock), and its partition.
     """
 
     row: str
     version: str
     values: Mapping[str, Value]
     written: datetime | None = None
+    partition: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -158,7 +159,7 @@ class MemoryTable:
                     rows.remove(operation.row)
                 else:
                     version = f"v{next(self._versions)}"
-                    rows.put(Entity(operation.row, version, dict(operation.values), self.date()))
+                    rows.put(Entity(operation.row, version, dict(operation.values), self.date(), partition))
 
     def date(self) -> datetime | None:
         return self._clock() if self._clock else None

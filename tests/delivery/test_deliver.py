@@ -504,7 +504,7 @@ def test_messages_to_an_unknown_destination_count_no_attempt_however_long_they_w
 def test_oldest_message_to_an_unknown_destination_is_reported(post: Post) -> None:
     for incident, minutes in (("in_1", 2), ("in_2", 1), ("in_3", 3)):
         created = START + minutes * 60 * SECOND
-        delivery = Delivery(f"al_{incident}", "soc", incident, 1, b"", created=created, due=created)
+        delivery = Delivery(f"al_{incident}", "soc", incident, 1, b"{}", created=created, due=created)
         post.table.write(RULE, [queue(delivery)])
     (attempt,) = post.drain()
     assert attempt.delivery.incident == "in_2"
