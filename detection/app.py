@@ -13,9 +13,9 @@ from detection.base.errors import ConfigurationError, error_kind, error_sentence
 from detection.base.sessions import Session
 from detection.base.timestamps import refuse_fast_clock
 from detection.correlation.detection import Detection
-from detection.delivery.deliver import Attempt, Destination, deliver
+from detection.delivery.deliver import Attempt, deliver
 from detection.delivery.signed_links import LinkSigner
-from detection.delivery.webhook import WebhookDestination
+from detection.delivery.webhook import open_destinations
 from detection.desk import Desk
 from detection.incidents.decide import Verdict
 from detection.logs.source import Source
@@ -104,10 +104,8 @@ class Job:
         for folder in set(outbox.rules) - {rule.folder for rule in self.rules}:
             render_digest = self._render_digest(partial(former_rule, folder))
             publish_abandoned_digests(self.table, folder, self.clock() - LONGEST_RUN, render_digest)
-        destinations: dict[str, Destination] = {
-            webhook.name: WebhookDestination(webhook) for webhook in self.settings.destinations
-        }
-        return deliver(outbox, destinations, self.clock, self.sleep, drain_for, report)
+        with open_destinations(self.settings.destinations) as destinations:
+            return deliver(outbox, destinations, self.clock, self.sleep, drain_for, report)
 
     def deliver_logged(
         self, drain_for: timedelta = timedelta(0), reasons_logged: Collection[str] = ()

@@ -33,6 +33,7 @@ class Exchange:
         self._lock = Lock()
         self._is_cut = False
         self._connection: socket.socket | None = None
+        self.has_connected = False  # through a new connection
         self._outer = _CURRENT.get()
 
     @property
@@ -87,6 +88,14 @@ class WatchingAdapter(HTTPAdapter):
             pool.ConnectionCls = type("Connection", (_Connection, pool.ConnectionCls), {})
         return pool
 
+    def close(self) -> None:
+        """Closes the connections that no request uses. The base leaves them to the garbage collector."""
+        for manager in (self.poolmanager, *self.proxy_manager.values()):
+            for key in manager.pools.keys():  # noqa: SIM118  # the container does not iterate
+                if pool := manager.pools.get(key):
+                    pool.close()
+        super().close()
+
 
 class _FinalResponse(HTTPResponse):
     """A response that is not interim (RFC 9110, 15.2): `http.client` takes 102 and 103 for final answers."""
@@ -111,10 +120,11 @@ class _Connection(HTTPConnection):
 
     def _new_conn(self) -> socket.socket:
         connection = super()._new_conn()
-        _watch(connection)  # before TLS and a proxy exchange bytes
+        _watch(connection, is_new=True)  # before TLS and a proxy exchange bytes
         return connection
 
 
-def _watch(connection: socket.socket) -> None:
+def _watch(connection: socket.socket, *, is_new: bool = False) -> None:
     if exchange := _CURRENT.get():
+        exchange.has_connected = exchange.has_connected or is_new
         exchange.watch(connection)

@@ -34,6 +34,9 @@ class Session(requests.Session):
     def send(self, request: requests.PreparedRequest, **options: Any) -> requests.Response:  # noqa: ANN401  # as the base
         """Sends a prepared request; a redirect comes through here, too.
 
+        A service may close an unused connection just as the next request is sent. The request is then sent
+        again through a new connection.
+
         Raises ConfigurationError if the CA bundle is gone, ReadTimeout at the deadline, and else the errors
         of `requests`.
         """
@@ -42,5 +45,10 @@ class Session(requests.Session):
         options["proxies"] = get_environ_proxies(url) if is_encrypted and not is_loopback(url) else {}
         if is_encrypted and options.get("verify", True) is True:
             options["verify"] = ca_bundle(os.environ) or True
-        with Exchange(self._deadline):
-            return super().send(request, **options)
+        with Exchange(self._deadline) as exchange:
+            try:
+                return super().send(request, **options)
+            except requests.ConnectionError:
+                if exchange.has_connected or exchange.is_cut:
+                    raise
+                return super().send(request, **options)

@@ -12,9 +12,9 @@ from datetime import timedelta
 from detection.app import Clock
 from detection.base.timestamps import iso
 from detection.check.context import CHECK_PARTITION
-from detection.delivery.deliver import Attempt, Destination, deliver
+from detection.delivery.deliver import Attempt, deliver
 from detection.delivery.rendering import message_renderer, update_messages
-from detection.delivery.webhook import WebhookDestination
+from detection.delivery.webhook import open_destinations
 from detection.incidents.incident import closed
 from detection.logs.events import Logs, to_events
 from detection.logs.window import Windows
@@ -119,11 +119,9 @@ class CanaryDelivery:
 
     def _deliver(self) -> dict[str, Attempt]:
         """Try to deliver each message in the outbox once, without waiting."""
-        destinations: dict[str, Destination] = {
-            webhook.name: WebhookDestination(webhook) for webhook in self.webhooks
-        }
         outbox = Outbox(self.table, CHECK_PARTITION)
-        attempts = deliver(outbox, destinations, self.clock, lambda _: None, timedelta(0), lambda _: None)
+        with open_destinations(self.webhooks) as destinations:
+            attempts = deliver(outbox, destinations, self.clock, lambda _: None, timedelta(0), lambda _: None)
         return {attempt.delivery.destination: attempt for attempt in attempts}
 
     def _delete_rows(self) -> None:

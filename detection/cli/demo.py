@@ -22,9 +22,9 @@ from detection.cli.output import (
 )
 from detection.cli.serve import Server, serve_until_interrupted
 from detection.cli.summary import summary
-from detection.delivery.deliver import Destination, deliver
+from detection.delivery.deliver import deliver
 from detection.delivery.rendering import message_renderer
-from detection.delivery.webhook import WebhookDestination
+from detection.delivery.webhook import open_destinations
 from detection.logs.history.files import open_file_archive
 from detection.logs.history.past import RunRange
 from detection.rules.loading import default_rule, load_rule
@@ -66,11 +66,9 @@ def demo(
         times = run_times(start + timedelta(minutes=5), start + timedelta(hours=RUNS), rule.query_frequency)
         table, options = MemoryTable(), RunOptions(message_renderer(settings.destinations))
         outbox = Outbox(table, rule.folder)
-        destinations: dict[str, Destination] = {
-            webhook.name: WebhookDestination(webhook) for webhook in settings.destinations
-        }
         runs: list[Replayed] = []
         with progress() as bar, ExitStack() as exit_stack:
+            destinations = exit_stack.enter_context(open_destinations(settings.destinations))
             with reading_progress(bar):
                 files = exit_stack.enter_context(open_file_archive(logs, rule.tables | published.tables))
                 source = files.source(rule, RunRange.of_runs(times, rule.query_frequency, rule))

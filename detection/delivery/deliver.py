@@ -1,19 +1,21 @@
 """Delivery of the outbox: claim, send, settle. Knows no message format.
 
     deliver()                a lane for each destination, all at once: a slow destination delays no other
-      drain()                one lane: the oldest message of each incident, until nothing is due
-        attempt()            one message: claim, send, settle
-          Destination.send   the HTTP request
+      drain()                one lane: scan the outbox, send all that is due, until nothing is due
+        _Senders.send        the messages of one incident in their order; a few incidents at the same time
+          _Senders.attempt   one message: claim, send, settle
+            Destination.send the HTTP request
 
 Messages arrive at least once, under an id that never changes: a process that dies between sending and
 settling leaves its claim behind, and the message is sent again when the claim ends. An incident's messages to
 one destination arrive in their order; a dead letter releases the next message.
 """
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
+from http import HTTPStatus
 from queue import SimpleQueue
 from typing import Protocol
 
@@ -36,7 +38,8 @@ LONGEST_WAIT = timedelta(hours=24)  # the longest wait that a receiver may ask f
 DEADLINE = timedelta(seconds=15)  # of one attempt, from connecting to the answer
 LEASE = 4 * DEADLINE  # of a claim: longer than any attempt takes
 SEND_FOR = timedelta(seconds=60)  # a lane sends due messages for at least this long
-MAX_THREADS = 32  # lanes at once
+MAX_THREADS = 32  # lanes at once, and senders of all lanes together
+SENDERS = 4  # of a lane: messages that a destination receives at the same time
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,7 +71,8 @@ class Destination(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Attempt:
-    """An attempt and its outcome; `next_due` is the time (UTC) of the next attempt, None if there is none.
+    """An attempt and its outcome; `next_due` is the time (UTC) of the next attempt, None if there is none. If
+    another process has claimed the message meanwhile, it is the present time.
 
     A destination that the settings do not name has no attempts: this is then its oldest message, which waits.
     """
@@ -96,11 +100,12 @@ def deliver(
         return []
     attempts: list[Attempt] = []
     finished: SimpleQueue[Attempt | None] = SimpleQueue()  # None: a lane has ended
+    sending_lanes = max(len(destinations.keys() & set(names)), 1)
+    senders = max(min(SENDERS, MAX_THREADS // sending_lanes), 1)
 
     def drain_lane(name: str) -> None:
         try:
-            for finished_attempt in drain(outbox, name, destinations.get(name), clock, sleep, drain_for):
-                finished.put(finished_attempt)
+            drain(outbox, name, destinations.get(name), clock, sleep, drain_for, finished.put, senders)
         finally:
             finished.put(None)
 
@@ -122,66 +127,122 @@ def drain(
     clock: Callable[[], datetime],
     sleep: Callable[[float], None],
     drain_for: timedelta,
-) -> Iterator[Attempt]:
-    """Sends the messages to one destination that are due within `drain_for`, and yields every attempt.
+    report: Callable[[Attempt], object],
+    sender_count: int = SENDERS,
+) -> None:
+    """Sends the messages to one destination that are due within `drain_for`: those of `sender_count`
+    incidents at the same time, each incident's in their order. Threads of senders call `report` with every
+    attempt.
 
-    Without a destination it yields the oldest message and counts no attempt: the messages wait until the
-    settings name the destination again, however late.
+    After a response that asks for a pause, the destination gets nothing until the pause ends, and one message
+    at a time from then on. A pause delays messages that are due already for as long as they are sent.
+
+    Without a destination it reports the oldest message and counts no attempt: the messages wait until the
+    settings name the destination again, however late. Raises the first error after all senders have ended.
     """
     if destination is None:
         waiting = (queued.delivery for queued in outbox.waiting(name))
         if oldest := min(waiting, key=lambda delivery: delivery.created, default=None):
-            yield Attempt(oldest, UNKNOWN_DESTINATION, clock())
+            report(Attempt(oldest, UNKNOWN_DESTINATION, clock()))
         return
     begun = clock()
     drain_until, send_until = begun + drain_for, begun + max(drain_for, SEND_FOR)
-    conflicts = set[Queued]()  # the process that claimed such a message changed its row
+    senders = _Senders(outbox, destination, clock, report, send_until)
     while clock() <= send_until:
-        oldest_by_queue: dict[
-            tuple[str, str], Queued
-        ] = {}  # the later messages of a queue wait for the oldest
+        queues: dict[tuple[str, str], list[Queued]] = {}
         for queued in outbox.waiting(name):
-            oldest_by_queue.setdefault(queued.delivery.queue_key, queued)
-        open_messages = [queued for queued in oldest_by_queue.values() if queued not in conflicts]
-        due = [queued for queued in open_messages if queued.delivery.due <= clock()]
-        for queued in due:
-            if clock() > send_until:
-                return
-            if finished_attempt := attempt(outbox, queued, destination, clock):
-                yield finished_attempt
-            else:
-                conflicts.add(queued)
-        if due:
+            queues.setdefault(queued.delivery.queue_key, []).append(queued)
+        open_queues = [queue for queue in queues.values() if queue[0] not in senders.conflicts]
+        if due := [queue for queue in open_queues if queue[0].delivery.due <= clock()]:
+            if senders.pauses:
+                sender_count = 1
+                if (paused_until := max(senders.pauses)) > send_until:
+                    return
+                if paused_until > clock():
+                    _sleep_until(paused_until, clock, sleep)
+            with ThreadPoolExecutor(sender_count) as executor:
+                for sending in [executor.submit(senders.send, queue) for queue in due]:
+                    sending.result()
             continue
-        soonest = min((queued.delivery.due for queued in open_messages), default=None)
+        soonest = min((queue[0].delivery.due for queue in open_queues), default=None)
         if soonest is None or soonest > drain_until:
             return
-        sleep(max((soonest - clock()).total_seconds(), 0.05))
+        _sleep_until(soonest, clock, sleep)
 
 
-def attempt(
-    outbox: Outbox, queued: Queued, destination: Destination, clock: Callable[[], datetime]
-) -> Attempt | None:
-    """Claims, sends and settles one message. Returns None if another process has claimed it."""
-    try:
-        claimed = outbox.claim(queued, clock() + LEASE)
-    except Conflict:
-        return None
-    delivery = claimed.delivery
-    outcome = destination.send(delivery, clock())
-    is_final = outcome.sent or outcome.dead_reason
-    due = None if is_final else next_due(delivery.attempt, clock(), outcome.retry_after)
-    try:
-        if outcome.sent:
-            outbox.sent(claimed)
-        elif due:
-            outbox.reschedule(claimed, due)
-        else:
-            given_up = f"given up after {delivery.attempt} attempts: {outcome.reason}"
-            outbox.dead_letter(claimed, outcome.dead_reason or given_up)
-    except Conflict:  # the claim ended, and another process has claimed the message
-        due = None
-    return Attempt(delivery, outcome, due)
+def _sleep_until(time: datetime, clock: Callable[[], datetime], sleep: Callable[[float], None]) -> None:
+    sleep(max((time - clock()).total_seconds(), 0.05))
+
+
+@dataclass(frozen=True, slots=True)
+class _Senders:
+    """The senders of a lane, and the state that their threads share; every change of it is one `append` or
+    `add`, so it needs no lock.
+    """
+
+    outbox: Outbox
+    destination: Destination
+    clock: Callable[[], datetime]
+    report: Callable[[Attempt], object]
+    send_until: datetime
+    conflicts: set[Queued] = field(
+        default_factory=set
+    )  # the process that claimed such a message changed its row
+    pauses: list[datetime] = field(default_factory=list)  # the ends of the pauses that responses asked for
+    failures: list[Exception] = field(default_factory=list)
+
+    def send(self, messages: Iterable[Queued]) -> None:
+        """Sends the messages of an incident until a message stays in the outbox or no message may be sent."""
+        for queued in messages:
+            now = self.clock()
+            if self.failures or now > self.send_until or now < max(self.pauses, default=now):
+                return
+            if queued.delivery.due > now:
+                return
+            try:
+                finished_attempt = self.attempt(queued)
+            except Exception as error:
+                self.failures.append(error)
+                raise
+            if finished_attempt is None:
+                self.conflicts.add(queued)
+                return
+            self.report(finished_attempt)
+            if finished_attempt.next_due:
+                return
+
+    def attempt(self, queued: Queued) -> Attempt | None:
+        """Claims, sends and settles one message. Returns None if another process has claimed it."""
+        outbox, clock = self.outbox, self.clock
+        try:
+            claimed = outbox.claim(queued, clock() + LEASE)
+        except Conflict:
+            return None
+        delivery = claimed.delivery
+        outcome = self.destination.send(delivery, clock())
+        if wait := pause(outcome):
+            self.pauses.append(clock() + wait)
+        is_final = outcome.sent or outcome.dead_reason
+        due = None if is_final else next_due(delivery.attempt, clock(), outcome.retry_after)
+        try:
+            if outcome.sent:
+                outbox.sent(claimed)
+            elif due:
+                outbox.reschedule(claimed, due)
+            else:
+                given_up = f"given up after {delivery.attempt} attempts: {outcome.reason}"
+                outbox.dead_letter(claimed, outcome.dead_reason or given_up)
+        except Conflict:  # the claim ended, and another process has claimed the message
+            due = clock()
+        return Attempt(delivery, outcome, due)
+
+
+def pause(outcome: Outcome) -> timedelta:
+    """How long a destination gets no message after an outcome: as long as Retry-After asks for, up to
+    `LONGEST_WAIT`; after a 429 without Retry-After, as long as a message waits for its second attempt.
+    """
+    is_limited = outcome.status == HTTPStatus.TOO_MANY_REQUESTS
+    return min(outcome.retry_after or (WAITS[0] if is_limited else timedelta(0)), LONGEST_WAIT)
 
 
 def next_due(failed_attempts: int, now: datetime, retry_after: timedelta | None) -> datetime | None:

@@ -8,24 +8,29 @@ import hashlib
 import hmac
 import logging
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from email.utils import parsedate_to_datetime
+from http.cookiejar import DefaultCookiePolicy
 from queue import Empty, SimpleQueue
 
 import requests
 from pydantic_core import to_json
 
 from detection.base.errors import error_without_url
+from detection.base.exchange import Exchange
 from detection.base.sessions import Session
-from detection.delivery.deliver import DEADLINE, Outcome
+from detection.delivery.deliver import DEADLINE, Destination, Outcome
 from detection.settings import Webhook
 from detection.store.outbox import Delivery
 
 # Retried. A receiver would refuse every other 4xx, and every redirect, again (Standard Webhooks; RFC 9110).
 TRANSIENT = {408, 425, 429}
 USER_AGENT = "openai-config-to-abuse/0.1"
+ANSWER_BYTES = 2**12  # the longest answer that is read to its end
+ANSWER_DEADLINE = 0.25  # seconds to read it in; it mostly arrives with its headers
 THREAD = "webhook"  # the name of the threads that post
 MAX_RETRY_AFTER = 10**6  # seconds; a longer Retry-After is read as this
 # Below ERROR, urllib3 logs the path of a request, and the whole URL if headers are broken: the secret.
@@ -33,48 +38,80 @@ logging.getLogger("urllib3").setLevel(logging.ERROR)
 
 
 class WebhookDestination:
-    """A webhook as Destination. The deadline of an attempt lasts from connecting to the answer's headers."""
+    """A webhook as Destination. The deadline of an attempt lasts from connecting to the answer's headers.
+
+    Attempts at the same time have a connection each; later attempts use these again.
+    """
 
     def __init__(self, webhook: Webhook, deadline: timedelta = DEADLINE) -> None:
         self._webhook = webhook
         self._deadline = deadline.total_seconds()
+        self._no_answer = Outcome(None, reason=f"no answer within {self._deadline:g} s")
+        self._session = Session(self._deadline)
+        self._session.cookies.set_policy(DefaultCookiePolicy(allowed_domains=[]))  # attempts share nothing
 
     def send(self, delivery: Delivery, now: datetime) -> Outcome:
-        """Signs and posts a message, and reads the status of the answer. Raises nothing.
+        """Signs and posts a message, and reads the status of the answer. Raises nothing. Safe for threads.
 
         The request runs in a thread of its own, because nothing ends the search for the address of a host.
         """
-        webhook, no_answer = self._webhook, Outcome(None, reason=f"no answer within {self._deadline:g} s")
-        if webhook.routing_key:
-            body = with_routing_key(delivery.body, webhook.routing_key.get_secret_value())
-            delivery = replace(delivery, body=body)
         outcomes: SimpleQueue[Outcome] = SimpleQueue()
-
-        def post() -> None:
-            with Session(self._deadline) as session:
-                try:
-                    with session.post(
-                        webhook.url.get_secret_value(),
-                        data=delivery.body,
-                        headers=headers(
-                            delivery, now, [secret.get_secret_value() for secret in webhook.secret]
-                        ),
-                        timeout=self._deadline,
-                        allow_redirects=False,
-                        stream=True,  # the body of the answer is not read: the status is enough
-                    ) as answer:
-                        outcome = outcome_of(answer.status_code, answer.headers, now)
-                except requests.Timeout:
-                    outcome = no_answer
-                except Exception as error:  # noqa: BLE001  # it would end the thread without an outcome
-                    outcome = Outcome(None, reason=error_without_url(error))
-            outcomes.put(outcome)
-
-        threading.Thread(target=post, name=THREAD, daemon=True).start()
+        threading.Thread(
+            target=lambda: outcomes.put(self._exchange(delivery, now)), name=THREAD, daemon=True
+        ).start()
         try:
             return outcomes.get(timeout=self._deadline)
         except Empty:
-            return no_answer
+            return self._no_answer
+
+    def close(self) -> None:
+        """Closes the connections that no attempt uses."""
+        self._session.close()
+
+    def _exchange(self, delivery: Delivery, now: datetime) -> Outcome:
+        try:
+            with self._post(delivery, now) as answer:
+                outcome = outcome_of(answer.status_code, answer.headers, now)
+                _finish(answer)
+        except requests.Timeout:
+            return self._no_answer
+        except Exception as error:  # noqa: BLE001  # it would end the thread without an outcome
+            return Outcome(None, reason=error_without_url(error))
+        return outcome
+
+    def _post(self, delivery: Delivery, now: datetime) -> requests.Response:
+        webhook = self._webhook
+        if webhook.routing_key:
+            body = with_routing_key(delivery.body, webhook.routing_key.get_secret_value())
+            delivery = replace(delivery, body=body)
+        return self._session.post(
+            webhook.url.get_secret_value(),
+            data=delivery.body,
+            headers=headers(delivery, now, [secret.get_secret_value() for secret in webhook.secret]),
+            timeout=self._deadline,
+            allow_redirects=False,
+            stream=True,  # of a long answer the status is enough
+        )
+
+
+def _finish(answer: requests.Response) -> None:
+    """Reads a short answer to its end, without which its connection cannot be used again."""
+    connection = answer.raw.connection  # None: the answer is at its end
+    if connection and connection.sock:
+        with suppress(Exception), Exchange(ANSWER_DEADLINE) as exchange:
+            exchange.watch(connection.sock)
+            answer.raw.read(ANSWER_BYTES)
+
+
+@contextmanager
+def open_destinations(webhooks: Iterable[Webhook]) -> Iterator[Mapping[str, Destination]]:
+    """The webhooks as destinations, by name; their connections are closed at the end."""
+    destinations = {webhook.name: WebhookDestination(webhook) for webhook in webhooks}
+    try:
+        yield destinations
+    finally:
+        for destination in destinations.values():
+            destination.close()
 
 
 def headers(delivery: Delivery, now: datetime, secrets: Sequence[str]) -> dict[str, str]:

@@ -56,12 +56,12 @@ class DeadLetter:
 
 @dataclass(frozen=True, slots=True)
 class Queued:
-    """A delivery with its row and the version of the row."""
+    """A delivery with its row and the version of the row; None after a claim, which does not learn it."""
 
     rule: str
     delivery: Delivery
     row: str
-    version: str
+    version: str | None
 
 
 def list_rule(table: Table, rule: str) -> None:
@@ -105,13 +105,14 @@ class Outbox:
                 yield Queued(rule, _delivery(entity), entity.row, entity.version)
 
     def claim(self, queued: Queued, until: datetime) -> Queued:
-        """Claims a delivery for this process: no other process sends it before `until`."""
+        """Claims a delivery for this process: no other process sends it before `until`. One request.
+
+        A claim whose response was lost raises Conflict too, because the client repeats the request. The
+        delivery then waits until the claim ends.
+        """
         claimed = replace(queued.delivery, due=until, attempt=queued.delivery.attempt + 1)
-        self._table.write(queued.rule, [Replace(queued.row, _values(claimed), queued.version)])
-        entity = self._table.get(queued.rule, queued.row)
-        if entity is None or _delivery(entity) != claimed:
-            raise Conflict("the claim ended before it was seen")
-        return replace(queued, delivery=claimed, version=entity.version)
+        self._replace(queued, claimed)
+        return replace(queued, delivery=claimed, version=None)
 
     def sent(self, queued: Queued) -> None:
         """Removes a delivery that was sent, even if another process has claimed it since."""
@@ -119,13 +120,13 @@ class Outbox:
 
     def reschedule(self, queued: Queued, due: datetime) -> None:
         """Puts a claimed delivery back until it is due again."""
-        rescheduled = replace(queued.delivery, due=due)
-        self._table.write(queued.rule, [Replace(queued.row, _values(rescheduled), queued.version)])
+        self._replace(queued, replace(queued.delivery, due=due))
 
     def dead_letter(self, queued: Queued, reason: str) -> None:
         """Gives a delivery up: it becomes a dead letter, and the next message of its queue is due."""
         dead = {**_values(queued.delivery), "reason": reason[:1_000]}
-        self._table.write(queued.rule, [Delete(queued.row, queued.version), Put("x" + queued.row[1:], dead)])
+        deletion = Delete(queued.row, self._version(queued))
+        self._table.write(queued.rule, [deletion, Put("x" + queued.row[1:], dead)])
 
     def dead_letters(self) -> Iterator[DeadLetter]:
         """All dead letters."""
@@ -155,6 +156,21 @@ class Outbox:
         place = _place(dead.delivery)
         fresh = replace(dead.delivery, attempt=0, due=now)
         self._table.write(dead.rule, [Delete(f"x|{place}"), Put(f"d|{place}", _values(fresh))])
+
+    def _replace(self, queued: Queued, delivery: Delivery) -> None:
+        replacement = Replace(queued.row, _values(delivery), self._version(queued))
+        self._table.write(queued.rule, [replacement])
+
+    def _version(self, queued: Queued) -> str:
+        """The version of a delivery's row. Reads a row that was claimed: a message that is sent, as most are,
+        needs no version. No other claim has the same content: it ends at another time.
+        """
+        if queued.version:
+            return queued.version
+        entity = self._table.get(queued.rule, queued.row)
+        if entity is None or _delivery(entity) != queued.delivery:
+            raise Conflict("the claim ended, and another process has claimed the message")
+        return entity.version
 
     def _destinations(self, rule: str, kind: Literal["d", "x"]) -> Iterator[str]:
         """One request for each destination, and one more."""

@@ -152,7 +152,7 @@ def this_job(receiver: ReceiverModel) -> SendResult:
     outbox = Outbox(table, "rule")
     drain_for = timedelta(minutes=1)
     while outbox.destinations() and now < begin + timedelta(seconds=END):
-        list(drain(outbox, "soc", ReceiverDestination(), clock, sleep, drain_for))
+        drain(outbox, "soc", ReceiverDestination(), clock, sleep, drain_for, lambda _: None)
         sleep(5 * MINUTE)
         drain_for = timedelta(0)
     result.ending = "dead" if list(outbox.dead_letters()) else "sent"

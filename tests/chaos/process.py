@@ -24,7 +24,7 @@ from typing import Literal
 from detection import app
 from detection.base import sign_in
 from detection.base.errors import DetectionError
-from detection.delivery.webhook import THREAD, WebhookDestination
+from detection.delivery.webhook import THREAD
 from detection.logs.log_analytics import client
 from detection.store import azure_table
 
@@ -140,8 +140,8 @@ def _work(order: JobOrder, go: Event, reports: "Connection[ProcessReport, object
         time.sleep = clock.skip  # type: ignore[assignment]  # nobody sleeps for more than a float
     if order.hasty:
         client.READ_TIMEOUT = azure_table.READ_TIMEOUT = sign_in.READ_TIMEOUT = HASTY_TIMEOUT
-        destination = partial(WebhookDestination, deadline=timedelta(seconds=HASTY_TIMEOUT))
-        app.WebhookDestination = destination  # type: ignore[assignment,attr-defined]  # of app.py
+        destination = partial(webhook.WebhookDestination, deadline=timedelta(seconds=HASTY_TIMEOUT))
+        webhook.WebhookDestination = destination  # type: ignore[assignment,misc]
     os.environ.update(order.environment)  # the SDK reads where the identity endpoint is
     try:
         job = app.start(order.environment, clock)

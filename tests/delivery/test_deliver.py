@@ -1,9 +1,11 @@
 """Delivery: order, schedule, lanes, and two processes at work, by a clock that the tests move."""
 
 import threading
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
+from random import Random
 
 import pytest
 
@@ -11,7 +13,9 @@ from detection.base.errors import ServiceError
 from detection.delivery.deliver import (
     LEASE,
     LONGEST_WAIT,
+    MAX_THREADS,
     SEND_FOR,
+    SENDERS,
     UNKNOWN_DESTINATION,
     WAITS,
     Attempt,
@@ -19,9 +23,10 @@ from detection.delivery.deliver import (
     deliver,
     drain,
     next_due,
+    pause,
 )
 from detection.store.outbox import Delivery, Outbox, Queued, queue
-from detection.store.table import Conflict, Delete, MemoryTable, Operation, Replace
+from detection.store.table import Conflict, Delete, Entity, MemoryTable, Operation, Replace
 from tests.support.builders import HOUR, START
 from tests.support.clock import Clock
 
@@ -91,13 +96,15 @@ class Post:
         self.table.write(RULE, [queue(delivery)])
 
     def drain(self, drain_for: timedelta = NOW, outbox: Outbox | None = None) -> list[Attempt]:
-        """The lane of "soc", by the clock that the tests move."""
+        """The lane of "soc" with one sender, by the clock that the tests move."""
+        attempts: list[Attempt] = []
         box, soc = outbox or self.outbox, self.receivers.get("soc")
-        return list(drain(box, "soc", soc, self.clock, self.clock.sleep, drain_for))
+        drain(box, "soc", soc, self.clock, self.clock.sleep, drain_for, attempts.append, 1)
+        return attempts
 
-    def deliver(self) -> list[Attempt]:
+    def deliver(self, report: Callable[[Attempt], object] = lambda _: None) -> list[Attempt]:
         """All lanes, at the same time."""
-        return deliver(self.outbox, self.receivers, self.clock, self.clock.sleep, NOW, lambda _: None)
+        return deliver(self.outbox, self.receivers, self.clock, self.clock.sleep, NOW, report)
 
     @property
     def waiting(self) -> list[int]:
@@ -255,6 +262,220 @@ def test_claimed_message_holds_back_the_next(post: Post) -> None:
     assert receiver.commits == []
 
 
+# ---------------------------------------------------------------------------------------------------- senders
+
+
+@dataclass
+class ConcurrentReceiver:
+    """A destination that notes which messages it is receiving at the same time.
+
+    `on_send` runs while it receives a message and returns the outcome.
+    """
+
+    clock: Clock
+    on_send: Callable[[Delivery], Outcome]
+    lock: threading.Lock = field(default_factory=threading.Lock)
+    receiving: list[Delivery] = field(default_factory=list)
+    deliveries: list[tuple[datetime, Delivery, int]] = field(default_factory=list)
+
+    def send(self, delivery: Delivery, now: datetime) -> Outcome:
+        with self.lock:
+            assert delivery.incident not in {message.incident for message in self.receiving}
+            self.receiving.append(delivery)
+            self.deliveries.append((now, delivery, len(self.receiving)))
+        outcome = self.on_send(delivery)
+        with self.lock:
+            self.receiving.remove(delivery)
+        return outcome
+
+    @property
+    def most_at_once(self) -> int:
+        return max(count for _, _, count in self.deliveries)
+
+    def deliver(self, post: Post, report: Callable[[Attempt], object] = lambda _: None) -> list[Attempt]:
+        """The lane of this destination as "soc"."""
+        return deliver(post.outbox, {"soc": self}, post.clock, post.clock.sleep, NOW, report)
+
+
+def test_destination_receives_messages_of_a_few_incidents_at_the_same_time(post: Post) -> None:
+    """No message is answered before the destination receives as many as there are senders."""
+    barrier = threading.Barrier(SENDERS, timeout=60)
+
+    def answer(_delivery: Delivery) -> Outcome:
+        barrier.wait()
+        return SENT
+
+    receiver = ConcurrentReceiver(post.clock, answer)
+    for number in range(3 * SENDERS):
+        post.put(1, incident=f"in_{number}")
+    receiver.deliver(post)
+    assert (receiver.most_at_once, len(receiver.deliveries), post.waiting) == (SENDERS, 3 * SENDERS, [])
+
+
+def test_messages_of_an_incident_keep_their_order_next_to_other_incidents(post: Post) -> None:
+    """The receiver refuses, fails, or takes a message at random, and never has two of an incident at once."""
+    random = Random(7)
+    receiver = ConcurrentReceiver(post.clock, lambda _: random.choice([SENT, SENT, REFUSED, FAILED]))
+    incidents = [f"in_{number}" for number in range(20)]
+    for incident in incidents:
+        for commit in range(1, 11):
+            post.put(commit, incident=incident)
+    while post.waiting:
+        receiver.deliver(post)
+        post.clock.now += HOUR
+    for incident in incidents:
+        commits = [delivery.commit for _, delivery, _ in receiver.deliveries if delivery.incident == incident]
+        assert commits == sorted(commits)
+        assert set(commits) == set(range(1, 11))
+
+
+def test_destinations_at_once_share_the_bounded_number_of_threads(post: Post) -> None:
+    barrier = threading.Barrier(30, timeout=60)  # ten destinations of three senders, of 32 threads
+
+    def answer(_delivery: Delivery) -> Outcome:
+        barrier.wait()
+        return SENT
+
+    receivers = {f"soc-{number}": ConcurrentReceiver(post.clock, answer) for number in range(10)}
+    for name in receivers:
+        for number in range(6):
+            post.put(1, name, f"in_{number}")
+    deliver(post.outbox, receivers, post.clock, post.clock.sleep, NOW, lambda _: None)
+    assert [receiver.most_at_once for receiver in receivers.values()] == [3] * 10
+    assert MAX_THREADS >= 3 * 10
+
+
+class CountingTable(MemoryTable):
+    """Counts its requests; a scan is a request."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.requests = Counter[str]()
+
+    def get(self, partition: str, row: str) -> Entity | None:
+        self.requests["get"] += 1
+        return super().get(partition, row)
+
+    def scan(self, partition: str, start: str, end: str) -> Iterator[Entity]:
+        self.requests["scan"] += 1
+        return super().scan(partition, start, end)
+
+    def write(self, partition: str, operations: Sequence[Operation]) -> None:
+        self.requests["write"] += 1
+        super().write(partition, operations)
+
+
+@pytest.mark.parametrize("incidents", [1, 10, 100])
+def test_sent_message_takes_two_requests_and_a_drain_two_scans(incidents: int) -> None:
+    """Two more scans look for destinations."""
+    table = CountingTable()
+    post = Post(table=table)
+    post.receiver()
+    for number in range(100):
+        post.put(number // incidents, incident=f"in_{number % incidents}")
+    table.requests.clear()
+    post.deliver()
+    assert post.waiting == []
+    assert table.requests - Counter(scan=1) == Counter(scan=4, write=200)
+
+
+def test_failed_message_takes_three_requests(post: Post) -> None:
+    table = CountingTable()
+    post = Post(table=table)
+    post.receiver(default_outcome=FAILED)
+    post.put()
+    table.requests.clear()
+    post.drain()
+    assert table.requests == Counter(scan=2, get=1, write=2)
+
+
+# ----------------------------------------------------------------------------------------------------- pauses
+
+
+def limited(wait: timedelta | None, status: int = 429) -> Outcome:
+    return Outcome(status, reason=f"HTTP {status}", retry_after=wait)
+
+
+@pytest.mark.parametrize(
+    "outcome, wait",
+    [
+        (limited(40 * SECOND), 40 * SECOND),
+        (limited(40 * SECOND, 503), 40 * SECOND),
+        (limited(1 * SECOND), 1 * SECOND),
+        (limited(None), WAITS[0]),
+        (limited(NOW), WAITS[0]),
+        (limited(WEEK), LONGEST_WAIT),
+        (FAILED, NOW),
+        (SILENT, NOW),
+        (REFUSED, NOW),
+        (SENT, NOW),
+    ],
+)
+def test_429_and_retry_after_ask_for_a_pause(outcome: Outcome, wait: timedelta) -> None:
+    assert pause(outcome) == wait
+
+
+@pytest.mark.parametrize("wait", [40 * SECOND, None])
+def test_pause_that_a_message_meets_delays_all_messages_to_its_destination(
+    post: Post, wait: timedelta | None
+) -> None:
+    receiver = post.receiver(outcomes=[SENT, limited(wait)])
+    healthy = post.receiver("pager")
+    for number in range(5):
+        post.put(1, incident=f"in_{number}")
+    post.put(1, "pager")
+    post.drain()
+    pause_end = wait or WAITS[0]
+    assert receiver.times == [NOW, NOW, *[pause_end] * 4]
+    assert (post.waiting, healthy.times) == ([], [])
+
+
+def test_pause_beyond_the_drain_ends_it(post: Post) -> None:
+    receiver = post.receiver(outcomes=[limited(SEND_FOR + SECOND)])
+    post.put(1, incident="in_1")
+    post.put(1, incident="in_2")
+    (attempt,) = post.drain()
+    assert attempt.next_due == START + SEND_FOR + SECOND
+    assert (receiver.times, post.clock.now) == ([NOW], START)
+    post.clock.now += 5 * 60 * SECOND
+    post.drain()
+    assert post.waiting == []
+
+
+def test_without_patience_a_message_that_meets_a_pause_is_not_waited_for(post: Post) -> None:
+    receiver = post.receiver(outcomes=[limited(SECOND)])
+    post.put()
+    post.drain()
+    assert (receiver.times, post.clock.now) == ([NOW], START)
+
+
+def test_every_sender_keeps_the_pause_and_then_one_message_is_sent_at_a_time(post: Post) -> None:
+    """All senders are at work when one message meets a 429; the others end after that."""
+    barrier, reported = threading.Barrier(SENDERS, timeout=60), threading.Event()
+
+    def answer(delivery: Delivery) -> Outcome:
+        if reported.is_set():
+            return SENT
+        barrier.wait()
+        if delivery.incident == "in_0":
+            return limited(40 * SECOND)
+        reported.wait(60)
+        return SENT
+
+    def report(attempt: Attempt) -> None:
+        if not attempt.outcome.sent:
+            reported.set()
+
+    receiver = ConcurrentReceiver(post.clock, answer)
+    for number in range(3 * SENDERS):
+        post.put(1, incident=f"in_{number}")
+    receiver.deliver(post, report)
+    assert [(now - START, count) for now, _, count in receiver.deliveries] == [
+        *((NOW, count) for count in range(1, SENDERS + 1)),
+        *[(40 * SECOND, 1)] * (2 * SENDERS + 1),  # the other messages, and the one of the 429 again
+    ]
+
+
 # ------------------------------------------------------------------------------------------------------ lanes
 
 
@@ -297,19 +518,60 @@ def test_lane_that_the_table_fails_lets_the_others_end(post: Post) -> None:
     assert healthy.commits == [1]
 
 
+class RefusingOne(MemoryTable):
+    """A table that fails when the message of "in_10" is claimed, once `barrier` is passed."""
+
+    barrier = threading.Barrier(1)
+
+    def write(self, partition: str, operations: Sequence[Operation]) -> None:
+        if isinstance(operations[0], Replace) and "in_10" in operations[0].row:
+            self.barrier.wait()
+            raise ServiceError("the table does not answer")
+        super().write(partition, operations)
+
+
+def test_lane_sends_nothing_after_the_table_failed() -> None:
+    post = Post(table=RefusingOne())
+    receiver = post.receiver()
+    post.put(1, incident="in_10")
+    post.put(1, incident="in_11")
+    with pytest.raises(ServiceError):
+        post.drain()
+    assert receiver.commits == []
+
+
+def test_senders_at_work_end_and_are_reported_when_the_table_fails_another() -> None:
+    table = RefusingOne()
+    post = Post(table=table)
+    table.barrier = threading.Barrier(SENDERS, timeout=60)
+
+    def answer(_delivery: Delivery) -> Outcome:
+        table.barrier.wait()
+        return SENT
+
+    receiver = ConcurrentReceiver(post.clock, answer)
+    for number in range(SENDERS):
+        post.put(1, incident=f"in_{10 + number}")
+    attempts: list[Attempt] = []
+    with pytest.raises(ServiceError):
+        receiver.deliver(post, attempts.append)
+    assert len(attempts) == SENDERS - 1
+    assert len(post.waiting) == 1
+
+
 def test_every_attempt_is_reported_as_it_happens(post: Post) -> None:
     """The second message is not answered before the first attempt is reported."""
     reported = threading.Event()
     reported_in_time: list[bool] = []
-    receiver = post.receiver("a", default_outcome=FAILED)
+    receiver = post.receiver("a")
 
     def wait_for_report() -> None:
         if len(receiver.deliveries) == 2:
             reported_in_time.append(reported.wait(60))
 
     receiver.on_send = wait_for_report
-    post.put(1, "a", "in_1")
-    post.put(1, "a", "in_2")
+    post.put(1, "a")
+    post.put(2, "a")
     attempts: list[Attempt] = []
 
     def report(attempt: Attempt) -> None:
@@ -318,7 +580,7 @@ def test_every_attempt_is_reported_as_it_happens(post: Post) -> None:
 
     returned = deliver(post.outbox, post.receivers, post.clock, post.clock.sleep, NOW, report)
     assert reported_in_time == [True]
-    assert [attempt.delivery.incident for attempt in attempts] == ["in_1", "in_2"]
+    assert [attempt.delivery.commit for attempt in attempts] == [1, 2]
     assert returned == attempts
 
 
@@ -429,6 +691,29 @@ def test_claim_of_a_deliverer_that_died_ends(post: Post) -> None:
     assert (attempt.delivery.attempt, receiver.commits, post.waiting) == (2, [1], [])
 
 
+class LosesAnswers(MemoryTable):
+    """A table of which the first claim is executed, its answer lost, and the request repeated."""
+
+    lost = False
+
+    def write(self, partition: str, operations: Sequence[Operation]) -> None:
+        super().write(partition, operations)
+        if not self.lost and isinstance(operations[0], Replace):
+            self.lost = True
+            raise Conflict("another process changed a row")
+
+
+def test_uncertain_claim_is_not_sent_before_it_ends() -> None:
+    post = Post(table=LosesAnswers())
+    receiver = post.receiver()
+    post.put(1)
+    post.put(2)
+    assert post.drain() == []
+    post.clock.now += LEASE
+    post.drain()
+    assert (receiver.commits, receiver.times) == ([1, 2], [LEASE, LEASE])
+
+
 class DiesBeforeSettling(MemoryTable):
     """A table that fails when the first delivery is settled."""
 
@@ -467,7 +752,7 @@ def test_whose_claim_ended_leaves_the_message_to_the_next(post: Post) -> None:
     receiver.on_send = overtake
     (attempt,) = post.drain()
     (queued,) = post.outbox.waiting("soc")
-    assert attempt.next_due is None
+    assert attempt.next_due == post.clock.now  # not dead: the second process sends it
     assert (queued.delivery.attempt, queued.delivery.due) == (2, post.clock.now + LEASE)
 
 

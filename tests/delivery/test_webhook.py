@@ -6,7 +6,8 @@ import socket
 import ssl
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing, contextmanager
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
 from pathlib import Path
@@ -24,6 +25,7 @@ from detection.delivery.webhook import (
     THREAD,
     WebhookDestination,
     headers,
+    open_destinations,
     outcome_of,
     parse_retry_after,
     signature,
@@ -32,7 +34,18 @@ from detection.settings import Webhook
 from detection.store.outbox import Delivery
 from tests.support.azurite import free_port, self_signed
 from tests.support.builders import START
-from tests.support.receiver import HANGING, HIDDEN, Answer, Receiver, dripping, raw, receiving, status
+from tests.support.receiver import (
+    DROPPING,
+    HANGING,
+    HIDDEN,
+    Answer,
+    Handler,
+    Receiver,
+    dripping,
+    raw,
+    receiving,
+    status,
+)
 
 KEY, OTHER_KEY = ("whsec_" + base64.b64encode(bytes([number]) * 32).decode() for number in (1, 2))
 BODY = '{"actor": "zoë", "n": 1.0}\n'.encode()
@@ -55,7 +68,8 @@ def destination(url: str, *secrets: str, deadline: timedelta = LONG) -> WebhookD
 
 def send(url: str, *secrets: str, deadline: timedelta = LONG) -> Outcome:
     """One attempt, now."""
-    return destination(url, *secrets, deadline=deadline).send(DELIVERY, datetime.now(UTC))
+    with closing(destination(url, *secrets, deadline=deadline)) as soc:
+        return soc.send(DELIVERY, datetime.now(UTC))
 
 
 # ----------------------------------------------------------------------------------------------- the request
@@ -320,6 +334,104 @@ def test_interim_answers_are_read_past(receiver: Receiver, interim: bytes, code:
 def test_interim_answer_without_a_final_one_is_tried_again(receiver: Receiver) -> None:
     receiver.default_answer = raw(b"HTTP/1.1 103 Early Hints\r\n\r\n")
     assert send(receiver.url) == Outcome(None, reason="ConnectionError")
+
+
+# ------------------------------------------------------------------------------------------------ connections
+
+
+@pytest.fixture
+def keeping(receiver: Receiver) -> Receiver:
+    """A receiver that keeps its connections for further requests."""
+    receiver.keeps_connections = True
+    return receiver
+
+
+def send_all(url: str, *outcomes: Outcome, at_once: int = 1) -> None:
+    """Makes attempts at one destination, some at the same time, and compares their outcomes."""
+    webhook = Webhook(url=SecretStr(url))
+    with (
+        open_destinations([webhook]) as destinations,
+        ThreadPoolExecutor(at_once) as executor,
+    ):
+        soc = destinations[webhook.name]
+        attempts = [executor.submit(soc.send, DELIVERY, START) for _ in outcomes]
+        assert [attempt.result() for attempt in attempts] == [*outcomes]
+
+
+def chunked(*chunks: bytes) -> Answer:
+    """An answer of unknown length, in chunks."""
+    body = b"".join(b"%x\r\n%b\r\n" % (len(chunk), chunk) for chunk in (*chunks, b""))
+    return raw(b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n" + body)
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [status(204), status(200), status(503), chunked(b"ok", b"!")],
+    ids=["204", "200", "503", "chunked"],
+)
+def test_messages_share_a_connection(keeping: Receiver, answer: Answer) -> None:
+    keeping.default_answer = answer
+    outcome = send(keeping.url)
+    send_all(keeping.url, *[outcome] * 10)
+    assert (len(keeping.requests), keeping.connections) == (11, 2)
+
+
+def test_messages_at_the_same_time_have_a_connection_each(keeping: Receiver) -> None:
+    barrier = threading.Barrier(4, timeout=LONG.total_seconds())
+
+    def answer(handler: Handler) -> None:
+        barrier.wait()
+        status(204)(handler)
+
+    keeping.default_answer = answer
+    send_all(keeping.url, *[Outcome(204, sent=True)] * 20, at_once=4)
+    assert (len(keeping.requests), keeping.connections) == (20, 4)
+
+
+def test_message_after_a_long_answer_has_a_new_connection(keeping: Receiver) -> None:
+    size = 2**20
+    keeping.default_answer = raw(f"HTTP/1.1 200 OK\r\ncontent-length: {size}\r\n\r\n".encode() + b"x" * size)
+    send_all(keeping.url, *[Outcome(200, sent=True)] * 3)
+    assert keeping.connections == 3
+
+
+def test_message_after_an_unfinished_answer_has_a_new_connection(receiver: Receiver) -> None:
+    receiver.default_answer = dripping(b"HTTP/1.1 200 OK\r\ncontent-length: 1000\r\n\r\n", b"x")
+    send_all(receiver.url, *[Outcome(200, sent=True)] * 2)
+    assert receiver.connections == 2
+
+
+def test_message_after_the_deadline_has_a_new_connection(keeping: Receiver) -> None:
+    keeping.answers = [status(204), HANGING]
+    with closing(destination(keeping.url, deadline=SHORT)) as soc:
+        outcomes = [soc.send(DELIVERY, START) for _ in range(3)]
+    assert [outcome.sent for outcome in outcomes] == [True, False, True]
+    assert keeping.connections == 2
+
+
+def test_receiver_that_closes_a_connection_unannounced_gets_the_message_through_a_new_connection(
+    receiver: Receiver,
+) -> None:
+    receiver.default_answer = raw(b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok")
+    send_all(receiver.url, *[Outcome(200, sent=True)] * 10)
+    assert receiver.connections >= 10
+
+
+def test_receiver_that_drops_a_new_connection_gets_the_message_once_in_an_attempt(receiver: Receiver) -> None:
+    receiver.default_answer = DROPPING
+    send_all(receiver.url, *[Outcome(None, reason="ConnectionError")] * 3)
+    assert len(receiver.requests) == 3
+
+
+def test_message_that_meets_a_dropped_connection_is_sent_again_once(keeping: Receiver) -> None:
+    """The receiver reads the second message from the connection of the first, and answers nothing."""
+
+    def drop(handler: Handler) -> None:
+        handler.close_connection = True
+
+    keeping.answers = [status(204), drop]
+    send_all(keeping.url, *[Outcome(204, sent=True)] * 2)
+    assert (len(keeping.requests), keeping.connections) == (3, 2)
 
 
 # ---------------------------------------------------------------------------------------------------- secrets

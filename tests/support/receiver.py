@@ -22,11 +22,15 @@ class Handler(BaseHTTPRequestHandler):
     def do_POST(self) -> None:
         body = self.rfile.read(int(self.headers["content-length"] or 0))
         self.server.requests.append(({name.lower(): value for name, value in self.headers.items()}, body))
-        self.close_connection = True
+        self.close_connection = not self.server.keeps_connections
         try:
             self.server.answer(self)
         except OSError:
             self.server.broken.set()
+
+    def setup(self) -> None:
+        super().setup()
+        self.server.connections += 1
 
     do_GET = do_CONNECT = do_POST  # noqa: N815  # the names of the base
 
@@ -41,6 +45,8 @@ class Receiver(ThreadingHTTPServer):
     """A receiver: what it `got`, in order. The next answers come from `answers`, then it is `always` the same one."""
 
     daemon_threads = False  # closing waits for them
+    keeps_connections = False  # for the next request of a client, which then has to close them
+    connections = 0  # ever opened
 
     def __init__(self) -> None:
         super().__init__(("127.0.0.1", 0), Handler)
@@ -80,7 +86,8 @@ def status(code: int, **fields: str) -> Answer:
 
     def answer(handler: Handler) -> None:
         handler.send_response(code)
-        for name, value in {"content-length": str(len(body)), **fields}.items():
+        closing = {"connection": "close"} if handler.close_connection else {}
+        for name, value in {"content-length": str(len(body)), **closing, **fields}.items():
             handler.send_header(name.replace("_", "-"), value)
         handler.end_headers()
         handler.wfile.write(body)
