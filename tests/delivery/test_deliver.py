@@ -252,6 +252,17 @@ def test_dead_message_releases_the_next(post: Post) -> None:
     assert (receiver.commits, post.waiting, post.dead) == ([1, 2], [], ["HTTP 400"])
 
 
+def test_message_that_is_due_later_is_not_sent_early_after_its_predecessor(post: Post) -> None:
+    """The first message is a dead letter that was requeued while the second waited for its next attempt."""
+    receiver = post.receiver()
+    post.put(1)
+    post.put(2)
+    _, second = post.outbox.waiting("soc")
+    post.outbox.reschedule(second, START + HOUR)
+    post.drain()
+    assert (receiver.commits, post.waiting) == ([1], [2])
+
+
 def test_claimed_message_holds_back_the_next(post: Post) -> None:
     receiver = post.receiver()
     post.put(1)
@@ -453,8 +464,11 @@ def test_every_sender_keeps_the_pause_and_then_one_message_is_sent_at_a_time(pos
     """All senders are at work when one message meets a 429; the others end after that."""
     barrier, reported = threading.Barrier(SENDERS, timeout=60), threading.Event()
 
+    threads_after_pause = set[threading.Thread]()
+
     def answer(delivery: Delivery) -> Outcome:
         if reported.is_set():
+            threads_after_pause.add(threading.current_thread())
             return SENT
         barrier.wait()
         if delivery.incident == "in_0":
@@ -474,6 +488,7 @@ def test_every_sender_keeps_the_pause_and_then_one_message_is_sent_at_a_time(pos
         *((NOW, count) for count in range(1, SENDERS + 1)),
         *[(40 * SECOND, 1)] * (2 * SENDERS + 1),  # the other messages, and the one of the 429 again
     ]
+    assert len(threads_after_pause) <= 2  # of two scans: the message of the 429 is in the second
 
 
 # ------------------------------------------------------------------------------------------------------ lanes
