@@ -28,6 +28,8 @@ PART_OF: Mapping[str, str] = {
     "tuning-quiet": "tuning",
     "tuning-noisy": "tuning",
     "volume": "volume",
+    "scale": "scale",
+    "scale-growth": "scale",
     "package": "package",
     "beyond": "beyond",
 }

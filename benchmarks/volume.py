@@ -72,9 +72,9 @@ def one_actor(signals: int) -> RowSource:
     )
 
 
-def many_actors(actors: int, day: datetime = NOW, signals: int = 2) -> RowSource:
+def many_actors(actors: int, day: datetime = NOW, signals: int = 2, prefix: str = "actor") -> RowSource:
     """Actors with a change and a few signals each."""
-    actor_names = [f"actor-{number}@example.com" for number in range(actors)]
+    actor_names = [f"{prefix}-{number}@example.com" for number in range(actors)]
     begin = day - 2 * HOUR
     return RowSource(
         [change_row(f"c{day:%d}{actor}", begin, actor) for actor in actor_names],

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks import growth
+from benchmarks import growth, scale
 from benchmarks.__main__ import PARTS, Measure, main
 from benchmarks.backtest import BEGIN
 from benchmarks.cost import GB_SECOND, Prices
@@ -67,6 +67,36 @@ def test_run_over_many_signals_finds_its_pairs_with_four_queries() -> None:
         ("1,000", "4", True),
         ("1", "4", True),
     ]
+
+
+def test_runs_on_the_slow_table_alert_new_actors_and_no_known_actor_again() -> None:
+    rows = [row for row in toy("scale")["scale"].dicts() if "actors" in row["case"]]
+    assert {row["case"]: row["result"] for row in rows} == {
+        "2 actors known, nothing new": "0 alerts",
+        "2 actors new": "2 alerts",
+        "2 actors known, 2 keys out of view, nothing new": "0 alerts",
+    }
+
+
+def test_goals_of_the_slow_table_are_compared_at_their_amount_only() -> None:
+    rows = toy("scale")["scale"].dicts()
+    assert {row["case"] for row in rows if row["goal of requests"]} == {"quiet hour"}
+
+
+def test_single_cases_are_measured(capsys: pytest.CaptureFixture[str]) -> None:
+    assert scale.main(["known:2", "messages:2"]) == 0
+    assert "2 sent" in capsys.readouterr().out
+
+
+def test_wrong_case_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit, match="2"):
+        scale.main(["known:2", "unknown:2", "known"])
+    assert "unknown, known: give a case and its amount, as in known:1000" in capsys.readouterr().err
+
+
+def test_case_that_cannot_be_prepared_says_why() -> None:
+    with pytest.raises(MeasurementFailed, match=r"nothing 1 was not prepared\n(.*\n)*KeyError"):
+        scale.measure_case("nothing", 1)
 
 
 @pytest.mark.parametrize("knob", KNOBS[1:])

@@ -1,7 +1,11 @@
 """The port Table: one contract for every implementation."""
 
+from collections.abc import Iterator
+
 import pytest
 
+from benchmarks.table_double import SortedTable, serving_table
+from detection.store.azure_table import open_table
 from detection.store.table import (
     Conflict,
     Delete,
@@ -13,6 +17,7 @@ from detection.store.table import (
     Table,
     Value,
 )
+from tests.support.azurite import connection_string
 from tests.support.builders import START
 
 KIB = 2**10
@@ -23,12 +28,20 @@ RULE = "rule"
 NOT_ON_AZURITE = pytest.mark.parametrize("table", ["MemoryTable"], indirect=True)
 
 
-@pytest.fixture(params=["MemoryTable", "AzureTable"])
+@pytest.fixture(params=["MemoryTable", "AzureTable", "AzureTable on the double"])
 def table(request: pytest.FixtureRequest) -> Table:
     if request.param == "MemoryTable":
         return MemoryTable()
-    on_azurite: Table = request.getfixturevalue("azure_table")
-    return on_azurite
+    fixture = "azure_table" if request.param == "AzureTable" else "table_on_the_double"
+    azure_table: Table = request.getfixturevalue(fixture)
+    return azure_table
+
+
+@pytest.fixture
+def table_on_the_double() -> Iterator[Table]:
+    """A table on the double of the benchmarks, which answers at once."""
+    with serving_table(SortedTable(START)) as port:
+        yield open_table(connection_string(port), "incidents", None)
 
 
 def write(table: Table, *operations: Operation) -> None:
