@@ -24,7 +24,7 @@ from typing import Literal
 from detection import app
 from detection.base import sign_in
 from detection.base.errors import DetectionError
-from detection.delivery.webhook import THREAD
+from detection.delivery import webhook
 from detection.logs.log_analytics import client
 from detection.store import azure_table
 
@@ -159,7 +159,7 @@ def _work(order: JobOrder, go: Event, reports: "Connection[ProcessReport, object
 
 def _webhook_threads() -> int:
     """The threads of deliveries that do not end."""
-    threads = [thread for thread in threading.enumerate() if thread.name == THREAD]
+    threads = [thread for thread in threading.enumerate() if thread.name == webhook.THREAD]
     for thread in threads:
         thread.join(JOIN_TIMEOUT)
     return sum(thread.is_alive() for thread in threads)
