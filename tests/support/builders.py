@@ -95,6 +95,11 @@ def signal(
     return _event(signal_row(ident, time, actor, model=model, kind=kind), RULE.sequence.signals)
 
 
+def with_cells(row: Row, side: Side, **cells: object) -> Row:
+    """The row with other values in some columns."""
+    return tuple(cells.get(name, value) for name, value in zip(side.columns, row, strict=True))
+
+
 def logs(changes: Iterable[Row], signals: Iterable[Row], windows: Windows, rule: Rule = RULE) -> Logs:
     """Both sides as a source hands them to a run."""
     sequence = rule.sequence
