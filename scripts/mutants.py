@@ -22,6 +22,7 @@ import yaml
 
 ROOT = Path(__file__).resolve().parents[1]
 WORK = ROOT / "out" / "mutants"
+NODE = "node_modules"  # too large to copy for each area
 EQUIVALENT = ROOT / "tests" / "equivalent_mutants.yaml"
 SURVIVED, NO_TESTS = "survived", "no tests"
 
@@ -104,11 +105,15 @@ def _prepare(name: str, area: Area) -> Path:
     for path in ROOT.iterdir():
         if path.name not in {"out", ".git"}:
             (folder / path.name).symlink_to(path)
+    (folder / "mutants").mkdir()
+    (folder / "mutants" / NODE).symlink_to(ROOT / NODE)
     settings = {
         "source_paths": ["detection"],
         "only_mutate": [f"detection/{pattern}" for pattern in area.modules],
         "do_not_mutate_patterns": UNTESTED_STATEMENTS,
-        "also_copy": [path.name for path in folder.iterdir() if not path.name.startswith(".")],
+        "also_copy": [
+            path.name for path in ROOT.iterdir() if path.name not in {"out", NODE} and path.name[0] != "."
+        ],
         "pytest_add_cli_args": [
             *("-q", "-x", "-p", "no:cacheprovider", "-p", "fastest_first"),
             *(f"--deselect={test}" for test in area.slow_tests),

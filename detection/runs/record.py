@@ -97,7 +97,7 @@ class RunStats:
 
     rule: Rule
     windows: Windows
-    slices: int = 0
+    is_empty: bool = True  # no slice is counted yet
     changes: int = 0
     signals: int = 0
     chains: int = 0
@@ -115,8 +115,7 @@ class RunStats:
         changes. Unmarked signals alert in `new_signals`.
         """
         logs, chains = detection.logs, detection.chains
-        is_first = not self.slices
-        self.slices += 1
+        is_first, self.is_empty = self.is_empty, False
         sides = (logs.changes, logs.signals) if is_first else (logs.signals,)
         self.too_late += sum(len(side.too_late) for side in sides)
         self.in_future += sum(len(side.in_future) for side in sides)

@@ -7,6 +7,7 @@ from benchmarks.volume import CountingTable, RowSource, many_actors
 from detection.runs.commit import RunOptions
 from detection.runs.record import RunRecord
 from detection.runs.run import run
+from detection.store.groupings import groupings_of
 from detection.store.incident_list import IncidentList
 from detection.store.incident_store import IncidentStore
 from detection.store.retention import REQUESTS
@@ -32,6 +33,11 @@ def heads(table: Table) -> int:
     return sum(row.row.endswith("|h") for row in table.scan(RULE.folder, "k|", "k}"))
 
 
+def groupings(table: Table) -> list[datetime]:
+    """The times at which groupings were last named."""
+    return [named.time for named in groupings_of(table.scan(RULE.folder, "u|", "u}"))]
+
+
 def days_of_alerts(days: Sequence[int], actors: int = 1) -> MemoryTable:
     """A table after a run with alerts on each of these days."""
     table = MemoryTable()
@@ -52,6 +58,19 @@ def test_the_first_run_of_a_day_deletes_the_alerts_that_are_older_than_retention
     run_at(table, START + 7 * DAY)
 
     assert alert_days(table) == {1}
+
+
+def test_the_first_run_of_a_day_deletes_the_groupings_whose_marks_are_gone() -> None:
+    table = days_of_alerts([0, 1])
+    assert groupings(table) == [START + DAY]
+
+    for day in range(2, 4):
+        run_at(table, START + day * DAY)
+    assert groupings(table) == [START + DAY]
+    for day in range(4, 7):
+        run_at(table, START + day * DAY)
+
+    assert groupings(table) == []
 
 
 def test_a_run_that_commits_something_cleans_up_whenever_it_is() -> None:

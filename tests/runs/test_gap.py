@@ -173,6 +173,7 @@ def test_a_gap_is_read_in_parts_whose_ends_are_recorded() -> None:
 
     records = job.read_gap(BACK + HOUR)
 
+    assert {record.previous_watermark for record in records} == {BACK}
     ends = [record.windows.changes.until for record in records]
     assert len(ends) > 3
     assert ends[:-1] == [gap.after + number * DAY for number in range(1, len(ends))]

@@ -316,6 +316,27 @@ def test_runs_whose_readings_interleave_lose_nothing(access: int) -> None:
     assert_no_problems(live(World("interleaved", rows, hourly_runs_around(raced))))
 
 
+@pytest.mark.parametrize("dies_at", [None, 3])
+@pytest.mark.parametrize("access", range(1, 9))
+def test_a_run_that_follows_another_one_reads_up_to_its_time(access: int, dies_at: int | None) -> None:
+    # The other run is later and marks s2. This one reads a change that came after that: were it to read up to
+    # its own time only, it would mark the change, and the pair of the change and s2 would never be new.
+    moment = START + HOUR
+    minute = timedelta(minutes=1)
+    rows = [
+        event("changes", "c1", moment - 30 * minute),
+        event("signals", "s1", moment - 20 * minute),
+        event("changes", "c2", moment - 25 * minute, delay=28 * minute),
+        event("signals", "s2", moment + minute),
+    ]
+    later = moment + 2 * minute
+    rival = Plan(later, later, limit=2, faults=Faults(crash=dies_at, crash_after=True))
+    delay = 3 * minute
+    raced = Plan(moment, moment, changes_later=delay, signals_later=delay, race=rival, race_at=access)
+
+    assert_no_problems(live(World("later", rows, hourly_runs_around(raced))))
+
+
 @pytest.mark.parametrize("dies_at", [None, 1, 2])
 @pytest.mark.parametrize("access", range(1, 25))
 def test_a_run_in_a_storm_that_was_taken_for_dead_tells_nothing_twice(
