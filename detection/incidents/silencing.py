@@ -11,7 +11,7 @@ from detection.rules.model import Rule
 from detection.rules.patterns import address_matcher, pattern_matcher
 from detection.rules.silences import ENTITIES, Silence
 
-CriterionSide = Literal["changes", "signals", "neither side"]
+CriterionSide = Literal["changes", "signals"]
 
 
 def drop_silenced(
@@ -114,9 +114,8 @@ def _criteria(
             side = "changes" if name == "change" else "signals"
             places = [sequence.sides[side].place_of(sequence.sides[side].kind)]
         elif not (places := rule.entity_places(ENTITIES[name], sequence.changes)):
-            places = rule.entity_places(ENTITIES[name], sequence.signals)
-            side = "signals" if places else "neither side"
-        if side in (event_side, "neither side"):
+            side, places = "signals", rule.entity_places(ENTITIES[name], sequence.signals)
+        if side == event_side:
             yield _matcher(name, pattern), places
 
 

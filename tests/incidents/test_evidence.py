@@ -23,6 +23,7 @@ from detection.incidents.evidence import (
     Evidence,
     evidence,
     histogram,
+    newest_pairs,
 )
 from detection.logs.events import Event, Events, Logs
 from detection.logs.window import MAX_CATCH_UP, Windows, plan_windows
@@ -68,6 +69,13 @@ def test_kinds_beyond_the_most_common_are_counted_together() -> None:
     counts_by_kind = histogram(events).kinds
     assert len(counts_by_kind) == KINDS + 1
     assert counts_by_kind[OTHER_KINDS] == {0: 3 + 2 + 1}
+
+
+@pytest.mark.parametrize("once, times", [(True, [3]), (False, [3, 2, 1, 0])])
+def test_pair_of_equal_ids_is_shown_once_where_it_counts_once(*, once: bool, times: Sequence[int]) -> None:
+    signals = [signal("s", START + number * HOUR) for number in range(4)]
+    parts = correlate([change("c", START)], signals, DAY, once=once)
+    assert [(pair[1].time - START) // HOUR for pair in newest_pairs(parts, PAIRS)] == times
 
 
 def test_newest_pairs_are_kept_the_latest_first() -> None:

@@ -111,6 +111,12 @@ def test_silence_takes_the_pairs_that_have_all_it_names(
     assert counts == Counter(quiet=len(taken))
 
 
+def test_criterion_that_the_rule_maps_no_column_for_takes_no_pair() -> None:
+    rule = RULE.model_copy(update={"entity_mappings": RULE.entity_mappings[:1]})
+    silences = [silence(model="o3"), silence(address="203.0.113.7"), silence(model="o3", signal="length")]
+    assert drop_silenced(two_by_two(), silences, rule)[1] == {}
+
+
 @pytest.mark.parametrize("criteria, taken", CRITERIA.values(), ids=CRITERIA)
 def test_alert_matches_a_silence_that_takes_pairs_of_it(
     criteria: dict[str, str], taken: set[tuple[str, str]]
