@@ -176,6 +176,16 @@ def test_message_that_fails_first_is_sent_within_the_patience(post: Post) -> Non
     assert post.waiting == []
 
 
+def test_pause_before_an_attempt_is_short_and_never_shorter_than_50_milliseconds(post: Post) -> None:
+    receiver = post.receiver()
+    millisecond = SECOND / 1000
+    for commit, due in enumerate([10 * millisecond, 110 * millisecond], 1):
+        message = Delivery(f"al_{commit}", "soc", f"in_{commit}", 1, b"", created=START, due=START + due)
+        post.table.write(RULE, [queue(message)])
+    post.drain(SECOND)
+    assert receiver.times == [50 * millisecond, 110 * millisecond]
+
+
 def test_without_patience_nothing_is_waited_for(post: Post) -> None:
     receiver = post.receiver(default_outcome=FAILED)
     post.put()
