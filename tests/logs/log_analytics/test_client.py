@@ -758,9 +758,20 @@ def test_pause_is_never_longer_than_a_minute(
     assert slept == [60, 60]
 
 
-def test_endpoint_where_nobody_listens_is_a_service_error(opened: Open) -> None:
-    with pytest.raises(ServiceError, match="did not answer"):
+def test_endpoint_where_nobody_listens_is_a_service_error_that_names_its_cause(opened: Open) -> None:
+    with pytest.raises(ServiceError, match=r"did not answer \(NewConnectionError\)"):
         read(opened("http://127.0.0.1:1"))
+
+
+def test_raw_rows_are_queried_up_to_a_moment(cloud: responses.RequestsMock, opened: Open) -> None:
+    cloud.post(url(), json=empty_answer())
+    until = MOMENT - HOUR
+
+    opened(PUBLIC).read_raw(RULE, plan_windows(MOMENT, None, RULE), until, budget=60, requests=3)
+
+    texts = [json.loads(call.request.body or "")["query"] for call in cloud.calls]
+    assert len(texts) == 3
+    assert all(f"_until = datetime({iso(until)});" in text for text in texts)
 
 
 # --------------------------------------------------------------------------------------------------- identity
