@@ -1,11 +1,27 @@
-"""The incident store without commits: what a complete run leaves to the next run."""
+"""The incident store: what a complete run leaves to the next run, and which commit is a run's own."""
 
+import pytest
+
+from detection.incidents.decide import Circumstances, Verdict, decide
+from detection.incidents.key_state import KeyState
 from detection.store.incident_store import IncidentStore
-from detection.store.layout import whole_from
-from detection.store.table import MemoryTable
-from tests.support.builders import DAY, HOUR, START
+from detection.store.layout import head_operation, whole_from
+from detection.store.table import Conflict, MemoryTable
+from tests.support.builders import (
+    DAY,
+    HOUR,
+    START,
+    account,
+    chains,
+    change,
+    first_windows,
+    grouped_by,
+    signal,
+)
+from tests.support.world import Faults, FaultyTable
 
 RULE = "some-rule"
+BY_ACCOUNT = grouped_by("Selected", "Account")
 
 
 def started(table: MemoryTable) -> IncidentStore:
@@ -50,3 +66,39 @@ def test_backlog_is_noted_until_the_next_complete_run() -> None:
     assert started(table).has_backlog
     started(table).finish(START + HOUR, b"record")
     assert not started(table).has_backlog
+
+
+def verdict_on(state: KeyState) -> Verdict:
+    """The verdict on a pair."""
+    pair = chains([change("c", START)], [signal("s", START)])
+    verdict = decide(pair, Circumstances(BY_ACCOUNT, first_windows()), state)
+    assert verdict
+    return verdict
+
+
+def test_commit_whose_answer_was_lost_is_the_runs_own() -> None:
+    table = MemoryTable()
+    commit = 2  # the first write lists the rule
+    store = IncidentStore(FaultyTable(table, Faults(lost=frozenset({commit}))), RULE, "run")
+
+    store.commit(verdict_on(store.load(account())))
+
+    assert started(table).load(account()).writer == store.writer
+
+
+def test_commit_after_that_of_another_run_is_refused() -> None:
+    table = MemoryTable()
+    store, rival = (IncidentStore(table, RULE, name) for name in ("run", "rival"))
+    verdict = verdict_on(store.load(account()))
+    rival.commit(verdict_on(rival.load(account())))
+
+    with pytest.raises(Conflict):
+        store.commit(verdict)
+
+    assert started(table).load(account()).writer == rival.writer
+
+
+def test_key_without_a_decision_is_loaded_without_one() -> None:
+    table = MemoryTable()
+    table.write(RULE, [head_operation(KeyState(account()))])
+    assert started(table).load(account()).decided_at is None
