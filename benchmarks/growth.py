@@ -28,10 +28,10 @@ HOUR, DAY = timedelta(hours=1), timedelta(days=1)
 GAP = Window(BEGIN + 2 * DAY, BEGIN + 3 * DAY)  # keeps its marks, and the heads of the keys that have them
 TOLERANCE = 1.02  # of the rows, which differ a little from day to day
 KINDS = {
-    "alerts": "k|a",
-    "incidents": "k|i",
-    "heads": "k|h",
-    "mark rows": "k|m",
+    "alerts": "a",
+    "incidents": "i",
+    "heads": "h",
+    "mark rows": "m",
     "mark pointers": "p",
     "commit pointers": "e",
     "list": "l",
@@ -87,8 +87,8 @@ def run_hour(table: Table, now: datetime, actors: int, retention: timedelta) -> 
     )
     circumstances = Circumstances(RULE, plan_windows(now, watermark, RULE))
     for key, chains_of_key in group_by_key(events, RULE).items():
-        if verdict := decide(chains_of_key, circumstances, store.load(key)):
-            store.commit(verdict)
+        if verdict := decide(chains_of_key, circumstances, store.load([key])[key]):
+            store.commit([store.prepare(verdict)])
     unread_before = plan_windows(watermark, watermark, RULE).changes.after if watermark else None
     store.finish(now, b"{}", unread_before)
     if watermark is None or unread_before is None:
@@ -107,18 +107,14 @@ def run_hour(table: Table, now: datetime, actors: int, retention: timedelta) -> 
 
 
 def rows_by_kind(table: Table) -> Counter[str]:
-    """The number of rows of each kind; the rows of keys by their second kind, as in `k|a`."""
-    counts = Counter[str]()
-    for entity in table.scan(RULE.folder, "", "~"):
-        kind, *rest = entity.row.split("|")
-        counts[f"k|{rest[1]}" if kind == "k" else kind] += 1
-    return counts
+    """The number of rows of each kind, which is the first letter of their names."""
+    return Counter(entity.row[0] for entity in table.scan(RULE.folder, "", "~"))
 
 
 def oldest_alert(table: Table, today: date) -> int:
     """The age of the oldest alert in days; its pointer has its day."""
     pointers = (entity.row.split("|") for entity in table.scan(RULE.folder, "e|", "e}"))
-    days = (date.fromisoformat(day) for _, day, _, _, number in pointers if int(number))
+    days = (date.fromisoformat(day) for _, day, _, _, incident in pointers if incident)
     return (today - min(days, default=today)).days
 
 

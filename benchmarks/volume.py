@@ -26,7 +26,7 @@ from detection.runs.run import run
 from detection.settings import settings_from
 from detection.store.azure_table import open_table
 from detection.store.incident_store import IncidentStore
-from detection.store.table import Entity, MemoryTable, Operation, Table
+from detection.store.table import PAGE, Entity, MemoryTable, Operation, Table
 from tests.chaos.table_proxy import TableProxy, proxying
 from tests.support.azurite import connection_string, new_name, running
 from tests.support.builders import RULE, change_row, logs, signal_row
@@ -161,10 +161,10 @@ class CountingTable:
         self.requests += 1
         return self._table.get(partition, row)
 
-    def scan(self, partition: str, start: str, end: str) -> Iterator[Entity]:
+    def scan(self, partition: str, start: str, end: str, page: int = PAGE) -> Iterator[Entity]:
         self.requests += 1
-        for number, entity in enumerate(self._table.scan(partition, start, end), 1):
-            self.requests += number % 1_000 == 0
+        for number, entity in enumerate(self._table.scan(partition, start, end, page), 1):
+            self.requests += number % page == 1 and number > 1
             yield entity
 
     def write(self, partition: str, operations: Sequence[Operation]) -> None:

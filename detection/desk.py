@@ -260,7 +260,7 @@ class Desk:
             return update_messages(self.destinations, incident, commit, now)
 
         store = IncidentStore(self.table, detail.rule, f"update {now.isoformat()} {uuid4().hex[:12]}")
-        store.update(detail.key, change, messages, detail.incident.number)
+        store.update(detail.incident.id, change, messages)
 
 
 def silence_of_incident(

@@ -32,7 +32,7 @@ from detection.rules.model import Rule
 from detection.runs.record import ALERTS_NAMED, RECORD, RunFailure, RunRecord
 from detection.settings import settings_from
 from detection.store.outbox import Delivery
-from detection.store.table import Entity, MemoryTable, Operation, Put
+from detection.store.table import PAGE, Entity, MemoryTable, Operation, Put
 from detection.telemetry import log_attempt, log_late, log_run
 from tests.regenerate import LOGS, ROOT, SCHEMAS
 from tests.support.builders import START
@@ -162,11 +162,11 @@ def test_failed_run_does_not_hide_the_complete_one_of_the_same_moment(tmp_path: 
 
 def test_bug_is_told_from_other_failures_and_its_text_is_not_shown(lines: list[dict[str, Any]]) -> None:
     class BuggyTable(MemoryTable):
-        def scan(self, partition: str, start: str, end: str) -> Iterator[Entity]:
+        def scan(self, partition: str, start: str, end: str, page: int = PAGE) -> Iterator[Entity]:
             if self.is_first_read:
                 self.is_first_read = False
                 raise ZeroDivisionError("hunter2")
-            return super().scan(partition, start, end)
+            return super().scan(partition, start, end, page)
 
         is_first_read = True
 
@@ -180,10 +180,10 @@ def test_bug_in_a_run_is_recorded_as_a_failed_run_and_the_next_rule_runs(
     lines: list[dict[str, Any]],
 ) -> None:
     class BuggyTable(MemoryTable):
-        def scan(self, partition: str, start: str, end: str) -> Iterator[Entity]:
-            if partition == PUBLISHED and start.startswith("k|"):
+        def scan(self, partition: str, start: str, end: str, page: int = PAGE) -> Iterator[Entity]:
+            if partition == PUBLISHED and start.startswith("m|"):
                 raise ZeroDivisionError
-            return super().scan(partition, start, end)
+            return super().scan(partition, start, end, page)
 
     table = BuggyTable()
     with pytest.raises(ZeroDivisionError):
@@ -217,7 +217,7 @@ def test_bug_that_also_prevents_the_record_is_still_a_line_and_the_next_rule_run
 
 def test_run_that_the_table_fails_is_still_a_line(lines: list[dict[str, Any]]) -> None:
     class UnavailableTable(MemoryTable):
-        def scan(self, partition: str, start: str, end: str) -> Iterator[Entity]:
+        def scan(self, partition: str, start: str, end: str, page: int = PAGE) -> Iterator[Entity]:
             raise Incomplete("the table service answers nothing")
 
     with pytest.raises(Incomplete):
@@ -229,10 +229,10 @@ def test_run_that_the_table_fails_is_still_a_line(lines: list[dict[str, Any]]) -
 class TableWithoutOutbox(MemoryTable):
     """A table that answers runs and not the delivery of messages."""
 
-    def scan(self, partition: str, start: str, end: str) -> Iterator[Entity]:
+    def scan(self, partition: str, start: str, end: str, page: int = PAGE) -> Iterator[Entity]:
         if start.startswith("d|"):
             raise ServiceError("the table service failed")
-        return super().scan(partition, start, end)
+        return super().scan(partition, start, end, page)
 
 
 def test_delivery_that_fails_after_complete_runs_is_a_line_that_names_the_next_step(
@@ -432,9 +432,9 @@ class DeadTable(MemoryTable):
         self._call()
         return super().get(partition, row)
 
-    def scan(self, partition: str, start: str, end: str) -> Iterator[Entity]:
+    def scan(self, partition: str, start: str, end: str, page: int = PAGE) -> Iterator[Entity]:
         self._call()
-        return super().scan(partition, start, end)
+        return super().scan(partition, start, end, page)
 
     def write(self, partition: str, operations: Sequence[Operation]) -> None:
         self._call()
@@ -502,9 +502,9 @@ def test_run_beyond_its_time_fails_with_a_line_and_a_record_and_moves_no_waterma
     clock = Clock(NOW)
 
     class SlowTable(MemoryTable):
-        def scan(self, partition: str, start: str, end: str) -> Iterator[Entity]:
+        def scan(self, partition: str, start: str, end: str, page: int = PAGE) -> Iterator[Entity]:
             clock.sleep(60)
-            return super().scan(partition, start, end)
+            return super().scan(partition, start, end, page)
 
     table = SlowTable()
     with pytest.raises(ServiceError, match="its time was used up"):
@@ -522,9 +522,9 @@ def test_rule_that_uses_up_the_time_of_every_run_does_not_keep_the_other_rule_fr
     clock = Clock(NOW)
 
     class TableSlowForOneRule(MemoryTable):
-        def scan(self, partition: str, start: str, end: str) -> Iterator[Entity]:
+        def scan(self, partition: str, start: str, end: str, page: int = PAGE) -> Iterator[Entity]:
             clock.sleep(60 if partition == PUBLISHED else 0)
-            return super().scan(partition, start, end)
+            return super().scan(partition, start, end, page)
 
     table = TableSlowForOneRule()
     for hours in range(2):

@@ -103,9 +103,10 @@ class CanaryDelivery:
         self._delete_rows()
         try:
             _, [verdict] = run(test_rule, now, source, store, options)
+            incident_id = verdict.alert.incident if verdict.alert else ""
             attempts = self._deliver()
             store.update(
-                verdict.state.key,
+                incident_id,
                 lambda incident: closed(incident, "benign", AUTHOR, now, "a test"),
                 lambda incident, commit: update_messages(accepting_webhooks, incident, commit, now),
             )

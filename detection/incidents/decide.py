@@ -10,10 +10,9 @@ actor at once and marks nothing: the time from its first to its last signal coun
 rows that arrive later too. Pairs of other actors, and of other times, are decided as ever.
 """
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
-from functools import partial
 from itertools import chain as joined
 from itertools import islice
 
@@ -79,10 +78,6 @@ class Verdict:
         return replace(self, state=state, change_marks={}, signal_marks={}, new_pairs=(), alert=alert)
 
 
-# Decides on the present state of a key.
-Decide = Callable[[KeyState], Verdict | None]
-
-
 @dataclass(frozen=True, slots=True)
 class Circumstances:
     """What a decision goes by besides a key's chains and state.
@@ -117,20 +112,16 @@ def decide(chains: Sequence[Chain], circumstances: Circumstances, state: KeyStat
     pairs are marked, too.
     """
     rule, windows = circumstances.rule, circumstances.windows
-    chains = [part for chain in chains for part in split_by_kind(chain, rule) if part.spans]
-    own_windows = circumstances.new_signals
-    chains = [part for chain in chains if (part := own_pairs(chain, own_windows, state, rule)).spans]
-    ordinary = {
-        actor: _ActorEvents(actor_chains, state)
-        for actor, actor_chains in chains_by_actor(after_flood(chains, state.floods, rule)).items()
-    }
-    if not any(events.changes or events.signals for events in ordinary.values()):
+    chains, ordinary = _new_events(chains, circumstances, state)
+    if not ordinary:
         return None
     flooding = {
         actor: ordinary.pop(actor) for actor in _flooding_actors(chains, ordinary, circumstances, state)
     }
     flood_pairs = {actor: events.new_pairs(state, rule) for actor, events in flooding.items()}
-    floods = {actor: floods_of(actor, pairs, own_windows) for actor, pairs in flood_pairs.items()}
+    floods = {
+        actor: floods_of(actor, pairs, circumstances.new_signals) for actor, pairs in flood_pairs.items()
+    }
     changes = in_time_order(pair for events in ordinary.values() for pair in events.changes.items())
     signals = in_time_order(pair for events in ordinary.values() for pair in events.signals.items())
     limit = circumstances.events_per_part
@@ -186,12 +177,45 @@ def keep_past_threshold(detection: Detection, circumstances: Circumstances) -> D
     )
 
 
-def decisions(detection: Detection, circumstances: Circumstances) -> dict[Key, Decide]:
-    """The decision for each grouping key of the chains, for whatever state the key is in when it is
-    committed.
-    """
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """The decision on a grouping key, for whatever state the key is in when it is committed."""
+
+    chains: Sequence[Chain]
+    circumstances: Circumstances
+
+    def verdict(self, state: KeyState) -> Verdict | None:
+        """What `decide` says of the state."""
+        return decide(self.chains, self.circumstances, state)
+
+    def has_new_events(self, state: KeyState) -> bool:
+        """Whether the state lacks marks, so that there may be a verdict. The state need not have floods."""
+        return bool(_new_events(self.chains, self.circumstances, state)[1])
+
+
+def decisions(detection: Detection, circumstances: Circumstances) -> dict[Key, Decision]:
+    """The decision for each grouping key of the chains."""
     chains_by_key = group_by_key(detection.chains, circumstances.rule)
-    return {key: partial(decide, chains, circumstances) for key, chains in chains_by_key.items()}
+    return {key: Decision(chains, circumstances) for key, chains in chains_by_key.items()}
+
+
+def _new_events(
+    chains: Iterable[Chain], circumstances: Circumstances, state: KeyState
+) -> tuple[Sequence[Chain], dict[str, "_ActorEvents"]]:
+    """The chains whose pairs this run may alert, each of one kind; and the events of each actor, if any is to
+    be marked.
+    """
+    rule = circumstances.rule
+    chains = [part for chain in chains for part in split_by_kind(chain, rule) if part.spans]
+    chains = [
+        part for chain in chains if (part := own_pairs(chain, circumstances.new_signals, state, rule)).spans
+    ]
+    ordinary = {
+        actor: _ActorEvents(actor_chains, state)
+        for actor, actor_chains in chains_by_actor(after_flood(chains, state.floods, rule)).items()
+    }
+    has_new = any(events.changes or events.signals for events in ordinary.values())
+    return chains, ordinary if has_new else {}
 
 
 class _ActorEvents:

@@ -23,7 +23,8 @@ class KeyState:
 
     `version` is the store's token for the key's head; None before the first commit. `writer` names the
     reading of the logs that it was last committed from; `run` is that run's number, `decided_at` its moment.
-    Signals in `floods` count as alerted, marked or not. Times are UTC.
+    Signals in `floods` count as alerted, marked or not. `stored_incident` is the incident as it was loaded.
+    Times are UTC.
     """
 
     key: Key
@@ -36,6 +37,7 @@ class KeyState:
     signals: Marks = field(default_factory=dict)
     floods: tuple[Flood, ...] = ()
     version: str | None = None
+    stored_incident: Incident | None = None
 
     def next_commit(self, now: datetime) -> int:
         """The number of the key's next commit. The first is `now` in whole seconds since 1970.

@@ -6,17 +6,18 @@ instead of its messages, and one message for each destination is made of the dra
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
-from functools import cache
 
 from detection.base.errors import ServiceError
 from detection.base.timestamps import iso
+from detection.correlation.correlate import Chain
 from detection.correlation.detection import Detection
-from detection.incidents.decide import EVENTS_PER_PART, FLOOD, Circumstances, Decide, Verdict
+from detection.incidents.decide import EVENTS_PER_PART, FLOOD, Circumstances, Decision, Verdict
 from detection.incidents.evidence import evidence
 from detection.incidents.key_state import GroupingMarks, KeyState
-from detection.incidents.keys import Key, describe_grouping, grouping_of
+from detection.incidents.keys import Grouping, Key, describe_grouping, grouping_of, split_by
 from detection.incidents.severity import group_by_actor
 from detection.logs.window import MAX_CATCH_UP
 from detection.messages.context import digest_entry
@@ -25,8 +26,8 @@ from detection.rules.model import SEVERITIES, Rule
 from detection.rules.silences import Silence
 from detection.store.digest_draft import DigestDraft, RenderDigest
 from detection.store.gaps import Gap
-from detection.store.incident_store import IncidentStore
-from detection.store.layout import key_prefix
+from detection.store.incident_store import Commit, IncidentStore, fit_together
+from detection.store.layout import chunks, head_row
 from detection.store.outbox import Delivery, queue
 from detection.store.silence_list import SilenceList
 from detection.store.table import MAX_CONFLICTS, Conflict, ConflictCount, Operation
@@ -38,6 +39,7 @@ Render = Callable[[Verdict, Detection], Sequence[Delivery]]
 LONGEST_RUN = timedelta(minutes=15)
 TITLE = 500  # characters of an incident's
 KEYS_NAMED = 5  # in an error
+KEYS_AT_ONCE = 4_000  # whose marks are in memory before it is known which have new events
 
 
 def _no_messages(*_context: object) -> Sequence[Delivery]:
@@ -76,6 +78,24 @@ class Superseded(Exception):
         self.winner = winner
 
 
+class _LoadedStates:
+    """States of keys that decisions consult, each loaded once. They are never committed."""
+
+    def __init__(self, store: IncidentStore) -> None:
+        self._store = store
+        self._states: dict[Key, KeyState] = {}
+
+    def load(self, keys: AbstractSet[Key]) -> None:
+        """Loads the states of many keys."""
+        self._states.update(self._store.load(keys - self._states.keys()))
+
+    def state(self, key: Key) -> KeyState:
+        """The state of a key, as it was when it was first consulted."""
+        if key not in self._states:
+            self.load({key})
+        return self._states[key]
+
+
 class Committer:
     """Commits for one run. `verdicts` are those with an alert, `silenced` counts pairs by their silence,
     `silenced_by_actor` those of silences by actor, `commits` counts all commits.
@@ -94,6 +114,7 @@ class Committer:
         self._known_writers = store.writers  # whose commits were there before the logs were read
         self._unresolved = set[Key]()  # keys whose commit conflicts with no other run
         self._silences: Sequence[Silence] | None = None
+        self._consulted = _LoadedStates(store)
         self._is_grouping_named = False
 
     def restart(self, superseded: Superseded) -> None:
@@ -108,66 +129,125 @@ class Committer:
         rule, store = self._rule, self._store
         if self._silences is None and (detection.chains or detection.below):
             self._silences = [*rule.exclusions, *SilenceList(store.table, store.rule).silences()]
-        load = cache(store.load)  # the states of this slice: decisions load few of them
+        groupings = [named.grouping for named in store.groupings]
+        self._consulted = _LoadedStates(store)
+        self._consulted.load(_keys_of(detection.below, groupings, rule))
         return Circumstances(
             rule,
             detection.windows,
             group_by_actor(detection.logs.changes.in_window),
             self._silences or (),
-            [GroupingMarks(named.grouping, load) for named in store.groupings],
+            [GroupingMarks(grouping, self._consulted.state) for grouping in groupings],
             detection.logs.is_chunk,
             self._options.events_per_part,
             self._options.flood_signals,
             [gap.unread for gap in open_gaps],
         )
 
-    def commit(self, decisions: Mapping[Key, Decide], detection: Detection) -> None:
+    def commit(self, decisions: Mapping[Key, Decision], detection: Detection) -> None:
         """Commits all decisions. Raises Superseded, before or after it has committed some of them.
 
         Raises ServiceError, before the first commit, if a run with another grouping may be at work.
         """
-        verdicts = {key: self._decide(key, decide, detection) for key, decide in decisions.items()}
-        if any(verdicts.values()) and not self._is_grouping_named:
+        verdicts = self._verdicts(decisions, detection)
+        if verdicts and not self._is_grouping_named:
             self._name_grouping(detection.windows.now)
-        alerts = sum(1 for verdict in verdicts.values() if verdict and (verdict.alert or verdict.has_more))
+        alerts = sum(1 for verdict in verdicts.values() if verdict.alert or verdict.has_more)
         storm_alerts = self._options.storm_alerts
         if storm_alerts is not None and len(self.verdicts) + alerts > storm_alerts:
             self.draft = self.draft or self._store.new_draft(self._now)
+        group: list[Commit] = []  # for one transaction
         for key, verdict in verdicts.items():
-            self._commit_parts(key, verdict, decisions[key], detection)
+            if verdict.has_more:
+                self._commit_group(group, decisions, detection)
+                self._commit_parts(key, verdict, decisions[key], detection)
+                group = []
+                continue
+            commit = self._prepare(verdict, detection, sum(bool(member.verdict.alert) for member in group))
+            if not fit_together([*group, commit]):
+                self._commit_group(group, decisions, detection)
+                group, commit = [], self._prepare(verdict, detection)
+            group.append(commit)
+        self._commit_group(group, decisions, detection)
 
-    def _commit_parts(self, key: Key, verdict: Verdict | None, decide: Decide, detection: Detection) -> None:
+    def _verdicts(self, decisions: Mapping[Key, Decision], detection: Detection) -> dict[Key, Verdict]:
+        """The verdicts on the keys with new events, which are few in most hours: their marks show them."""
+        store, own = self._store, grouping_of(self._rule)
+        former = [named.grouping for named in store.groupings if named.grouping != own]
+        verdicts: dict[Key, Verdict] = {}
+        for keys in chunks(list(decisions), KEYS_AT_ONCE):
+            new_keys = [
+                key
+                for key, state in store.marked(keys).items()
+                if not (state.changes or state.signals) or decisions[key].has_new_events(state)
+            ]
+            new_chains = (chain for key in new_keys for chain in decisions[key].chains)
+            self._consulted.load(_keys_of(new_chains, former, self._rule))
+            for key, state in store.load(new_keys).items():
+                if verdict := self._decide(decisions[key], state, detection):
+                    verdicts[key] = verdict
+        return verdicts
+
+    def _commit_group(
+        self, group: Sequence[Commit], decisions: Mapping[Key, Decision], detection: Detection
+    ) -> None:
+        """Commits keys in one transaction, or each by itself where one of them conflicts."""
+        if not group:
+            return
+        try:
+            self._store.commit(group)
+        except Conflict:
+            for commit in group:
+                key = commit.verdict.state.key
+                self._commit_parts(key, commit.verdict, decisions[key], detection)
+        else:
+            for commit in group:
+                self._count(commit.verdict, detection)
+
+    def _commit_parts(
+        self, key: Key, verdict: Verdict | None, decision: Decision, detection: Detection
+    ) -> None:
         """Commits the decision on a key, part by part, or leaves it out if its conflicts do not end."""
         conflicts = ConflictCount(verdict and verdict.state.version)
         while verdict:
-            verdict = _with_evidence(verdict, detection)
-            messages: Iterable[Operation] = ()
-            if verdict.alert and self.draft:
-                messages = [self.draft.operation(digest_entry(verdict.alert, self._rule))]
-            elif verdict.alert:
-                messages = map(queue, self._options.render(verdict, detection))
             try:
-                self._store.commit(verdict, messages)
+                self._store.commit([self._prepare(verdict, detection)])
             except Conflict:  # another run came first: decide again
                 if self.draft and self.draft.is_published():  # by a run that took this one for dead
                     self.draft = self._store.new_draft(self._now)
-                verdict = self._decide(key, decide, detection)
+                verdict = self._decide_again(key, decision, detection)
                 if verdict and conflicts.is_exceeded(verdict.state.version):
                     self._unresolved.add(key)
                     return
                 continue
-            self.commits += 1
-            self.silenced.update(verdict.silenced)
-            self.silenced_by_actor.update(verdict.silenced_by_actor)
-            if verdict.alert:
-                self.verdicts.append(verdict.without_events() if detection.logs.is_slice else verdict)
-                if self.draft:
-                    self.draft.entry_committed()
-            verdict = self._decide(key, decide, detection) if verdict.has_more else None
+            self._count(verdict, detection)
+            verdict = self._decide_again(key, decision, detection) if verdict.has_more else None
 
-    def _decide(self, key: Key, decide: Decide, detection: Detection) -> Verdict | None:
-        state = self._store.load(key)
-        verdict = decide(state)
+    def _prepare(self, verdict: Verdict, detection: Detection, entries_before: int = 0) -> Commit:
+        """The commit of a verdict with its messages, behind the draft entries of its transaction."""
+        verdict = _with_evidence(verdict, detection)
+        messages: Iterable[Operation] = ()
+        if verdict.alert and self.draft:
+            messages = [self.draft.operation(digest_entry(verdict.alert, self._rule), entries_before)]
+        elif verdict.alert:
+            messages = map(queue, self._options.render(verdict, detection))
+        return self._store.prepare(verdict, messages)
+
+    def _count(self, verdict: Verdict, detection: Detection) -> None:
+        """Counts a verdict that is committed."""
+        self.commits += 1
+        self.silenced.update(verdict.silenced)
+        self.silenced_by_actor.update(verdict.silenced_by_actor)
+        if verdict.alert:
+            self.verdicts.append(verdict.without_events() if detection.logs.is_slice else verdict)
+            if self.draft:
+                self.draft.entry_committed()
+
+    def _decide_again(self, key: Key, decision: Decision, detection: Detection) -> Verdict | None:
+        return self._decide(decision, self._store.load([key])[key], detection)
+
+    def _decide(self, decision: Decision, state: KeyState, detection: Detection) -> Verdict | None:
+        verdict = decision.verdict(state)
         if verdict is None or state.writer in self._known_writers:
             return verdict
         # The key's last writer may have read the logs after this run did: it began when no more runs were
@@ -196,7 +276,7 @@ class Committer:
     def refuse_unresolved(self) -> None:
         """Raises ServiceError if a key could not be committed although no other run changed it."""
         if self._unresolved:
-            heads = sorted(f"{key_prefix(key)}h" for key in self._unresolved)
+            heads = sorted(map(head_row, self._unresolved))
             rest = f" and {len(heads) - KEYS_NAMED} more" if len(heads) > KEYS_NAMED else ""
             raise ServiceError(
                 f"{plural(len(heads), 'grouping key')} conflicted {MAX_CONFLICTS} times with no other run: "
@@ -210,6 +290,11 @@ class Committer:
         """Puts the digest, if there is one, into the outbox."""
         if self.draft:
             self.draft.publish(self._options.render_digest)
+
+
+def _keys_of(chains: Iterable[Chain], groupings: Sequence[Grouping], rule: Rule) -> set[Key]:
+    """The keys of chains in other groupings."""
+    return {key for chain in chains for grouping in groupings for key, _ in split_by(chain, grouping, rule)}
 
 
 def _with_evidence(verdict: Verdict, detection: Detection) -> Verdict:

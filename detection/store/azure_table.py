@@ -37,6 +37,7 @@ from detection.base.errors import ConfigurationError, ServiceError, Unreachable
 from detection.base.exchange import Exchange
 from detection.base.sign_in import PUBLIC_CLOUD, sign_in
 from detection.store.table import (
+    PAGE,
     Conflict,
     Delete,
     Entity,
@@ -154,12 +155,13 @@ class AzureTable:
                 raise ServiceError("the table service returned another row than the one that was read")
             return entity
 
-    def scan(self, partition: str, start: str, end: str) -> Iterator[Entity]:
+    def scan(self, partition: str, start: str, end: str, page: int = PAGE) -> Iterator[Entity]:
         parameters = {"partition": partition, "first": start, "last": end}
         with _errors(self._client):
             last_row = ""
             try:
-                for entity in map(partial(_entity, partition), self._query(_RANGE, parameters)):
+                entities = self._query(_RANGE, parameters, rows=page)
+                for entity in map(partial(_entity, partition), entities):
                     if not start <= entity.row < end or (last_row and entity.row <= last_row):
                         raise ServiceError(
                             "the table service returned rows outside the range or out of order"
@@ -181,10 +183,12 @@ class AzureTable:
         return self._clock.date
 
     def _query(
-        self, query: str, parameters: dict[str, str], select: str | None = None
+        self, query: str, parameters: dict[str, str], select: str | None = None, rows: int = PAGE
     ) -> Iterator[TableEntity]:
         """The rows of a query, page by page. A page may be empty, so only the tokens show an end."""
-        pages: Any = self._client.query_entities(query, parameters=parameters, select=select).by_page()
+        pages: Any = self._client.query_entities(
+            query, parameters=parameters, select=select, results_per_page=rows
+        ).by_page()
         tokens = set[tuple[str, ...]]()
         for page in pages:
             yield from page

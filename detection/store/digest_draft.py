@@ -8,7 +8,7 @@ run that was thought dead cannot add another. So a run may die anywhere in a sto
 draft.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from datetime import datetime, timedelta
 from itertools import groupby
 
@@ -20,6 +20,7 @@ from detection.store.layout import content_of, delete_rows, split, time_of
 from detection.store.outbox import Delivery, queue
 from detection.store.table import Conflict, ConflictCount, Delete, Entity, Insert, Put, Table
 
+FIRST_DRAFT = "s|"
 END_ROW_KEPT = timedelta(days=1)  # by then, a run whose draft another run published has ended
 
 # Writes the digest of a draft's entries, one message for each destination.
@@ -36,10 +37,10 @@ class DigestDraft:
         self.name = name
         self.began = began
 
-    def operation(self, entry: DigestEntry) -> Insert:
-        """Adds the next entry, in the transaction of its alert."""
+    def operation(self, entry: DigestEntry, entries_before: int = 0) -> Insert:
+        """Adds the next entry, in the transaction of its alert, or one behind others of the transaction."""
         return Insert(
-            self._row(self._next),
+            self._row(self._next + entries_before),
             {"began": iso(self.began), **split(type_adapter(DigestEntry).dump_json(entry))},
         )
 
@@ -81,20 +82,22 @@ class DigestDraft:
         return f"s|{self.name}|{number:06}"
 
 
-def publish_abandoned_digests(table: Table, rule: str, before: datetime, render: RenderDigest) -> None:
+def publish_abandoned_digests(
+    table: Table, rule: str, before: datetime, render: RenderDigest, rows: Iterable[Entity] | None = None
+) -> None:
     """Publishes the drafts of runs that began before `before`: so long ago that none of them can still be at
-    work.
+    work. `rows` are the rows of all drafts; without them they are read.
     """
-    all_rows = list(table.scan(rule, "s|", "s}"))
+    all_rows = table.scan(rule, FIRST_DRAFT, "s}") if rows is None else rows
     for name, draft_rows in groupby(all_rows, key=lambda row: row.row.split("|")[1]):
-        rows = list(draft_rows)
-        began = time_of(rows[0], "began")
+        first_row, *later_rows = draft_rows
+        began = time_of(first_row, "began")
         if began >= before:
             continue
-        if len(rows) > 1 or not _is_end(rows[0]):
+        if later_rows or not _is_end(first_row):
             DigestDraft(table, rule, name, began).publish(render)
         elif began < before - END_ROW_KEPT:
-            table.write(rule, [Delete(rows[0].row)])
+            table.write(rule, [Delete(first_row.row)])
 
 
 def _is_end(row: Entity) -> bool:

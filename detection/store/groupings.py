@@ -19,7 +19,7 @@ from detection.incidents.keys import Grouping
 from detection.store.layout import content_of, split, time_of, whole_from
 from detection.store.table import Conflict, ConflictCount, Delete, Entity, Insert, Replace, Table
 
-FIRST_ROW, AFTER_LAST_ROW = "u|", "u}"
+FIRST_GROUPING, AFTER_LAST_GROUPING = "u|", "u}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,7 +36,7 @@ def groupings_of(entities: Iterable[Entity]) -> list[NamedGrouping]:
     return [
         NamedGrouping(content_of(entity, Grouping), time_of(entity, "now"), entity.version)
         for entity in entities
-        if entity.row.startswith(FIRST_ROW)
+        if entity.row.startswith(FIRST_GROUPING)
     ]
 
 
@@ -48,14 +48,14 @@ def name_grouping(
     `groupings` are those that the caller has seen. The time of a row never moves back.
     """
     content = type_adapter(Grouping).dump_json(grouping)
-    row = FIRST_ROW + sha256(content).hexdigest()[:32]
+    row = FIRST_GROUPING + sha256(content).hexdigest()[:32]
     own = next((named for named in groupings if named.grouping == grouping), None)
     conflicts = ConflictCount(own)
     while True:
         values = {"now": iso(max(now, own.time) if own else now), **split(content)}
         with suppress(Conflict):  # a run with this grouping came first, or the answer was lost: the row tells
             table.write(rule, [Replace(row, values, own.version) if own else Insert(row, values)])
-        stored = groupings_of(table.scan(rule, FIRST_ROW, AFTER_LAST_ROW))
+        stored = groupings_of(table.scan(rule, FIRST_GROUPING, AFTER_LAST_GROUPING))
         own = next((named for named in stored if named.grouping == grouping), None)
         if own and own.time >= now:
             return stored
@@ -68,7 +68,7 @@ def name_grouping(
 
 def forget_groupings(table: Table, rule: str, before: datetime) -> None:
     """Deletes the groupings whose marks lie on days that a purge up to `before` deletes."""
-    for entity in table.scan(rule, FIRST_ROW, AFTER_LAST_ROW):
+    for entity in table.scan(rule, FIRST_GROUPING, AFTER_LAST_GROUPING):
         if time_of(entity, "now") < whole_from(before):
             with suppress(Conflict):  # a run has just named it
                 table.write(rule, [Delete(entity.row, entity.version)])

@@ -10,7 +10,7 @@ from datetime import datetime
 
 from detection.base.errors import ServiceError, Unreachable
 from detection.base.timestamps import iso
-from detection.store.table import Entity, Operation, Table
+from detection.store.table import PAGE, Entity, Operation, Table
 
 Guard = Callable[[], AbstractContextManager[None]]
 
@@ -26,9 +26,9 @@ class GuardedTable:
         with self._guard():
             return self._table.get(partition, row)
 
-    def scan(self, partition: str, start: str, end: str) -> Iterator[Entity]:
+    def scan(self, partition: str, start: str, end: str, page: int = PAGE) -> Iterator[Entity]:
         with self._guard():
-            yield from self._table.scan(partition, start, end)
+            yield from self._table.scan(partition, start, end, page)
 
     def write(self, partition: str, operations: Sequence[Operation]) -> None:
         with self._guard():

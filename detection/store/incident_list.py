@@ -7,7 +7,14 @@ from datetime import datetime
 from detection.incidents.alert import Alert
 from detection.incidents.incident import Incident
 from detection.incidents.keys import Key
-from detection.store.layout import IncidentSummary, commit_of, content_of, day_of
+from detection.store.layout import (
+    IncidentSummary,
+    commit_of,
+    content_of,
+    day_of,
+    incident_row,
+    keyed_incident,
+)
 from detection.store.table import Entity, Table
 
 
@@ -19,17 +26,13 @@ class IncidentList:
     rule: str
 
     def incidents(self) -> Iterator[tuple[Key, Incident]]:
-        """Every incident with its key, key by key."""
-        key: Key = ()
-        for entity in self._rows("k"):
-            kind = entity.row.split("|")[2]
-            if kind == "h":
-                key = content_of(entity, Key)
-            elif kind == "i":
-                yield key, content_of(entity, Incident)
+        """Every incident with its key, in the order of ids."""
+        return map(keyed_incident, self._rows("i"))
 
     def summaries(self) -> Iterator[IncidentSummary]:
-        """Every incident without its history, the incident opened last comes first."""
+        """Every incident without its history: open ones first, then the most severe, then those with the
+        latest alert.
+        """
         for entity in self._rows("l"):
             yield content_of(entity, IncidentSummary)
 
@@ -37,43 +40,28 @@ class IncidentList:
         """An incident by its id, with its key and its alerts in the order of commits; None without such an
         incident.
         """
-        digest = next(
-            (
-                entity.row.split("|")[2]
-                for entity in self._rows("l")
-                if content_of(entity, IncidentSummary).incident.id == name
-            ),
-            None,
-        )
-        if digest is None:
+        entity = self.table.get(self.rule, incident_row(name))
+        if entity is None:
             return None
-        key: Key = ()
-        incident: Incident | None = None
-        alerts: list[Alert] = []
-        for entity in self.table.scan(self.rule, f"k|{digest}|a", f"k|{digest}|j"):
-            kind = entity.row.split("|")[2]
-            if kind == "h":
-                key = content_of(entity, Key)
-            elif kind == "a":
-                alerts.append(content_of(entity, Alert))
-            elif (candidate := content_of(entity, Incident)).id == name:
-                incident = candidate
-        return (key, incident, [alert for alert in alerts if alert.incident == name]) if incident else None
+        alerts = self.table.scan(self.rule, f"a|{name}|", f"a|{name}}}")
+        return (*keyed_incident(entity), list(map(_alert, alerts)))
 
     def alerts(self) -> Iterator[Alert]:
-        """Every alert, key by key in the order of commits."""
-        for entity in self._rows("k"):
-            if entity.row.split("|")[2] == "a":
-                yield content_of(entity, Alert)
+        """Every alert, incident by incident in the order of commits."""
+        return map(_alert, self._rows("a"))
 
     def alerts_since(self, moment: datetime) -> Iterator[Alert]:
         """The alerts from a moment (UTC) on, day by day; their days are in rows of their own."""
         for pointer in self.table.scan(self.rule, f"e|{day_of(moment)}", "e}"):
-            digest, commit, number = commit_of(pointer)
-            if number and (entity := self.table.get(self.rule, f"k|{digest}|a|{commit}")):
-                alert = content_of(entity, Alert)
+            _, commit, incident = commit_of(pointer)
+            if incident and (entity := self.table.get(self.rule, f"a|{incident}|{commit}")):
+                alert = _alert(entity)
                 if alert.time >= moment:
                     yield alert
 
     def _rows(self, kind: str) -> Iterator[Entity]:
         return self.table.scan(self.rule, f"{kind}|", f"{kind}}}")
+
+
+def _alert(entity: Entity) -> Alert:
+    return content_of(entity, Alert)

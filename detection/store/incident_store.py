@@ -6,11 +6,13 @@ at the same time, one commits and the other decides again. The watermark is the 
 lists the rows.
 """
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from datetime import date, datetime
+from functools import partial
 from hashlib import sha256
+from typing import NamedTuple
 
 from detection.base.errors import ConfigurationError, ServiceError
 from detection.base.timestamps import iso
@@ -19,18 +21,23 @@ from detection.incidents.incident import Incident
 from detection.incidents.key_state import KeyState, Mark
 from detection.incidents.keys import Grouping, Key
 from detection.logs.window import meets
-from detection.store.digest_draft import DigestDraft, RenderDigest, publish_abandoned_digests
+from detection.store.digest_draft import FIRST_DRAFT, DigestDraft, RenderDigest, publish_abandoned_digests
 from detection.store.gaps import Gap, GapList
-from detection.store.groupings import FIRST_ROW, NamedGrouping, groupings_of, name_grouping
+from detection.store.groupings import FIRST_GROUPING, NamedGrouping, groupings_of, name_grouping
+from detection.store.key_rows import rows_of_keys
 from detection.store.layout import (
     SCHEMA,
     commit_operations,
-    content_of,
     head_operation,
+    head_row,
+    incident_of,
     incident_operations,
+    incident_row,
     joined,
-    key_prefix,
+    key_digest,
+    keyed_incident,
     marks_of,
+    newest_incident,
     parse_row,
     sortable,
     split,
@@ -42,6 +49,9 @@ from detection.store.layout import (
 from detection.store.outbox import Delivery, list_rule, queue
 from detection.store.table import (
     MAX_CONFLICTS,
+    OPERATIONS,
+    PAGE,
+    REQUEST_BYTES,
     Conflict,
     ConflictCount,
     Entity,
@@ -51,7 +61,22 @@ from detection.store.table import (
     Replace,
     Table,
     Value,
+    size_of,
 )
+
+
+class Commit(NamedTuple):
+    """A verdict, and the operations that write it with its messages."""
+
+    verdict: Verdict
+    operations: Sequence[Operation]
+    size: int  # in a request, in bytes
+
+
+def fit_together(commits: Sequence[Commit]) -> bool:
+    """Whether a transaction can have all of these commits."""
+    operations = sum(len(commit.operations) for commit in commits)
+    return operations <= OPERATIONS and sum(commit.size for commit in commits) <= REQUEST_BYTES
 
 
 class IncidentStore:
@@ -61,6 +86,8 @@ class IncidentStore:
     commit whose answer was lost is recognised.
     """
 
+    page = PAGE  # rows in a request
+
     def __init__(self, table: Table, rule: str, token: str) -> None:
         self.table = table
         self.rule = rule
@@ -69,6 +96,7 @@ class IncidentStore:
         self._drafts = 0
         self._is_listed = False  # whether the table's list of rules is known to have this rule
         self._watermark_row: Entity | None = None  # as this run has seen it
+        self._draft_rows: Sequence[Entity] = ()  # of digests
         self.service_time: datetime | None = None  # the table service's, when the run began; None: no clock
         self.kept_since: datetime | None = None  # marks are whole from here on; None: none were ever purged
         self.groupings: Sequence[NamedGrouping] = ()  # of the marks that were there when the run began
@@ -111,8 +139,9 @@ class IncidentStore:
 
         Raises ConfigurationError when a newer version of this job wrote the table.
         """
-        # One request: the rows of the groupings lie right before the watermark's.
-        rows = list(self.table.scan(self.rule, FIRST_ROW, "w~"))
+        # One request: the rows of digest drafts and of groupings lie right before the watermark's.
+        rows = list(self.table.scan(self.rule, FIRST_DRAFT, "w~"))
+        self._draft_rows = [entity for entity in rows if entity.row < FIRST_GROUPING]
         self.groupings = groupings_of(rows)
         self._watermark_row = next((entity for entity in rows if entity.row == "w"), None)
         self.service_time = self.service_time or self.table.date()
@@ -135,40 +164,81 @@ class IncidentStore:
         )
         return watermark_of(self._watermark_row)
 
-    def load(self, key: Key) -> KeyState:
-        """The state of a key, in one scan, without the floods that no run can read again."""
-        prefix = key_prefix(key)
-        state = KeyState(key)
-        marks: dict[str, dict[Mark, date]] = {"changes": {}, "signals": {}}
-        for entity in self.table.scan(self.rule, f"{prefix}h", f"{prefix}n"):
-            kind = entity.row.removeprefix(prefix).split("|")[0]
-            if kind == "h":
-                state = state_of(entity, key)
-                floods = tuple(flood for flood in state.floods if self.keeps_marks_of(flood.begin, flood.end))
-                state = replace(state, floods=floods)
-            elif kind == "i":  # in the order of their numbers, so the newest stays
-                state = replace(state, incident=content_of(entity, Incident))
-            else:
-                side, day, day_marks = marks_of(entity)  # in order, so the latest day of a mark stays
-                marks[side].update(dict.fromkeys(day_marks, day))
-        return replace(state, changes=marks["changes"], signals=marks["signals"])
+    def load(self, keys: Iterable[Key]) -> dict[Key, KeyState]:
+        """The states of keys, without the floods that no run can read again.
 
-    def commit(self, verdict: Verdict, messages: Iterable[Operation] = ()) -> None:
-        """Commits a verdict with its messages (deliveries, or an entry of a digest draft), all of it or
-        nothing.
+        Heads are read before marks and incidents: the head's version is the lock of both. If another run
+        commits in between, what is read after the head is newer, and the commit of this run is a Conflict.
+        """
+        keys_by_digest = {key_digest(key): key for key in keys}
+        states = {digest: KeyState(key) for digest, key in keys_by_digest.items()}
+        newest: dict[str, str] = {}  # the ids of newest incidents, by the key's digest
+        for entity in self._rows("h", keys_by_digest):
+            digest = entity.row.split("|")[1]
+            state = state_of(entity, keys_by_digest[digest])
+            floods = tuple(flood for flood in state.floods if self.keeps_marks_of(flood.begin, flood.end))
+            states[digest] = replace(state, floods=floods)
+            newest[digest] = newest_incident(entity)
+        rows = self._rows("i", filter(None, newest.values()))
+        incidents = {incident.id: incident for incident in map(incident_of, rows)}
+        marks = self._marks(keys_by_digest)
+        loaded = {}
+        for digest, state in states.items():
+            incident = incidents.get(newest.get(digest, ""))
+            changes, signals = marks[digest]
+            loaded[state.key] = replace(
+                state, incident=incident, stored_incident=incident, changes=changes, signals=signals
+            )
+        return loaded
 
-        Raises Conflict when the key has changed since it was loaded: load it and decide again.
+    def marked(self, keys: Iterable[Key]) -> dict[Key, KeyState]:
+        """States that have nothing but the marks of keys. They show that a key has nothing new: marks only
+        grow. To commit a key, load it.
+        """
+        keys_by_digest = {key_digest(key): key for key in keys}
+        return {
+            keys_by_digest[digest]: KeyState(keys_by_digest[digest], changes=changes, signals=signals)
+            for digest, (changes, signals) in self._marks(keys_by_digest).items()
+        }
+
+    def _rows(self, kind: str, digests: Iterable[str]) -> Iterator[Entity]:
+        return rows_of_keys(partial(self.table.scan, self.rule), kind, digests, self.page)
+
+    def _marks(self, digests: Collection[str]) -> dict[str, tuple[dict[Mark, date], dict[Mark, date]]]:
+        """The marks of changes and of signals, by the digest of their key."""
+        marks = {digest: (dict[Mark, date](), dict[Mark, date]()) for digest in digests}
+        for entity in self._rows("m", digests):
+            digest, day, *sides = marks_of(entity)
+            for days, side in zip(marks[digest], sides, strict=True):
+                days.update(
+                    dict.fromkeys(side, day)
+                )  # in the order of days, so the latest day of a mark stays
+        return marks
+
+    def prepare(self, verdict: Verdict, messages: Iterable[Operation] = ()) -> Commit:
+        """The commit of a verdict with its messages (deliveries, or an entry of a digest draft)."""
+        state = replace(verdict.state, writer=self.writer, run=self.run)
+        operations = [*commit_operations(verdict, state), *messages]
+        return Commit(verdict, operations, sum(map(size_of, operations)))
+
+    def commit(self, commits: Sequence[Commit]) -> None:
+        """Commits in one transaction: all of it or nothing.
+
+        Raises Conflict when a key has changed since it was loaded: load it and decide again. If there are
+        several keys, the transaction may have happened and only its answer been lost: commit each by itself.
         """
         self._list_rule()
-        state = replace(verdict.state, writer=self.writer, run=self.run)
         try:
-            self.table.write(self.rule, [*commit_operations(verdict, state), *messages])
+            self.table.write(self.rule, [operation for commit in commits for operation in commit.operations])
         except Conflict:
-            # The commit may have happened, and only its answer been lost.
-            head = self.table.get(self.rule, key_prefix(state.key) + "h")
-            stored = state_of(head, state.key) if head else None
-            if stored is None or (stored.writer, stored.commits) != (state.writer, state.commits):
+            if len(commits) > 1 or not self._is_committed(commits[0].verdict.state):
                 raise
+
+    def _is_committed(self, state: KeyState) -> bool:
+        """Whether the table has this commit of this run, and only the answer to it was lost."""
+        head = self.table.get(self.rule, head_row(state.key))
+        stored = state_of(head, state.key) if head else None
+        return stored is not None and (stored.writer, stored.commits) == (self.writer, state.commits)
 
     def name_grouping(self, grouping: Grouping, now: datetime) -> Sequence[NamedGrouping]:
         """Names the grouping of a run at `now`, before its first commit; returns the groupings then."""
@@ -178,30 +248,28 @@ class IncidentStore:
 
     def update(
         self,
-        key: Key,
+        incident_id: str,
         change: Callable[[Incident], Incident],
         messages: Callable[[Incident, int], Sequence[Delivery]] = lambda *_: (),
-        number: int | None = None,
     ) -> None:
-        """Changes an incident of a key, with the messages about it: the newest, or the one of that number.
+        """Changes an incident, with the messages about it.
 
-        Raises Conflict, as `commit` does.
+        Raises Conflict when its key was committed in between, or the incident deleted.
         """
-        state = self.load(
-            key
-        )  # before the incident is read, for the head is the lock of all incidents of the key
-        current = state.incident
-        if number is not None:
-            entity = self.table.get(self.rule, f"{key_prefix(key)}i|{number:06}")
-            if entity is None:
-                raise Conflict(f"incident {number} was deleted in between")
-            current = content_of(entity, Incident)
-        if current is None:
-            return
+        key, _ = self._incident(incident_id)
+        state = self.load([key])[key]  # before the incident is read, for the head is its lock
+        _, current = self._incident(incident_id)
         incident = change(current)
         state = replace(state, commits=state.commits + 1, writer=self.writer)
         queued = map(queue, messages(incident, state.commits))
-        self.table.write(self.rule, [head_operation(state), *incident_operations(key, incident), *queued])
+        operations = incident_operations(key, incident, current)
+        self.table.write(self.rule, [head_operation(state), *operations, *queued])
+
+    def _incident(self, incident_id: str) -> tuple[Key, Incident]:
+        entity = self.table.get(self.rule, incident_row(incident_id))
+        if entity is None:
+            raise Conflict(f"incident {incident_id} was deleted in between")
+        return keyed_incident(entity)
 
     def new_draft(self, now: datetime) -> DigestDraft:
         """A new digest draft of this run."""
@@ -210,8 +278,10 @@ class IncidentStore:
         return DigestDraft(self.table, self.rule, f"{sortable(now)}-{token_hash}-{self._drafts}", now)
 
     def publish_abandoned_digests(self, before: datetime, render: RenderDigest) -> None:
-        """Publishes the digest drafts of runs that began before a moment and died."""
-        publish_abandoned_digests(self.table, self.rule, before, render)
+        """Publishes the digest drafts of runs that began before a moment and died, as far as the watermark's
+        reading saw them.
+        """
+        publish_abandoned_digests(self.table, self.rule, before, render, self._draft_rows)
 
     def finish(
         self,

@@ -1,15 +1,17 @@
 """The rows of the incident table: their names, and how content becomes their properties.
 
-One partition per rule folder. Rows of a key share a prefix with the key's hash:
+One partition per rule folder. <hash> is that of a key, <incident> an incident's id:
 
-    k|<hash>|a|<commit>                      an alert
-    k|<hash>|h                               head: the key, its commit number, its writer, its floods
-    k|<hash>|i|<number>                      an incident
-    k|<hash>|m|<day>|<side>|<commit>|<part>  marks of that side's events of that day
+    a|<incident>|<commit>                    an alert
+    e|<day>|<hash>|<commit>|<incident>       a commit of that day, and the incident of its alert, if it has an
+                                             alert; retention goes by it
+    h|<hash>                                 head: the key, its commit number, its writer, its floods, its
+                                             newest incident
+    i|<incident>                             an incident, with its key
+    l|<closed>|<severity>|<updated>|<incident>  an incident's summary, in the order of the list: open ones
+                                             first, then the most severe, then those with the latest alert
+    m|<hash>|<day>|<commit>|<part>           marks of events of that day
     p|<day>|<hash>|<commit>                  the commit marked events of that day; deleted with the marks
-    l|<opened>|<hash>|<number>               an incident's summary, the incident opened last comes first
-    e|<day>|<hash>|<commit>|<number>         a commit of that day, the incident of its alert (0: no alert);
-                                             retention goes by it
     q|<name>                                 a silence
     g|<until>                                a gap: its id, which is the minute of its end
     r|<now>[|failed|gap]                     the record of a run
@@ -19,6 +21,7 @@ One partition per rule folder. Rows of a key share a prefix with the key's hash:
                                              whether the rule is in ~rules, whether it has gaps, whether
                                              clean-up has more to do, time of its last run with a threshold
 
+Heads, and marks, each form a range of their own: those of many keys are read in few requests (key_rows.py).
 The outbox of a rule is in the same partition (outbox.py); the partition ~rules lists the rules.
 """
 
@@ -39,6 +42,7 @@ from detection.incidents.floods import Flood
 from detection.incidents.incident import Incident
 from detection.incidents.key_state import KeyState, Mark
 from detection.incidents.keys import Key
+from detection.rules.model import SEVERITIES
 from detection.store.table import OPERATIONS, Delete, Entity, Insert, Operation, Put, Replace, Table, Value
 
 SCHEMA = 1  # of these rows; raised when an older version could misread them
@@ -116,9 +120,14 @@ def key_digest(key: Key) -> str:
     return sha256(type_adapter(Key).dump_json(key)).hexdigest()[:32]
 
 
-def key_prefix(key: Key) -> str:
-    """The beginning of the names of a key's rows."""
-    return f"k|{key_digest(key)}|"
+def head_row(key: Key) -> str:
+    """The name of a key's head."""
+    return f"h|{key_digest(key)}"
+
+
+def incident_row(name: str) -> str:
+    """The name of the row of the incident with that id."""
+    return f"i|{name}"
 
 
 def day_of(time: datetime) -> str:
@@ -146,12 +155,13 @@ def watermark_of(entity: Entity) -> datetime:
 
 def head_operation(state: KeyState) -> Operation:
     """Writes a key's head; fails with Conflict where the head is not the one that `state` was loaded with."""
-    row = key_prefix(state.key) + "h"
+    row = head_row(state.key)
     values: dict[str, Value] = {
         "commits": state.commits,
         "writer": state.writer,
         "run": state.run,
         "decided_at": iso(state.decided_at) if state.decided_at else "",
+        "incident": state.incident.id if state.incident else "",
         **split(type_adapter(Key).dump_json(state.key)),
         **split(b"".join(map(_flood_bytes, state.floods)), "floods"),
     }
@@ -178,6 +188,11 @@ def _parse_head(head: Entity, key: Key) -> KeyState:
     )
 
 
+def newest_incident(head: Entity) -> str:
+    """The id of a key's newest incident as its head has it; "": none. Raises DamagedRow."""
+    return parse_row(head, lambda head: str(head.values["incident"]))
+
+
 def _flood_bytes(flood: Flood) -> bytes:
     return _FLOOD.pack(flood.actor, *((time - _EPOCH) // _MICROSECOND for time in (flood.begin, flood.end)))
 
@@ -189,43 +204,54 @@ def _flood_of(fields: tuple[bytes, int, int]) -> Flood:
 
 def commit_operations(verdict: Verdict, state: KeyState) -> Iterator[Operation]:
     """Writes a verdict: the head, the incident, the alert, the marks."""
-    digest = key_digest(state.key)
+    digest, commit = key_digest(state.key), f"{state.commits:010}"
     yield head_operation(state)
     if state.incident and (verdict.alert or verdict.silenced):
-        yield from incident_operations(state.key, state.incident)
+        yield from incident_operations(state.key, state.incident, state.stored_incident)
     if state.incident and verdict.alert:
-        alert_row = f"k|{digest}|a|{state.commits:010}"
+        alert_row = f"a|{state.incident.id}|{commit}"
         yield Insert(alert_row, split(type_adapter(Alert).dump_json(verdict.alert)))
-        yield commit_pointer(day_of(state.incident.updated), digest, state.commits, state.incident.number)
+        yield commit_pointer(day_of(state.incident.updated), digest, state.commits, state.incident.id)
     elif state.decided_at:
         yield commit_pointer(day_of(state.decided_at), digest, state.commits)
-    marks_by_day: dict[tuple[str, str], bytearray] = {}
+    marks_by_day: dict[str, dict[str, bytearray]] = {}
     for side, marks in (("changes", verdict.change_marks), ("signals", verdict.signal_marks)):
         for mark, event in marks.items():
-            marks_by_day.setdefault((day_of(event.time), side), bytearray()).extend(mark)
-    parts_by_day: dict[str, dict[str, Value]] = {}
-    for (day, side), content in marks_by_day.items():
-        parts = [split(bytes(chunk)) for chunk in chunks(content, ROW_SIZE)]
-        for part, values in enumerate(parts):
-            yield Insert(_mark_row(digest, day, side, f"{state.commits:010}", part), values)
-        parts_by_day.setdefault(day, {})[side] = len(parts)
-    for day, sides in parts_by_day.items():
-        yield Put(f"p|{day}|{digest}|{state.commits:010}", sides)
+            sides = marks_by_day.setdefault(
+                day_of(event.time), {"changes": bytearray(), "signals": bytearray()}
+            )
+            sides[side] += mark
+    for day, sides in marks_by_day.items():
+        rows = list(_rows_of_day(sides))
+        for part, values in enumerate(rows):
+            yield Insert(_mark_row(digest, day, commit, part), values)
+        yield Put(f"p|{day}|{digest}|{commit}", {"parts": len(rows)})
 
 
-def commit_pointer(day: str, digest: str, commit: int, number: int = 0) -> Operation:
-    """The row by which retention finds a commit. `number` is the incident of its alert; 0: no alert."""
-    return Put(f"e|{day}|{digest}|{commit:010}|{number:06}", {})
+def _rows_of_day(sides: Mapping[str, bytearray]) -> Iterator[dict[str, Value]]:
+    """The marks of a day as the properties of rows: of both sides in one row, where they fit into a row."""
+    if sum(map(len, sides.values())) <= ROW_SIZE:
+        yield {name: value for side, marks in sides.items() for name, value in split(marks, side).items()}
+        return
+    for side, marks in sides.items():
+        for part in chunks(marks, ROW_SIZE):
+            yield split(bytes(part), side)
 
 
-def commit_of(pointer: Entity) -> tuple[str, str, int]:
-    """The digest of the key, the commit, and the incident of its alert (0: no alert) of a row `e|…`. Raises
-    DamagedRow.
+def commit_pointer(day: str, digest: str, commit: int, incident: str = "") -> Operation:
+    """The row by which retention finds a commit. `incident` is that of its alert; without an alert ""."""
+    return Put(f"e|{day}|{digest}|{commit:010}|{incident}", {})
+
+
+def commit_of(pointer: Entity) -> tuple[str, str, str]:
+    """The digest of the key, the commit, and the incident of its alert ("": no alert) of a row `e|…`.
+
+    Raises DamagedRow.
     """
 
-    def parse(pointer: Entity) -> tuple[str, str, int]:
-        _, _, digest, commit, number = pointer.row.split("|")
-        return digest, commit, int(number)
+    def parse(pointer: Entity) -> tuple[str, str, str]:
+        _, _, digest, commit, incident = pointer.row.split("|")
+        return digest, commit, incident
 
     return parse_row(pointer, parse)
 
@@ -235,42 +261,62 @@ def rows_of_marks(pointer: Entity) -> list[str]:
 
     def parse(pointer: Entity) -> list[str]:
         _, day, digest, commit = pointer.row.split("|")
-        return [
-            _mark_row(digest, day, side, commit, part)
-            for side, parts in pointer.values.items()
-            for part in range(int(parts))
-        ]
+        return [_mark_row(digest, day, commit, part) for part in range(int(pointer.values["parts"]))]
 
     return parse_row(pointer, parse)
 
 
-def _mark_row(digest: str, day: str, side: str, commit: str, part: int) -> str:
-    return f"k|{digest}|m|{day}|{side}|{commit}|{part}"
+def _mark_row(digest: str, day: str, commit: str, part: int) -> str:
+    return f"m|{digest}|{day}|{commit}|{part}"
 
 
-def marks_of(row: Entity) -> tuple[str, date, list[Mark]]:
-    """The side, the day and the marks of a row of marks. Raises DamagedRow."""
+def marks_of(row: Entity) -> tuple[str, date, list[Mark], list[Mark]]:
+    """The digest of the key, the day, and the marks of changes and of signals of a row of marks.
 
-    def parse(row: Entity) -> tuple[str, date, list[Mark]]:
-        _, _, _, day, side, *_ = row.row.split("|")
-        marks = joined(row.values)
-        if side not in ("changes", "signals") or not marks or len(marks) % _MARK_BYTES:
+    Raises DamagedRow.
+    """
+
+    def parse(row: Entity) -> tuple[str, date, list[Mark], list[Mark]]:
+        _, digest, day, *_ = row.row.split("|")
+        changes, signals = joined(row.values, "changes"), joined(row.values, "signals")
+        if not (changes or signals) or len(changes) % _MARK_BYTES or len(signals) % _MARK_BYTES:
             raise ValueError("not marks")
-        all_marks = [marks[at : at + _MARK_BYTES] for at in range(0, len(marks), _MARK_BYTES)]
-        return side, date.fromisoformat(day), all_marks
+        return digest, date.fromisoformat(day), _marks(changes), _marks(signals)
 
     return parse_row(row, parse)
 
 
-def incident_operations(key: Key, incident: Incident) -> Iterator[Operation]:
-    """Writes an incident, among the rows of its key and in the list."""
-    yield Put(f"{key_prefix(key)}i|{incident.number:06}", split(type_adapter(Incident).dump_json(incident)))
+def _marks(content: bytes) -> list[Mark]:
+    return [content[at : at + _MARK_BYTES] for at in range(0, len(content), _MARK_BYTES)]
+
+
+def incident_operations(key: Key, incident: Incident, former: Incident | None) -> Iterator[Operation]:
+    """Writes an incident, with its key and in the list. `former` is an incident as the table has it: if it is
+    this incident, it may have another place in the list.
+    """
+    content = split(type_adapter(Incident).dump_json(incident))
+    yield Put(incident_row(incident.id), {**content, **split(type_adapter(Key).dump_json(key), "key")})
     short_key = tuple((name, truncate(text)) for name, text in key)
     summary = IncidentSummary(short_key, replace(incident, history=()))
-    yield Put(summary_row(key_digest(key), incident), split(type_adapter(IncidentSummary).dump_json(summary)))
+    row = summary_row(incident)
+    yield Put(row, split(type_adapter(IncidentSummary).dump_json(summary)))
+    if former and former.id == incident.id and (former_row := summary_row(former)) != row:
+        yield Delete(former_row)
 
 
-def summary_row(digest: str, incident: Incident) -> str:
-    """The name of an incident's row in the list. It never changes, for `opened` does not."""
-    remaining = (_END_OF_TIME - incident.opened) // timedelta(microseconds=1)
-    return f"l|{remaining:016}|{digest}|{incident.number:06}"
+def incident_of(row: Entity) -> Incident:
+    """The incident that a row holds. Raises DamagedRow."""
+    return content_of(row, Incident)
+
+
+def keyed_incident(row: Entity) -> tuple[Key, Incident]:
+    """The incident that a row holds, with its key. Raises DamagedRow."""
+    key = parse_row(row, lambda row: type_adapter(Key).validate_json(joined(row.values, "key")))
+    return key, incident_of(row)
+
+
+def summary_row(incident: Incident) -> str:
+    """The name of an incident's row in the list."""
+    rank = SEVERITIES[::-1].index(incident.severity) if incident.severity else len(SEVERITIES)
+    remaining = (_END_OF_TIME - incident.updated) // timedelta(microseconds=1)
+    return f"l|{int(incident.status == 'closed')}|{rank}|{remaining:016}|{incident.id}"

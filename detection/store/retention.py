@@ -6,19 +6,23 @@ share a transaction. A key's incidents and its head go only while the head is as
 commits the key at the same time wins.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
+from dataclasses import dataclass
 from datetime import datetime, timedelta
-from itertools import groupby, takewhile
+from itertools import chain as joined
+from itertools import takewhile
 
 from detection.incidents.incident import Incident
 from detection.logs.window import Window
+from detection.store.key_rows import rows_of_keys
 from detection.store.layout import (
-    chunks,
     commit_of,
     commit_pointer,
-    content_of,
     day_of,
+    incident_of,
+    incident_row,
+    newest_incident,
     rows_of_marks,
     sortable,
     state_of,
@@ -28,13 +32,15 @@ from detection.store.layout import (
 from detection.store.silence_list import SilenceList
 from detection.store.table import OPERATIONS, Conflict, Delete, Entity, Operation, Replace, Table
 
-# Requests of a clean-up: two to read a key at the end of its retention, and one for each 100 rows to delete.
-# 1,000 commits an hour take about 2,200, in some 20 seconds of the ten minutes that a run has.
+# Requests of a clean-up: at most three to read a key at the end of its retention (its head, an incident, its
+# marks), and one for each 100 rows to delete. They take some 30 seconds of the time that a run has.
 REQUESTS = 3_000
-# More commits take more requests, so that clean-up keeps up with any rate. The commits took two each.
-REQUESTS_PER_COMMIT = 3
-# Pointers and incidents of a key in one transaction, two rows each; the head and a pointer fit in, too.
-_POINTERS, _INCIDENTS = 24, 25
+# More commits take more requests, so that clean-up keeps up with any rate.
+REQUESTS_PER_COMMIT = 4
+# Pointers of a key in one transaction: each with its alert, and an incident with its row in the list. The
+# newest incident, the head and a pointer fit in, too.
+_POINTERS = 24
+_KEYS, _REQUESTS_PER_KEY = 100, 3  # read at a time, for all keys or for each if they lie far apart
 _END_OF_DAYS = "~"  # sorts behind every day
 
 
@@ -80,14 +86,22 @@ class _Transactions:
         """Whether the clean-up must stop here; the next one goes on."""
         return self._remaining <= 0
 
+    @property
+    def keys_at_once(self) -> int:
+        """How many keys to read next."""
+        return max(min(self._remaining // _REQUESTS_PER_KEY, _KEYS), 1)
+
     def scan(self, start: str, end: str) -> Iterator[Entity]:
         """The rows of a range of pointers or records, as long as requests remain."""
         return takewhile(lambda _: not self.are_used_up, self.table.scan(self.rule, start, end))
 
-    def rows(self, start: str, end: str) -> Iterator[Entity]:
-        """The rows of a short range, in one request."""
+    def rows(self, kind: str, digests: Iterable[str]) -> Iterator[Entity]:
+        """The rows of some keys or incidents."""
+        return rows_of_keys(self._scan_page, kind, digests)
+
+    def _scan_page(self, start: str, end: str, page: int) -> Iterator[Entity]:
         self._remaining -= 1
-        return self.table.scan(self.rule, start, end)
+        return self.table.scan(self.rule, start, end, page)
 
     def add(self, group: Sequence[Operation]) -> None:
         """Adds a group: all of it is written or nothing."""
@@ -135,53 +149,73 @@ def _days_outside(kept_windows: Sequence[Window], end: str) -> Iterator[tuple[st
 
 def _expire_keys(transactions: _Transactions, before: datetime, kept_windows: Sequence[Window]) -> None:
     pointers = transactions.scan("e|", f"e|{day_of(before)}")
-    pending = set[str]()  # keys with operations that may not be written yet: their rows cannot be read again
-    for digest, pointers_of_key in groupby(pointers, lambda pointer: commit_of(pointer)[0]):
-        for part in chunks(list(pointers_of_key), _POINTERS):
-            if digest in pending:
-                transactions.flush()
-                pending.clear()
-            pending.add(digest)
-            transactions.add(
-                _expired_of_key(transactions, digest, part, before, has_kept_windows=bool(kept_windows))
+    while pointers_by_key := _batch(pointers, transactions.keys_at_once):
+        heads = {head.row.split("|")[1]: head for head in transactions.rows("h", pointers_by_key)}
+        newest = {digest: newest_incident(head) for digest, head in heads.items()}
+        names = {
+            digest: {*(commit_of(pointer)[2] for pointer in pointers), newest.get(digest, "")} - {""}
+            for digest, pointers in pointers_by_key.items()
+        }
+        rows = transactions.rows("i", set(joined.from_iterable(names.values())))
+        incidents = {incident.id: incident for incident in map(incident_of, rows)}
+        marked = {row.row.split("|")[1] for row in transactions.rows("m", heads)}
+        for digest, pointers_of_key in pointers_by_key.items():
+            key = _DueKey(
+                digest,
+                pointers_of_key,
+                heads.get(digest),
+                [incidents[name] for name in names[digest] if name in incidents],
+                has_marks=digest in marked,
             )
-    transactions.flush()
+            transactions.add(key.operations(before, has_kept_windows=bool(kept_windows)))
+        transactions.flush()  # before rows of the same key are read again
 
 
-def _expired_of_key(
-    transactions: _Transactions,
-    digest: str,
-    pointers: Sequence[Entity],
-    before: datetime,
-    *,
-    has_kept_windows: bool,
-) -> Sequence[Operation]:
-    """Deletes the alerts of commits of a key, its old incidents, and the head if nothing else is left."""
-    prefix, day = f"k|{digest}|", day_of(before)
-    rows = {row.row: row for row in transactions.rows(f"{prefix}h", f"{prefix}j")}
-    head = rows.pop(f"{prefix}h", None)
-    incidents = [content_of(row, Incident) for row in rows.values()]
-    old_incidents = [incident for incident in incidents if day_of(incident.updated) < day][:_INCIDENTS]
-    operations: list[Operation] = []
-    for incident in old_incidents:
-        operations += [Delete(f"{prefix}i|{incident.number:06}"), Delete(summary_row(digest, incident))]
+def _batch(pointers: Iterator[Entity], keys: int) -> dict[str, list[Entity]]:
+    """The next pointers by the digest of their key, for some keys."""
+    batch: dict[str, list[Entity]] = {}
     for pointer in pointers:
-        _, commit, number = commit_of(pointer)
-        operations += [Delete(pointer.row), *([Delete(f"{prefix}a|{commit}")] if number else [])]
-    if head is None:
+        pointers_of_key = batch.setdefault(commit_of(pointer)[0], [])
+        pointers_of_key.append(pointer)
+        if len(batch) == keys or len(pointers_of_key) == _POINTERS:
+            break
+    return batch
+
+
+@dataclass(frozen=True, slots=True)
+class _DueKey:
+    """A key with commits at the end of their retention: the pointers to these, and what else it has."""
+
+    digest: str
+    pointers: Sequence[Entity]
+    head: Entity | None
+    incidents: Sequence[Incident]
+    has_marks: bool
+
+    def operations(self, before: datetime, *, has_kept_windows: bool) -> Sequence[Operation]:
+        """Deletes the alerts of the commits, old incidents, and the head if nothing else is left."""
+        day, head = day_of(before), self.head
+        old_incidents = [incident for incident in self.incidents if day_of(incident.updated) < day]
+        operations: list[Operation] = []
+        for incident in old_incidents:
+            operations += [Delete(incident_row(incident.id)), Delete(summary_row(incident))]
+        for pointer in self.pointers:
+            _, commit, name = commit_of(pointer)
+            operations += [Delete(pointer.row), *([Delete(f"a|{name}|{commit}")] if name else [])]
+        if head is None:
+            return operations
+        state = state_of(head, ())
+        if state.decided_at is None or day_of(state.decided_at) < day:
+            # A first commit is numbered by its time, so a number that lies ahead could be issued again.
+            is_number_ahead = state.commits >= before.timestamp()
+            may_be_flooded = has_kept_windows and bool(state.floods)
+            if len(old_incidents) < len(self.incidents) or is_number_ahead or may_be_flooded:
+                operations.append(commit_pointer(day, self.digest, state.commits))  # due again in a day
+            elif not self.has_marks:
+                return [*operations, Delete(head.row, head.version)]
+        if old_incidents:  # a run that loaded them would write them again
+            operations.append(Replace(head.row, head.values, head.version))
         return operations
-    state = state_of(head, ())
-    if state.decided_at is None or day_of(state.decided_at) < day:
-        # A first commit is numbered by its time, so a number that lies ahead could be issued again.
-        is_number_ahead = state.commits >= before.timestamp()
-        may_be_flooded = has_kept_windows and bool(state.floods)
-        if len(old_incidents) < len(incidents) or is_number_ahead or may_be_flooded:
-            operations.append(commit_pointer(day, digest, state.commits))  # the key is due again in a day
-        elif next(transactions.rows(f"{prefix}m|", f"{prefix}n"), None) is None:
-            return [*operations, Delete(head.row, head.version)]
-    if old_incidents:  # a run that loaded them would write them again
-        operations.append(Replace(head.row, head.values, head.version))
-    return operations
 
 
 def _expire_records(transactions: _Transactions, before: datetime, kept_windows: Sequence[Window]) -> None:

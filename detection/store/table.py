@@ -6,7 +6,6 @@ The service's limits are checked here, for every implementation, because the emu
 transactions").
 """
 
-import base64
 import re
 from bisect import bisect_left, insort
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -22,6 +21,7 @@ Value = str | int | bool | bytes
 
 MAX_CONFLICTS = 3  # in a row, over a lock that stays the same
 OPERATIONS = 100
+PAGE = 1_000  # the most rows that a request returns
 REQUEST_BYTES = 4 * 2**20
 ENTITY_BYTES = 2**20
 PROPERTY_BYTES = 64 * 2**10
@@ -109,8 +109,11 @@ class Table(Protocol):
         """One row, or None."""
         ...
 
-    def scan(self, partition: str, start: str, end: str) -> Iterator[Entity]:
-        """The rows with start <= key < end, in the order of their keys."""
+    def scan(self, partition: str, start: str, end: str, page: int = PAGE) -> Iterator[Entity]:
+        """The rows with start <= key < end, in the order of their keys.
+
+        A request returns at most `page` of them, and the next one is made when the caller asks for more.
+        """
         ...
 
     def write(self, partition: str, operations: Sequence[Operation]) -> None:
@@ -138,7 +141,7 @@ class MemoryTable:
     def get(self, partition: str, row: str) -> Entity | None:
         return self._rows_of(partition).rows.get(row)
 
-    def scan(self, partition: str, start: str, end: str) -> Iterator[Entity]:
+    def scan(self, partition: str, start: str, end: str, page: int = PAGE) -> Iterator[Entity]:  # noqa: ARG002  # no requests
         with self._lock:
             entities = self._rows_of(partition).between(start, end)
         yield from entities
@@ -201,12 +204,12 @@ def check(partition: str, operations: Sequence[Operation]) -> None:
     for key in (partition, *rows):
         fits = _stored_bytes(key) <= KEY_BYTES and not _FORBIDDEN_IN_KEYS.search(key)
         _require(fits, f"{key[:80]!r} cannot be a key")
-    sizes = [_size(operation) for operation in operations]
+    sizes = [size_of(operation) for operation in operations]
     _require(sum(sizes) <= REQUEST_BYTES, f"a transaction of {sum(sizes)} bytes; {REQUEST_BYTES} are allowed")
 
 
-def _size(operation: Operation) -> int:
-    """The most bytes that an operation takes in the request. Checks its properties."""
+def size_of(operation: Operation) -> int:
+    """The most bytes that an operation takes in the request. Raises ValueError as `check` does."""
     if isinstance(operation, Delete):
         return _OPERATION_OVERHEAD
     _require(len(operation.values) <= PROPERTIES, f"{operation.row} has {len(operation.values)} properties")
@@ -225,7 +228,7 @@ def _size(operation: Operation) -> int:
         stored += size + 2 * len(name) + 8
         sent += 2 * len(name) + 40  # the property and its type, in JSON
         if isinstance(value, bytes):
-            sent += len(base64.b64encode(value))
+            sent += 4 * -(-len(value) // 3)  # in base64
         else:
             sent += 6 * len(value) if isinstance(value, str) else 24
     _require(stored <= ENTITY_BYTES, f"{operation.row} takes {stored} bytes; {ENTITY_BYTES} are allowed")

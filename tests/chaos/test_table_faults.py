@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from detection.store.azure_table import open_table
-from detection.store.layout import key_prefix
+from detection.store.layout import head_row
 from detection.store.table import Delete, Put
 from tests.chaos.scenarios import FAULT_HOUR, EnterFigures, chaos_only, enter, marked_parameters
 from tests.chaos.stage import RULE, Stage, staged
@@ -219,7 +219,7 @@ def test_watermark_is_denied_after_an_outage(stage: Stage, enter: EnterFigures, 
 
 
 def test_head_of_a_key_is_restored_from_an_earlier_hour(stage: Stage, enter: EnterFigures) -> None:
-    table, row = open_table(stage.connection, stage.table, None), f"{key_prefix(account())}h"
+    table, row = open_table(stage.connection, stage.table, None), head_row(account())
     stage.runs(0, 0)
     head = table.get(RULE.folder, row)
     assert head

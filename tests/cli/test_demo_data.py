@@ -79,7 +79,9 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> ScenarioRuns:
     store = IncidentStore(table, rule.folder, "reader")
     incidents = [
         (dict(key)["Account"], incident)
-        for key, incident in IncidentList(store.table, store.rule).incidents()
+        for key, incident in sorted(
+            IncidentList(store.table, store.rule).incidents(), key=lambda stored: stored[1].opened
+        )
     ]
     return ScenarioRuns(
         rule, loaded, _read(folder), records, list(IncidentList(store.table, store.rule).alerts()), incidents

@@ -26,7 +26,7 @@ from detection.delivery.deliver import (
     pause,
 )
 from detection.store.outbox import Delivery, Outbox, Queued, queue
-from detection.store.table import Conflict, Delete, Entity, MemoryTable, Operation, Replace
+from detection.store.table import PAGE, Conflict, Delete, Entity, MemoryTable, Operation, Replace
 from tests.support.builders import HOUR, START
 from tests.support.clock import Clock
 
@@ -180,7 +180,7 @@ def test_pause_before_an_attempt_is_short_and_never_shorter_than_50_milliseconds
     receiver = post.receiver()
     millisecond = SECOND / 1000
     for commit, due in enumerate([10 * millisecond, 110 * millisecond], 1):
-        message = Delivery(f"al_{commit}", "soc", f"in_{commit}", 1, b"", created=START, due=START + due)
+        message = Delivery(f"al_{commit}", "soc", f"in_{commit}", 1, b"{}", created=START, due=START + due)
         post.table.write(RULE, [queue(message)])
     post.drain(SECOND)
     assert receiver.times == [50 * millisecond, 110 * millisecond]
@@ -377,9 +377,9 @@ class CountingTable(MemoryTable):
         self.requests["get"] += 1
         return super().get(partition, row)
 
-    def scan(self, partition: str, start: str, end: str) -> Iterator[Entity]:
+    def scan(self, partition: str, start: str, end: str, page: int = PAGE) -> Iterator[Entity]:
         self.requests["scan"] += 1
-        return super().scan(partition, start, end)
+        return super().scan(partition, start, end, page)
 
     def write(self, partition: str, operations: Sequence[Operation]) -> None:
         self.requests["write"] += 1

@@ -9,7 +9,7 @@ import pytest
 
 from detection.delivery.deliver import SCHEDULE, next_due
 from detection.delivery.signed_links import FORM_LIFETIME, PARTITION, ROW, LinkSigner, sign_link, verify_link
-from detection.store.table import Delete, MemoryTable, Put, Table
+from detection.store.table import Delete, MemoryTable, Table
 from tests.support.builders import START, TICK
 
 BASE = "https://app.example/api"
@@ -129,14 +129,6 @@ def test_removed_key_ends_all_links_also_where_it_is_known_already() -> None:
     link = _link_parts(signer.link_to("in_1", START) or "")
     table.write(PARTITION, [Delete(ROW)])
     assert not signer.verify(*link, START)
-
-
-def test_key_that_is_not_binary_opens_nothing() -> None:
-    table = MemoryTable()
-    link = LinkSigner(table, BASE).link_to("in_1", START)
-    assert link
-    table.write(PARTITION, [Put(ROW, {"key": "text"})])
-    assert not LinkSigner(table, BASE).verify(*_link_parts(link), START)
 
 
 def test_looking_makes_no_key() -> None:

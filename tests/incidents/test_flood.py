@@ -26,7 +26,7 @@ from detection.runs.commit import RunOptions
 from detection.runs.record import RunRecord
 from detection.runs.run import run
 from detection.store.incident_store import IncidentStore
-from detection.store.table import MemoryTable, Operation
+from detection.store.table import MemoryTable
 from tests.support.builders import (
     ALICE,
     DAY,
@@ -56,6 +56,7 @@ from tests.support.world import (
     Plan,
     row_of,
 )
+from tests.support.world.commit_witness import CommitWitness
 
 LIMIT = 10
 MINUTE = timedelta(minutes=1)
@@ -107,7 +108,7 @@ def run_once(
 
 
 def loaded_state(table: MemoryTable, key: Key = ALICES) -> KeyState:
-    return IncidentStore(table, RULE.folder, "look").load(key)
+    return IncidentStore(table, RULE.folder, "look").load([key])[key]
 
 
 def flood(begin: datetime, end: datetime, actor: str = ALICE) -> Flood:
@@ -408,7 +409,7 @@ def test_floods_end_when_no_run_can_read_their_time(log: GrowingLogs, table: Mem
         run_once(log, table, now)
         store = IncidentStore(table, RULE.folder, "look")
         store.watermark()
-        floods[day] = (store.load(account()).floods, store.kept_since)
+        floods[day] = (store.load([account()])[account()].floods, store.kept_since)
     assert all(
         bool(floods) == (kept_since is None or kept_since <= START + LIMIT * SECOND)
         for floods, kept_since in floods.values()
@@ -421,9 +422,9 @@ def test_a_flood_stays_while_a_run_can_read_its_last_signal(log: GrowingLogs, ta
     run_once(log, table)
     store = IncidentStore(table, RULE.folder, "look")
     store.kept_since = START + LIMIT * SECOND
-    assert store.load(account()).floods
+    assert store.load([account()])[account()].floods
     store.kept_since += SECOND
-    assert not store.load(account()).floods
+    assert not store.load([account()])[account()].floods
 
 
 def test_a_flood_under_the_former_grouping_counts_as_alerted(log: GrowingLogs, table: MemoryTable) -> None:
@@ -483,9 +484,8 @@ def test_a_head_holds_as_many_floods_as_a_key_may_have(table: MemoryTable) -> No
     floods = tuple(sorted(flood(START, START + SECOND, f"{number}") for number in range(20_000)))
     verdict = decide(chains([change("c", START)], [signal("s", START)]), circumstances(), KeyState(account()))
     assert verdict
-    IncidentStore(table, RULE.folder, "run").commit(
-        replace(verdict, state=replace(verdict.state, floods=floods))
-    )
+    store = IncidentStore(table, RULE.folder, "run")
+    store.commit([store.prepare(replace(verdict, state=replace(verdict.state, floods=floods)))])
     assert loaded_state(table).floods == floods
 
 
@@ -563,26 +563,24 @@ class FloodWorld:
         ]
 
 
-class FloodStore(IncidentStore):
-    """The real store, and a witness of the commits that took effect."""
+class FloodStore(CommitWitness):
+    """A witness of alerted pairs, floods and marks."""
+
+    page = 3
 
     def __init__(self, table: FaultyTable, world: FloodWorld, now: datetime) -> None:
         super().__init__(table, world.rule.folder, f"run {now}")
-        self._faulty_table, self._world, self._now = table, world, now
+        self._world, self._now = world, now
 
-    def load(self, key: Key) -> KeyState:
-        state = super().load(key)
-        self._world.most_marks = max(self._world.most_marks, len(state.signals))
-        return state
+    def load(self, keys: Iterable[Key]) -> dict[Key, KeyState]:
+        states = super().load(keys)
+        for state in states.values():
+            self._world.most_marks = max(self._world.most_marks, len(state.signals))
+        return states
 
-    def commit(self, verdict: Verdict, messages: Iterable[Operation] = ()) -> None:
-        before = self._faulty_table.effects
-        try:
-            super().commit(verdict, messages)
-        finally:
-            if self._faulty_table.effects > before:
-                self._world.alerted.update(alerted_pairs([verdict]))
-                self._world.floods += [(flood, self._now) for flood in verdict.state.floods]
+    def note_commit(self, verdict: Verdict) -> None:
+        self._world.alerted.update(alerted_pairs([verdict]))
+        self._world.floods += [(flood, self._now) for flood in verdict.state.floods]
 
 
 @many

@@ -43,7 +43,7 @@ SECOND = timedelta(seconds=1)
 HOSTILE = {
     "slashes": "../..\\a/b?c#d%2f",
     "quotes": "\"'`; drop table x; --",
-    "separators": "k|h|i|000001",
+    "separators": "h|i|m|000001",
     "control": "a\x00b\x01\r\n\t\x1b[31m\x7f\x9f",
     "right to left": "alice\u202emoc.elpmaxe@\u2066\u200b",
     "beyond ASCII": "ключ 🔑 é e\u0301",
@@ -89,7 +89,10 @@ class Job:
     @property
     def incidents(self) -> list[Incident]:
         """The incidents of all keys."""
-        return [incident for _, incident in IncidentList(self.store.table, self.store.rule).incidents()]
+        return sorted(
+            (incident for _, incident in IncidentList(self.store.table, self.store.rule).incidents()),
+            key=lambda incident: incident.number,
+        )
 
 
 def commit_chains(
@@ -103,9 +106,9 @@ def commit_chains(
     """What a run at `now` that found these chains commits for a key, part by part."""
     verdicts: list[Verdict] = []
     while verdict := decide(
-        chains, Circumstances(rule, first_windows(now), events_per_part=limit), store.load(key)
+        chains, Circumstances(rule, first_windows(now), events_per_part=limit), store.load([key])[key]
     ):
-        store.commit(verdict)
+        store.commit([store.prepare(verdict)])
         verdicts.append(verdict)
         if not verdict.has_more:
             break
@@ -311,9 +314,9 @@ def test_the_marks_of_the_largest_part_fit_into_one_transaction(days: int) -> No
         for number in range(EVENTS_PER_PART)
     }
 
-    job.store.commit(Verdict(KeyState(account(), commits=1), [], signal_marks=marks))
+    job.store.commit([job.store.prepare(Verdict(KeyState(account(), commits=1), [], signal_marks=marks))])
 
-    assert job.store.load(account()).signals.keys() == marks.keys()
+    assert job.store.load([account()])[account()].signals.keys() == marks.keys()
 
 
 @settings(deadline=None, max_examples=50)
@@ -437,7 +440,7 @@ def test_parts_beyond_150_go_into_the_next_incident() -> None:
 def test_new_evidence_opens_the_next_incident_after_a_closed_one() -> None:
     job = Job()
     (first_id,) = job.signals_at(START)
-    job.store.update(account(), closed_at_start)
+    job.store.update(job.incidents[-1].id, closed_at_start)
 
     (second_id,) = job.signals_at(START + HOUR)
 
@@ -452,7 +455,7 @@ def test_new_evidence_opens_the_next_incident_after_a_closed_one() -> None:
 def test_an_acknowledged_incident_goes_on_taking_alerts_and_keeps_its_history() -> None:
     job = Job()
     job.signals_at(START)
-    job.store.update(account(), lambda incident: acknowledged(incident, "carol", START, "on it"))
+    job.store.update(job.incidents[-1].id, lambda incident: acknowledged(incident, "carol", START, "on it"))
 
     job.signals_at(START + HOUR)
 
@@ -464,7 +467,7 @@ def test_an_acknowledged_incident_goes_on_taking_alerts_and_keeps_its_history() 
 def test_old_evidence_opens_nothing_after_a_closed_incident() -> None:
     job = Job()
     job.signals_at(START)
-    job.store.update(account(), closed_at_start)
+    job.store.update(job.incidents[-1].id, closed_at_start)
     before = job.incidents
 
     job.signals_at(START)
@@ -475,8 +478,8 @@ def test_old_evidence_opens_nothing_after_a_closed_incident() -> None:
 def test_closing_again_corrects_the_judgement_and_opens_nothing() -> None:
     job = Job()
     job.signals_at(START)
-    job.store.update(account(), closed_at_start)
-    job.store.update(account(), lambda incident: closed(incident, "true-positive", "carol", START))
+    job.store.update(job.incidents[-1].id, closed_at_start)
+    job.store.update(job.incidents[-1].id, lambda incident: closed(incident, "true-positive", "carol", START))
 
     (incident,) = job.incidents
     assert (incident.status, incident.classification) == ("closed", "true-positive")
@@ -486,18 +489,10 @@ def test_closing_again_corrects_the_judgement_and_opens_nothing() -> None:
 def test_acknowledging_a_closed_incident_does_not_open_it() -> None:
     job = Job()
     job.signals_at(START)
-    job.store.update(account(), closed_at_start)
-    job.store.update(account(), lambda incident: acknowledged(incident, "carol", START))
+    job.store.update(job.incidents[-1].id, closed_at_start)
+    job.store.update(job.incidents[-1].id, lambda incident: acknowledged(incident, "carol", START))
 
     assert [incident.status for incident in job.incidents] == ["closed"]
-
-
-def test_closing_where_there_is_no_incident_does_nothing() -> None:
-    job = Job()
-
-    job.store.update(account(), closed_at_start)
-
-    assert job.incidents == []
 
 
 def test_an_incident_is_never_updated_before_it_was_opened() -> None:
@@ -525,7 +520,7 @@ def history(job: Job) -> list[tuple[str, str]]:
     """The ids of a history with parts, a closed incident and a day's end."""
     job.commit_new(START, [change("c", START)], many_signals(5), limit=2)
     job.signals_at(START + HOUR)
-    job.store.update(account(), closed_at_start)
+    job.store.update(job.incidents[-1].id, closed_at_start)
     job.signals_at(START + 2 * HOUR, START + 3 * DAY)
     return [(alert.alert, alert.incident) for alert in IncidentList(job.store.table, job.store.rule).alerts()]
 
@@ -632,17 +627,17 @@ def test_of_two_runs_that_judge_a_key_at_once_one_commits() -> None:
     second_job = Job(token="two", table=first_job.table)
     actor_chains = chains([change("c", START)], [signal("s", START)])
     verdicts = [
-        decide(actor_chains, Circumstances(RULE, first_windows()), job.store.load(account()))
+        decide(actor_chains, Circumstances(RULE, first_windows()), job.store.load([account()])[account()])
         for job in (first_job, second_job)
     ]
     first_verdict, second_verdict = verdicts
     assert first_verdict is not None
     assert second_verdict is not None
 
-    first_job.store.commit(first_verdict)
+    first_job.store.commit([first_job.store.prepare(first_verdict)])
 
     with pytest.raises(Conflict):
-        second_job.store.commit(second_verdict)
+        second_job.store.commit([second_job.store.prepare(second_verdict)])
     assert len(list(IncidentList(first_job.store.table, first_job.store.rule).alerts())) == 1
 
 
@@ -662,13 +657,15 @@ def test_closing_an_incident_makes_a_run_judge_again() -> None:
     job = Job()
     job.signals_at(START)
     actor_chains = chains([change("c", START)], [signal("new", START)])
-    verdict = decide(actor_chains, Circumstances(RULE, first_windows()), job.store.load(account()))
+    verdict = decide(
+        actor_chains, Circumstances(RULE, first_windows()), job.store.load([account()])[account()]
+    )
     assert verdict is not None
 
-    IncidentStore(job.table, RULE.folder, "somebody").update(account(), closed_at_start)
+    IncidentStore(job.table, RULE.folder, "somebody").update(job.incidents[-1].id, closed_at_start)
 
     with pytest.raises(Conflict):
-        job.store.commit(verdict)
+        job.store.commit([job.store.prepare(verdict)])
 
 
 def test_memory_comes_back_as_it_was_committed() -> None:
@@ -676,13 +673,14 @@ def test_memory_comes_back_as_it_was_committed() -> None:
 
     *_, last_verdict = job.commit_new(START, [change("c", START - HOUR)], many_signals(20_000), limit=15_000)
 
-    state = job.store.load(account())
-    assert replace(state, version=None) == replace(last_verdict.state, version=None)
+    state = job.store.load([account()])[account()]
+    loaded = replace(state, version=None, stored_incident=None)
+    assert loaded == replace(last_verdict.state, version=None, stored_incident=None)
     assert len(state.signals) == 20_000
 
 
 def test_an_unknown_key_has_no_memory() -> None:
-    assert Job().store.load(account()) == KeyState(account())
+    assert Job().store.load([account()])[account()] == KeyState(account())
 
 
 def test_rules_do_not_share_memory() -> None:
@@ -720,8 +718,8 @@ def test_purge_removes_the_marks_of_days_that_are_over_and_one_day_more() -> Non
 
     removed = purge_marks(job.store.table, job.store.rule, days[3])
 
-    state = job.store.load(account())
-    assert removed == 4  # both sides of the first two days
+    state = job.store.load([account()])[account()]
+    assert removed == 2  # those of the first two days
     assert (len(state.changes), len(state.signals)) == (2, 2)
 
 
@@ -734,7 +732,7 @@ def test_purge_goes_on_where_its_limit_stopped_it() -> None:
     assert sum(removed) == 121
     assert 0 < removed[1] <= removed[0] < 2 * OPERATIONS
     assert removed[3] == 0
-    assert not job.store.load(account()).signals
+    assert not job.store.load([account()])[account()].signals
 
 
 def test_purge_leaves_alerts_and_incidents() -> None:

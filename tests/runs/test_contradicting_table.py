@@ -20,9 +20,9 @@ from detection.runs.run import read_gap, run
 from detection.store.gaps import GapList
 from detection.store.incident_list import IncidentList
 from detection.store.incident_store import IncidentStore
-from detection.store.layout import key_prefix
+from detection.store.layout import head_row
 from detection.store.outbox import Delivery, Outbox
-from detection.store.table import Conflict, Delete, Entity, MemoryTable, Operation, Put, Table
+from detection.store.table import PAGE, Conflict, Delete, Entity, MemoryTable, Operation, Put, Table
 from tests.support.builders import (
     ALICE,
     DAY,
@@ -39,7 +39,7 @@ from tests.support.world import Faults, FaultyTable
 
 USERS = [f"user_{number}@example.com" for number in range(6)]
 ACCESSES = 400  # of a run of seven actors: 60 without a fault
-HEAD = f"{key_prefix(account())}h"
+HEAD = head_row(account())
 
 
 class BoundedTable(FaultyTable):
@@ -162,12 +162,12 @@ class DenyingTable(BoundedTable):
         self._denials = denials
         self._row = row
 
-    def scan(self, partition: str, start: str, end: str) -> Iterator[Entity]:
+    def scan(self, partition: str, start: str, end: str, page: int = PAGE) -> Iterator[Entity]:
         if start <= self._row < end and self._denials:
             self._access()
             self._denials -= 1
         else:
-            yield from super().scan(partition, start, end)
+            yield from super().scan(partition, start, end, page)
 
 
 @pytest.mark.parametrize("denials", [1, 2, 1_000])
@@ -208,8 +208,8 @@ def test_denied_watermark_of_an_hour_ago_costs_nothing(table: MemoryTable) -> No
 
 
 def test_change_of_an_incident_that_is_gone_is_not_reported_as_done(table: MemoryTable) -> None:
-    with pytest.raises(Conflict, match="incident 2 was deleted"):
-        store_of(table).update(account(), closed_at_start, number=2)
+    with pytest.raises(Conflict, match="incident in_gone was deleted"):
+        store_of(table).update("in_gone", closed_at_start)
 
 
 class RefusingTable(BoundedTable):
@@ -226,7 +226,7 @@ class RefusingTable(BoundedTable):
         self._table.write(partition, operations)
 
 
-@pytest.mark.parametrize("rows", ["w", "u|", "s|", "k|", ""])
+@pytest.mark.parametrize("rows", ["w", "u|", "s|", "h|", "m|", "i|", ""])
 @pytest.mark.parametrize("is_first", [True, False])
 def test_conflict_that_never_resolves_ends_the_run_with_an_error(
     table: MemoryTable, rows: str, *, is_first: bool

@@ -4,7 +4,7 @@ and every pair is alerted once.
 
 import json
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from datetime import datetime, timedelta
@@ -26,9 +26,10 @@ from detection.store.gaps import GAP_KEPT, Gap, GapList
 from detection.store.incident_store import IncidentStore
 from detection.store.layout import day_of
 from detection.store.outbox import Delivery, Outbox
-from detection.store.table import Conflict, Entity, MemoryTable, Operation
+from detection.store.table import PAGE, Conflict, Entity, MemoryTable
 from tests.support.builders import DAY, HOUR, RULE, START, change_row, logs, signal_row
 from tests.support.world import Crash, Faults, FaultyTable
+from tests.support.world.commit_witness import CommitWitness
 
 MINUTE = timedelta(minutes=1)
 WORLDS = 60
@@ -69,15 +70,14 @@ def with_threshold(signals: int, within: timedelta = RULE.sequence.within) -> Ru
     return RULE.model_copy(update={"sequence": sequence})
 
 
-class Store(IncidentStore):
+class Store(CommitWitness):
     """The store of a run, which notes every pair that it has alerted."""
 
     def __init__(self, table: FaultyTable, token: str, alerted: Counter[tuple[str, str]]) -> None:
         super().__init__(table, RULE.folder, token)
         self._alerted = alerted
 
-    def commit(self, verdict: Verdict, messages: Iterable[Operation] = ()) -> None:
-        super().commit(verdict, messages)
+    def note_commit(self, verdict: Verdict) -> None:
         pairs = (pair for chain in verdict.new_pairs for pair in chain.pairs())
         self._alerted.update((change.id, signal.id) for change, signal in pairs)
 
@@ -393,10 +393,10 @@ def test_a_run_that_dies_before_its_last_write_records_no_gap() -> None:
 class FailingDeletes(MemoryTable):
     """A table that cannot be scanned for marks."""
 
-    def scan(self, partition: str, start: str, end: str) -> Iterator[Entity]:
+    def scan(self, partition: str, start: str, end: str, page: int = PAGE) -> Iterator[Entity]:
         if start == "p|":
             raise ServiceError("the table did not answer")
-        return super().scan(partition, start, end)
+        return super().scan(partition, start, end, page)
 
 
 def test_a_failed_clean_up_is_logged_and_the_run_is_complete(caplog: pytest.LogCaptureFixture) -> None:

@@ -513,7 +513,7 @@ def test_marks_are_removed_when_no_run_can_need_them() -> None:
 
     assert history.figures["purged"] > 0
     assert not list(history.table.scan(RULE.folder, "p|", "p}"))
-    state = history.store.load((("Account", ALICE),))
+    state = history.store.load([(("Account", ALICE),)])[("Account", ALICE),]
     assert not state.changes
     assert not state.signals
     assert_no_problems(history)

@@ -29,7 +29,7 @@ def test_list_says_what_the_incident_says() -> None:
 def test_list_knows_what_was_done_and_has_no_history() -> None:
     job = Job()
     job.signals_at(START)
-    job.store.update(account(), lambda incident: acknowledged(incident, "eve", START, "x" * 9_000))
+    job.store.update(job.incidents[-1].id, lambda incident: acknowledged(incident, "eve", START, "x" * 9_000))
     (summary,) = IncidentList(job.table, RULE.folder).summaries()
     assert (summary.incident.status, summary.incident.history) == ("acknowledged", ())
 

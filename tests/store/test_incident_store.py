@@ -68,6 +68,14 @@ def test_backlog_is_noted_until_the_next_complete_run() -> None:
     assert not started(table).has_backlog
 
 
+def loaded(store: IncidentStore) -> KeyState:
+    return store.load([account()])[account()]
+
+
+def commit(store: IncidentStore, verdict: Verdict) -> None:
+    store.commit([store.prepare(verdict)])
+
+
 def verdict_on(state: KeyState) -> Verdict:
     """The verdict on a pair."""
     pair = chains([change("c", START)], [signal("s", START)])
@@ -78,27 +86,27 @@ def verdict_on(state: KeyState) -> Verdict:
 
 def test_commit_whose_answer_was_lost_is_the_runs_own() -> None:
     table = MemoryTable()
-    commit = 2  # the first write lists the rule
-    store = IncidentStore(FaultyTable(table, Faults(lost=frozenset({commit}))), RULE, "run")
+    second = 2  # the first write lists the rule
+    store = IncidentStore(FaultyTable(table, Faults(lost=frozenset({second}))), RULE, "run")
 
-    store.commit(verdict_on(store.load(account())))
+    commit(store, verdict_on(loaded(store)))
 
-    assert started(table).load(account()).writer == store.writer
+    assert loaded(started(table)).writer == store.writer
 
 
 def test_commit_after_that_of_another_run_is_refused() -> None:
     table = MemoryTable()
     store, rival = (IncidentStore(table, RULE, name) for name in ("run", "rival"))
-    verdict = verdict_on(store.load(account()))
-    rival.commit(verdict_on(rival.load(account())))
+    verdict = verdict_on(loaded(store))
+    commit(rival, verdict_on(loaded(rival)))
 
     with pytest.raises(Conflict):
-        store.commit(verdict)
+        commit(store, verdict)
 
-    assert started(table).load(account()).writer == rival.writer
+    assert loaded(started(table)).writer == rival.writer
 
 
 def test_key_without_a_decision_is_loaded_without_one() -> None:
     table = MemoryTable()
     table.write(RULE, [head_operation(KeyState(account()))])
-    assert started(table).load(account()).decided_at is None
+    assert loaded(started(table)).decided_at is None

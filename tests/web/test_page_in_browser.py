@@ -13,7 +13,7 @@ from detection.store.incident_store import IncidentStore
 from tests.incidents.test_grouping import HOSTILE
 from tests.support.browser import browser as browser_module
 from tests.support.browser.browser import DESKTOP, PHONE, Browser, Size
-from tests.support.builders import ALICE, DAY, HOUR, RULE, START, account, change, signal
+from tests.support.builders import ALICE, DAY, HOUR, RULE, START, change, signal
 from tests.support.page_world import PageWorld
 from tests.support.pages import serving
 
@@ -76,7 +76,7 @@ def world() -> PageWorld:
         ],
     )
     IncidentStore(page_world.table, RULE.folder, "x").update(
-        account(), lambda incident: acknowledged(incident, "eve", START, "mine")
+        page_world.incident(), lambda incident: acknowledged(incident, "eve", START, "mine")
     )
     for name, actor in (("nightly", "ann*"), ("attack", literal_pattern(HOSTILE_MARKUP["form"]))):
         fields = {"name": name, "owner": "eve", "reason": HOSTILE_MARKUP["script"], "actor": actor}

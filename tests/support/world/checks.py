@@ -176,7 +176,8 @@ def incident_problems(history: History, folder: str) -> list[str]:
     """What contradicts the rules of incidents at this moment."""
     problems: list[str] = []
     incidents_by_key: dict[Key, list[Incident]] = {}
-    for key, incident in IncidentList(history.table, folder).incidents():
+    stored = IncidentList(history.table, folder).incidents()
+    for key, incident in sorted(stored, key=lambda keyed_incident: keyed_incident[1].number):
         incidents_by_key.setdefault(key, []).append(incident)
     for key, incidents in incidents_by_key.items():
         accepting = [

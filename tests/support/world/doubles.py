@@ -11,7 +11,7 @@ from detection.incidents.decide import FLOOD
 from detection.logs.events import Event, Logs, Row
 from detection.logs.window import Windows
 from detection.rules.model import Rule
-from detection.store.table import Conflict, Delete, Entity, Operation, Table
+from detection.store.table import PAGE, Conflict, Delete, Entity, Operation, Table
 from tests.support.builders import change_row, logs, signal_row, sliced
 from tests.support.world.identity import belongs, name_of
 from tests.support.world.scenario import UNEDITED, Arrival, Configuration, Faults, Plan, SideName
@@ -142,16 +142,16 @@ class FaultyTable:
         self._access()
         return self._table.get(partition, row)
 
-    def scan(self, partition: str, start: str, end: str) -> Iterator[Entity]:
+    def scan(self, partition: str, start: str, end: str, page: int = PAGE) -> Iterator[Entity]:
         while True:
             # A page is cut short where the race comes between: right after its first row.
-            cut = 1 if self._accesses < self._race_at else PAGES
+            cut = 1 if self._accesses < self._race_at else min(page, PAGES)
             self._access()
-            page = list(islice(self._table.scan(partition, start, end), cut))
-            yield from page
-            if len(page) < cut:
+            rows = list(islice(self._table.scan(partition, start, end), cut))
+            yield from rows
+            if len(rows) < cut:
                 return
-            start = page[-1].row + "\0"
+            start = rows[-1].row + "\0"
 
     def write(self, partition: str, operations: Sequence[Operation]) -> None:
         self._access()

@@ -22,23 +22,24 @@ from detection.store.incident_list import IncidentList
 from detection.store.incident_store import IncidentStore
 from detection.store.outbox import Delivery
 from detection.store.silence_list import SilenceList
-from detection.store.table import Operation
 from tests.support.builders import closed_at_start
 from tests.support.world.checks import incident_problems, problems_of
+from tests.support.world.commit_witness import CommitWitness
 from tests.support.world.doubles import Crash, FaultyTable, LogStore, row_of
 from tests.support.world.history import CommittedFlood, History, WrittenAlert
 from tests.support.world.scenario import Plan, World, rule_with
 from tests.support.world.views import EVER, Execution, Part, marks_from_after
 
 
-class WitnessedStore(IncidentStore):
+class WitnessedStore(CommitWitness):
     """The real store, and a witness of what the table really took: an answer may be lost, the row is there."""
+
+    page = 3  # so that the rows of a few keys come in several pages
 
     def __init__(
         self, table: FaultyTable, token: str, history: History, execution: Execution, log_store: LogStore
     ) -> None:
         super().__init__(table, execution.plan.folder, token)
-        self._faulty_table = table
         self._history = history
         self._ledger = history.ledgers[execution.plan.folder]
         self.execution = execution
@@ -62,20 +63,10 @@ class WitnessedStore(IncidentStore):
                 self.begin_part(gap)  # another run may have read parts of it since it was listed
         return watermark
 
-    def load(self, key: Key) -> KeyState:
-        state = super().load(key)
-        self._floods[key] = state.floods
-        return state
-
-    def commit(self, verdict: Verdict, messages: Iterable[Operation] = ()) -> None:
-        before = self._faulty_table.effects
-        self._faulty_table.rows_written.clear()
-        try:
-            super().commit(verdict, messages)
-        finally:
-            # The list of rules may have been written first: only the key's own rows are a commit.
-            if self._faulty_table.effects > before and self.has_written("k|"):
-                self._note_commit(verdict)
+    def load(self, keys: Iterable[Key]) -> dict[Key, KeyState]:
+        states = super().load(keys)
+        self._floods |= {key: state.floods for key, state in states.items()}
+        return states
 
     def _note_write(self, rows: Collection[str]) -> None:
         """A run is complete when the table took its record, whatever the run hears of that."""
@@ -90,11 +81,11 @@ class WitnessedStore(IncidentStore):
         ledger.watermark = max(watermark, ledger.watermark or EVER)
 
     def finish_part(self, gap: Gap, now: datetime, record: bytes) -> None:
-        before = self._faulty_table.effects
+        before = self.faulty_table.effects
         try:
             super().finish_part(gap, now, record)
         finally:
-            if self._faulty_table.effects > before:
+            if self.faulty_table.effects > before:
                 self.end_part(is_finished=True)
                 self._history.figures["gap parts"] += 1
                 # The next part follows the gap's row: another reading may have come further, or closed it.
@@ -125,10 +116,10 @@ class WitnessedStore(IncidentStore):
 
     def has_written(self, prefix: str) -> bool:
         """Whether the table took rows of the rule with this prefix, in the last commit or after it."""
-        rows = self._faulty_table.rows_written
+        rows = self.faulty_table.rows_written
         return any(partition == self.rule and row.startswith(prefix) for partition, row in rows)
 
-    def _note_commit(self, verdict: Verdict) -> None:
+    def note_commit(self, verdict: Verdict) -> None:
         ledger, state, alert = self._ledger, verdict.state, verdict.alert
         execution, reading = self.execution, self._log_store.readings[-1]
         execution.commits += 1
@@ -300,11 +291,10 @@ def _message(queue_key: str, commit: int, alerts: Sequence[str], now: datetime) 
 
 def _close(history: History, folder: str, number: int) -> None:
     """A person closes the newest incident of a key."""
-    keys = sorted({key for key, _ in IncidentList(history.table, folder).incidents()})
-    if not keys:
+    stored = IncidentList(history.table, folder).incidents()
+    newest = dict(sorted(stored, key=lambda keyed_incident: keyed_incident[1].number))
+    if not newest:
         return
-    store, key = IncidentStore(history.table, folder, "looking"), keys[number % len(keys)]
-    store.update(key, closed_at_start)
-    incident = store.load(key).incident
-    if incident:
-        history.ledgers[folder].closed[incident.id] = incident
+    incident = newest[sorted(newest)[number % len(newest)]]
+    IncidentStore(history.table, folder, "looking").update(incident.id, closed_at_start)
+    history.ledgers[folder].closed[incident.id] = closed_at_start(incident)
