@@ -167,6 +167,9 @@ class CountingTable:
             self.requests += number % page == 1 and number > 1
             yield entity
 
+    def names(self, partition: str, start: str, end: str, page: int = PAGE) -> Iterator[str]:
+        return (entity.row for entity in self.scan(partition, start, end, page))
+
     def write(self, partition: str, operations: Sequence[Operation]) -> None:
         self.requests += 1
         self.writes += 1

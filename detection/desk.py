@@ -27,7 +27,7 @@ from detection.rules.patterns import literal_pattern
 from detection.rules.silences import Silence, end_of_silence
 from detection.settings import Webhook
 from detection.store.gaps import Gap, GapList
-from detection.store.incident_list import IncidentList
+from detection.store.incident_list import IncidentList, ListHead, Selection, read_page
 from detection.store.incident_store import IncidentStore
 from detection.store.outbox import DeadLetter, Delivery, Queued, table_outbox
 from detection.store.silence_list import SilenceList
@@ -45,6 +45,15 @@ class IncidentDetail:
     key: Key
     incident: Incident
     alerts: Sequence[Alert] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class IncidentPage:
+    """A page of the list of incidents. `end` is its position if more incidents may follow."""
+
+    incidents: Sequence[IncidentDetail]
+    end: str | None
+    head: ListHead
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,14 +110,13 @@ class Desk:
         ]
         return sorted(details, key=lambda detail: detail.incident.opened, reverse=True)
 
-    def summaries(self) -> list[IncidentDetail]:
-        """As `incidents`, without history and with long keys truncated: cheaper, for lists."""
-        details = [
-            IncidentDetail(rule.folder, summary.key, summary.incident)
-            for rule in self.rules
-            for summary in IncidentList(self.table, rule.folder).summaries()
-        ]
-        return sorted(details, key=lambda detail: detail.incident.opened, reverse=True)
+    def incident_page(self, selection: Selection, size: int, position: str = "") -> IncidentPage:
+        """The next `size` selected incidents after a position: open ones first, then the most severe, then
+        those with the latest alert. They have no history, and long keys are truncated.
+        """
+        page = read_page(self.table, [rule.folder for rule in self.rules], selection, size, position)
+        details = [IncidentDetail(rule, summary.key, summary.incident) for rule, summary in page.summaries]
+        return IncidentPage(details, page.end, page.head)
 
     def incident(self, name: str) -> IncidentDetail:
         """An incident by its id, with its alerts. Raises ConfigurationError when no rule has it."""

@@ -49,7 +49,7 @@ def main() -> None:
     job = demo_job()
     name = next(
         summary.incident.id
-        for summary in job.desk.summaries()
+        for summary in job.desk.incidents()
         if summary.incident.title.endswith(CHOSEN_TITLE)
     )
     _act(job, name)
@@ -137,7 +137,7 @@ def _act(job: Job, name: str) -> None:
     """What the on-call did with the incidents."""
     detail = job.desk.incident(name)
     job.desk.acknowledge(detail, "eve@example.com", "asked Alice by phone: not hers", self_declared=False)
-    summaries = [summary for summary in job.desk.summaries() if summary.incident.id != name]
+    summaries = [summary for summary in job.desk.incidents() if summary.incident.id != name]
     job.desk.close(
         job.desk.incident(summaries[1].incident.id), "benign", "mallet", "the invited colleague's first try"
     )

@@ -16,6 +16,7 @@ from detection.rules.model import Severity
 ALERTS_PER_INCIDENT = 150  # Sentinel's limit (scheduled-rules-overview.md, "Alert grouping")
 HISTORY_LIMIT = 100  # entries of an incident's history
 
+Status = Literal["new", "acknowledged", "closed"]
 Classification = Literal["true-positive", "benign", "false-positive", "undetermined"]
 
 
@@ -49,7 +50,7 @@ class Incident:
     alerts: int
     pairs: int
     predecessor: str | None
-    status: Literal["new", "acknowledged", "closed"] = "new"
+    status: Status = "new"
     classification: Classification | None = None
     history: tuple[HistoryEntry, ...] = ()
     silenced: int = 0

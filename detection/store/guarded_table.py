@@ -30,6 +30,10 @@ class GuardedTable:
         with self._guard():
             yield from self._table.scan(partition, start, end, page)
 
+    def names(self, partition: str, start: str, end: str, page: int = PAGE) -> Iterator[str]:
+        with self._guard():
+            yield from self._table.names(partition, start, end, page)
+
     def write(self, partition: str, operations: Sequence[Operation]) -> None:
         with self._guard():
             self._table.write(partition, operations)

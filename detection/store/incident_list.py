@@ -1,12 +1,22 @@
-"""The incidents and alerts of a rule, for people and pages: nothing here decides what a run alerts."""
+"""The incidents and alerts of rules, for people and pages: nothing here decides what a run alerts.
 
-from collections.abc import Iterator
+The list has a row for each incident, in the order in which people read them: open ones first, then the most
+severe, then those with the latest alert. The name of a row has its place in that order, its severity and its
+status, so a page is a range of rows, and counts need only names (layout.py).
+"""
+
+import re
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from heapq import merge
+from itertools import chain, islice, takewhile
+from typing import NamedTuple
 
 from detection.incidents.alert import Alert
-from detection.incidents.incident import Incident
+from detection.incidents.incident import Incident, Status
 from detection.incidents.keys import Key
+from detection.rules.model import Severity
 from detection.store.layout import (
     IncidentSummary,
     commit_of,
@@ -14,8 +24,141 @@ from detection.store.layout import (
     day_of,
     incident_row,
     keyed_incident,
+    section_of,
+    severity_rank,
+    summary_of,
 )
-from detection.store.table import Entity, Table
+from detection.store.table import PAGE, Entity, Table
+
+MAX_COUNTED = PAGE  # incidents of a count: the names of a request
+MAX_FILTERED = 1_000  # rows that a page looks through for a status that has no section of its own
+FILTERED_ROWS = 250  # of a request for such a status
+POSITION = re.compile(r"[01]\|[0-9]\|[0-9]{16}\|[A-Za-z0-9_-]{1,64}\|[a-z]{1,16}")
+_LIST = "l|"
+_WHOLE_LIST = ("l|0|", "l|1}")
+
+
+@dataclass(frozen=True, slots=True)
+class Selection:
+    """The incidents of the list that have one of the statuses and the severity; None: any severity."""
+
+    statuses: Collection[Status]
+    severity: Severity | None = None
+
+    @property
+    def ranges(self) -> Sequence[tuple[str, str]]:
+        """The first row and the end of each range of the list with such incidents, in the list's order."""
+        sections = sorted(set(map(section_of, self.statuses)))
+        if self.severity is None:
+            return [(f"l|{sections[0]}|", f"l|{sections[-1]}}}")]
+        rank = severity_rank(self.severity)
+        return [(f"l|{section}|{rank}|", f"l|{section}|{rank}}}") for section in sections]
+
+    @property
+    def end(self) -> str:
+        """The end of the last range."""
+        return self.ranges[-1][1]
+
+    @property
+    def has_whole_sections(self) -> bool:
+        """Whether every incident in the ranges is selected."""
+        return ("new" in self.statuses) == ("acknowledged" in self.statuses)
+
+    def includes(self, row: str) -> bool:
+        """Whether the incident of a row of the list is selected, by the row's name."""
+        _, _, rank, _, _, status = row.split("|")
+        return status in self.statuses and (
+            self.severity is None or rank == str(severity_rank(self.severity))
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Count:
+    """A number of incidents; if it is not exact, there may be more."""
+
+    number: int
+    exact: bool
+
+
+@dataclass(frozen=True, slots=True)
+class ListHead:
+    """The names of the first rows of the list. `whole`: the list has no other rows."""
+
+    rows: Sequence[str]
+    whole: bool
+
+    def count(self, selection: Selection) -> Count:
+        """The number of selected incidents: exact if the rows go beyond the last of them."""
+        exact = self.whole or self.rows[-1] >= selection.end
+        return Count(sum(map(selection.includes, self.rows)), exact)
+
+
+@dataclass(frozen=True, slots=True)
+class ListPage:
+    """A page of the list: summaries with their rules. `end` is its position if more may follow."""
+
+    summaries: Sequence[tuple[str, IncidentSummary]]
+    end: str | None
+    head: ListHead
+
+
+class _Row(NamedTuple):
+    """A row of the list, with its rule."""
+
+    name: str
+    rule: str
+    entity: Entity
+
+
+def read_page(
+    table: Table, rules: Sequence[str], selection: Selection, size: int, position: str = ""
+) -> ListPage:
+    """The next `size` selected incidents after a position of the list of several rules.
+
+    A position (POSITION) is the `end` of a page; its row may be gone. A page looks through MAX_FILTERED rows
+    at most, so it may have fewer incidents, or none, and still an end. Raises ServiceError.
+    """
+    # The list is read beyond the selection from its beginning on: a short list is then whole, and counted.
+    is_beginning = not position and selection.ranges[0][0] == _WHOLE_LIST[0]
+    ranges = [_WHOLE_LIST] if is_beginning else selection.ranges
+    page = size + 1 if selection.has_whole_sections else FILTERED_ROWS
+    rows = chain.from_iterable(_rows(table, rules, start, end, position, page) for start, end in ranges)
+    first_rows = list(islice(rows, size + 1))
+    is_whole = is_beginning and len(first_rows) <= size
+    head = ListHead([row.name for row in first_rows], whole=True) if is_whole else _head(table, rules)
+
+    selected: list[_Row] = []
+    selectable = takewhile(lambda row: row.name < selection.end, chain(first_rows, rows))
+    for number, row in enumerate(selectable):
+        is_selected = selection.includes(row.name)
+        if number == MAX_FILTERED or (is_selected and len(selected) == size):
+            return ListPage(_summaries(selected), position, head)
+        if is_selected:
+            selected.append(row)
+        position = row.name.removeprefix(_LIST)
+    return ListPage(_summaries(selected), None, head)
+
+
+def _rows(
+    table: Table, rules: Sequence[str], start: str, end: str, position: str, page: int
+) -> Iterator[_Row]:
+    """The rows in a range after a position, of all rules in the order of the list."""
+    begin = max(start, f"{_LIST}{position}!") if position else start
+
+    def rows_of(rule: str) -> Iterator[_Row]:
+        return (_Row(entity.row, rule, entity) for entity in table.scan(rule, begin, end, page))
+
+    return merge(*map(rows_of, rules), key=lambda row: row.name) if begin < end else iter(())
+
+
+def _summaries(rows: Sequence[_Row]) -> Sequence[tuple[str, IncidentSummary]]:
+    return [(row.rule, summary_of(row.entity)) for row in rows]
+
+
+def _head(table: Table, rules: Sequence[str]) -> ListHead:
+    names = merge(*(table.names(rule, *_WHOLE_LIST, MAX_COUNTED) for rule in rules))
+    rows = list(islice(names, MAX_COUNTED))
+    return ListHead(rows, whole=len(rows) < MAX_COUNTED)
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,13 +171,6 @@ class IncidentList:
     def incidents(self) -> Iterator[tuple[Key, Incident]]:
         """Every incident with its key, in the order of ids."""
         return map(keyed_incident, self._rows("i"))
-
-    def summaries(self) -> Iterator[IncidentSummary]:
-        """Every incident without its history: open ones first, then the most severe, then those with the
-        latest alert.
-        """
-        for entity in self._rows("l"):
-            yield content_of(entity, IncidentSummary)
 
     def incident(self, name: str) -> tuple[Key, Incident, list[Alert]] | None:
         """An incident by its id, with its key and its alerts in the order of commits; None without such an

@@ -8,8 +8,9 @@ One partition per rule folder. <hash> is that of a key, <incident> an incident's
     h|<hash>                                 head: the key, its commit number, its writer, its floods, its
                                              newest incident
     i|<incident>                             an incident, with its key
-    l|<closed>|<severity>|<updated>|<incident>  an incident's summary, in the order of the list: open ones
-                                             first, then the most severe, then those with the latest alert
+    l|<closed>|<severity>|<updated>|<incident>|<status>  an incident's summary, in the order of the list: open
+                                             ones first, then the most severe, then those with the latest
+                                             alert (incident_list.py)
     m|<hash>|<day>|<commit>|<part>           marks of events of that day
     p|<day>|<hash>|<commit>                  the commit marked events of that day; deleted with the marks
     q|<name>                                 a silence
@@ -39,10 +40,10 @@ from detection.correlation.output import truncate
 from detection.incidents.alert import Alert
 from detection.incidents.decide import Verdict
 from detection.incidents.floods import Flood
-from detection.incidents.incident import Incident
+from detection.incidents.incident import Incident, Status
 from detection.incidents.key_state import KeyState, Mark
 from detection.incidents.keys import Key
-from detection.rules.model import SEVERITIES
+from detection.rules.model import SEVERITIES, Severity
 from detection.store.table import OPERATIONS, Delete, Entity, Insert, Operation, Put, Replace, Table, Value
 
 SCHEMA = 1  # of these rows; raised when an older version could misread them
@@ -316,7 +317,24 @@ def keyed_incident(row: Entity) -> tuple[Key, Incident]:
 
 
 def summary_row(incident: Incident) -> str:
-    """The name of an incident's row in the list."""
-    rank = SEVERITIES[::-1].index(incident.severity) if incident.severity else len(SEVERITIES)
+    """The name of an incident's row in the list. It sorts by the first parts; the status at its end is for
+    filters and counts.
+    """
+    rank = severity_rank(incident.severity) if incident.severity else len(SEVERITIES)
     remaining = (_END_OF_TIME - incident.updated) // timedelta(microseconds=1)
-    return f"l|{int(incident.status == 'closed')}|{rank}|{remaining:016}|{incident.id}"
+    return f"l|{section_of(incident.status)}|{rank}|{remaining:016}|{incident.id}|{incident.status}"
+
+
+def section_of(status: Status) -> int:
+    """The section of the list that has incidents of a status: 0 the open ones, 1 the closed ones."""
+    return int(status == "closed")
+
+
+def severity_rank(severity: Severity) -> int:
+    """The rank of a severity in the list, 0 the most severe."""
+    return SEVERITIES[::-1].index(severity)
+
+
+def summary_of(row: Entity) -> IncidentSummary:
+    """The summary that a row of the list holds. Raises DamagedRow."""
+    return content_of(row, IncidentSummary)

@@ -116,6 +116,10 @@ class Table(Protocol):
         """
         ...
 
+    def names(self, partition: str, start: str, end: str, page: int = PAGE) -> Iterator[str]:
+        """The keys of the rows that `scan` returns. A request is small: the service keeps the values."""
+        ...
+
     def write(self, partition: str, operations: Sequence[Operation]) -> None:
         """One transaction: all operations or none. Raises Conflict when a row has changed."""
         ...
@@ -145,6 +149,9 @@ class MemoryTable:
         with self._lock:
             entities = self._rows_of(partition).between(start, end)
         yield from entities
+
+    def names(self, partition: str, start: str, end: str, page: int = PAGE) -> Iterator[str]:
+        return (entity.row for entity in self.scan(partition, start, end, page))
 
     def write(self, partition: str, operations: Sequence[Operation]) -> None:
         check(partition, operations)

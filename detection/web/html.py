@@ -18,6 +18,7 @@ from detection.messages.facts import FIRST_STEPS
 from detection.messages.links import portal_link
 from detection.messages.text import escape_line, plural
 from detection.rules.model import Rule
+from detection.store.incident_list import Count
 from detection.store.outbox import DeadLetter
 from detection.web.access import Visitor
 from detection.web.exchange import AccessMode, Response, with_query
@@ -47,9 +48,9 @@ class DeliveryState:
 def list_page(listing: Listing, visitor: Visitor, form: str, now: datetime) -> Response:
     """A page of the list of incidents, with the silences. `form` is the token of the form to lift them."""
 
-    def list_url(page: int | None = None, **chosen: str | None) -> str:
+    def list_url(after: str | None = None, **chosen: str | None) -> str:
         status, severity = chosen.get("status", listing.status), chosen.get("severity", listing.severity)
-        return with_query("incidents", status=status, severity=severity, page=page, code=visitor.access_key)
+        return with_query("incidents", status=status, severity=severity, after=after, code=visitor.access_key)
 
     return _page(
         "list.html",
@@ -126,6 +127,11 @@ def delivery_states(job: Job, detail: IncidentDetail, rule: Rule, view: Incident
     return sorted(states, key=lambda state: (order.index(state.state), state.destination))
 
 
+def count_text(count: Count) -> str:
+    """A count in digits, with + if there may be more; empty if none was reached."""
+    return f"{count.number:,}{'' if count.exact else '+'}" if count.exact or count.number else ""
+
+
 def _page(name: str, now: datetime | None, status: int = 200, **values: object) -> Response:
     body = TEMPLATES.get_template(name).render(now=now, **values)
     headers = {"content-type": "text/html; charset=utf-8", "content-security-policy": POLICY}
@@ -141,6 +147,7 @@ TEMPLATES = page_templates(
         ),
         "duration": duration_text,
         "plural": plural,
+        "count": count_text,
     },
 )
 POLICY = content_policy(

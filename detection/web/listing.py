@@ -1,22 +1,26 @@
 """The list of incidents: filters, counts and pages."""
 
-import re
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Literal
 
-from detection.desk import ActiveSilence, IncidentDetail
-from detection.incidents.incident import Classification
+from detection.desk import Desk
+from detection.incidents.incident import Classification, Status
 from detection.incidents.keys import Key
-from detection.rules.model import SEVERITIES, Rule, Severity
-from detection.store.gaps import Gap
+from detection.rules.model import SEVERITIES, Severity
+from detection.store.incident_list import POSITION, Count, Selection
 
 PER_PAGE = 50
 StatusFilter = Literal["open", "new", "acknowledged", "closed", "all"]
 SEVERITIES_SHOWN = tuple(reversed(SEVERITIES))  # the most severe first
-STATUSES: tuple[StatusFilter, ...] = ("open", "new", "acknowledged", "closed", "all")
+STATUSES: Mapping[StatusFilter, tuple[Status, ...]] = {
+    "open": ("new", "acknowledged"),
+    "new": ("new",),
+    "acknowledged": ("acknowledged",),
+    "closed": ("closed",),
+    "all": ("new", "acknowledged", "closed"),
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,7 +32,7 @@ class IncidentRow:
     key: Key
     title: str
     severity: Severity
-    status: Literal["new", "acknowledged", "closed"]
+    status: Status
     classification: Classification | None
     opened: datetime
     updated: datetime
@@ -66,75 +70,61 @@ class GapRow:
 
 @dataclass(frozen=True, slots=True)
 class Listing:
-    """A page of the filtered incidents: open ones before closed ones, and the newest first.
+    """A page of the filtered incidents: open ones first, then the most severe, then those with the latest
+    alert.
 
-    `status_counts` counts all incidents, `severity_counts` those of the chosen status. `total` is the number
-    of filtered incidents on all pages; `first_number` is the number of the first incident on this page, from
-    1. `silences` are those in force or scheduled, exclusions too.
-    `gaps` are those that are not read.
+    `status_counts` counts all incidents, `severity_counts` those of the chosen status. `after` is the
+    position that the page follows, `next` that of its end; it is null if no more incidents follow.
+    `silences` are those in force or scheduled, exclusions too. `gaps` are those that are not read.
     """
 
     status: StatusFilter
     severity: Severity | None
-    status_counts: Mapping[StatusFilter, int]
-    severity_counts: Mapping[Severity, int]
-    total: int
-    page: int
-    pages: int
-    first_number: int
+    status_counts: Mapping[StatusFilter, Count]
+    severity_counts: Mapping[Severity, Count]
+    after: str | None
+    next: str | None
     incidents: Sequence[IncidentRow]
     silences: Sequence[SilenceRow]
     gaps: Sequence[GapRow]
 
 
-def listing(
-    details: Sequence[IncidentDetail],
-    query: Mapping[str, str],
-    severities: Mapping[str, Severity],
-    actives: Sequence[ActiveSilence],
-    open_gaps: Sequence[tuple[Rule, Gap]],
-    now: datetime,
-) -> Listing:
+def listing(desk: Desk, query: Mapping[str, str], now: datetime) -> Listing:
     """The page that a query selects, with silences and open gaps. Ignores fields that are not valid.
 
-    `severities` are those of the rules, for an incident that has none of its own.
+    Raises ServiceError.
     """
     status: StatusFilter = next((choice for choice in STATUSES if choice == query.get("status")), "open")
     severity = next((level for level in SEVERITIES if level == query.get("severity")), None)
-    rows = [
-        IncidentRow(
-            id=detail.incident.id,
-            rule=detail.rule,
-            key=detail.key,
-            title=detail.incident.title or ", ".join(value for _, value in detail.key),
-            severity=detail.incident.severity or severities[detail.rule],
-            status=detail.incident.status,
-            classification=detail.incident.classification,
-            opened=detail.incident.opened,
-            updated=detail.incident.updated,
-            alerts=detail.incident.alerts,
-            pairs=detail.incident.pairs,
-        )
-        for detail in details
-    ]
-    rows_of_status = [row for row in rows if _has_status(row, status)]
-    chosen = [row for row in rows_of_status if severity in (None, row.severity)]
-    chosen.sort(key=lambda row: row.status == "closed")  # a stable sort: the newest stay first
-    pages = max(1, -(-len(chosen) // PER_PAGE))
-    number = query.get("page", "")
-    page = min(max(1, int(number)), pages) if re.fullmatch(r"[0-9]{1,6}", number) else 1
-    begin = (page - 1) * PER_PAGE
-    counts = Counter(row.severity for row in rows_of_status)
+    position = query.get("after", "")
+    after = position if POSITION.fullmatch(position) else ""
+    page = desk.incident_page(Selection(STATUSES[status], severity), PER_PAGE, after)
+    rule_severities = {rule.folder: rule.severity for rule in desk.rules}
     return Listing(
         status=status,
         severity=severity,
-        status_counts={choice: sum(_has_status(row, choice) for row in rows) for choice in STATUSES},
-        severity_counts={level: counts[level] for level in SEVERITIES_SHOWN},
-        total=len(chosen),
-        page=page,
-        pages=pages,
-        first_number=begin + 1,
-        incidents=chosen[begin : begin + PER_PAGE],
+        status_counts={choice: page.head.count(Selection(statuses)) for choice, statuses in STATUSES.items()},
+        severity_counts={
+            level: page.head.count(Selection(STATUSES[status], level)) for level in SEVERITIES_SHOWN
+        },
+        after=after or None,
+        next=page.end,
+        incidents=[
+            IncidentRow(
+                id=detail.incident.id,
+                rule=detail.rule,
+                key=detail.key,
+                title=detail.incident.title or ", ".join(value for _, value in detail.key),
+                severity=detail.incident.severity or rule_severities[detail.rule],
+                status=detail.incident.status,
+                classification=detail.incident.classification,
+                opened=detail.incident.opened,
+                updated=detail.incident.updated,
+                alerts=detail.incident.alerts,
+                pairs=detail.incident.pairs,
+            )
+            for detail in page.incidents
+        ],
         silences=[
             SilenceRow(
                 rule=active.rule,
@@ -148,14 +138,10 @@ def listing(
                 begins=active.silence.begins,
                 expires=active.silence.expires,
             )
-            for active in actives
+            for active in desk.active_silences()
         ],
         gaps=[
             GapRow(rule.folder, gap.id, gap.after, gap.until, gap.read_until, gap.command)
-            for rule, gap in open_gaps
+            for rule, gap in desk.open_gaps()
         ],
     )
-
-
-def _has_status(row: IncidentRow, status: StatusFilter) -> bool:
-    return status in {"all", row.status} or (status == "open" and row.status != "closed")

@@ -35,7 +35,7 @@ from detection.web.exchange import (
     with_query,
 )
 from detection.web.html import failure_page, incident_page, list_page
-from detection.web.listing import Listing, listing
+from detection.web.listing import listing
 
 NOTE = 2_000  # characters
 REASON = 500  # characters of the reason of a silence
@@ -65,7 +65,7 @@ def _route(request: Request, job: Job, now: datetime) -> Response:
             return Response(308, headers={"location": with_query(f"../{names[-2]}", **request.query)})
         case ["incidents"] if not has_link:
             _require_method(request, "GET", "HEAD")
-            page = _listing(request, job, now)
+            page = listing(job.desk, request.query, now)
             if request.wants_json:
                 return json_response(json_values(page))
             visitor = visitor_of(request)
@@ -148,11 +148,6 @@ def _act(request: Request, job: Job, name: str, verb: str, now: datetime) -> Res
     return Response(303, headers={"location": with_query(f"../{name}", code=visitor.access_key)})
 
 
-def _listing(request: Request, job: Job, now: datetime) -> Listing:
-    severities, desk = {rule.folder: rule.severity for rule in job.rules}, job.desk
-    return listing(desk.summaries(), request.query, severities, desk.active_silences(), desk.open_gaps(), now)
-
-
 def _lift(request: Request, job: Job, now: datetime) -> Response:
     visitor, fields = visitor_of(request), request.fields()
     check_intent(request, SILENCES, visitor, job.settings.PAGE_URL, job.link_signer(), now)
@@ -163,7 +158,7 @@ def _lift(request: Request, job: Job, now: datetime) -> Response:
     except ConfigurationError:
         raise RequestRefused(409, "This silence is not in force. Reload the list.") from None
     if request.wants_json:
-        return json_response(json_values(_listing(request, job, now)))
+        return json_response(json_values(listing(job.desk, request.query, now)))
     return Response(303, headers={"location": with_query("../../incidents", code=visitor.access_key)})
 
 

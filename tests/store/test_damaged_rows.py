@@ -13,7 +13,7 @@ from detection.runs.commit import RunOptions
 from detection.runs.run import run
 from detection.store.digest_draft import DigestDraft, publish_abandoned_digests
 from detection.store.gaps import GapList
-from detection.store.incident_list import IncidentList
+from detection.store.incident_list import IncidentList, Selection, read_page
 from detection.store.incident_store import IncidentStore
 from detection.store.layout import DamagedRow
 from detection.store.outbox import Outbox
@@ -89,10 +89,10 @@ def readers(table: Table) -> Iterator[Callable[[], object]]:
     desk = Desk([RULE], table, (), lambda: NOW)
     store, later = IncidentStore(table, RULE.folder, "3"), START + 200 * DAY
     yield lambda: list(incidents.incidents())
-    yield lambda: list(incidents.summaries())
+    yield lambda: read_page(table, [RULE.folder], Selection(["new"]), 50)
     yield lambda: list(incidents.alerts())
     yield lambda: list(incidents.alerts_since(START - 90 * DAY))
-    yield lambda: [incidents.incident(summary.incident.id) for summary in incidents.summaries()]
+    yield lambda: [incidents.incident(row.row.split("|")[1]) for row in table.scan(RULE.folder, "i|", "i}")]
     yield desk.active_silences
     yield GapList(table, RULE.folder).gaps
     yield lambda: [list(outbox.waiting(name)) for name in outbox.destinations()]

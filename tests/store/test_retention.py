@@ -40,6 +40,9 @@ class InterferedTable:
     def scan(self, partition: str, start: str, end: str, page: int = PAGE) -> Iterator[Entity]:
         return self._table.scan(partition, start, end, page)
 
+    def names(self, partition: str, start: str, end: str, page: int = PAGE) -> Iterator[str]:
+        return self._table.names(partition, start, end, page)
+
     def write(self, partition: str, operations: Sequence[Operation]) -> None:
         interfere, self._interfere = self._interfere, None
         if interfere:

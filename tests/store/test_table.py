@@ -126,6 +126,13 @@ def test_a_scan_brings_values_and_versions(table: Table) -> None:
     assert entity == table.get(RULE, "a")
 
 
+def test_names_are_those_of_the_scanned_rows_over_several_pages(table: Table) -> None:
+    write(table, *(Insert(row, {"text": "x" * 99}) for row in ("c", "a|2", "b", "a|10", "a", "d")))
+
+    assert list(table.names(RULE, "a|", "d", page=2)) == ["a|10", "a|2", "b", "c"]
+    assert list(table.names(RULE, "x", "y")) == []
+
+
 def test_rows_may_be_written_while_a_scan_goes_on(table: Table) -> None:
     write(table, *(Insert(row, {}) for row in "abc"))
 

@@ -13,12 +13,13 @@ from jsonschema import Draft202012Validator
 
 from detection.delivery.deliver import SCHEDULE
 from detection.delivery.signed_links import FORM_LIFETIME as FORM_LIFE
+from detection.incidents.incident import Incident
 from detection.logs.window import Window
 from detection.rules.silences import parse_silence
 from detection.store.azure_table import open_table
 from detection.store.gaps import Gap, GapList
 from detection.store.incident_store import IncidentStore
-from detection.store.layout import delete_rows
+from detection.store.layout import delete_rows, incident_operations
 from detection.store.outbox import Outbox
 from detection.web.exchange import BODY, AccessMode, Response, make_request
 from detection.web.html import POLICY
@@ -240,18 +241,19 @@ def test_page_leads_to_the_portal_where_the_workspace_is_known() -> None:
 # ------------------------------------------------------------------------------------------------------------ the list
 
 
-def test_list_shows_open_incidents_first_opened_last(world: PageWorld) -> None:
+def ids(world: PageWorld, path: str) -> list[str]:
+    """The ids of the incidents on a page of the list."""
+    return [incident["id"] for incident in world.json(path)["incidents"]]
+
+
+def test_list_shows_open_incidents_first_the_latest_alert_on_top(world: PageWorld) -> None:
     first_id, second_id, third_id = (
         world.incident(f"{n}@example.com", now=START + n * HOUR) for n in range(3)
     )
     world.post(f"incidents/{second_id}/close", {"by": "eve", "classification": "benign"})
-    assert [incident["id"] for incident in world.json("incidents")["incidents"]] == [third_id, first_id]
-    assert [incident["id"] for incident in world.json("incidents?status=all")["incidents"]] == [
-        third_id,
-        first_id,
-        second_id,
-    ]
-    assert [incident["id"] for incident in world.json("incidents?status=closed")["incidents"]] == [second_id]
+    assert ids(world, "incidents") == [third_id, first_id]
+    assert ids(world, "incidents?status=all") == [third_id, first_id, second_id]
+    assert ids(world, "incidents?status=closed") == [second_id]
 
 
 def test_list_counts_by_status_and_severity(world: PageWorld) -> None:
@@ -260,33 +262,90 @@ def test_list_counts_by_status_and_severity(world: PageWorld) -> None:
     world.post(f"incidents/{second_id}/close", {"by": "eve", "classification": "benign"})
     listing = world.json("incidents")
     assert_valid("incidents", listing)
-    assert listing["status_counts"] == {"open": 2, "new": 1, "acknowledged": 1, "closed": 1, "all": 3}
-    assert listing["severity_counts"] == {"High": 2, "Medium": 0, "Low": 0, "Informational": 0}
-    assert world.json("incidents?severity=Low")["total"] == 0
+    assert listing["status_counts"] == exact(open=2, new=1, acknowledged=1, closed=1, all=3)
+    assert listing["severity_counts"] == exact(High=2, Medium=0, Low=0, Informational=0)
+    assert ids(world, "incidents?severity=Low") == []
 
 
-def test_list_comes_in_pages(world: PageWorld) -> None:
+def exact(**counts: int) -> dict[str, dict[str, object]]:
+    return {name: {"number": number, "exact": True} for name, number in counts.items()}
+
+
+def test_list_comes_in_pages_with_links_to_the_next_and_to_the_first(world: PageWorld) -> None:
     names = [
         world.incident(f"{n}@example.com", 1, START + n * timedelta(minutes=1)) for n in range(PER_PAGE + 7)
     ]
     world.now = START + DAY
-    listing = world.json("incidents?page=2")
-    assert (listing["pages"], listing["first_number"], listing["total"]) == (2, PER_PAGE + 1, PER_PAGE + 7)
+    first_page = parse_page(world.get("incidents?status=all&code=k%26y"))
+    (following,) = page_links(first_page)
+    assert f"Open {PER_PAGE + 7}" in " ".join(first_page.text.split())
+    assert (following["rel"], "code=k%26y" in following["href"]) == ("next", True)
+    assert ids(world, following["href"]) == list(reversed(names[:7]))
+    (back,) = page_links(parse_page(world.get(following["href"])))
+    assert back == {"href": "incidents?status=all&code=k%26y", "rel": "first"}
+
+    listing = world.json(f"incidents?after={quote(world.json('incidents')['next'])}")
+    assert_valid("incidents", listing)
     assert [incident["id"] for incident in listing["incidents"]] == list(reversed(names[:7]))
-    (newer,) = [
-        link["href"]
-        for link in parse_page(world.get("incidents?page=2&status=all")).attributes_of("a")
-        if link.get("rel")
-    ]
-    assert newer == "incidents?status=all&page=1"
+    assert listing["next"] is None
+
+
+def page_links(page: ParsedPage) -> list[dict[str, str]]:
+    """The links to other pages of the list."""
+    return [link for link in page.attributes_of("a") if link.get("rel") in {"first", "next"}]
+
+
+def add_to_list(world: PageWorld, incidents: int) -> None:
+    """Adds incidents that no run made, the later ones with later alerts."""
+    for n in range(incidents):
+        time = START + n * timedelta(seconds=1)
+        incident = Incident(f"in_{n}", 1, time, time, 1, 1, None, severity="High")
+        world.table.write(RULE.folder, list(incident_operations((), incident, None)))
+
+
+def test_counts_beyond_a_thousand_end_in_plus_or_are_left_out(world: PageWorld) -> None:
+    add_to_list(world, 1_001)
+    page = parse_page(world.get("incidents"))
+    text = " ".join(page.text.split())
+    assert "Open 1,000+ New 1,000+ Acknowledged Closed All 1,000+ Any severity High 1,000+" in text
+    assert "Medium Low Informational" in text  # there may be some
+    assert world.json("incidents")["status_counts"]["closed"] == {"number": 0, "exact": False}
+
+
+def test_page_without_an_incident_says_whether_more_follow(world: PageWorld) -> None:
+    add_to_list(world, 1_001)
+    first_page = parse_page(world.get("incidents?status=acknowledged"))
+    assert "None of these incidents is acknowledged. More follow on the next page." in first_page.text
+    (following,) = page_links(first_page)
+    second_page = parse_page(world.get(following["href"]))
+    assert "No more incidents follow." in second_page.text
+    assert [link["rel"] for link in page_links(second_page)] == ["first"]
 
 
 @pytest.mark.parametrize(
-    "query", ["page=0", "page=99", "page=x", "page=%D9%A3", "status=lost", "severity=x&page=-1"]
+    "query",
+    [
+        "after=0|0",
+        "after=l|0|0|0000000000000000|in_1|new",
+        "after=0|0|0000000000000000|in_1|new%0A",
+        "after=0|0|%D9%A3000000000000000|in_1|new",
+        "after=0|0|0000000000000000|in_1' or true|new",
+        "after=" + "9" * 5_000,
+        "page=2",
+        "status=lost",
+        "severity=x&after=-1",
+    ],
 )
-def test_what_is_asked_wrongly_counts_as_not_asked(world: PageWorld, query: str) -> None:
+def test_field_that_is_not_valid_is_ignored(world: PageWorld, query: str) -> None:
     world.incident()
     assert world.json(f"incidents?{query}") == world.json("incidents")
+
+
+@pytest.mark.parametrize("after", ["1|9|9999999999999999|x|z", "0|9|0000000000000000|-|lost"])
+def test_position_that_no_row_has_is_a_place_in_the_list(world: PageWorld, after: str) -> None:
+    world.incident()
+    assert ids(world, f"incidents?status=all&after={quote(after)}") == []
+    assert ids(world, "incidents?after=0|0|0000000000000000|in_1|new") == ids(world, "incidents")
 
 
 def test_list_without_incidents_says_so(world: PageWorld) -> None:
@@ -361,7 +420,7 @@ def test_number_in_an_address_is_never_our_error(world: PageWorld, number: str) 
     name = world.incident()
     assert signed_link(world, name)  # there is a key to check signatures with
     assert world.get(f"look/{name}?until={quote(number)}&signature=x", "link").status == 403
-    assert world.json(f"incidents?page={quote(number)}") == world.json("incidents")
+    assert world.json(f"incidents?after={quote(number)}") == world.json("incidents")
     assert world.get(f"incidents/{quote(number)}").status == 404
 
 
@@ -635,7 +694,7 @@ def test_json_that_is_no_object_is_refused(world: PageWorld, body: bytes) -> Non
 
 @pytest.mark.parametrize(
     "path",
-    ["incidents", "incidents?page=2", "incidents/{}", "incidents/{}/acknowledge", "incidents/{}/close"],
+    ["incidents", "incidents?after=0|0", "incidents/{}", "incidents/{}/acknowledge", "incidents/{}/close"],
 )
 @pytest.mark.parametrize("method", ["GET", "HEAD", "OPTIONS", "PUT", "DELETE", "TRACE", "BREW"])
 def test_only_post_changes_anything(world: PageWorld, path: str, method: str) -> None:

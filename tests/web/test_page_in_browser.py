@@ -94,7 +94,7 @@ def server(world: PageWorld) -> Iterator[Server]:
 
 
 def address(server: Server, world: PageWorld, page: str) -> str:
-    names = {summary.incident.status: summary.incident.id for summary in world.job.desk.summaries()}
+    names = {summary.incident.status: summary.incident.id for summary in world.job.desk.incidents()}
     link = world.job.link_signer().link_to(names["acknowledged"], world.now) or ""
     path = {
         "list": "incidents?status=all&",

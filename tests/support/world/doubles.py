@@ -153,6 +153,9 @@ class FaultyTable:
                 return
             start = rows[-1].row + "\0"
 
+    def names(self, partition: str, start: str, end: str, page: int = PAGE) -> Iterator[str]:
+        return (entity.row for entity in self.scan(partition, start, end, page))
+
     def write(self, partition: str, operations: Sequence[Operation]) -> None:
         self._access()
         self._writes += 1
