@@ -7,16 +7,18 @@ table that does not answer takes most of a minute, and a run makes many calls.
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from datetime import datetime
+from typing import TypeVar
 
 from detection.base.errors import ServiceError, Unreachable
 from detection.base.timestamps import iso
 from detection.store.table import PAGE, Entity, Operation, Table
 
+Result = TypeVar("Result")
 Guard = Callable[[], AbstractContextManager[None]]
 
 
 class GuardedTable:
-    """A table of which every call runs within a guard."""
+    """A table of which every call runs within a guard, and every step from row to row of a scan."""
 
     def __init__(self, table: Table, guard: Guard) -> None:
         self._table = table
@@ -28,11 +30,13 @@ class GuardedTable:
 
     def scan(self, partition: str, start: str, end: str, page: int = PAGE) -> Iterator[Entity]:
         with self._guard():
-            yield from self._table.scan(partition, start, end, page)
+            rows = self._table.scan(partition, start, end, page)
+        return self._steps(rows)
 
     def names(self, partition: str, start: str, end: str, page: int = PAGE) -> Iterator[str]:
         with self._guard():
-            yield from self._table.names(partition, start, end, page)
+            names = self._table.names(partition, start, end, page)
+        return self._steps(names)
 
     def write(self, partition: str, operations: Sequence[Operation]) -> None:
         with self._guard():
@@ -40,6 +44,14 @@ class GuardedTable:
 
     def date(self) -> datetime | None:
         return self._table.date()
+
+    def _steps(self, results: Iterator[Result]) -> Iterator[Result]:
+        while True:
+            with self._guard():
+                result = next(results, None)
+            if result is None:
+                return
+            yield result
 
 
 def circuit_breaker() -> Guard:
