@@ -1,9 +1,14 @@
 """The transport of every Azure client: the table, the queries and sign-in."""
 
+from http.client import HTTPException
+
 from azure.core.pipeline.transport import RequestsTransport
 from urllib3.util import Retry
 
 from detection.base.sessions import Session
+
+# The SDK raises these on a malformed response: a Retry-After that is not a time, too deep JSON.
+MALFORMED_RESPONSE = (HTTPException, ValueError, RecursionError)
 
 
 class Transport(RequestsTransport):  # type: ignore[misc]  # loaded lazily, so untyped

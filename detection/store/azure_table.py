@@ -11,7 +11,6 @@ from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from functools import partial
-from http.client import HTTPException
 from typing import Any, Final
 from urllib.parse import urlsplit
 
@@ -32,7 +31,7 @@ from azure.core.pipeline import PipelineResponse
 from azure.data.tables import EdmType, EntityProperty, TableClient, TableEntity, UpdateMode
 from requests import ReadTimeout
 
-from detection.base.azure_transport import Transport
+from detection.base.azure_transport import MALFORMED_RESPONSE, Transport
 from detection.base.errors import ConfigurationError, ServiceError, Unreachable
 from detection.base.exchange import Exchange
 from detection.base.sign_in import PUBLIC_CLOUD, sign_in
@@ -313,7 +312,7 @@ def _errors(client: TableClient) -> Iterator[None]:
     """
     try:
         yield
-    except (AzureError, HTTPException, ValueError, LookupError, TypeError, AttributeError) as error:
+    except (AzureError, *MALFORMED_RESPONSE, LookupError, TypeError, AttributeError) as error:
         status, code = getattr(error, "status_code", None), _code(error)
         host = urlsplit(client.url).netloc
         answer = f"{status} {code}".strip() if status else type(error).__name__

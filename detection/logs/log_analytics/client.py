@@ -32,7 +32,7 @@ from azure.core.rest import HttpRequest
 from azure.monitor.query import LogsQueryClient
 from requests import ReadTimeout
 
-from detection.base.azure_transport import Transport
+from detection.base.azure_transport import MALFORMED_RESPONSE, Transport
 from detection.base.errors import ConfigurationError, Incomplete, ServiceError, Unreachable
 from detection.base.exchange import Exchange
 from detection.base.sign_in import sign_in
@@ -157,12 +157,12 @@ class LogAnalytics:
             response = self._client.send_request(request, stream=True, timeout=seconds, **self._options)
         except ServiceResponseTimeoutError as error:
             raise QueryUnfinished(_no_answer(name, error)) from error
-        except (AzureError, OSError) as error:
+        except (AzureError, OSError, *MALFORMED_RESPONSE) as error:
             raise _no_answer(name, error) from error
         try:
             with response:
                 return QueryResponse(response.status_code, response.read())
-        except (AzureError, OSError) as error:
+        except (AzureError, OSError, *MALFORMED_RESPONSE) as error:
             reason = f"{name}: the query API's answer breaks off ({type(error).__name__}); {NEXT_RUN}"
             raise QueryUnfinished(Incomplete(reason)) from error
 
