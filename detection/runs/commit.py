@@ -30,7 +30,7 @@ from detection.store.incident_store import Commit, IncidentStore, fit_together
 from detection.store.layout import chunks, head_row
 from detection.store.outbox import Delivery, queue
 from detection.store.silence_list import SilenceList
-from detection.store.table import MAX_CONFLICTS, Conflict, ConflictCount, Operation
+from detection.store.table import MAX_CONFLICTS, Conflict, ConflictCount
 
 # Writes the messages of a verdict, one for each destination.
 Render = Callable[[Verdict, Detection], Sequence[Delivery]]
@@ -160,13 +160,13 @@ class Committer:
         for key, verdict in verdicts.items():
             if verdict.has_more:
                 self._commit_group(group, decisions, detection)
-                self._commit_parts(key, verdict, decisions[key], detection)
                 group = []
+                self._commit_parts(key, verdict, decisions[key], detection)
                 continue
-            commit = self._prepare(verdict, detection, sum(bool(member.verdict.alert) for member in group))
+            commit = self._prepare(verdict, detection)
             if not fit_together([*group, commit]):
                 self._commit_group(group, decisions, detection)
-                group, commit = [], self._prepare(verdict, detection)
+                group = []
             group.append(commit)
         self._commit_group(group, decisions, detection)
 
@@ -195,14 +195,11 @@ class Committer:
         if not group:
             return
         try:
-            self._store.commit(group)
+            self._write(group, detection)
         except Conflict:
             for commit in group:
                 key = commit.verdict.state.key
                 self._commit_parts(key, commit.verdict, decisions[key], detection)
-        else:
-            for commit in group:
-                self._count(commit.verdict, detection)
 
     def _commit_parts(
         self, key: Key, verdict: Verdict | None, decision: Decision, detection: Detection
@@ -211,7 +208,7 @@ class Committer:
         conflicts = ConflictCount(verdict and verdict.state.version)
         while verdict:
             try:
-                self._store.commit([self._prepare(verdict, detection)])
+                self._write([self._prepare(verdict, detection)], detection)
             except Conflict:  # another run came first: decide again
                 if self.draft and self.draft.is_published():  # by a run that took this one for dead
                     self.draft = self._store.new_draft(self._now)
@@ -220,28 +217,27 @@ class Committer:
                     self._unresolved.add(key)
                     return
                 continue
-            self._count(verdict, detection)
             verdict = self._decide_again(key, decision, detection) if verdict.has_more else None
 
-    def _prepare(self, verdict: Verdict, detection: Detection, entries_before: int = 0) -> Commit:
-        """The commit of a verdict with its messages, behind the draft entries of its transaction."""
+    def _prepare(self, verdict: Verdict, detection: Detection) -> Commit:
+        """The commit of a verdict, with its messages if the run makes no digest."""
         verdict = _with_evidence(verdict, detection)
-        messages: Iterable[Operation] = ()
-        if verdict.alert and self.draft:
-            messages = [self.draft.operation(digest_entry(verdict.alert, self._rule), entries_before)]
-        elif verdict.alert:
-            messages = map(queue, self._options.render(verdict, detection))
-        return self._store.prepare(verdict, messages)
+        messages = self._options.render(verdict, detection) if verdict.alert and not self.draft else ()
+        return self._store.prepare(verdict, map(queue, messages))
 
-    def _count(self, verdict: Verdict, detection: Detection) -> None:
-        """Counts a verdict that is committed."""
-        self.commits += 1
-        self.silenced.update(verdict.silenced)
-        self.silenced_by_actor.update(verdict.silenced_by_actor)
-        if verdict.alert:
-            self.verdicts.append(verdict.without_events() if detection.logs.is_slice else verdict)
-            if self.draft:
-                self.draft.entry_committed()
+    def _write(self, commits: Sequence[Commit], detection: Detection) -> None:
+        """Writes commits in one transaction, and counts them. Raises Conflict."""
+        alerts = [commit.verdict.alert for commit in commits if commit.verdict.alert]
+        entries = [digest_entry(alert, self._rule) for alert in alerts] if self.draft else []
+        self._store.commit(commits, [self.draft.operation(entries)] if self.draft and entries else [])
+        if self.draft and entries:
+            self.draft.row_committed()
+        for verdict, *_ in commits:
+            self.commits += 1
+            self.silenced.update(verdict.silenced)
+            self.silenced_by_actor.update(verdict.silenced_by_actor)
+            if verdict.alert:
+                self.verdicts.append(verdict.without_events() if detection.logs.is_slice else verdict)
 
     def _decide_again(self, key: Key, decision: Decision, detection: Detection) -> Verdict | None:
         return self._decide(decision, self._store.load([key])[key], detection)

@@ -1,6 +1,6 @@
 """Digests of many alerts: each alert's commit adds an entry to a draft, and one message is made of the draft.
 
-    s|<draft>|<number>       an entry, numbered from 1; the row after the last entry ends the draft
+    s|<draft>|<number>       entries of a transaction, numbered from 1; the row after the last ends the draft
 
 A draft belongs to one run, which inserts its rows one after the other. The end is inserted in the same way,
 in one transaction with the digest's deliveries: a run that publishes a draft has seen all its entries, and a
@@ -37,19 +37,17 @@ class DigestDraft:
         self.name = name
         self.began = began
 
-    def operation(self, entry: DigestEntry, entries_before: int = 0) -> Insert:
-        """Adds the next entry, in the transaction of its alert, or one behind others of the transaction."""
-        return Insert(
-            self._row(self._next + entries_before),
-            {"began": iso(self.began), **split(type_adapter(DigestEntry).dump_json(entry))},
-        )
+    def operation(self, entries: Sequence[DigestEntry]) -> Insert:
+        """Adds the next row, in the transaction of its alerts."""
+        content = type_adapter(tuple[DigestEntry, ...]).dump_json(tuple(entries))
+        return Insert(self._row(self._next), {"began": iso(self.began), **split(content)})
 
-    def entry_committed(self) -> None:
-        """Counts the entry as committed; the next entry gets the next number."""
+    def row_committed(self) -> None:
+        """Counts a row as committed; the next row gets the next number."""
         self._next += 1
 
     def is_published(self) -> bool:
-        """Whether another run has published the draft: no other row is written after its last entry."""
+        """Whether another run has published the draft: no other row is written after its last one."""
         return self._table.get(self._rule, self._row(self._next)) is not None
 
     def publish(self, render: RenderDigest) -> None:
@@ -57,7 +55,7 @@ class DigestDraft:
         rows = self._rows()
         conflicts = ConflictCount(len(rows))
         while rows and not _is_end(rows[-1]):
-            entries = [content_of(row, DigestEntry) for row in rows]
+            entries = [entry for row in rows for entry in content_of(row, tuple[DigestEntry, ...])]
             digest = render(self.name, self.began, entries)
             last = Insert(self._row(len(rows) + 1), {"began": iso(self.began), "published": True})
             try:

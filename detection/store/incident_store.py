@@ -64,6 +64,8 @@ from detection.store.table import (
     size_of,
 )
 
+_ENTRY_BYTES = 8 * 2**10  # of an alert in a digest draft, generously
+
 
 class Commit(NamedTuple):
     """A verdict, and the operations that write it with its messages."""
@@ -74,9 +76,10 @@ class Commit(NamedTuple):
 
 
 def fit_together(commits: Sequence[Commit]) -> bool:
-    """Whether a transaction can have all of these commits."""
-    operations = sum(len(commit.operations) for commit in commits)
-    return operations <= OPERATIONS and sum(commit.size for commit in commits) <= REQUEST_BYTES
+    """Whether a transaction can have all of these commits, and a row of a digest draft for them."""
+    operations = sum(len(commit.operations) for commit in commits) + 1
+    size = sum(commit.size + _ENTRY_BYTES for commit in commits)
+    return operations <= OPERATIONS and size <= REQUEST_BYTES
 
 
 class IncidentStore:
@@ -216,22 +219,24 @@ class IncidentStore:
         return marks
 
     def prepare(self, verdict: Verdict, messages: Iterable[Operation] = ()) -> Commit:
-        """The commit of a verdict with its messages (deliveries, or an entry of a digest draft)."""
+        """The commit of a verdict with its messages."""
         state = replace(verdict.state, writer=self.writer, run=self.run)
         operations = [*commit_operations(verdict, state), *messages]
         return Commit(verdict, operations, sum(map(size_of, operations)))
 
-    def commit(self, commits: Sequence[Commit]) -> None:
-        """Commits in one transaction: all of it or nothing.
+    def commit(self, commits: Sequence[Commit], draft_rows: Sequence[Operation] = ()) -> None:
+        """Commits in one transaction, with the row of a digest draft: all of it or nothing.
 
-        Raises Conflict when a key has changed since it was loaded: load it and decide again. If there are
-        several keys, the transaction may have happened and only its answer been lost: commit each by itself.
+        Raises Conflict when a key has changed since it was loaded: load it and decide again.
         """
         self._list_rule()
+        operations = [operation for commit in commits for operation in commit.operations]
         try:
-            self.table.write(self.rule, [operation for commit in commits for operation in commit.operations])
+            self.table.write(self.rule, [*operations, *draft_rows])
         except Conflict:
-            if len(commits) > 1 or not self._is_committed(commits[0].verdict.state):
+            # The transaction may have happened, and only its answer been lost. One commit then shows it for
+            # all, also where other runs have committed the other keys since.
+            if not any(self._is_committed(commit.verdict.state) for commit in commits):
                 raise
 
     def _is_committed(self, state: KeyState) -> bool:

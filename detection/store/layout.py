@@ -16,7 +16,7 @@ One partition per rule folder. <hash> is that of a key, <incident> an incident's
     q|<name>                                 a silence
     g|<until>                                a gap: its id, which is the minute of its end
     r|<now>[|failed|gap]                     the record of a run
-    s|<draft>|<number>                       an entry of a digest draft (digest_draft.py)
+    s|<draft>|<number>                       entries of a digest draft (digest_draft.py)
     u|<digest>                               a grouping whose marks are kept (groupings.py)
     w                                        watermark, number of complete runs, start of whole marks,
                                              whether the rule is in ~rules, whether it has gaps, whether

@@ -101,7 +101,7 @@ def test_abandoned_digest_of_a_removed_rule_is_sent(
 ) -> None:
     list_rule(table, folder)
     draft = DigestDraft(table, folder, "a-draft", NOW)
-    table.write(folder, [draft.operation(ENTRY)])
+    table.write(folder, [draft.operation([ENTRY])])
     for time in (NOW + LONGEST_RUN, NOW + LONGEST_RUN + MINUTE, NOW + HOUR):
         make_job(tmp_path, receiver, table, now=Clock(time)).deliver()
 
@@ -115,7 +115,7 @@ def test_abandoned_digest_of_a_rule_that_observes_by_now_is_sent(
 ) -> None:
     job = make_job(tmp_path, receiver, table)
     draft = DigestDraft(table, DEFAULT, "a-draft", NOW - HOUR)
-    table.write(DEFAULT, [draft.operation(ENTRY)])
+    table.write(DEFAULT, [draft.operation([ENTRY])])
     [rule] = job.rules
     observing = rule.model_copy(update={"on_call": rule.on_call.model_copy(update={"mode": "observe"})})
 

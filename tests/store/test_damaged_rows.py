@@ -38,7 +38,7 @@ def whole_table() -> MemoryTable:
         ("2", START, actor_rows([ALICE], 1)),  # leaves a gap
     ):
         run(RULE, now, source, IncidentStore(table, RULE.folder, token), options)
-    table.write(RULE.folder, [DigestDraft(table, RULE.folder, "draft", START).operation(ENTRY)])
+    table.write(RULE.folder, [DigestDraft(table, RULE.folder, "draft", START).operation([ENTRY])])
     SilenceList(table, RULE.folder).add(SILENCE)
     outbox = Outbox(table, RULE.folder)
     (queued,) = outbox.waiting("soc")

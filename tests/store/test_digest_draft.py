@@ -44,8 +44,8 @@ def make_draft(table: FaultyTable) -> DigestDraft:
 def put(table: FaultyTable, draft: DigestDraft, *alerts: str) -> None:
     """Commits alerts as a run does."""
     for alert in alerts:
-        table.write(RULE, [draft.operation(DigestEntry(alert, "in_1", True, "High", "title", 1, 1, 1))])
-        draft.entry_committed()
+        table.write(RULE, [draft.operation([DigestEntry(alert, "in_1", True, "High", "title", 1, 1, 1)])])
+        draft.row_committed()
 
 
 def render_digest(name: str, began: datetime, entries: Sequence[DigestEntry]) -> list[Delivery]:

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from detection.incidents.decide import Verdict
 from detection.store.incident_store import Commit, IncidentStore
 from detection.store.layout import head_row
+from detection.store.table import Operation
 from tests.support.world.doubles import FaultyTable
 
 
@@ -16,10 +17,10 @@ class CommitWitness(IncidentStore):
         super().__init__(table, rule, token)
         self.faulty_table = table
 
-    def commit(self, commits: Sequence[Commit]) -> None:
+    def commit(self, commits: Sequence[Commit], draft_rows: Sequence[Operation] = ()) -> None:
         self.faulty_table.rows_written.clear()
         try:
-            super().commit(commits)
+            super().commit(commits, draft_rows)
         finally:
             for commit in commits:
                 if (self.rule, head_row(commit.verdict.state.key)) in self.faulty_table.rows_written:
