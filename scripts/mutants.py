@@ -24,7 +24,7 @@ ROOT = Path(__file__).resolve().parents[1]
 WORK = ROOT / "out" / "mutants"
 NODE = "node_modules"  # too large to copy for each area
 EQUIVALENT = ROOT / "tests" / "equivalent_mutants.yaml"
-SURVIVED, NO_TESTS = "survived", "no tests"
+SURVIVED, NO_TESTS, TIMEOUT = "survived", "no tests", "timeout"
 
 
 class Area(NamedTuple):
@@ -194,9 +194,10 @@ def _report(area: str, results: dict[str, str], folder: Path, equivalents: set[C
     for name, change in unnamed.items():
         print(f"  {results[name]}: {name}\n    - {change.removed}\n    + {change.added}")
     noticed = len(results) - len(survivors)
+    timeouts = sum(result == TIMEOUT for result in results.values())  # a busy machine causes them, too
     print(
-        f"{area}: {len(results)} mutants, {noticed} noticed, {len(survivors) - len(unnamed)} equivalent, "
-        f"{len(unnamed)} not noticed",
+        f"{area}: {len(results)} mutants, {noticed} noticed ({timeouts} by a timeout), "
+        f"{len(survivors) - len(unnamed)} equivalent, {len(unnamed)} not noticed",
         flush=True,
     )
     return len(unnamed)
