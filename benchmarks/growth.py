@@ -18,7 +18,7 @@ from benchmarks.volume import CountingTable
 from detection.incidents.decide import Circumstances, decide
 from detection.incidents.keys import group_by_key
 from detection.logs.window import Window, plan_windows
-from detection.store.incident_store import IncidentStore
+from detection.store.incident_store import Commit, IncidentStore, fit_together
 from detection.store.retention import REQUESTS_PER_COMMIT, delete_old_rows
 from detection.store.table import MemoryTable, Table
 from tests.support.builders import RULE, chains, change, signal
@@ -86,9 +86,15 @@ def run_hour(table: Table, now: datetime, actors: int, retention: timedelta) -> 
         [signal(f"s {name}", now - HOUR, name) for name in names],
     )
     circumstances = Circumstances(RULE, plan_windows(now, watermark, RULE))
-    for key, chains_of_key in group_by_key(events, RULE).items():
-        if verdict := decide(chains_of_key, circumstances, store.load([key])[key]):
-            store.commit([store.prepare(verdict)])
+    chains_by_key, group = group_by_key(events, RULE), list[Commit]()
+    for key, state in store.load(chains_by_key).items():
+        if verdict := decide(chains_by_key[key], circumstances, state):
+            commit = store.prepare(verdict)
+            if not fit_together([*group, commit]):
+                store.commit(group)
+                group = []
+            group.append(commit)
+    store.commit(group)
     unread_before = plan_windows(watermark, watermark, RULE).changes.after if watermark else None
     store.finish(now, b"{}", unread_before)
     if watermark is None or unread_before is None:
