@@ -163,7 +163,7 @@ class Settings(BaseModel):
     ALLOWED_LATENESS: Annotated[Duration, Field(le=LONGEST_CATCH_UP)] | None = Field(
         None,
         description="How late a row may arrive and still be read, ISO 8601. "
-        "Minimum and default: 23 hours (PT23H). At most 26 days together with `MAX_CATCH_UP`, less if a rule "
+        "Minimum and default: 23 hours (PT23H). At most 38 days together with `MAX_CATCH_UP`, less if a rule "
         "has a `within` of more than a day.",
     )
     MAX_CATCH_UP: Annotated[Duration, Field(ge=timedelta(days=1), le=LONGEST_CATCH_UP)] = Field(

@@ -1,7 +1,7 @@
 """Checks before the first run that a rule and the settings fit together.
 
-A commit writes the marks of a key's new events, a row for each day and side, in the transaction of the alert.
-After the longest catch-up the events may lie on every day of the windows. If their rows did not fit into a
+A commit writes the marks of a key's new events, a row for each day, in the transaction of the alert. After
+the longest catch-up the events may lie on every day of the windows. If their rows did not fit into a
 transaction, every run after an outage would fail.
 """
 
@@ -16,10 +16,12 @@ from detection.settings import DESTINATIONS
 from detection.store.table import OPERATIONS
 
 DAY = timedelta(days=1)
-# Rows of a commit besides marks: the head, the incident twice, the alert, and the alert's row for retention.
-ALERT_ROWS = 5
-# The marks of a part, 250,000 of 8 bytes, take at most two rows more than their days, of 768,000 bytes each.
-SPLIT_ROWS = 2
+# Rows of a commit besides marks: the head, the incident, its old and its new row in the list, the alert, and
+# the alert's row for retention.
+ALERT_ROWS = 6
+# The marks of a part, 250,000 of 8 bytes, take at most three rows more than their days: a day whose marks do
+# not fit into a row of 768,000 bytes has rows of its own for changes and for signals.
+SPLIT_ROWS = 3
 MARK_ROWS = OPERATIONS - ALERT_ROWS - SPLIT_ROWS - DESTINATIONS
 # The lengths of the widest windows do not depend on the moments.
 _NOW, _LONG_AGO = datetime(2000, 1, 1, tzinfo=UTC), datetime(1900, 1, 1, tzinfo=UTC)
@@ -33,9 +35,8 @@ def require_commits_fit(
     The error names `within` and the settings that make the windows too long together.
     """
     widest = plan_windows(_NOW, _LONG_AGO, rule, lateness, max_catch_up)
-    change_days, signal_days = _most_days(widest.changes), _most_days(widest.signals)
-    # Each day with marks has a row for each side, and a row by which the marks are deleted.
-    rows = 2 * change_days + signal_days
+    # Each day with marks has a row of them, and a row by which they are deleted. Signals follow their changes.
+    rows = 2 * _most_days(widest.changes)
     if rows > MARK_ROWS:
         allowed = max(lateness or rule.lateness, rule.lateness)
         raise ConfigurationError(

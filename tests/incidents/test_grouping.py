@@ -304,7 +304,7 @@ def test_the_alerts_of_parts_are_of_one_incident() -> None:
     assert list(IncidentList(job.store.table, job.store.rule).alerts()) == alerts
 
 
-@pytest.mark.parametrize("days", [1, 16])
+@pytest.mark.parametrize("days", [1, 16, 40])
 def test_the_marks_of_the_largest_part_fit_into_one_transaction(days: int) -> None:
     job = Job()
     apart = days * DAY / EVENTS_PER_PART
