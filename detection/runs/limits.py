@@ -35,7 +35,7 @@ def require_commits_fit(
     The error names `within` and the settings that make the windows too long together.
     """
     widest = plan_windows(_NOW, _LONG_AGO, rule, lateness, max_catch_up)
-    # Each day with marks has a row of them, and a row by which they are deleted. Signals follow their changes.
+    # Each day with marks has a row of them, and a row for their deletion. Signals follow their changes.
     rows = 2 * _most_days(widest.changes)
     if rows > MARK_ROWS:
         allowed = max(lateness or rule.lateness, rule.lateness)
