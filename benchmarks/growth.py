@@ -14,13 +14,14 @@ from collections.abc import Sequence
 from datetime import UTC, date, datetime, timedelta
 from time import monotonic
 
+from benchmarks.table_double import SortedTable
 from benchmarks.volume import CountingTable
 from detection.incidents.decide import Circumstances, decide
 from detection.incidents.keys import group_by_key
 from detection.logs.window import Window, plan_windows
 from detection.store.incident_store import Commit, IncidentStore, fit_together
 from detection.store.retention import REQUESTS_PER_COMMIT, delete_old_rows
-from detection.store.table import MemoryTable, Table
+from detection.store.table import Table
 from tests.support.builders import RULE, chains, change, signal
 
 BEGIN = datetime(2026, 3, 1, tzinfo=UTC)
@@ -54,7 +55,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         "most requests: of a clean-up in that day"
     )
     print("  ".join(COLUMNS))
-    table, sizes, longest = MemoryTable(), list[int](), 0
+    table, sizes, longest = SortedTable(), list[int](), 0
     for day in range(options.days):
         began = monotonic()
         requests = max(

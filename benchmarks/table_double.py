@@ -28,6 +28,7 @@ from urllib.parse import parse_qs, unquote, urlsplit
 from pydantic_core import from_json, to_json
 
 from detection.store.table import (
+    PAGE,
     REQUEST_BYTES,
     Delete,
     Entity,
@@ -60,10 +61,15 @@ Ranges = Sequence[tuple[str, str]]  # of row keys: start <= key < end, sorted an
 
 
 class SortedTable(MemoryTable):
-    """A table in memory for millions of rows. Its clock stands still at `date`."""
+    """A table in memory for millions of rows. Its clock stands still at `date`; None: it has no clock."""
 
-    def __init__(self, date: datetime) -> None:
-        super().__init__(lambda: date)
+    def __init__(self, date: datetime | None = None) -> None:
+        super().__init__((lambda: date) if date else None)
+
+    def scan(self, partition: str, start: str, end: str, page: int = PAGE) -> Iterator[Entity]:
+        while rows := self.page(partition, [(start, end)], page):
+            yield from rows
+            start = rows[-1].row + "\0"
 
     def page(self, partition: str, ranges: Ranges, rows: int) -> list[Entity]:
         """The first rows in the ranges of row keys."""
