@@ -154,3 +154,10 @@ def test_index_lists_every_decision_under_its_title() -> None:
 def test_decision_has_its_sections(page: Path) -> None:
     sections = _HEADING.findall(page.read_text(encoding="utf-8"))[1:]
     assert sections == ["Status", "Context", "Decision", "Consequences", "What was measured"]
+
+
+def test_tests_that_the_page_of_the_table_names_exist() -> None:
+    named = set(re.findall(r"`(test_\w+)`", (DOCS / "table.md").read_text(encoding="utf-8")))
+    sources = "".join(path.read_text(encoding="utf-8") for path in Path(__file__).parent.rglob("test_*.py"))
+    assert len(named) > 5
+    assert [name for name in sorted(named) if f"def {name}(" not in sources] == []

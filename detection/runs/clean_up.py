@@ -8,16 +8,21 @@ from datetime import datetime, timedelta
 from detection.base.errors import ServiceError
 from detection.base.json_types import json_values
 from detection.base.log_event import log_event
+from detection.base.timestamps import iso
 from detection.logs.window import Windows
+from detection.messages.text import plural
 from detection.store.gaps import GAP_KEPT, Gap, GapList
 from detection.store.groupings import forget_groupings
 from detection.store.incident_store import IncidentStore
+from detection.store.outbox import Outbox
 from detection.store.retention import REQUESTS, REQUESTS_PER_COMMIT, delete_old_rows
 
 
 @dataclass(frozen=True, slots=True)
-class FailedCleanUp:
-    """The clean-up after a complete run of `rule` failed. The clean-up of the next day repeats it."""
+class CleanUpProblem:
+    """The clean-up after a complete run of `rule` failed, and the next day's repeats it; or it deleted
+    messages that were never sent.
+    """
 
     rule: str
     reason: str
@@ -62,8 +67,17 @@ def clean_up(
             GapList(store.table, store.rule).delete(
                 [gap for gap in store.gaps if gap.closed and gap.closed < now - retention]
             )
+            _expire_dead_letters(store, now - retention)
     except ServiceError as error:
-        log_event(logging.WARNING, "detection.clean_up", asdict(FailedCleanUp(store.rule, str(error))))
+        log_event(logging.WARNING, "detection.clean_up", asdict(CleanUpProblem(store.rule, str(error))))
+
+
+def _expire_dead_letters(store: IncidentStore, before: datetime) -> None:
+    """Deletes old dead letters: they hold what their alerts held, which are gone by now."""
+    if number := Outbox(store.table, store.rule).delete_dead_letters(before):
+        letters = plural(number, "dead letter")
+        reason = f"{letters} from before {iso(before)} deleted: the alerts have expired, too"
+        log_event(logging.WARNING, "detection.clean_up", asdict(CleanUpProblem(store.rule, reason)))
 
 
 def _abandon(store: IncidentStore, now: datetime) -> Sequence[Gap]:

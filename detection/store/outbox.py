@@ -17,7 +17,7 @@ from datetime import datetime
 from typing import Literal
 
 from detection.base.timestamps import iso, parse_time
-from detection.store.layout import joined, parse_row, split
+from detection.store.layout import delete_rows, joined, parse_row, split, time_of
 from detection.store.table import Conflict, Delete, Entity, Insert, Put, Replace, Table
 
 RULES_PARTITION = "~rules"
@@ -157,6 +157,15 @@ class Outbox:
         fresh = replace(dead.delivery, attempt=0, due=now)
         self._table.write(dead.rule, [Delete(f"x|{place}"), Put(f"d|{place}", _values(fresh))])
 
+    def delete_dead_letters(self, before: datetime) -> int:
+        """Deletes the dead letters that were created before a time (UTC); returns how many."""
+        number = 0
+        for rule in self.rules:
+            rows = [row.row for row in self._table.scan(rule, "x|", "x}") if time_of(row, "created") < before]
+            delete_rows(self._table, rule, rows)
+            number += len(rows)
+        return number
+
     def _replace(self, queued: Queued, delivery: Delivery) -> None:
         replacement = Replace(queued.row, _values(delivery), self._version(queued))
         self._table.write(queued.rule, [replacement])
@@ -175,7 +184,7 @@ class Outbox:
     def _destinations(self, rule: str, kind: Literal["d", "x"]) -> Iterator[str]:
         """One request for each destination, and one more."""
         behind = f"{kind}|"
-        while entity := next(self._table.scan(rule, behind, f"{kind}}}"), None):
+        while entity := next(self._table.scan(rule, behind, f"{kind}}}", 1), None):
             name = parse_row(entity, lambda row: row.row.split("|")[1])
             yield name
             behind = f"{kind}|{name}}}"

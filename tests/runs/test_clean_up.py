@@ -6,12 +6,15 @@ from datetime import datetime
 import pytest
 
 from benchmarks.volume import CountingTable, RowSource, many_actors
+from detection.rules.silences import Silence
 from detection.runs.commit import RunOptions
 from detection.runs.record import RunRecord
 from detection.runs.run import run
 from detection.store.groupings import groupings_of
 from detection.store.incident_list import IncidentList
 from detection.store.incident_store import IncidentStore
+from detection.store.outbox import Delivery, Outbox, queue
+from detection.store.silence_list import SilenceList
 from detection.store.table import MemoryTable, Table
 from tests.support.builders import DAY, HOUR, RULE, START, change_row, signal_row
 
@@ -59,6 +62,38 @@ def test_the_first_run_of_a_day_deletes_the_alerts_that_are_older_than_retention
     run_at(table, START + 7 * DAY)
 
     assert alert_days(table) == {1}
+
+
+def test_the_first_run_of_a_day_deletes_old_dead_letters_and_says_so(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    table = days_of_alerts([0])
+    outbox = Outbox(table, RULE.folder)
+    for day in (0, 1):
+        created = START + day * DAY
+        message = Delivery(f"al_{day}", "soc", f"in_{day}", 1, b"{}", created, created)
+        table.write(RULE.folder, [queue(message)])
+    for queued in list(outbox.waiting("soc")):
+        outbox.dead_letter(queued, "HTTP 410")
+
+    run_at(table, START + 5 * DAY + HOUR)
+    assert len(list(outbox.dead_letters())) == 2
+    run_at(table, START + 6 * DAY + HOUR)
+
+    assert [dead.delivery.id for dead in outbox.dead_letters()] == ["al_1"]
+    assert "1 dead letter from before 2026-03-02T11:00:00Z deleted" in caplog.text
+
+
+def test_the_first_run_of_a_day_deletes_old_records_and_silences() -> None:
+    table = days_of_alerts([0])
+    silence = Silence(name="old", owner="bob", reason="test", created=START, expires=START + DAY, actor="bob")
+    SilenceList(table, RULE.folder).add(silence)
+
+    for day in range(1, 9):
+        run_at(table, START + day * DAY)
+
+    records = IncidentStore(table, RULE.folder, "look").records()
+    assert (len(records), SilenceList(table, RULE.folder).silences()) == (7, [])
 
 
 def test_the_first_run_of_a_day_deletes_the_groupings_whose_marks_are_gone() -> None:

@@ -19,7 +19,7 @@ from detection.messages.digest import NativeDigest
 from detection.messages.native import NativeMessage
 from detection.rules.loading import RuleStatus, default_rule, load_rule, rule_names
 from detection.rules.model import KqlType, Rule
-from detection.runs.clean_up import AbandonedGap, FailedCleanUp
+from detection.runs.clean_up import AbandonedGap, CleanUpProblem
 from detection.runs.record import RECORD, RunFailure, RunRecord
 from detection.telemetry import FailedDelivery, FailedHeartbeat, LateRun
 from detection.web.listing import Listing
@@ -88,7 +88,7 @@ def schemas() -> dict[str, Schema]:
         (
             "line.clean_up",
             "The log line of a clean-up that failed",
-            _log_line_schema("detection.clean_up", type_adapter(FailedCleanUp)),
+            _log_line_schema("detection.clean_up", type_adapter(CleanUpProblem)),
         ),
         (
             "line.gap",
