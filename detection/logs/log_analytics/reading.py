@@ -23,7 +23,7 @@ from detection.logs.kql import COVERAGE_COLUMNS, HEALTH_COLUMNS, Bounds, bounds,
 from detection.logs.log_analytics.answers import ROW_LIMIT, AnswerTable
 from detection.logs.log_analytics.cells import RowReader
 from detection.logs.log_analytics.spill import SpillFile, collect
-from detection.logs.log_analytics.splitting import split_query
+from detection.logs.log_analytics.splitting import QueryUnfinished, split_query
 from detection.logs.window import Window, Windows
 from detection.rules.model import Rule
 
@@ -80,6 +80,7 @@ class Reading:
     _began: datetime = field(init=False)
     _request_numbers: Iterator[int] = field(default_factory=lambda: count(1))
     _rejected: dict[str, Rejected] = field(default_factory=dict)
+    _unfinished: dict[str, QueryUnfinished] = field(default_factory=dict)  # the last of each query
 
     def __post_init__(self) -> None:
         self._began = self.clock()
@@ -184,11 +185,16 @@ class Reading:
         limits = self.limits
         remaining = limits.seconds - (self.clock() - self._began).total_seconds()
         if remaining <= 0 or next(self._request_numbers) > limits.requests:
+            cause = f" ({self._unfinished[name]})" if name in self._unfinished else ""
             raise Incomplete(
                 f"{name}: could not read everything in {limits.seconds:.0f} seconds "
-                f"and {limits.requests} requests; see docs/scale.md"
+                f"and {limits.requests} requests{cause}; see docs/scale.md"
             )
-        return self.run_query(name, with_bounds(self.queries[name], parameters), remaining)
+        try:
+            return self.run_query(name, with_bounds(self.queries[name], parameters), remaining)
+        except QueryUnfinished as unfinished:
+            self._unfinished[name] = unfinished
+            raise
 
     def _events(self, name: str, rows: list[Row]) -> Events:
         window = self.windows.changes if name == "changes" else self.windows.signals

@@ -13,6 +13,7 @@ from detection.logs.window import Window
 
 MIN_LENGTH = timedelta(seconds=1)
 MIN_UNREADABLE_LENGTH = timedelta(microseconds=1)  # hardly any two rows have the same stamp
+MAX_SKIPS = 3  # without a readable answer between them; more are a service that breaks every answer
 ROUNDING = timedelta(milliseconds=1)  # halves of halves differ by microseconds
 # Log Analytics accepts stamps up to a day in the future (azure-monitor-docs, logs/log-standard-columns.md).
 MAX_FUTURE = timedelta(days=1)
@@ -44,9 +45,10 @@ def split_query(
     `query_window` may raise QueryUnfinished. After an answer with at most `small_answer` rows the next window
     may be twice as long. Raises the failure of a window that is too short to split. With `skip`, a window
     whose answer is unreadable is split down to a microsecond, so that it has a single row; then `skip` is
-    called with it, and its row is missing from the answers.
+    called with it, and its row is missing from the answers. Raises the failure if more than MAX_SKIPS windows
+    would be skipped without an answer between them.
     """
-    pending_windows, max_length = [full_window], _length(full_window, now)
+    pending_windows, max_length, skips = [full_window], _length(full_window, now), 0
     while pending_windows:
         window = pending_windows.pop()
         length, halves = _length(window, now), _halves(window, split_time_of(window, now))
@@ -58,8 +60,9 @@ def split_query(
         except QueryUnfinished as unfinished:
             if skip and not halves and window.until and isinstance(unfinished, UnreadableAnswer):
                 halves = _halves(window, split_time_of(window, now, MIN_UNREADABLE_LENGTH))
-                if not halves:
+                if not halves and skips < MAX_SKIPS:
                     skip(window)
+                    skips += 1
                     continue
             if not halves:
                 raise unfinished.failure from unfinished
@@ -67,6 +70,7 @@ def split_query(
                 max_length = max(_length(half, now) for half in halves)
             pending_windows += halves
             continue
+        skips = 0
         if len(answer) <= small_answer:
             max_length = max(max_length, 2 * length)
         yield answer

@@ -270,7 +270,8 @@ def test_a_reading_ends_in_time_to_commit() -> None:
 
 
 def test_reading_that_needs_more_requests_fails(api: QueryApi, opened: Open, cutting: None) -> None:
-    with pytest.raises(Incomplete, match="5 requests"):
+    cause = r"5 requests \((changes|signals|health): the query API answered in part: .*\); see docs/scale.md"
+    with pytest.raises(Incomplete, match=cause):
         read(opened(replace(FEW_ROWS, requests=5)))
     assert len(api.requests) == 5
 

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from detection.base.errors import Incomplete
 from detection.logs.log_analytics.splitting import (
     MAX_FUTURE,
+    MAX_SKIPS,
     MIN_LENGTH,
     QueryUnfinished,
     UnreadableAnswer,
@@ -152,6 +153,25 @@ def test_unreadable_rows_are_skipped_and_no_other(microseconds: set[int], data: 
     assert list(chain.from_iterable(answers)) == [moment for moment in moments if moment not in unreadable]
     assert [window.until for window in skipped] == sorted(unreadable)
     assert requests <= 1 + 80 * len(unreadable)
+
+
+@pytest.mark.parametrize("unreadable_hours", [24, 12])
+def test_service_whose_answers_are_all_unreadable_fails_after_few_skipped_windows(
+    unreadable_hours: int,
+) -> None:
+    requests, skipped = 0, list[Window]()
+
+    def query(window: Window) -> list[datetime]:
+        nonlocal requests
+        requests += 1
+        if (window.until or NOW) > NOW - unreadable_hours * HOUR:
+            raise UnreadableAnswer(Incomplete("not JSON"))
+        return []
+
+    with pytest.raises(Incomplete, match="not JSON"):
+        list(split_query(query, WHOLE, NOW, 1_000, skipped.append))
+    assert len(skipped) == MAX_SKIPS
+    assert requests < 60
 
 
 def test_unreadable_answer_that_may_not_be_skipped_is_a_failure() -> None:
