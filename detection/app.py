@@ -13,7 +13,7 @@ from detection.base.errors import ConfigurationError, error_kind, error_sentence
 from detection.base.sessions import Session
 from detection.base.timestamps import refuse_fast_clock
 from detection.correlation.detection import Detection
-from detection.delivery.deliver import Attempt, deliver
+from detection.delivery.deliver import DEADLINE, SEND_FOR, Attempt, deliver
 from detection.delivery.signed_links import LinkSigner
 from detection.delivery.webhook import open_destinations
 from detection.desk import Desk
@@ -38,9 +38,11 @@ from detection.store.table import MemoryTable, Table
 from detection.telemetry import log_attempt, log_heartbeat, log_run
 
 DRAIN_FOR = timedelta(seconds=60)  # for the messages that a run has just written
-# Of all rules in the functions host, which kills an invocation after ten minutes (host.json). The rest is for
-# the call that is under way, the records of failed runs, and messages.
+# Of all rules in the functions host, which kills an invocation after ten minutes (host.json).
 RUN_TIME = timedelta(minutes=8, seconds=20)
+# After the RUN_TIME, for the records of failed runs and for messages: then no call of the table begins. A
+# call takes 45 s at worst, the message that it claims 15 s more, and the heartbeat 10 s.
+GRACE = timedelta(seconds=25)
 HEARTBEAT_DEADLINE = 10  # seconds
 
 Clock = Callable[[], datetime]
@@ -92,10 +94,15 @@ class Job:
         return self._run_all([(rule, partial(read_rule, rule, gap)) for rule, gap in gaps], self.clock())
 
     def deliver(
-        self, drain_for: timedelta = timedelta(0), report: Callable[[Attempt], object] = log_attempt
+        self,
+        drain_for: timedelta = timedelta(0),
+        report: Callable[[Attempt], object] = log_attempt,
+        send_for: timedelta = SEND_FOR,
     ) -> list[Attempt]:
         """Sends the messages that are due in the outbox of the table, also those of rules that no longer run,
         and publishes the digests that such rules left unpublished.
+
+        No message is sent after `send_for`, or after `drain_for` if that is longer.
 
         Raises ConfigurationError, and sends nothing, if the clock is ahead of the table service's: a claim or
         a wait for the next attempt would last too long.
@@ -105,15 +112,24 @@ class Job:
             render_digest = self._render_digest(partial(former_rule, folder))
             publish_abandoned_digests(self.table, folder, self.clock() - LONGEST_RUN, render_digest)
         with open_destinations(self.settings.destinations) as destinations:
-            return deliver(outbox, destinations, self.clock, self.sleep, drain_for, report)
+            return deliver(outbox, destinations, self.clock, self.sleep, drain_for, report, send_for)
 
     def deliver_logged(
-        self, drain_for: timedelta = timedelta(0), reasons_logged: Collection[str] = ()
+        self,
+        drain_for: timedelta = timedelta(0),
+        reasons_logged: Collection[str] = (),
+        deadline: datetime | None = None,
     ) -> list[Attempt]:
-        """`deliver`, with a log line for its failure unless a line with that reason is written already."""
+        """`deliver`, with a log line for its failure unless a line with that reason is written already.
+
+        No call of the table begins after the deadline; without one, after as long as a run may take.
+        """
         began = self.clock()
+        end = deadline or began + RUN_TIME + GRACE
+        timed = replace(self, table=GuardedTable(self.table, time_limit(end, self.clock)))
+        remaining = max(end - began - DEADLINE, timedelta(0))  # a message that is sent is also settled
         try:
-            return self.deliver(drain_for)
+            return timed.deliver(min(drain_for, remaining), send_for=min(SEND_FOR, remaining))
         except Exception as error:
             failure = _failure(error, "", began, None, self.clock() - began)
             if failure.reason not in reasons_logged:
@@ -178,26 +194,29 @@ class Job:
         # A service that does not answer is asked once: then the other rules fail at once.
         breaker, job = circuit_breaker(), replace(self, table=GuardedTable(self.table, circuit_breaker()))
         timed = replace(job, table=GuardedTable(job.table, time_limit(deadline, self.clock)))
+        end = deadline + GRACE if deadline else None
+        ending = replace(job, table=GuardedTable(job.table, time_limit(end, self.clock)))
         for rule, run_rule in runs:
-            began = self.clock()
+            began, store = self.clock(), timed.store(rule, now)
             try:
                 with breaker():
-                    for record in run_rule(timed.store(rule, now)):
+                    for record in run_rule(store):
                         log_run(record)
                         records.append(record)
             except Exception as error:  # noqa: BLE001  # it is logged here, and raised below
-                store = job.store(rule, now)
-                failure = _failure(error, rule.folder, now, None, self.clock() - began)
-                # The cause may also prevent the record: the table, or a bug. The log line is written anyway.
+                # The cause may also prevent these calls: the table, or a bug. The log line is written anyway.
                 with suppress(Exception):
-                    failure = replace(failure, last_complete=store.watermark())
-                    # A record by a clock days ahead would be the latest record for days.
-                    failure = replace(failure, now=min(now, store.service_time or now))
-                    store.note_failure(failure.now, RECORD.dump_json(failure))
+                    if store.last_complete is None:
+                        store.watermark()
+                # A record by a clock days ahead would be the latest record for days.
+                run_at = min(now, store.service_time or now)
+                failure = _failure(error, rule.folder, run_at, store.last_complete, self.clock() - began)
                 log_run(failure)
+                with suppress(Exception):
+                    ending.store(rule).note_failure(run_at, RECORD.dump_json(failure))
                 failures.append(error)
         try:
-            job.deliver_logged(DRAIN_FOR, [error_sentence(error)[:REASON] for error in failures])
+            job.deliver_logged(DRAIN_FOR, [error_sentence(error)[:REASON] for error in failures], end)
         finally:
             if failures:
                 raise failures[0]

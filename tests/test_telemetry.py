@@ -6,7 +6,7 @@ import json
 import logging
 import re
 from collections.abc import Iterator, Sequence
-from contextlib import suppress
+from contextlib import nullcontext, suppress
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -19,11 +19,20 @@ from typer.testing import CliRunner
 
 import detection.app
 import function_app
-from detection.app import Job, in_turn, open_job, open_source, send_heartbeat, start
+from detection.app import (
+    HEARTBEAT_DEADLINE,
+    RUN_TIME,
+    Job,
+    in_turn,
+    open_job,
+    open_source,
+    send_heartbeat,
+    start,
+)
 from detection.base.errors import ConfigurationError, Incomplete, ServiceError, Unreachable
 from detection.cli import run
 from detection.cli.main import app
-from detection.delivery.deliver import Attempt, Outcome
+from detection.delivery.deliver import DEADLINE, Attempt, Outcome
 from detection.delivery.signed_links import PARTITION
 from detection.logs.log_analytics.client import LogAnalytics
 from detection.logs.source import Source
@@ -31,7 +40,8 @@ from detection.rules.loading import load_rule
 from detection.rules.model import Rule
 from detection.runs.record import ALERTS_NAMED, RECORD, RunFailure, RunRecord
 from detection.settings import settings_from
-from detection.store.outbox import Delivery
+from detection.store.azure_table import LONGEST_CALL
+from detection.store.outbox import Delivery, Outbox, queue
 from detection.store.table import PAGE, Entity, MemoryTable, Operation, Put
 from detection.telemetry import log_attempt, log_late, log_run
 from tests.regenerate import LOGS, ROOT, SCHEMAS
@@ -503,12 +513,12 @@ def test_run_beyond_its_time_fails_with_a_line_and_a_record_and_moves_no_waterma
 
     class SlowTable(MemoryTable):
         def scan(self, partition: str, start: str, end: str, page: int = PAGE) -> Iterator[Entity]:
-            clock.sleep(60)
+            clock.sleep(5)
             return super().scan(partition, start, end, page)
 
     table = SlowTable()
     with pytest.raises(ServiceError, match="its time was used up"):
-        replace(job(table), clock=clock).detect(run_time=timedelta(seconds=90))
+        replace(job(table), clock=clock).detect(run_time=timedelta(seconds=15))
     assert {(line["rule"], line["error"]) for line in lines} == {(PUBLISHED, "service"), (DEFAULT, "service")}
     records = job(table).records(5)
     assert [record.outcome for record in records] == ["failed", "failed"]
@@ -516,6 +526,70 @@ def test_run_beyond_its_time_fails_with_a_line_and_a_record_and_moves_no_waterma
     clock.now = NOW
     replace(job(table), clock=clock).detect()
     assert [line["outcome"] for line in lines[2:]] == ["complete", "complete"]
+
+
+class SlowestTable(MemoryTable):
+    """A table that answers every call just before it would fail."""
+
+    def __init__(self, clock: Clock) -> None:
+        super().__init__()
+        self.clock, self.calls = clock, 0
+
+    def _call(self) -> None:
+        self.calls += 1
+        self.clock.sleep(LONGEST_CALL)
+
+    def get(self, partition: str, row: str) -> Entity | None:
+        self._call()
+        return super().get(partition, row)
+
+    def scan(self, partition: str, start: str, end: str, page: int = PAGE) -> Iterator[Entity]:
+        self._call()
+        return super().scan(partition, start, end, page)
+
+    def write(self, partition: str, operations: Sequence[Operation]) -> None:
+        self._call()
+        super().write(partition, operations)
+
+
+@pytest.mark.parametrize("seconds_before_call", range(0, 45, 5))
+def test_last_line_is_written_before_the_host_ends_the_invocation_however_slow_the_table_is(
+    lines: list[dict[str, Any]], seconds_before_call: int
+) -> None:
+    clock = Clock(NOW)
+    slow_job = replace(job(MemoryTable()), clock=clock, table=SlowestTable(clock))
+    rules = [slow_job.rules[1].model_copy(update={"folder": f"rule-{number}"}) for number in range(5)]
+    run_time = RUN_TIME - timedelta(seconds=seconds_before_call)
+    clock.sleep(seconds_before_call)
+    with pytest.raises(ServiceError):
+        replace(slow_job, rules=rules).detect(run_time=run_time)
+    host = json.loads((ROOT / "host.json").read_text(encoding="utf-8"))
+    hours, minutes, seconds = map(int, host["functionTimeout"].split(":"))
+    reserve = timedelta(seconds=HEARTBEAT_DEADLINE)
+    assert clock.now + reserve <= NOW + timedelta(hours=hours, minutes=minutes, seconds=seconds)
+    assert {line["rule"] for line in lines} == {*(rule.folder for rule in rules), ""}
+
+
+def test_messages_that_there_is_no_time_for_wait_unclaimed_and_are_not_a_failure(
+    lines: list[dict[str, Any]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clock, table = Clock(NOW), MemoryTable()
+
+    class SlowReceiver:
+        def send(self, _delivery: Delivery, _now: datetime) -> Outcome:
+            clock.sleep(DEADLINE.total_seconds())
+            return Outcome(204, sent=True)
+
+    monkeypatch.setattr(detection.app, "open_destinations", lambda _: nullcontext({"soc": SlowReceiver()}))
+    for commit in range(5):
+        delivery = replace(DELIVERY, id=f"al_{commit}_soc", commit=commit, attempt=0)
+        table.write(DEFAULT, [queue(delivery)])
+    delivering_job = replace(job(table), clock=clock)
+    attempts = delivering_job.deliver_logged(timedelta(seconds=60), deadline=NOW + timedelta(seconds=40))
+    assert [attempt.delivery.commit for attempt in attempts] == [0, 1]
+    waiting = [queued.delivery for queued in Outbox(table, DEFAULT).waiting("soc")]
+    assert [(delivery.commit, delivery.attempt) for delivery in waiting] == [(2, 0), (3, 0), (4, 0)]
+    assert lines == []
 
 
 def test_rule_that_uses_up_the_time_of_every_run_does_not_keep_the_other_rule_from_running() -> None:

@@ -37,7 +37,7 @@ SCHEDULE = sum(
 LONGEST_WAIT = timedelta(hours=24)  # the longest wait that a receiver may ask for with Retry-After
 DEADLINE = timedelta(seconds=15)  # of one attempt, from connecting to the answer
 LEASE = 4 * DEADLINE  # of a claim: longer than any attempt takes
-SEND_FOR = timedelta(seconds=60)  # a lane sends due messages for at least this long
+SEND_FOR = timedelta(seconds=60)  # a lane sends due messages for at least this long, if there is time
 MAX_THREADS = 32  # lanes at once, and senders of all lanes together
 SENDERS = 4  # of a lane: messages that a destination receives at the same time
 
@@ -82,6 +82,17 @@ class Attempt:
     next_due: datetime | None
 
 
+@dataclass(frozen=True, slots=True)
+class LaneLimits:
+    """The senders of a lane, and how long they send: longer if the lane waits longer for due messages."""
+
+    senders: int = SENDERS
+    send_for: timedelta = SEND_FOR
+
+
+LANE_LIMITS = LaneLimits()
+
+
 def deliver(
     outbox: Outbox,
     destinations: Mapping[str, Destination],
@@ -89,11 +100,13 @@ def deliver(
     sleep: Callable[[float], None],
     drain_for: timedelta,
     report: Callable[[Attempt], object],
+    send_for: timedelta = SEND_FOR,
 ) -> list[Attempt]:
     """Drains the lanes of all destinations at once. Returns all attempts in the order of their ends.
 
-    Calls `report` with each attempt as soon as it ends, in the calling thread: Azure drops the log lines of
-    other threads. Raises the first error of a lane after all lanes have ended.
+    No message is sent after `send_for`, or after `drain_for` if that is longer. Calls `report` with each
+    attempt as soon as it ends, in the calling thread: Azure drops the log lines of other threads. Raises the
+    first error of a lane after all lanes have ended.
     """
     names = outbox.destinations()
     if not names:
@@ -101,11 +114,12 @@ def deliver(
     attempts: list[Attempt] = []
     finished: SimpleQueue[Attempt | None] = SimpleQueue()  # None: a lane has ended
     sending_lanes = max(len(destinations.keys() & set(names)), 1)
-    senders = max(min(SENDERS, MAX_THREADS // sending_lanes), 1)
+    limits = LaneLimits(max(min(SENDERS, MAX_THREADS // sending_lanes), 1), send_for)
 
     def drain_lane(name: str) -> None:
         try:
-            drain(outbox, name, destinations.get(name), clock, sleep, drain_for, finished.put, senders)
+            destination = destinations.get(name)
+            drain(outbox, name, destination, clock, sleep, drain_for, finished.put, limits)
         finally:
             finished.put(None)
 
@@ -128,11 +142,10 @@ def drain(
     sleep: Callable[[float], None],
     drain_for: timedelta,
     report: Callable[[Attempt], object],
-    sender_count: int = SENDERS,
+    limits: LaneLimits = LANE_LIMITS,
 ) -> None:
-    """Sends the messages to one destination that are due within `drain_for`: those of `sender_count`
-    incidents at the same time, each incident's in their order. Threads of senders call `report` with every
-    attempt.
+    """Sends the messages to one destination that are due within `drain_for`: those of a few incidents at the
+    same time, each incident's in their order. Threads of senders call `report` with every attempt.
 
     After a response that asks for a pause, the destination gets nothing until the pause ends, and one message
     at a time from then on. A pause delays messages that are due already for as long as they are sent.
@@ -146,7 +159,8 @@ def drain(
             report(Attempt(oldest, UNKNOWN_DESTINATION, clock()))
         return
     begun = clock()
-    drain_until, send_until = begun + drain_for, begun + max(drain_for, SEND_FOR)
+    drain_until, send_until = begun + drain_for, begun + max(drain_for, limits.send_for)
+    sender_count = limits.senders
     senders = _Senders(outbox, destination, clock, report, send_until)
     while clock() <= send_until:
         queues: dict[tuple[str, str], list[Queued]] = {}

@@ -123,6 +123,11 @@ class IncidentStore:
         """The gaps that are neither read nor abandoned, the oldest first."""
         return [gap for gap in self.gaps if gap.state == "open"]
 
+    @property
+    def last_complete(self) -> datetime | None:
+        """The watermark as this run has last seen it. None if it has read none."""
+        return watermark_of(self._watermark_row) if self._watermark_row else None
+
     def keeps_marks_of(self, begin: datetime, end: datetime) -> bool:
         """Whether a run or the reading of an open gap can still read events from `begin` to `end` (UTC)."""
         return (

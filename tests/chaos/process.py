@@ -147,7 +147,7 @@ def _work(order: JobOrder, go: Event, reports: "Connection[ProcessReport, object
         job = app.start(order.environment, clock)
         if not order.patient:
             job = replace(job, sleep=clock.skip)
-        job.detect(order.now, order.run_time) if order.task == "detect" else job.deliver()
+        job.detect(order.now, order.run_time) if order.task == "detect" else job.deliver_logged()
     except DetectionError:
         sys.exit(1)
     except Exception:  # noqa: BLE001  # a process that ends with an uncaught error exits with 1, too

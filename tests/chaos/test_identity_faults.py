@@ -13,9 +13,8 @@ from tests.support.identity_endpoint import IdentityEndpoint
 __all__ = ["enter"]
 
 QUERIES = 4  # of a run, in parallel: changes, signals, health, coverage
-TABLE_CALLS = (
-    3  # of a run that cannot read the table: the watermark, again for the record of the failure, the outbox
-)
+# Of a run that cannot read the table: the watermark, again for the line of the failure, its record, the outbox.
+TABLE_CALLS = 4
 CLIENT_ID = "11111111-2222-3333-4444-555555555555"
 QUERY_CLOUD = {"LOG_ANALYTICS_ENDPOINT": "https://api.loganalytics.io"}
 TABLE_CLOUD = {"INCIDENT_STORAGE": "https://account.table.core.windows.net"}

@@ -19,6 +19,7 @@ from detection.delivery.deliver import (
     UNKNOWN_DESTINATION,
     WAITS,
     Attempt,
+    LaneLimits,
     Outcome,
     deliver,
     drain,
@@ -99,7 +100,7 @@ class Post:
         """The lane of "soc" with one sender, by the clock that the tests move."""
         attempts: list[Attempt] = []
         box, soc = outbox or self.outbox, self.receivers.get("soc")
-        drain(box, "soc", soc, self.clock, self.clock.sleep, drain_for, attempts.append, 1)
+        drain(box, "soc", soc, self.clock, self.clock.sleep, drain_for, attempts.append, LaneLimits(1))
         return attempts
 
     def deliver(self, report: Callable[[Attempt], object] = lambda _: None) -> list[Attempt]:
