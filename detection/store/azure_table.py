@@ -59,6 +59,9 @@ SETTINGS: Final[dict[str, Any]] = {
 CONNECT_TIMEOUT = 3  # seconds; the table is in the app's region, or it is not there
 READ_TIMEOUT = 12  # seconds; the service ends a query after 5, and answers a write in far less
 LONGEST_PAUSE = 5  # seconds; a Retry-After may ask for minutes
+# In a row. The service ends a page after five seconds, also without a row. The time of a run is read between
+# rows, so more empty pages would outlast it.
+EMPTY_PAGES = 10
 _REPEATED = frozenset({"POST"})  # a transaction may be repeated when its answer was lost, see above
 _RANGE = "PartitionKey eq @partition and RowKey ge @first and RowKey lt @last"
 _NO_METADATA = "application/json;odata=nometadata"  # a name with its row's version takes twice the bytes
@@ -201,14 +204,21 @@ class AzureTable:
             results_per_page=rows,
             headers={"Accept": _NO_METADATA} if select else {},
         ).by_page()
-        tokens = set[tuple[str, ...]]()
+        tokens, empty_pages = set[tuple[str, ...]](), 0
         for page in pages:
-            yield from page
+            entities = list(page)
+            yield from entities
             token = tuple((pages.continuation_token or {}).values())
             if token in tokens:
                 raise ServiceError(
                     "the table service repeats a continuation token, so its answer would never end; the next "
                     "run tries again"
+                )
+            empty_pages = 0 if entities else empty_pages + 1
+            if token and empty_pages > EMPTY_PAGES:
+                raise ServiceError(
+                    f"the table service returned {empty_pages} empty pages in a row, and its answer goes on; "
+                    "the next run tries again"
                 )
             tokens.add(token)
 

@@ -11,6 +11,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import nullcontext
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -29,7 +30,7 @@ from detection.base.sign_in import PUBLIC_CLOUD, sign_in
 from detection.incidents.decide import Circumstances, Verdict, decide
 from detection.incidents.key_state import KeyState
 from detection.store import azure_table
-from detection.store.azure_table import LONGEST_PAUSE, SETTINGS, AzureTable, open_table
+from detection.store.azure_table import EMPTY_PAGES, LONGEST_PAUSE, SETTINGS, AzureTable, open_table
 from detection.store.incident_list import IncidentList
 from detection.store.incident_store import IncidentStore
 from detection.store.table import Conflict, Delete, Insert, Operation, Put, Replace, Table, Value
@@ -648,6 +649,20 @@ def test_empty_pages_whose_continuation_token_repeats_are_a_service_error(
     with pytest.raises(ServiceError, match="repeats a continuation token"):
         rows(cloud_table)
     assert len(service.calls) == len(tokens) + 1
+
+
+@pytest.mark.parametrize("empty_pages, is_failing", [(EMPTY_PAGES, False), (EMPTY_PAGES + 1, True)])
+def test_scan_of_empty_pages_with_ever_new_tokens_ends(
+    cloud_table: Table, service: responses.RequestsMock, empty_pages: int, is_failing: bool
+) -> None:
+    for number in range(empty_pages):
+        service.get(ANY, json={"value": []}, headers=continuation(f"R{number}"))
+    service.get(ANY, json={"value": [{"RowKey": "b", "odata.etag": "1"}]})
+
+    service.assert_all_requests_are_fired = False
+    with pytest.raises(ServiceError, match="empty pages in a row") if is_failing else nullcontext():
+        assert rows(cloud_table) == ["b"]
+    assert len(service.calls) == EMPTY_PAGES + 1
 
 
 def test_missing_rows_whose_continuation_token_repeats_are_a_service_error(
