@@ -44,7 +44,7 @@ class JobOrder:
 
     Its log lines are appended to the file. Unless it is `patient`, waiting takes no time, or as many seconds as it
     `pauses`: its clock goes on at once.
-    A run has the `run_time` that it has in the functions host. With `hasty`, every neighbour has a second to answer instead of 8 (identity), 12 (table), 15 (webhook) or 140.
+    A run has the `run_time` that it has in the functions host. With `hasty`, every neighbour has a second to answer instead of 8 (identity), 10 (heartbeat), 12 (table), 15 (webhook) or 140.
     """
 
     task: Task
@@ -140,6 +140,7 @@ def _work(order: JobOrder, go: Event, reports: "Connection[ProcessReport, object
         time.sleep = clock.skip  # type: ignore[assignment]  # nobody sleeps for more than a float
     if order.hasty:
         client.READ_TIMEOUT = azure_table.READ_TIMEOUT = sign_in.READ_TIMEOUT = HASTY_TIMEOUT
+        app.HEARTBEAT_DEADLINE = HASTY_TIMEOUT
         destination = partial(webhook.WebhookDestination, deadline=timedelta(seconds=HASTY_TIMEOUT))
         webhook.WebhookDestination = destination  # type: ignore[assignment,misc]
     os.environ.update(order.environment)  # the SDK reads where the identity endpoint is
@@ -147,7 +148,11 @@ def _work(order: JobOrder, go: Event, reports: "Connection[ProcessReport, object
         job = app.start(order.environment, clock)
         if not order.patient:
             job = replace(job, sleep=clock.skip)
-        job.detect(order.now, order.run_time) if order.task == "detect" else job.deliver_logged()
+        if order.task == "detect":
+            job.detect(order.now, order.run_time)
+            app.send_heartbeat(job.settings)
+        else:
+            job.deliver_logged()
     except DetectionError:
         sys.exit(1)
     except Exception:  # noqa: BLE001  # a process that ends with an uncaught error exits with 1, too

@@ -154,7 +154,7 @@ class Stage:
         process.go()
         code = self.wait_for(process)
         if cause:
-            reasons = [str(line.get("reason")) for line in self.lines[lines_before:]]
+            reasons = [str(line.get("reason", line.get("error"))) for line in self.lines[lines_before:]]
             is_named = any(cause in reason for reason in reasons)
             self.figures.fault.named = is_named and self.figures.fault.named is not False
         return code
