@@ -80,6 +80,12 @@ class Chain:
         """The pair of the latest signal and the latest change that reaches it."""
         return self.changes[-1], self.signals[-1]
 
+    def part(self, changes: Sequence[Event], signals: Sequence[Event], within: timedelta) -> "Chain":
+        """The pairs of some of its changes with some of its signals. Without any pair it has no spans."""
+        if len(changes) == len(self.changes) and len(signals) == len(self.signals):
+            return self
+        return make_chain(self.actor, changes, signals, within, once=self.once)
+
     def _has_repeats(self) -> bool:
         return self.once and (_repeats(self.changes) or _repeats(self.signals))
 

@@ -8,7 +8,8 @@ alerts them all.
 
 from collections.abc import Iterable
 
-from detection.correlation.correlate import Chain, make_chain
+from detection.correlation.correlate import Chain
+from detection.logs.events import Event
 from detection.rules.model import Rule
 
 
@@ -35,24 +36,13 @@ def split_by_threshold(chains: Iterable[Chain], rule: Rule) -> tuple[list[Chain]
                 if is_enough is is_wanted
             ]
             if changes:
-                parts.append(
-                    make_chain(part.actor, changes, part.signals, rule.sequence.within, once=part.once)
-                )
+                parts.append(part.part(changes, part.signals, rule.sequence.within))
     return reaching, below
 
 
 def split_by_kind(chain: Chain, rule: Rule) -> list[Chain]:
     """A chain in parts whose signals are of one kind."""
-    kinds = dict.fromkeys(signal.kind.lower() for signal in chain.signals)
-    if len(kinds) == 1:
-        return [chain]
-    return [
-        make_chain(
-            chain.actor,
-            chain.changes,
-            [signal for signal in chain.signals if signal.kind.lower() == kind],
-            rule.sequence.within,
-            once=chain.once,
-        )
-        for kind in kinds
-    ]
+    signals_by_kind: dict[str, list[Event]] = {}
+    for signal in chain.signals:
+        signals_by_kind.setdefault(signal.kind.lower(), []).append(signal)
+    return [chain.part(chain.changes, signals, rule.sequence.within) for signals in signals_by_kind.values()]

@@ -32,6 +32,7 @@ from detection.incidents.key_state import (
     not_yet_alerted,
     own_pairs,
     split_by_past_threshold,
+    with_marks,
 )
 from detection.incidents.keys import Key, group_by_key, grouping_of, stable_id
 from detection.incidents.severity import ChangesByActor, with_severity
@@ -219,16 +220,16 @@ def _new_events(
 
 
 class _ActorEvents:
-    """The chains of an actor in a key, and the events to mark in them, in time order.
+    """The chains of an actor in a key with their marks, and the events to mark in them, in time order.
 
     `new_changes` and `new_signals` count these without the events whose mark moves to a later day.
     """
 
     def __init__(self, chains: Sequence[Chain], state: KeyState) -> None:
-        self.chains = chains
-        self.changes, self.signals = new_events(chains, state)
-        self.new_changes = sum(mark not in state.changes for mark in self.changes)
-        self.new_signals = sum(mark not in state.signals for mark in self.signals)
+        self.chains = list(map(with_marks, chains))
+        self.changes, self.signals = new_events(self.chains, state)
+        self.new_changes = len(self.changes) - sum(map(state.changes.__contains__, self.changes))
+        self.new_signals = len(self.signals) - sum(map(state.signals.__contains__, self.signals))
 
     @property
     def has_moved(self) -> bool:

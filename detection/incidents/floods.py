@@ -13,7 +13,7 @@ from itertools import pairwise
 from operator import attrgetter
 from typing import NamedTuple
 
-from detection.correlation.correlate import Chain, make_chain
+from detection.correlation.correlate import Chain
 from detection.logs.window import Window, holds
 from detection.rules.model import Rule
 
@@ -109,6 +109,4 @@ def _outside(chain: Chain, floods: Sequence[Flood], rule: Rule) -> Chain:
         stop = bisect_right(signals, flood.end, key=_by_time)
         if start < stop:
             signals = [*signals[:start], *signals[stop:]]
-    if len(signals) == len(chain.signals):
-        return chain
-    return make_chain(chain.actor, chain.changes, signals, rule.sequence.within, once=chain.once)
+    return chain.part(chain.changes, signals, rule.sequence.within)

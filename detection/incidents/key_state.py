@@ -4,8 +4,10 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import date, datetime
 from hashlib import blake2b
+from itertools import chain as joined
+from typing import NamedTuple
 
-from detection.correlation.correlate import Chain, make_chain
+from detection.correlation.correlate import Chain
 from detection.incidents.floods import Flood, after_flood
 from detection.incidents.incident import Incident
 from detection.incidents.keys import Grouping, Key, split_by
@@ -15,6 +17,7 @@ from detection.rules.model import Rule
 
 Mark = bytes
 Marks = Mapping[Mark, date]  # with the day (UTC) of the event: a mark is deleted with its day
+NO_MARKS: Marks = {}
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,39 +71,54 @@ class GroupingMarks:
     load: Callable[[Key], KeyState]
 
 
-def change_mark(change: Event, kind: str, actor: str) -> Mark:
-    """Eight bytes for a change of an actor and a kind of signal; two of a million are equal with a chance of
-    3 in 10^8.
+def change_marks(chain: Chain) -> list[Mark]:
+    """Eight bytes for each change of a chain of one kind of signal; two of a million are equal with a chance
+    of 3 in 10^8.
 
     The kind is part of it under every setting: so "both marked" means "was alerted", and thresholds can be
     edited.
     """
-    return _digest(change.id, actor, kind)
+    return _digests(chain.changes, chain.actor, chain.kind)
 
 
-def signal_mark(signal: Event, actor: str) -> Mark:
-    """Eight bytes for a signal and the actor that it belongs to: matching may find another actor for it
-    later.
+def signal_marks(chain: Chain) -> list[Mark]:
+    """Eight bytes for each signal of a chain and the actor that it belongs to: matching may find another
+    actor for it later.
     """
-    return _digest(signal.id, actor)
+    return _digests(chain.signals, chain.actor)
 
 
-def _digest(*parts: str) -> Mark:
-    text = "\0".join((*map(str, map(len, parts)), *parts))
-    return blake2b(text.encode(errors="replace"), digest_size=8).digest()
+def _digests(events: Sequence[Event], *names: str) -> list[Mark]:
+    """A digest for each event: of its id and the names, with their lengths first."""
+    lengths, end = ("".join(f"\0{part}" for part in parts) for parts in (map(len, names), names))
+    texts = [f"{len(event.id)}{lengths}\0{event.id}{end}" for event in events]
+    return [blake2b(text.encode(errors="replace"), digest_size=8).digest() for text in texts]
 
 
-def new_events(chains: Sequence[Chain], state: KeyState) -> tuple[dict[Mark, Event], dict[Mark, Event]]:
+class MarkedChain(NamedTuple):
+    """A chain of one kind, with a mark for each of its changes and signals: they are made once for a
+    decision.
+    """
+
+    chain: Chain
+    change_marks: Sequence[Mark]
+    signal_marks: Sequence[Mark]
+
+
+def with_marks(chain: Chain) -> MarkedChain:
+    """A chain of one kind with its marks."""
+    return MarkedChain(chain, change_marks(chain), signal_marks(chain))
+
+
+def new_events(chains: Sequence[MarkedChain], state: KeyState) -> tuple[dict[Mark, Event], dict[Mark, Event]]:
     """The changes and the signals to mark, in time order: those without a mark, and those whose mark would be
-    deleted too soon, with an earlier day. Each chain is of one kind.
+    deleted too soon, with an earlier day.
 
     An event moves to a later day where its row is delivered again under a new stamp, and the first row is out
     of the window.
     """
-    changes = (
-        (change_mark(event, chain.kind, chain.actor), event) for chain in chains for event in chain.changes
-    )
-    signals = ((signal_mark(event, chain.actor), event) for chain in chains for event in chain.signals)
+    changes = joined.from_iterable(zip(marks, chain.changes, strict=True) for chain, marks, _ in chains)
+    signals = joined.from_iterable(zip(marks, chain.signals, strict=True) for chain, _, marks in chains)
     return _unmarked(changes, state.changes), _unmarked(signals, state.signals)
 
 
@@ -119,22 +137,31 @@ def _days_of(events: Mapping[Mark, Event]) -> Marks:
     return {mark: event.time.date() for mark, event in events.items()}
 
 
-def newly_marked(chain: Chain, old_state: KeyState, new_state: KeyState, rule: Rule) -> Iterator[Chain]:
-    """The pairs of a chain of one kind that are marked in full after but not before, as up to two chains."""
-    changes = [(event, change_mark(event, chain.kind, chain.actor)) for event in chain.changes]
-    signals = [(event, signal_mark(event, chain.actor)) for event in chain.signals]
-    old_changes = [event for event, mark in changes if mark in old_state.changes]
-    new_changes = [
-        event for event, mark in changes if mark in new_state.changes and mark not in old_state.changes
-    ]
-    marked_signals = [event for event, mark in signals if mark in new_state.signals]
-    new_signals = [
-        event for event, mark in signals if mark in new_state.signals and mark not in old_state.signals
-    ]
+def newly_marked(
+    marked: MarkedChain, old_state: KeyState, new_state: KeyState, rule: Rule
+) -> Iterator[Chain]:
+    """The pairs of a chain that are marked in full after but not before, as up to two chains."""
+    chain = marked.chain
+    old_changes = _events_in(old_state.changes, chain.changes, marked.change_marks)
+    new_changes = _events_in(new_state.changes, chain.changes, marked.change_marks, old_state.changes)
+    marked_signals = _events_in(new_state.signals, chain.signals, marked.signal_marks)
+    new_signals = _events_in(new_state.signals, chain.signals, marked.signal_marks, old_state.signals)
     for part_changes, part_signals in ((new_changes, marked_signals), (old_changes, new_signals)):
-        part = make_chain(chain.actor, part_changes, part_signals, rule.sequence.within, once=chain.once)
-        if part.spans:
-            yield part
+        if part_changes and part_signals:
+            part = chain.part(part_changes, part_signals, rule.sequence.within)
+            if part.spans:
+                yield part
+
+
+def _events_in(
+    marks: Marks, events: Sequence[Event], event_marks: Sequence[Mark], excluded: Marks = NO_MARKS
+) -> list[Event]:
+    """The events whose marks are in `marks` and not in `excluded`."""
+    return [
+        event
+        for event, mark in zip(events, event_marks, strict=True)
+        if mark in marks and mark not in excluded
+    ]
 
 
 def not_yet_alerted(chains: Iterable[Chain], former: GroupingMarks, rule: Rule) -> Iterator[Chain]:
@@ -143,9 +170,9 @@ def not_yet_alerted(chains: Iterable[Chain], former: GroupingMarks, rule: Rule) 
         for key, part in split_by(chain, former.grouping, rule):
             state = former.load(key)
             for later in after_flood([part], state.floods, rule):
-                unmarked = KeyState(key)
-                whole = unmarked.mark(*new_events([later], unmarked))
-                yield from newly_marked(later, state, whole, rule)
+                marked, unmarked = with_marks(later), KeyState(key)
+                whole = unmarked.mark(*new_events([marked], unmarked))
+                yield from newly_marked(marked, state, whole, rule)
 
 
 def split_by_past_threshold(
@@ -161,11 +188,10 @@ def split_by_past_threshold(
         marked.update(*(marks.load(key).changes for key, _ in split_by(chain, marks.grouping, rule)))
     past: list[Event] = []
     below: list[Event] = []
-    for event in chain.changes:
-        (past if change_mark(event, chain.kind, chain.actor) in marked else below).append(event)
+    for event, mark in zip(chain.changes, change_marks(chain), strict=True):
+        (past if mark in marked else below).append(event)
     past_chain, below_chain = (
-        make_chain(chain.actor, changes, chain.signals, rule.sequence.within, once=chain.once)
-        for changes in (past, below)
+        chain.part(changes, chain.signals, rule.sequence.within) for changes in (past, below)
     )
     return past_chain, below_chain
 
@@ -180,8 +206,7 @@ def own_pairs(chain: Chain, windows: Sequence[Window], state: KeyState, rule: Ru
         return chain
     signals = [
         signal
-        for signal in chain.signals
-        if any(holds(window, signal.time) for window in windows)
-        or signal_mark(signal, chain.actor) in state.signals
+        for signal, mark in zip(chain.signals, signal_marks(chain), strict=True)
+        if mark in state.signals or any(holds(window, signal.time) for window in windows)
     ]
-    return make_chain(chain.actor, chain.changes, signals, rule.sequence.within, once=chain.once)
+    return chain.part(chain.changes, signals, rule.sequence.within)

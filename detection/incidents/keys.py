@@ -1,11 +1,11 @@
 """The grouping key: which alerts belong together, and the ids that follow from it."""
 
 import json
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from hashlib import sha256
 from typing import Literal
 
-from detection.correlation.correlate import Chain, make_chain
+from detection.correlation.correlate import Chain
 from detection.logs.events import Event
 from detection.rules.model import Rule, Side
 
@@ -42,9 +42,7 @@ def split_by(chain: Chain, grouping: Grouping, rule: Rule) -> Iterator[tuple[Key
     signals = _by_values(chain.signals, grouping, rule.sequence.signals)
     for change_key, changes_of_key in changes.items():
         for signal_key, signals_of_key in signals.items():
-            part = make_chain(
-                chain.actor, changes_of_key, signals_of_key, rule.sequence.within, once=chain.once
-            )
+            part = chain.part(changes_of_key, signals_of_key, rule.sequence.within)
             if part.spans:
                 yield tuple(sorted(change_key + signal_key)), part
 
@@ -84,11 +82,13 @@ def describe_grouping(grouping: Grouping) -> str:
     )
 
 
-def _by_values(events: Iterable[Event], grouping: Grouping, side: Side) -> dict[Key, list[Event]]:
+def _by_values(events: Sequence[Event], grouping: Grouping, side: Side) -> dict[Key, Sequence[Event]]:
     places = [(name, side.place_of(column)) for name, column in grouping if column in side.columns]
+    if not places:
+        return {(): events}
     parts: dict[Key, list[Event]] = {}
     for event in events:
         parts.setdefault(tuple((name, str(event.row[place] or "")) for name, place in places), []).append(
             event
         )
-    return parts
+    return dict(parts)

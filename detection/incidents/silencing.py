@@ -4,7 +4,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Literal
 
-from detection.correlation.correlate import Chain, make_chain
+from detection.correlation.correlate import Chain
 from detection.incidents.alert import Alert
 from detection.logs.events import Event
 from detection.rules.model import Rule
@@ -39,9 +39,7 @@ def drop_silenced(
         signals = _by_silences(chain.signals, "signals", applicable, rule)
         for change_silences, part_changes in changes.items():
             for signal_silences, part_signals in signals.items():
-                part = make_chain(
-                    chain.actor, part_changes, part_signals, rule.sequence.within, once=chain.once
-                )
+                part = chain.part(part_changes, part_signals, rule.sequence.within)
                 covering = change_silences & signal_silences
                 if part.spans and covering:
                     silence = applicable[min(covering)]
