@@ -30,7 +30,7 @@ from detection.logs.window import MAX_CATCH_UP, Windows, plan_windows
 from detection.rules.model import Rule
 from detection.runs.commit import Committer, RunOptions
 from detection.runs.limits import require_commits_fit
-from detection.settings import DESTINATIONS, LONGEST_CATCH_UP, Webhook
+from detection.settings import DESTINATIONS, Webhook
 from detection.store.incident_list import IncidentList
 from detection.store.incident_store import IncidentStore
 from detection.store.outbox import Delivery
@@ -164,10 +164,10 @@ def _webhooks() -> list[Webhook]:
 @pytest.mark.parametrize(
     "within, threshold, lateness, max_catch_up",
     [
-        (DAY, {}, None, LONGEST_CATCH_UP),
-        (DAY, {}, 12 * DAY, MAX_CATCH_UP),
-        (14 * DAY, {}, None, 16 * DAY),
-        (11 * DAY, {"content_filter": 1}, None, MAX_CATCH_UP),
+        (DAY, {}, None, 37 * DAY),
+        (DAY, {}, 24 * DAY, MAX_CATCH_UP),
+        (14 * DAY, {}, None, 24 * DAY),
+        (11 * DAY, {"content_filter": 1}, None, 27 * DAY),
     ],
     ids=["longest catch-up", "longest lateness", "longest within", "with a threshold"],
 )
