@@ -173,6 +173,17 @@ def at_write(number: int, action: Callable[[], object], *, after: bool) -> Fault
     return fault
 
 
+def in_turn(fault: Fault) -> Fault:
+    """Requests wait for one another, so what happens to a request happens to no other."""
+    lock = Lock()
+
+    def locked_fault(request: TableRequest, forward: Forward) -> TableResponse | None:
+        with lock:
+            return fault(request, forward)
+
+    return locked_fault
+
+
 def throttling(number: int, seconds: int) -> Fault:
     """A request is to be repeated after some seconds."""
     response = _busy(seconds)
@@ -205,6 +216,21 @@ def losing_answers(numbers: range) -> Fault:
     def fault(request: TableRequest, forward: Forward) -> TableResponse | None:
         response = forward(request)
         return None if request.number in numbers else response
+
+    return fault
+
+
+def losing_first_answers() -> Fault:
+    """Every request takes effect, and is answered when it is repeated."""
+    unanswered: set[tuple[str, bytes]] = set()
+
+    def fault(request: TableRequest, forward: Forward) -> TableResponse | None:
+        response, content = forward(request), (request.path, request.body)
+        if content in unanswered:
+            unanswered.remove(content)
+            return response
+        unanswered.add(content)
+        return None
 
     return fault
 
@@ -292,13 +318,26 @@ def short_pages() -> Fault:
         page_key = parse_qs(urlsplit(request.path).query).get("NextRowKey", [""])[0]
         if page_key in held_responses:
             return held_responses.pop(page_key)
-        name = f"held-{uuid4().hex}"
-        held_responses[name] = forward(replace(request, path=f"{request.path}&$top=2"))
-        empty = {"odata.metadata": "", "value": []}
-        headers = {"content-type": "application/json;odata=minimalmetadata", _NEXT[0]: name, _NEXT[1]: name}
-        return TableResponse(200, headers, json.dumps(empty).encode())
+        page = _empty_page()
+        held_responses[page.headers[_NEXT[0]]] = forward(replace(request, path=f"{request.path}&$top=2"))
+        return page
 
     return fault
+
+
+def paging_without_end(first_number: int) -> Fault:
+    """From a request on, every query is answered with an empty page and a new token."""
+
+    def fault(request: TableRequest, forward: Forward) -> TableResponse | None:
+        return _empty_page() if request.is_query and request.number >= first_number else forward(request)
+
+    return fault
+
+
+def _empty_page() -> TableResponse:
+    token = f"held-{uuid4().hex}"
+    headers = {"content-type": "application/json;odata=minimalmetadata", _NEXT[0]: token, _NEXT[1]: token}
+    return TableResponse(200, headers, json.dumps({"odata.metadata": "", "value": []}).encode())
 
 
 # -------------------------------------------------------------------------------------------------------------- limits

@@ -28,7 +28,7 @@ def test_many_run_the_same_detection_at_once(stage: Stage, enter: EnterFigures, 
 
 
 @chaos_only
-@pytest.mark.parametrize("killed", range(1, 14, 4))
+@pytest.mark.parametrize("killed", range(1, 12, 3))
 def test_many_run_at_once_and_one_dies(stage: Stage, enter: EnterFigures, killed: int) -> None:
     stage.runs(0, 1)
     stage.proxy.reset()
