@@ -12,7 +12,7 @@ from typing import Any
 
 from azure.core.credentials import AccessToken, TokenCredential
 from azure.core.exceptions import ClientAuthenticationError
-from azure.core.pipeline import PipelineResponse
+from azure.core.pipeline import PipelineRequest, PipelineResponse
 
 from detection.base.azure_transport import Transport
 from detection.base.errors import ConfigurationError, DetectionError, ServiceError, Unreachable
@@ -46,10 +46,12 @@ class Identity:
     def __init__(self, client_id: str | None, authority: str) -> None:
         self._lock = Lock()
         self._status: int | None = None  # of the last answer to the present request for a token
+        self._has_asked = False  # for the present request for a token
         self._failure: DetectionError | None = None
         options: dict[str, Any] = {
             "transport": Transport(CONNECT_TIMEOUT, READ_TIMEOUT, LONGEST_PAUSE),
             "retry_total": RETRIES,
+            "raw_request_hook": self._note_request,
             "raw_response_hook": self._note_status,
         }
         self._account = _account(client_id, authority, options)
@@ -63,12 +65,17 @@ class Identity:
         with self._lock:
             if self._failure and self._failure is not earlier_failure:  # it failed while this thread waited
                 raise self._failure
-            self._status = None
+            self._status, self._has_asked = None, False
             try:
                 return self._account.credential.get_token(*scopes, **options)
             except Exception as error:  # noqa: BLE001  # a malformed answer raises errors of any type
-                self._failure = _classify(error, self._account, self._status)
+                # After a failure the SDK refuses some requests without asking again: the failure is the same.
+                if self._has_asked or self._failure is None:
+                    self._failure = _classify(error, self._account, self._status)
                 raise self._failure from None  # the text of the cause may hold what was sent
+
+    def _note_request(self, _request: PipelineRequest[Any]) -> None:
+        self._has_asked = True
 
     def _note_status(self, response: PipelineResponse[Any, Any]) -> None:
         self._status = response.http_response.status_code

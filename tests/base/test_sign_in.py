@@ -81,6 +81,16 @@ def test_endpoint_that_fails_is_a_failing_service(
 
 
 @BOTH
+def test_failure_that_the_sdk_repeats_without_asking_again_keeps_its_cause(
+    endpoint: IdentityEndpoint, sign: Sign
+) -> None:
+    endpoint.refuse(HTTPStatus.INTERNAL_SERVER_ERROR)
+    texts = [error_of(sign, ServiceError) for _ in range(2)]
+    assert len(endpoint.requests) == 1 + RETRIES  # the SDK answers the second call from its cache
+    assert texts[0] == texts[1]
+
+
+@BOTH
 def test_refused_client_id_is_a_mistake_in_the_settings(endpoint: IdentityEndpoint, sign: Sign) -> None:
     endpoint.refuse(HTTPStatus.BAD_REQUEST)
     text = error_of(sign, ConfigurationError)
