@@ -54,7 +54,8 @@ ERRORS = {
     "connection dropped": (DROPPED, "did not answer"),
 }
 BUSY, BUSY_CAUSE = ERRORS["503"]
-MOST_REQUESTS = 110  # of a rule, where answers are halved
+MOST_REQUESTS = 200  # of a rule, where answers are halved
+MOST_BROKEN = 110  # of these, where every answer is broken
 FILTERS: dict[str, RequestFilter] = {
     "all": lambda _: True,
     "changes": lambda request: _query_kind(request) == "changes",
@@ -92,6 +93,7 @@ def test_error(stage: Stage, enter: EnterFigures, name: str) -> None:
     answer, cause = ERRORS[name]
     stage.api.fault = lambda _: answer
     _run_with_fault(stage, cause)
+    assert stage.figures.fault.requests["query API"] <= MOST_BROKEN
     enter("query API: an error or no answer", stage.evaluate())
 
 
