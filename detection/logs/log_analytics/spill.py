@@ -2,9 +2,11 @@
 
 A pair is of one actor. So a slice with all rows of some actors gives the same chains as the whole, and memory
 use follows the slice. If identity matching gives a row to several actors, these actors share a group name and
-count as one actor here. The file has no name, so it is gone when the process ends.
+count as one actor here. The file has no name, so only this process reads it, and it is gone when the process
+ends.
 """
 
+import marshal
 import zlib
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -13,8 +15,6 @@ from datetime import datetime
 from operator import itemgetter
 from tempfile import TemporaryFile
 from typing import IO, NamedTuple
-
-from pydantic_core import from_json, to_json
 
 from detection.logs.events import Row
 from detection.rules.model import Side
@@ -74,7 +74,7 @@ class SpillFile:
             for bucket_number, bucket_rows in rows_by_bucket.items():
                 bucket = self._buckets[bucket_number]
                 bucket.row_counts.update(map(actor_key, bucket_rows))
-                compressed = zlib.compress(to_json(bucket_rows), level=1)
+                compressed = zlib.compress(marshal.dumps(bucket_rows), level=1)
                 bucket.parts.append(_Part(self._file.seek(0, 2), self._file.write(compressed)))
 
     def slices(self) -> Iterator[Slice]:
@@ -111,7 +111,7 @@ class SpillFile:
     def _read_rows(self, bucket: _Bucket) -> Iterator[Row]:
         for part in bucket.parts:
             self._file.seek(part.offset)
-            yield from map(tuple, from_json(zlib.decompress(self._file.read(part.size))))
+            yield from marshal.loads(zlib.decompress(self._file.read(part.size)))  # noqa: S302  # own file
 
 
 def collect(
