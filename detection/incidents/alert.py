@@ -5,6 +5,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from itertools import accumulate, islice
+from operator import attrgetter
 from typing import Literal
 
 from detection.correlation.correlate import Chain
@@ -22,6 +23,7 @@ ENTITIES_PER_ALERT = 500
 ENTITY_CHARACTERS = 64 * 2**10
 
 Action = Literal["opened", "updated"]
+_kind_of = attrgetter("kind")
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,7 +147,10 @@ def make_alert(identity: AlertIdentity, new_pairs: Sequence[Chain], rule: Rule, 
 
 
 def _kinds(events: Iterable[Event]) -> dict[str, int]:
-    return dict(Counter(truncate(event.kind) for event in events).most_common())
+    counts = Counter[str]()
+    for kind, count in Counter(map(_kind_of, events)).items():
+        counts[truncate(kind)] += count
+    return dict(counts.most_common())
 
 
 def _entities(changes: Iterable[Event], signals: Iterable[Event], rule: Rule) -> list[dict[str, str]]:
@@ -161,9 +166,13 @@ def _entities(changes: Iterable[Event], signals: Iterable[Event], rule: Rule) ->
                 for field in mapping.field_mappings
                 if field.column_name in side.columns
             ]
-            for event in events:
+            if not places:
+                continue
+            for values in dict.fromkeys(tuple([event.row[place] for _, place in places]) for event in events):
                 identifiers = [
-                    (name, truncate(str(event.row[place]))) for name, place in places if event.row[place]
+                    (name, truncate(str(value)))
+                    for (name, _), value in zip(places, values, strict=True)
+                    if value
                 ]
                 if identifiers:
                     entities[(("type", mapping.entity_type), *identifiers)] = None

@@ -4,10 +4,9 @@ The size of evidence is bounded, whatever the events contain: it shares a transa
 """
 
 from collections import Counter
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from heapq import nlargest
 from itertools import accumulate
 
 from pydantic_core import to_json
@@ -44,7 +43,7 @@ class Evidence:
 
     changes: Histogram
     signals: Histogram
-    pairs: Sequence[OutputRow]
+    pairs: list[OutputRow]  # of any other sequence pydantic serializes every element in Python
 
 
 def evidence(new_pairs: Sequence[Chain], rule: Rule, windows: Windows) -> Evidence:
@@ -61,11 +60,13 @@ def evidence(new_pairs: Sequence[Chain], rule: Rule, windows: Windows) -> Eviden
 
 def histogram(events: Collection[Event]) -> Histogram:
     """The events by kind and quarter of an hour; there is at least one event."""
-    common = Counter(event.kind for event in events).most_common(KINDS)
-    names = {kind: kind[:KIND] for kind, _ in common}
-    quarters = Counter(
-        (names.get(event.kind, OTHER_KINDS), int(event.time.timestamp()) // QUARTER) for event in events
-    )
+    counts = Counter((event.kind, int(event.time.timestamp()) // QUARTER) for event in events)
+    totals, quarters = Counter[str](), Counter[tuple[str, int]]()
+    for (kind, _), number in counts.items():
+        totals[kind] += number
+    names = {kind: kind[:KIND] for kind, _ in totals.most_common(KINDS)}
+    for (kind, quarter), number in counts.items():
+        quarters[names.get(kind, OTHER_KINDS), quarter] += number
     begin = min(quarter for _, quarter in quarters)
     kinds: dict[str, dict[int, int]] = {}
     for (kind, quarter), number in sorted(quarters.items()):
@@ -78,17 +79,16 @@ def newest_pairs(new_pairs: Sequence[Chain], limit: int) -> list[Pair]:
 
     In a chain that counts pairs of the same ids once, the latest of them is the pair.
     """
-
-    def newest_of_each_chain() -> Iterator[Pair]:
-        for chain in new_pairs:
-            newest: dict[object, Pair] = {}
-            for change, signal in chain.newest_pairs():
-                newest.setdefault((change.id, signal.id) if chain.once else len(newest), (change, signal))
-                if len(newest) == limit:
-                    break
-            yield from newest.values()
-
-    return nlargest(limit, newest_of_each_chain(), key=pair_times)
+    newest: list[Pair] = []
+    for chain in new_pairs:
+        newest_of_chain: dict[object, Pair] = {}
+        for change, signal in chain.newest_pairs():
+            identity = (change.id, signal.id) if chain.once else len(newest_of_chain)
+            newest_of_chain.setdefault(identity, (change, signal))
+            if len(newest_of_chain) == limit:
+                break
+        newest = sorted([*newest, *newest_of_chain.values()], key=pair_times, reverse=True)[:limit]
+    return newest
 
 
 def pair_times(pair: Pair) -> tuple[datetime, datetime]:

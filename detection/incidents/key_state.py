@@ -5,6 +5,7 @@ from dataclasses import dataclass, field, replace
 from datetime import date, datetime
 from hashlib import blake2b
 from itertools import chain as joined
+from itertools import groupby
 from typing import NamedTuple
 
 from detection.correlation.correlate import Chain
@@ -131,6 +132,12 @@ def _unmarked(events: Iterable[tuple[Mark, Event]], marks: Marks) -> dict[Mark, 
 def in_time_order(events: Iterable[tuple[Mark, Event]]) -> dict[Mark, Event]:
     """Events by their marks, in the order of their times."""
     return dict(sorted(events, key=lambda mark_and_event: mark_and_event[1].time))
+
+
+def marks_by_day(events: Mapping[Mark, Event]) -> Iterator[tuple[date, list[Mark]]]:
+    """The marks of events by the day (UTC), in their order; of events in time order each day comes once."""
+    for day, marks in groupby(events, key=lambda mark: events[mark].time.date()):
+        yield day, list(marks)
 
 
 def _days_of(events: Mapping[Mark, Event]) -> Marks:

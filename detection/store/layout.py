@@ -41,7 +41,7 @@ from detection.incidents.alert import Alert
 from detection.incidents.decide import Verdict
 from detection.incidents.floods import Flood
 from detection.incidents.incident import Incident, Status
-from detection.incidents.key_state import KeyState, Mark
+from detection.incidents.key_state import KeyState, Mark, marks_by_day
 from detection.incidents.keys import Key
 from detection.rules.model import SEVERITIES, Severity
 from detection.store.table import OPERATIONS, Delete, Entity, Insert, Operation, Put, Replace, Table, Value
@@ -215,14 +215,12 @@ def commit_operations(verdict: Verdict, state: KeyState) -> Iterator[Operation]:
         yield commit_pointer(day_of(state.incident.updated), digest, state.commits, state.incident.id)
     elif state.decided_at:
         yield commit_pointer(day_of(state.decided_at), digest, state.commits)
-    marks_by_day: dict[str, dict[str, bytearray]] = {}
-    for side, marks in (("changes", verdict.change_marks), ("signals", verdict.signal_marks)):
-        for mark, event in marks.items():
-            sides = marks_by_day.setdefault(
-                day_of(event.time), {"changes": bytearray(), "signals": bytearray()}
-            )
-            sides[side] += mark
-    for day, sides in marks_by_day.items():
+    days: dict[str, dict[str, bytearray]] = {}
+    for side, events in (("changes", verdict.change_marks), ("signals", verdict.signal_marks)):
+        for date_, marks in marks_by_day(events):
+            sides = days.setdefault(date_.isoformat(), {"changes": bytearray(), "signals": bytearray()})
+            sides[side] += b"".join(marks)
+    for day, sides in days.items():
         rows = list(_rows_of_day(sides))
         for part, values in enumerate(rows):
             yield Insert(_mark_row(digest, day, commit, part), values)
