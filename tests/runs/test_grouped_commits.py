@@ -100,7 +100,7 @@ def test_another_run_at_any_moment_loses_and_repeats_nothing(
 
 
 @STORM
-@pytest.mark.parametrize("lost", range(2, 8))
+@pytest.mark.parametrize("lost", range(1, 8))
 def test_lost_answer_loses_and_repeats_nothing(lost: int, storm_alerts: int | None) -> None:
     table = MemoryTable()
     faulty = FaultyTable(table, Faults(lost=frozenset({lost})))

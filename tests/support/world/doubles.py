@@ -11,7 +11,7 @@ from detection.incidents.decide import FLOOD
 from detection.logs.events import Event, Logs, Row
 from detection.logs.window import Windows
 from detection.rules.model import Rule
-from detection.store.table import PAGE, Conflict, Delete, Entity, Operation, Table
+from detection.store.table import PAGE, Conflict, Delete, Entity, Operation, Put, Table
 from tests.support.builders import change_row, logs, signal_row, sliced
 from tests.support.world.identity import belongs, name_of
 from tests.support.world.scenario import UNEDITED, Arrival, Configuration, Faults, Plan, SideName
@@ -113,6 +113,13 @@ def row_of(arrival: Arrival, configuration: Configuration) -> Row:
     return (*signal, *(keys[option] for option in configuration.identity if option in keys))
 
 
+def _is_conditional(operation: Operation) -> bool:
+    """Whether the operation is a conflict when the client sends it again."""
+    return not isinstance(operation, Put) and (
+        not isinstance(operation, Delete) or operation.version is not None
+    )
+
+
 class FaultyTable:
     """A table whose writes fail as planned, and whose scans are not snapshots: pages are read one by one.
 
@@ -174,7 +181,7 @@ class FaultyTable:
         self.figures["purged"] += deleted
         if dies:
             raise Crash
-        if self._writes in self._faults.lost and deleted < len(operations):
+        if self._writes in self._faults.lost and any(map(_is_conditional, operations)):
             self.figures["unheard"] += 1
             raise Conflict("it was written, the answer was lost, and the client wrote again")
 
