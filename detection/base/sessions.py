@@ -45,10 +45,17 @@ class Session(requests.Session):
         options["proxies"] = get_environ_proxies(url) if is_encrypted and not is_loopback(url) else {}
         if is_encrypted and options.get("verify", True) is True:
             options["verify"] = ca_bundle(os.environ) or True
-        with Exchange(self._deadline) as exchange:
-            try:
-                return super().send(request, **options)
-            except requests.ConnectionError:
-                if exchange.has_connected or exchange.is_cut:
-                    raise
-                return super().send(request, **options)
+        response: requests.Response | None = None
+        try:
+            with Exchange(self._deadline) as exchange:
+                try:
+                    response = super().send(request, **options)
+                except requests.ConnectionError:
+                    if exchange.has_connected or exchange.is_cut:
+                        raise
+                    response = super().send(request, **options)
+        except requests.ReadTimeout:
+            if response is not None:  # its headers came, and the deadline passed
+                response.close()
+            raise
+        return response
