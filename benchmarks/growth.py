@@ -2,7 +2,7 @@
 
 Every hour commits an alert for each of its actors, who are new, to a table in memory, and then cleans up as a run does,
 with the windows of the default rule. It reads no logs and sends no messages, so that 60 days of 100 actors an hour
-take a few minutes; 1,000 actors take an hour and 3 GB of memory. The bound of a clean-up is in proportion. The output
+take a few minutes; 1,000 actors take about half an hour of CPU. The bound of a clean-up is in proportion. The output
 has a line for each day with its rows by kind. The exit code is 1 if rows grow after the first days, or if an alert
 outlives its retention.
 """
