@@ -48,6 +48,7 @@ from tests.regenerate import LOGS, ROOT, SCHEMAS
 from tests.support.builders import START
 from tests.support.clock import Clock
 from tests.support.receiver import dripping, receiving
+from tests.support.table_calls import NotifiedTable
 
 NOW = datetime(2026, 6, 9, 15, tzinfo=UTC)
 HOUR = timedelta(hours=1)
@@ -425,7 +426,7 @@ def test_runs_is_content_when_the_last_run_was_complete(
 # ----------------------------------------------------------------------------------- services that do not answer
 
 
-class DeadTable(MemoryTable):
+class DeadTable(NotifiedTable):
     """A table that answers nothing after a number of calls; counts the calls in vain."""
 
     def __init__(self, answers: int = 0) -> None:
@@ -437,18 +438,6 @@ class DeadTable(MemoryTable):
         if self.answers < 0:
             self.calls_in_vain += 1
             raise Unreachable("the table service does not answer")
-
-    def get(self, partition: str, row: str) -> Entity | None:
-        self._call()
-        return super().get(partition, row)
-
-    def scan(self, partition: str, start: str, end: str, page: int = PAGE) -> Iterator[Entity]:
-        self._call()
-        return super().scan(partition, start, end, page)
-
-    def write(self, partition: str, operations: Sequence[Operation]) -> None:
-        self._call()
-        super().write(partition, operations)
 
 
 @pytest.mark.parametrize("answers", [0, 1, 3])
@@ -528,7 +517,7 @@ def test_run_beyond_its_time_fails_with_a_line_and_a_record_and_moves_no_waterma
     assert [line["outcome"] for line in lines[2:]] == ["complete", "complete"]
 
 
-class SlowestTable(MemoryTable):
+class SlowestTable(NotifiedTable):
     """A table that answers every call just before it would fail."""
 
     def __init__(self, clock: Clock) -> None:
@@ -538,18 +527,6 @@ class SlowestTable(MemoryTable):
     def _call(self) -> None:
         self.calls += 1
         self.clock.sleep(LONGEST_CALL)
-
-    def get(self, partition: str, row: str) -> Entity | None:
-        self._call()
-        return super().get(partition, row)
-
-    def scan(self, partition: str, start: str, end: str, page: int = PAGE) -> Iterator[Entity]:
-        self._call()
-        return super().scan(partition, start, end, page)
-
-    def write(self, partition: str, operations: Sequence[Operation]) -> None:
-        self._call()
-        super().write(partition, operations)
 
 
 @pytest.mark.parametrize("seconds_before_call", range(0, 45, 5))

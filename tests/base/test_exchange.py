@@ -20,9 +20,10 @@ from detection.logs.log_analytics.client import open_log_analytics
 from detection.logs.log_analytics.splitting import QueryUnfinished
 from detection.store import azure_table
 from detection.store.azure_table import SETTINGS, open_table
-from detection.store.table import Put, Table
+from detection.store.table import Table
 from tests.support.azurite import connection_string
 from tests.support.receiver import Handler, Receiver, dripping, receiving, status
+from tests.support.table_calls import read_row, scan_rows, write_row
 
 EVERY = 0.03  # seconds from one byte to the next: less than every time-out
 HALF_DEADLINE = 0.15  # seconds
@@ -49,18 +50,6 @@ def service(monkeypatch: pytest.MonkeyPatch) -> Iterator[Receiver]:
     monkeypatch.setitem(SETTINGS, "retry_backoff_factor", 0)
     with receiving() as server:
         yield server
-
-
-def read_row(table: Table) -> None:
-    table.get("rule", "a")
-
-
-def scan_rows(table: Table) -> None:
-    list(table.scan("rule", "a", "b"))
-
-
-def write_row(table: Table) -> None:
-    table.write("rule", [Put("a", {})])
 
 
 @ANSWERS

@@ -10,9 +10,10 @@ from detection.base.errors import DetectionError, ServiceError
 from detection.logs.log_analytics.client import open_log_analytics
 from detection.logs.log_analytics.splitting import QueryUnfinished
 from detection.store.azure_table import SETTINGS, open_table
-from detection.store.table import Put, Table
+from detection.store.table import Table
 from tests.support.azurite import connection_string
 from tests.support.receiver import Receiver, raw, receiving
+from tests.support.table_calls import read_row, scan_rows, write_row
 
 DEEP = b'{"odata.error":' * 50_000
 
@@ -42,18 +43,6 @@ def service(monkeypatch: pytest.MonkeyPatch) -> Iterator[Receiver]:
     monkeypatch.setitem(SETTINGS, "retry_backoff_factor", 0)
     with receiving() as server:
         yield server
-
-
-def read_row(table: Table) -> None:
-    table.get("rule", "a")
-
-
-def scan_rows(table: Table) -> None:
-    list(table.scan("rule", "a", "b"))
-
-
-def write_row(table: Table) -> None:
-    table.write("rule", [Put("a", {})])
 
 
 @RESPONSES
