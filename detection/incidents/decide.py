@@ -7,7 +7,7 @@ marks some events and alerts exactly the pairs that thereby become fully marked.
 A key never keeps more marks of signals than a limit. Where new signals would exceed it, the actor with the
 most signals floods, then the next, until the marks of the others fit. A flood alerts all new pairs of its
 actor at once and marks nothing: the time from its first to its last signal counts as alerted for that actor,
-rows that arrive later too. Pairs of other actors, and of other times, are decided as ever.
+rows that arrive later too (floods.py). Pairs of other actors, and of other times, are decided as ever.
 """
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -20,21 +20,27 @@ from detection.correlation.correlate import Chain
 from detection.correlation.detection import Detection
 from detection.correlation.thresholds import split_by_kind
 from detection.incidents.alert import Action, Alert, AlertIdentity, make_alert
-from detection.incidents.floods import after_flood, chains_by_actor, floods_of, merge_floods
+from detection.incidents.floods import (
+    SIGNALS_PER_KEY,
+    actor_digest,
+    after_flood,
+    chains_by_actor,
+    floods_of,
+    merge_floods,
+)
 from detection.incidents.incident import ALERTS_PER_INCIDENT, Incident
 from detection.incidents.key_state import (
     GroupingMarks,
     KeyState,
-    Mark,
     in_time_order,
     new_events,
     newly_marked,
     not_yet_alerted,
     own_pairs,
     split_by_past_threshold,
-    with_marks,
 )
 from detection.incidents.keys import Key, group_by_key, grouping_of, stable_id
+from detection.incidents.marks import Mark, with_marks
 from detection.incidents.severity import ChangesByActor, with_severity
 from detection.incidents.silencing import drop_silenced
 from detection.logs.events import Event
@@ -121,7 +127,10 @@ def decide(chains: Sequence[Chain], circumstances: Circumstances, state: KeyStat
     }
     flood_pairs = {actor: events.new_pairs(state, rule) for actor, events in flooding.items()}
     floods = {
-        actor: floods_of(actor, pairs, circumstances.new_signals) for actor, pairs in flood_pairs.items()
+        actor: floods_of(
+            actor, pairs, circumstances.new_signals, (SIGNALS_PER_KEY - len(state.floods)) // len(flooding)
+        )
+        for actor, pairs in flood_pairs.items()
     }
     changes = in_time_order(pair for events in ordinary.values() for pair in events.changes.items())
     signals = in_time_order(pair for events in ordinary.values() for pair in events.signals.items())
@@ -156,9 +165,9 @@ def decide(chains: Sequence[Chain], circumstances: Circumstances, state: KeyStat
         has_more=has_more,
     )
     if remaining:
-        actor_floods = floods.get(remaining[0].actor)
-        flood_until = actor_floods[0].end if actor_floods else None
-        verdict = _with_alert(verdict, circumstances, flood_until)
+        actor = remaining[0].actor
+        ends = (flood.end for flood in floods.get(actor, ()) if flood.subject == actor_digest(actor))
+        verdict = _with_alert(verdict, circumstances, next(ends, None))
     if silenced and (incident := verdict.state.incident):  # counted in the key's incident, if there is one
         counted = replace(incident, silenced=incident.silenced + sum(silenced.values()))
         verdict = replace(verdict, state=replace(verdict.state, incident=counted))

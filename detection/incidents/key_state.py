@@ -3,22 +3,25 @@
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import date, datetime
-from hashlib import blake2b
 from itertools import chain as joined
 from itertools import groupby
-from typing import NamedTuple
 
 from detection.correlation.correlate import Chain
 from detection.incidents.floods import Flood, after_flood
 from detection.incidents.incident import Incident
 from detection.incidents.keys import Grouping, Key, split_by
+from detection.incidents.marks import (
+    NO_MARKS,
+    Mark,
+    MarkedChain,
+    Marks,
+    change_marks,
+    signal_marks,
+    with_marks,
+)
 from detection.logs.events import Event
 from detection.logs.window import Window, holds
 from detection.rules.model import Rule
-
-Mark = bytes
-Marks = Mapping[Mark, date]  # with the day (UTC) of the event: a mark is deleted with its day
-NO_MARKS: Marks = {}
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,45 +73,6 @@ class GroupingMarks:
 
     grouping: Grouping
     load: Callable[[Key], KeyState]
-
-
-def change_marks(chain: Chain) -> list[Mark]:
-    """Eight bytes for each change of a chain of one kind of signal; two of a million are equal with a chance
-    of 3 in 10^8.
-
-    The kind is part of it under every setting: so "both marked" means "was alerted", and thresholds can be
-    edited.
-    """
-    return _digests(chain.changes, chain.actor, chain.kind)
-
-
-def signal_marks(chain: Chain) -> list[Mark]:
-    """Eight bytes for each signal of a chain and the actor that it belongs to: matching may find another
-    actor for it later.
-    """
-    return _digests(chain.signals, chain.actor)
-
-
-def _digests(events: Sequence[Event], *names: str) -> list[Mark]:
-    """A digest for each event: of its id and the names, with their lengths first."""
-    lengths, end = ("".join(f"\0{part}" for part in parts) for parts in (map(len, names), names))
-    texts = [f"{len(event.id)}{lengths}\0{event.id}{end}" for event in events]
-    return [blake2b(text.encode(errors="replace"), digest_size=8).digest() for text in texts]
-
-
-class MarkedChain(NamedTuple):
-    """A chain of one kind, with a mark for each of its changes and signals: they are made once for a
-    decision.
-    """
-
-    chain: Chain
-    change_marks: Sequence[Mark]
-    signal_marks: Sequence[Mark]
-
-
-def with_marks(chain: Chain) -> MarkedChain:
-    """A chain of one kind with its marks."""
-    return MarkedChain(chain, change_marks(chain), signal_marks(chain))
 
 
 def new_events(chains: Sequence[MarkedChain], state: KeyState) -> tuple[dict[Mark, Event], dict[Mark, Event]]:

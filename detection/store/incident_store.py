@@ -18,8 +18,9 @@ from detection.base.errors import ConfigurationError, ServiceError
 from detection.base.timestamps import iso
 from detection.incidents.decide import Verdict
 from detection.incidents.incident import Incident
-from detection.incidents.key_state import KeyState, Mark
+from detection.incidents.key_state import KeyState
 from detection.incidents.keys import Grouping, Key
+from detection.incidents.marks import Mark
 from detection.logs.window import meets
 from detection.store.digest_draft import FIRST_DRAFT, DigestDraft, RenderDigest, publish_abandoned_digests
 from detection.store.gaps import Gap, GapList

@@ -41,8 +41,9 @@ from detection.incidents.alert import Alert
 from detection.incidents.decide import Verdict
 from detection.incidents.floods import Flood
 from detection.incidents.incident import Incident, Status
-from detection.incidents.key_state import KeyState, Mark, marks_by_day
+from detection.incidents.key_state import KeyState, marks_by_day
 from detection.incidents.keys import Key
+from detection.incidents.marks import Mark
 from detection.rules.model import SEVERITIES, Severity
 from detection.store.table import OPERATIONS, Delete, Entity, Insert, Operation, Put, Replace, Table, Value
 
@@ -50,7 +51,7 @@ SCHEMA = 1  # of these rows; raised when an older version could misread them
 PROPERTY_SIZE = 64_000  # of the 64 KiB that a property may have; a whole number of 8-byte marks
 ROW_SIZE = 12 * PROPERTY_SIZE  # of the 1 MiB that a row may have; the emulator counts it in base64
 _MARK_BYTES = 8
-_FLOOD = struct.Struct(">8sqq")  # the actor's digest; begin and end in microseconds since _EPOCH
+_FLOOD = struct.Struct(">8sqq")  # the subject; begin and end in microseconds since _EPOCH
 _EPOCH, _MICROSECOND = datetime(1970, 1, 1, tzinfo=UTC), timedelta(microseconds=1)
 _END_OF_TIME = datetime(LAST_YEAR, 1, 1, tzinfo=UTC)  # so that a later time makes a smaller number
 
@@ -195,12 +196,12 @@ def newest_incident(head: Entity) -> str:
 
 
 def _flood_bytes(flood: Flood) -> bytes:
-    return _FLOOD.pack(flood.actor, *((time - _EPOCH) // _MICROSECOND for time in (flood.begin, flood.end)))
+    return _FLOOD.pack(flood.subject, *((time - _EPOCH) // _MICROSECOND for time in (flood.begin, flood.end)))
 
 
 def _flood_of(fields: tuple[bytes, int, int]) -> Flood:
-    actor, begin, end = fields
-    return Flood(actor, _EPOCH + begin * _MICROSECOND, _EPOCH + end * _MICROSECOND)
+    subject, begin, end = fields
+    return Flood(subject, _EPOCH + begin * _MICROSECOND, _EPOCH + end * _MICROSECOND)
 
 
 def commit_operations(verdict: Verdict, state: KeyState) -> Iterator[Operation]:

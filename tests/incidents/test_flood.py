@@ -11,10 +11,12 @@ from typing import Literal
 import pytest
 
 from detection.base.timestamps import iso
+from detection.correlation.correlate import Chain
 from detection.incidents.decide import Circumstances, Verdict, decide
-from detection.incidents.floods import Flood, actor_digest, merge_floods
+from detection.incidents.floods import Flood, actor_digest, floods_of, merge_floods
 from detection.incidents.key_state import KeyState
 from detection.incidents.keys import Key
+from detection.incidents.marks import signal_marks
 from detection.logs.events import Event, Logs
 from detection.logs.window import Window, Windows, plan_windows
 from detection.messages.context import alert_context, digest_entry
@@ -113,6 +115,12 @@ def loaded_state(table: MemoryTable, key: Key = ALICES) -> KeyState:
 
 def flood(begin: datetime, end: datetime, actor: str = ALICE) -> Flood:
     return Flood(actor_digest(actor), begin, end)
+
+
+def flood_of_signal(event: Event, begin: datetime, end: datetime, actor: str = ALICE) -> Flood:
+    """The flood of a signal of an actor, over the changes from `begin` to `end`."""
+    (mark,) = signal_marks(Chain(actor, [], [event], [], once=True))
+    return Flood(mark, begin, end)
 
 
 def circumstances() -> Circumstances:
@@ -291,7 +299,7 @@ def test_the_actor_with_the_most_signals_floods_first_then_the_next(
     log.add(7)
     _, (verdict,) = run_once(log, table, rule=ANY_ALERT)
     state = loaded_state(table, ())
-    assert {flood.actor for flood in state.floods} == {actor_digest(BOB), actor_digest(ALICE)}
+    assert {flood.subject for flood in state.floods} == {actor_digest(BOB), actor_digest(ALICE)}
     assert len(state.signals) == 4
     assert verdict.alert
     assert (verdict.alert.actor, verdict.alert.flood_until) == (BOB, START + 7 * SECOND)
@@ -349,7 +357,7 @@ def test_a_flood_covers_no_time_of_a_gap_around_a_signal_that_was_marked_before(
     assert verdict
     assert verdict.pairs == len(signals) + 1
     assert set(verdict.state.floods) == {
-        flood(marked_signal.time, marked_signal.time),
+        flood_of_signal(marked_signal, START, START),
         flood(signals[0].time, signals[-1].time),
     }
     assert verdict.alert
@@ -363,6 +371,65 @@ def test_a_flood_covers_no_time_of_a_gap_around_a_signal_that_was_marked_before(
     )
     assert of_gap
     assert alerted_pairs([of_gap]) == [("late", "in-gap")]
+
+
+def flood_around_a_gap(gap: Window, marked_signal: Event, last_change: datetime) -> KeyState:
+    """The state after a flood that alerted a signal in the gap, which was marked before, with a late change."""
+    state = committed([change("early", START)], [marked_signal])
+    assert gap.until
+    signals = [signal(f"s{number}", gap.until + number * SECOND) for number in range(1, LIMIT + 2)]
+    windows = replace(first_windows(NOW), gap=gap)
+    late_changes = [change("late", START), change("last", last_change)]
+    verdict = decide(
+        chains(late_changes, [marked_signal, *signals]), replace(circumstances(), windows=windows), state
+    )
+    assert verdict
+    assert verdict.state.floods
+    return verdict.state
+
+
+def test_a_flood_of_a_marked_signal_in_a_gap_covers_no_other_signal_of_its_moment() -> None:
+    """Logs in whole seconds have many signals of one moment."""
+    gap = Window(START - DAY, START + HOUR)
+    marked_signal, unread_signal = signal("marked", START + MINUTE), signal("in-gap", START + MINUTE)
+    state = flood_around_a_gap(gap, marked_signal, START)
+
+    part = replace(first_windows(NOW), changes=gap, signals=Window(START - DAY, NOW))
+    of_gap = decide(
+        chains([change("late", START)], [marked_signal, unread_signal]),
+        replace(circumstances(), windows=part),
+        state,
+    )
+    assert of_gap
+    assert alerted_pairs([of_gap]) == [("late", "in-gap")]
+
+
+def test_a_flood_of_a_signal_covers_no_change_that_only_another_part_of_the_gap_reads() -> None:
+    """A part alerts a marked signal that was delivered again under a time in the next part."""
+    gap = Window(START - DAY, START + HOUR)
+    marked_signal = signal("marked", START + 50 * MINUTE)
+    state = flood_around_a_gap(gap, marked_signal, START + 10 * MINUTE)
+
+    next_part = replace(first_windows(NOW), changes=gap, signals=Window(START - DAY, NOW))
+    changes = [
+        change("late", START),
+        change("last", START + 10 * MINUTE),
+        change("next", START + 40 * MINUTE),
+    ]
+    verdict = decide(chains(changes, [marked_signal]), replace(circumstances(), windows=next_part), state)
+    assert verdict
+    assert alerted_pairs([verdict]) == [("next", "marked")]
+
+
+def test_more_floods_of_signals_than_a_head_holds_are_floods_of_their_moments() -> None:
+    gap = Window(START - DAY, START + HOUR)
+    marked = [signal(f"m{number}", START + number * SECOND) for number in range(3)]
+    chain = chains([change("c", START)], marked)
+    outside = replace(first_windows(NOW), gap=gap).new_signals()
+    assert floods_of(ALICE, chain, outside, limit=3) == sorted(
+        flood_of_signal(event, START, START) for event in marked
+    )
+    assert floods_of(ALICE, chain, outside, limit=2) == [flood(event.time, event.time) for event in marked]
 
 
 def test_a_flood_covers_no_gap_that_an_earlier_run_recorded() -> None:
@@ -555,7 +622,7 @@ class FloodWorld:
             and change.time <= signal.time <= change.time + DAY
             and not self.alerted[change.id, signal.id]
             and not any(
-                flood.actor == actor_digest(signal.actor)
+                flood.subject == actor_digest(signal.actor)
                 and flood.begin <= signal.time <= flood.end
                 and read_at < max(change.arrived, signal.arrived)
                 for flood, read_at in self.floods

@@ -135,7 +135,7 @@ class WitnessedStore(CommitWitness):
         former, number = self._floods.get(state.key, ()), next(self._history.numbers)
         for flood in set(state.floods) - set(former):
             ledger.floods.append(CommittedFlood(flood, state.key, execution, reading, number))
-            begins = {earlier.begin for earlier in former if earlier.actor == flood.actor}
+            begins = {earlier.begin for earlier in former if earlier.subject == flood.subject}
             if flood.begin <= reading.windows.signals.after and flood.begin not in begins:
                 self._history.problems.append(f"a flood of {state.key} begins before its reading: {flood}")
 

@@ -1,9 +1,10 @@
 """What came of a world: its runs, and what the table took of them."""
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
+from hashlib import blake2b
 from itertools import count
 from typing import NamedTuple
 
@@ -16,7 +17,7 @@ from detection.store.incident_store import IncidentStore
 from detection.store.table import MemoryTable
 from tests.support.world.doubles import LogStore
 from tests.support.world.scenario import Arrival, Configuration, Mute, PairIds, World
-from tests.support.world.views import EVER, Execution, Reading
+from tests.support.world.views import EVER, Candidate, Execution, Reading
 
 
 class CommittedFlood(NamedTuple):
@@ -28,10 +29,25 @@ class CommittedFlood(NamedTuple):
     reading: Reading
     number: int
 
-    def covers(self, actor: str, times: Iterable[datetime]) -> bool:
-        """Whether it covers a signal of an actor with these own times."""
-        is_of_actor = self.flood.actor == actor_digest(actor)
-        return is_of_actor and any(self.flood.begin <= time <= self.flood.end for time in times)
+    def is_of(self, actor: str) -> bool:
+        """Whether all signals of an actor flooded."""
+        return self.flood.subject == actor_digest(actor)
+
+    def is_of_signal(self, signal_id: str, actor: str) -> bool:
+        """Whether a signal of an actor flooded, by the model's own reading of marks."""
+        text = f"{len(signal_id)}\0{len(actor)}\0{signal_id}{actor}"
+        return self.flood.subject == blake2b(text.encode(), digest_size=8).digest()
+
+    def times_of(self, pair: Candidate) -> Sequence[datetime]:
+        """The own times of the pair's event that this flood covers by time: none of another subject."""
+        actor = pair.change.arrival.actor
+        if self.is_of_signal(pair.signal.arrival.id, actor):
+            return pair.change.times
+        return pair.signal.times if self.is_of(actor) else ()
+
+    def holds(self, time: datetime) -> bool:
+        """Whether a time lies in it."""
+        return self.flood.begin <= time <= self.flood.end
 
 
 class WrittenAlert(NamedTuple):

@@ -21,7 +21,7 @@ from functools import partial
 from detection.incidents.decide import FLOOD
 from detection.incidents.keys import Key
 from detection.logs.window import Window
-from tests.support.world.history import Ledger
+from tests.support.world.history import CommittedFlood, Ledger
 from tests.support.world.identity import belongs
 from tests.support.world.scenario import Configuration, PairIds, World
 from tests.support.world.views import (
@@ -61,7 +61,7 @@ class Promise:
 class Sight:
     """A reading of a run: the pairs that it may have seen by the product's windows, and those that it had to see.
 
-    `sure` are the pairs that reach their threshold without an earlier run and without a flood.
+    `read` are the pairs that reach their threshold without an earlier run and without a flood.
     `due` are the pairs that a finished run had to see by the windows of the design, `cut` those that an outage
     took out of these windows.
     """
@@ -69,7 +69,7 @@ class Sight:
     execution: Execution
     reading: Reading
     pairs: View
-    sure: View
+    read: View
     due: View
     cut: View
 
@@ -94,7 +94,7 @@ class PromiseMaker:
         self._pairs_by_identity: dict[object, list[Candidate]] = {}
         self._marks_by_sight: dict[int, tuple[set[Past], set[MarkedSignal]]] = {}
         self.sights = self._all_sights()
-        self._sure_by_reading = {id(sight.reading): sight.sure for sight in self.sights}
+        self._read_by_reading = {id(sight.reading): sight.read for sight in self.sights}
 
     def promise(self) -> Promise:
         """The promise, pair by pair."""
@@ -184,12 +184,7 @@ class PromiseMaker:
             lambda pair: (pair.change.arrival.id, pair.signal.arrival.kind) in possible_changes,
         )
         is_own_time = partial(is_own, execution, reading)
-        sure = {
-            ids: time
-            for ids, time in pairs_in(candidates, configuration, read, reading).items()
-            if is_own_time(time)
-        }
-        sight = Sight(execution, reading, pairs, sure, {}, {})
+        sight = Sight(execution, reading, pairs, pairs_in(candidates, configuration, read, reading), {}, {})
         if not execution.finished or reading is not execution.readings[-1]:
             return sight
         design = bounds_by_design(execution)
@@ -238,38 +233,47 @@ class PromiseMaker:
             )
 
     def _is_covered(self, pair: Candidate, due: Sight) -> bool:
-        """Whether a flood of the pair's actor in its key came before a run could see the pair."""
-        actor, times = pair.change.arrival.actor, pair.signal.times
+        """Whether a flood in the pair's key came before a run could see the pair."""
         return any(
-            committed.covers(actor, filter(partial(is_own, committed.execution, committed.reading), times))
+            self._is_covered_by(committed, pair)
             and committed.key == key_of(pair, committed.execution.configuration)
             and committed.number <= due.execution.ended
-            and pair.ids not in self._sure_by_reading[id(committed.reading)]
             for committed in self._ledger.floods
         )
 
+    def _is_covered_by(self, committed: CommittedFlood, pair: Candidate) -> bool:
+        """Whether a flood covers a pair that its reading did not see."""
+        execution, reading = committed.execution, committed.reading
+        time = self._read_by_reading[id(reading)].get(pair.ids)
+        if committed.is_of(pair.change.arrival.actor):
+            is_seen = time is not None and is_own(execution, reading, time)
+            times = [time for time in pair.signal.times if is_own(execution, reading, time)]
+        else:
+            is_seen, times = time is not None, list(committed.times_of(pair))
+        return not is_seen and any(map(committed.holds, times))
+
     def _is_retimed(self, pair: Candidate) -> bool:
-        """Whether a flood covered a row of the pair's signal, and another row of it has a time outside."""
-        actor, times = pair.change.arrival.actor, pair.signal.times
+        """Whether a flood covered a row of the pair's event, and another row of it has a time outside."""
         return any(
-            committed.covers(actor, times) and not all(committed.covers(actor, [time]) for time in times)
+            any(map(committed.holds, times)) and not all(map(committed.holds, times))
             for committed in self._ledger.floods
+            for times in [committed.times_of(pair)]
         )
 
     def _is_unsilenced(self, pair: Candidate, sights: Sequence[Sight]) -> bool:
         """Whether a reading saw the signal of a pair, which a flood had covered, at a new time that neither a
         flood nor a silence covered.
         """
-        actor, times = pair.change.arrival.actor, pair.signal.times
         floods = [
             committed
             for committed in self._ledger.floods
-            if committed.covers(actor, times)
+            if committed.is_of(pair.change.arrival.actor)
+            and any(map(committed.holds, pair.signal.times))
             and committed.key == key_of(pair, committed.execution.configuration)
         ]
         for sight in sights:
             execution, time = sight.execution, sight.pairs[pair.ids]
-            at_time = [committed for committed in floods if committed.covers(actor, [time])]
+            at_time = [committed for committed in floods if committed.holds(time)]
             is_retimed = any(
                 committed.number < execution.ended for committed in floods if committed not in at_time
             )

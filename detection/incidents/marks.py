@@ -1,0 +1,52 @@
+"""Marks: eight bytes for each event that a grouping key has alerted."""
+
+from collections.abc import Mapping, Sequence
+from datetime import date
+from hashlib import blake2b
+from typing import NamedTuple
+
+from detection.correlation.correlate import Chain
+from detection.logs.events import Event
+
+Mark = bytes
+Marks = Mapping[Mark, date]  # with the day (UTC) of the event: a mark is deleted with its day
+NO_MARKS: Marks = {}
+
+
+def change_marks(chain: Chain) -> list[Mark]:
+    """Eight bytes for each change of a chain of one kind of signal; two of a million are equal with a chance
+    of 3 in 10^8.
+
+    The kind is part of it under every setting: so "both marked" means "was alerted", and thresholds can be
+    edited.
+    """
+    return _digests(chain.changes, chain.actor, chain.kind)
+
+
+def signal_marks(chain: Chain) -> list[Mark]:
+    """Eight bytes for each signal of a chain and the actor that it belongs to: matching may find another
+    actor for it later.
+    """
+    return _digests(chain.signals, chain.actor)
+
+
+def _digests(events: Sequence[Event], *names: str) -> list[Mark]:
+    """A digest for each event: of its id and the names, with their lengths first."""
+    lengths, end = ("".join(f"\0{part}" for part in parts) for parts in (map(len, names), names))
+    texts = [f"{len(event.id)}{lengths}\0{event.id}{end}" for event in events]
+    return [blake2b(text.encode(errors="replace"), digest_size=8).digest() for text in texts]
+
+
+class MarkedChain(NamedTuple):
+    """A chain of one kind, with a mark for each of its changes and signals: they are made once for a
+    decision.
+    """
+
+    chain: Chain
+    change_marks: Sequence[Mark]
+    signal_marks: Sequence[Mark]
+
+
+def with_marks(chain: Chain) -> MarkedChain:
+    """A chain of one kind with its marks."""
+    return MarkedChain(chain, change_marks(chain), signal_marks(chain))
