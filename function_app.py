@@ -70,10 +70,10 @@ def look(req: func.HttpRequest) -> func.HttpResponse:
 
 def _respond_to(req: func.HttpRequest, access_mode: Literal["entra", "key", "link"]) -> func.HttpResponse:
     from detection.web.exchange import make_request  # noqa: PLC0415  # every hour is a cold start
-    from detection.web.respond import respond  # noqa: PLC0415  # as above
+    from detection.web.respond import load_and_respond  # noqa: PLC0415  # as above
 
     web_request = make_request(
         req.method, req.url, req.headers, req.get_body(), access_mode, sign_in_offered=SIGNED_IN
     )
-    response = respond(web_request, job(), clock())
+    response = load_and_respond(web_request, job, clock())
     return func.HttpResponse(response.body, status_code=response.status, headers=dict(response.headers))

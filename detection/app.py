@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from functools import partial
 from importlib import import_module
-from uuid import UUID, uuid4
+from uuid import uuid4
 
 from detection.base.errors import ConfigurationError, error_kind, error_sentence
 from detection.base.sessions import Session
@@ -21,7 +21,7 @@ from detection.incidents.decide import Verdict
 from detection.logs.source import Source
 from detection.messages.context import DigestEntry
 from detection.messages.links import MessageLinks, portal_link
-from detection.rules.loading import default_rule, load_rule
+from detection.rules.loading import RuleFault, load_rule, placeholder_rule
 from detection.rules.model import Rule
 from detection.runs.commit import LONGEST_RUN, RunOptions
 from detection.runs.limits import require_commits_fit
@@ -50,19 +50,29 @@ Clock = Callable[[], datetime]
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """All parts of the job, for one or many runs. Every time comes from `clock`, and `sleep` waits by it."""
+    """All parts of the job, for one or many runs. Every time comes from `clock`, and `sleep` waits by it.
+
+    `rule_faults` are the rules that cannot run: every run of the job fails for them, and only for them.
+    """
 
     settings: Settings
     rules: Sequence[Rule]
     table: Table
     clock: Clock
     sleep: Callable[[float], None] = time.sleep  # noqa: TID251  # to pass the time, not to tell it
+    rule_faults: Sequence[RuleFault] = ()
+
+    @property
+    def folders(self) -> list[str]:
+        """The folders of the rules that run, and of the rules that cannot run."""
+        return self.desk.folders
 
     def detect(self, now: datetime | None = None, run_time: timedelta | None = None) -> list[RunRecord]:
         """Runs every rule at `now`, and sends the messages that come of it; returns the records.
 
-        A rule that fails stops neither the other rules nor the messages, unless a service does not answer at
-        all. Its failure is recorded and logged, and so is a rule that is not complete within `run_time`.
+        A rule that fails, or cannot be loaded, stops neither the other rules nor the messages, unless a
+        service does not answer at all. Its failure is recorded and logged, and so is a rule that is not
+        complete within `run_time`.
         With a `run_time` the rules take turns at running first, so a rule that always uses it up delays each
         other rule for some hours at most.
         The first failure is raised at the end: ConfigurationError, DataError or ServiceError.
@@ -73,8 +83,14 @@ class Job:
         def run_rule(rule: Rule, store: IncidentStore) -> Iterator[RunRecord]:
             yield run(rule, time, self._source(rule, deadline), store, self._run_options(rule, store))[0]
 
+        def fail(fault: RuleFault, _store: IncidentStore) -> Iterator[RunRecord]:
+            # The error outlives the run: without this, its traceback would grow with every run.
+            raise fault.error.with_traceback(None)
+
         rules = in_turn(self.rules, time) if deadline else self.rules
-        return self._run_all([(rule, partial(run_rule, rule)) for rule in rules], time, deadline)
+        runs = [(rule.folder, partial(run_rule, rule)) for rule in rules]
+        failing_runs = [(fault.folder, partial(fail, fault)) for fault in self.rule_faults]
+        return self._run_all([*failing_runs, *runs], time, deadline)
 
     def read_gaps(
         self,
@@ -91,7 +107,8 @@ class Job:
                 report(gap, record)
                 yield record
 
-        return self._run_all([(rule, partial(read_rule, rule, gap)) for rule, gap in gaps], self.clock())
+        runs = [(rule.folder, partial(read_rule, rule, gap)) for rule, gap in gaps]
+        return self._run_all(runs, self.clock())
 
     def deliver(
         self,
@@ -148,7 +165,7 @@ class Job:
     @property
     def desk(self) -> Desk:
         """What people do with the incidents of these rules."""
-        return Desk(self.rules, self.table, self.settings.destinations, self.clock)
+        return Desk(self.rules, self.table, self.settings.destinations, self.clock, self.rule_faults)
 
     def link_signer(self) -> LinkSigner:
         """Signs and verifies the links in messages."""
@@ -158,34 +175,27 @@ class Job:
         """The last records of every rule's runs, failed runs too, the newest first."""
         records = [
             parse_row(row, lambda row: RECORD.validate_json(joined(row.values)))
-            for rule in self.rules
-            for row in self.store(rule).record_rows()[-count:]
+            for folder in self.folders
+            for row in self.store(folder).record_rows()[-count:]
         ]
         return sorted(records, key=run_time, reverse=True)
 
     def ages(self, now: datetime) -> dict[str, timedelta | None]:
         """The time since each rule's last complete run; None before the first."""
-        watermarks = {rule.folder: self.store(rule).watermark() for rule in self.rules}
+        watermarks = {folder: self.store(folder).watermark() for folder in self.folders}
         return {name: now - watermark if watermark else None for name, watermark in watermarks.items()}
 
     def rule(self, folder: str) -> Rule:
         """A rule that runs, by its folder. Raises ConfigurationError when no such rule runs."""
-        rules_by_folder = {rule.folder: rule for rule in self.rules}
-        if folder not in rules_by_folder:
-            raise ConfigurationError(
-                f"{folder} is not among the rules that run: {', '.join(rules_by_folder)}"
-            )
-        return rules_by_folder[folder]
+        return self.desk.rule(folder)
 
-    def store(self, rule: Rule, now: datetime | None = None) -> IncidentStore:
+    def store(self, folder: str, now: datetime | None = None) -> IncidentStore:
         """The incident store of a rule, for a run at `now`, or for reading. Each run has its own name."""
-        return IncidentStore(
-            self.table, rule.folder, f"{now.isoformat()} {uuid4().hex[:12]}" if now else "look"
-        )
+        return IncidentStore(self.table, folder, f"{now.isoformat()} {uuid4().hex[:12]}" if now else "look")
 
     def _run_all(
         self,
-        runs: Iterable[tuple[Rule, Callable[[IncidentStore], Iterator[RunRecord]]]],
+        runs: Iterable[tuple[str, Callable[[IncidentStore], Iterator[RunRecord]]]],
         now: datetime,
         deadline: datetime | None = None,
     ) -> list[RunRecord]:
@@ -196,8 +206,8 @@ class Job:
         timed = replace(job, table=GuardedTable(job.table, time_limit(deadline, self.clock)))
         end = deadline + GRACE if deadline else None
         ending = replace(job, table=GuardedTable(job.table, time_limit(end, self.clock)))
-        for rule, run_rule in runs:
-            began, store = self.clock(), timed.store(rule, now)
+        for folder, run_rule in runs:
+            began, store = self.clock(), timed.store(folder, now)
             try:
                 with breaker():
                     for record in run_rule(store):
@@ -210,10 +220,10 @@ class Job:
                         store.watermark()
                 # A record by a clock days ahead would be the latest record for days.
                 run_at = min(now, store.service_time or now)
-                failure = _failure(error, rule.folder, run_at, store.last_complete, self.clock() - began)
+                failure = _failure(error, folder, run_at, store.last_complete, self.clock() - began)
                 log_run(failure)
                 with suppress(Exception):
-                    ending.store(rule).note_failure(run_at, RECORD.dump_json(failure))
+                    ending.store(folder).note_failure(run_at, RECORD.dump_json(failure))
                 failures.append(error)
         try:
             job.deliver_logged(DRAIN_FOR, [error_sentence(error)[:REASON] for error in failures], end)
@@ -223,7 +233,7 @@ class Job:
         return records
 
     def _outbox(self) -> Outbox:
-        outbox = table_outbox(self.table, [rule.folder for rule in self.rules])
+        outbox = table_outbox(self.table, self.folders)
         refuse_fast_clock(self.clock(), self.table.date())
         return outbox
 
@@ -284,30 +294,34 @@ def in_turn(rules: Sequence[Rule], now: datetime) -> Sequence[Rule]:
 
 
 def former_rule(folder: str) -> Rule:
-    """A rule that does not run, for its messages. If its folder is gone, messages name the folder only."""
+    """A rule that does not run, for its messages. If it cannot be loaded, messages name the folder only."""
     try:
         return load_rule(folder)
-    except ConfigurationError:
-        names = {"folder": folder, "name": folder, "id": UUID(int=0), "description": "", "version": ""}
-        return load_rule(default_rule()).model_copy(
-            update={**names, "tactics": (), "relevant_techniques": ()}
-        )
+    except Exception:  # noqa: BLE001  # a message is never withheld for a rule that cannot be loaded
+        return placeholder_rule(folder)
 
 
 def open_job(settings: Settings, clock: Clock) -> Job:
     """The job that the settings describe. Raises ConfigurationError."""
-    return Job(settings, enabled_rules(settings), open_table(settings), clock)
+    rules, faults = load_rules(settings)
+    return Job(settings, rules, open_table(settings), clock, rule_faults=faults)
 
 
-def enabled_rules(settings: Settings) -> list[Rule]:
-    """The rules that run; disabled rules are left out.
-
-    Raises ConfigurationError if a rule folder is invalid, or if a rule and the settings do not fit together.
+def load_rules(settings: Settings) -> tuple[list[Rule], list[RuleFault]]:
+    """The rules that run, and those that cannot run: their folder is not valid, or the settings do not fit
+    them. Disabled rules are left out.
     """
-    rules = [rule for name in settings.rules if (rule := load_rule(name)).enabled]
-    for rule in rules:
-        require_commits_fit(rule, settings.ALLOWED_LATENESS, settings.MAX_CATCH_UP)
-    return rules
+    rules: list[Rule] = []
+    faults: list[RuleFault] = []
+    for name in settings.rules:
+        try:
+            rule = load_rule(name)
+            if rule.enabled:
+                require_commits_fit(rule, settings.ALLOWED_LATENESS, settings.MAX_CATCH_UP)
+                rules.append(rule)
+        except Exception as error:  # noqa: BLE001  # the other rules have to run; runs record this error
+            faults.append(RuleFault(name, error))
+    return rules, faults
 
 
 def start(environment: Mapping[str, str], clock: Clock) -> Job:

@@ -22,6 +22,7 @@ from detection.incidents.incident import (
 from detection.incidents.keys import Key
 from detection.incidents.silencing import matches_alert
 from detection.messages.text import plural
+from detection.rules.loading import RuleFault, placeholder_rule
 from detection.rules.model import Rule
 from detection.rules.patterns import literal_pattern
 from detection.rules.silences import Silence, end_of_silence
@@ -91,7 +92,8 @@ class SilenceMatches:
 
 @dataclass(frozen=True, slots=True)
 class Desk:
-    """The incidents and silences of the rules that run. Every call may raise ServiceError.
+    """The incidents and silences of the rules that run, and the incidents of the rules that cannot run. Every
+    call may raise ServiceError.
 
     `self_declared` says that the author of a change named themselves and nothing checked the name.
     """
@@ -100,13 +102,32 @@ class Desk:
     table: Table
     destinations: Sequence[Webhook]
     clock: Callable[[], datetime]
+    rule_faults: Sequence[RuleFault] = ()
+
+    @property
+    def folders(self) -> list[str]:
+        """The folders of all these rules."""
+        return [*(rule.folder for rule in self.rules), *(fault.folder for fault in self.rule_faults)]
+
+    def rule(self, folder: str) -> Rule:
+        """A rule that runs, by its folder. Raises ConfigurationError when no such rule runs."""
+        if rule := next((rule for rule in self.rules if rule.folder == folder), None):
+            return rule
+        if fault := next((fault for fault in self.rule_faults if fault.folder == folder), None):
+            raise ConfigurationError(fault.text)
+        names = ", ".join(rule.folder for rule in self.rules)
+        raise ConfigurationError(f"{folder} is not among the rules that run: {names}")
+
+    def rule_or_placeholder(self, folder: str) -> Rule:
+        """The rule of an incident. Of a rule that cannot run it has the name, and no columns for alerts."""
+        return next((rule for rule in self.rules if rule.folder == folder), None) or placeholder_rule(folder)
 
     def incidents(self) -> list[IncidentDetail]:
         """Every rule's incidents, the incident opened last comes first."""
         details = [
-            IncidentDetail(rule.folder, key, incident)
-            for rule in self.rules
-            for key, incident in IncidentList(self.table, rule.folder).incidents()
+            IncidentDetail(folder, key, incident)
+            for folder in self.folders
+            for key, incident in IncidentList(self.table, folder).incidents()
         ]
         return sorted(details, key=lambda detail: detail.incident.opened, reverse=True)
 
@@ -114,20 +135,20 @@ class Desk:
         """The next `size` selected incidents after a position: open ones first, then the most severe, then
         those with the latest alert. They have no history, and long keys are truncated.
         """
-        page = read_page(self.table, [rule.folder for rule in self.rules], selection, size, position)
+        page = read_page(self.table, self.folders, selection, size, position)
         details = [IncidentDetail(rule, summary.key, summary.incident) for rule, summary in page.summaries]
         return IncidentPage(details, page.end, page.head)
 
     def incident(self, name: str) -> IncidentDetail:
         """An incident by its id, with its alerts. Raises ConfigurationError when no rule has it."""
-        for rule in self.rules:
-            if parts := IncidentList(self.table, rule.folder).incident(name):
-                return IncidentDetail(rule.folder, *parts)
+        for folder in self.folders:
+            if parts := IncidentList(self.table, folder).incident(name):
+                return IncidentDetail(folder, *parts)
         raise ConfigurationError(f"there is no incident {name}; see `incidents list`")
 
     def deliveries(self, name: str) -> list[Queued | DeadLetter]:
         """The messages of an incident that wait in the outbox or are dead letters."""
-        return table_outbox(self.table, [rule.folder for rule in self.rules]).messages_of(name)
+        return table_outbox(self.table, self.folders).messages_of(name)
 
     def acknowledge(
         self, detail: IncidentDetail, author: str, note: str = "", *, self_declared: bool = True
@@ -188,7 +209,7 @@ class Desk:
         """
         now = self.clock()
         silence = silence_of_incident(detail, begins or now, duration, author, reason, now)
-        matches = self.silence(next(rule for rule in self.rules if rule.folder == detail.rule), silence)
+        matches = self.silence(self.rule(detail.rule), silence)
         note = f"{silence.period}: {reason} ({matches.text})"
         self._update(
             detail, lambda incident: silenced(incident, author, now, note, self_declared=self_declared)
@@ -245,9 +266,7 @@ class Desk:
         Raises ConfigurationError when none of that name is in force or scheduled.
         """
         now = self.clock()
-        lists = [
-            SilenceList(self.table, rule.folder) for rule in self.rules if rule_name in (None, rule.folder)
-        ]
+        lists = [SilenceList(self.table, folder) for folder in self.folders if rule_name in (None, folder)]
         ending = [
             (silence_list, silence)
             for silence_list in lists

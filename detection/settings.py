@@ -28,7 +28,7 @@ from pydantic_core import from_json
 
 from detection.base.errors import ConfigurationError, problem_message
 from detection.base.network import ca_bundle, is_loopback
-from detection.rules.loading import default_rule
+from detection.rules.loading import FOLDER_NAME, default_rule
 from detection.rules.model import SEVERITIES, Duration, Severity, require_unique_names
 
 MessageFormat = Literal["native", "slack", "teams", "pagerduty"]
@@ -54,6 +54,11 @@ EXCLUSIVE = {
 def _split_commas(value: object) -> object:
     """Split comma-separated text. Drops empty parts."""
     return [part.strip() for part in value.split(",") if part.strip()] if isinstance(value, str) else value
+
+
+def _distinct(names: tuple[str, ...]) -> tuple[str, ...]:
+    """The names in their order, each once."""
+    return tuple(dict.fromkeys(names))
 
 
 def _from_json(value: object) -> object:
@@ -95,7 +100,8 @@ def _signing_secret(value: SecretStr) -> SecretStr:
     return value
 
 
-CommaSeparated = Annotated[tuple[str, ...], BeforeValidator(_split_commas)]
+CommaSeparated = Annotated[tuple[str, ...], BeforeValidator(_split_commas), AfterValidator(_distinct)]
+RuleName = Annotated[str, Field(pattern=f"^{FOLDER_NAME}$")]
 Address = Annotated[SecretStr, AfterValidator(lambda url: SecretStr(_address(url.get_secret_value())))]
 Secret = Annotated[SecretStr, AfterValidator(_signing_secret)]
 Secrets = Annotated[tuple[Secret, ...], BeforeValidator(_split_commas), Field(max_length=2)]
@@ -180,7 +186,7 @@ class Settings(BaseModel):
     INCIDENT_TABLE: Annotated[str, Field(pattern=r"^[A-Za-z][A-Za-z0-9]{2,62}$")] = Field(
         "incidents", description="Name of the incident table. Created if missing."
     )
-    RULES: CommaSeparated = Field(
+    RULES: Annotated[tuple[RuleName, ...], BeforeValidator(_split_commas), AfterValidator(_distinct)] = Field(
         (),
         validate_default=True,
         description="Rule folders to run, comma-separated. The default rule if empty.",

@@ -292,6 +292,29 @@ def test_slash_at_the_end_of_an_address_redirects_to_the_address_without_it(fres
     assert fresh_worker.ask("health", "GET", "https://app.example/api/health/", {}).status == 200
 
 
+@pytest.mark.parametrize("function, path", [("incidents", "incidents"), ("look", "look/in_1?until=1")])
+@pytest.mark.parametrize(
+    "setting, value", [("WEBHOOK_URL", "hunter2"), ("INCIDENT_STORAGE", "hunter2"), ("MAX_CATCH_UP", "P99D")]
+)
+def test_page_with_a_wrong_setting_is_a_503_that_says_where_to_look(
+    fresh_worker: Worker, monkeypatch: pytest.MonkeyPatch, function: str, path: str, setting: str, value: str
+) -> None:
+    monkeypatch.setenv(setting, value)
+    answer = fresh_worker.ask(function, "GET", f"{API}/{path}", {"Accept": "text/html"})
+    assert (answer.status, answer.headers["cache-control"]) == (503, "no-store")
+    assert b"function `health`" in answer.body
+    assert b"hunter2" not in answer.body
+
+
+def test_page_is_back_after_a_wrong_setting_is_corrected(
+    fresh_worker: Worker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MAX_CATCH_UP", "P99D")
+    assert fresh_worker.ask("incidents", "GET", f"{API}/incidents", {}).status == 503
+    monkeypatch.setenv("MAX_CATCH_UP", "P9D")
+    assert fresh_worker.ask("incidents", "GET", f"{API}/incidents", {}).status == 200
+
+
 def test_incident_is_acknowledged_over_http(fresh_worker: Worker) -> None:
     assert fresh_worker.invoke("detect") is None
     json_headers = {"Accept": "application/json", "Content-Type": "application/json"}

@@ -43,6 +43,17 @@ def test_list_is_comma_separated() -> None:
     assert settings.rules == ("one",)
 
 
+def test_list_names_each_part_once() -> None:
+    settings = settings_from({"LOG_ANALYTICS_WORKSPACE_ID": "b,a,b", "RULES": "one, two,one"})
+    assert settings.LOG_ANALYTICS_WORKSPACE_ID == ("b", "a")
+    assert settings.rules == ("one", "two")
+
+
+@pytest.mark.parametrize("value", ["../one", "a/b", "-a", "a" * 101, "~rules"])
+def test_name_that_no_rule_folder_can_have_is_refused(value: str) -> None:
+    assert "RULES[0]: " in _problem({"RULES": value})
+
+
 def test_duration_is_iso() -> None:
     settings = settings_from({"ALLOWED_LATENESS": "PT36H", "MAX_CATCH_UP": "P25D"})
     durations = settings.ALLOWED_LATENESS, settings.MAX_CATCH_UP

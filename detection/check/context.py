@@ -4,8 +4,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 
-from detection.app import Clock, Job, enabled_rules, open_table
+from detection.app import Clock, Job, load_rules, open_table
 from detection.logs.log_analytics.client import LogAnalytics, open_log_analytics
+from detection.rules.loading import RuleFault
 from detection.rules.model import Rule
 from detection.settings import Settings, settings_from
 from detection.store.outbox import Outbox, table_outbox
@@ -26,10 +27,15 @@ class CheckContext:
     def settings(self) -> Settings:
         return settings_from(self.environment)
 
-    @cached_property
+    @property
     def rules(self) -> list[Rule]:
         """The rules that run; disabled rules are left out."""
-        return enabled_rules(self.settings)
+        return self._loaded_rules[0]
+
+    @property
+    def rule_faults(self) -> list[RuleFault]:
+        """The rules that cannot run."""
+        return self._loaded_rules[1]
 
     @cached_property
     def table(self) -> Table:
@@ -37,12 +43,12 @@ class CheckContext:
 
     @cached_property
     def job(self) -> Job:
-        return Job(self.settings, self.rules, self.table, self.clock)
+        return Job(self.settings, self.rules, self.table, self.clock, rule_faults=self.rule_faults)
 
     @cached_property
     def outbox(self) -> Outbox:
         """The outbox of all rules of the table, also of rules that do not run."""
-        return table_outbox(self.table, [rule.folder for rule in self.rules])
+        return table_outbox(self.table, self.job.folders)
 
     @cached_property
     def logs(self) -> LogAnalytics:
@@ -60,6 +66,10 @@ class CheckContext:
     def single_workspaces(self) -> dict[str, LogAnalytics]:
         """A client for each workspace, by workspace id."""
         return self.logs.single_workspaces()
+
+    @cached_property
+    def _loaded_rules(self) -> tuple[list[Rule], list[RuleFault]]:
+        return load_rules(self.settings)
 
     @property
     def inline(self) -> bool:

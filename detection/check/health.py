@@ -12,7 +12,16 @@ from pydantic import TypeAdapter
 from detection.app import Clock
 from detection.base.timestamps import iso
 from detection.check import storage
-from detection.check.checklist import Check, Finding, Level, catch_errors, green, red, run_checks
+from detection.check.checklist import (
+    Check,
+    Finding,
+    Level,
+    catch_errors,
+    error_finding,
+    green,
+    red,
+    run_checks,
+)
 from detection.check.context import CheckContext
 from detection.check.evaluation import SILENT_AFTER, evaluate_age
 from detection.check.questions import newest_query
@@ -82,11 +91,12 @@ def check_settings(context: CheckContext) -> Iterator[Finding]:
 
 
 def check_rules(context: CheckContext) -> Iterator[Finding]:
-    """Whether the rule folders are valid."""
+    """Whether the rule folders are valid, each by itself."""
+    for fault in context.rule_faults:
+        yield error_finding(f"rule {fault.folder}", fault.error)
     if not context.rules:
-        yield red(
-            "rules", "Every rule is disabled.", "Set `enabled: true` in a rule, or name another in RULES."
-        )
+        message = "No rule can run." if context.rule_faults else "Every rule is disabled."
+        yield red("rules", message, "Set `enabled: true` in a rule, or name another in RULES.")
     else:
         mode_notes = {"page": "", "observe": " (observe: notifies no person)"}
         names = ", ".join(rule.folder + mode_notes[rule.on_call.mode] for rule in context.rules)

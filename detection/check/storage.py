@@ -57,13 +57,13 @@ def check_last_runs(context: CheckContext) -> Iterator[Finding]:
     for rule in context.rules:
         name = f"last run of {rule.folder}"
         with catch_errors(name) as findings:
-            store = context.job.store(rule)
+            store = context.job.store(rule.folder)
             watermark = store.watermark()
             age = context.clock() - watermark if watermark else None
             findings.append(evaluate_last_run(name, age, rule))
             findings.extend(evaluate_gaps(f"gaps of {rule.folder}", store.gaps))
         yield from findings
-    for folder in sorted(set(context.outbox.rules) - {rule.folder for rule in context.rules}):
+    for folder in sorted({*context.outbox.rules} - {*context.job.folders}):
         watermark = IncidentStore(context.table, folder, "look").watermark()
         if watermark and context.clock() - watermark < SHARED_WITHIN:
             yield evaluate_former_rule("other rules", folder, context.clock() - watermark)

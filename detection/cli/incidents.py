@@ -1,6 +1,6 @@
 """`incidents`: list, show, acknowledge, close, silence and count incidents, and serve their page."""
 
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from enum import StrEnum
 from getpass import getuser
 from typing import Annotated
@@ -18,7 +18,7 @@ from detection.cli.options import (
     clock,
     environment_job,
 )
-from detection.cli.output import write_json_line, write_rows, write_silence
+from detection.cli.output import write_json_line, write_remark, write_rows, write_silence
 from detection.cli.serve import Server, serve_until_interrupted
 from detection.cli.summary import incident_lines
 from detection.desk import rule_precisions
@@ -71,11 +71,17 @@ def show(
     ] = TextFormat.text,
 ) -> None:
     """Show an incident with its history and alerts."""
-    detail = environment_job().desk.incident(incident)
+    desk = environment_job().desk
+    detail = desk.incident(incident)
     if output_format is TextFormat.json:
         write_json_line(json_values(detail))
     else:
-        print("\n".join(incident_lines(detail)))
+        if detail.rule not in {rule.folder for rule in desk.rules}:
+            write_remark(
+                f"the alerts of {incident} cannot be shown without its rule; --format json shows them"
+            )
+            detail = replace(detail, alerts=())
+        print("\n".join(incident_lines(detail, desk.rule_or_placeholder(detail.rule))))
 
 
 @app.command()

@@ -1,6 +1,7 @@
 """Options that several commands share."""
 
 import os
+import sys
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 from pathlib import Path
@@ -77,5 +78,11 @@ def clock() -> datetime:
 
 
 def environment_job() -> Job:
-    """The job that the environment configures. Raises ConfigurationError naming every invalid variable."""
-    return open_job(settings_from(os.environ), clock)
+    """The job that the environment configures. Writes to stderr which of its rules cannot run.
+
+    Raises ConfigurationError naming every invalid variable.
+    """
+    job = open_job(settings_from(os.environ), clock)
+    for fault in job.rule_faults:
+        print(f"error: {fault.text}", file=sys.stderr)
+    return job

@@ -8,7 +8,6 @@ from detection.base.timestamps import iso
 from detection.desk import IncidentDetail
 from detection.logs.coverage import coverage_text, coverage_warning
 from detection.messages.text import escape_line, lines, plural
-from detection.rules.loading import load_rule
 from detection.rules.model import Rule
 from detection.runs.record import RunFailure, RunRecord, run_time
 from detection.runs.replay import Comparison, Replayed
@@ -152,9 +151,9 @@ def coverage_warnings(rules: Sequence[str], records: Sequence[RunRecord | RunFai
     return warnings
 
 
-def incident_lines(detail: IncidentDetail) -> list[str]:
+def incident_lines(detail: IncidentDetail, rule: Rule) -> list[str]:
     """An incident with its history and alerts."""
-    incident, rule = detail.incident, load_rule(detail.rule)
+    incident = detail.incident
     key_text = ", ".join(escape_line(value) for _, value in detail.key)
     classification_text = f" as {incident.classification}" if incident.classification else ""
     size = f"{plural(incident.alerts, 'alert')}, {plural(incident.pairs, 'pair')}"

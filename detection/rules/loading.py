@@ -5,12 +5,13 @@ import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
+from uuid import UUID
 
 import yaml
 from pydantic import BaseModel, ValidationError
 
-from detection.base.errors import ConfigurationError, problems_of
+from detection.base.errors import ConfigurationError, error_sentence, problems_of
 from detection.rules.identity import EmailsByUser
 from detection.rules.model import Connector, Exclusions, Rule, RuleFile
 
@@ -18,6 +19,8 @@ CONTENT = Path(__file__).parents[1] / "content"
 RULES = CONTENT / "rules"
 CONNECTORS = CONTENT / "connectors"
 NAME_LENGTH = 100  # characters of the name of a rule folder or a connector
+# The name is the rule's partition of the incident table, an entry of RULES, and part of every alert id.
+FOLDER_NAME = rf"[A-Za-z0-9][A-Za-z0-9._-]{{0,{NAME_LENGTH - 1}}}"
 MAPPING_BYTES = 4 * 2**20  # of a mapping file: some 60,000 lines, read on every cold start
 MAPPING_HEADER = ["email", "user"]
 
@@ -71,8 +74,7 @@ def load_rule(name: str, root: Path = RULES, transform: Transform = _unchanged) 
     folder = root / name
     if name not in rule_names(root):
         raise ConfigurationError(f"unknown rule {name!r}; there are: {', '.join(rule_names(root))}")
-    # The name is the rule's partition of the incident table, an entry of RULES, and part of every alert id.
-    if not re.fullmatch(rf"[A-Za-z0-9][A-Za-z0-9._-]{{0,{NAME_LENGTH - 1}}}", name):
+    if not re.fullmatch(FOLDER_NAME, name):
         raise ConfigurationError(
             f"{name!r} cannot name a rule folder; rename the folder: 1 to {NAME_LENGTH} letters (a to z), "
             "digits, dots, underscores and hyphens, and a letter or digit first"
@@ -119,6 +121,27 @@ def load_rule(name: str, root: Path = RULES, transform: Transform = _unchanged) 
                 f"{side.source} is not a parser or table of the rule's connectors"
             )
     return rule.model_copy(update={"exclusions": exclusions})
+
+
+@dataclass(frozen=True, slots=True)
+class RuleFault:
+    """A rule that the settings name and that cannot run, with the error: its folder is not valid, or does not
+    fit the settings.
+    """
+
+    folder: str
+    error: Exception
+
+    @property
+    def text(self) -> str:
+        """The fault as a sentence for the user."""
+        return f"{self.folder} does not run: {error_sentence(self.error)}"
+
+
+def placeholder_rule(folder: str) -> Rule:
+    """Names a rule that cannot be loaded, for its messages and the page. It has no queries and no columns."""
+    names: dict[str, Any] = {"folder": folder, "name": folder, "id": UUID(int=0), "description": ""}
+    return Rule.model_construct(**names, version="", severity="High")
 
 
 def connector_file(folder: Path, name: str) -> Path | None:

@@ -3,7 +3,7 @@
 Text from the logs passes the filter `escaped`: it is on one line, inert and inside <bdi>.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
 from typing import Literal
@@ -68,7 +68,9 @@ def list_page(listing: Listing, visitor: Visitor, form: str, now: datetime) -> R
 
 def incident_page(job: Job, detail: IncidentDetail, visitor: Visitor, form: str, now: datetime) -> Response:
     """An incident, with forms if the visitor can act. `form` is the token of the forms."""
-    rule = next(candidate for candidate in job.rules if candidate.folder == detail.rule)
+    rule, runs = job.desk.rule_or_placeholder(detail.rule), detail.rule in {rule.folder for rule in job.rules}
+    if not runs:
+        detail = replace(detail, alerts=())  # without the rule's columns no evidence can be shown
     view = incident_view(detail, rule)
     portal, settings = None, job.settings
     if detail.alerts and settings.LOG_ANALYTICS_RESOURCE_ID:
@@ -86,6 +88,7 @@ def incident_page(job: Job, detail: IncidentDetail, visitor: Visitor, form: str,
         incident=detail.incident,
         alerts=detail.alerts,
         rule=rule,
+        runs=runs,
         view=view,
         timeline=timeline(view, rule),
         deliveries=delivery_states(job, detail, rule, view),

@@ -68,7 +68,7 @@ class IncidentView:
 
 def incident_view(detail: IncidentDetail, rule: Rule) -> IncidentView:
     """The view of an incident. It has neither facts nor pairs if the alerts have expired."""
-    incident, sequence = detail.incident, rule.sequence
+    incident = detail.incident
     evidences = [alert.evidence for alert in detail.alerts if alert.evidence]
     changes = merge_histograms([evidence.changes for evidence in evidences], max)
     signals = merge_histograms([evidence.signals for evidence in evidences], add)
@@ -78,6 +78,7 @@ def incident_view(detail: IncidentDetail, rule: Rule) -> IncidentView:
         return IncidentView(name, severity, [], changes, signals, [], incident.pairs, 0, None, None, {})
     entities = {tuple(entity.items()): entity for alert in detail.alerts for entity in alert.entities}
     addresses = dict.fromkeys(address for alert in detail.alerts for address in alert.new_addresses)
+    sequence = rule.sequence
     change_time, signal_time = sequence.changes.time, sequence.signals.time
     merged = replace(  # a later alert may have earlier events
         detail.alerts[-1],

@@ -69,6 +69,14 @@ class GapRow:
 
 
 @dataclass(frozen=True, slots=True)
+class RuleFaultRow:
+    """A rule that cannot run. `text` says why; its incidents are in the list, without their evidence."""
+
+    rule: str
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
 class Listing:
     """A page of the filtered incidents: open ones first, then the most severe, then those with the latest
     alert.
@@ -76,6 +84,7 @@ class Listing:
     `status_counts` counts all incidents, `severity_counts` those of the chosen status. `after` is the
     position that the page follows, `next` that of its end; it is null if no more incidents follow.
     `silences` are those in force or scheduled, exclusions too. `gaps` are those that are not read.
+    `rule_faults` are the rules that cannot run.
     """
 
     status: StatusFilter
@@ -87,6 +96,7 @@ class Listing:
     incidents: Sequence[IncidentRow]
     silences: Sequence[SilenceRow]
     gaps: Sequence[GapRow]
+    rule_faults: Sequence[RuleFaultRow]
 
 
 def listing(desk: Desk, query: Mapping[str, str], now: datetime) -> Listing:
@@ -99,7 +109,6 @@ def listing(desk: Desk, query: Mapping[str, str], now: datetime) -> Listing:
     position = query.get("after", "")
     after = position if POSITION.fullmatch(position) else ""
     page = desk.incident_page(Selection(STATUSES[status], severity), PER_PAGE, after)
-    rule_severities = {rule.folder: rule.severity for rule in desk.rules}
     return Listing(
         status=status,
         severity=severity,
@@ -115,7 +124,7 @@ def listing(desk: Desk, query: Mapping[str, str], now: datetime) -> Listing:
                 rule=detail.rule,
                 key=detail.key,
                 title=detail.incident.title or ", ".join(value for _, value in detail.key),
-                severity=detail.incident.severity or rule_severities[detail.rule],
+                severity=detail.incident.severity or desk.rule_or_placeholder(detail.rule).severity,
                 status=detail.incident.status,
                 classification=detail.incident.classification,
                 opened=detail.incident.opened,
@@ -144,4 +153,5 @@ def listing(desk: Desk, query: Mapping[str, str], now: datetime) -> Listing:
             GapRow(rule.folder, gap.id, gap.after, gap.until, gap.read_until, gap.command)
             for rule, gap in desk.open_gaps()
         ],
+        rule_faults=[RuleFaultRow(fault.folder, fault.text) for fault in desk.rule_faults],
     )

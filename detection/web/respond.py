@@ -18,7 +18,7 @@ from functools import partial
 from typing import get_args
 
 from detection.app import Job
-from detection.base.errors import ConfigurationError, ServiceError
+from detection.base.errors import ConfigurationError, DetectionError, ServiceError
 from detection.base.json_types import json_values
 from detection.base.timestamps import parse_duration
 from detection.desk import IncidentDetail
@@ -41,18 +41,46 @@ NOTE = 2_000  # characters
 REASON = 500  # characters of the reason of a silence
 ID = re.compile(r"[A-Za-z0-9_-]{1,64}")
 SILENCES = "silences"  # the subject of the form that lifts silences; no incident has this id
+WRONG_SETTING = (
+    "A setting of this app is wrong, so it cannot show incidents. The app's function `health`, `python -m "
+    "detection check` and the app's log name the setting and its remedy."
+)
 ACTS = ("acknowledge", "silence", "close")
 CLASSIFICATIONS: tuple[Classification, ...] = get_args(Classification)
 
 
 def respond(request: Request, job: Job, now: datetime) -> Response:
-    """The response to a request. Raises nothing that a visitor or a service can cause."""
+    """The response to a request. Raises nothing that a visitor, a setting or a service can cause."""
     try:
-        response = _route(request, job, now)
+        return _complete(request, _route(request, job, now))
     except RequestRefused as refusal:
-        response = _refusal(request, refusal)
-    except ServiceError as error:
-        response = _refusal(request, RequestRefused(503, f"{error}. Try again.", {"retry-after": "5"}))
+        return _complete(request, _refusal(request, refusal))
+    except DetectionError as error:
+        return _unavailable(request, error)
+
+
+def load_and_respond(request: Request, load_job: Callable[[], Job], now: datetime) -> Response:
+    """As `respond`, by the job that `load_job` loads, which may raise the errors of this project."""
+    try:
+        job = load_job()
+    except DetectionError as error:
+        return _unavailable(request, error)
+    return respond(request, job, now)
+
+
+def _unavailable(request: Request, error: DetectionError) -> Response:
+    """The response to a request that no job can answer, because of a service or a setting.
+
+    The text of a wrong setting is for the log: the visitor may be anyone with a link.
+    """
+    if isinstance(error, ServiceError):
+        refusal = RequestRefused(503, f"{error}. Try again.", {"retry-after": "5"})
+    else:
+        refusal = RequestRefused(503, WRONG_SETTING)
+    return _complete(request, _refusal(request, refusal))
+
+
+def _complete(request: Request, response: Response) -> Response:
     body = b"" if request.method == "HEAD" else response.body
     return replace(response, headers={**COMMON_HEADERS, **response.headers}, body=body)
 

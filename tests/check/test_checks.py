@@ -225,8 +225,8 @@ def test_settings_are_named_all_at_once_and_what_needs_them_is_not_tried() -> No
 
 def test_unknown_rule_is_red_and_the_rest_is_tried(environment: Environment) -> None:
     findings = run_all_checks(environment | {"RULES": "no-such-rule"})
-    assert names_with_level(findings, "red") == ["rules"]
-    assert "unknown rule 'no-such-rule'" in findings["rules"].message
+    assert names_with_level(findings, "red") == ["rule no-such-rule", "rules"]
+    assert "unknown rule 'no-such-rule'" in findings["rule no-such-rule"].message
     assert findings["incident table"].level == "green"
 
 

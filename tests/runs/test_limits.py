@@ -1,12 +1,13 @@
 """Settings and rules that would fail only in a run are refused together, before the first run."""
 
+import re
 from datetime import timedelta
 
 import pytest
 from hypothesis import given, reject
 from hypothesis import strategies as st
 
-from detection.app import enabled_rules, open_job, start
+from detection.app import load_rules
 from detection.backtest.backtest import make_plan
 from detection.base.errors import ConfigurationError
 from detection.check.context import CheckContext
@@ -24,19 +25,20 @@ NAMES_ALL = r"`within` \(PT?\d+[DH]\), MAX_CATCH_UP \(P20D\) and ALLOWED_LATENES
 @pytest.mark.parametrize("name", rule_names())
 @pytest.mark.parametrize("environment", [{}, {"MAX_CATCH_UP": "P25D"}, {"ALLOWED_LATENESS": "P12D"}], ids=str)
 def test_shipped_rules_fit_the_documented_values(name: str, environment: dict[str, str]) -> None:
-    assert len(enabled_rules(settings_from({"RULES": name, **environment}))) == 1
+    rules, faults = load_rules(settings_from({"RULES": name, **environment}))
+    assert ([rule.folder for rule in rules], faults) == ([name], [])
 
 
-def test_the_job_does_not_start_with_a_lateness_and_a_catch_up_that_no_run_could_commit() -> None:
-    with pytest.raises(ConfigurationError, match=NAMES_ALL):
-        open_job(settings_from(TOO_LONG), lambda: START)
-    with pytest.raises(ConfigurationError, match=NAMES_ALL):
-        start(TOO_LONG, lambda: START)
+def test_rule_does_not_run_with_a_lateness_and_a_catch_up_that_no_run_could_commit() -> None:
+    rules, [fault] = load_rules(settings_from(TOO_LONG))
+    assert rules == []
+    assert re.search(NAMES_ALL, fault.text)
 
 
 def test_check_names_the_settings_that_do_not_fit_the_rule() -> None:
-    with pytest.raises(ConfigurationError, match=NAMES_ALL):
-        list(check_rules(CheckContext(TOO_LONG, lambda: START)))
+    finding = next(check_rules(CheckContext(TOO_LONG, lambda: START)))
+    assert finding.level == "red"
+    assert re.search(NAMES_ALL, finding.message)
 
 
 def test_backtest_refuses_a_within_that_does_not_fit_the_settings() -> None:

@@ -11,6 +11,7 @@ from urllib.parse import quote, urlencode, urljoin
 import pytest
 from jsonschema import Draft202012Validator
 
+from detection.base.errors import ConfigurationError
 from detection.delivery.deliver import SCHEDULE
 from detection.delivery.signed_links import FORM_LIFETIME as FORM_LIFE
 from detection.incidents.incident import Incident
@@ -21,6 +22,7 @@ from detection.store.gaps import Gap, GapList
 from detection.store.incident_store import IncidentStore
 from detection.store.layout import delete_rows, incident_operations
 from detection.store.outbox import Outbox
+from detection.store.table import PAGE, Entity, MemoryTable
 from detection.web.exchange import BODY, AccessMode, Response, make_request
 from detection.web.html import POLICY
 from detection.web.listing import PER_PAGE
@@ -160,6 +162,18 @@ def test_incident_that_has_expired_is_not_found(world: PageWorld) -> None:
     name = world.incident()
     expire(world.table, RULE.folder, START + DAY)
     assert world.get(f"incidents/{name}").status == 404
+
+
+def test_table_that_a_setting_makes_unusable_is_a_503_that_says_where_to_look(world: PageWorld) -> None:
+    class RefusingTable(MemoryTable):
+        def scan(self, partition: str, start: str, end: str, page: int = PAGE) -> Iterator[Entity]:
+            raise ConfigurationError("the table service refuses hunter2")
+
+    world.table = RefusingTable()
+    answer = world.get("incidents")
+    assert answer.status == 503
+    assert "`health`" in parse_page(answer).text
+    assert "hunter2" not in parse_page(answer).text
 
 
 def test_json_is_what_show_prints(world: PageWorld) -> None:
