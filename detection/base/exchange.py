@@ -1,21 +1,28 @@
-"""A deadline on whole exchanges with a service: connecting, sending, and reading the answer.
+"""A deadline on whole exchanges with a service: connecting, sending, and reading the answer. A limit of size.
 
 The timeouts of `requests` start anew with every byte, so a service that drips its answer never times out.
 Nothing ends the search for the address of a host; a connection that is made after the deadline is cut.
 """
 
 import socket
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from contextvars import ContextVar
+from functools import partial
 from http import HTTPStatus
 from http.client import HTTPResponse
 from threading import Lock, Timer
 from typing import Any, Self
 
-from requests import ReadTimeout
+from requests import PreparedRequest, ReadTimeout, Response
 from requests.adapters import HTTPAdapter
+from urllib3 import BaseHTTPResponse
 from urllib3.connection import HTTPConnection
+from urllib3.exceptions import DecodeError
 
+# Of a response, after decompression: the query API sends 100 MiB at most, and the table service far less.
+# Less than a megabyte of gzip may contain a gigabyte.
+BODY_BYTES = 128 * 2**20
 _CURRENT: ContextVar["Exchange | None"] = ContextVar("exchange", default=None)  # of the thread
 
 
@@ -88,6 +95,13 @@ class WatchingAdapter(HTTPAdapter):
             pool.ConnectionCls = type("Connection", (_Connection, pool.ConnectionCls), {})
         return pool
 
+    def build_response(self, req: PreparedRequest, resp: BaseHTTPResponse) -> Response:
+        """A response whose body ends with an error after BODY_BYTES."""
+        response = super().build_response(req, resp)
+        raw: Any = response.raw
+        raw.stream = partial(_limited, raw.close, raw.stream)
+        return response
+
     def close(self) -> None:
         """Closes the connections that no request uses. The base leaves them to the garbage collector."""
         for manager in (self.poolmanager, *self.proxy_manager.values()):
@@ -95,6 +109,19 @@ class WatchingAdapter(HTTPAdapter):
                 if pool := manager.pools.get(key):
                     pool.close()
         super().close()
+
+
+def _limited(
+    close: Callable[[], object], stream: Callable[..., Iterator[bytes]], *arguments: object, **options: object
+) -> Iterator[bytes]:
+    """The blocks of a body. Closes the connection and raises DecodeError after BODY_BYTES."""
+    size = 0
+    for block in stream(*arguments, **options):
+        size += len(block)
+        if size > BODY_BYTES:
+            close()
+            raise DecodeError(f"the body has more than {BODY_BYTES:,} bytes")
+        yield block
 
 
 class _FinalResponse(HTTPResponse):

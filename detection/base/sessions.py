@@ -32,7 +32,7 @@ class Session(requests.Session):
             self.mount(scheme, WatchingAdapter(max_retries=retries))
 
     def send(self, request: requests.PreparedRequest, **options: Any) -> requests.Response:  # noqa: ANN401  # as the base
-        """Sends a prepared request; a redirect comes through here, too.
+        """Sends a prepared request. Follows no redirect.
 
         A service may close an unused connection just as the next request is sent. The request is then sent
         again through a new connection.
@@ -59,3 +59,8 @@ class Session(requests.Session):
                 response.close()
             raise
         return response
+
+    def get_redirect_target(self, resp: requests.Response) -> None:
+        """No redirect is followed: it may lead to an internal address. `requests` would also read the whole
+        body of a redirect first.
+        """

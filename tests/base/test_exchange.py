@@ -1,7 +1,9 @@
 """Services that drip: every byte comes in time, and the exchange still ends by its deadline. Over real HTTP."""
 
+import gzip
 import socket
 import threading
+import tracemalloc
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
@@ -10,6 +12,7 @@ from uuid import UUID
 import pytest
 import requests
 
+from detection.base import exchange as exchange_module
 from detection.base import sign_in as sign_in_module
 from detection.base.errors import Incomplete, ServiceError, Unreachable
 from detection.base.exchange import Exchange
@@ -22,7 +25,7 @@ from detection.store import azure_table
 from detection.store.azure_table import SETTINGS, open_table
 from detection.store.table import Table
 from tests.support.azurite import connection_string
-from tests.support.receiver import Handler, Receiver, dripping, receiving, status
+from tests.support.receiver import Answer, Handler, Receiver, dripping, raw, receiving, status
 from tests.support.table_calls import read_row, scan_rows, write_row
 
 EVERY = 0.03  # seconds from one byte to the next: less than every time-out
@@ -176,3 +179,67 @@ def test_deadline_of_an_exchange_ends_with_it(service: Receiver) -> None:
         assert session.get(service.url, timeout=60).ok
     timers = [thread for thread in threading.enumerate() if isinstance(thread, threading.Timer)]
     assert all(timer.finished.is_set() for timer in timers)
+
+
+# ---------------------------------------------------------------------------------------------- size of bodies
+
+
+def inflating(size: int, *, chunked: bool) -> Answer:
+    """Answers with JSON that has this size after decompression, and a thousandth of it before."""
+    body = gzip.compress(b"[" + b" " * (size - 2) + b"]")
+    head = b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-encoding: gzip\r\n"
+    if chunked:
+        return raw(head + b"transfer-encoding: chunked\r\n\r\n%x\r\n%b\r\n0\r\n\r\n" % (len(body), body))
+    return raw(head + b"content-length: %d\r\n\r\n%b" % (len(body), body))
+
+
+@pytest.fixture
+def small_bodies(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(exchange_module, "BODY_BYTES", 2**20)
+
+
+CHUNKED = pytest.mark.parametrize("chunked", [False, True])
+
+
+@CHUNKED
+@pytest.mark.usefixtures("small_bodies")
+def test_body_that_inflates_beyond_the_limit_is_not_read_further(service: Receiver, chunked: bool) -> None:
+    with Session(60) as session:
+        service.default_answer = inflating(2**20, chunked=chunked)
+        assert len(session.get(service.url).content) == 2**20
+        service.default_answer = inflating(2**28, chunked=chunked)
+        tracemalloc.start()
+        try:
+            with pytest.raises(requests.exceptions.ContentDecodingError):
+                session.get(service.url)
+            assert tracemalloc.get_traced_memory()[1] < 2**24
+        finally:
+            tracemalloc.stop()
+
+
+@CHUNKED
+@pytest.mark.usefixtures("small_bodies")
+def test_rows_that_inflate_beyond_the_limit_are_an_error_of_the_service(
+    service: Receiver, chunked: bool
+) -> None:
+    service.default_answer = inflating(2**22, chunked=chunked)
+    with pytest.raises(ServiceError):
+        read_row(open_table(connection_string(service.server_port), "incidents", None))
+
+
+@CHUNKED
+@pytest.mark.usefixtures("small_bodies")
+def test_answer_that_inflates_beyond_the_limit_is_split(service: Receiver, chunked: bool) -> None:
+    service.default_answer = inflating(2**22, chunked=chunked)
+    endpoint = f"http://127.0.0.1:{service.server_port}"
+    logs = open_log_analytics([str(UUID(int=1))], endpoint, None, lambda: datetime(2026, 6, 9, tzinfo=UTC))
+    with pytest.raises(QueryUnfinished):
+        logs.run_query("signals", "print 1", seconds=5)
+
+
+@pytest.mark.parametrize("code", [301, 302, 303, 307, 308])
+def test_redirect_is_not_followed(service: Receiver, code: int) -> None:
+    service.default_answer = status(code, location=service.url)
+    with Session(60) as session:
+        assert session.get(service.url).status_code == code
+    assert len(service.requests) == 1
