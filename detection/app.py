@@ -34,7 +34,7 @@ from detection.store.guarded_table import GuardedTable, circuit_breaker, require
 from detection.store.incident_store import IncidentStore
 from detection.store.layout import joined, parse_row
 from detection.store.outbox import Delivery, Outbox, table_outbox
-from detection.store.table import MemoryTable, Table
+from detection.store.table import Table
 from detection.telemetry import log_attempt, log_heartbeat, log_run
 
 DRAIN_FOR = timedelta(seconds=60)  # for the messages that a run has just written
@@ -301,10 +301,13 @@ def former_rule(folder: str) -> Rule:
         return placeholder_rule(folder)
 
 
-def open_job(settings: Settings, clock: Clock) -> Job:
-    """The job that the settings describe. Raises ConfigurationError."""
+def open_job(settings: Settings, clock: Clock, table: Table | None = None) -> Job:
+    """The job that the settings describe, on their incident table unless another is passed.
+
+    Raises ConfigurationError.
+    """
     rules, faults = load_rules(settings)
-    return Job(settings, rules, open_table(settings), clock, rule_faults=faults)
+    return Job(settings, rules, table or open_table(settings), clock, rule_faults=faults)
 
 
 def load_rules(settings: Settings) -> tuple[list[Rule], list[RuleFault]]:
@@ -369,12 +372,14 @@ def open_source(settings: Settings, rule: Rule, clock: Clock, deadline: datetime
 
 
 def open_table(settings: Settings) -> Table:
-    """The incident table."""
-    storage = settings.INCIDENT_STORAGE.get_secret_value()
-    if storage == "memory":
-        return MemoryTable()
+    """The incident table. Raises ConfigurationError if INCIDENT_STORAGE is missing or invalid."""
+    if settings.INCIDENT_STORAGE is None:
+        raise ConfigurationError(
+            "settings: INCIDENT_STORAGE is missing; set it to the storage account that has the incident table"
+        )
     from detection.store import azure_table  # noqa: PLC0415  # a table in memory needs no client
 
+    storage = settings.INCIDENT_STORAGE.get_secret_value()
     return azure_table.open_table(storage, settings.INCIDENT_TABLE, settings.AZURE_CLIENT_ID)
 
 

@@ -177,11 +177,11 @@ class Settings(BaseModel):
         description="How far a run catches up after an outage, ISO 8601, P1D to P25D. "
         "The allowed lateness is added to it. A longer outage leaves a recorded gap.",
     )
-    INCIDENT_STORAGE: SecretStr = Field(
-        SecretStr("memory"),
+    INCIDENT_STORAGE: SecretStr | None = Field(
+        None,
         description="Where incidents are stored: an account URL (`https://<account>.table.core.windows.net`, "
-        "accessed by identity), a connection string, `UseDevelopmentStorage=true`, or `memory`, "
-        "which lasts until the process ends.",
+        "accessed by identity), a connection string, or `UseDevelopmentStorage=true`. Required, except by "
+        "`run`, which without it keeps incidents in memory until it ends.",
     )
     INCIDENT_TABLE: Annotated[str, Field(pattern=r"^[A-Za-z][A-Za-z0-9]{2,62}$")] = Field(
         "incidents", description="Name of the incident table. Created if missing."

@@ -22,6 +22,7 @@ from detection.runs.commit import LONGEST_RUN
 from detection.settings import Settings, settings_from
 from detection.store.azure_table import LONGEST_CALL
 from tests.regenerate import GOLDEN, LOGS, ROOT, SETTINGS_PAGE
+from tests.support.azurite import new_name
 from tests.support.functions_host import OLDEST, FunctionResponse, Worker, ncrontab, running
 from tests.support.settings_page import secret_settings, settings_page
 
@@ -91,12 +92,13 @@ def bindings(request: pytest.FixtureRequest) -> dict[str, list[dict[str, Any]]]:
 
 
 @pytest.fixture
-def fresh_worker(worker: Worker, monkeypatch: pytest.MonkeyPatch) -> Iterator[Worker]:
-    """The worker without a job yet: golden logs, an empty table in memory, June 2026."""
+def fresh_worker(worker: Worker, azurite: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[Worker]:
+    """The worker without a job yet: golden logs, an empty incident table, June 2026."""
     for name in Settings.model_fields:
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("LOGS_DIR", str(LOGS))
-    monkeypatch.setenv("INCIDENT_STORAGE", "memory")
+    monkeypatch.setenv("INCIDENT_STORAGE", azurite)
+    monkeypatch.setenv("INCIDENT_TABLE", new_name())
     monkeypatch.setattr(worker.module, "clock", lambda: NOON)
     worker.module.job.cache_clear()
     yield worker
@@ -426,7 +428,9 @@ def test_sample_has_the_settings_of_the_host() -> None:
 
 
 def test_sample_is_accepted() -> None:
-    assert settings_from(SAMPLE).INCIDENT_STORAGE.get_secret_value() == "UseDevelopmentStorage=true"
+    storage = settings_from(SAMPLE).INCIDENT_STORAGE
+    assert storage
+    assert storage.get_secret_value() == "UseDevelopmentStorage=true"
 
 
 def test_sample_holds_no_secret() -> None:

@@ -15,6 +15,7 @@ from detection.app import open_job
 from detection.rules.loading import CONNECTORS, RULES, load_rule, rule_names
 from detection.ruletests.objects import ReceivedObject, complete_fields, objects_of, rows_of
 from detection.settings import settings_from
+from detection.store.table import MemoryTable
 from tests.cli.test_main import run
 from tests.support.receiver import receiving
 
@@ -49,11 +50,10 @@ def test_rule_named_in_the_settings_is_told(logs: Path, message_format: str, wor
         environment = {
             "RULES": RULE.folder,
             "LOGS_DIR": str(logs),
-            "INCIDENT_STORAGE": "memory",
             "WEBHOOK_URL": receiver.url,
             "WEBHOOK_FORMAT": message_format,
         }
-        job = open_job(settings_from(environment), lambda: NOON)
+        job = open_job(settings_from(environment), lambda: NOON, MemoryTable())
         (record,) = job.detect(NOON)
         (body,) = [body.decode() for _, body in receiver.requests]
     assert (record.rule, record.new_pairs, record.alerts) == (RULE.folder, 1, 1)

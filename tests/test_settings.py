@@ -22,7 +22,7 @@ def test_nothing_has_to_be_set() -> None:
     assert settings.destinations == ()
     assert settings.LOG_ANALYTICS_WORKSPACE_ID == ()
     assert settings.LOG_ANALYTICS_ENDPOINT == "https://api.loganalytics.io"
-    assert settings.INCIDENT_STORAGE.get_secret_value() == "memory"
+    assert settings.INCIDENT_STORAGE is None
     assert settings.ALLOWED_LATENESS is None
     assert settings.model_dump()["MAX_CATCH_UP"] == timedelta(days=14)
 
@@ -78,8 +78,10 @@ def test_catch_up_has_bounds(value: str, bound: str) -> None:
 
 
 def test_space_around_a_value_is_no_part_of_it() -> None:
-    settings = settings_from({"INCIDENT_STORAGE": " memory\n", "WEBHOOK_URL": " https://a.example/x "})
-    assert settings.INCIDENT_STORAGE.get_secret_value() == "memory"
+    storage = "UseDevelopmentStorage=true"
+    settings = settings_from({"INCIDENT_STORAGE": f" {storage}\n", "WEBHOOK_URL": " https://a.example/x "})
+    assert settings.INCIDENT_STORAGE
+    assert settings.INCIDENT_STORAGE.get_secret_value() == storage
     assert settings.destinations[0].url.get_secret_value() == "https://a.example/x"
 
 

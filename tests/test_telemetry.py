@@ -61,7 +61,7 @@ def job(table: MemoryTable, logs: str = str(LOGS), now: datetime = NOW, **extra_
     """The job over the golden logs and a table, with both rules."""
     rules = f"{PUBLISHED},{DEFAULT}"
     settings = settings_from({"LOGS_DIR": logs, "RULES": rules, **extra_settings})
-    return replace(open_job(settings, lambda: now), table=table)
+    return open_job(settings, lambda: now, table)
 
 
 @pytest.fixture
@@ -379,7 +379,7 @@ def test_every_event_is_named_where_people_look(name: str) -> None:
 
 def _runs(table: MemoryTable, monkeypatch: pytest.MonkeyPatch, *arguments: str) -> Any:  # noqa: ANN401
     current_job = job(table, now=NOW + 3 * HOUR, RULES=DEFAULT)
-    monkeypatch.setattr(run, "environment_job", lambda: current_job)
+    monkeypatch.setattr(run, "environment_job", lambda **_: current_job)
     monkeypatch.setattr(run, "clock", current_job.clock)
     return CliRunner().invoke(app, ["runs", *arguments])
 

@@ -61,9 +61,10 @@ def quick_findings(context: CheckContext) -> list[Finding]:
         Check("settings", partial(check_settings, context)),
         Check("rules", partial(check_rules, context), ("settings",)),
         Check("logs", partial(check_newest_rows, context), ("rules",)),
-        Check("last runs", partial(storage.check_last_runs, context), ("rules",)),
-        Check("outbox", partial(storage.check_outbox, context), ("rules",)),
-        Check("silences", partial(storage.check_silences, context), ("rules",)),
+        Check("incident table", partial(check_table_is_set, context), ("settings",)),
+        Check("last runs", partial(storage.check_last_runs, context), ("rules", "incident table")),
+        Check("outbox", partial(storage.check_outbox, context), ("rules", "incident table")),
+        Check("silences", partial(storage.check_silences, context), ("rules", "incident table")),
     ]
     return list(run_checks(checks))
 
@@ -88,6 +89,12 @@ def check_settings(context: CheckContext) -> Iterator[Finding]:
     names = type(context.settings).model_fields
     setting_count = sum(bool(context.environment.get(name, "").strip()) for name in names)
     yield green("settings", f"{plural(setting_count, 'setting')} set, all valid.")
+
+
+def check_table_is_set(context: CheckContext) -> Iterator[Finding]:
+    """An error if the settings name no incident table. The next checks read from it."""
+    _ = context.table
+    yield from ()
 
 
 def check_rules(context: CheckContext) -> Iterator[Finding]:

@@ -5,7 +5,7 @@ from datetime import timedelta
 from itertools import islice
 
 from detection.base.timestamps import iso
-from detection.check.checklist import Finding, catch_errors, green, red, yellow
+from detection.check.checklist import Finding, catch_errors, green, red
 from detection.check.context import CHECK_PARTITION, CheckContext
 from detection.check.evaluation import (
     SHARED_WITHIN,
@@ -21,8 +21,6 @@ from detection.store.table import Delete, Put
 
 PROBE_ROW = "probe"  # the row that is written and deleted
 MAX_COUNTED = 1_000  # deliveries counted per destination: each is read with its message
-
-_SET_STORAGE = "Set INCIDENT_STORAGE."
 
 
 def check_incident_table(context: CheckContext) -> Iterator[Finding]:
@@ -40,8 +38,6 @@ def check_incident_table(context: CheckContext) -> Iterator[Finding]:
     if stored is None or stored.values.get("written") != iso(now):
         message = "The table did not return the row that was written to it."
         yield red(name, message, "If another check is running, try again after it. Otherwise report this.")
-    elif _in_memory(context):
-        yield yellow(name, "In memory: all incidents are lost when the process ends.", _SET_STORAGE)
     else:
         milliseconds = (context.clock() - now).total_seconds() * 1000
         yield green(name, f"Wrote, read and deleted a row in {milliseconds:.0f} ms.")
@@ -49,11 +45,6 @@ def check_incident_table(context: CheckContext) -> Iterator[Finding]:
 
 def check_last_runs(context: CheckContext) -> Iterator[Finding]:
     """How long ago the last complete run of each rule was, its gaps, and whether other rules run here."""
-    if _in_memory(context):
-        yield yellow(
-            "last runs", "In memory: only the process that ran the job knows its runs.", _SET_STORAGE
-        )
-        return
     for rule in context.rules:
         name = f"last run of {rule.folder}"
         with catch_errors(name) as findings:
@@ -84,7 +75,3 @@ def check_outbox(context: CheckContext) -> Iterator[Finding]:
 def check_silences(context: CheckContext) -> Iterator[Finding]:
     """The silences and exclusions in force."""
     yield evaluate_silences("silences", context.job.desk.active_silences())
-
-
-def _in_memory(context: CheckContext) -> bool:
-    return context.settings.INCIDENT_STORAGE.get_secret_value() == "memory"

@@ -97,4 +97,6 @@ def demo(
         with Server(job, job.clock) as server:
             serve_until_interrupted(server)
     else:
-        write_remark("To see these incidents in a browser: python -m detection demo --serve")
+        write_remark(
+            "The incidents were in memory. To see them in a browser: python -m detection demo --serve"
+        )

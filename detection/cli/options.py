@@ -13,6 +13,7 @@ from detection.app import Job, open_job
 from detection.base.timestamps import parse_duration, parse_time
 from detection.rules.silences import LONGEST_SILENCE
 from detection.settings import settings_from
+from detection.store.table import MemoryTable
 
 
 class RowFormat(StrEnum):
@@ -77,12 +78,20 @@ def clock() -> datetime:
     return datetime.now(UTC)
 
 
-def environment_job() -> Job:
-    """The job that the environment configures. Writes to stderr which of its rules cannot run.
+def environment_job(*, in_memory: bool = False) -> Job:
+    """The job that the environment configures. `in_memory` permits it to have no INCIDENT_STORAGE. Writes to
+    stderr which of its rules cannot run.
 
     Raises ConfigurationError naming every invalid variable.
     """
-    job = open_job(settings_from(os.environ), clock)
+    settings, table = settings_from(os.environ), None
+    if in_memory and settings.INCIDENT_STORAGE is None:
+        table = MemoryTable()
+        print(
+            "INCIDENT_STORAGE is not set: incidents are in memory, and the next run sends their alerts again",
+            file=sys.stderr,
+        )
+    job = open_job(settings, clock, table)
     for fault in job.rule_faults:
         print(f"error: {fault.text}", file=sys.stderr)
     return job

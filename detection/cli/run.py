@@ -66,14 +66,15 @@ def run(
 ) -> None:
     """Run every rule once, for real: read, correlate, commit and send messages.
 
-    The settings come from the environment. With --gap, it reads a gap for its rule and keeps the watermark.
-    A reading that ends early is continued by the next.
+    The settings come from the environment. Without INCIDENT_STORAGE, incidents are in memory until the run
+    ends. With --gap, it reads a gap for its rule and keeps the watermark. A reading that ends early is
+    continued by the next.
     """
     if (gap and run_time) or (gap_name and not gap):
         raise ConfigurationError("give --at TIME, or --gap and the id of a gap")
     if run_time and run_time > clock():
         raise ConfigurationError("--at must not be ahead of the clock")
-    job = environment_job()
+    job = environment_job(in_memory=not gap)
     for record in _read_gaps(job, gap_name) if gap else job.detect(run_time):
         write_rejected(record.rejected)
         if output_format is TextFormat.json:

@@ -455,9 +455,18 @@ def test_table_that_refuses_is_red_and_shows_no_key(environment: Environment, az
     assert findings["outbox"].message == "Not tried because incident table failed."
 
 
-def test_table_in_memory_is_yellow(environment: Environment) -> None:
-    findings = run_all_checks(environment | {"INCIDENT_STORAGE": "memory"})
-    assert names_with_level(findings, "yellow") == ["incident table", "last runs"]
+def test_missing_storage_is_red(environment: Environment) -> None:
+    findings = run_all_checks(environment | {"INCIDENT_STORAGE": ""})
+    assert names_with_level(findings, "red") == ["incident table"]
+    assert "INCIDENT_STORAGE is missing" in findings["incident table"].message
+    assert findings["silences"].message == "Not tried because incident table failed."
+
+
+def test_missing_storage_makes_health_red(environment: Environment) -> None:
+    status, report = call_health(environment | {"INCIDENT_STORAGE": ""})
+    red = {entry["name"]: entry["message"] for entry in report["findings"] if entry["level"] == "red"}
+    assert (status, list(red)) == (503, ["incident table"])
+    assert "INCIDENT_STORAGE is missing" in red["incident table"]
 
 
 def test_old_run_is_yellow_and_then_red(environment: Environment) -> None:
@@ -524,7 +533,7 @@ def test_gaps_are_yellow_while_they_are_open_and_after_they_were_abandoned(
 
 
 def test_clock_that_is_ahead_of_the_table_service_is_red(environment: Environment) -> None:
-    context = CheckContext(environment | {"INCIDENT_STORAGE": "memory"}, lambda: NOW + 3 * DAY)
+    context = CheckContext(environment, lambda: NOW + 3 * DAY)
     context.table = MemoryTable(lambda: NOW)
     levels = {finding.name: finding.level for finding in check_incident_table(context)}
     assert levels["clock of the table service"] == "red"

@@ -46,7 +46,7 @@ class Commands:
     def __call__(self, *arguments: str) -> Result:
         current_job = self._pipeline.job_at(self.now)
         for module in (incidents, run, silences):
-            self._monkeypatch.setattr(module, "environment_job", lambda: current_job, raising=False)
+            self._monkeypatch.setattr(module, "environment_job", lambda **_: current_job, raising=False)
             self._monkeypatch.setattr(module, "clock", current_job.clock, raising=False)
         return CliRunner().invoke(app, list(arguments))
 
@@ -218,11 +218,11 @@ def test_quiet_run_sends_four_queries_and_four_table_requests(pipeline: Pipeline
 
 def test_environment_without_logs_is_refused_with_the_setting_to_set() -> None:
     with pytest.raises(ConfigurationError, match="LOG_ANALYTICS_WORKSPACE_ID"):
-        open_job(settings_from({}), options.clock).detect()
+        open_job(settings_from({}), options.clock, MemoryTable()).detect()
 
 
 def test_logs_on_disk_can_be_read_instead_of_a_workspace() -> None:
-    job = open_job(settings_from({"LOGS_DIR": str(LOGS)}), options.clock)
+    job = open_job(settings_from({"LOGS_DIR": str(LOGS)}), options.clock, MemoryTable())
 
     [record] = job.detect(FIRST_ALERT + timedelta(hours=1))
 

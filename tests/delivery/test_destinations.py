@@ -35,7 +35,7 @@ def make_job(folder: Path, *hooks: dict[str, str]) -> Job:
         [completion("chatcmpl-1", "alice@example.com", time + MINUTE, arrived=time)],
     )
     settings = settings_from({"LOGS_DIR": str(folder), "WEBHOOKS": json.dumps(hooks)})
-    return replace(open_job(settings, lambda: NOW), table=MemoryTable())
+    return open_job(settings, lambda: NOW, MemoryTable())
 
 
 def pager(receiver: Receiver) -> dict[str, str]:

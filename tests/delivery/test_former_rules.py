@@ -50,7 +50,7 @@ def make_job(
         [completion("chatcmpl-1", "alice@example.com", time + MINUTE, arrived=time)],
     )
     settings = settings_from({"LOGS_DIR": str(folder), "RULES": rules, "WEBHOOK_URL": receiver.url})
-    return replace(open_job(settings, clock), table=table, sleep=clock.sleep)
+    return replace(open_job(settings, clock, table), sleep=clock.sleep)
 
 
 def without_rules(job: Job) -> Job:

@@ -16,6 +16,7 @@ from detection.logs.window import Window, Windows
 from detection.runs.record import RunFailure, RunRecord
 from detection.settings import settings_from
 from detection.store.outbox import Delivery
+from detection.store.table import MemoryTable
 from detection.telemetry import LOG, log_attempt, log_run
 from tests.regenerate import LOGS
 
@@ -36,7 +37,7 @@ class LoggedLine:
 def real_record() -> RunRecord:
     """The record of a run over the golden logs."""
     settings = settings_from({"LOGS_DIR": str(LOGS)})
-    (record,) = open_job(settings, lambda: LAST).detect()
+    (record,) = open_job(settings, lambda: LAST, MemoryTable()).detect()
     return record
 
 

@@ -15,11 +15,12 @@ import duckdb_kql
 import pytest
 from pydantic import TypeAdapter
 
-from detection.app import start
+from detection.app import open_job, start
 from detection.delivery.deliver import deliver
 from detection.logs.coverage import Coverage
 from detection.rules.silences import parse_silence
 from detection.runs.record import CoveredBySilences
+from detection.settings import settings_from
 from detection.store.outbox import Delivery, Outbox, queue
 from detection.store.table import MemoryTable
 from detection.telemetry import log_attempt
@@ -394,7 +395,8 @@ def log_of_runs(environment: dict[str, str], *moments: datetime) -> list[LoggedL
     table = MemoryTable()
 
     def run(now: datetime) -> None:
-        replace(start(environment, lambda: now), table=table).detect()
+        storage = {"INCIDENT_STORAGE": "UseDevelopmentStorage=true"}
+        replace(start(environment | storage, lambda: now), table=table).detect()
 
     return [line for moment in moments for line in log_lines(moment, partial(run, moment))]
 
@@ -425,7 +427,7 @@ def test_job_whose_logs_have_stopped_raises_an_alarm() -> None:
 
 def test_job_with_a_silence_that_covers_everybody_raises_an_alarm() -> None:
     now = LAST + DAY
-    job = replace(start({"LOGS_DIR": str(LOGS)}, lambda: now), table=MemoryTable())
+    job = open_job(settings_from({"LOGS_DIR": str(LOGS)}), lambda: now, MemoryTable())
     values = {"name": "wide", "owner": "carol", "reason": "x", "actor": "*@example.com"}
     job.desk.silence(job.rules[0], parse_silence(values))
     lines = [replace(line, time=LAST) for line in log_lines(now, job.detect)]

@@ -387,10 +387,8 @@ def test_hashed_user_is_told_with_the_bridge_and_once(tmp_path: Path) -> None:
     hashing = rule_with_options(tmp_path, "[exact, {hash: sha256}]")
     with receiving() as native, receiving() as slack:
         webhooks = [{"name": "n", "url": native.url}, {"name": "s", "url": slack.url, "format": "slack"}]
-        settings = settings_from(
-            {"LOGS_DIR": str(logs), "INCIDENT_STORAGE": "memory", "WEBHOOKS": json.dumps(webhooks)}
-        )
-        job = open_job(settings, lambda: MOMENT)
+        settings = settings_from({"LOGS_DIR": str(logs), "WEBHOOKS": json.dumps(webhooks)})
+        job = open_job(settings, lambda: MOMENT, MemoryTable())
         records = [
             record
             for hours, rule in enumerate((DEFAULT, hashing, hashing))

@@ -2,7 +2,6 @@
 
 import json
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from itertools import pairwise
 from pathlib import Path
@@ -161,7 +160,7 @@ def job(folder: Path, receiver: Receiver, actors: int, table: MemoryTable, limit
     settings = settings_from(
         {"LOGS_DIR": str(folder), "WEBHOOKS": json.dumps(hooks), "STORM_ALERTS": str(limit)}
     )
-    return replace(open_job(settings, lambda: NOW), table=table)
+    return open_job(settings, lambda: NOW, table)
 
 
 def write_logs(folder: Path, actors: int) -> None:

@@ -1,7 +1,5 @@
 """How many requests quiet and large runs make to the table; the benchmark `volume` measures the rest."""
 
-from dataclasses import replace
-
 import pytest
 
 from benchmarks.volume import NOW, CountingTable, alerts_before, last_alert, many_actors, one_actor, run_at
@@ -17,13 +15,13 @@ from tests.support.builders import HOUR, RULE
 @pytest.mark.parametrize("former_rules", [0, 1, 3])
 def test_quiet_hour_takes_four_requests_and_two_for_each_rule_that_no_longer_runs(former_rules: int) -> None:
     table = CountingTable(MemoryTable())
-    job = open_job(settings_from({"LOGS_DIR": str(LOGS), "RULES": RULE.folder}), lambda: NOW)
-    replace(job, table=table).detect()
+    job = open_job(settings_from({"LOGS_DIR": str(LOGS), "RULES": RULE.folder}), lambda: NOW, table)
+    job.detect()
     for number in range(former_rules):
         list_rule(table, f"former-rule-{number}")
     table.requests = 0
     # The watermark with drafts and groupings, the record with the watermark, the list of rules, the outbox.
-    replace(job, table=table).detect(NOW + HOUR)
+    job.detect(NOW + HOUR)
     assert table.requests == 4 + 2 * former_rules
 
 
