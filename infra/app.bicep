@@ -117,6 +117,8 @@ resource app 'Microsoft.Web/sites@2025-03-01' = {
       // the host's storage and log, accessed by identity
       AzureWebJobsDisableHomepage: 'true' // the platform's home page shows strangers what runs here
       AzureWebJobsStorage__credential: 'managedidentity'
+      // With the addresses alone, the host sometimes fails to start: https://github.com/Azure/azure-functions-host/issues/11787
+      AzureWebJobsStorage__accountName: account.name
       AzureWebJobsStorage__clientId: identityClientId
       AzureWebJobsStorage__blobServiceUri: account.properties.primaryEndpoints.blob
       AzureWebJobsStorage__tableServiceUri: account.properties.primaryEndpoints.table

@@ -48,25 +48,35 @@ def test_what_is_deployed_is_what_make_package_made_and_is_not_built_again() -> 
 
 WORKSPACE = "/subscriptions/1/resourcegroups/g/providers/microsoft.operationalinsights/workspaces/w"
 WEBHOOK = {"WEBHOOK_URL": "https://example.com/hook"}
+ALARMS = {"ALARM_EMAILS": "soc@example.com"}
+COMPLETE = {"LOG_ANALYTICS_WORKSPACE_RESOURCE_ID": WORKSPACE, **WEBHOOK, **ALARMS}
 
 
 class Hook:
-    """The preprovision hook with an azd that writes down what it is asked to do."""
+    """A script with commands of the test's own in front of the PATH, which write down their arguments."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, script: str) -> None:
         self.folder = folder
-        azd = folder / "azd"
-        azd.write_text('#!/bin/sh\nprintf "%s\\n" "$@" >>"$0.arguments"\n', encoding="utf-8")
-        azd.chmod(0o755)
+        self.script = script
+        self.replace_command("azd")
+        self.replace_command("sleep")
 
-    def run(self, environment: dict[str, str], typed: str | None = None) -> subprocess.CompletedProcess[str]:
-        """Run the hook, at a terminal if something is typed."""
+    def replace_command(self, name: str, then: str = "") -> None:
+        """Let a command write down its arguments, a call a line, and go on with a shell script."""
+        command = self.folder / name
+        command.write_text(f'#!/bin/sh\necho "$@" >>"$0.calls"\n{then}\n', encoding="utf-8")
+        command.chmod(0o755)
+
+    def run(
+        self, environment: dict[str, str], typed: str | None = None, *arguments: str
+    ) -> subprocess.CompletedProcess[str]:
+        """Run the script, at a terminal if something is typed."""
         terminal, stdin = pty.openpty() if typed is not None else (None, subprocess.DEVNULL)
         try:
             if terminal is not None:
                 os.write(terminal, f"{typed}\x04".encode())
             return subprocess.run(
-                ["sh", str(ROOT / "scripts" / "preprovision")],
+                ["sh", str(ROOT / "scripts" / self.script), *arguments],
                 check=False,
                 stdin=stdin,
                 capture_output=True,
@@ -79,16 +89,15 @@ class Hook:
                 os.close(terminal)
                 os.close(stdin)
 
-    @property
-    def azd_arguments(self) -> list[str]:
-        """What azd was told."""
-        path = self.folder / "azd.arguments"
+    def calls(self, command: str = "azd") -> list[str]:
+        """The arguments of each call of a command."""
+        path = self.folder / f"{command}.calls"
         return path.read_text(encoding="utf-8").splitlines() if path.exists() else []
 
 
 @pytest.fixture
 def hook(tmp_path: Path) -> Hook:
-    return Hook(tmp_path)
+    return Hook(tmp_path, "preprovision")
 
 
 def test_azd_runs_the_hook_at_the_terminal() -> None:
@@ -101,33 +110,33 @@ def test_azd_runs_the_hook_at_the_terminal() -> None:
 
 @pytest.mark.parametrize("webhook", [WEBHOOK, {"WEBHOOKS": "[]"}], ids=["one", "a list"])
 def test_hook_is_silent_where_nothing_is_missing(hook: Hook, webhook: dict[str, str]) -> None:
-    completed = hook.run({"LOG_ANALYTICS_WORKSPACE_RESOURCE_ID": WORKSPACE, **webhook}, typed="")
-    assert (completed.returncode, completed.stdout, completed.stderr, hook.azd_arguments) == (0, "", "", [])
+    completed = hook.run({"LOG_ANALYTICS_WORKSPACE_RESOURCE_ID": WORKSPACE, **webhook, **ALARMS}, typed="")
+    assert (completed.returncode, completed.stdout, completed.stderr, hook.calls()) == (0, "", "", [])
 
 
 def test_workspace_is_asked_for_and_stored(hook: Hook) -> None:
-    completed = hook.run({"LOG_ANALYTICS_WORKSPACE_RESOURCE_ID": " ", **WEBHOOK}, typed=f"{WORKSPACE}\n")
+    completed = hook.run({**COMPLETE, "LOG_ANALYTICS_WORKSPACE_RESOURCE_ID": " "}, typed=f"{WORKSPACE}\n")
     assert (completed.returncode, completed.stderr) == (0, "")
-    assert hook.azd_arguments == ["env", "set", "LOG_ANALYTICS_WORKSPACE_RESOURCE_ID", WORKSPACE]
+    assert hook.calls() == [f"env set LOG_ANALYTICS_WORKSPACE_RESOURCE_ID {WORKSPACE}"]
 
 
 def test_workspace_is_asked_for_until_it_is_one(hook: Hook) -> None:
-    completed = hook.run(WEBHOOK, typed=f"log-sentinel\n{WORKSPACE}\n")
+    completed = hook.run({**WEBHOOK, **ALARMS}, typed=f"log-sentinel\n{WORKSPACE}\n")
     assert completed.stdout.count("Resource id: ") == 2
-    assert hook.azd_arguments[-1] == WORKSPACE
+    assert hook.calls() == [f"env set LOG_ANALYTICS_WORKSPACE_RESOURCE_ID {WORKSPACE}"]
 
 
 @pytest.mark.parametrize("typed", ["\n", ""], ids=["nothing", "end of input"])
 def test_workspace_that_is_not_typed_is_missing(hook: Hook, typed: str) -> None:
     completed = hook.run(WEBHOOK, typed=typed)
-    assert (completed.returncode, hook.azd_arguments) == (1, [])
+    assert (completed.returncode, hook.calls()) == (1, [])
     assert "LOG_ANALYTICS_WORKSPACE_RESOURCE_ID, the workspace to read:" in completed.stderr
 
 
 @pytest.mark.parametrize("quiet", [{}, {"AZD_NON_INTERACTIVE": "true"}], ids=["no terminal", "told not to"])
 def test_nothing_is_asked_where_nobody_answers(hook: Hook, quiet: dict[str, str]) -> None:
     completed = hook.run(quiet, typed=f"{WORKSPACE}\n" if quiet else None)
-    assert (completed.returncode, completed.stdout, hook.azd_arguments) == (1, "", [])
+    assert (completed.returncode, completed.stdout, hook.calls()) == (1, "", [])
     for command in ('azd env set LOG_ANALYTICS_WORKSPACE_RESOURCE_ID "$(az ', "export WEBHOOK_URL=https://…"):
         assert f"\n  {command}" in completed.stderr
 
@@ -137,7 +146,69 @@ def test_webhook_is_not_asked_for_and_nothing_secret_is_stored(hook: Hook) -> No
     assert completed.returncode == 1
     assert "LOG_ANALYTICS" not in completed.stderr
     assert "export WEBHOOK_URL" in completed.stderr
-    assert hook.azd_arguments == ["env", "set", "LOG_ANALYTICS_WORKSPACE_RESOURCE_ID", WORKSPACE]
+    assert hook.calls() == [f"env set LOG_ANALYTICS_WORKSPACE_RESOURCE_ID {WORKSPACE}"]
+
+
+def test_recipients_of_alarms_are_asked_for_and_stored(hook: Hook) -> None:
+    completed = hook.run({**COMPLETE, "ALARM_EMAILS": ""}, typed="soc@example.com, ann@example.com\n")
+    assert (completed.returncode, completed.stderr) == (0, "")
+    assert hook.calls() == ["env set ALARM_EMAILS soc@example.com, ann@example.com"]
+
+
+@pytest.mark.parametrize("typed", ["\n", "", None], ids=["nothing", "end of input", "no terminal"])
+def test_deployment_without_recipients_goes_on_and_says_so(hook: Hook, typed: str | None) -> None:
+    completed = hook.run({**COMPLETE, "ALARM_EMAILS": ""}, typed=typed)
+    assert (completed.returncode, hook.calls()) == (0, [])
+    assert "azd env set ALARM_EMAILS" in completed.stderr
+
+
+def test_action_group_is_recipient_enough(hook: Hook) -> None:
+    completed = hook.run(
+        {**COMPLETE, "ALARM_EMAILS": "", "ACTION_GROUP_RESOURCE_ID": "/subscriptions/1"}, typed=""
+    )
+    assert (completed.returncode, completed.stdout, completed.stderr) == (0, "", "")
+
+
+# ------------------------------------------------------------------------------------------------- the first deployment
+
+# As azd 1.24 printed it: https://github.com/Azure/azure-dev/issues/8026
+TOO_EARLY = "echo 'InaccessibleStorageException: Failed to access storage account for deployment'; exit 1"
+
+
+def test_first_deployment_waits_for_its_roles_and_no_other_does(tmp_path: Path) -> None:
+    hooks = AZURE["hooks"]
+    assert hooks["predeploy"]["run"] == "sh scripts/predeploy"
+    assert hooks["postdeploy"]["run"] == "azd env set PACKAGE_DEPLOYED true"
+    waiting = Hook(tmp_path, "predeploy")
+    assert (waiting.run({}).returncode, waiting.calls("sleep")) == (0, ["120"])
+    assert (waiting.run({"PACKAGE_DEPLOYED": "true"}).returncode, waiting.calls("sleep")) == (0, ["120"])
+
+
+def test_deployment_is_tried_again_until_its_roles_are_active(tmp_path: Path) -> None:
+    deployment = Hook(tmp_path, "deploy")
+    deployment.replace_command(
+        "azd", f'[ "$(wc -l <"$0.calls")" -gt 2 ] || {{ {TOO_EARLY}; }}; echo deployed'
+    )
+    completed = deployment.run({}, None, "--no-prompt")
+    assert (completed.returncode, completed.stdout) == (0, "deployed\n")
+    assert deployment.calls() == ["deploy --no-prompt"] * 3
+    assert deployment.calls("sleep") == ["60"] * 2
+
+
+def test_deployment_is_given_up_after_ten_attempts(tmp_path: Path) -> None:
+    deployment = Hook(tmp_path, "deploy")
+    deployment.replace_command("azd", TOO_EARLY)
+    completed = deployment.run({})
+    assert (completed.returncode, len(deployment.calls())) == (1, 10)
+    assert "docs/deploy.md" in completed.stderr
+
+
+def test_deployment_that_fails_for_another_reason_is_not_tried_again(tmp_path: Path) -> None:
+    deployment = Hook(tmp_path, "deploy")
+    deployment.replace_command("azd", "echo 'deployment failed: no package'; exit 1")
+    completed = deployment.run({})
+    assert (completed.returncode, completed.stderr) == (1, "deployment failed: no package\n")
+    assert len(deployment.calls()) == 1
 
 
 # ------------------------------------------------------------------------------------------------------------ the pages

@@ -211,6 +211,8 @@ VALUES: dict[tuple[str, str], set[Any]] = {
     ("Microsoft.Insights/scheduledQueryRules", "properties.windowSize"): SPANS | {"P2D"},
     ("Microsoft.Insights/scheduledQueryRules", "properties.evaluationFrequency"): SPANS,
     ("Microsoft.Insights/scheduledQueryRules", "properties.severity"): {0, 1, 2, 3, 4},
+    # Azure Monitor validates a query by running it, and the component of a first deployment has no table yet.
+    ("Microsoft.Insights/scheduledQueryRules", "properties.skipQueryValidation"): {True},
     ("Microsoft.Insights/scheduledQueryRules", "properties.criteria.allOf.timeAggregation"): {"Count"},
     ("Microsoft.Insights/scheduledQueryRules", "properties.criteria.allOf.operator"): {"GreaterThan"},
     ("Microsoft.Insights/actionGroups", "location"): {"Global"},
