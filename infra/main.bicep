@@ -294,3 +294,6 @@ output AZURE_KEY_VAULT_NAME string = vault.outputs.name
 output APPLICATIONINSIGHTS_NAME string = telemetry.outputs.insightsName
 output INCIDENT_STORAGE string = storage.outputs.tableEndpoint
 output INCIDENT_TABLE string = incidentTable
+output ALARM_RECIPIENTS string = empty(alarmEmails) && empty(actionGroupResourceId)
+  ? 'NO PERSON: set ALARM_EMAILS or ACTION_GROUP_RESOURCE_ID and deploy again'
+  : join(filter([alarmEmails, actionGroupResourceId], recipient => !empty(recipient)), ', ')

@@ -39,6 +39,7 @@ def main() -> None:
             "LOG_ANALYTICS_ENDPOINT": api.endpoint,
             "INCIDENT_STORAGE": connection_string(port),
             "WEBHOOK_URL": receiver.url,
+            "ALARM_EMAILS": "soc@example.com",
         }
         settings = settings_from(environment)
         print(f"Azurite on port {port}, query API at {api.endpoint}, receiver at {receiver.url}\n")

@@ -203,7 +203,10 @@ def test_health_takes_a_get_with_a_key(bindings: Mapping[str, list[dict[str, Any
     assert answer == {"direction": "OUT", "type": "http", "name": "$return"}
 
 
-def test_health_answers_with_the_status_of_the_job(fresh_worker: Worker) -> None:
+def test_health_answers_with_the_status_of_the_job(
+    fresh_worker: Worker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("WEBHOOK_URL", "https://hooks.example/1")
     answer = fresh_worker.ask("health", "GET", "https://app.example/api/health", {})
     assert isinstance(answer, FunctionResponse)
     assert (answer.status, answer.headers["content-type"]) == (200, "application/json")
@@ -291,7 +294,7 @@ def test_slash_at_the_end_of_an_address_redirects_to_the_address_without_it(fres
     assert (answer.status, answer.headers["location"]) == (308, "../incidents?code=k")
     answer = fresh_worker.ask("look", "GET", f"{API}/look/in_1/?signature=s", {})
     assert (answer.status, answer.headers["location"]) == (308, "../in_1?signature=s")
-    assert fresh_worker.ask("health", "GET", "https://app.example/api/health/", {}).status == 200
+    assert fresh_worker.ask("health", "GET", "https://app.example/api/health/", {}).status == 503
 
 
 @pytest.mark.parametrize("function, path", [("incidents", "incidents"), ("look", "look/in_1?until=1")])

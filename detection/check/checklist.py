@@ -1,8 +1,10 @@
 """Run checks in order. A failed check stops only the checks that depend on it."""
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import Future, wait
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from threading import Thread
 from typing import Literal
 
 from detection.base.errors import ErrorKind, error_kind, error_sentence
@@ -47,13 +49,16 @@ class Check:
 
 
 def run_checks(
-    checks: Iterable[Check], on_start: Callable[[str], object] = lambda _: None
+    checks: Iterable[Check],
+    on_start: Callable[[str], object] = lambda _: None,
+    root_causes: dict[str, str] | None = None,
 ) -> Iterator[Finding]:
     """Yield the findings of all checks in order; `on_start` receives the name of each check before it runs.
 
-    A check has failed if all its findings are red. An error that ends a check is a red finding.
+    A check has failed if all its findings are red. An error that ends a check is a red finding. `root_causes`
+    has, of each failed check, the check that failed first; it is added to.
     """
-    root_causes: dict[str, str] = {}  # of each failed check, the check that failed first
+    root_causes = {} if root_causes is None else root_causes
     for check in checks:
         root_cause = next((root_causes[name] for name in check.prerequisites if name in root_causes), None)
         if root_cause:
@@ -71,6 +76,46 @@ def run_checks(
             yield error_finding(check.name, error)
         if levels == {"red"}:
             root_causes[check.name] = check.name
+
+
+@dataclass(slots=True)
+class _Group:
+    """Checks that run on a thread of their own; only this thread appends to the lists."""
+
+    checks: Sequence[Check]
+    root_causes: dict[str, str]
+    started: list[str] = field(default_factory=list)
+    findings: list[Finding] = field(default_factory=list)
+    ended: Future[None] = field(default_factory=Future)
+
+    def run(self) -> None:
+        try:
+            for finding in run_checks(self.checks, self.started.append, self.root_causes):
+                self.findings.append(finding)
+        finally:
+            self.ended.set_result(None)
+
+
+def run_at_once(
+    checks_by_service: Mapping[str, Sequence[Check]], root_causes: Mapping[str, str], seconds: float
+) -> Iterator[Finding]:
+    """Yield the findings of the checks of several services, which are asked at the same time.
+
+    A service that does not answer within `seconds` is a red finding of the check that waits for it, and the
+    next checks of this service are not tried. Its thread goes on: nothing ends the search for a host.
+    """
+    groups = {service: _Group(checks, dict(root_causes)) for service, checks in checks_by_service.items()}
+    for service, group in groups.items():
+        Thread(target=group.run, name=f"check of {service}", daemon=True).start()
+    ended, _ = wait([group.ended for group in groups.values()], seconds)
+    for service, group in groups.items():
+        yield from list(group.findings)
+        if group.ended in ended:
+            continue
+        name, *untried = [check.name for check in group.checks][max(len(group.started) - 1, 0) :]
+        message = f"{service} did not answer within {seconds:g} s."
+        yield red(name, message, "Check the service and the network to it. The job retries by itself.")
+        yield from (Finding(check, "yellow", f"Not tried because {name} failed.") for check in untried)
 
 
 @contextmanager

@@ -33,6 +33,7 @@ def all_checks(context: CheckContext, send_mode: SendMode = "nothing") -> Iterat
         yield Check("queries", workspace_checks.check_queries, ("rules", "workspace"))
         yield Check("identities", workspace_checks.check_identities, ("queries",))
         yield Check("operators", workspace_checks.check_operators, ("workspace",))
+        yield Check("alarms", partial(destinations.check_alarms, context), ("settings",))
     yield Check("incident table", partial(storage.check_incident_table, context), ("settings",))
     yield Check("last runs", partial(storage.check_last_runs, context), ("rules", "incident table"))
     yield Check("outbox", partial(storage.check_outbox, context), ("rules", "incident table"))

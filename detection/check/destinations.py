@@ -3,8 +3,9 @@
 from collections.abc import Iterator
 
 from detection.check.canary import CanaryDelivery
-from detection.check.checklist import Finding, green, red, yellow
+from detection.check.checklist import Finding, green, red
 from detection.check.context import CheckContext
+from detection.check.health import check_destinations
 from detection.store.table import MemoryTable, Table
 
 _REDIRECTED = "The address redirects. Set the address it redirects to."
@@ -22,17 +23,29 @@ _REMEDIES = {
     413: "The receiver does not accept messages of this size. Raise its limit, or use another destination.",
 }
 _CHECK_ADDRESS = "Check the address and the receiver's own log."
-_NO_DESTINATION = yellow(
-    "destinations",
-    "No destination is set: alerts stay in the incident table and notify no person.",
-    "Set WEBHOOK_URL or WEBHOOKS.",
-)
+ALARM_RECIPIENTS = ("ALARM_EMAILS", "ACTION_GROUP_RESOURCE_ID")  # variables of the deployment
+
+
+def check_alarms(context: CheckContext) -> Iterator[Finding]:
+    """Whether the alarms on the job itself notify anyone: the deployment takes their recipients from these
+    variables.
+    """
+    recipients = [name for name in ALARM_RECIPIENTS if context.environment.get(name, "").strip(" ,\n")]
+    if recipients:
+        yield green("alarms", f"The alarms on the job itself notify those in {' and '.join(recipients)}.")
+    else:
+        yield red(
+            "alarms",
+            f"The alarms on the job itself notify no person: {' and '.join(ALARM_RECIPIENTS)} are empty.",
+            "Set ALARM_EMAILS and deploy again (`azd env set ALARM_EMAILS …`, `azd provision`). If the "
+            "deployment has it, export it to this command, too.",
+        )
 
 
 def list_destinations(context: CheckContext) -> Iterator[Finding]:
     """The destinations that the settings name; sends nothing."""
     if not context.settings.destinations:
-        yield _NO_DESTINATION
+        yield from check_destinations(context)
     for webhook in context.settings.destinations:
         signed = "signed" if webhook.secret else "not signed"
         yield green(
@@ -57,7 +70,7 @@ def _send(context: CheckContext, table: Table, prefix: str) -> Iterator[Finding]
     webhooks = context.settings.destinations
     attempts = CanaryDelivery(table, webhooks, context.clock).send_test(context.rules[0])
     if not webhooks:
-        yield _NO_DESTINATION
+        yield from check_destinations(context)
     for webhook in webhooks:
         name = f"{prefix} {webhook.name}"
         if webhook.name not in attempts:

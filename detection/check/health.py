@@ -20,6 +20,7 @@ from detection.check.checklist import (
     error_finding,
     green,
     red,
+    run_at_once,
     run_checks,
 )
 from detection.check.context import CheckContext
@@ -28,7 +29,8 @@ from detection.check.questions import newest_query
 from detection.check.workspaces import parse_arrivals, sources_of
 from detection.messages.text import plural
 
-RETRY_FOR = 30.0  # seconds in which a query may be retried: the caller waits for the response
+RETRY_FOR = 10.0  # seconds in which a query may be retried: the caller waits for the response
+DEADLINE = 12.0  # seconds for the services to answer; with a cold start, the response comes within 15
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,30 +45,38 @@ class HealthReport:
 HEALTH_REPORT = TypeAdapter(HealthReport)
 
 
-def health(environment: Mapping[str, str], clock: Clock) -> tuple[int, bytes]:
-    """The HTTP status and the JSON body: 503 if a finding is red, else 200.
+def health(environment: Mapping[str, str], clock: Clock, seconds: float = DEADLINE) -> tuple[int, bytes]:
+    """The HTTP status and the JSON body: 503 if a finding is red, else 200. No service is awaited for longer
+    than `seconds`.
 
     The body contains no secret and no value of a setting.
     """
-    findings = quick_findings(CheckContext(environment, clock))
+    findings = quick_findings(CheckContext(environment, clock), seconds)
     levels = {finding.level for finding in findings}
     status: Level = "red" if "red" in levels else "yellow" if "yellow" in levels else "green"
     report = HealthReport(status, iso(clock()), findings)
     return 503 if status == "red" else 200, HEALTH_REPORT.dump_json(report)
 
 
-def quick_findings(context: CheckContext) -> list[Finding]:
-    """The findings of the quick checks."""
-    checks = [
+def quick_findings(context: CheckContext, seconds: float = DEADLINE) -> list[Finding]:
+    """The findings of the quick checks. The settings come first: they are wrong or right at once."""
+    root_causes: dict[str, str] = {}
+    own_checks = [
         Check("settings", partial(check_settings, context)),
         Check("rules", partial(check_rules, context), ("settings",)),
-        Check("logs", partial(check_newest_rows, context), ("rules",)),
         Check("incident table", partial(check_table_is_set, context), ("settings",)),
-        Check("last runs", partial(storage.check_last_runs, context), ("rules", "incident table")),
-        Check("outbox", partial(storage.check_outbox, context), ("rules", "incident table")),
-        Check("silences", partial(storage.check_silences, context), ("rules", "incident table")),
+        Check("destinations", partial(check_destinations, context), ("settings",)),
     ]
-    return list(run_checks(checks))
+    findings = list(run_checks(own_checks, root_causes=root_causes))
+    checks_by_service = {
+        "The query API": [Check("logs", partial(check_newest_rows, context), ("rules",))],
+        "The incident table": [
+            Check("last runs", partial(storage.check_last_runs, context), ("rules", "incident table")),
+            Check("outbox", partial(storage.check_outbox, context), ("rules", "incident table")),
+            Check("silences", partial(storage.check_silences, context), ("rules", "incident table")),
+        ],
+    }
+    return [*findings, *run_at_once(checks_by_service, root_causes, seconds)]
 
 
 def check_newest_rows(context: CheckContext) -> Iterator[Finding]:
@@ -85,7 +95,7 @@ def check_newest_rows(context: CheckContext) -> Iterator[Finding]:
 
 
 def check_settings(context: CheckContext) -> Iterator[Finding]:
-    """All errors in the settings at once, without their values."""
+    """All errors in the settings at once, without their values; also schedules that the host refuses."""
     names = type(context.settings).model_fields
     setting_count = sum(bool(context.environment.get(name, "").strip()) for name in names)
     yield green("settings", f"{plural(setting_count, 'setting')} set, all valid.")
@@ -108,3 +118,19 @@ def check_rules(context: CheckContext) -> Iterator[Finding]:
         mode_notes = {"page": "", "observe": " (observe: notifies no person)"}
         names = ", ".join(rule.folder + mode_notes[rule.on_call.mode] for rule in context.rules)
         yield green("rules", f"{plural(len(context.rules), 'rule')}: {names}.")
+
+
+def check_destinations(context: CheckContext) -> Iterator[Finding]:
+    """Whether the alerts of the rules reach a destination."""
+    webhooks = context.settings.destinations
+    if webhooks:
+        names = ", ".join(webhook.name for webhook in webhooks)
+        yield green("destinations", f"{plural(len(webhooks), 'destination')}: {names}.")
+    elif context.rule_faults or any(rule.on_call.mode == "page" for rule in context.rules):
+        yield red(
+            "destinations",
+            "No destination is set: alerts stay in the incident table and notify no person.",
+            "Set WEBHOOK_URL or WEBHOOKS, or `on_call: {mode: observe}` in every rule.",
+        )
+    else:
+        yield green("destinations", "No destination is set, and every rule only observes.")

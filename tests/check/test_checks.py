@@ -5,6 +5,7 @@ import re
 from collections.abc import Callable, Iterator, Mapping
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from threading import Event
 from uuid import uuid4
 
 import azure.identity
@@ -56,6 +57,7 @@ from tests.support.query_api import (
 )
 from tests.support.raw_logs import audit, completion, write
 from tests.support.receiver import HIDDEN, Receiver, receiving, status
+from tests.support.table_calls import NotifiedTable
 
 PAGE = ROOT / "docs" / "check.md"
 RULE = load_rule("openai-config-to-abuse")
@@ -103,6 +105,7 @@ def environment(api: QueryApi, azurite: str, receiver: Receiver) -> Environment:
         "INCIDENT_STORAGE": azurite,
         "INCIDENT_TABLE": f"t{uuid4().hex[:20]}",
         "WEBHOOK_URL": receiver.url,
+        "ALARM_EMAILS": "soc@example.com",
     }
 
 
@@ -147,6 +150,7 @@ def test_everything_in_place_is_green_but_for_the_first_run(environment: Environ
         "identities of openai-config-to-abuse",
         "operators",
         "clock",
+        "alarms",
         "incident table",
         "last run of openai-config-to-abuse",
         "outbox",
@@ -704,9 +708,38 @@ def test_failing_destination_does_not_stop_the_tests_of_others(
     assert findings["destination own"].level == "green"
 
 
-def test_missing_destination_is_yellow(environment: Environment) -> None:
-    assert run_all_checks(environment | {"WEBHOOK_URL": ""})["destinations"].level == "yellow"
-    assert run_all_checks(environment | {"WEBHOOK_URL": ""}, "canary")["destinations"].level == "yellow"
+@pytest.mark.parametrize("sending", ["nothing", "test", "canary"])
+def test_missing_destination_is_red(environment: Environment, sending: SendMode) -> None:
+    finding = run_all_checks(environment | {"WEBHOOK_URL": ""}, sending)["destinations"]
+    assert (finding.level, "notify no person" in finding.message) == ("red", True)
+
+
+def test_rules_that_only_observe_need_no_destination(
+    environment: Environment, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    observing = RULE.model_copy(update={"on_call": OnCall(mode="observe")})
+    monkeypatch.setattr("detection.app.load_rule", lambda _: observing)
+    environment |= {"WEBHOOK_URL": ""}
+    assert run_all_checks(environment)["destinations"].level == "green"
+    assert call_health(environment)[0] == 200
+
+
+# ---------------------------------------------------------------------------------------------------- alarms
+
+
+@pytest.mark.parametrize("value", ["", " ", " , "])
+def test_alarms_that_notify_no_person_are_red(environment: Environment, value: str) -> None:
+    finding = run_all_checks(environment | {"ALARM_EMAILS": value})["alarms"]
+    assert (finding.level, "ALARM_EMAILS" in finding.remedy) == ("red", True)
+
+
+def test_alarms_may_notify_an_action_group(environment: Environment) -> None:
+    recipients = {"ALARM_EMAILS": "", "ACTION_GROUP_RESOURCE_ID": "/subscriptions/1/…"}
+    finding = run_all_checks(environment | recipients)["alarms"]
+    assert (finding.level, finding.message) == (
+        "green",
+        "The alarms on the job itself notify those in ACTION_GROUP_RESOURCE_ID.",
+    )
 
 
 # ----------------------------------------------------------------------------------------------------- folder
@@ -792,6 +825,7 @@ def test_health_asks_one_query_for_each_source_and_sends_nothing(
     assert [finding["name"] for finding in answer["findings"]] == [
         "settings",
         "rules",
+        "destinations",
         *(f"newest row of {source}" for source in SOURCES),
         "last run of openai-config-to-abuse",
         "outbox",
@@ -844,6 +878,69 @@ def test_health_is_503_when_no_run_was_complete_for_long(environment: Environmen
     code, answer = call_health(environment, NOW + HOUR)
     assert (code, answer["status"]) == (200, "green")
     assert call_health(environment, NOW + 3 * HOUR)[0] == 503
+
+
+def test_health_is_503_at_once_without_a_destination(environment: Environment) -> None:
+    code, answer = call_health(environment | {"WEBHOOK_URL": ""})
+    assert code == 503
+    assert [finding["name"] for finding in answer["findings"] if finding["level"] == "red"] == [
+        "destinations"
+    ]
+
+
+@pytest.fixture
+def released() -> Iterator[Event]:
+    """Ends what a service of the test withholds, at the end of the test."""
+    event = Event()
+    yield event
+    event.set()
+
+
+def test_health_answers_while_the_query_api_hangs_and_names_it(
+    environment: Environment, api: QueryApi, released: Event
+) -> None:
+    def hang(_request: ApiRequest) -> Reply:
+        released.wait(60)
+        return DROPPED
+
+    api.fault = hang
+    code, body = health(environment, lambda: NOW, seconds=3)
+    findings = {finding["name"]: finding for finding in json.loads(body)["findings"]}
+    assert code == 503
+    assert findings["logs"]["message"] == "The query API did not answer within 3 s."
+    assert findings["outbox"]["level"] == "green"
+
+
+class HangingTable(NotifiedTable):
+    """A table that answers nothing until `released`, from a call on."""
+
+    def __init__(self, released: Event, answers: int) -> None:
+        super().__init__()
+        self.released, self.answers = released, answers
+
+    def _call(self) -> None:
+        self.answers -= 1
+        if self.answers < 0:
+            self.released.wait(60)
+
+
+@pytest.mark.parametrize(
+    "answers, hanging, untried", [(0, "last runs", ["outbox", "silences"]), (3, "outbox", ["silences"])]
+)
+def test_health_answers_while_the_table_hangs_and_names_the_check(
+    environment: Environment, released: Event, answers: int, hanging: str, untried: list[str]
+) -> None:
+    context = CheckContext(environment, lambda: NOW)
+    context.table = HangingTable(released, answers)
+    findings = {finding.name: finding for finding in health_module.quick_findings(context, seconds=2)}
+    assert findings[hanging].level == "red"
+    assert findings[hanging].message == "The incident table did not answer within 2 s."
+    assert [
+        name
+        for name, finding in findings.items()
+        if finding.message == f"Not tried because {hanging} failed."
+    ] == untried
+    assert {findings[f"newest row of {source}"].level for source in SOURCES} == {"green"}
 
 
 def test_health_names_wrong_settings_and_no_value(environment: Environment) -> None:

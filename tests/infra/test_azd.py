@@ -211,6 +211,31 @@ def test_deployment_that_fails_for_another_reason_is_not_tried_again(tmp_path: P
     assert len(deployment.calls()) == 1
 
 
+def test_azd_runs_the_hook_after_provisioning_and_keeps_its_output_on_the_screen() -> None:
+    hook = AZURE["hooks"]["postprovision"]
+    assert (hook["run"], hook["interactive"]) == ("sh scripts/postprovision", True)
+
+
+@pytest.mark.parametrize("value", ["", " ", ","])
+def test_deployment_says_in_red_that_its_alarms_notify_no_person(tmp_path: Path, value: str) -> None:
+    completed = Hook(tmp_path, "postprovision").run({"ALARM_EMAILS": value})
+    assert completed.returncode == 0
+    assert completed.stderr.startswith("\033[31mThe alarms on the job itself notify no person")
+    assert "azd env set ALARM_EMAILS" in completed.stderr
+
+
+@pytest.mark.parametrize("name", ["ALARM_EMAILS", "ACTION_GROUP_RESOURCE_ID"])
+def test_deployment_whose_alarms_notify_a_person_says_nothing_of_them(tmp_path: Path, name: str) -> None:
+    completed = Hook(tmp_path, "postprovision").run({name: "soc@example.com"})
+    assert (completed.returncode, completed.stdout, completed.stderr) == (0, "", "")
+
+
+def test_output_of_the_template_names_the_recipients_of_the_alarms() -> None:
+    outputs = {name: snapshot(name).outputs["ALARM_RECIPIENTS"] for name in NAMES}
+    assert outputs["defaults"].startswith("NO PERSON: set ALARM_EMAILS")
+    assert [name for name, text in outputs.items() if "NO PERSON" not in text] != []
+
+
 # ------------------------------------------------------------------------------------------------------------ the pages
 
 
@@ -220,6 +245,7 @@ def test_pages_name_only_outputs_that_are_there(page: str) -> None:
         "AZURE_SUBSCRIPTION_ID",
         "AZURE_LOCATION",
         "AZURE_ENV_NAME",
+        "ALARM_EMAILS",
     }
     text = (ROOT / page).read_text(encoding="utf-8")
     assert set(re.findall(r"azd env get-value (\w+)", text)) <= outputs

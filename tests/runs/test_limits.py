@@ -16,7 +16,6 @@ from detection.logs.window import plan_windows
 from detection.rules.loading import load_rule, rule_names
 from detection.runs.limits import MARK_ROWS, require_commits_fit
 from detection.settings import settings_from
-from detection.store.table import MemoryTable
 from tests.support.builders import DAY, HOUR, RULE, START, TICK
 
 TOO_LONG = {"ALLOWED_LATENESS": "P20D", "MAX_CATCH_UP": "P20D"}
