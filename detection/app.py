@@ -10,12 +10,11 @@ from importlib import import_module
 from uuid import uuid4
 
 from detection.base.errors import ConfigurationError, error_kind, error_sentence
-from detection.base.sessions import Session
 from detection.base.timestamps import refuse_fast_clock
 from detection.correlation.detection import Detection
 from detection.delivery.deliver import DEADLINE, SEND_FOR, Attempt, deliver
 from detection.delivery.signed_links import LinkSigner
-from detection.delivery.webhook import open_destinations
+from detection.delivery.webhook import open_destinations, request_heartbeat
 from detection.desk import Desk
 from detection.incidents.decide import Verdict
 from detection.logs.source import Source
@@ -387,15 +386,8 @@ def send_heartbeat(settings: Settings) -> None:
     """Requests HEARTBEAT_URL after a run in which every rule was complete; logs a failure."""
     if settings.HEARTBEAT_URL is None:
         return
-    url = settings.HEARTBEAT_URL.get_secret_value()
-    try:
-        with (
-            Session(HEARTBEAT_DEADLINE) as session,
-            session.get(url, timeout=HEARTBEAT_DEADLINE, stream=True) as answer,
-        ):
-            answer.raise_for_status()
-    except (OSError, ValueError, ConfigurationError) as error:  # those of `requests`, and of Session
-        log_heartbeat(error)
+    if reason := request_heartbeat(settings.HEARTBEAT_URL, HEARTBEAT_DEADLINE):
+        log_heartbeat(reason)
 
 
 def _failure(

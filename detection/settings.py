@@ -10,7 +10,6 @@ from collections.abc import Mapping
 from datetime import timedelta
 from pathlib import Path
 from typing import Annotated, Literal, Self
-from urllib.parse import urlsplit
 
 from pydantic import (
     AfterValidator,
@@ -27,16 +26,29 @@ from pydantic import (
 from pydantic_core import from_json
 
 from detection.base.errors import ConfigurationError, problem_message
-from detection.base.network import ca_bundle, is_loopback
+from detection.base.network import ca_bundle, is_loopback, parse_address
 from detection.rules.loading import FOLDER_NAME, default_rule
 from detection.rules.model import SEVERITIES, Duration, Severity, require_unique_names
 
 MessageFormat = Literal["native", "slack", "teams", "pagerduty"]
-FORMATS_OF_HOSTS: Mapping[str, MessageFormat] = {
+# A name that begins with a dot means every host below it. None: the host serves workflows of any kind, so the
+# format must be set.
+FORMATS_OF_HOSTS: Mapping[str, MessageFormat | None] = {
     "hooks.slack.com": "slack",
+    "hooks.slack-gov.com": "slack",
     "events.pagerduty.com": "pagerduty",
     "events.eu.pagerduty.com": "pagerduty",
+    ".webhook.office.com": "teams",
+    ".logic.azure.com": None,
+    ".logic.azure.us": None,
+    ".logic.azure.cn": None,
+    ".environment.api.powerplatform.com": None,
+    ".environment.api.gov.powerplatform.microsoft.us": None,
+    ".environment.api.high.powerplatform.microsoft.us": None,
+    ".environment.api.appsplatform.us": None,
+    ".environment.api.powerplatform.partner.microsoftonline.cn": None,
 }
+_USER_INFO = re.compile(r"[^/]*//[^/?#]*@")
 DESTINATIONS = 10  # messages to this many fit into one transaction with the largest part of marks
 # The longest catch-up of a rule with `within: PT24H` and the default lateness. runs/limits.py checks them
 # together.
@@ -71,19 +83,22 @@ def _from_json(value: object) -> object:
 def _address(value: str) -> str:
     """Validate a URL that the job sends requests to: with https, or on this machine."""
     try:
-        parts = urlsplit(value)
-        safe = parts.port != 0 and (is_loopback(value) or (parts.scheme == "https" and bool(parts.hostname)))
-        (parts.hostname or "").encode("idna")  # a label of a host has at most 63 characters
+        parts = parse_address(value)
+        safe = is_loopback(value) or (parts.scheme == "https" and bool(parts.host))
+        (parts.host or "").encode("idna")  # a label of a host has at most 63 characters
     except ValueError:  # its text contains the host
         safe = False
     if not safe:
         raise ValueError("must be an https:// address")
+    # Parsers differ in these, so a person may read another host than the one that gets the request.
+    if _USER_INFO.match(value) or "\\" in value or " " in value or not value.isprintable():
+        raise ValueError("must have no user name, backslash, space or control character")
     return value
 
 
 def _base_address(value: str) -> str:
     """Validate a URL that a path can be appended to."""
-    if urlsplit(_address(value)).query or "#" in value or "?" in value:
+    if "#" in _address(value) or "?" in value:
         raise ValueError("must end with its path")
     return value.rstrip("/")
 
@@ -120,8 +135,8 @@ class Webhook(BaseModel):
     minimum_severity: Severity = "Informational"
 
     @property
-    def message_format(self) -> MessageFormat:
-        """The format as set, or else by the URL's host."""
+    def message_format(self) -> MessageFormat | None:
+        """The format as set, or else by the URL's host. None if it must be set; messages wait until then."""
         return self.format or _format_of_host(self.url)
 
     def accepts(self, severity: Severity) -> bool:
@@ -135,9 +150,13 @@ class Webhook(BaseModel):
         return self
 
 
-def _format_of_host(url: SecretStr) -> MessageFormat:
+def _format_of_host(url: SecretStr) -> MessageFormat | None:
     """Return the format of a well-known host, `native` for any other."""
-    return FORMATS_OF_HOSTS.get(urlsplit(url.get_secret_value()).hostname or "", "native")
+    host = (parse_address(url.get_secret_value()).host or "").rstrip(".")
+    for name, message_format in FORMATS_OF_HOSTS.items():
+        if host == name or (name.startswith(".") and host.endswith(name)):
+            return message_format
+    return "native"
 
 
 class Settings(BaseModel):
@@ -195,7 +214,8 @@ class Settings(BaseModel):
     WEBHOOK_FORMAT: MessageFormat | None = Field(
         None,
         validate_default=True,
-        description="`native`, `slack` or `teams`. Chosen by the URL's host if empty. "
+        description="`native`, `slack` or `teams`. Chosen by the URL's host if empty, but required for "
+        "workflows on `*.logic.azure.com` and Power Platform: their messages wait until it is set. "
         "PagerDuty goes into `WEBHOOKS`.",
     )
     WEBHOOK_SECRET: Secrets = Field(
@@ -230,7 +250,9 @@ class Settings(BaseModel):
         "Without either, messages have no link to the page.",
     )
     HEARTBEAT_URL: Address | None = Field(
-        None, description="URL that is fetched after every fully complete run."
+        None,
+        description="URL that is requested after every fully complete run. It must answer 2xx within "
+        "10 seconds; a redirect is a failure.",
     )
     AZURE_CLIENT_ID: str | None = Field(
         None,

@@ -16,7 +16,6 @@ from dataclasses import asdict, dataclass
 from datetime import datetime
 from typing import Literal
 
-from detection.base.errors import error_without_url
 from detection.base.json_types import type_adapter
 from detection.base.log_event import LOG as LOG  # noqa: PLC0414  # exported for listeners
 from detection.base.log_event import log_event
@@ -53,7 +52,8 @@ class LateRun:
 class FailedHeartbeat:
     """The heartbeat after a complete run failed.
 
-    `error` is the type of the error, because its text contains the URL; the text of an error of this project.
+    `error` is the HTTP status, the type of an error, whose text would contain the URL, or the text of an
+    error of this project.
     """
 
     error: str
@@ -90,6 +90,6 @@ def log_late(now: datetime) -> None:
     log_event(logging.WARNING, "detection.late", asdict(LateRun(now)))
 
 
-def log_heartbeat(error: Exception) -> None:
+def log_heartbeat(reason: str) -> None:
     """Logs a warning for a failed heartbeat."""
-    log_event(logging.WARNING, "detection.heartbeat", asdict(FailedHeartbeat(error_without_url(error))))
+    log_event(logging.WARNING, "detection.heartbeat", asdict(FailedHeartbeat(reason)))

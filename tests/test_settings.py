@@ -116,6 +116,12 @@ def test_several_destinations_are_json() -> None:
         ("https://hooks.slack.com/services/x", None, "slack"),
         ("https://HOOKS.Slack.com/services/x", None, "slack"),
         ("https://hooks.slack.com/services/x", "native", "native"),
+        ("https://hooks.slack.com./services/x", None, "slack"),
+        ("https://hooks.slack-gov.com/services/x", None, "slack"),
+        ("https://contoso.webhook.office.com/webhookb2/x", None, "teams"),
+        ("https://contoso.webhook.office.com/webhookb2/x", "native", "native"),
+        ("https://webhook.office.com.evil.example/x", None, "native"),
+        ("https://evilwebhook.office.com/x", None, "native"),
         ("https://hooks.slack.com.evil.example/x", None, "native"),
         ("https://a.example/hooks.slack.com", None, "native"),
         ("https://a.example/x", "slack", "slack"),
@@ -124,6 +130,23 @@ def test_several_destinations_are_json() -> None:
 def test_format_is_chosen_or_goes_by_the_host(url: str, chosen: str | None, expected: str) -> None:
     (webhook,) = settings_from({"WEBHOOK_URL": url, "WEBHOOK_FORMAT": chosen or ""}).destinations
     assert webhook.message_format == expected
+
+
+@pytest.mark.parametrize(
+    "host",
+    [
+        "prod-12.westeurope.logic.azure.com:443",
+        "prod-12.usgovvirginia.logic.azure.us",
+        "prod-12.chinaeast2.logic.azure.cn",
+        "default0a1b.2c.environment.api.powerplatform.com",
+        "default0a1b.2c.environment.api.high.powerplatform.microsoft.us",
+    ],
+)
+@pytest.mark.parametrize("chosen", ["", "native", "slack", "teams"])
+def test_host_that_serves_workflows_of_any_kind_has_no_format_of_its_own(host: str, chosen: str) -> None:
+    address = {"WEBHOOK_URL": f"https://{host}/workflows/x", "WEBHOOK_FORMAT": chosen}
+    (webhook,) = settings_from(address).destinations
+    assert webhook.message_format == (chosen or None)
 
 
 @pytest.mark.parametrize(
@@ -181,6 +204,8 @@ def test_plain_http_is_for_this_machine(name: str, url: str) -> None:
         f"http://a.example/{HIDDEN}",
         f"http://127.0.0.1.{HIDDEN}.example/",
         f"http://localhost@{HIDDEN}.example/",
+        f"http://{HIDDEN}.example\\@localhost/",
+        f"http://{HIDDEN}.example\\@127.0.0.1:1/",
         f"ftp://a.example/{HIDDEN}",
         f"https:///{HIDDEN}",
         f"https://[{HIDDEN}]/",
@@ -196,6 +221,33 @@ def test_plain_http_is_for_this_machine(name: str, url: str) -> None:
 )
 def test_other_addresses_are_refused_unseen(name: str, url: str) -> None:
     assert _problem({name: url}) == f"settings: {name}: must be an https:// address"
+
+
+@pytest.mark.parametrize("name", ["WEBHOOK_URL", "HEARTBEAT_URL", "LOG_ANALYTICS_ENDPOINT", "PAGE_URL"])
+@pytest.mark.parametrize(
+    "url",
+    [
+        f"https://{HIDDEN}@a.example/",
+        f"https://{HIDDEN}:x@a.example/",
+        f"https://@a.example/{HIDDEN}",
+        f"https://a.example\\@b.example/{HIDDEN}",
+        f"https://a.example/{HIDDEN}\\x",
+        f"https://a.example/{HIDDEN}\nx",
+        f"https://a.example/{HIDDEN}\x7f",
+        f"https://a.example/{HIDDEN}\u202ex",
+        f"https://a.example/{HIDDEN} x",
+    ],
+)
+def test_address_that_parsers_read_differently_is_refused_unseen(name: str, url: str) -> None:
+    problem = _problem({name: url})
+    assert problem == f"settings: {name}: must have no user name, backslash, space or control character"
+
+
+@pytest.mark.parametrize(
+    "url", ["https://a.example/@b?to=c@d#e@f", "https://a.example?@b", "https://münchen.example/é"]
+)
+def test_address_may_have_an_at_sign_behind_its_host_and_letters_of_any_script(url: str) -> None:
+    settings_from({"HEARTBEAT_URL": url})
 
 
 @pytest.mark.parametrize(

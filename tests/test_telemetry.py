@@ -5,6 +5,8 @@ warnings. Every line is an event in JSON.
 import json
 import logging
 import re
+import socket
+import threading
 from collections.abc import Iterator, Sequence
 from contextlib import nullcontext, suppress
 from dataclasses import replace
@@ -47,7 +49,7 @@ from detection.telemetry import log_attempt, log_late, log_run
 from tests.regenerate import LOGS, ROOT, SCHEMAS
 from tests.support.builders import START
 from tests.support.clock import Clock
-from tests.support.receiver import dripping, receiving
+from tests.support.receiver import dripping, receiving, status
 from tests.support.table_calls import NotifiedTable
 
 NOW = datetime(2026, 6, 9, 15, tzinfo=UTC)
@@ -347,7 +349,7 @@ def test_failed_heartbeat_is_a_line_without_its_address(lines: list[dict[str, An
     with responses.RequestsMock() as web:
         web.get("https://beat.example/hunter2", status=500)
         send_heartbeat(settings)
-    assert lines == [{"event": "detection.heartbeat", "error": "HTTPError"}]
+    assert lines == [{"event": "detection.heartbeat", "error": "HTTP 500"}]
 
 
 def test_heartbeat_that_drips_its_headers_ends_by_its_deadline(
@@ -358,7 +360,39 @@ def test_heartbeat_that_drips_its_headers_ends_by_its_deadline(
         receiver.default_answer = dripping(b"HTTP/1.1 200 OK\r\nx-a: ", b"b")
         send_heartbeat(settings_from({"HEARTBEAT_URL": receiver.url}))
         assert receiver.broken.wait(60)
-    assert [line["event"] for line in lines] == ["detection.heartbeat"]
+    assert lines == [{"event": "detection.heartbeat", "error": "no answer within 0.2 s"}]
+
+
+@pytest.mark.parametrize("code", [301, 302, 303, 307, 308])
+def test_heartbeat_follows_no_redirect(lines: list[dict[str, Any]], code: int) -> None:
+    with receiving() as internal, receiving() as receiver:
+        receiver.default_answer = status(code, location=internal.url)
+        send_heartbeat(settings_from({"HEARTBEAT_URL": receiver.url}))
+    assert internal.requests == []
+    assert lines == [{"event": "detection.heartbeat", "error": f"HTTP {code}"}]
+
+
+@pytest.mark.parametrize("code", [200, 302])
+def test_heartbeat_reads_only_the_beginning_of_a_body_without_end(
+    lines: list[dict[str, Any]], code: int
+) -> None:
+    head = b"HTTP/1.1 %d x\r\nlocation: /\r\n\r\n" % code
+    with receiving() as receiver:
+        receiver.default_answer = dripping(head, b"x" * 2**16, every=0)
+        send_heartbeat(settings_from({"HEARTBEAT_URL": receiver.url}))
+        assert receiver.broken.wait(60)
+    assert [line["error"] for line in lines] == ([] if code == 200 else ["HTTP 302"])
+
+
+def test_heartbeat_ends_by_its_deadline_while_its_host_is_searched_for(
+    lines: list[dict[str, Any]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    address_search = threading.Event()
+    monkeypatch.setattr(socket, "getaddrinfo", lambda *_, **__: address_search.wait(60))
+    monkeypatch.setattr(detection.app, "HEARTBEAT_DEADLINE", 0.2)
+    send_heartbeat(settings_from({"HEARTBEAT_URL": "https://beat.example/hunter2"}))
+    address_search.set()
+    assert lines == [{"event": "detection.heartbeat", "error": "no answer within 0.2 s"}]
 
 
 def test_job_logs_nothing_but_events() -> None:

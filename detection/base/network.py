@@ -1,18 +1,38 @@
-"""Addresses of this machine, where plain http is allowed and no proxy is used, and the CA bundle."""
+r"""Addresses as the HTTP client reads them, those of this machine, and the CA bundle.
+
+On this machine plain http is allowed and no proxy is used. Every decision about an address has to read it as
+`requests` does, because parsers differ: `http://a.example\@localhost/` is a request to a.example.
+"""
 
 from collections.abc import Mapping
 from pathlib import Path
-from urllib.parse import urlsplit
+
+from requests import PreparedRequest
+from urllib3.util import Url, parse_url
 
 from detection.base.errors import ConfigurationError
 
 LOOPBACK = ("127.0.0.1", "::1", "localhost")
 
 
+def parse_address(url: str) -> Url:
+    """Return the parts of a URL as `requests` sends it; the host without the brackets of an IPv6 address.
+
+    Raises ValueError if `requests` would not send it.
+    """
+    request = PreparedRequest()
+    request.prepare_url(url, None)
+    parts = parse_url(request.url or "")
+    return parts._replace(host=(parts.host or "").strip("[]"))
+
+
 def is_loopback(url: str) -> bool:
     """Return whether a URL points to a service on this machine."""
-    parts = urlsplit(url)
-    return parts.scheme in ("http", "https") and parts.hostname in LOOPBACK
+    try:
+        parts = parse_address(url)
+    except ValueError:
+        return False
+    return parts.scheme in ("http", "https") and parts.host in LOOPBACK
 
 
 def ca_bundle(environment: Mapping[str, str]) -> str | None:

@@ -1,11 +1,13 @@
 """The destinations of alerts: list them or, with --send or --canary, post a test alert to each."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 from detection.check.canary import CanaryDelivery
 from detection.check.checklist import Finding, green, red
 from detection.check.context import CheckContext
+from detection.check.evaluation import evaluate_unset_format
 from detection.check.health import check_destinations
+from detection.settings import MessageFormat
 from detection.store.table import MemoryTable, Table
 
 _REDIRECTED = "The address redirects. Set the address it redirects to."
@@ -21,6 +23,14 @@ _REMEDIES = {
     404: "Nothing exists at this address. Check whether the webhook was deleted.",
     410: "The receiver has deleted the webhook. Create a new one.",
     413: "The receiver does not accept messages of this size. Raise its limit, or use another destination.",
+}
+# What a 2xx of a receiver says about the message.
+_PROOFS: Mapping[MessageFormat, str] = {
+    "native": "This proves that the receiver has the message, not that it acts on it: check its own log.",
+    "slack": "An incoming webhook answers so once the message is in the channel. A workflow (/triggers/, "
+    "/workflows/) answers so even if it shows nothing: look for the message.",
+    "teams": "A workflow answers before it posts, and may fail afterwards: look for the card in Teams.",
+    "pagerduty": "PagerDuty answers before it opens the incident: look for it in the service.",
 }
 _CHECK_ADDRESS = "Check the address and the receiver's own log."
 ALARM_RECIPIENTS = ("ALARM_EMAILS", "ACTION_GROUP_RESOURCE_ID")  # variables of the deployment
@@ -47,6 +57,9 @@ def list_destinations(context: CheckContext) -> Iterator[Finding]:
     if not context.settings.destinations:
         yield from check_destinations(context)
     for webhook in context.settings.destinations:
+        if webhook.message_format is None:
+            yield evaluate_unset_format(webhook.name)
+            continue
         signed = "signed" if webhook.secret else "not signed"
         yield green(
             f"destination {webhook.name}",
@@ -72,6 +85,9 @@ def _send(context: CheckContext, table: Table, prefix: str) -> Iterator[Finding]
     if not webhooks:
         yield from check_destinations(context)
     for webhook in webhooks:
+        if webhook.message_format is None:
+            yield evaluate_unset_format(webhook.name)
+            continue
         name = f"{prefix} {webhook.name}"
         if webhook.name not in attempts:
             message = "The test alert did not reach the destination within a minute."
@@ -80,7 +96,8 @@ def _send(context: CheckContext, table: Table, prefix: str) -> Iterator[Finding]
         outcome = attempts[webhook.name].outcome
         if outcome.sent:
             resolved = " and its resolution" if webhook.message_format == "pagerduty" else ""
-            yield green(name, f"Accepted the test alert (HTTP {outcome.status}), marked TEST{resolved}.")
+            accepted = f"Accepted the test alert (HTTP {outcome.status}), marked TEST{resolved}."
+            yield green(name, f"{accepted} {_PROOFS[webhook.message_format]}")
         elif outcome.dead_reason:
             remedy = _REMEDIES.get(outcome.status or 0, _CHECK_ADDRESS)
             yield red(name, f"Refused the test alert: {outcome.dead_reason}.", remedy)

@@ -278,8 +278,17 @@ def evaluate_outbox(
         message = (
             f"{plural(len(late_deliveries), 'message')} waiting for {names}, the oldest for {longest_wait}."
         )
-        return yellow(name, message, "Check whether the receiver is up.")
+        return yellow(name, message, "Check whether the receiver is up and its format is set.")
     return green(name, f"No dead letters; {plural(len(queue), 'message')} waiting.")
+
+
+def evaluate_unset_format(destination: str) -> Finding:
+    """A destination whose format is not set, at an address that serves workflows of any kind."""
+    return red(
+        f"destination {destination}",
+        "Its format is not set, and its address serves workflows of any kind. Its messages wait.",
+        "Set WEBHOOK_FORMAT (in WEBHOOKS: `format`): `teams` if the workflow posts to Teams, else `native`.",
+    )
 
 
 def evaluate_silences(name: str, actives: Sequence[ActiveSilence]) -> Finding:

@@ -24,7 +24,7 @@ from detection.check.checklist import (
     run_checks,
 )
 from detection.check.context import CheckContext
-from detection.check.evaluation import SILENT_AFTER, evaluate_age
+from detection.check.evaluation import SILENT_AFTER, evaluate_age, evaluate_unset_format
 from detection.check.questions import newest_query
 from detection.check.workspaces import parse_arrivals, sources_of
 from detection.messages.text import plural
@@ -121,9 +121,10 @@ def check_rules(context: CheckContext) -> Iterator[Finding]:
 
 
 def check_destinations(context: CheckContext) -> Iterator[Finding]:
-    """Whether the alerts of the rules reach a destination."""
+    """Whether the alerts of the rules reach a destination, and the destinations whose format is not set."""
     webhooks = context.settings.destinations
     if webhooks:
+        yield from (evaluate_unset_format(webhook.name) for webhook in webhooks if not webhook.message_format)
         names = ", ".join(webhook.name for webhook in webhooks)
         yield green("destinations", f"{plural(len(webhooks), 'destination')}: {names}.")
     elif context.rule_faults or any(rule.on_call.mode == "page" for rule in context.rules):

@@ -59,6 +59,11 @@ class Outcome:
 UNKNOWN_DESTINATION = Outcome(
     None, reason="the settings name no such destination; its messages wait until they do"
 )
+UNSET_FORMAT = Outcome(
+    None,
+    reason="WEBHOOK_FORMAT (in WEBHOOKS: format) is not set, and the address serves workflows of any kind; "
+    "messages wait until it is set to teams or native",
+)
 
 
 class Destination(Protocol):
@@ -74,7 +79,7 @@ class Attempt:
     """An attempt and its outcome; `next_due` is the time (UTC) of the next attempt, None if there is none. If
     another process has claimed the message meanwhile, it is the present time.
 
-    A destination that the settings do not name has no attempts: this is then its oldest message, which waits.
+    A destination that cannot be sent to has no attempts: this is then its oldest message, which waits.
     """
 
     delivery: Delivery
@@ -95,7 +100,7 @@ LANE_LIMITS = LaneLimits()
 
 def deliver(
     outbox: Outbox,
-    destinations: Mapping[str, Destination],
+    destinations: Mapping[str, Destination | Outcome],
     clock: Callable[[], datetime],
     sleep: Callable[[float], None],
     drain_for: timedelta,
@@ -104,6 +109,7 @@ def deliver(
 ) -> list[Attempt]:
     """Drains the lanes of all destinations at once. Returns all attempts in the order of their ends.
 
+    An Outcome in place of a destination says why its messages wait.
     No message is sent after `send_for`, or after `drain_for` if that is longer. Calls `report` with each
     attempt as soon as it ends, in the calling thread: Azure drops the log lines of other threads. Raises the
     first error of a lane after all lanes have ended.
@@ -118,7 +124,7 @@ def deliver(
 
     def drain_lane(name: str) -> None:
         try:
-            destination = destinations.get(name)
+            destination = destinations.get(name, UNKNOWN_DESTINATION)
             drain(outbox, name, destination, clock, sleep, drain_for, finished.put, limits)
         finally:
             finished.put(None)
@@ -137,7 +143,7 @@ def deliver(
 def drain(
     outbox: Outbox,
     name: str,
-    destination: Destination | None,
+    destination: Destination | Outcome,
     clock: Callable[[], datetime],
     sleep: Callable[[float], None],
     drain_for: timedelta,
@@ -150,13 +156,14 @@ def drain(
     After a response that asks for a pause, the destination gets nothing until the pause ends, and one message
     at a time from then on. A pause delays messages that are due already for as long as they are sent.
 
-    Without a destination it reports the oldest message and counts no attempt: the messages wait until the
-    settings name the destination again, however late. Raises the first error after all senders have ended.
+    With an Outcome in place of the destination it reports the oldest message and counts no attempt: the
+    messages wait until the settings are right, however late. Raises the first error after all senders have
+    ended.
     """
-    if destination is None:
+    if isinstance(destination, Outcome):
         waiting = (queued.delivery for queued in outbox.waiting(name))
         if oldest := min(waiting, key=lambda delivery: delivery.created, default=None):
-            report(Attempt(oldest, UNKNOWN_DESTINATION, clock()))
+            report(Attempt(oldest, destination, clock()))
         return
     begun = clock()
     drain_until, send_until = begun + drain_for, begun + max(drain_for, limits.send_for)

@@ -2,8 +2,10 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
+from typing import TypeVar
 
 from detection.correlation.detection import Detection
+from detection.delivery.webhook import body_in_every_format
 from detection.incidents.decide import Verdict
 from detection.incidents.incident import Incident
 from detection.incidents.keys import stable_id
@@ -41,6 +43,8 @@ DIGESTS: Mapping[MessageFormat, Callable[[Digest], bytes]] = {
     "pagerduty": as_pagerduty,
 }
 
+Content = TypeVar("Content")
+
 
 def no_links(*_context: object) -> MessageLinks:
     """No links."""
@@ -63,7 +67,7 @@ def message_renderer(
                 destination=webhook.name,
                 incident=verdict.alert.incident,
                 commit=verdict.state.commits,
-                body=FORMATS[webhook.message_format](context),
+                body=_body(webhook, FORMATS, context),
                 created=now,
                 due=now,
             )
@@ -87,7 +91,7 @@ def digest_renderer(webhooks: Sequence[Webhook], rule: Rule, page: str | None = 
                 destination=webhook.name,
                 incident=name,
                 commit=1,
-                body=DIGESTS[webhook.message_format](digest),
+                body=_body(webhook, DIGESTS, digest),
                 created=began,
                 due=began,
             )
@@ -96,6 +100,17 @@ def digest_renderer(webhooks: Sequence[Webhook], rule: Rule, page: str | None = 
         ]
 
     return render
+
+
+def _body(
+    webhook: Webhook, renderers: Mapping[MessageFormat, Callable[[Content], bytes]], content: Content
+) -> bytes:
+    if webhook.message_format:
+        return renderers[webhook.message_format](content)
+    # The format is set later. PagerDuty would need a routing key, which names the format.
+    return body_in_every_format(
+        {name: render(content) for name, render in renderers.items() if name != "pagerduty"}
+    )
 
 
 def update_messages(

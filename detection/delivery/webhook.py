@@ -1,4 +1,4 @@
-"""The webhook: signs messages by Standard Webhooks, posts them, and reads the status of the answer.
+"""The webhook: signs messages by Standard Webhooks, posts them, and evaluates the answer. The heartbeat.
 
 The URL is a secret (with Slack and Teams it is all that posting needs): no message or log line contains it.
 """
@@ -8,107 +8,165 @@ import hashlib
 import hmac
 import logging
 import threading
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+import zlib
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import closing, contextmanager, suppress
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from email.utils import parsedate_to_datetime
 from http.cookiejar import DefaultCookiePolicy
 from queue import Empty, SimpleQueue
+from typing import NamedTuple
 
 import requests
+from pydantic import SecretStr
 from pydantic_core import to_json
 
 from detection.base.errors import error_without_url
 from detection.base.exchange import Exchange
 from detection.base.sessions import Session
-from detection.delivery.deliver import DEADLINE, Destination, Outcome
-from detection.settings import Webhook
+from detection.delivery.deliver import DEADLINE, UNSET_FORMAT, Destination, Outcome
+from detection.settings import MessageFormat, Webhook
 from detection.store.outbox import Delivery
 
 # Retried. A receiver would refuse every other 4xx, and every redirect, again (Standard Webhooks; RFC 9110).
 TRANSIENT = {408, 425, 429}
 USER_AGENT = "openai-config-to-abuse/0.1"
-ANSWER_BYTES = 2**12  # the longest answer that is read to its end
+ANSWER_BYTES = 2**12  # of an answer, as it comes: the longest that is read to its end
 ANSWER_DEADLINE = 0.25  # seconds to read it in; it mostly arrives with its headers
 THREAD = "webhook"  # the name of the threads that post
+# With such a body Teams' own webhooks answer 200 although they are throttled or refuse the message
+# (learn.microsoft.com, "Create and send messages", rate limiting for connectors).
+TEAMS_FAILURE = b"Webhook message delivery failed with error"
+EVERY_FORMAT = b"in every format\n"  # the beginning of a body that has a message in every format
 MAX_RETRY_AFTER = 10**6  # seconds; a longer Retry-After is read as this
 # Below ERROR, urllib3 logs the path of a request, and the whole URL if headers are broken: the secret.
 logging.getLogger("urllib3").setLevel(logging.ERROR)
 
 
-class WebhookDestination:
-    """A webhook as Destination. The deadline of an attempt lasts from connecting to the answer's headers.
+class Answer(NamedTuple):
+    """The answer of a receiver, and the beginning of its body."""
 
-    Attempts at the same time have a connection each; later attempts use these again.
+    status: int
+    headers: Mapping[str, str]
+    body: bytes
+
+
+class ReceiverClient:
+    """Requests to receivers. Each has a deadline, in seconds, from the search for the host to the answer's
+    headers. Follows no redirect, and reads only the beginning of an answer.
+
+    Requests at the same time have a connection each; later requests use these again.
     """
 
-    def __init__(self, webhook: Webhook, deadline: timedelta = DEADLINE) -> None:
-        self._webhook = webhook
-        self._deadline = deadline.total_seconds()
-        self._no_answer = Outcome(None, reason=f"no answer within {self._deadline:g} s")
-        self._session = Session(self._deadline)
-        self._session.cookies.set_policy(DefaultCookiePolicy(allowed_domains=[]))  # attempts share nothing
+    def __init__(self, deadline: float) -> None:
+        self._deadline = deadline
+        self._no_answer = Outcome(None, reason=f"no answer within {deadline:g} s")
+        self._session = Session(deadline)
+        self._session.cookies.set_policy(DefaultCookiePolicy(allowed_domains=[]))  # requests share nothing
+        self._session.headers["accept-encoding"] = "identity"  # a body is read as it comes
 
-    def send(self, delivery: Delivery, now: datetime) -> Outcome:
-        """Signs and posts a message, and reads the status of the answer. Raises nothing. Safe for threads.
+    def request(
+        self, method: str, url: SecretStr, fields: Mapping[str, str], body: bytes = b""
+    ) -> Answer | Outcome:
+        """Sends a request with the headers `fields`. Returns the answer, or an Outcome if there is none.
+        Raises nothing. Safe for threads.
 
         The request runs in a thread of its own, because nothing ends the search for the address of a host.
         """
-        outcomes: SimpleQueue[Outcome] = SimpleQueue()
+        answers: SimpleQueue[Answer | Outcome] = SimpleQueue()
         threading.Thread(
-            target=lambda: outcomes.put(self._exchange(delivery, now)), name=THREAD, daemon=True
+            target=lambda: answers.put(self._exchange(method, url, fields, body)), name=THREAD, daemon=True
         ).start()
         try:
-            return outcomes.get(timeout=self._deadline)
+            return answers.get(timeout=self._deadline)
         except Empty:
             return self._no_answer
 
     def close(self) -> None:
-        """Closes the connections that no attempt uses."""
+        """Closes the connections that no request uses."""
         self._session.close()
 
-    def _exchange(self, delivery: Delivery, now: datetime) -> Outcome:
+    def _exchange(
+        self, method: str, url: SecretStr, fields: Mapping[str, str], body: bytes
+    ) -> Answer | Outcome:
         try:
-            with self._post(delivery, now) as answer:
-                outcome = outcome_of(answer.status_code, answer.headers, now)
-                _finish(answer)
+            with self._session.request(
+                method,
+                url.get_secret_value(),
+                data=body,
+                headers=dict(fields),
+                timeout=self._deadline,
+                allow_redirects=False,
+                stream=True,
+            ) as response:
+                return Answer(response.status_code, response.headers, _beginning(response))
         except requests.Timeout:
             return self._no_answer
         except Exception as error:  # noqa: BLE001  # it would end the thread without an outcome
             return Outcome(None, reason=error_without_url(error))
+
+
+class WebhookDestination:
+    """A webhook as Destination."""
+
+    def __init__(self, webhook: Webhook, deadline: timedelta = DEADLINE) -> None:
+        self._webhook = webhook
+        self._client = ReceiverClient(deadline.total_seconds())
+
+    def send(self, delivery: Delivery, now: datetime) -> Outcome:
+        """Signs and posts a message, and evaluates the answer. Raises nothing. Safe for threads."""
+        webhook = self._webhook
+        body = body_in_format(delivery.body, webhook.message_format)
+        if webhook.routing_key:
+            body = with_routing_key(body, webhook.routing_key.get_secret_value())
+        secrets = [secret.get_secret_value() for secret in webhook.secret]
+        fields = headers(replace(delivery, body=body), now, secrets)
+        answer = self._client.request("POST", webhook.url, fields, body)
+        if isinstance(answer, Outcome):
+            return answer
+        outcome = outcome_of(answer.status, answer.headers, now)
+        if outcome.sent and webhook.message_format == "teams" and answer.body.startswith(TEAMS_FAILURE):
+            return Outcome(answer.status, reason=f"HTTP {answer.status}, whose body says that Teams failed")
         return outcome
 
-    def _post(self, delivery: Delivery, now: datetime) -> requests.Response:
-        webhook = self._webhook
-        if webhook.routing_key:
-            body = with_routing_key(delivery.body, webhook.routing_key.get_secret_value())
-            delivery = replace(delivery, body=body)
-        return self._session.post(
-            webhook.url.get_secret_value(),
-            data=delivery.body,
-            headers=headers(delivery, now, [secret.get_secret_value() for secret in webhook.secret]),
-            timeout=self._deadline,
-            allow_redirects=False,
-            stream=True,  # of a long answer the status is enough
-        )
+    def close(self) -> None:
+        """Closes the connections that no attempt uses."""
+        self._client.close()
 
 
-def _finish(answer: requests.Response) -> None:
-    """Reads a short answer to its end, without which its connection cannot be used again."""
-    connection = answer.raw.connection  # None: the answer is at its end
-    if connection and connection.sock:
-        with suppress(Exception), Exchange(ANSWER_DEADLINE) as exchange:
+def request_heartbeat(url: SecretStr, deadline: float) -> str:
+    """Requests a URL. Returns why that failed, or "" after a 2xx. The deadline is in seconds."""
+    with closing(ReceiverClient(deadline)) as client:
+        answer = client.request("GET", url, {"user-agent": USER_AGENT})
+    if isinstance(answer, Outcome):
+        return answer.reason
+    return "" if 200 <= answer.status < 300 else f"HTTP {answer.status}"
+
+
+def _beginning(response: requests.Response) -> bytes:
+    """The beginning of the body. A short body is read to its end, and its connection can be used again."""
+    with suppress(Exception), Exchange(ANSWER_DEADLINE) as exchange:
+        connection = response.raw.connection  # None: the answer is at its end
+        if connection and connection.sock:
             exchange.watch(connection.sock)
-            answer.raw.read(ANSWER_BYTES)
+        content: bytes = response.raw.read(ANSWER_BYTES)
+        return content
+    return b""
 
 
 @contextmanager
-def open_destinations(webhooks: Iterable[Webhook]) -> Iterator[Mapping[str, Destination]]:
-    """The webhooks as destinations, by name; their connections are closed at the end."""
-    destinations = {webhook.name: WebhookDestination(webhook) for webhook in webhooks}
+def open_destinations(webhooks: Sequence[Webhook]) -> Iterator[Mapping[str, Destination | Outcome]]:
+    """The webhooks as destinations, by name; their connections are closed at the end.
+
+    In place of a webhook whose format is not set there is the Outcome that says so.
+    """
+    unset = {webhook.name: UNSET_FORMAT for webhook in webhooks if webhook.message_format is None}
+    destinations = {
+        webhook.name: WebhookDestination(webhook) for webhook in webhooks if webhook.name not in unset
+    }
     try:
-        yield destinations
+        yield {**destinations, **unset}
     finally:
         for destination in destinations.values():
             destination.close()
@@ -140,6 +198,24 @@ def signature(secret: str, message_id: str, timestamp: str, body: bytes) -> str:
 def with_routing_key(body: bytes, routing_key: str) -> bytes:
     """An event for PagerDuty with the routing key of its service; every attempt sends the same bytes."""
     return b'{"routing_key":' + to_json(routing_key) + b"," + body[1:]
+
+
+def body_in_every_format(bodies: Mapping[MessageFormat, bytes]) -> bytes:
+    """One body with a message in every format, for a destination whose format is not set.
+
+    It is compressed, to fit into the transaction of its alert.
+    """
+    lines = [name.encode() + b" " + body for name, body in bodies.items()]  # a message is JSON on one line
+    return EVERY_FORMAT + zlib.compress(b"\n".join(lines))
+
+
+def body_in_format(body: bytes, message_format: MessageFormat | None) -> bytes:
+    """The body as it is, or of a body in every format the message in this one."""
+    if not body.startswith(EVERY_FORMAT):
+        return body
+    lines = zlib.decompress(body.removeprefix(EVERY_FORMAT)).split(b"\n")
+    bodies = dict(line.split(b" ", 1) for line in lines)
+    return bodies.get((message_format or "native").encode(), bodies[b"native"])
 
 
 def outcome_of(status: int, answer_headers: Mapping[str, str], now: datetime) -> Outcome:

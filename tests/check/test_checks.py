@@ -3,6 +3,7 @@
 import json
 import re
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import asdict
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from threading import Event
@@ -575,9 +576,14 @@ def test_every_destination_gets_a_marked_test_in_its_format(
     with_all_formats: Environment, receiver: Receiver, sending: SendMode, name: str
 ) -> None:
     findings = run_all_checks(with_all_formats, sending)
-    for destination in ("own", "slack", "teams"):
-        assert findings[f"{name} {destination}"].message == "Accepted the test alert (HTTP 204), marked TEST."
-    assert findings[f"{name} pager"].message.endswith("marked TEST and its resolution.")
+    accepted = "Accepted the test alert (HTTP 204), marked TEST"
+    for destination, proof in (
+        ("own", ". This proves that the receiver has the message, not that it acts on it"),
+        ("slack", ". An incoming webhook answers so once the message is in the channel. A workflow"),
+        ("teams", ". A workflow answers before it posts, and may fail afterwards"),
+        ("pager", " and its resolution. PagerDuty answers before it opens the incident"),
+    ):
+        assert findings[f"{name} {destination}"].message.startswith(accepted + proof)
     titles = sorted(title for message in receiver.messages if (title := title_of(message)))
     assert titles == sorted([TITLE, TITLE, f"🔵 {TITLE}", TITLE])
 
@@ -740,6 +746,18 @@ def test_alarms_may_notify_an_action_group(environment: Environment) -> None:
         "green",
         "The alarms on the job itself notify those in ACTION_GROUP_RESOURCE_ID.",
     )
+
+
+@pytest.mark.parametrize("sending", ["nothing", "test", "canary"])
+def test_workflow_without_a_format_is_red_in_every_check_and_gets_nothing(
+    environment: Environment, sending: SendMode
+) -> None:
+    settings = environment | {"WEBHOOK_URL": f"https://prod-1.westeurope.logic.azure.com/{HIDDEN}"}
+    finding = run_all_checks(settings, sending)["destination webhook"]
+    assert (finding.level, "WEBHOOK_FORMAT" in finding.remedy) == ("red", True)
+    code, report = call_health(settings)
+    assert (code, asdict(finding) in report["findings"]) == (503, True)
+    assert HIDDEN not in repr(report)
 
 
 # ----------------------------------------------------------------------------------------------------- folder

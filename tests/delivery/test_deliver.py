@@ -99,7 +99,7 @@ class Post:
     def drain(self, drain_for: timedelta = NOW, outbox: Outbox | None = None) -> list[Attempt]:
         """The lane of "soc" with one sender, by the clock that the tests move."""
         attempts: list[Attempt] = []
-        box, soc = outbox or self.outbox, self.receivers.get("soc")
+        box, soc = outbox or self.outbox, self.receivers.get("soc", UNKNOWN_DESTINATION)
         drain(box, "soc", soc, self.clock, self.clock.sleep, drain_for, attempts.append, LaneLimits(1))
         return attempts
 

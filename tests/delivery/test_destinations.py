@@ -10,7 +10,8 @@ from typing import Any
 import pytest
 
 from detection.app import Job, open_job
-from detection.settings import settings_from
+from detection.settings import MessageFormat, settings_from
+from detection.store.outbox import table_outbox
 from detection.store.table import MemoryTable
 from tests.support.raw_logs import audit, completion, write
 from tests.support.receiver import Receiver, receiving, status
@@ -56,6 +57,40 @@ def test_each_destination_gets_its_format(tmp_path: Path, receiver: Receiver) ->
         "teams": "type",
         "pager": "routing_key",
     }
+
+
+@pytest.mark.parametrize(
+    "message_format, key", [("native", "data"), ("slack", "blocks"), ("teams", "attachments")]
+)
+def test_messages_to_a_workflow_wait_for_its_format_and_are_then_sent_in_it(
+    tmp_path: Path,
+    receiver: Receiver,
+    caplog: pytest.LogCaptureFixture,
+    message_format: MessageFormat,
+    key: str,
+) -> None:
+    address = "https://prod-1.westeurope.logic.azure.com/workflows/x"
+    soc = {"name": "soc", "url": receiver.url}
+    job = make_job(tmp_path, {"name": "flow", "url": address}, soc)
+
+    (record,) = job.detect()
+
+    assert record.outcome == "complete"
+    assert [headers["webhook-id"].rpartition("_")[2] for headers in receiver.headers] == ["soc"]
+    lines = [
+        json.loads(line.getMessage()) for line in caplog.records if "detection.delivery" in line.getMessage()
+    ]
+    assert {(line["destination"], line["outcome"], line["attempt"]) for line in lines} == {
+        ("flow", "again", 0)
+    }
+    assert "WEBHOOK_FORMAT (in WEBHOOKS: format) is not set" in lines[0]["reason"]
+
+    receiver.requests.clear()
+    hooks = [{"name": "flow", "url": receiver.url, "format": message_format}]
+    replace(job, settings=settings_from({"WEBHOOKS": json.dumps(hooks)})).deliver()
+    (message,) = receiver.messages
+    assert key in message
+    assert list(table_outbox(job.table, [job.rules[0].folder]).waiting("flow")) == []
 
 
 def test_alert_that_is_too_mild_for_a_destination_does_not_go_there(

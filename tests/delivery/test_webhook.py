@@ -30,7 +30,7 @@ from detection.delivery.webhook import (
     parse_retry_after,
     signature,
 )
-from detection.settings import Webhook
+from detection.settings import MessageFormat, Webhook
 from detection.store.outbox import Delivery
 from tests.support.azurite import free_port, self_signed
 from tests.support.builders import START
@@ -166,6 +166,35 @@ def test_redirect_is_not_followed(receiver: Receiver, code: int) -> None:
     receiver.default_answer = status(code, location=receiver.url)
     assert send(receiver.url) == Outcome(code, dead_reason=f"HTTP {code}")
     assert len(receiver.requests) == 1
+
+
+@pytest.mark.parametrize("message_format, is_sent", [("teams", False), ("native", True)])
+def test_success_with_an_error_of_teams_in_its_body_is_tried_again(
+    receiver: Receiver, message_format: MessageFormat, is_sent: bool
+) -> None:
+    failure = b"Webhook message delivery failed with error: Microsoft Teams endpoint returned HTTP error 429 with ..."
+    receiver.default_answer = raw(
+        b"HTTP/1.1 200 OK\r\ncontent-length: %d\r\n\r\n%s" % (len(failure), failure)
+    )
+    webhook = Webhook(url=SecretStr(receiver.url), format=message_format)
+    with closing(WebhookDestination(webhook, LONG)) as soc:
+        outcome = soc.send(DELIVERY, START)
+    assert (outcome.status, outcome.sent, outcome.dead_reason) == (200, is_sent, "")
+
+
+def test_success_of_teams_is_sent(receiver: Receiver) -> None:
+    receiver.default_answer = raw(b"HTTP/1.1 200 OK\r\ncontent-length: 1\r\n\r\n1")
+    webhook = Webhook(url=SecretStr(receiver.url), format="teams")
+    with closing(WebhookDestination(webhook, LONG)) as soc:
+        assert soc.send(DELIVERY, START) == Outcome(200, sent=True)
+
+
+@pytest.mark.parametrize("code", [200, 302])
+def test_body_without_end_is_not_read(receiver: Receiver, code: int) -> None:
+    head = b"HTTP/1.1 %d x\r\nlocation: /\r\n\r\n" % code
+    receiver.default_answer = dripping(head, b"x" * 2**16, every=0)
+    assert send(receiver.url).status == code
+    assert receiver.broken.wait(60)
 
 
 @pytest.mark.parametrize(
@@ -354,6 +383,7 @@ def send_all(url: str, *outcomes: Outcome, at_once: int = 1) -> None:
         ThreadPoolExecutor(at_once) as executor,
     ):
         soc = destinations[webhook.name]
+        assert not isinstance(soc, Outcome)
         attempts = [executor.submit(soc.send, DELIVERY, START) for _ in outcomes]
         assert [attempt.result() for attempt in attempts] == [*outcomes]
 

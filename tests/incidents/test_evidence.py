@@ -157,8 +157,9 @@ def test_no_message_has_the_evidence() -> None:
 
 
 def _webhooks() -> list[Webhook]:
-    urls = [SecretStr(f"https://r.example/{n}") for n in range(DESTINATIONS)]
-    return [Webhook(name=f"n{n}", url=url, format="native") for n, url in enumerate(urls)]
+    """As many destinations as may be, with the largest messages: in every format, as none is set."""
+    urls = [SecretStr(f"https://r.logic.azure.com/{n}") for n in range(DESTINATIONS)]
+    return [Webhook(name=f"n{n}", url=url) for n, url in enumerate(urls)]
 
 
 @pytest.mark.parametrize(
