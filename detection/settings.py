@@ -26,6 +26,7 @@ from pydantic import (
 from pydantic_core import from_json
 
 from detection.base.errors import ConfigurationError, problem_message
+from detection.base.ncrontab import parse_schedule
 from detection.base.network import ca_bundle, is_loopback, parse_address
 from detection.rules.loading import FOLDER_NAME, default_rule
 from detection.rules.model import SEVERITIES, Duration, Severity, require_unique_names
@@ -115,6 +116,12 @@ def _signing_secret(value: SecretStr) -> SecretStr:
     return value
 
 
+def _schedule(value: str) -> str:
+    parse_schedule(value)
+    return value
+
+
+Schedule = Annotated[str, AfterValidator(_schedule)]
 CommaSeparated = Annotated[tuple[str, ...], BeforeValidator(_split_commas), AfterValidator(_distinct)]
 RuleName = Annotated[str, Field(pattern=f"^{FOLDER_NAME}$")]
 Address = Annotated[SecretStr, AfterValidator(lambda url: SecretStr(_address(url.get_secret_value())))]
@@ -259,11 +266,13 @@ class Settings(BaseModel):
         description="Client id of the user-assigned managed identity, or of a service principal (see below). "
         "Without it, the app's own identity in Azure, and elsewhere that of `az login`.",
     )
-    DETECT_SCHEDULE: str = Field(
-        "0 5 * * * *", description="When the detection runs, NCRONTAB with six fields, UTC."
+    DETECT_SCHEDULE: Schedule = Field(
+        "0 5 * * * *",
+        description="When the detection runs, at least once an hour: NCRONTAB with five or six fields, UTC.",
     )
-    DELIVER_SCHEDULE: str = Field(
-        "0 2/5 * * * *", description="When waiting messages are retried, NCRONTAB with six fields, UTC."
+    DELIVER_SCHEDULE: Schedule = Field(
+        "0 2/5 * * * *",
+        description="When waiting messages are retried: NCRONTAB with five or six fields, UTC.",
     )
 
     @property

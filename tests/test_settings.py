@@ -77,6 +77,19 @@ def test_catch_up_has_bounds(value: str, bound: str) -> None:
     assert f"MAX_CATCH_UP: Input should be {bound}" in _problem({"MAX_CATCH_UP": value})
 
 
+@pytest.mark.parametrize("name", ["DETECT_SCHEDULE", "DELIVER_SCHEDULE"])
+@pytest.mark.parametrize(
+    "schedule, reason",
+    [
+        ("0 0 24 * * *", "its hours must be within 0 to 23"),
+        ("0 5 * * * 7", "its weekdays must be within 0 to 6"),
+        ("hourly", "must have five or six fields"),
+    ],
+)
+def test_schedule_that_the_host_refuses_is_refused(name: str, schedule: str, reason: str) -> None:
+    assert _problem({name: schedule}).startswith(f"settings: {name}: {reason}")
+
+
 def test_space_around_a_value_is_no_part_of_it() -> None:
     storage = "UseDevelopmentStorage=true"
     settings = settings_from({"INCIDENT_STORAGE": f" {storage}\n", "WEBHOOK_URL": " https://a.example/x "})
@@ -323,6 +336,8 @@ def test_all_errors_are_named_at_once() -> None:
         "WEBHOOK_SECRET": HIDDEN,
         "WEBHOOKS": '[{"url": "https://b.example"}]',
         "HEARTBEAT_URL": HIDDEN,
+        "DETECT_SCHEDULE": HIDDEN,
+        "DELIVER_SCHEDULE": HIDDEN,
     }
     named = [part.partition(":")[0] for part in _problem(wrong).removeprefix("settings: ").split("; ")]
     assert sorted(name.partition("[")[0] for name in named) == sorted([*wrong][1:])

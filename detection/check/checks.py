@@ -5,8 +5,9 @@ from functools import partial
 from typing import Literal
 
 from detection.base.errors import ConfigurationError
+from detection.base.ncrontab import schedule_problem
 from detection.check import destinations, storage
-from detection.check.checklist import Check
+from detection.check.checklist import Check, Finding, red
 from detection.check.context import CheckContext
 from detection.check.health import check_rules, check_settings
 from detection.check.workspaces import WorkspaceChecks, check_folder
@@ -17,6 +18,7 @@ SendMode = Literal["nothing", "test", "canary"]
 def all_checks(context: CheckContext, send_mode: SendMode = "nothing") -> Iterator[Check]:
     """All checks. The checks of the logs depend on whether the settings name a workspace or a folder."""
     yield Check("settings", partial(check_settings, context))
+    yield Check("schedule", partial(check_schedule, context), ("settings",))
     yield Check("rules", partial(check_rules, context), ("settings",))
     try:
         reads_folder = context.settings.LOGS_DIR is not None
@@ -45,3 +47,9 @@ def all_checks(context: CheckContext, send_mode: SendMode = "nothing") -> Iterat
             yield Check("destinations", partial(destinations.send_tests, context), ("rules",))
         case "canary":
             yield Check("canary", partial(destinations.send_canary, context), ("rules", "incident table"))
+
+
+def check_schedule(context: CheckContext) -> Iterator[Finding]:
+    """A finding if the host starts `detect` less than once an hour."""
+    if problem := schedule_problem(context.settings.DETECT_SCHEDULE):
+        yield red("schedule", problem, "Set DETECT_SCHEDULE to a time of every hour, such as `0 5 * * * *`.")

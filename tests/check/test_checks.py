@@ -24,7 +24,7 @@ from detection.base.timestamps import iso
 from detection.check import health as health_module
 from detection.check.canary import CanaryDelivery
 from detection.check.checklist import Finding, Level, run_checks
-from detection.check.checks import SendMode, all_checks
+from detection.check.checks import SendMode, all_checks, check_schedule
 from detection.check.context import CHECK_PARTITION, CheckContext
 from detection.check.health import health
 from detection.check.questions import truth_lines
@@ -447,6 +447,15 @@ def test_clock_that_is_wrong(
     api.amend = lambda body: replace_cells(body, Now=iso(NOW - offset))
     finding = run_all_checks(environment)["clock"]
     assert (finding.level, word in finding.message) == (level, True)
+
+
+@pytest.mark.parametrize(
+    "schedule, levels",
+    [("0 5 * * * *", []), ("0 5 */2 * * *", ["red"]), ("5 0 * * *", ["red"])],
+)
+def test_schedule_with_more_than_an_hour_between_runs_is_red(schedule: str, levels: list[Level]) -> None:
+    findings = check_schedule(CheckContext({"DETECT_SCHEDULE": schedule}, lambda: NOW))
+    assert [finding.level for finding in findings] == levels
 
 
 # --------------------------------------------------------------------------------------------- incident table

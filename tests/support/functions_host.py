@@ -2,12 +2,10 @@
 
 From Python 3.13 on, the host's worker hands its gRPC messages to the library azure-functions-runtime. Here
 that library gets look-alikes of the messages; what it then does with the app is what happens in the cloud.
-The host checks schedules itself, so that is written out here.
 """
 
 import asyncio
 import json
-import re
 import sys
 from collections.abc import Coroutine, Iterator
 from contextlib import contextmanager
@@ -167,52 +165,3 @@ def _failure(result: StatusResult) -> InvocationFailure | None:
     if result.status == StatusResult.Success:
         return None
     return InvocationFailure(result.exception.message, result.exception.stack_trace)
-
-
-# ------------------------------------------------------------------------------------------------------- schedules
-
-_MONTHS = ("jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct", "nov", "dec")
-_DAYS = ("sun", "mon", "tue", "wed", "thu", "fri", "sat")
-# Name, lowest and highest value, and the words for them.
-_FIELDS: tuple[tuple[str, int, int, tuple[str, ...]], ...] = (
-    ("second", 0, 59, ()),
-    ("minute", 0, 59, ()),
-    ("hour", 0, 23, ()),
-    ("day", 1, 31, ()),
-    ("month", 1, 12, _MONTHS),
-    ("day of week", 0, 6, _DAYS),
-)
-_PART = re.compile(r"(?P<first>\*|\w+)(-(?P<last>\w+))?(/(?P<step>\d+))?")
-
-
-def ncrontab(schedule: str) -> dict[str, frozenset[int]]:
-    """The values of each of the six fields of an NCRONTAB expression. Raises ValueError."""
-    texts = schedule.split()
-    if len(texts) != len(_FIELDS):
-        raise ValueError(f"{schedule!r} has {len(texts)} fields instead of {len(_FIELDS)}")
-    return {
-        name: frozenset(
-            value for part in text.split(",") for value in _values(name, part, lowest, highest, words)
-        )
-        for text, (name, lowest, highest, words) in zip(texts, _FIELDS, strict=True)
-    }
-
-
-def _values(name: str, part: str, lowest: int, highest: int, words: tuple[str, ...]) -> range:
-    """`*`, a value or a range, and every how many of them; a value with a step goes on to the highest."""
-    match = _PART.fullmatch(part)
-    if match is None or (match["first"] == "*" and match["last"]):
-        raise ValueError(f"{name}: {part!r} is no value")
-
-    def number(text: str) -> int:
-        return lowest + words.index(text.lower()) if text.lower() in words else int(text)
-
-    if match["first"] == "*":
-        start, end = lowest, highest
-    else:
-        start = number(match["first"])
-        end = number(match["last"]) if match["last"] else highest if match["step"] else start
-    step = int(match["step"] or 1)
-    if not lowest <= start <= end <= highest or step == 0:
-        raise ValueError(f"{name}: {part!r} is not within {lowest} to {highest}")
-    return range(start, end + 1, step)
