@@ -61,6 +61,7 @@ def table() -> MemoryTable:
 def make_job(table: MemoryTable, receiver: Receiver, now: datetime = NOW) -> Job:
     environment = {
         "LOGS_DIR": str(LOGS),
+        "INCIDENT_STORAGE": "UseDevelopmentStorage=true",  # the table is replaced
         "RULES": f"{PUBLISHED},{DEFAULT}",
         "WEBHOOK_URL": receiver.url,
         "PAGE_URL": API,
@@ -185,7 +186,8 @@ def test_check_is_red_for_the_broken_rule_and_green_for_the_other(
 def test_rule_of_the_settings_runs_once_however_often_they_name_it(
     table: MemoryTable, receiver: Receiver
 ) -> None:
-    settings = settings_from({"LOGS_DIR": str(LOGS), "RULES": f"{DEFAULT}, {DEFAULT}"})
+    storage = {"INCIDENT_STORAGE": "UseDevelopmentStorage=true"}
+    settings = settings_from({"LOGS_DIR": str(LOGS), "RULES": f"{DEFAULT}, {DEFAULT}", **storage})
     job = replace(open_job(settings, lambda: NOW), table=table)
     assert [record.rule for record in job.detect()] == [DEFAULT]
     ids = [detail.incident.id for detail in job.desk.incidents()]

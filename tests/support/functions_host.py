@@ -18,6 +18,7 @@ from urllib.parse import parse_qsl, urlsplit
 
 OLDEST = (3, 13)  # the library wants it; on older Pythons the cloud runs a worker that is not published
 APP = "function_app"
+INVOCATION = "invocation-1"  # the id of every invocation
 
 
 class Message(SimpleNamespace):
@@ -126,7 +127,7 @@ class Worker:
     def _run(self, name: str, data: TypedData) -> Any:  # noqa: ANN401  # a message, and those have any fields
         binding = self.bindings(name)[0]
         request = Message(
-            invocation_id="1",
+            invocation_id=INVOCATION,
             function_id=self.functions[name].function_id,
             input_data=[ParameterBinding(name=binding["name"], data=data)],
             trigger_metadata={},
