@@ -4,19 +4,18 @@ The timeouts of `requests` start anew with every byte, so a service that drips i
 Nothing ends the search for the address of a host; a connection that is made after the deadline is cut.
 """
 
+import http.client
 import socket
-from collections.abc import Callable, Iterator
+from collections.abc import Generator
 from contextlib import suppress
 from contextvars import ContextVar
-from functools import partial
 from http import HTTPStatus
-from http.client import HTTPResponse
 from threading import Lock, Timer
 from typing import Any, Self
 
 from requests import PreparedRequest, ReadTimeout, Response
 from requests.adapters import HTTPAdapter
-from urllib3 import BaseHTTPResponse
+from urllib3 import BaseHTTPResponse, HTTPResponse
 from urllib3.connection import HTTPConnection
 from urllib3.exceptions import DecodeError
 
@@ -96,11 +95,9 @@ class WatchingAdapter(HTTPAdapter):
         return pool
 
     def build_response(self, req: PreparedRequest, resp: BaseHTTPResponse) -> Response:
-        """A response whose body ends with an error after BODY_BYTES."""
-        response = super().build_response(req, resp)
-        raw: Any = response.raw
-        raw.stream = partial(_limited, raw.close, raw.stream)
-        return response
+        """A response whose body has a limit."""
+        resp.__class__ = _LimitedResponse  # `urllib3` has no hook for it
+        return super().build_response(req, resp)
 
     def close(self) -> None:
         """Closes the connections that no request uses. The base leaves them to the garbage collector."""
@@ -111,20 +108,25 @@ class WatchingAdapter(HTTPAdapter):
         super().close()
 
 
-def _limited(
-    close: Callable[[], object], stream: Callable[..., Iterator[bytes]], *arguments: object, **options: object
-) -> Iterator[bytes]:
-    """The blocks of a body. Closes the connection and raises DecodeError after BODY_BYTES."""
-    size = 0
-    for block in stream(*arguments, **options):
-        size += len(block)
-        if size > BODY_BYTES:
-            close()
-            raise DecodeError(f"the body has more than {BODY_BYTES:,} bytes")
-        yield block
+class _LimitedResponse(HTTPResponse):
+    """A response whose body ends with an error after BODY_BYTES."""
+
+    def stream(
+        self,
+        amt: int | None = 2**16,
+        decode_content: bool | None = None,  # noqa: FBT001  # as the base
+    ) -> Generator[bytes, None, None]:
+        """The body in blocks. Closes the connection and raises DecodeError after BODY_BYTES."""
+        size = 0
+        for block in super().stream(amt, decode_content):
+            size += len(block)
+            if size > BODY_BYTES:
+                self.close()
+                raise DecodeError(f"the body has more than {BODY_BYTES:,} bytes")
+            yield block
 
 
-class _FinalResponse(HTTPResponse):
+class _FinalResponse(http.client.HTTPResponse):
     """A response that is not interim (RFC 9110, 15.2): `http.client` takes 102 and 103 for final answers."""
 
     def begin(self) -> None:
