@@ -10,10 +10,10 @@ from difflib import get_close_matches
 from types import UnionType
 from typing import Any, Union, get_args, get_origin
 
-import yaml
 from pydantic import BaseModel
 
 from detection.base.errors import ConfigurationError
+from detection.base.yaml_documents import parse_document
 from detection.rules.model import RuleFile
 
 # The settings that affect alerts. The other settings name services and destinations.
@@ -54,10 +54,10 @@ def overrides(texts: Sequence[str]) -> Overrides:
             settings[key] = value
         else:
             try:
-                rule[_full_path(key)] = yaml.safe_load(value)
-            except yaml.YAMLError as error:
+                rule[_full_path(key)] = parse_document(value)
+            except ValueError as error:
                 raise ConfigurationError(
-                    f"--set {key}: {value!r} is not YAML; write it as in rule.yaml"
+                    f"--set {key}: {value!r} is not YAML ({error}); write it as in rule.yaml"
                 ) from error
     return Overrides(settings, rule)
 

@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Literal, NamedTuple
 
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
-from yaml import safe_load
 
+from detection.base.yaml_documents import read_document
 from detection.logs.kql import (
     bounds,
     narrow_bounds,
@@ -61,7 +61,7 @@ class TruthLine(NamedTuple):
 
 def predicates() -> dict[str, Predicate]:
     """The predicates of truth.yaml by name."""
-    written = TypeAdapter(list[Predicate]).validate_python(safe_load(TRUTH_FILE.read_text(encoding="utf-8")))
+    written = TypeAdapter(list[Predicate]).validate_python(read_document(TRUTH_FILE))
     return {predicate.name: predicate for predicate in written}
 
 

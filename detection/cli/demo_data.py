@@ -10,10 +10,10 @@ from random import Random
 from string import ascii_letters, digits
 from typing import Annotated
 
-import yaml
 from pydantic import ConfigDict, Field, JsonValue, TypeAdapter
 
 from detection.base.timestamps import iso
+from detection.base.yaml_documents import read_document
 from detection.logs.files.loading import ARRIVED
 
 SCENARIO_FILE = Path(__file__).with_name("demo_data.yaml")
@@ -124,7 +124,7 @@ def write_logs(folder: Path, begin: datetime, seed: int = 7) -> datetime:
 
 def load_scenario(path: Path = SCENARIO_FILE) -> Scenario:
     """The scenario of a file."""
-    return TypeAdapter(Scenario).validate_python(yaml.safe_load(path.read_text(encoding="utf-8")))
+    return TypeAdapter(Scenario).validate_python(read_document(path))
 
 
 def log_lines(scenario: Scenario, begin: datetime, seed: int) -> Iterator[LogLine]:

@@ -11,6 +11,7 @@ import yaml
 from pydantic import BaseModel, ConfigDict
 
 from detection.base.errors import ConfigurationError
+from detection.base.yaml_documents import read_document
 from detection.drafting.connector import find_sources
 from detection.drafting.fields import draft_fields, iso_duration
 from detection.drafting.query import parse_query
@@ -66,7 +67,7 @@ def make_draft(path: Path, out: Path = RULES.parent) -> Draft:
     Raises ConfigurationError naming the file if the rule is not a join of two sources.
     """
     read_yaml(path, _PublishedRule)
-    published: dict[str, Any] = yaml.safe_load(path.read_text(encoding="utf-8"))
+    published: Any = read_document(path)
     try:
         query = parse_query(published["query"])
     except ConfigurationError as error:

@@ -8,10 +8,10 @@ from pathlib import Path
 from typing import Any, TypeVar
 from uuid import UUID
 
-import yaml
 from pydantic import BaseModel, ValidationError
 
 from detection.base.errors import ConfigurationError, error_sentence, problems_of
+from detection.base.yaml_documents import read_document
 from detection.rules.identity import EmailsByUser
 from detection.rules.model import Connector, Exclusions, Rule, RuleFile
 
@@ -23,9 +23,6 @@ NAME_LENGTH = 100  # characters of the name of a rule folder or a connector
 FOLDER_NAME = rf"[A-Za-z0-9][A-Za-z0-9._-]{{0,{NAME_LENGTH - 1}}}"
 MAPPING_BYTES = 4 * 2**20  # of a mapping file: some 60,000 lines, read on every cold start
 MAPPING_HEADER = ["email", "user"]
-
-# libyaml is several times as fast; PyYAML's wheels include it.
-_LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
 Model = TypeVar("Model", bound=BaseModel)
 Transform = Callable[[object], object]
@@ -153,9 +150,7 @@ def connector_file(folder: Path, name: str) -> Path | None:
 def read_yaml(path: Path, model: type[Model], transform: Transform = _unchanged) -> Model:
     """A YAML file as a model. Raises ConfigurationError that names file and key."""
     try:
-        return model.model_validate(transform(yaml.load(path.read_text(encoding="utf-8"), _LOADER)))  # noqa: S506, a safe loader
-    except (yaml.YAMLError, OSError, UnicodeDecodeError) as error:
-        raise ConfigurationError(f"{path}: cannot be read as YAML: {error}") from error
+        return model.model_validate(transform(read_document(path)))
     except ValidationError as error:
         raise ConfigurationError(f"{path}: {problems_of(error)}") from error
 
