@@ -31,6 +31,7 @@ from detection.cli.output import (
     write_json_line,
     write_rejected,
     write_remark,
+    write_report,
     writing,
 )
 from detection.logs.history.files import open_file_archive
@@ -117,7 +118,7 @@ def backtest(
     write_rejected(result.rejected)
     if report_file:
         with writing(report_file):
-            report_file.write_text(render_page(result, plan.rule), encoding="utf-8")
+            write_report(report_file, render_page(result, plan.rule))
         write_remark(f"the report is in {report_file}")
     if output_format is ReportFormat.json:
         write_json_line(json_values(result))

@@ -2,6 +2,7 @@
 
 import csv
 import json
+import re
 import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -35,6 +36,9 @@ from detection.rules.silences import Silence
 TABLE_ROWS = 50
 LINES_PER_WRITE = 10_000
 PROGRESS_INTERVAL = 10.0  # seconds
+# The beginning of a formula (OWASP, "CSV Injection"), also in full width, and behind the separator that
+# spreadsheets use where the comma is the decimal point. Tabs and line ends are escaped before.
+_FORMULA = re.compile(r"(^ *|; *)(?=[=+\-@＝＋－＠])")
 
 
 def console(width_without_terminal: int) -> Console:
@@ -43,8 +47,8 @@ def console(width_without_terminal: int) -> Console:
 
 
 def write_remark(text: str) -> None:
-    """Writes a line to stderr."""
-    print(text, file=sys.stderr)
+    """Writes lines to stderr, escaped: an error may quote a file or a log."""
+    print("\n".join(map(escape_control, text.split("\n"))), file=sys.stderr)
 
 
 def write_silence(silence: Silence, matches: SilenceMatches) -> None:
@@ -103,6 +107,14 @@ def writing(path: Path) -> Iterator[None]:
         ) from error
 
 
+def write_report(path: Path, text: str) -> None:
+    """Writes a file that only its owner may read, because it names people. Raises OSError."""
+    path.touch(mode=0o600)
+    if path.is_file():  # not a device
+        path.chmod(0o600)
+    path.write_text(text, encoding="utf-8")
+
+
 def write_json_line(value: object) -> None:
     """Writes a value as one line of JSON."""
     print(to_json(value, ensure_ascii=True).decode())
@@ -128,7 +140,7 @@ def write_rows(
     elif output_format is RowFormat.csv:
         writer = csv.writer(sys.stdout, lineterminator="\n")
         writer.writerow(columns)
-        writer.writerows([_cell(row[name]) for name in columns] for row in rows)
+        writer.writerows([_inert_cell(row[name]) for name in columns] for row in rows)
     else:
         all_rows, table, terminal = list(rows), Table(*columns), console(200)
         texts = [[escape_line(_cell(row[name])) for name in columns] for row in all_rows[:TABLE_ROWS]]
@@ -205,6 +217,12 @@ def write_findings(findings: Sequence[Finding]) -> None:
             message.append(f"\n→ {finding.remedy}")
         table.add_row(Text(finding.level, style=finding.level), Text(escape_line(finding.name)), message)
     console(120).print(table)
+
+
+def _inert_cell(value: object) -> str:
+    """A cell of CSV without control and direction characters, which no spreadsheet takes for a formula."""
+    text = _cell(value)
+    return text if isinstance(value, int | float) else _FORMULA.sub(r"\1'", escape_control(text))
 
 
 def _cell(value: object) -> str:

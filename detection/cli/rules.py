@@ -10,7 +10,7 @@ import typer
 from detection.cli.options import RowFormat, RowFormatOption
 from detection.cli.output import progress, write_remark, write_rows, writing
 from detection.drafting.draft import make_draft, problem_of, write_draft
-from detection.messages.text import escape_line, plural
+from detection.messages.text import escape_control, escape_line, plural
 from detection.rules.loading import RULES, RuleStatus, statuses
 from detection.ruletests.compare import CaseOutcome
 from detection.ruletests.suite import junit as junit_xml
@@ -95,8 +95,8 @@ def rule_tests(
             suite_outcomes = list(bar.track(suite.outcomes(), total=case_count, description=rule))
         failures = [outcome for outcome in suite_outcomes if outcome.difference]
         for failure in failures:
-            print(f"FAILED {rule}, {failure.case.file.name}: {failure.case.name}")
-            print("\n".join(failure.difference) + "\n")
+            print(escape_control(f"FAILED {rule}, {failure.case.file.name}: {failure.case.name}"))
+            print("\n".join(map(escape_control, failure.difference)) + "\n")
         print(f"{rule}: {plural(case_count, 'case')}, {len(failures):,} failed")
         outcomes += suite_outcomes
     if junit_file:

@@ -16,6 +16,7 @@ from pydantic import AwareDatetime, BaseModel, BeforeValidator, ConfigDict, Fiel
 from detection.base.errors import ConfigurationError, problems_of
 from detection.base.timestamps import iso, parse_duration
 from detection.correlation.output import output_columns
+from detection.messages.text import escape_control
 from detection.rules.loading import read_yaml
 from detection.rules.model import Rule
 from detection.ruletests.case_time import CaseTime, resolve_time
@@ -111,7 +112,7 @@ class Case:
     @property
     def label(self) -> str:
         """The case with its file, as errors name it."""
-        return f"{self.file}: case {self.name!r}"
+        return escape_control(f"{self.file}: case {self.name!r}")
 
     @property
     def needs_runs(self) -> bool:

@@ -75,15 +75,16 @@ def junit(outcomes: Sequence[CaseOutcome]) -> bytes:
     for outcome in outcomes:
         by_file[outcome.case.file].append(outcome)
     for file, file_outcomes in by_file.items():
-        rule = file.parents[1].name
+        # XML cannot contain control characters or lone surrogates, not even escaped as entities.
+        rule, file_name = escape_control(file.parents[1].name), escape_control(file.name)
         failures = sum(bool(outcome.difference) for outcome in file_outcomes)
         counts = {"tests": str(len(file_outcomes)), "failures": str(failures), "errors": "0", "skipped": "0"}
-        suite = SubElement(root, "testsuite", {"name": f"{rule}/{file.name}"} | counts)
+        suite = SubElement(root, "testsuite", {"name": f"{rule}/{file_name}"} | counts)
         for outcome in file_outcomes:
-            attributes = {"classname": f"{rule}.{file.stem}", "name": escape_control(outcome.case.name)}
+            classname = f"{rule}.{file_name.removesuffix(file.suffix)}"
+            attributes = {"classname": classname, "name": escape_control(outcome.case.name)}
             case = SubElement(suite, "testcase", attributes)
             if outcome.difference:
-                # XML cannot contain control characters, not even escaped as entities.
                 lines = list(map(escape_control, outcome.difference))
                 SubElement(case, "failure", {"message": lines[0]}).text = "\n".join(lines)
     text: bytes = tostring(root, encoding="utf-8", xml_declaration=True)

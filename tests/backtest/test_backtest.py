@@ -322,6 +322,7 @@ def reported(logs: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Json
     """The result as JSON, and the report of the same backtest."""
     file = tmp_path_factory.mktemp("report") / "report.html"
     ran = backtest(logs, "--format", "json", "--set", "threshold.length=5", "--report", file)
+    assert file.stat().st_mode & 0o777 == 0o600  # it names people
     assert ran.code == 0
     return ran.objects[0], file.read_text(encoding="utf-8")
 

@@ -2,13 +2,14 @@
 
 import io
 from contextlib import redirect_stderr, redirect_stdout
+from pathlib import Path
 from threading import Event
 
 import pytest
 
 from detection.cli import output
 from detection.cli.options import RowFormat
-from detection.cli.output import progress, reading_progress, write_rows
+from detection.cli.output import progress, reading_progress, write_remark, write_report, write_rows
 
 
 class Terminal(io.StringIO):
@@ -67,6 +68,48 @@ def test_short_task_writes_nothing() -> None:
         assert list(bar.track(range(3), total=3, description="replaying")) == [0, 1, 2]
 
     assert err.getvalue() == ""
+
+
+@pytest.mark.parametrize(
+    "value, cell",
+    [
+        ("=1+1", "'=1+1"),
+        ("+1", "'+1"),
+        ("-1", "'-1"),
+        ("@SUM(A1)", "'@SUM(A1)"),
+        ("＝1+1", "'＝1+1"),
+        (" =1+1", " '=1+1"),
+        ("a;=1+1", "a;'=1+1"),
+        ('x","=1+1', '"x"",""=1+1"'),
+        ("\t=1+1", r"\u0009=1+1"),
+        ("\r\n=1+1", r"\u000d\u000a=1+1"),
+        ("a\x1b[31m\u202eb", r"a\u001b[31m\u202eb"),
+        ("alice@example.com", "alice@example.com"),
+        ("2026-06-10T12:00:00Z", "2026-06-10T12:00:00Z"),
+        (-5, "-5"),
+        (-0.5, "-0.5"),
+        (None, ""),
+        (["=1"], '"[""=1""]"'),
+    ],
+)
+def test_cell_of_csv_is_inert(capsys: pytest.CaptureFixture[str], value: object, cell: str) -> None:
+    write_rows([{"actor": value, "n": 1}], ["actor", "n"], RowFormat.csv)
+    assert capsys.readouterr().out == f"actor,n\n{cell},1\n"
+
+
+def test_remark_is_inert_line_by_line(capsys: pytest.CaptureFixture[str]) -> None:
+    write_remark("error: a\x1b[31m\n  in \u202eb")
+    assert capsys.readouterr().err == "error: a\\u001b[31m\n  in \\u202eb\n"
+
+
+@pytest.mark.parametrize("mode", [None, 0o644])
+def test_report_is_for_its_owner_only(tmp_path: Path, mode: int | None) -> None:
+    path = tmp_path / "report.html"
+    if mode:
+        path.write_text("an older and longer report", encoding="utf-8")
+        path.chmod(mode)
+    write_report(path, "alice@example.com")
+    assert (path.read_text(encoding="utf-8"), path.stat().st_mode & 0o777) == ("alice@example.com", 0o600)
 
 
 @pytest.mark.parametrize("width, table", [(80, True), (40, False)])

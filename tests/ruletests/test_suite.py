@@ -497,6 +497,19 @@ def test_junit_file_counts_the_cases_and_holds_the_difference(folder: Folder, tm
     assert "chatcmpl-2" in (failure.text or "")
 
 
+def test_junit_file_is_xml_whatever_the_files_are_called(folder: Folder, tmp_path: Path) -> None:
+    rule_folder = folder({"name": "a pair\ufffe", "events": PAIR, "rows": 1})
+    (file,) = (rule_folder / "tests").glob("*.yaml")
+    file.rename(file.with_name("o\x1b[31m\udcffwn.yaml"))
+    run("test-rules", rule_folder, "--junit", tmp_path / "out.xml")
+    (suite,) = ET.fromstring((tmp_path / "out.xml").read_bytes())
+    assert (suite.get("name"), suite[0].get("classname"), suite[0].get("name")) == (
+        rf"{DEFAULT}/o\u001b[31m\udcffwn.yaml",
+        rf"{DEFAULT}.o\u001b[31m\udcffwn",
+        r"a pair\ufffe",
+    )
+
+
 def test_junit_file_that_cannot_be_written_is_wrong_usage(folder: Folder, tmp_path: Path) -> None:
     ran = run(
         "test-rules",
