@@ -26,7 +26,7 @@ from detection.runs.commit import LONGEST_RUN, RunOptions
 from detection.runs.limits import require_commits_fit
 from detection.runs.record import REASON, RECORD, RunFailure, RunRecord, run_time
 from detection.runs.run import read_gap, run
-from detection.settings import Settings, settings_from
+from detection.settings import Settings, misspelt_settings, settings_from
 from detection.store.digest_draft import RenderDigest, publish_abandoned_digests
 from detection.store.gaps import Gap
 from detection.store.guarded_table import GuardedTable, circuit_breaker, require_time, time_limit
@@ -34,7 +34,7 @@ from detection.store.incident_store import IncidentStore
 from detection.store.layout import joined, parse_row
 from detection.store.outbox import Delivery, Outbox, table_outbox
 from detection.store.table import Table
-from detection.telemetry import log_attempt, log_heartbeat, log_run
+from detection.telemetry import log_attempt, log_heartbeat, log_misspelt_setting, log_run
 
 DRAIN_FOR = timedelta(seconds=60)  # for the messages that a run has just written
 # Of all rules in the functions host, which kills an invocation after ten minutes (host.json).
@@ -328,10 +328,13 @@ def load_rules(settings: Settings) -> tuple[list[Rule], list[RuleFault]]:
 
 def start(environment: Mapping[str, str], clock: Clock) -> Job:
     """The job that an environment describes. Logs why no rule runs, and raises, if the settings are wrong.
+    Logs a warning for a variable that is probably a misspelt setting.
 
     Raises ConfigurationError.
     """
     began = clock()
+    for variable, setting in misspelt_settings(environment).items():
+        log_misspelt_setting(variable, setting)
     try:
         return open_job(settings_from(environment), clock)
     except Exception as error:

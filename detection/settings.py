@@ -56,6 +56,8 @@ DESTINATIONS = 10  # messages to this many fit into one transaction with the lar
 LONGEST_CATCH_UP = timedelta(days=25)
 
 
+SHOWN_KEY = re.compile(r"[A-Za-z_-]{1,20}")  # another unknown key may be a secret in the wrong place
+
 # Settings that exclude earlier ones. A secret next to the list of destinations would sign nothing: each has
 # its own.
 EXCLUSIVE = {
@@ -77,8 +79,8 @@ def _distinct(names: tuple[str, ...]) -> tuple[str, ...]:
 def _from_json(value: object) -> object:
     try:
         return from_json(value) if isinstance(value, str) else value
-    except ValueError:
-        raise ValueError("must be JSON") from None
+    except ValueError as error:  # its text has a position and no part of the value
+        raise ValueError(f"must be JSON: {error}") from None
 
 
 def _address(value: str) -> str:
@@ -194,13 +196,13 @@ class Settings(BaseModel):
     )
     ALLOWED_LATENESS: Annotated[Duration, Field(le=LONGEST_CATCH_UP)] | None = Field(
         None,
-        description="How late a row may arrive and still be read, ISO 8601. "
+        description="How late a row may arrive and still be read, such as `36h`. "
         "Minimum and default: 23 hours (PT23H). At most 38 days together with `MAX_CATCH_UP`, less if a rule "
         "has a `within` of more than a day.",
     )
     MAX_CATCH_UP: Annotated[Duration, Field(ge=timedelta(days=1), le=LONGEST_CATCH_UP)] = Field(
         timedelta(days=14),
-        description="How far a run catches up after an outage, ISO 8601, P1D to P25D. "
+        description="How far a run catches up after an outage, `1d` to `25d`. "
         "The allowed lateness is added to it. A longer outage leaves a recorded gap.",
     )
     INCIDENT_STORAGE: SecretStr | None = Field(
@@ -306,6 +308,19 @@ class Settings(BaseModel):
         return value
 
 
+def misspelt_settings(environment: Mapping[str, str]) -> dict[str, str]:
+    """The variables that nearly have the name of a setting that is not set, and that name."""
+    from difflib import get_close_matches  # noqa: PLC0415  # once a start, not once an import
+
+    missing = [name for name in Settings.model_fields if not environment.get(name, "").strip()]
+    matches = {
+        variable: get_close_matches(variable.upper(), missing, n=1, cutoff=0.87)
+        for variable, value in environment.items()
+        if variable not in Settings.model_fields and value.strip()
+    }
+    return {variable: names[0] for variable, names in matches.items() if names}
+
+
 def settings_from(environment: Mapping[str, str]) -> Settings:
     """Read the settings from the environment. An empty value counts as not set.
 
@@ -326,9 +341,12 @@ def settings_from(environment: Mapping[str, str]) -> Settings:
         settings = Settings.model_validate(values)
     except ValidationError as error:
         for problem in error.errors():
-            unknown = problem["type"] == "extra_forbidden"  # the key is part of the value and is not shown
-            location = ".".join(map(str, problem["loc"][:-1] if unknown else problem["loc"]))
-            message = "has an unknown key" if unknown else problem_message(problem)
+            path, message = problem["loc"], problem_message(problem)
+            if problem["type"] == "extra_forbidden":
+                message = "is an unknown key"
+                if not SHOWN_KEY.fullmatch(str(path[-1])):
+                    path, message = path[:-1], "has an unknown key"
+            location = ".".join(map(str, path))
             problems.append(re.sub(r"\.(\d+)", r"[\1]", location) + ": " + message)
     else:
         if not problems:

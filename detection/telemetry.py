@@ -4,6 +4,7 @@
     detection.delivery    a failed attempt to deliver a message
     detection.late        a run that its timer starts too late
     detection.heartbeat   a failed heartbeat
+    detection.setting     a variable that nearly has the name of a setting
     detection.coverage    a failed coverage query, logged by detection/logs/coverage_query.py
     detection.clean_up    a failed clean-up after a complete run, logged by detection/runs/clean_up.py
     detection.gap         a gap that is abandoned unread, logged by detection/runs/clean_up.py
@@ -59,6 +60,14 @@ class FailedHeartbeat:
     error: str
 
 
+@dataclass(frozen=True, slots=True)
+class MisspeltSetting:
+    """The environment has a `variable` that is not a setting, and nearly has the name of the `setting`."""
+
+    variable: str
+    setting: str
+
+
 def log_run(record: RunRecord | RunFailure) -> None:
     """Logs a run: a line of the level INFO, or ERROR if the run failed."""
     level = logging.ERROR if isinstance(record, RunFailure) else logging.INFO
@@ -93,3 +102,8 @@ def log_late(now: datetime) -> None:
 def log_heartbeat(reason: str) -> None:
     """Logs a warning for a failed heartbeat."""
     log_event(logging.WARNING, "detection.heartbeat", asdict(FailedHeartbeat(reason)))
+
+
+def log_misspelt_setting(variable: str, setting: str) -> None:
+    """Logs a warning for a variable that nearly has the name of a setting."""
+    log_event(logging.WARNING, "detection.setting", asdict(MisspeltSetting(variable, setting)))

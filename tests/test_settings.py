@@ -2,6 +2,7 @@
 
 import base64
 import json
+import re
 from datetime import timedelta
 from pathlib import Path
 
@@ -10,7 +11,8 @@ import pytest
 from detection.base.errors import ConfigurationError
 from detection.rules.loading import default_rule
 from detection.rules.model import SEVERITIES
-from detection.settings import Settings, settings_from
+from detection.settings import Settings, misspelt_settings, settings_from
+from tests.regenerate import ROOT
 
 KEY = "whsec_" + base64.b64encode(bytes(range(32))).decode()
 HIDDEN = "hunter2"  # stands in every wrong value
@@ -54,13 +56,14 @@ def test_name_that_no_rule_folder_can_have_is_refused(value: str) -> None:
     assert "RULES[0]: " in _problem({"RULES": value})
 
 
-def test_duration_is_iso() -> None:
-    settings = settings_from({"ALLOWED_LATENESS": "PT36H", "MAX_CATCH_UP": "P25D"})
+@pytest.mark.parametrize("lateness, catch_up", [("PT36H", "P25D"), ("36h", "25d"), ("1d12h", "600h")])
+def test_duration_is_short_or_iso(lateness: str, catch_up: str) -> None:
+    settings = settings_from({"ALLOWED_LATENESS": lateness, "MAX_CATCH_UP": catch_up})
     durations = settings.ALLOWED_LATENESS, settings.MAX_CATCH_UP
     assert durations == (timedelta(hours=36), timedelta(days=25))
 
 
-@pytest.mark.parametrize("value", ["5", "1:00:00", "24h", "-PT1H", "PT", "P1X"])
+@pytest.mark.parametrize("value", ["5", "1:00:00", "24 h", "h", "24H", "-PT1H", "PT", "P1X"])
 def test_other_durations_are_refused(value: str) -> None:
     assert _problem({"ALLOWED_LATENESS": value}).startswith("settings: ALLOWED_LATENESS: ")
 
@@ -88,6 +91,46 @@ def test_catch_up_has_bounds(value: str, bound: str) -> None:
 )
 def test_schedule_that_the_host_refuses_is_refused(name: str, schedule: str, reason: str) -> None:
     assert _problem({name: schedule}).startswith(f"settings: {name}: {reason}")
+
+
+@pytest.mark.parametrize(
+    "webhooks, problem",
+    [
+        ('{"a": 1}', "WEBHOOKS: must be a list"),
+        ('[{"url": "https://a.example"}, 1]', "WEBHOOKS[1]: must be a mapping of keys to values"),
+        ('[{"url": "https://a.example", "secrets": 1}]', "WEBHOOKS[0].secrets: is an unknown key"),
+        ('[{"url": "https://a.example",}]', "WEBHOOKS: must be JSON: trailing comma at line 1 column 30"),
+    ],
+)
+def test_wrong_destinations_are_named_by_key_and_position(webhooks: str, problem: str) -> None:
+    assert _problem({"WEBHOOKS": webhooks}) == f"settings: {problem}"
+
+
+@pytest.mark.parametrize(
+    "variable, setting",
+    [
+        ("WEBHOK_URL", "WEBHOOK_URL"),
+        ("WEBHOOKURL", "WEBHOOK_URL"),
+        ("webhook_url", "WEBHOOK_URL"),
+        ("RULE", "RULES"),
+        ("DETECTION_SCHEDULE", "DETECT_SCHEDULE"),
+        ("INCIDENTS_STORAGE", "INCIDENT_STORAGE"),
+    ],
+)
+def test_variable_that_nearly_has_the_name_of_a_setting_is_noticed(variable: str, setting: str) -> None:
+    assert misspelt_settings({variable: "x", "PATH": "/bin"}) == {variable: setting}
+    assert misspelt_settings({variable: "x", setting: "y"}) == {}
+    assert misspelt_settings({variable: " "}) == {}
+
+
+def test_variables_of_the_platform_and_the_deployment_are_not_near_a_setting() -> None:
+    parameters = re.findall(r"readEnvironmentVariable\('(\w+)'", (ROOT / "infra/main.bicepparam").read_text())
+    platform = [f"APPSETTING_{name}" for name in Settings.model_fields] + [
+        "AZURE_TENANT_ID",
+        "WEBSITE_HOSTNAME",
+    ]
+    assert len(parameters) > 20
+    assert misspelt_settings(dict.fromkeys([*parameters, *platform], "x")) == {}
 
 
 def test_space_around_a_value_is_no_part_of_it() -> None:
@@ -298,7 +341,10 @@ def test_more_than_two_secrets_are_refused() -> None:
         (f'[{{"url": "https://a.example", "name": "{HIDDEN} |"}}]', "WEBHOOKS[0].name: "),
         (f'[{{"url": "https://a.example", "format": "{HIDDEN}"}}]', "WEBHOOKS[0].format: "),
         (f'[{{"url": "https://a.example", "secret": ["{HIDDEN}"]}}]', "WEBHOOKS[0].secret[0]: "),
-        ('[{"url": "https://a.example"}, {"url": "https://b.example"}]', "WEBHOOKS: two have the same name"),
+        (
+            '[{"url": "https://a.example"}, {"url": "https://b.example"}]',
+            "WEBHOOKS: [0] and [1] have the same name",
+        ),
     ],
 )
 def test_wrong_destinations_are_refused_unseen(webhooks: str, location: str) -> None:

@@ -344,6 +344,12 @@ def test_run_that_is_past_due_is_a_line(lines: list[dict[str, Any]]) -> None:
     assert lines == [{"event": "detection.late", "now": "2026-06-09T15:00:00Z"}]
 
 
+def test_misspelt_setting_is_a_line_at_the_start(lines: list[dict[str, Any]]) -> None:
+    environment = {"LOGS_DIR": str(LOGS), "INCIDENT_STORAGE": "UseDevelopmentStorage=true"}
+    start(environment | {"WEBHOK_URL": "hunter2"}, lambda: NOW)
+    assert lines == [{"event": "detection.setting", "variable": "WEBHOK_URL", "setting": "WEBHOOK_URL"}]
+
+
 def test_failed_heartbeat_is_a_line_without_its_address(lines: list[dict[str, Any]]) -> None:
     settings = settings_from({"HEARTBEAT_URL": "https://beat.example/hunter2"})
     with responses.RequestsMock() as web:

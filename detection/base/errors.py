@@ -17,6 +17,8 @@ from typing import Literal
 from pydantic import ValidationError
 from pydantic_core import ErrorDetails, to_jsonable_python
 
+# pydantic's words for these are about Python.
+_MESSAGES = {"tuple_type": "must be a list", "model_type": "must be a mapping of keys to values"}
 ErrorKind = Literal["configuration", "data", "service", "bug"]
 
 
@@ -79,5 +81,7 @@ def problem_message(problem: ErrorDetails) -> str:
         units = {name: int(number) for name, number in re.findall(r"(\w+)=(\d+)", match[0])}
         return str(to_jsonable_python(timedelta(**units)))
 
+    if problem["type"] in _MESSAGES:
+        return _MESSAGES[problem["type"]]
     message = problem["msg"].removeprefix("Value error, ")
     return re.sub(r"datetime\.timedelta\((?:(?:days|seconds)=\d+(?:, )?)+\)", iso_duration, message)

@@ -11,6 +11,8 @@ from detection.check.checklist import Check, Finding, red
 from detection.check.context import CheckContext
 from detection.check.health import check_rules, check_settings
 from detection.check.workspaces import WorkspaceChecks, check_folder
+from detection.messages.text import escape_line
+from detection.settings import misspelt_settings
 
 SendMode = Literal["nothing", "test", "canary"]
 
@@ -18,6 +20,7 @@ SendMode = Literal["nothing", "test", "canary"]
 def all_checks(context: CheckContext, send_mode: SendMode = "nothing") -> Iterator[Check]:
     """All checks. The checks of the logs depend on whether the settings name a workspace or a folder."""
     yield Check("settings", partial(check_settings, context))
+    yield Check("setting names", partial(check_setting_names, context), ("settings",))
     yield Check("schedule", partial(check_schedule, context), ("settings",))
     yield Check("rules", partial(check_rules, context), ("settings",))
     try:
@@ -47,6 +50,13 @@ def all_checks(context: CheckContext, send_mode: SendMode = "nothing") -> Iterat
             yield Check("destinations", partial(destinations.send_tests, context), ("rules",))
         case "canary":
             yield Check("canary", partial(destinations.send_canary, context), ("rules", "incident table"))
+
+
+def check_setting_names(context: CheckContext) -> Iterator[Finding]:
+    """A finding for each variable that nearly has the name of a setting."""
+    for variable, name in misspelt_settings(context.environment).items():
+        message = f"{escape_line(variable)} is not a setting and is ignored; {name} is not set."
+        yield red(f"setting {escape_line(variable)}", message, f"Rename it to {name}, or unset it.")
 
 
 def check_schedule(context: CheckContext) -> Iterator[Finding]:

@@ -27,6 +27,7 @@ from detection.cli.options import (
 from detection.cli.output import (
     console,
     progress,
+    require_writable,
     write_ignored_columns,
     write_json_line,
     write_rejected,
@@ -87,6 +88,8 @@ def backtest(
     settings = plan.settings
     if bool(logs_folder) is bool(settings.LOG_ANALYTICS_WORKSPACE_ID):
         raise ConfigurationError("give either --logs or --workspace")
+    if report_file:
+        require_writable(report_file)
     silences = SilenceList(environment_job().table, plan.rule.folder).silences() if with_silences else []
     if keyword := cross_row_keyword(plan.rule):
         write_remark(
@@ -128,7 +131,7 @@ def backtest(
 
 def write_backtest(result: Backtest, rule: Rule) -> None:
     """Writes the totals, and tables by day, by kind and actor, and by silence, exclusion or setting."""
-    figures, published, terminal = result.figures, result.published, console(120)
+    figures, published, terminal = result.figures, result.published, console()
     overrides = ", ".join(escape_line(f"{key}={value}") for key, value in result.overridden.items())
     busiest = "; ".join(f"{plural(day.messages, 'message')} on {day.day:%d %b}" for day in figures.busiest)
     facts = {
@@ -189,7 +192,8 @@ def write_backtest(result: Backtest, rule: Rule) -> None:
 
 def _counts_table(name: str, count_columns: Sequence[str], rows: Sequence[Sequence[object]]) -> Table:
     """A table of names and counts. The names are escaped: they may come from the logs."""
-    table = Table(name)
+    table = Table()
+    table.add_column(name, overflow="fold")
     for column in count_columns:
         table.add_column(column, justify="right")
     for row_name, *counts in rows:

@@ -107,7 +107,7 @@ def close(
 
 @app.command()
 def serve(
-    port: Annotated[int, typer.Option(help="Port; 0 takes a free port.")] = 0,
+    port: Annotated[int, typer.Option(min=0, max=65_535, help="Port; 0 takes a free port.")] = 0,
 ) -> None:
     """Serve the incident page on this machine until Ctrl-C."""
     with Server(environment_job(), clock, port) as server:

@@ -10,9 +10,9 @@ from typing import Annotated, Any
 import typer
 
 from detection.app import Job, open_job
-from detection.base.timestamps import parse_duration, parse_time
+from detection.base.timestamps import parse_duration, parse_moment
 from detection.rules.silences import LONGEST_SILENCE
-from detection.settings import settings_from
+from detection.settings import misspelt_settings, settings_from
 from detection.store.table import MemoryTable
 
 
@@ -54,14 +54,29 @@ AuthorOption = Annotated[
 ]
 
 
+def clock() -> datetime:
+    """The clock of the command line, in UTC."""
+    return datetime.now(UTC)
+
+
+def moment(text: str) -> datetime:
+    """The time that a text at the keyboard means, in UTC. Raises ConfigurationError."""
+    return parse_moment(text, clock())
+
+
 def time_option(name: str, text: str) -> Any:  # noqa: ANN401  # typer has no public type for an option
-    """An option for a time with a zone."""
-    return typer.Option(name, parser=parse_time, metavar="TIME", help=f"{text} (ISO 8601 with a zone).")
+    """An option for a time."""
+    return typer.Option(
+        name,
+        parser=moment,
+        metavar="TIME",
+        help=f"{text} (ISO 8601 with a zone, a date in UTC, or now-2h).",
+    )
 
 
 def duration_option(name: str, text: str) -> Any:  # noqa: ANN401  # as above
     """An option for a duration."""
-    return typer.Option(name, parser=parse_duration, metavar="PT1H", help=f"{text} (ISO 8601 duration).")
+    return typer.Option(name, parser=parse_duration, metavar="8h", help=f"{text} (8h, 30m, 2d or ISO 8601).")
 
 
 SilenceDuration = Annotated[
@@ -73,17 +88,14 @@ SilenceStart = Annotated[
 ]
 
 
-def clock() -> datetime:
-    """The clock of the command line, in UTC."""
-    return datetime.now(UTC)
-
-
 def environment_job(*, in_memory: bool = False) -> Job:
     """The job that the environment configures. `in_memory` permits it to have no INCIDENT_STORAGE. Writes to
     stderr which of its rules cannot run.
 
     Raises ConfigurationError naming every invalid variable.
     """
+    for variable, name in misspelt_settings(os.environ).items():
+        print(f"{variable} is not a setting and is ignored; is {name} meant?", file=sys.stderr)
     settings, table = settings_from(os.environ), None
     if in_memory and settings.INCIDENT_STORAGE is None:
         table = MemoryTable()

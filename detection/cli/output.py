@@ -4,7 +4,7 @@ import csv
 import json
 import re
 import sys
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
 from datetime import datetime
@@ -33,7 +33,8 @@ from detection.messages.text import escape_control, escape_line, lines, plural
 from detection.rules.model import Rule
 from detection.rules.silences import Silence
 
-TABLE_ROWS = 50
+TABLE_ROWS = 50  # of a table in a terminal
+WIDTH_WITHOUT_TERMINAL = 100_000
 LINES_PER_WRITE = 10_000
 PROGRESS_INTERVAL = 10.0  # seconds
 # The beginning of a formula (OWASP, "CSV Injection"), also in full width, and behind the separator that
@@ -41,9 +42,9 @@ PROGRESS_INTERVAL = 10.0  # seconds
 _FORMULA = re.compile(r"(^ *|; *)(?=[=+\-@＝＋－＠])")
 
 
-def console(width_without_terminal: int) -> Console:
-    """A console on stdout: as wide as the terminal, or of a fixed width where stdout is a file or a pipe."""
-    return Console(width=None if sys.stdout.isatty() else width_without_terminal, highlight=False)
+def console() -> Console:
+    """A console on stdout: as wide as the terminal; as wide as its lines where stdout is a file or a pipe."""
+    return Console(width=None if sys.stdout.isatty() else WIDTH_WITHOUT_TERMINAL, highlight=False)
 
 
 def write_remark(text: str) -> None:
@@ -115,6 +116,15 @@ def write_report(path: Path, text: str) -> None:
     path.write_text(text, encoding="utf-8")
 
 
+def require_writable(path: Path) -> None:
+    """Raises ConfigurationError if a file cannot be written to, before the work whose result it is for."""
+    is_new = not path.exists()
+    with writing(path):
+        path.open("ab").close()
+        if is_new:
+            path.unlink()
+
+
 def write_json_line(value: object) -> None:
     """Writes a value as one line of JSON."""
     print(to_json(value, ensure_ascii=True).decode())
@@ -130,9 +140,10 @@ def write_lines(lines: Iterable[str]) -> None:
 def write_rows(
     rows: Iterable[Mapping[str, object]], columns: Sequence[str], output_format: RowFormat
 ) -> None:
-    """Writes rows in the chosen format. A table shows the first TABLE_ROWS, and a remark counts all.
+    """Writes rows in the chosen format, and a remark that counts those of a table.
 
-    Where the table is wider than the terminal, each row becomes a paragraph: a table would cut ids and times.
+    A terminal shows the first TABLE_ROWS. Where the table is wider than the terminal, each row becomes a
+    paragraph: a table would cut ids and times. A file or a pipe gets the whole table.
     """
     if output_format is RowFormat.json:
         for row in rows:
@@ -142,17 +153,22 @@ def write_rows(
         writer.writerow(columns)
         writer.writerows([_inert_cell(row[name]) for name in columns] for row in rows)
     else:
-        all_rows, table, terminal = list(rows), Table(*columns), console(200)
-        texts = [[escape_line(_cell(row[name])) for name in columns] for row in all_rows[:TABLE_ROWS]]
+        all_rows, table, terminal = list(rows), Table(*columns), console()
+        escape: Callable[[str], str] = escape_control
+        shown_rows = all_rows
+        if sys.stdout.isatty():
+            escape, shown_rows = escape_line, all_rows[:TABLE_ROWS]
+        texts = [[escape(_cell(row[name])) for name in columns] for row in shown_rows]
         for cells in texts:
             table.add_row(*map(Text, cells))
-        if Measurement.get(terminal, terminal.options.update(width=10_000), table).minimum <= terminal.width:
+        unlimited = terminal.options.update(width=WIDTH_WITHOUT_TERMINAL)
+        if Measurement.get(terminal, unlimited, table).minimum <= terminal.width:
             terminal.print(table)
         else:
             for cells in texts:
                 facts = (f"{name} {cell}" for name, cell in zip(columns, cells, strict=True) if cell)
                 terminal.print(Text(" · ".join(facts) + "\n"))
-        omission_note = f"; the table shows the first {TABLE_ROWS}" if len(all_rows) > TABLE_ROWS else ""
+        omission_note = f"; the table shows the first {TABLE_ROWS}" if len(shown_rows) < len(all_rows) else ""
         write_remark(f"{plural(len(all_rows), 'row')}{omission_note}")
 
 
@@ -210,13 +226,14 @@ def write_failed_attempt(attempt: Attempt) -> None:
 
 def write_findings(findings: Sequence[Finding]) -> None:
     """Writes the findings of `check` as a table, the remedy below the message."""
-    table = Table("", "check", "finding", box=None, pad_edge=False)
+    table = Table("", "check", box=None, pad_edge=False)
+    table.add_column("finding", overflow="fold")
     for finding in findings:
         message = Text(escape_control(finding.message))
         if finding.remedy:
             message.append(f"\n→ {finding.remedy}")
         table.add_row(Text(finding.level, style=finding.level), Text(escape_line(finding.name)), message)
-    console(120).print(table)
+    console().print(table)
 
 
 def _inert_cell(value: object) -> str:

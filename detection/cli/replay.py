@@ -7,8 +7,7 @@ from typing import Annotated
 import typer
 
 from detection.base.errors import ConfigurationError
-from detection.base.timestamps import parse_time
-from detection.cli.options import LogsFolder, RuleName, TextFormat, duration_option, time_option
+from detection.cli.options import LogsFolder, RuleName, TextFormat, duration_option, moment, time_option
 from detection.cli.output import (
     progress,
     reading_progress,
@@ -51,7 +50,7 @@ def replay(
         raise ConfigurationError("--pairs needs --format json")
     rule = load_rule(rule_name or default_rule())
     interval = interval or rule.query_frequency
-    skipped = {parse_time(text.strip()) for text in skip.split(",") if text.strip()}
+    skipped = {moment(text.strip()) for text in skip.split(",") if text.strip()}
     times = run_times(begin, end, interval, skipped)
     last_run = None
     with progress() as bar, ExitStack() as exit_stack:

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from detection.cli.options import RowFormat, RowFormatOption
-from detection.cli.output import progress, write_remark, write_rows, writing
+from detection.cli.output import progress, require_writable, write_remark, write_rows, writing
 from detection.drafting.draft import make_draft, problem_of, write_draft
 from detection.messages.text import escape_control, escape_line, plural
 from detection.rules.loading import RULES, RuleStatus, statuses
@@ -85,6 +85,8 @@ def rule_tests(
 
     docs/rules.md describes the test cases.
     """
+    if junit_file:
+        require_writable(junit_file)
     outcomes: list[CaseOutcome] = []
     for suite in load_suites(folder):
         rule, case_count = suite.rule.folder, len(suite.cases)

@@ -10,6 +10,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from urllib.parse import parse_qs, urlsplit
 
 from detection.app import Job
+from detection.base.errors import ConfigurationError
 from detection.cli.output import write_remark
 from detection.web.exchange import BODY, AccessMode, Request, Response, make_request
 from detection.web.respond import respond
@@ -20,12 +21,20 @@ LENGTH_PATTERN = re.compile(r"[0-9]{1,9}")  # of a content-length that is parsed
 
 
 class Server(ThreadingHTTPServer):
-    """A server on loopback for requests with its key. Every start makes a new key."""
+    """A server on loopback for requests with its key. Every start makes a new key.
+
+    Raises ConfigurationError if the port cannot be listened on.
+    """
 
     daemon_threads = True
 
     def __init__(self, job: Job, clock: Callable[[], datetime], port: int = 0) -> None:
-        super().__init__((HOST, port), _Handler)
+        try:
+            super().__init__((HOST, port), _Handler)
+        except OSError as error:
+            raise ConfigurationError(
+                f"port {port} cannot be listened on: {error.strerror}; choose another with --port"
+            ) from error
         self.job = job
         self.clock = clock
         self.key = secrets.token_urlsafe(24)

@@ -14,6 +14,7 @@ from uuid import UUID
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 from pydantic.alias_generators import to_camel
 
+from detection.base.timestamps import iso_duration
 from detection.rules.identity import EXACT, EmailsByUser, MatchingOption, option_problems, parse_option
 from detection.rules.silences import ENTITIES, Silence
 
@@ -35,16 +36,19 @@ NamedType = TypeVar("NamedType", bound=Named)
 
 def require_unique_names(named: tuple[NamedType, ...]) -> tuple[NamedType, ...]:
     """Validates that no two have the same name."""
-    if len({entry.name for entry in named}) < len(named):
-        raise ValueError("two have the same name; rename one")
+    positions: dict[str, int] = {}
+    for position, entry in enumerate(named):
+        if positions.setdefault(entry.name, position) != position:
+            raise ValueError(f"[{positions[entry.name]}] and [{position}] have the same name; rename one")
     return named
 
 
 def _iso_duration(value: object) -> object:
     """Refuses the bare number and `1:00`, which pydantic would accept as durations in YAML."""
-    if not isinstance(value, timedelta) and not (isinstance(value, str) and value.startswith("P")):
-        raise ValueError("must be an ISO 8601 duration such as PT1H or P1D")
-    return value
+    duration = iso_duration(value) if isinstance(value, str) else value
+    if not isinstance(duration, timedelta) and not (isinstance(duration, str) and duration.startswith("P")):
+        raise ValueError("must be a duration such as 8h, 30m or 2d, or ISO 8601 such as PT1H or P1D")
+    return duration
 
 
 Duration = Annotated[timedelta, BeforeValidator(_iso_duration)]

@@ -449,6 +449,11 @@ def test_clock_that_is_wrong(
     assert (finding.level, word in finding.message) == (level, True)
 
 
+def test_variable_that_nearly_has_the_name_of_a_setting_is_red(environment: Environment) -> None:
+    findings = run_all_checks(environment | {"PAGE_ULR": "https://soc.example"})
+    assert names_with_level(findings, "red") == ["setting PAGE_ULR"]
+
+
 @pytest.mark.parametrize(
     "schedule, levels",
     [("0 5 * * * *", []), ("0 5 */2 * * *", ["red"]), ("5 0 * * *", ["red"])],

@@ -6,8 +6,10 @@ import io
 import json
 import os
 import re
+import socket
 import subprocess
 import sys
+import tomllib
 from collections.abc import Callable
 from contextlib import redirect_stderr, redirect_stdout
 from dataclasses import dataclass
@@ -17,7 +19,10 @@ from unittest.mock import patch
 
 import pytest
 
+from detection.base.timestamps import parse_duration, parse_moment, parse_time
 from detection.cli.main import main
+from detection.cli.options import RowFormat
+from detection.cli.output import write_rows
 
 ROOT = Path(__file__).parents[2]
 SENTINEL = "openai-config-to-abuse-sentinel"
@@ -482,7 +487,6 @@ WRONG_USAGE: dict[str, tuple[tuple[str, ...], str]] = {
     "missing option": (("matches", "--logs", "{logs}"), "--at"),
     "unknown format": ((*_at("2026-06-08T12:00:00Z"), "--format", "xml"), "xml"),
     "naive time": (_at("2026-06-08T12:00:00"), "'2026-06-08T12:00:00' is not a time with a zone"),
-    "date": (_at("2026-06-08"), "is not a time with a zone"),
     "no time": (_at("noon"), "'noon' is not a time with a zone"),
     "time before all calendars": (_at("0001-01-01T00:00:00Z"), "0001-01-01T00:00:00Z"),
     "time after all calendars": (_at("9999-12-31T23:59:59-05:00"), "9999-12-31T23:59:59-05:00"),
@@ -496,7 +500,7 @@ WRONG_USAGE: dict[str, tuple[tuple[str, ...], str]] = {
         ("matches", "--logs", "nowhere", "--at", "2026-06-08T12:00:00Z"),
         "nowhere: there is no such",
     ),
-    "duration without P": (_replay("2026-06-08T12:00:00Z", "--every", "1h"), "'1h' is not a duration"),
+    "duration without a unit": (_replay("2026-06-08T12:00:00Z", "--every", "1"), "'1' is not a duration"),
     "duration of nothing": (_replay("2026-06-08T12:00:00Z", "--every", "PT0S"), "'PT0S' is not a duration"),
     "naive end": (_replay("2026-06-08T12:00:00"), "is not a time with a zone"),
     "naive skip": (
@@ -507,6 +511,19 @@ WRONG_USAGE: dict[str, tuple[tuple[str, ...], str]] = {
         _replay("2026-06-08T11:00:00Z", "--skip", "2026-06-08T11:00:00Z"),
         "--skip names every run",
     ),
+    "now and no duration": (_at("now-2"), "'2' is not a duration"),
+    "report into a missing folder": (
+        (
+            *("backtest", "--logs", "nowhere", "--from", "2026-06-08", "--to", "2026-06-09"),
+            *("--report", "{logs}/none/r.html"),
+        ),
+        "none/r.html cannot be written to: No such file or directory",
+    ),
+    "JUnit file that is a folder": (
+        ("test-rules", "--junit", "{logs}"),
+        "cannot be written to: Is a directory",
+    ),
+    "port that does not exist": (("incidents", "serve", "--port", "99999"), "65535"),
     "end before the beginning": (_replay("2026-06-08T10:00:00Z"), "is before the start"),
     "demo into a file": (("demo", "--out", "{logs}/ASimAgentEventLogs.jsonl"), "ASimAgentEventLogs.jsonl"),
 }
@@ -552,3 +569,68 @@ def test_rules_exits_2_for_an_invalid_rule(tmp_path: Path) -> None:
     (status,) = result.objects
     assert (status["rule"], status["valid"], status["default"]) == ("broken", False, True)
     assert "broken/rule.yaml" in status["problem"]
+
+
+# ---------------------------------------------------------------------------------------------------- the keyboard
+
+
+@pytest.mark.parametrize("moment", ["2026-06-08", "2026-06-08T00:00:00Z", "2026-06-08T02:00:00+02:00"])
+def test_date_is_its_start_in_utc(moment: str) -> None:
+    assert "datetime(2026-06-06T00:00:00Z);" in run("query", "--at", moment).out
+
+
+@pytest.mark.parametrize(
+    "text, moment",
+    [
+        ("now", "2026-06-08T10:00:00Z"),
+        ("now-2h", "2026-06-08T08:00:00Z"),
+        ("now-1d12h", "2026-06-06T22:00:00Z"),
+        ("now+PT30M", "2026-06-08T10:30:00Z"),
+    ],
+)
+def test_time_may_be_relative_to_now(text: str, moment: str) -> None:
+    assert parse_moment(text, parse_time("2026-06-08T10:00:00.5Z")) == parse_time(moment)
+
+
+@pytest.mark.parametrize(
+    "text, seconds",
+    [("8h", 28_800), ("30m", 1_800), ("2d", 172_800), ("90s", 90), ("1h30m", 5_400), ("PT1H", 3_600)],
+)
+def test_duration_is_short_or_iso(text: str, seconds: int) -> None:
+    assert parse_duration(text).total_seconds() == seconds
+
+
+def test_port_in_use_is_an_error_with_the_option_to_change(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("INCIDENT_STORAGE", "UseDevelopmentStorage=true")
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        port = listener.getsockname()[1]
+        result = run("incidents", "serve", "--port", port)
+    assert result.code == 2
+    assert result.err.startswith(
+        f"error: port {port} cannot be listened on: Address already in use; choose another"
+    )
+
+
+def test_table_into_a_pipe_has_all_rows_on_a_line_each(capsys: pytest.CaptureFixture[str]) -> None:
+    rows = [{"id": f"in_{n}", "text": "word " * 60 + "w" * 300} for n in range(70)]
+    write_rows(rows, ["id", "text"], RowFormat.table)
+    out, err = capsys.readouterr()
+    assert [line.split()[1] for line in out.splitlines() if "in_" in line] == [row["id"] for row in rows]
+    assert out.count(rows[0]["text"]) == 70
+    assert err == "70 rows\n"
+
+
+def test_version_is_that_of_the_project() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    result = run("--version")
+    assert (result.code, result.out) == (0, f"{project['version']}\n")
+
+
+def test_shell_can_complete_a_command(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, text in (
+        ("_DETECTION_COMPLETE", "complete_bash"),
+        ("COMP_WORDS", "detection inc"),
+        ("COMP_CWORD", "1"),
+    ):
+        monkeypatch.setenv(name, text)
+    assert run_process().out == "incidents\n"

@@ -615,7 +615,7 @@ def test_wrong_exclusion_names_file_and_key(
 
 
 def test_two_exclusions_of_one_name_are_refused(folder: Path) -> None:
-    with pytest.raises(ConfigurationError, match="exclusions: two have the same name"):
+    with pytest.raises(ConfigurationError, match=r"exclusions: \[0\] and \[1\] have the same name"):
         rule_with_exclusions(folder, TERRAFORM, TERRAFORM)
 
 

@@ -21,7 +21,7 @@ from detection.rules.loading import RuleStatus, default_rule, load_rule, rule_na
 from detection.rules.model import KqlType, Rule
 from detection.runs.clean_up import AbandonedGap, CleanUpProblem
 from detection.runs.record import RECORD, RunFailure, RunRecord
-from detection.telemetry import FailedDelivery, FailedHeartbeat, LateRun
+from detection.telemetry import FailedDelivery, FailedHeartbeat, LateRun, MisspeltSetting
 from detection.web.listing import Listing
 
 DIALECT = "https://json-schema.org/draft/2020-12/schema"
@@ -79,6 +79,11 @@ def schemas() -> dict[str, Schema]:
             "line.heartbeat",
             "The log line of a failed heartbeat",
             _log_line_schema("detection.heartbeat", type_adapter(FailedHeartbeat)),
+        ),
+        (
+            "line.setting",
+            "The log line of a variable that nearly has the name of a setting",
+            _log_line_schema("detection.setting", type_adapter(MisspeltSetting)),
         ),
         (
             "line.coverage",
