@@ -1,27 +1,31 @@
-"""What people do with incidents: look, acknowledge, close, silence."""
+"""What people do with incidents: look, acknowledge, close, reopen, silence."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from contextlib import suppress
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
+from hashlib import sha256
 from itertools import islice
-from typing import Literal
+from typing import Literal, Protocol, TypeVar
 from uuid import uuid4
 
 from detection.base.errors import ConfigurationError
 from detection.base.timestamps import iso
+from detection.incidents.acts import CloseAct, IncidentAct, IncidentVersion, LiftAct, SilenceAct
 from detection.incidents.alert import Alert
 from detection.incidents.incident import (
-    Classification,
+    ActRefused,
     Incident,
     RulePrecision,
     acknowledged,
     closed,
+    reopened,
     rule_precision,
     silenced,
 )
 from detection.incidents.keys import Key
 from detection.incidents.silencing import matches_alert
-from detection.messages.text import plural
+from detection.messages.text import escape_line, plural
 from detection.rules.loading import RuleFault, placeholder_rule
 from detection.rules.model import Rule
 from detection.rules.patterns import literal_pattern
@@ -31,11 +35,28 @@ from detection.store.gaps import Gap, GapList
 from detection.store.incident_list import IncidentList, ListHead, Selection, read_page
 from detection.store.incident_store import IncidentStore
 from detection.store.outbox import DeadLetter, Delivery, Queued, table_outbox
-from detection.store.silence_list import SilenceList
-from detection.store.table import Conflict, Table
+from detection.store.silence_list import SilenceList, new_silence
+from detection.store.table import MAX_CONFLICTS, Conflict, Operation, Table
 
+Result = TypeVar("Result")
 LOOK_BACK = timedelta(days=7)  # of the alerts that a new silence is compared with
 MAX_ALERTS = 1_000  # compared with a new silence: each is a request
+
+
+class NoIncident(ConfigurationError):
+    """No rule that runs has an incident of that id."""
+
+
+class Stale(ActRefused):
+    """The author of an act has not seen what others did, or which alerts arrived. Its text says both."""
+
+
+class Change(Protocol):
+    """Changes an incident as an act asks for, with an entry in its history. May raise ActRefused."""
+
+    def __call__(
+        self, incident: Incident, author: str, time: datetime, note: str, *, self_declared: bool, request: str
+    ) -> Incident: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,81 +161,65 @@ class Desk:
         return IncidentPage(details, page.end, page.head)
 
     def incident(self, name: str) -> IncidentDetail:
-        """An incident by its id, with its alerts. Raises ConfigurationError when no rule has it."""
+        """An incident by its id, with its alerts. Raises NoIncident."""
         for folder in self.folders:
             if parts := IncidentList(self.table, folder).incident(name):
                 return IncidentDetail(folder, *parts)
-        raise ConfigurationError(f"there is no incident {name}; see `incidents list`")
+        raise NoIncident(f"there is no incident {name}; see `incidents list`")
 
     def deliveries(self, name: str) -> list[Queued | DeadLetter]:
         """The messages of an incident that wait in the outbox or are dead letters."""
         return table_outbox(self.table, self.folders).messages_of(name)
 
-    def acknowledge(
-        self, detail: IncidentDetail, author: str, note: str = "", *, self_declared: bool = True
-    ) -> None:
-        """Takes an incident on. Raises Conflict when a run or another person changed it in between."""
-        now = self.clock()
-        self._update(
-            detail, lambda incident: acknowledged(incident, author, now, note, self_declared=self_declared)
-        )
+    def acknowledge(self, act: IncidentAct) -> Incident:
+        """Takes an incident on. Raises ActRefused for a closed incident.
 
-    def close(
-        self,
-        detail: IncidentDetail,
-        classification: Classification,
-        author: str,
-        note: str = "",
-        *,
-        self_declared: bool = True,
-    ) -> None:
-        """Closes an incident, also an older one of its key. Raises Conflict as `acknowledge` does."""
-        now = self.clock()
-        self._update(
-            detail,
-            lambda incident: closed(incident, classification, author, now, note, self_declared=self_declared),
-        )
+        As every act on an incident it returns the incident as it is then, raises NoIncident, raises Stale if
+        the author had not seen all of it, and Conflict if runs changed it again and again in between.
+        """
+        return self._update(act, acknowledged)
+
+    def close(self, act: CloseAct) -> Incident:
+        """Closes an incident, also an older one of its key, or replaces the classification."""
+
+        def change(
+            incident: Incident, author: str, time: datetime, note: str, *, self_declared: bool, request: str
+        ) -> Incident:
+            return closed(
+                incident, act.classification, author, time, note, self_declared=self_declared, request=request
+            )
+
+        return self._update(act, change)
+
+    def reopen(self, act: IncidentAct) -> Incident:
+        """Reopens a closed incident. It takes no alerts. Raises ActRefused for an incident that is open."""
+        return self._update(act, reopened)
 
     def silence(self, rule: Rule, silence: Silence) -> SilenceMatches:
-        """Adds a silence to a rule, and compares it with the rule's last alerts. Raises ConfigurationError
-        when the rule cannot honour it or has one of its name.
+        """Adds a silence to a rule, and compares it with the rule's last alerts. Raises ActRefused when the
+        rule cannot honour it or has another of its name.
         """
-        if unmapped := rule.unmapped_criteria(silence):
-            raise ConfigurationError(f"{rule.folder} maps no column for {', '.join(unmapped)}")
+        _require_columns(rule, silence)
         try:
             SilenceList(self.table, rule.folder).add(silence)
         except Conflict:
-            raise ConfigurationError(
-                f"there is a silence {silence.name} already; see `silences list`"
-            ) from None
-        alerts = IncidentList(self.table, rule.folder).alerts_since(self.clock() - LOOK_BACK)
-        matches = [matches_alert(silence, alert) for alert in islice(alerts, MAX_ALERTS)]
-        return SilenceMatches(sum(matches), len(matches))
+            raise ActRefused(f"there is a silence {silence.name} already; see `silences list`") from None
+        return self._matches(rule, silence)
 
-    def silence_incident(
-        self,
-        detail: IncidentDetail,
-        duration: timedelta,
-        author: str,
-        reason: str,
-        *,
-        begins: datetime | None = None,
-        self_declared: bool = True,
-    ) -> tuple[Silence, SilenceMatches]:
-        """Silences an incident's actor from `begins` (UTC, by default now) for a duration, and writes so into
-        the incident's history, with the alerts that the silence matches.
+    def silence_incident(self, act: SilenceAct) -> tuple[Silence, SilenceMatches]:
+        """Silences an incident's actor, and writes so into the incident's history, with the alerts that the
+        silence matches: both or neither.
 
-        Raises ConfigurationError when the incident has several actors, or as `end_of_silence` and `silence`
-        do.
+        Raises ActRefused when the incident has several actors.
         """
-        now = self.clock()
-        silence = silence_of_incident(detail, begins or now, duration, author, reason, now)
-        matches = self.silence(self.rule(detail.rule), silence)
-        note = f"{silence.period}: {reason} ({matches.text})"
-        self._update(
-            detail, lambda incident: silenced(incident, author, now, note, self_declared=self_declared)
-        )
-        return silence, matches
+        now, detail = self.clock(), self.incident(act.incident)
+        silence = silence_of_incident(detail, act, now)
+        rule = self.rule(detail.rule)
+        _require_columns(rule, silence)
+        matches = self._matches(rule, silence)
+        note = f"{silence.period}: {act.note} ({matches.text})"
+        self._update(act, silenced, note, [new_silence(silence)])
+        return SilenceList(self.table, detail.rule).silence(silence.name) or silence, matches
 
     def silences(self) -> list[tuple[Rule, Silence]]:
         """Every rule's exclusions, and its silences, ended ones too."""
@@ -259,56 +264,110 @@ class Desk:
         )
         raise ConfigurationError(f"gap {name} is not open: {states}; `runs` lists the open gaps")
 
-    def lift(self, name: str, author: str, rule_name: str | None = None) -> None:
-        """Ends the silences of a name now, of one rule or of all. A scheduled silence never begins. Any other
-        still covers the signals from before.
+    def lift(self, act: LiftAct) -> list[Silence]:
+        """Ends the silences of a name now; returns them. A scheduled silence never begins. Any other still
+        covers the signals from before. Lifting again changes nothing if the author has lifted it.
 
-        Raises ConfigurationError when none of that name is in force or scheduled.
+        Raises ActRefused when none of that name is in force or scheduled.
         """
-        now = self.clock()
-        lists = [SilenceList(self.table, folder) for folder in self.folders if rule_name in (None, folder)]
-        ending = [
+        return _repeat_after_conflict(lambda: self._lift(act, self.clock()))
+
+    def _lift(self, act: LiftAct, now: datetime) -> list[Silence]:
+        lists = [SilenceList(self.table, folder) for folder in self.folders if act.rule in (None, folder)]
+        named = [
             (silence_list, silence)
             for silence_list in lists
-            for silence in silence_list.silences()
-            if silence.name == name and not silence.has_ended(now)
+            if (silence := silence_list.silence(act.silence)) is not None
         ]
-        if not ending:
-            raise ConfigurationError(f"no silence {name} is in force or scheduled; see `silences list`")
+        ending = [(silence_list, silence) for silence_list, silence in named if not silence.has_ended(now)]
         for silence_list, silence in ending:
-            silence_list.lift(silence, author, now)
+            silence_list.lift(silence, act.author, now)
+        lifters = {silence.lifted_by for _, silence in named}
+        if not ending and act.author not in lifters:
+            states = ", ".join(escape_line(f"{silence.name} is {silence.state(now)}") for _, silence in named)
+            raise ActRefused(
+                states or f"no silence {act.silence} is in force or scheduled; see `silences list`"
+            )
+        return [silence for _, silence in ending]
 
-    def _update(self, detail: IncidentDetail, change: Callable[[Incident], Incident]) -> None:
-        now = self.clock()
+    def _matches(self, rule: Rule, silence: Silence) -> SilenceMatches:
+        alerts = IncidentList(self.table, rule.folder).alerts_since(self.clock() - LOOK_BACK)
+        matches = [matches_alert(silence, alert) for alert in islice(alerts, MAX_ALERTS)]
+        return SilenceMatches(sum(matches), len(matches))
+
+    def _update(
+        self, act: IncidentAct, change: Change, note: str = "", rows: Sequence[Operation] = ()
+    ) -> Incident:
+        """Carries out an act in one transaction. After a conflict with a run it is tried again, unless the
+        author has not seen what changed.
+        """
+        now, detail = self.clock(), self.incident(act.incident)
+        version = act.version
+        if version.acts is None:
+            version = replace(version, acts=detail.incident.acts)
+
+        def change_once(incident: Incident) -> Incident:
+            if any(entry.request == act.request for entry in incident.history):
+                return incident
+            _require_version(incident, version)
+            declared, text = act.self_declared, note or act.note
+            return change(incident, act.author, now, text, self_declared=declared, request=act.request)
 
         def messages(incident: Incident, commit: int) -> Sequence[Delivery]:
             from detection.delivery.rendering import update_messages  # noqa: PLC0415  # most hours need no message
 
             return update_messages(self.destinations, incident, commit, now)
 
-        store = IncidentStore(self.table, detail.rule, f"update {now.isoformat()} {uuid4().hex[:12]}")
-        store.update(detail.incident.id, change, messages)
+        def update() -> Incident:
+            store = IncidentStore(self.table, detail.rule, f"update {now.isoformat()} {uuid4().hex[:12]}")
+            return store.update(detail.incident.id, change_once, messages, rows)
+
+        return _repeat_after_conflict(update)
 
 
-def silence_of_incident(
-    detail: IncidentDetail, begins: datetime, duration: timedelta, author: str, reason: str, now: datetime
-) -> Silence:
-    """A silence of an incident's only actor.
+def _repeat_after_conflict(act: Callable[[], Result]) -> Result:
+    for _ in range(MAX_CONFLICTS):
+        with suppress(Conflict):
+            return act()
+    return act()
 
-    Raises ConfigurationError if the incident has several actors, or as `end_of_silence` does.
+
+def _require_version(incident: Incident, version: IncidentVersion) -> None:
+    changes = []
+    if version.alerts not in (None, incident.alerts):
+        changes.append(f"new alerts arrived: there are {incident.alerts} now")
+    if version.acts not in (None, incident.acts):
+        unseen = max(incident.acts - (version.acts or 0), 0)
+        entries = incident.history[-unseen:] if unseen else ()
+        texts = [f"{escape_line(entry.author)} {entry.action_text} at {iso(entry.time)}" for entry in entries]
+        changes += texts or [f"its history has {plural(incident.acts, 'act')}"]
+    if changes:
+        raise Stale(f"{incident.id} has changed since you saw it: {'; '.join(changes)}; decide again")
+
+
+def _require_columns(rule: Rule, silence: Silence) -> None:
+    if unmapped := rule.unmapped_criteria(silence):
+        raise ActRefused(f"{rule.folder} maps no column for {', '.join(unmapped)}")
+
+
+def silence_of_incident(detail: IncidentDetail, act: SilenceAct, now: datetime) -> Silence:
+    """A silence of an incident's only actor. Its name has a part of the request's id.
+
+    Raises ActRefused if the incident has several actors.
     """
     actors = {alert.actor for alert in detail.alerts}
     if len(actors) != 1:
-        raise ConfigurationError(
+        raise ActRefused(
             f"{detail.incident.id} has {len(actors)} actors: name the silenced actor with `silences add`"
         )
+    begins = act.begins or now
     return Silence(
-        name=f"{detail.incident.id}-{now:%Y%m%dT%H%M%S}",
-        owner=author,
-        reason=reason,
+        name=f"{detail.incident.id}-{sha256(act.request.encode()).hexdigest()[:8]}",
+        owner=act.author,
+        reason=act.note,
         created=now,
         begins=begins,
-        expires=end_of_silence(begins, duration),
+        expires=end_of_silence(begins, act.duration),
         actor=literal_pattern(actors.pop()),
     )
 

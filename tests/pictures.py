@@ -27,6 +27,7 @@ from detection.store.outbox import Outbox
 from detection.store.table import MemoryTable
 from tests.support import raw_logs
 from tests.support.browser.browser import Browser, Size, missing_reason, running
+from tests.support.builders import close_act, incident_act
 from tests.support.pages import serving
 
 PICTURES = Path(__file__).resolve().parents[1] / "docs" / "pictures"
@@ -135,13 +136,11 @@ def _send(outbox: Outbox) -> None:
 
 def _act(job: Job, name: str) -> None:
     """What the on-call did with the incidents."""
-    detail = job.desk.incident(name)
-    job.desk.acknowledge(detail, "eve@example.com", "asked Alice by phone: not hers", self_declared=False)
-    summaries = [summary for summary in job.desk.incidents() if summary.incident.id != name]
-    job.desk.close(
-        job.desk.incident(summaries[1].incident.id), "benign", "mallet", "the invited colleague's first try"
-    )
-    job.desk.acknowledge(job.desk.incident(summaries[3].incident.id), "mallet")
+    note = "asked Alice by phone: not hers"
+    job.desk.acknowledge(incident_act(name, "eve@example.com", note, self_declared=False))
+    incidents = [summary.incident.id for summary in job.desk.incidents() if summary.incident.id != name]
+    job.desk.close(close_act(incidents[1], "benign", "mallet", "the invited colleague's first try"))
+    job.desk.acknowledge(incident_act(incidents[3], "mallet"))
 
 
 def _take(browser: Browser, path: Path) -> None:

@@ -19,6 +19,7 @@ from detection.base.errors import Incomplete
 from detection.rules.loading import load_rule
 from detection.settings import settings_from
 from tests.regenerate import COMMANDS, GOLDEN, LOGS
+from tests.support.builders import close_act
 from tests.support.clock import Clock
 from tests.support.query_api import QueryApi, no_fault, partial, query_api, reply, tables_of
 from tests.support.receiver import Receiver, receiving, status
@@ -146,7 +147,7 @@ def test_closed_incident_is_followed_by_one_that_names_it(pipeline: Pipeline) ->
         for detail in pipeline.job.desk.incidents()
         if detail.key == (("Account", "alice@example.com"),)
     )
-    pipeline.job.desk.close(alice, "benign", "carol", "a known load test")
+    pipeline.job.desk.close(close_act(alice.incident.id, "benign", "carol", "a known load test"))
 
     pipeline.runs(moment for moment in EVENTFUL if moment > evening)
 

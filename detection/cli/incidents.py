@@ -1,9 +1,10 @@
-"""`incidents`: list, show, acknowledge, close, silence and count incidents, and serve their page."""
+"""`incidents`: list, show, acknowledge, close, reopen, silence and count incidents, and serve their page."""
 
 from dataclasses import asdict, replace
 from enum import StrEnum
 from getpass import getuser
 from typing import Annotated
+from uuid import uuid4
 
 import typer
 
@@ -22,8 +23,9 @@ from detection.cli.output import write_json_line, write_remark, write_rows, writ
 from detection.cli.serve import Server, serve_until_interrupted
 from detection.cli.summary import incident_lines
 from detection.desk import rule_precisions
+from detection.incidents.acts import CloseAct, IncidentAct, SilenceAct
 
-app = typer.Typer(no_args_is_help=True, help="List, show, acknowledge, close and silence incidents.")
+app = typer.Typer(no_args_is_help=True, help="List, show, acknowledge, close, reopen and silence incidents.")
 COLUMNS = ["id", "status", "key", "opened", "updated", "alerts", "pairs", "predecessor", "rule"]
 STATS_COLUMNS = [
     "rule",
@@ -87,8 +89,8 @@ def show(
 @app.command()
 def ack(incident: IncidentId, by: AuthorOption = "", note: NoteOption = "") -> None:
     """Acknowledge an incident. It stays open and takes further alerts."""
-    job = environment_job()
-    job.desk.acknowledge(job.desk.incident(incident), by or getuser(), note)
+    act = IncidentAct(incident=incident, author=by or getuser(), note=note, request=uuid4().hex)
+    environment_job().desk.acknowledge(act)
     print(f"{incident} is acknowledged")
 
 
@@ -99,10 +101,26 @@ def close(
     by: AuthorOption = "",
     note: NoteOption = "",
 ) -> None:
-    """Close an incident. Later alerts of the same key open a new incident."""
-    job = environment_job()
-    job.desk.close(job.desk.incident(incident), classification.value, by or getuser(), note)
-    print(f"{incident} is closed as {classification.value}")
+    """Close an incident, or classify a closed incident again.
+
+    Later alerts of the same key open a new incident.
+    """
+    act = CloseAct(
+        incident=incident,
+        author=by or getuser(),
+        note=note,
+        request=uuid4().hex,
+        classification=classification.value,
+    )
+    print(f"{incident} is {environment_job().desk.close(act).history[-1].action_text}")
+
+
+@app.command()
+def reopen(incident: IncidentId, by: AuthorOption = "", note: NoteOption = "") -> None:
+    """Reopen a closed incident. It takes no alerts: new evidence opens the next incident."""
+    act = IncidentAct(incident=incident, author=by or getuser(), note=note, request=uuid4().hex)
+    environment_job().desk.reopen(act)
+    print(f"{incident} is reopened")
 
 
 @app.command()
@@ -127,9 +145,15 @@ def silence(
     The signal's own time decides, whenever its row arrives. Silenced pairs are counted and never alerted.
     `silences add` makes silences by other criteria.
     """
-    job = environment_job()
-    detail = job.desk.incident(incident)
-    write_silence(*job.desk.silence_incident(detail, duration, by or getuser(), reason, begins=begins))
+    act = SilenceAct(
+        incident=incident,
+        author=by or getuser(),
+        note=reason,
+        request=uuid4().hex,
+        duration=duration,
+        begins=begins,
+    )
+    write_silence(*environment_job().desk.silence_incident(act))
 
 
 @app.command()

@@ -2,6 +2,7 @@
 
 from getpass import getuser
 from typing import Annotated, Any
+from uuid import uuid4
 
 import typer
 
@@ -16,6 +17,7 @@ from detection.cli.options import (
     environment_job,
 )
 from detection.cli.output import write_rows, write_silence
+from detection.incidents.acts import LiftAct
 from detection.rules.loading import default_rule
 from detection.rules.silences import CRITERIA, end_of_silence, parse_silence
 
@@ -87,5 +89,5 @@ def lift(name: Annotated[str, typer.Argument(help="Name of the silence.")], by: 
 
     Signals from before stay silenced, also if their rows arrive later.
     """
-    environment_job().desk.lift(name, by or getuser())
+    environment_job().desk.lift(LiftAct(author=by or getuser(), request=uuid4().hex, silence=name))
     print(f"{name} is lifted")

@@ -301,7 +301,7 @@ def next_incident(state: KeyState, pairs: int, rule: Rule, now: datetime) -> tup
     # Sentinel says "up to" the look-back after the first alert; exactly that is taken to be inside.
     if (
         current
-        and current.status != "closed"
+        and current.takes_alerts
         and now <= current.opened + rule.grouping.lookback_duration
         and current.alerts < ALERTS_PER_INCIDENT
     ):

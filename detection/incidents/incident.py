@@ -1,8 +1,8 @@
 """Incidents: what they hold, which one an alert joins, and what people do with them.
 
 The rules are Sentinel's documented ones (azure-docs, sentinel/scheduled-rules-overview.md): alerts join the
-key's incident up to `lookbackDuration` after its *first* alert, at most 150 of them; a closed incident is
-never reopened, and the next incident names it.
+key's incident up to `lookbackDuration` after its *first* alert, at most 150 of them; no alert joins an
+incident that was closed, and the next incident names it.
 """
 
 from collections import Counter
@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Literal
 
+from detection.base.errors import ConfigurationError
 from detection.rules.model import Severity
 
 ALERTS_PER_INCIDENT = 150  # Sentinel's limit (scheduled-rules-overview.md, "Alert grouping")
@@ -20,27 +21,43 @@ Status = Literal["new", "acknowledged", "closed"]
 Classification = Literal["true-positive", "benign", "false-positive", "undetermined"]
 
 
+class ActRefused(ConfigurationError):
+    """The state of an incident or a silence does not allow an act. Nothing was changed."""
+
+
 @dataclass(frozen=True, slots=True)
 class HistoryEntry:
     """What a person did with an incident: `author`, `time` (UTC), and a note.
 
-    With `self_declared` the author named themselves; otherwise a sign-in checked the name.
+    With `self_declared` the author named themselves; otherwise a sign-in checked the name. Closing sets
+    `classification`; closing again and reopening replace `former_classification`. `request` is the id of the
+    request that the entry comes from.
     """
 
-    action: Literal["acknowledged", "silenced", "closed"]
+    action: Literal["acknowledged", "silenced", "closed", "reopened"]
     author: str
     time: datetime
     note: str = ""
     self_declared: bool = True
+    classification: Classification | None = None
+    former_classification: Classification | None = None
+    request: str = ""
+
+    @property
+    def action_text(self) -> str:
+        """The action with what it changed, in words."""
+        text = f"{self.action} as {self.classification}" if self.classification else self.action
+        is_replaced = self.former_classification not in (None, self.classification)
+        return f"{text}, before: {self.former_classification}" if is_replaced else text
 
 
 @dataclass(frozen=True, slots=True)
 class Incident:
     """Alerts of one key that belong together; `number` counts the key's incidents in the table.
 
-    Times are UTC. A closed incident has a classification and takes no more alerts. `history` is what people
-    did with it, in order. `silenced` pairs of its key paged nobody while it was the newest. `title` is that
-    of its newest alert, `severity` that of its worst.
+    Times are UTC. A closed incident has a classification. `history` is what people did with it, in order, and
+    `acts` counts all that they did. `silenced` pairs of its key paged nobody while it was the newest. `title`
+    is that of its newest alert, `severity` that of its worst. `reopened` says that it was closed once.
     """
 
     id: str
@@ -56,23 +73,43 @@ class Incident:
     silenced: int = 0
     title: str = ""
     severity: Severity | None = None
+    acts: int = 0
+    reopened: bool = False
+
+    @property
+    def takes_alerts(self) -> bool:
+        """Whether alerts may join it: it was never closed."""
+        return self.status != "closed" and not self.reopened
 
 
 def acknowledged(
-    incident: Incident, author: str, time: datetime, note: str = "", *, self_declared: bool = True
+    incident: Incident,
+    author: str,
+    time: datetime,
+    note: str = "",
+    *,
+    self_declared: bool = True,
+    request: str = "",
 ) -> Incident:
-    """The acknowledged incident; it still takes alerts. A closed incident stays closed."""
-    entry = HistoryEntry("acknowledged", author, time, note, self_declared)
-    status = incident.status if incident.status == "closed" else "acknowledged"
-    return replace(incident, status=status, history=(*incident.history, entry)[-HISTORY_LIMIT:])
+    """The acknowledged incident; it still takes alerts. Raises ActRefused for a closed incident."""
+    if incident.status == "closed":
+        raise ActRefused(f"{incident.id} is closed: reopen it before you acknowledge it")
+    entry = HistoryEntry("acknowledged", author, time, note, self_declared, request=request)
+    return _with_entry(replace(incident, status="acknowledged"), entry)
 
 
 def silenced(
-    incident: Incident, author: str, time: datetime, note: str = "", *, self_declared: bool = True
+    incident: Incident,
+    author: str,
+    time: datetime,
+    note: str = "",
+    *,
+    self_declared: bool = True,
+    request: str = "",
 ) -> Incident:
     """The incident, with the silence of its actor in the history."""
-    entry = HistoryEntry("silenced", author, time, note, self_declared)
-    return replace(incident, history=(*incident.history, entry)[-HISTORY_LIMIT:])
+    entry = HistoryEntry("silenced", author, time, note, self_declared, request=request)
+    return _with_entry(incident, entry)
 
 
 def closed(
@@ -83,15 +120,38 @@ def closed(
     note: str = "",
     *,
     self_declared: bool = True,
+    request: str = "",
 ) -> Incident:
-    """The closed incident; it takes no more alerts."""
-    entry = HistoryEntry("closed", author, time, note, self_declared)
-    return replace(
-        incident,
-        status="closed",
-        classification=classification,
-        history=(*incident.history, entry)[-HISTORY_LIMIT:],
+    """The closed incident; it takes no more alerts. Closing again replaces the classification."""
+    entry = HistoryEntry(
+        "closed", author, time, note, self_declared, classification, incident.classification, request
     )
+    return _with_entry(replace(incident, status="closed", classification=classification), entry)
+
+
+def reopened(
+    incident: Incident,
+    author: str,
+    time: datetime,
+    note: str = "",
+    *,
+    self_declared: bool = True,
+    request: str = "",
+) -> Incident:
+    """The closed incident as an acknowledged one without a classification. It takes no more alerts: new
+    evidence opens the next incident. Raises ActRefused for an incident that is not closed.
+    """
+    if incident.status != "closed":
+        raise ActRefused(f"{incident.id} is not closed: only a closed incident can be reopened")
+    entry = HistoryEntry(
+        "reopened", author, time, note, self_declared, None, incident.classification, request
+    )
+    return _with_entry(replace(incident, status="acknowledged", classification=None, reopened=True), entry)
+
+
+def _with_entry(incident: Incident, entry: HistoryEntry) -> Incident:
+    history = (*incident.history, entry)[-HISTORY_LIMIT:]
+    return replace(incident, history=history, acts=incident.acts + 1)
 
 
 @dataclass(frozen=True, slots=True)

@@ -262,8 +262,10 @@ class IncidentStore:
         incident_id: str,
         change: Callable[[Incident], Incident],
         messages: Callable[[Incident, int], Sequence[Delivery]] = lambda *_: (),
-    ) -> None:
-        """Changes an incident, with the messages about it.
+        rows: Sequence[Operation] = (),
+    ) -> Incident:
+        """Changes an incident, with the messages about it and further rows, in one transaction; returns the
+        incident. Writes nothing if `change` returns the incident itself.
 
         Raises Conflict when its key was committed in between, or the incident deleted.
         """
@@ -271,10 +273,13 @@ class IncidentStore:
         state = self.load([key])[key]  # before the incident is read, for the head is its lock
         _, current = self._incident(incident_id)
         incident = change(current)
+        if incident is current:
+            return current
         state = replace(state, commits=state.commits + 1, writer=self.writer)
         queued = map(queue, messages(incident, state.commits))
         operations = incident_operations(key, incident, current)
-        self.table.write(self.rule, [head_operation(state), *operations, *queued])
+        self.table.write(self.rule, [head_operation(state), *operations, *queued, *rows])
+        return incident
 
     def _incident(self, incident_id: str) -> tuple[Key, Incident]:
         entity = self.table.get(self.rule, incident_row(incident_id))

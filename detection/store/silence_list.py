@@ -5,7 +5,7 @@ from datetime import datetime
 
 from detection.rules.silences import Silence
 from detection.store.layout import content_of, split
-from detection.store.table import Insert, Put, Table, Value
+from detection.store.table import Conflict, Insert, Operation, Replace, Table, Value
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,16 +20,33 @@ class SilenceList:
         rows = self.table.scan(self.rule, "q|", "q}")
         return [content_of(row, Silence) for row in rows]
 
+    def silence(self, name: str) -> Silence | None:
+        """The silence of that name, or None."""
+        row = self.table.get(self.rule, f"q|{name}")
+        return content_of(row, Silence) if row else None
+
     def add(self, silence: Silence) -> None:
-        """Adds a silence. Raises Conflict when the rule has one of the same name."""
-        self.table.write(self.rule, [Insert(f"q|{silence.name}", _content(silence))])
+        """Adds a silence. Raises Conflict when the rule has another of the same name."""
+        try:
+            self.table.write(self.rule, [new_silence(silence)])
+        except Conflict:  # only the answer may be lost
+            if self.silence(silence.name) != silence:
+                raise
 
     def lift(self, silence: Silence, author: str, now: datetime) -> None:
         """Ends a silence now. It stays in the list, because rows of signals from before may arrive later, and
-        to explain what it suppressed.
+        to explain what it suppressed. Raises Conflict if it is not as it was read.
         """
+        row = self.table.get(self.rule, f"q|{silence.name}")
+        if row is None or content_of(row, Silence) != silence:
+            raise Conflict(f"silence {silence.name} has changed")
         ended = silence.model_copy(update={"expires": now, "lifted_by": author})
-        self.table.write(self.rule, [Put(f"q|{silence.name}", _content(ended))])
+        self.table.write(self.rule, [Replace(row.row, _content(ended), row.version)])
+
+
+def new_silence(silence: Silence) -> Operation:
+    """Writes a silence whose name the rule does not have yet."""
+    return Insert(f"q|{silence.name}", _content(silence))
 
 
 def _content(silence: Silence) -> dict[str, Value]:

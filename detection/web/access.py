@@ -1,20 +1,23 @@
 """Who asks, and whether they mean what their browser sends.
 
-entra   App Service has signed the visitor in. It names them in headers, and removes such headers from
-requests that come from outside. A browser adds the session cookie to requests from any site, so a form
-carries a token and the browser's headers about the source of the request are checked. key     The host has
-checked the function key. The key is in the address of every page; no other site knows it. link    The visitor
-has a signed link from a message. It shows one incident, read-only.
+- entra: App Service has signed the visitor in. It names them in headers, and removes such headers from
+  requests that come from outside. A browser adds the session cookie to requests from any site, so a form
+  carries a token and the browser's headers about the source of the request are checked.
+- key: The host has checked the function key. The key is in the address of every page; no other site knows it.
+- link: The visitor has a signed link from a message. It shows one incident, read-only.
 """
 
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
+from hashlib import sha256
+from uuid import uuid4
 
 from detection.delivery.signed_links import LinkSigner
+from detection.incidents.acts import NAME
 from detection.web.exchange import Request, RequestRefused, origin_of
 
-NAME = 200  # characters
+ID_LENGTH = 16  # characters of the id of a request
 PRINCIPAL_HEADERS = ("x-ms-client-principal-name", "x-ms-client-principal-id")
 
 
@@ -37,7 +40,7 @@ def visitor_of(request: Request) -> Visitor:
     if request.access_mode == "link":
         return Visitor(can_act=False, sign_in_offered=request.sign_in_offered)
     if request.access_mode == "key":
-        return Visitor(access_key=request.query.get("code", ""))
+        return Visitor(access_key=request.access_key)
     name = next(filter(None, (request.headers.get(header, "").strip() for header in PRINCIPAL_HEADERS)), "")
     if not name:
         raise RequestRefused(401, "Sign in first.")
@@ -45,28 +48,16 @@ def visitor_of(request: Request) -> Visitor:
 
 
 def author_of(visitor: Visitor, fields: Mapping[str, str]) -> tuple[str, bool]:
-    """The name of the visitor who acts, and whether it is self-declared.
-
-    Raises RequestRefused if there is no name, or one that is too long.
-    """
-    if visitor.name:
-        return visitor.name, False
-    name = fields.get("by", "").strip()
-    if not 0 < len(name) <= NAME:
-        raise RequestRefused(422, f"Enter your name, in at most {NAME} characters.")
-    return name, True
+    """The name of the visitor who acts, and whether it is self-declared."""
+    return (visitor.name, False) if visitor.name else (fields.get("by", "").strip(), True)
 
 
-def check_intent(
-    request: Request, subject: str, visitor: Visitor, page_url: str | None, signer: LinkSigner, now: datetime
-) -> None:
-    """Refuses a request that another site made a browser send, and a form that this page did not show.
+def check_source(request: Request, page_url: str | None) -> None:
+    """Refuses a request that another site made a browser send.
 
     Browsers name the source of a request in Sec-Fetch-Site. Older browsers name it in Origin, which is `null`
     under the Referrer-Policy of the pages and then tells nothing (Fetch, "append a request Origin header").
-    Programs send neither. JSON needs no token: a browser sends it to another site only if that site allows
-    it, and this one does not. `subject` is what the form acts on. `page_url` is the page's public address, if
-    the settings have it.
+    Programs send neither. `page_url` is the page's public address, if the settings have it.
     """
     site, origin = request.headers.get("sec-fetch-site"), request.headers.get("origin", "null")
     origins = {"null", request.origin, *([origin_of(page_url)] if page_url else [])}
@@ -74,9 +65,24 @@ def check_intent(
         raise RequestRefused(
             403, "Another site sent this request. Open the incident page and repeat it there."
         )
-    if request.headers.get("content-type", "").lower().startswith("application/json"):
+
+
+def check_form(request: Request, subject: str, visitor: Visitor, signer: LinkSigner, now: datetime) -> None:
+    """Refuses a form that this page did not show. `subject` is what the form acts on.
+
+    JSON needs no token: a browser sends it to another site only if that site allows it, and this site does
+    not.
+    """
+    if request.media_type == "application/json":
         return
     if not signer.verify_form_token(request.fields().get("form", ""), subject, visitor.name, now):
-        raise RequestRefused(
-            403, "This form has expired or is not yours. Reload the page and repeat it there."
-        )
+        raise RequestRefused(403, "This form has expired or is not yours. Check it and send it again.")
+
+
+def request_id(request: Request, fields: Mapping[str, str]) -> str:
+    """The id of an act's request: the same for a form that is sent again, and for JSON with the same
+    `request`. JSON without that field is a request of its own.
+    """
+    sent_id = fields.get("request") or uuid4().hex
+    content = sent_id.encode(errors="replace") if request.media_type == "application/json" else request.body
+    return sha256(b"%b %b" % (request.path.encode(errors="replace"), content)).hexdigest()[:ID_LENGTH]

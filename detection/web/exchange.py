@@ -64,6 +64,11 @@ class Request:
         return _parse_fields(_split(self.url).query)
 
     @property
+    def access_key(self) -> str:
+        """The function's key in the address, which every address on a page has; empty if there is none."""
+        return self.query.get("code", "") if self.access_mode == "key" else ""
+
+    @property
     def origin(self) -> str:
         """Scheme and host, as browsers write them."""
         return origin_of(self.url)
@@ -85,14 +90,18 @@ class Request:
         json = max(weights.get(media_type, 0.0) for media_type in ("application/json", "application/*"))
         return json > html or ("application/json" in weights and "text/html" not in weights)
 
+    @property
+    def media_type(self) -> str:
+        """The type of the body, without parameters."""
+        return self.headers.get("content-type", "").partition(";")[0].strip().lower()
+
     def fields(self) -> dict[str, str]:
         """The fields of a form or a JSON object."""
         if len(self.body) > BODY:
             raise RequestRefused(413, f"Send at most {BODY:,} bytes.")
-        media_type = self.headers.get("content-type", "").partition(";")[0].strip().lower()
-        if media_type == "application/x-www-form-urlencoded":
+        if self.media_type == "application/x-www-form-urlencoded":
             return _parse_fields(self.body.decode(errors="replace"))
-        if media_type != "application/json":
+        if self.media_type != "application/json":
             raise RequestRefused(415, "Send a form or JSON.")
         try:
             document = from_json(self.body)
@@ -100,6 +109,8 @@ class Request:
             document = None
         if not isinstance(document, dict):
             raise RequestRefused(400, "Send a JSON object.")
+        if nested := [name for name, value in document.items() if isinstance(value, dict | list)]:
+            raise RequestRefused(422, f"{', '.join(nested)}: send text or a number.")
         return {name: str(value) for name, value in document.items() if value is not None}
 
 

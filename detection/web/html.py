@@ -3,7 +3,9 @@
 Text from the logs passes the filter `escaped`: it is on one line, inert and inside <bdi>.
 """
 
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
+from contextlib import suppress
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from pathlib import Path
 from typing import Literal
@@ -14,6 +16,7 @@ from detection.app import Job
 from detection.base.html import content_policy, page_templates
 from detection.base.timestamps import iso
 from detection.desk import IncidentDetail
+from detection.incidents.acts import NOTE
 from detection.messages.facts import FIRST_STEPS
 from detection.messages.links import portal_link
 from detection.messages.text import escape_line, plural
@@ -21,7 +24,7 @@ from detection.rules.model import Rule
 from detection.store.incident_list import Count
 from detection.store.outbox import DeadLetter
 from detection.web.access import Visitor
-from detection.web.exchange import AccessMode, Response, with_query
+from detection.web.exchange import Request, RequestRefused, Response, with_query
 from detection.web.incident_view import IncidentView, duration_text, incident_view, windows_of
 from detection.web.listing import SEVERITIES_SHOWN, STATUSES, Listing
 from detection.web.timeline import timeline
@@ -45,12 +48,26 @@ class DeliveryState:
     text: str
 
 
-def list_page(listing: Listing, visitor: Visitor, form: str, now: datetime) -> Response:
-    """A page of the list of incidents, with the silences. `form` is the token of the form to lift them."""
+@dataclass(frozen=True, slots=True)
+class Notice:
+    """What came of an act, at the top of a page. If it was refused, the forms have what was typed."""
+
+    text: str
+    is_refusal: bool = False
+    typed: Mapping[str, str] = field(default_factory=dict)
+
+
+def list_page(
+    listing: Listing, visitor: Visitor, form: str, now: datetime, path: str, notice: Notice | None = None
+) -> Response:
+    """A page of the list of incidents, with the silences, at a path. `form` is the token of the form to lift
+    them.
+    """
+    incidents = f"{'../' * path.count('/')}incidents"
 
     def list_url(after: str | None = None, **chosen: str | None) -> str:
         status, severity = chosen.get("status", listing.status), chosen.get("severity", listing.severity)
-        return with_query("incidents", status=status, severity=severity, after=after, code=visitor.access_key)
+        return with_query(incidents, status=status, severity=severity, after=after, code=visitor.access_key)
 
     return _page(
         "list.html",
@@ -61,13 +78,23 @@ def list_page(listing: Listing, visitor: Visitor, form: str, now: datetime) -> R
         severities=SEVERITIES_SHOWN,
         list_url=list_url,
         form=form,
-        lift_url=with_query("incidents/silences/lift", code=visitor.access_key),
-        incident_url=lambda name: with_query(f"incidents/{name}", code=visitor.access_key),
+        lift_url=with_query(f"{incidents}/silences/lift", code=visitor.access_key),
+        incident_url=lambda name: with_query(f"{incidents}/{name}", code=visitor.access_key),
+        notice=notice,
     )
 
 
-def incident_page(job: Job, detail: IncidentDetail, visitor: Visitor, form: str, now: datetime) -> Response:
-    """An incident, with forms if the visitor can act. `form` is the token of the forms."""
+def incident_page(
+    job: Job,
+    detail: IncidentDetail,
+    visitor: Visitor,
+    form: str,
+    now: datetime,
+    path: str,
+    notice: Notice | None = None,
+) -> Response:
+    """An incident, at a path, with forms if the visitor can act. `form` is the token of the forms."""
+    incidents = f"{'../' * path.count('/')}incidents"
     rule, runs = job.desk.rule_or_placeholder(detail.rule), detail.rule in {rule.folder for rule in job.rules}
     if not runs:
         detail = replace(detail, alerts=())  # without the rule's columns no evidence can be shown
@@ -98,14 +125,22 @@ def incident_page(job: Job, detail: IncidentDetail, visitor: Visitor, form: str,
         portal=portal,
         classifications=CLASSIFICATION_HELP,
         form=form,
-        action_url=lambda verb: with_query(f"{detail.incident.id}/{verb}", code=visitor.access_key),
-        list_url=with_query("../incidents", code=visitor.access_key),
+        url=lambda *names: with_query("/".join((incidents, *names)), code=visitor.access_key),
+        notice=notice,
     )
 
 
-def failure_page(status: int, reason: str, access_mode: AccessMode) -> Response:
-    """Why a request was refused, and what to do."""
-    return _page("failure.html", None, status, reason=reason, visitor=Visitor(can_act=access_mode != "link"))
+def failure_page(request: Request, refusal: RequestRefused, fields: Mapping[str, str]) -> Response:
+    """Why a request was refused, and what to do, with links back. A form sends the fields again."""
+    urls: dict[str, str] = {}
+    with suppress(RequestRefused):  # of an address that leads nowhere
+        folder, *names = request.path.split("/")
+        if folder == "incidents" and request.access_mode != "link":
+            root, key = f"{'../' * len(names)}incidents", request.access_key
+            if len(names) == 2 and names[0] != "silences":  # an act
+                urls["Back to the incident"] = with_query(f"{root}/{names[0]}", code=key)
+            urls["All incidents"] = with_query(root, code=key)
+    return _page("failure.html", None, refusal.status, reason=refusal.reason, fields=fields, urls=urls)
 
 
 def delivery_states(job: Job, detail: IncidentDetail, rule: Rule, view: IncidentView) -> list[DeliveryState]:
@@ -135,8 +170,11 @@ def count_text(count: Count) -> str:
     return f"{count.number:,}{'' if count.exact else '+'}" if count.exact or count.number else ""
 
 
-def _page(name: str, now: datetime | None, status: int = 200, **values: object) -> Response:
-    body = TEMPLATES.get_template(name).render(now=now, **values)
+def _page(
+    name: str, now: datetime | None, status: int = 200, notice: Notice | None = None, **values: object
+) -> Response:
+    typed = notice.typed if notice else {}
+    body = TEMPLATES.get_template(name).render(**values, typed=typed, now=now, notice=notice)
     headers = {"content-type": "text/html; charset=utf-8", "content-security-policy": POLICY}
     return Response(status, body.encode(errors="replace"), headers)
 
@@ -145,6 +183,7 @@ TEMPLATES = page_templates(
     Path(__file__).with_name("pages"),
     {
         "escaped": lambda text, width=VALUE_WIDTH: Markup("<bdi>{}</bdi>").format(escape_line(text, width)),
+        "typed": lambda text: escape_line(" ".join(text.split()), NOTE),
         "time": lambda time: Markup('<time datetime="{}">{}</time>').format(
             iso(time), f"{time:%Y-%m-%d %H:%M:%S}"
         ),

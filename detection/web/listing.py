@@ -1,6 +1,6 @@
 """The list of incidents: filters, counts and pages."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Literal
@@ -97,6 +97,22 @@ class Listing:
     silences: Sequence[SilenceRow]
     gaps: Sequence[GapRow]
     rule_faults: Sequence[RuleFaultRow]
+
+
+def problems_of_query(query: Mapping[str, str]) -> list[str]:
+    """What `listing` ignores in a query."""
+    checks: Mapping[str, tuple[Callable[[str], object], str]] = {
+        "status": (lambda text: text in STATUSES, f"must be one of {', '.join(STATUSES)}"),
+        "severity": (lambda text: text in SEVERITIES, f"must be one of {', '.join(SEVERITIES_SHOWN)}"),
+        "after": (POSITION.fullmatch, "must be the `next` of a page"),
+        "code": (lambda _: True, ""),  # the function's key
+    }
+    unknown = f"is not known; the fields are {', '.join(checks)}"
+    return [
+        f"{name} {checks[name][1] if name in checks else unknown}"
+        for name, text in query.items()
+        if name not in checks or not checks[name][0](text)
+    ]
 
 
 def listing(desk: Desk, query: Mapping[str, str], now: datetime) -> Listing:

@@ -2,7 +2,8 @@
 
     GET  incidents                               the list, with the silences in force
     GET  incidents/ID                            an incident
-    POST incidents/ID/acknowledge|silence|close  acts on an incident: a form or JSON
+    POST incidents/ID/VERB                       acts on an incident: a form or JSON
+         VERB: acknowledge, close, reopen, silence
     POST incidents/silences/lift                 lifts a silence: a form or JSON
     GET  look/ID?until=…&signature=…             an incident, for a visitor with a link
 
@@ -11,21 +12,21 @@ GET changes nothing: programs follow links in messages too.
 """
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import replace
 from datetime import datetime
-from functools import partial
-from typing import get_args
+from http import HTTPStatus
+from typing import Any, get_args
 
 from detection.app import Job
 from detection.base.errors import ConfigurationError, DetectionError, ServiceError
 from detection.base.json_types import json_values
-from detection.base.timestamps import parse_duration
-from detection.desk import IncidentDetail
+from detection.base.timestamps import iso, parse_duration
+from detection.desk import IncidentDetail, NoIncident
+from detection.incidents.acts import CloseAct, IncidentAct, IncidentVersion, InvalidAct, LiftAct, SilenceAct
 from detection.incidents.incident import Classification
-from detection.rules.silences import LONGEST_SILENCE
 from detection.store.table import Conflict
-from detection.web.access import author_of, check_intent, visitor_of
+from detection.web.access import author_of, check_form, check_source, request_id, visitor_of
 from detection.web.exchange import (
     COMMON_HEADERS,
     Request,
@@ -34,18 +35,19 @@ from detection.web.exchange import (
     json_response,
     with_query,
 )
-from detection.web.html import failure_page, incident_page, list_page
-from detection.web.listing import listing
+from detection.web.html import Notice, failure_page, incident_page, list_page
+from detection.web.listing import listing, problems_of_query
 
-NOTE = 2_000  # characters
-REASON = 500  # characters of the reason of a silence
 ID = re.compile(r"[A-Za-z0-9_-]{1,64}")
 SILENCES = "silences"  # the subject of the form that lifts silences; no incident has this id
 WRONG_SETTING = (
     "A setting of this app is wrong, so it cannot show incidents. The app's function `health`, `python -m "
     "detection check` and the app's log name the setting and its remedy."
 )
-ACTS = ("acknowledge", "silence", "close")
+NUMBER = re.compile(r"[0-9]{1,9}")
+ACTS = ("acknowledge", "close", "reopen", "silence")
+ACT_FIELDS = ("by", "note", "seen", "acts", "request", "form", "classification", "for")
+LIFT_FIELDS = ("by", "silence", "request", "form")
 CLASSIFICATIONS: tuple[Classification, ...] = get_args(Classification)
 
 
@@ -86,114 +88,179 @@ def _complete(request: Request, response: Response) -> Response:
 
 
 def _route(request: Request, job: Job, now: datetime) -> Response:
-    has_link = request.access_mode == "link"
-    match request.path.split("/"):
-        case ["incidents" | "look", *_, ""] as names if ID.fullmatch(names[-2]):
+    names, home = request.path.split("/"), "look" if request.access_mode == "link" else "incidents"
+    if request.access_mode == "link":
+        # Before anything else: a visitor without a link learns nothing.
+        name = names[1] if names[0] == home and len(names) > 1 else ""
+        until, signature = request.query.get("until", ""), request.query.get("signature", "")
+        if not job.link_signer().verify(name, until, signature, now):
+            raise RequestRefused(
+                404,
+                "This page does not exist, or its link is invalid or has expired. "
+                "Open the link of a newer message, or sign in.",
+            )
+    match names:
+        case ["incidents" | "look", *_, ""] if ID.fullmatch(names[-2]):
             # Links on a page are relative to its address without the slash.
             return Response(308, headers={"location": with_query(f"../{names[-2]}", **request.query)})
-        case ["incidents"] if not has_link:
+        case ["incidents"]:
             _require_method(request, "GET", "HEAD")
-            page = listing(job.desk, request.query, now)
-            if request.wants_json:
-                return json_response(json_values(page))
-            visitor = visitor_of(request)
-            is_liftable = any(row.kind == "silence" for row in page.silences)
-            form = job.link_signer().form_token(SILENCES, visitor.name, now) if is_liftable else ""
-            return list_page(page, visitor, form, now)
-        case ["incidents", "silences", "lift"] if not has_link:
+            return _list(request, job, now)
+        case ["incidents", "silences", "lift"]:
             _require_method(request, "POST")
             return _lift(request, job, now)
-        case ["incidents", name] if not has_link and ID.fullmatch(name):
+        case [folder, name] if folder == home and ID.fullmatch(name):
             _require_method(request, "GET", "HEAD")
             return _show(request, job, name, now)
-        case ["incidents", name, verb] if not has_link and ID.fullmatch(name) and verb in ACTS:
+        case ["incidents", name, verb] if ID.fullmatch(name) and verb in ACTS:
             _require_method(request, "POST")
             return _act(request, job, name, verb, now)
-        case ["look", name] if has_link and ID.fullmatch(name):
-            _require_method(request, "GET", "HEAD")
-            until, signature = request.query.get("until", ""), request.query.get("signature", "")
-            if not job.link_signer().verify(name, until, signature, now):
-                raise RequestRefused(
-                    403, "This link is invalid or has expired. Open the link of a newer message, or sign in."
-                )
-            return _show(request, job, name, now)
     raise RequestRefused(404, "This page does not exist. Check the address.")
 
 
-def _show(request: Request, job: Job, name: str, now: datetime) -> Response:
+def _list(request: Request, job: Job, now: datetime, notice: Notice | None = None) -> Response:
+    query = request.query if request.method != "POST" else {}
+    if request.wants_json:
+        if problems := problems_of_query(query):
+            raise RequestRefused(422, f"{'; '.join(problems)}.")
+        return json_response(json_values(listing(job.desk, query, now)))
+    visitor, page = visitor_of(request), listing(job.desk, query, now)
+    is_liftable = any(row.kind == "silence" for row in page.silences)
+    form = job.link_signer().form_token(SILENCES, visitor.name, now) if is_liftable else ""
+    if lifted := query.get("lifted"):
+        for rule, silence in job.desk.silences():
+            if silence.lifted_by and lifted in (silence.name, f"{rule.folder}/{silence.name}"):
+                notice = Notice(f"The silence {silence.name} is {silence.state(now)}.")
+    return list_page(page, visitor, form, now, request.path, notice)
+
+
+def _show(request: Request, job: Job, name: str, now: datetime, notice: Notice | None = None) -> Response:
     visitor, detail = visitor_of(request), _incident_detail(job, name)
     if request.wants_json:
         return json_response(json_values(detail))
+    done = request.query.get("done")
+    for entry in detail.incident.history:
+        if done and entry.request == done:
+            notice = Notice(f"Recorded at {iso(entry.time)}: {entry.action_text} by {entry.author}.")
     form = job.link_signer().form_token(name, visitor.name, now) if visitor.can_act else ""
-    return incident_page(job, detail, visitor, form, now)
+    return incident_page(job, detail, visitor, form, now, request.path, notice)
 
 
 def _act(request: Request, job: Job, name: str, verb: str, now: datetime) -> Response:
-    visitor, fields = visitor_of(request), request.fields()
-    check_intent(request, name, visitor, job.settings.PAGE_URL, job.link_signer(), now)
-    detail = _incident_detail(job, name)
-    alerts = detail.incident.alerts
-    if fields.get("seen", "") not in {"", str(alerts)}:
-        raise RequestRefused(
-            409, f"New alerts arrived: there are {alerts} now. Reload the page, then decide again."
-        )
-    author, self_declared = author_of(visitor, fields)
-    note = " ".join(fields.get("note", "").split())
-    if len(note) > NOTE:
-        raise RequestRefused(422, f"Shorten the note to at most {NOTE:,} characters.")
+    visitor = visitor_of(request)
+    check_source(request, job.settings.PAGE_URL)
+    fields = _fields(request, ACT_FIELDS)
+    try:
+        check_form(request, name, visitor, job.link_signer(), now)
+        act_id = request_id(request, fields)
+        _carry_out(job, name, verb, fields, author_of(visitor, fields), act_id)
+    except (RequestRefused, ConfigurationError, Conflict) as error:
+        refusal = _refusal_of(error)
+        if request.wants_json or refusal.status == HTTPStatus.NOT_FOUND:
+            raise refusal from None
+        page = _show(request, job, name, now, Notice(refusal.reason, is_refusal=True, typed=fields))
+        return replace(page, status=refusal.status)
+    if request.wants_json:
+        return json_response(json_values(_incident_detail(job, name)))
+    location = with_query(f"../{name}", done=act_id, code=visitor.access_key)
+    return Response(303, headers={"location": location})
+
+
+def _carry_out(
+    job: Job, name: str, verb: str, fields: Mapping[str, str], author: tuple[str, bool], act_id: str
+) -> None:
+    """Makes the act of a verb out of fields, and has the desk carry it out."""
+    by, self_declared = author
+    values: Any = {
+        "incident": name,
+        "author": by,
+        "self_declared": self_declared,
+        "note": " ".join(fields.get("note", "").split()),
+        "request": act_id,
+        "version": IncidentVersion(_number(fields, "seen"), _number(fields, "acts")),
+    }
     match verb:
         case "acknowledge":
-            act: Callable[..., object] = partial(job.desk.acknowledge, detail, author, note)
+            job.desk.acknowledge(IncidentAct(**values))
+        case "reopen":
+            job.desk.reopen(IncidentAct(**values))
         case "close":
             classification = next(
                 (name for name in CLASSIFICATIONS if name == fields.get("classification")), None
             )
             if classification is None:
-                raise RequestRefused(422, f"Choose a classification: {', '.join(CLASSIFICATIONS)}.")
-            act = partial(job.desk.close, detail, classification, author, note)
+                raise InvalidAct(f"Choose a classification: {', '.join(CLASSIFICATIONS)}")
+            job.desk.close(CloseAct(**values, classification=classification))
         case _:
-            if not 0 < len(note) <= REASON:
-                raise RequestRefused(
-                    422, f"Enter the reason for the silence, in at most {REASON} characters."
-                )
             try:
-                length = parse_duration(fields.get("for", ""))
+                duration = parse_duration(fields.get("for", ""))
             except ConfigurationError as error:
-                raise RequestRefused(422, f"Choose the length of the silence: {error}.") from None
-            if length > LONGEST_SILENCE:
-                raise RequestRefused(422, f"Choose a silence of at most {LONGEST_SILENCE.days} days.")
-            act = partial(job.desk.silence_incident, detail, length, author, note)
-    try:
-        act(self_declared=self_declared)
-    except ConfigurationError as error:
-        raise RequestRefused(409, f"{error}.") from None
-    except Conflict:
-        raise RequestRefused(
-            409, "A run or another person changed this incident. Reload the page, then repeat your action."
-        ) from None
-    if request.wants_json:
-        return json_response(json_values(_incident_detail(job, name)))
-    return Response(303, headers={"location": with_query(f"../{name}", code=visitor.access_key)})
+                raise InvalidAct(f"Choose the length of the silence: {error}") from None
+            job.desk.silence_incident(SilenceAct(**values, duration=duration))
 
 
 def _lift(request: Request, job: Job, now: datetime) -> Response:
-    visitor, fields = visitor_of(request), request.fields()
-    check_intent(request, SILENCES, visitor, job.settings.PAGE_URL, job.link_signer(), now)
-    author, _ = author_of(visitor, fields)
+    visitor = visitor_of(request)
+    check_source(request, job.settings.PAGE_URL)
+    fields = _fields(request, LIFT_FIELDS)
+    by, self_declared = author_of(visitor, fields)
     rule_name, _, name = fields.get("silence", "").rpartition("/")
     try:
-        job.desk.lift(name, author, rule_name or None)
-    except ConfigurationError:
-        raise RequestRefused(409, "This silence is not in force. Reload the list.") from None
+        check_form(request, SILENCES, visitor, job.link_signer(), now)
+        job.desk.lift(
+            LiftAct(
+                author=by,
+                self_declared=self_declared,
+                request=request_id(request, fields),
+                silence=name,
+                rule=rule_name or None,
+            )
+        )
+    except (RequestRefused, ConfigurationError, Conflict) as error:
+        refusal = _refusal_of(error)
+        if request.wants_json:
+            raise refusal from None
+        return replace(
+            _list(request, job, now, Notice(refusal.reason, is_refusal=True, typed=fields)),
+            status=refusal.status,
+        )
     if request.wants_json:
-        return json_response(json_values(listing(job.desk, request.query, now)))
-    return Response(303, headers={"location": with_query("../../incidents", code=visitor.access_key)})
+        return _list(request, job, now)
+    location = with_query("../../incidents", lifted=fields["silence"], code=visitor.access_key)
+    return Response(303, headers={"location": location})
+
+
+def _fields(request: Request, names: Collection[str]) -> dict[str, str]:
+    """The fields of an act. A misspelt field of a program is refused, for without it the act is another."""
+    fields = request.fields()
+    unknown = [name for name in fields if name not in names]
+    if unknown and request.media_type == "application/json":
+        raise RequestRefused(422, f"Not known: {', '.join(unknown)}. The fields are {', '.join(names)}.")
+    return fields
+
+
+def _number(fields: Mapping[str, str], name: str) -> int | None:
+    if not (text := fields.get(name, "")):
+        return None
+    if not NUMBER.fullmatch(text):
+        raise InvalidAct(f"{name} must be a whole number")
+    return int(text)
+
+
+def _refusal_of(error: Exception) -> RequestRefused:
+    """The refusal of an act that the desk did not carry out."""
+    if isinstance(error, RequestRefused):
+        return error
+    if isinstance(error, Conflict):
+        return RequestRefused(409, "Runs changed this incident again and again. Send it again.")
+    status = 422 if isinstance(error, InvalidAct) else 404 if isinstance(error, NoIncident) else 409
+    return RequestRefused(status, f"{error}.")
 
 
 def _incident_detail(job: Job, name: str) -> IncidentDetail:
     try:
         return job.desk.incident(name)
-    except ConfigurationError:
+    except NoIncident:
         raise RequestRefused(404, f"There is no incident {name}. Check the address.") from None
 
 
@@ -206,5 +273,7 @@ def _refusal(request: Request, refusal: RequestRefused) -> Response:
     if request.wants_json:
         response = json_response({"error": refusal.reason}, refusal.status)
     else:
-        response = failure_page(refusal.status, refusal.reason, request.access_mode)
+        # A form that met a service's failure is sent again as it is: no act happens twice.
+        is_repeatable = refusal.status == HTTPStatus.SERVICE_UNAVAILABLE and request.method == "POST"
+        response = failure_page(request, refusal, request.fields() if is_repeatable else {})
     return replace(response, headers={**response.headers, **refusal.headers})

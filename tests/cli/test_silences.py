@@ -149,7 +149,8 @@ def test_runs_names_the_silences_in_force(commands: Commands) -> None:
 
 def test_second_silence_of_a_name_is_refused(commands: Commands) -> None:
     added, result = (
-        commands("silences", "add", "a", "--for", "PT1H", "--reason", "x", "--actor", "y") for _ in range(2)
+        commands("silences", "add", "a", "--for", "PT1H", "--reason", reason, "--actor", "y")
+        for reason in ("x", "z")
     )
     assert added.exit_code == 0
     assert "there is a silence a already" in str(result.exception)
@@ -184,3 +185,22 @@ def test_stats_count_incidents_by_classification(commands: Commands, pipeline: P
         0.5,
     )
     assert row["incidents"] == len(other_ids) + 2
+
+
+def test_closed_incident_is_reopened_before_it_is_acknowledged(commands: Commands) -> None:
+    commands("run", "--at", "2026-06-09T14:00:00Z")
+    name = str(commands.lines("incidents", "list")[0]["id"])
+    commands("incidents", "close", name, "--as", "benign", "--by", "ann")
+
+    assert "is closed: reopen it" in str(commands("incidents", "ack", name, "--by", "bob").exception)
+    assert commands("incidents", "reopen", name, "--by", "bob").stdout == f"{name} is reopened\n"
+    closed = commands("incidents", "close", name, "--as", "true-positive", "--by", "bob")
+
+    assert closed.stdout == f"{name} is closed as true-positive\n"
+    shown = commands("incidents", "show", name).stdout
+    assert "reopened, before: benign 2026-06-09T14:00:00Z by bob" in shown
+
+
+def test_note_that_is_too_long_is_refused_before_anything_is_read(commands: Commands) -> None:
+    result = commands("incidents", "ack", "in_nothing", "--note", "x" * 2_001)
+    assert "Shorten the note to at most 2,000 characters" in str(result.exception)

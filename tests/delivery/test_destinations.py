@@ -13,6 +13,7 @@ from detection.app import Job, open_job
 from detection.settings import MessageFormat, settings_from
 from detection.store.outbox import table_outbox
 from detection.store.table import MemoryTable
+from tests.support.builders import close_act, incident_act
 from tests.support.raw_logs import audit, completion, write
 from tests.support.receiver import Receiver, receiving, status
 
@@ -119,7 +120,7 @@ def test_acknowledging_an_incident_does_so_where_people_are_paged(tmp_path: Path
     job.detect()
     (detail,) = job.desk.incidents()
     receiver.requests.clear()
-    job.desk.acknowledge(detail, "carol", "looking into it")
+    job.desk.acknowledge(incident_act(detail.incident.id, "carol", "looking into it"))
     job.deliver()
     (message,) = receiver.messages
     assert (message["event_action"], message["dedup_key"]) == ("acknowledge", detail.incident.id)
@@ -135,7 +136,7 @@ def test_closing_an_incident_resolves_it_where_people_are_paged(tmp_path: Path, 
     job.detect()
     (detail,) = job.desk.incidents()
     receiver.requests.clear()
-    job.desk.close(detail, "benign", "carol", "a load test")
+    job.desk.close(close_act(detail.incident.id, "benign", "carol", "a load test"))
     job.deliver()
     (message,) = receiver.messages
     assert message == {

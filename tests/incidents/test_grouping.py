@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from detection.correlation.correlate import Chain
 from detection.incidents.decide import EVENTS_PER_PART, Circumstances, Verdict, decide, next_incident
-from detection.incidents.incident import ALERTS_PER_INCIDENT, Incident, acknowledged, closed
+from detection.incidents.incident import ALERTS_PER_INCIDENT, ActRefused, Incident, acknowledged, closed
 from detection.incidents.key_state import KeyState
 from detection.incidents.keys import Key, group_by_key
 from detection.logs.events import Event
@@ -490,7 +490,8 @@ def test_acknowledging_a_closed_incident_does_not_open_it() -> None:
     job = Job()
     job.signals_at(START)
     job.store.update(job.incidents[-1].id, closed_at_start)
-    job.store.update(job.incidents[-1].id, lambda incident: acknowledged(incident, "carol", START))
+    with pytest.raises(ActRefused):
+        job.store.update(job.incidents[-1].id, lambda incident: acknowledged(incident, "carol", START))
 
     assert [incident.status for incident in job.incidents] == ["closed"]
 

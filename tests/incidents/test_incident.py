@@ -6,12 +6,14 @@ import pytest
 
 from detection.incidents.incident import (
     HISTORY_LIMIT,
+    ActRefused,
     Classification,
     HistoryEntry,
     Incident,
     RulePrecision,
     acknowledged,
     closed,
+    reopened,
     rule_precision,
     silenced,
 )
@@ -32,14 +34,14 @@ def test_each_action_is_an_entry_of_the_history_and_only_closing_classifies() ->
         history=(
             HistoryEntry("acknowledged", "carol", START, "on it", self_declared=True),
             HistoryEntry("silenced", "dave", NOON, "a deployment", self_declared=False),
-            HistoryEntry("closed", "erin", NOON, "planned", self_declared=False),
+            HistoryEntry("closed", "erin", NOON, "planned", self_declared=False, classification="benign"),
         ),
+        acts=3,
     )
 
 
-def test_silence_and_acknowledgement_leave_an_incident_closed_and_closing_ends_an_acknowledged_one() -> None:
+def test_silence_leaves_an_incident_closed_and_closing_ends_an_acknowledged_one() -> None:
     ended = closed(acknowledged(INCIDENT, "carol", START), "benign", "carol", START)
-    assert acknowledged(ended, "dave", NOON).status == "closed"
     assert silenced(ended, "dave", NOON).status == "closed"
     assert silenced(INCIDENT, "dave", NOON).status == "new"
     assert acknowledged(INCIDENT, "dave", NOON).status == "acknowledged"
@@ -52,7 +54,7 @@ def test_action_without_a_note_is_self_declared() -> None:
     assert incident.history == (
         HistoryEntry("acknowledged", "carol", START, "", self_declared=True),
         HistoryEntry("silenced", "carol", START, "", self_declared=True),
-        HistoryEntry("closed", "carol", NOON, "", self_declared=True),
+        HistoryEntry("closed", "carol", NOON, "", self_declared=True, classification="benign"),
     )
 
 
@@ -67,12 +69,34 @@ def test_history_keeps_the_latest_entries() -> None:
     ):
         assert len(latest.history) == HISTORY_LIMIT
         for following in (
-            acknowledged(latest, "more", NOON),
             silenced(latest, "more", NOON),
             closed(latest, "benign", "more", NOON),
         ):
             authors = [entry.author for entry in following.history]
             assert (len(authors), authors[0], authors[-2:]) == (HISTORY_LIMIT, "a1", ["last", "more"])
+            assert following.acts == HISTORY_LIMIT + 1
+
+
+def test_closed_incident_is_not_acknowledged_and_only_a_closed_incident_is_reopened() -> None:
+    with pytest.raises(ActRefused, match="in_1 is closed: reopen it"):
+        acknowledged(closed(INCIDENT, "benign", "carol", START), "dave", NOON)
+    with pytest.raises(ActRefused, match="in_1 is not closed"):
+        reopened(INCIDENT, "dave", NOON)
+
+
+def test_reopened_incident_is_acknowledged_has_no_classification_and_takes_no_alerts() -> None:
+    incident = reopened(closed(INCIDENT, "benign", "carol", START), "dave", NOON, "it was not")
+    assert (incident.status, incident.classification, incident.takes_alerts) == ("acknowledged", None, False)
+    assert incident.history[-1].action_text == "reopened, before: benign"
+    assert not closed(incident, "true-positive", "dave", NOON).takes_alerts
+
+
+def test_history_says_as_what_an_incident_was_closed_and_what_that_replaced() -> None:
+    incident = closed(closed(INCIDENT, "benign", "ann", START), "true-positive", "bob", NOON)
+    assert [entry.action_text for entry in incident.history] == [
+        "closed as benign",
+        "closed as true-positive, before: benign",
+    ]
 
 
 def closed_as(classification: Classification, number: int) -> list[Incident]:

@@ -17,6 +17,7 @@ from detection.check.checklist import run_checks
 from detection.check.checks import all_checks
 from detection.check.context import CheckContext
 from detection.cli import options
+from detection.incidents.acts import CloseAct, IncidentAct, SilenceAct
 from detection.messages.context import DigestEntry
 from detection.rules.loading import CONTENT, load_rule
 from detection.runs.commit import LONGEST_RUN
@@ -148,12 +149,14 @@ def test_incident_of_the_broken_rule_is_acknowledged_and_closed_but_not_silenced
     rules: Path, table: MemoryTable, receiver: Receiver
 ) -> None:
     desk = broken_job(rules, table, receiver).desk
-    detail = next(detail for detail in desk.incidents() if detail.rule == PUBLISHED)
-    desk.acknowledge(detail, "eve")
+    name = next(detail for detail in desk.incidents() if detail.rule == PUBLISHED).incident.id
+    desk.acknowledge(IncidentAct(incident=name, author="eve", request="1"))
     with pytest.raises(ConfigurationError, match=r"exclusions.0.ownr"):
-        desk.silence_incident(desk.incident(detail.incident.id), HOUR, "eve", "a test")
-    desk.close(desk.incident(detail.incident.id), "benign", "eve")
-    assert desk.incident(detail.incident.id).incident.status == "closed"
+        desk.silence_incident(
+            SilenceAct(incident=name, author="eve", request="2", note="a test", duration=HOUR)
+        )
+    desk.close(CloseAct(incident=name, author="eve", request="3", classification="benign"))
+    assert desk.incident(name).incident.status == "closed"
 
 
 def test_commands_name_the_fault_and_show_the_rest(

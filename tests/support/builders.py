@@ -5,10 +5,12 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from operator import attrgetter
 from typing import Literal
+from uuid import uuid4
 
 from detection.base.timestamps import iso
 from detection.correlation.correlate import Chain, correlate
-from detection.incidents.incident import Incident, closed
+from detection.incidents.acts import CloseAct, IncidentAct
+from detection.incidents.incident import Classification, Incident, closed
 from detection.incidents.keys import Key
 from detection.logs.events import Event, Events, Logs, Row, to_events
 from detection.logs.window import Windows, plan_windows
@@ -161,6 +163,21 @@ def grouped(**update: object) -> Rule:
     grouping = RULE.grouping.model_copy(update=update)
     configuration = RULE.incident_configuration.model_copy(update={"grouping_configuration": grouping})
     return RULE.model_copy(update={"incident_configuration": configuration})
+
+
+def incident_act(incident: str, author: str, note: str = "", *, self_declared: bool = True) -> IncidentAct:
+    """An act on an incident, by a request of its own."""
+    return IncidentAct(
+        incident=incident, author=author, note=note, request=uuid4().hex, self_declared=self_declared
+    )
+
+
+def close_act(incident: str, classification: Classification, author: str, note: str = "") -> CloseAct:
+    """Closing an incident, by a request of its own."""
+    request = uuid4().hex
+    return CloseAct(
+        incident=incident, author=author, note=note, request=request, classification=classification
+    )
 
 
 def closed_at_start(incident: Incident) -> Incident:
