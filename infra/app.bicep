@@ -116,6 +116,7 @@ resource app 'Microsoft.Web/sites@2025-03-01' = {
     properties: {
       // the host's storage and log, accessed by identity
       AzureWebJobsDisableHomepage: 'true' // the platform's home page shows strangers what runs here
+      FUNCTIONS_REQUEST_BODY_SIZE_LIMIT: '1048576' // bytes; by default the host reads 100 MB before the app may refuse it
       AzureWebJobsStorage__credential: 'managedidentity'
       // With the addresses alone, the host sometimes fails to start: https://github.com/Azure/azure-functions-host/issues/11787
       AzureWebJobsStorage__accountName: account.name

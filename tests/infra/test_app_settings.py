@@ -6,6 +6,7 @@ import re
 import pytest
 
 from detection.settings import Settings, settings_from
+from detection.web.exchange import BODY
 from tests.infra.compiled import main, modules, resources
 from tests.infra.snapshots import NAMES, snapshot
 from tests.regenerate import ROOT
@@ -22,6 +23,7 @@ HOST_SETTINGS = {
     "AzureWebJobsStorage__clientId",
     "AzureWebJobsStorage__credential",
     "AzureWebJobsStorage__tableServiceUri",
+    "FUNCTIONS_REQUEST_BODY_SIZE_LIMIT",
 }
 # What Flex Consumption keeps elsewhere or refuses:
 # https://learn.microsoft.com/azure/azure-functions/functions-app-settings#flex-consumption-plan-deprecations
@@ -52,6 +54,10 @@ def test_app_has_no_setting_that_its_plan_refuses() -> None:
 
 def test_strangers_see_no_page_of_the_platform() -> None:
     assert DEFAULTS["AzureWebJobsDisableHomepage"] == "true"
+
+
+def test_host_refuses_a_body_long_before_it_fills_the_memory() -> None:
+    assert BODY <= int(DEFAULTS["FUNCTIONS_REQUEST_BODY_SIZE_LIMIT"]) <= 2**20
 
 
 @pytest.mark.infra
