@@ -9,7 +9,7 @@ from functools import partial
 from importlib import import_module
 from uuid import uuid4
 
-from detection.base.errors import ConfigurationError, error_kind, error_sentence
+from detection.base.errors import ConfigurationError, Unreachable, error_kind, error_sentence
 from detection.base.timestamps import refuse_fast_clock
 from detection.correlation.detection import Detection
 from detection.delivery.deliver import DEADLINE, SEND_FOR, Attempt, deliver
@@ -74,7 +74,8 @@ class Job:
         complete within `run_time`.
         With a `run_time` the rules take turns at running first, so a rule that always uses it up delays each
         other rule for some hours at most.
-        The first failure is raised at the end: ConfigurationError, DataError or ServiceError.
+        The first failure is raised at the end: ConfigurationError, DataError or ServiceError. A job without a
+        rule that runs fails, too.
         """
         began = self.clock()
         time, deadline = now or began, began + run_time if run_time else None
@@ -89,7 +90,15 @@ class Job:
         rules = in_turn(self.rules, time) if deadline else self.rules
         runs = [(rule.folder, partial(run_rule, rule)) for rule in rules]
         failing_runs = [(fault.folder, partial(fail, fault)) for fault in self.rule_faults]
-        return self._run_all([*failing_runs, *runs], time, deadline)
+        records = self._run_all([*failing_runs, *runs], time, deadline)
+        if not self.folders:
+            error = ConfigurationError(
+                "every rule is disabled, so nothing is detected; set `enabled: true` in a rule, or name "
+                "another in RULES"
+            )
+            log_run(_failure(error, "", time, None, self.clock() - began))
+            raise error
+        return records
 
     def read_gaps(
         self,
@@ -118,17 +127,27 @@ class Job:
         """Sends the messages that are due in the outbox of the table, also those of rules that no longer run,
         and publishes the digests that such rules left unpublished.
 
-        No message is sent after `send_for`, or after `drain_for` if that is longer.
+        No message is sent after `send_for`, or after `drain_for` if that is longer. A digest that cannot be
+        published keeps no message back; its error is raised at the end.
 
         Raises ConfigurationError, and sends nothing, if the clock is ahead of the table service's: a claim or
         a wait for the next attempt would last too long.
         """
         outbox = self._outbox()
-        for folder in set(outbox.rules) - {rule.folder for rule in self.rules}:
+        failures: list[Exception] = []
+        for folder in sorted({*outbox.rules} - {rule.folder for rule in self.rules}):
             render_digest = self._render_digest(partial(former_rule, folder))
-            publish_abandoned_digests(self.table, folder, self.clock() - LONGEST_RUN, render_digest)
+            try:
+                publish_abandoned_digests(self.table, folder, self.clock() - LONGEST_RUN, render_digest)
+            except Unreachable:
+                raise
+            except Exception as error:  # noqa: BLE001  # raised below
+                failures.append(error)
         with open_destinations(self.settings.destinations) as destinations:
-            return deliver(outbox, destinations, self.clock, self.sleep, drain_for, report, send_for)
+            attempts = deliver(outbox, destinations, self.clock, self.sleep, drain_for, report, send_for)
+        if failures:
+            raise failures[0]
+        return attempts
 
     def deliver_logged(
         self,

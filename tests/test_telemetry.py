@@ -272,6 +272,14 @@ def test_timer_whose_delivery_fails_writes_a_line(
     assert [(line["rule"], line["outcome"]) for line in lines] == [("", "failed")]
 
 
+def test_job_whose_rules_are_all_disabled_fails_with_a_line(lines: list[dict[str, Any]]) -> None:
+    with pytest.raises(ConfigurationError, match="every rule is disabled"):
+        replace(job(MemoryTable()), rules=[]).detect()
+    assert [(line["rule"], line["outcome"], line["error"]) for line in lines] == [
+        ("", "failed", "configuration")
+    ]
+
+
 def test_settings_that_are_wrong_are_a_line_without_a_rule(lines: list[dict[str, Any]]) -> None:
     with pytest.raises(ConfigurationError):
         start({"MAX_CATCH_UP": "hunter2"}, lambda: NOW)
@@ -436,6 +444,13 @@ def test_runs_says_why_none_was_complete_since(monkeypatch: pytest.MonkeyPatch, 
     assert result.exit_code == 1
     assert "the last complete run was 3:00:00 ago" in result.stderr
     assert "since then 2 runs failed, the last at 2026-06-09T17:00:00Z: configuration: " in result.stderr
+
+
+def test_runs_is_not_content_without_a_rule(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(run, "environment_job", lambda **_: replace(job(MemoryTable()), rules=[]))
+    result = CliRunner().invoke(app, ["runs"])
+    assert result.exit_code == 1
+    assert "no rule runs: every rule is disabled" in result.stderr
 
 
 def test_runs_lists_failed_runs_with_their_reason(monkeypatch: pytest.MonkeyPatch, tmp_path: object) -> None:

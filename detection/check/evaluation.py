@@ -25,6 +25,7 @@ RUN_YELLOW, RUN_RED = 1.5, 2.5  # times queryFrequency; 2.5 hours raise the alar
 SHARED_WITHIN = timedelta(hours=3)  # a rule with a later run, which this app does not run, may run elsewhere
 MAX_WAIT = timedelta(minutes=30)  # the alarm on waiting messages has the same limit
 MAX_NAMED = 10  # silences in a finding
+MAX_COUNTED = 1_000  # messages, per destination: each is read as a whole
 
 NUMBER_TYPES = {"int", "long", "real", "decimal"}  # a query accepts any of them for another
 
@@ -262,24 +263,30 @@ def evaluate_outbox(
         reason = escape_line(dead_letters[0].reason)
         return red(
             name,
-            f"{plural(len(dead_letters), 'dead letter')} for {names}, the first: {reason}.",
+            f"{_count_text(dead_letters, 'dead letter')} for {names}, the first: {reason}.",
             "Fix the destination, then run `python -m detection deliver --retry-dead`.",
         )
     if stranded:
         names = ", ".join(sorted({delivery.destination for delivery in stranded}))
         return red(
             name,
-            f"{plural(len(stranded), 'message')} waiting for {names}, which the settings do not name.",
+            f"{_count_text(stranded, 'message')} waiting for {names}, which the settings do not name.",
             "Name the destination in WEBHOOKS again: its messages are then sent.",
         )
     if late_deliveries:
         names = ", ".join(sorted({delivery.destination for delivery in late_deliveries}))
         longest_wait = duration_text(now - min(delivery.created for delivery in late_deliveries))
         message = (
-            f"{plural(len(late_deliveries), 'message')} waiting for {names}, the oldest for {longest_wait}."
+            f"{_count_text(late_deliveries, 'message')} waiting for {names}, the oldest for {longest_wait}."
         )
         return yellow(name, message, "Check whether the receiver is up and its format is set.")
-    return green(name, f"No dead letters; {plural(len(queue), 'message')} waiting.")
+    return green(name, f"No dead letters; {_count_text(queue, 'message')} waiting.")
+
+
+def _count_text(messages: Sequence[object], noun: str) -> str:
+    """The number of messages; with MAX_COUNTED of them there may be more."""
+    text = plural(len(messages), noun)
+    return f"at least {text}" if len(messages) >= MAX_COUNTED else text
 
 
 def evaluate_unset_format(destination: str) -> Finding:

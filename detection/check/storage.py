@@ -8,6 +8,7 @@ from detection.base.timestamps import iso
 from detection.check.checklist import Finding, catch_errors, green, red
 from detection.check.context import CHECK_PARTITION, CheckContext
 from detection.check.evaluation import (
+    MAX_COUNTED,
     SHARED_WITHIN,
     evaluate_clock,
     evaluate_former_rule,
@@ -20,7 +21,6 @@ from detection.store.incident_store import IncidentStore
 from detection.store.table import Delete, Put
 
 PROBE_ROW = "probe"  # the row that is written and deleted
-MAX_COUNTED = 1_000  # deliveries counted per destination: each is read with its message
 
 
 def check_incident_table(context: CheckContext) -> Iterator[Finding]:

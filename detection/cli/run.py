@@ -108,7 +108,7 @@ def runs(
 ) -> None:
     """List the last runs, the newest first, the open gaps, and the silences in force.
 
-    Exits 1 if the last run of a rule failed.
+    Exits 1 if the last run of a rule failed, or no rule runs.
     """
     job = environment_job()
     records, ages = job.records(last), job.ages(clock())
@@ -122,7 +122,9 @@ def runs(
         write_remark(f"{rule.folder}: {gap.title}")
     for active in job.desk.active_silences():
         write_remark(escape_line(f"{active.title}: {active.silence.criteria_text}"))
-    if not all(health.healthy for health in run_healths):
+    if not run_healths:
+        write_remark("no rule runs: every rule is disabled")
+    if not run_healths or not all(health.healthy for health in run_healths):
         sys.exit(1)
 
 

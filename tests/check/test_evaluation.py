@@ -10,6 +10,7 @@ import pytest
 from detection.base.errors import ServiceError
 from detection.check.checklist import Check, Finding, Level, run_checks
 from detection.check.evaluation import (
+    MAX_COUNTED,
     SourceArrivals,
     duration_text,
     evaluate_age,
@@ -219,6 +220,12 @@ def test_dead_letter_is_red_and_says_for_whom_and_why() -> None:
     finding = evaluate_outbox("outbox", [DeadLetter("rule", delivery(5), "HTTP 404")], [], NOW, ["soc"])
     assert (finding.level, finding.message) == ("red", "1 dead letter for soc, the first: HTTP 404.")
     assert "--retry-dead" in finding.remedy
+
+
+def test_count_says_that_there_may_be_more() -> None:
+    letters = [DeadLetter("rule", delivery(5), "HTTP 404")] * MAX_COUNTED
+    message = evaluate_outbox("outbox", letters, [], NOW, ["soc"]).message
+    assert message.startswith("at least 1,000 dead letters for soc")
 
 
 @pytest.mark.parametrize("minutes, level", [(30, "green"), (31, "yellow")])

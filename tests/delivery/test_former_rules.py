@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from detection.app import Job, open_job
-from detection.base.errors import ConfigurationError
+from detection.base.errors import ConfigurationError, ServiceError
 from detection.check.canary import CanaryDelivery
 from detection.messages.context import DigestEntry
 from detection.rules.loading import load_rule
@@ -17,7 +17,7 @@ from detection.settings import settings_from
 from detection.store.digest_draft import DigestDraft
 from detection.store.incident_store import IncidentStore
 from detection.store.outbox import DeadLetter, Queued, list_rule, listed_rules, table_outbox
-from detection.store.table import MemoryTable, Operation
+from detection.store.table import MemoryTable, Operation, Put
 from tests.support.builders import HOUR
 from tests.support.clock import Clock
 from tests.support.raw_logs import audit, completion, write
@@ -108,6 +108,22 @@ def test_abandoned_digest_of_a_removed_rule_is_sent(
     (message,) = receiver.messages
     assert (message["type"], message["data"]["rule"]["name"]) == ("detection.alert.digest", name)
     assert [incident["incident"] for incident in message["data"]["listed_incidents"]] == ["in_1"]
+
+
+def test_digest_that_cannot_be_published_keeps_no_message_back_and_is_an_error(
+    tmp_path: Path, receiver: Receiver, table: MemoryTable
+) -> None:
+    receiver.default_answer = status(503)
+    make_job(tmp_path, receiver, table).detect()
+    receiver.default_answer = status(200)
+    receiver.requests.clear()
+    list_rule(table, "a-damaged-rule")
+    table.write("a-damaged-rule", [Put("s|a-draft|000001", {"began": "hunter2"})])
+
+    with pytest.raises(ServiceError, match="a-damaged-rule"):
+        make_job(tmp_path, receiver, table, now=Clock(NOW + HOUR)).deliver()
+
+    assert len(receiver.messages) == 1
 
 
 def test_abandoned_digest_of_a_rule_that_observes_by_now_is_sent(
