@@ -128,7 +128,7 @@ class Job:
         and publishes the digests that such rules left unpublished.
 
         No message is sent after `send_for`, or after `drain_for` if that is longer. A digest that cannot be
-        published keeps no message back; its error is raised at the end.
+        published stops no message; its error is raised at the end.
 
         Raises ConfigurationError, and sends nothing, if the clock is ahead of the table service's: a claim or
         a wait for the next attempt would last too long.
@@ -315,7 +315,7 @@ def former_rule(folder: str) -> Rule:
     """A rule that does not run, for its messages. If it cannot be loaded, messages name the folder only."""
     try:
         return load_rule(folder)
-    except Exception:  # noqa: BLE001  # a message is never withheld for a rule that cannot be loaded
+    except Exception:  # noqa: BLE001  # its messages are sent even so
         return placeholder_rule(folder)
 
 

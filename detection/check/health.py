@@ -59,7 +59,7 @@ def health(environment: Mapping[str, str], clock: Clock, seconds: float = DEADLI
 
 
 def quick_findings(context: CheckContext, seconds: float = DEADLINE) -> list[Finding]:
-    """The findings of the quick checks. The settings come first: they are wrong or right at once."""
+    """The findings of the quick checks: those that ask no service, then those that ask one, all at once."""
     root_causes: dict[str, str] = {}
     own_checks = [
         Check("settings", partial(check_settings, context)),

@@ -110,7 +110,7 @@ def test_abandoned_digest_of_a_removed_rule_is_sent(
     assert [incident["incident"] for incident in message["data"]["listed_incidents"]] == ["in_1"]
 
 
-def test_digest_that_cannot_be_published_keeps_no_message_back_and_is_an_error(
+def test_digest_that_cannot_be_published_stops_no_message_and_is_an_error(
     tmp_path: Path, receiver: Receiver, table: MemoryTable
 ) -> None:
     receiver.default_answer = status(503)
