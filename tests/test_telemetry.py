@@ -398,6 +398,16 @@ def test_heartbeat_reads_only_the_beginning_of_a_body_without_end(
     assert [line["error"] for line in lines] == ([] if code == 200 else ["HTTP 302"])
 
 
+@pytest.mark.parametrize("body", ["OK (not found)", "OK (rate limited)"])
+def test_heartbeat_that_healthchecks_does_not_count_is_a_failure(
+    lines: list[dict[str, Any]], body: str
+) -> None:
+    with responses.RequestsMock() as web:
+        web.get("https://hc-ping.com/hunter2", body=body)
+        send_heartbeat(settings_from({"HEARTBEAT_URL": "https://hc-ping.com/hunter2"}))
+    assert lines == [{"event": "detection.heartbeat", "error": f"HTTP 200, whose body is {body}"}]
+
+
 def test_heartbeat_ends_by_its_deadline_while_its_host_is_searched_for(
     lines: list[dict[str, Any]], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -10,6 +10,7 @@ from typing import Annotated
 import typer
 
 from detection.app import DRAIN_FOR, Job
+from detection.base.errors import ConfigurationError
 from detection.cli.demo_data import write_logs
 from detection.cli.options import TextFormat, clock
 from detection.cli.output import (
@@ -60,6 +61,11 @@ def demo(
             logs.mkdir(parents=True, exist_ok=True)
             write_logs(logs, BEGIN)
         settings = settings_from({"WEBHOOK_URL": webhook_url or ""})
+        if any(webhook.message_format is None for webhook in settings.destinations):
+            raise ConfigurationError(
+                "--webhook: this address serves workflows of any kind; "
+                "set WEBHOOK_URL and WEBHOOK_FORMAT, and post a test with `check --send`"
+            )
         rule = load_rule(default_rule())
         published = load_rule(rule.sequence.published.rule) if rule.sequence.published else rule
         start = BEGIN + HISTORY

@@ -35,9 +35,14 @@ USER_AGENT = "openai-config-to-abuse/0.1"
 ANSWER_BYTES = 2**12  # of an answer, as it comes: the longest that is read to its end
 ANSWER_DEADLINE = 0.25  # seconds to read it in; it mostly arrives with its headers
 THREAD = "webhook"  # the name of the threads that post
+# With these bodies Healthchecks.io answers 200 to a heartbeat that it does not count (its pinging API).
+HEARTBEAT_REFUSALS = (b"OK (not found)", b"OK (rate limited)")
 # With such a body Teams' own webhooks answer 200 although they are throttled or refuse the message
 # (learn.microsoft.com, "Create and send messages", rate limiting for connectors).
 TEAMS_FAILURE = b"Webhook message delivery failed with error"
+BODY_BYTES = (
+    2**18
+)  # of a message in every format together, after decompression: more than all of their limits
 EVERY_FORMAT = b"in every format\n"  # the beginning of a body that has a message in every format
 MAX_RETRY_AFTER = 10**6  # seconds; a longer Retry-After is read as this
 # Below ERROR, urllib3 logs the path of a request, and the whole URL if headers are broken: the secret.
@@ -117,7 +122,10 @@ class WebhookDestination:
     def send(self, delivery: Delivery, now: datetime) -> Outcome:
         """Signs and posts a message, and evaluates the answer. Raises nothing. Safe for threads."""
         webhook = self._webhook
-        body = body_in_format(delivery.body, webhook.message_format)
+        try:
+            body = body_in_format(delivery.body, webhook.message_format)
+        except (LookupError, ValueError, zlib.error):
+            return Outcome(None, dead_reason="the stored message is damaged")
         if webhook.routing_key:
             body = with_routing_key(body, webhook.routing_key.get_secret_value())
         secrets = [secret.get_secret_value() for secret in webhook.secret]
@@ -141,6 +149,8 @@ def request_heartbeat(url: SecretStr, deadline: float) -> str:
         answer = client.request("GET", url, {"user-agent": USER_AGENT})
     if isinstance(answer, Outcome):
         return answer.reason
+    if refusal := next(filter(answer.body.startswith, HEARTBEAT_REFUSALS), None):
+        return f"HTTP {answer.status}, whose body is {refusal.decode()}"
     return "" if 200 <= answer.status < 300 else f"HTTP {answer.status}"
 
 
@@ -210,11 +220,14 @@ def body_in_every_format(bodies: Mapping[MessageFormat, bytes]) -> bytes:
 
 
 def body_in_format(body: bytes, message_format: MessageFormat | None) -> bytes:
-    """The body as it is, or of a body in every format the message in this one."""
+    """The body as it is, or of a body in every format the message in this one.
+
+    Raises LookupError, ValueError or zlib.error if the body is damaged.
+    """
     if not body.startswith(EVERY_FORMAT):
         return body
-    lines = zlib.decompress(body.removeprefix(EVERY_FORMAT)).split(b"\n")
-    bodies = dict(line.split(b" ", 1) for line in lines)
+    text = zlib.decompressobj().decompress(body.removeprefix(EVERY_FORMAT), BODY_BYTES)
+    bodies = dict(line.split(b" ", 1) for line in text.split(b"\n"))
     return bodies.get((message_format or "native").encode(), bodies[b"native"])
 
 

@@ -153,7 +153,7 @@ def json_response(document: object, status: int = 200) -> Response:
     """A response in JSON."""
     return Response(
         status,
-        to_json(document),
+        to_json(document, ensure_ascii=True),  # a terminal obeys control characters above U+0080
         {"content-type": "application/json", "content-security-policy": JSON_POLICY},
     )
 

@@ -457,6 +457,11 @@ def test_demo_sums_up(begin: str, text: str, demo: Demo) -> None:
     assert text in lines[0]
 
 
+def test_demo_does_not_post_where_the_format_must_be_set(tmp_path: Path) -> None:
+    ran = run("demo", "--out", tmp_path, "--webhook", "https://prod-1.westeurope.logic.azure.com/x")
+    assert (ran.code, ran.out, "--webhook: this address serves workflows" in ran.err) == (2, "", True)
+
+
 def test_demo_keeps_the_logs_and_suggests_a_command(demo: Demo) -> None:
     assert {path.name for path in demo.folder.iterdir()} == {
         "OpenAIAuditLogs_CL.jsonl",

@@ -5,9 +5,11 @@ import logging
 import socket
 import ssl
 import threading
+import zlib
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, contextmanager
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
 from pathlib import Path
@@ -22,6 +24,7 @@ from standardwebhooks.webhooks import WebhookVerificationError
 
 from detection.delivery.deliver import Outcome
 from detection.delivery.webhook import (
+    EVERY_FORMAT,
     THREAD,
     WebhookDestination,
     headers,
@@ -187,6 +190,18 @@ def test_success_of_teams_is_sent(receiver: Receiver) -> None:
     webhook = Webhook(url=SecretStr(receiver.url), format="teams")
     with closing(WebhookDestination(webhook, LONG)) as soc:
         assert soc.send(DELIVERY, START) == Outcome(200, sent=True)
+
+
+@pytest.mark.parametrize(
+    "content",
+    [b"", b"x", zlib.compress(b"native"), zlib.compress(b"slack {}"), zlib.compress(b"\0" * 2**26)],
+    ids=["empty", "not compressed", "no message", "no native message", "too large"],
+)
+def test_damaged_message_in_every_format_is_a_dead_letter(receiver: Receiver, content: bytes) -> None:
+    damaged = replace(DELIVERY, body=EVERY_FORMAT + content)
+    with closing(destination(receiver.url)) as soc:
+        assert soc.send(damaged, START).dead_reason == "the stored message is damaged"
+    assert receiver.requests == []
 
 
 @pytest.mark.parametrize("code", [200, 302])

@@ -855,6 +855,7 @@ def test_hostile_values_are_text_and_nothing_else(world: PageWorld, value: str) 
             r"[\x00-\x09\x0b-\x1f\x7f-\x9f\u200b-\u200f\u202a-\u202e\u2066-\u2069]", answer.body.decode()
         )
         assert len(answer.body) < 150_000
+        assert world.get(path, accept="application/json").body.isascii()
 
 
 # ---------------------------------------------------------------------------------------------------------------- gaps
