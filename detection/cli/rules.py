@@ -1,12 +1,13 @@
 """`rules`, `new-rule` and `test-rules`: list, draft and test rule folders."""
 
 import sys
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
+from detection.base.errors import ConfigurationError
 from detection.cli.options import RowFormat, RowFormatOption
 from detection.cli.output import progress, require_writable, write_remark, write_rows, writing
 from detection.drafting.draft import make_draft, problem_of, write_draft
@@ -28,13 +29,30 @@ def rules(
     ] = RULES,
     output_format: RowFormatOption = RowFormat.table,
 ) -> None:
-    """List the rules and their problems. Exits 2 if any rule is invalid."""
+    """List the rules and their problems. Exits 2 if any rule is invalid, or if there is none.
+
+    Parses both queries of a rule and binds them to the columns of its connectors' tables, offline.
+    """
     rule_statuses = statuses(folder)
+    if not rule_statuses:
+        raise ConfigurationError(
+            f"{folder}: has no rule folders; name the folder that has a folder with a rule.yaml for each rule"
+        )
+    with progress() as bar:
+        rule_statuses = [
+            _bound(status, folder) for status in bar.track(rule_statuses, description="binding the queries")
+        ]
     write_rows(
         (asdict(status) for status in rule_statuses), list(RuleStatus.__dataclass_fields__), output_format
     )
     if not all(status.valid for status in rule_statuses):
         sys.exit(2)
+
+
+def _bound(status: RuleStatus, root: Path) -> RuleStatus:
+    """The status of a rule folder, with the problem of its queries."""
+    problem = status.problem or problem_of(root / status.rule)
+    return replace(status, valid=not problem, problem=problem)
 
 
 def new_rule(

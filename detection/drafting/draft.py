@@ -16,6 +16,7 @@ from detection.drafting.connector import find_sources
 from detection.drafting.fields import draft_fields, iso_duration
 from detection.drafting.query import parse_query
 from detection.drafting.side import SideDraft, SideDrafter
+from detection.logs.files.binding import require_queries_bind
 from detection.rules.loading import NAME_LENGTH, RULES, load_rule, read_yaml
 from detection.rules.model import DataConnector, EntityMapping
 
@@ -148,9 +149,9 @@ def write_draft(draft: Draft, out: Path) -> Path:
 
 
 def problem_of(folder: Path) -> str:
-    """The error in a rule folder; empty if it is valid."""
+    """The error in a rule folder or in its queries; empty if it is valid."""
     try:
-        load_rule(folder.name, folder.parent)
+        require_queries_bind(load_rule(folder.name, folder.parent), folder)
     except ConfigurationError as error:
         return str(error)
     return ""

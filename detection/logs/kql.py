@@ -54,7 +54,7 @@ def queries(rule: Rule, *, inline: bool = True) -> dict[str, str]:
 
     Without `inline` the queries do not contain the connector's parsers: the workspace has its own.
     """
-    parsers = (parsers_of(rule) if inline else "") + _member_functions(rule)
+    parsers = functions_of(rule, inline=inline)
     changes = f"let changes =\n{rule.changes_kql}\n;\n"
     signals = f"let signals =\n{rule.signals_kql}\n;\n"
     queries_by_name = {
@@ -90,6 +90,11 @@ def unnamed_rows(rule: Rule, side_name: str, *, cut: bool, inline: bool = True) 
     condition = is_cut if cut else f"not({side.names_actor}) and not({is_cut})"
     lets = (parsers_of(rule, side.source) if inline else "") + _member_functions(rule)
     return f"{lets}{_source_in_window(rule, side_name)}\n| where {condition}"
+
+
+def functions_of(rule: Rule, *, inline: bool = True) -> str:
+    """The functions that the rule's queries may call, each as a `let`; without `inline` no parsers."""
+    return (parsers_of(rule) if inline else "") + _member_functions(rule)
 
 
 def parsers_of(rule: Rule, source: str | None = None) -> str:

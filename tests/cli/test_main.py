@@ -6,6 +6,7 @@ import io
 import json
 import os
 import re
+import shutil
 import socket
 import subprocess
 import sys
@@ -23,6 +24,7 @@ from detection.base.timestamps import parse_duration, parse_moment, parse_time
 from detection.cli.main import main
 from detection.cli.options import RowFormat
 from detection.cli.output import write_rows
+from detection.rules.loading import RULES
 
 ROOT = Path(__file__).parents[2]
 SENTINEL = "openai-config-to-abuse-sentinel"
@@ -517,6 +519,8 @@ WRONG_USAGE: dict[str, tuple[tuple[str, ...], str]] = {
         "--skip names every run",
     ),
     "now and no duration": (_at("now-2"), "'2' is not a duration"),
+    "rules of a missing folder": (("rules", "nope"), "nope: has no rule folders"),
+    "rules of a folder without rules": (("rules", "{logs}"), "has no rule folders"),
     "report into a missing folder": (
         (
             *("backtest", "--logs", "nowhere", "--from", "2026-06-08", "--to", "2026-06-09"),
@@ -639,3 +643,14 @@ def test_shell_can_complete_a_command(monkeypatch: pytest.MonkeyPatch) -> None:
     ):
         monkeypatch.setenv(name, text)
     assert run_process().out == "incidents\n"
+
+
+def test_rules_exits_2_for_a_query_that_cannot_run(tmp_path: Path) -> None:
+    folder = shutil.copytree(RULES / "copilot-config-to-abuse", tmp_path / "rules" / "copilot")
+    query = folder / "changes.kql"
+    query.write_text(query.read_text(encoding="utf-8") + "\n| where Nope == 1\n", encoding="utf-8")
+    line = len(query.read_text(encoding="utf-8").splitlines())
+    result = run("rules", folder.parent, "--format", "json")
+    (status,) = result.objects
+    assert (result.code, status["valid"]) == (2, False)
+    assert status["problem"] == f"{query}: line {line}: there is no column Nope"
