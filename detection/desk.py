@@ -25,7 +25,7 @@ from detection.incidents.incident import (
 )
 from detection.incidents.keys import Key
 from detection.incidents.silencing import matches_alert
-from detection.messages.text import escape_line, plural
+from detection.messages.text import escape_name, plural
 from detection.rules.loading import RuleFault, placeholder_rule
 from detection.rules.model import Rule
 from detection.rules.patterns import literal_pattern
@@ -284,7 +284,7 @@ class Desk:
             silence_list.lift(silence, act.author, now)
         lifters = {silence.lifted_by for _, silence in named}
         if not ending and act.author not in lifters:
-            states = ", ".join(escape_line(f"{silence.name} is {silence.state(now)}") for _, silence in named)
+            states = ", ".join(escape_name(f"{silence.name} is {silence.state(now)}") for _, silence in named)
             raise ActRefused(
                 states or f"no silence {act.silence} is in force or scheduled; see `silences list`"
             )
@@ -339,7 +339,7 @@ def _require_version(incident: Incident, version: IncidentVersion) -> None:
     if version.acts not in (None, incident.acts):
         unseen = max(incident.acts - (version.acts or 0), 0)
         entries = incident.history[-unseen:] if unseen else ()
-        texts = [f"{escape_line(entry.author)} {entry.action_text} at {iso(entry.time)}" for entry in entries]
+        texts = [f"{escape_name(entry.author)} {entry.action_text} at {iso(entry.time)}" for entry in entries]
         changes += texts or [f"its history has {plural(incident.acts, 'act')}"]
     if changes:
         raise Stale(f"{incident.id} has changed since you saw it: {'; '.join(changes)}; decide again")

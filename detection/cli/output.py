@@ -29,7 +29,7 @@ from detection.desk import SilenceMatches
 from detection.incidents.decide import Verdict
 from detection.logs.events import Rejected
 from detection.logs.files.loading import LoadedFiles
-from detection.messages.text import escape_control, escape_line, lines, plural
+from detection.messages.text import escape_control, escape_line, escape_name, lines, plural
 from detection.rules.model import Rule
 from detection.rules.silences import Silence
 
@@ -157,7 +157,7 @@ def write_rows(
         escape: Callable[[str], str] = escape_control
         shown_rows = all_rows
         if sys.stdout.isatty():
-            escape, shown_rows = escape_line, all_rows[:TABLE_ROWS]
+            escape, shown_rows = escape_name, all_rows[:TABLE_ROWS]
         texts = [[escape(_cell(row[name])) for name in columns] for row in shown_rows]
         for cells in texts:
             table.add_row(*map(Text, cells))

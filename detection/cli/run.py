@@ -26,7 +26,7 @@ from detection.cli.output import (
     write_rows,
 )
 from detection.cli.summary import coverage_warnings, record_lines, run_health, run_row
-from detection.messages.text import escape_line, plural
+from detection.messages.text import escape_name, plural
 from detection.runs.record import RunRecord
 from detection.store.gaps import Gap
 
@@ -121,7 +121,7 @@ def runs(
     for rule, gap in job.desk.open_gaps():
         write_remark(f"{rule.folder}: {gap.title}")
     for active in job.desk.active_silences():
-        write_remark(escape_line(f"{active.title}: {active.silence.criteria_text}"))
+        write_remark(escape_name(f"{active.title}: {active.silence.criteria_text}"))
     if not run_healths:
         write_remark("no rule runs: every rule is disabled")
     if not run_healths or not all(health.healthy for health in run_healths):

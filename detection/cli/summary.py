@@ -7,7 +7,7 @@ from datetime import timedelta
 from detection.base.timestamps import iso
 from detection.desk import IncidentDetail
 from detection.logs.coverage import coverage_text, coverage_warning
-from detection.messages.text import escape_line, lines, plural
+from detection.messages.text import escape_line, escape_name, lines, plural
 from detection.rules.model import Rule
 from detection.runs.record import RunFailure, RunRecord, run_time
 from detection.runs.replay import Comparison, Replayed
@@ -154,7 +154,7 @@ def coverage_warnings(rules: Sequence[str], records: Sequence[RunRecord | RunFai
 def incident_lines(detail: IncidentDetail, rule: Rule) -> list[str]:
     """An incident with its history and alerts."""
     incident = detail.incident
-    key_text = ", ".join(escape_line(value) for _, value in detail.key)
+    key_text = ", ".join(escape_name(value) for _, value in detail.key)
     classification_text = f" as {incident.classification}" if incident.classification else ""
     size = f"{plural(incident.alerts, 'alert')}, {plural(incident.pairs, 'pair')}"
     size += f", {incident.silenced:,} silenced" if incident.silenced else ""
@@ -163,7 +163,7 @@ def incident_lines(detail: IncidentDetail, rule: Rule) -> list[str]:
         f"  opened {iso(incident.opened)}, updated {iso(incident.updated)}; {size}",
         *([f"  after {incident.predecessor}"] if incident.predecessor else []),
         *(
-            f"  {entry.action_text} {iso(entry.time)} by {escape_line(entry.author)}"
+            f"  {entry.action_text} {iso(entry.time)} by {escape_name(entry.author)}"
             + (f": {escape_line(entry.note)}" if entry.note else "")
             for entry in incident.history
         ),

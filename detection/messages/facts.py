@@ -8,7 +8,15 @@ from collections.abc import Iterable
 from detection.base.timestamps import iso
 from detection.messages.context import AlertContext
 from detection.messages.steps import step_lines
-from detection.messages.text import counts_text, covered_by_flood, escape_line, pair_line, plural, title
+from detection.messages.text import (
+    counts_text,
+    covered_by_flood,
+    escape_line,
+    escape_name,
+    pair_line,
+    plural,
+    title,
+)
 from detection.rules.identity import EXACT
 
 VALUES_SHOWN = 5  # addresses or models; further values are counted
@@ -30,7 +38,7 @@ def facts(context: AlertContext) -> list[tuple[str, str]]:
     if incident.predecessor:
         incident_text += f", after {incident.predecessor}"
     if authors := [entry.author for entry in incident.history if entry.action == "acknowledged"]:
-        incident_text += f", acknowledged by {escape_line(authors[-1])}"
+        incident_text += f", acknowledged by {escape_name(authors[-1])}"
     so_far = f"{plural(incident.alerts, 'alert')}, {plural(incident.pairs, 'pair')}"
     if incident.silenced:
         so_far += f", {incident.silenced:,} silenced"
@@ -50,7 +58,7 @@ def facts(context: AlertContext) -> list[tuple[str, str]]:
         ("New", counts_text(alert.counts)),
         ("Severity", severity),
         *([("High volume", covered_by_flood(alert.flood_until))] if alert.flood_until else []),
-        ("Actor", escape_line(alert.actor)),
+        ("Actor", escape_name(alert.actor)),
         *([("Matched by", ", ".join(matched_by))] if alert.matched_by.keys() - {EXACT.name} else []),
         ("Addresses", _join_values(addresses)),
         ("Models", _join_values(_entity_values(context, "CloudApplication"))),
@@ -111,6 +119,6 @@ def _entity_values(context: AlertContext, entity_type: str) -> list[str]:
 
 
 def _join_values(values: Iterable[str]) -> str:
-    texts = [escape_line(value) for value in values]
+    texts = [escape_name(value) for value in values]
     remainder = f" and {len(texts) - VALUES_SHOWN} more" if len(texts) > VALUES_SHOWN else ""
     return ", ".join(texts[:VALUES_SHOWN]) + remainder if texts else "none given"

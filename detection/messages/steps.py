@@ -8,7 +8,7 @@ from itertools import groupby, islice
 
 from detection.correlation.correlate import Chain
 from detection.logs.events import without_duplicates
-from detection.messages.text import escape_line, in_words
+from detection.messages.text import escape_name, in_words
 from detection.rules.model import Rule
 
 STEPS_SHOWN = 12  # in a message; of more steps, the middle is omitted
@@ -70,7 +70,7 @@ def step_lines(all_steps: Sequence[Step], rule: Rule) -> list[str]:
             begin += f" to {step.end:%H:%M:%S}" if same_day else f" to {end}"
         line = f"{begin}  {in_words(step.kinds, rule.sequence.sides[step.side])}"
         if step.entity_values:
-            shown = ", ".join(map(escape_line, step.entity_values[:VALUES_SHOWN]))
+            shown = ", ".join(map(escape_name, step.entity_values[:VALUES_SHOWN]))
             line += f" ({shown} and more)" if len(step.entity_values) > VALUES_SHOWN else f" ({shown})"
         lines.append(line)
     omitted_count = len(all_steps) - STEPS_SHOWN

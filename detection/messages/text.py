@@ -1,12 +1,13 @@
 """An alert in the words of a terminal, and the texts that all messages share.
 
 Values from the logs may come from an attacker: control and direction characters are escaped, so that no
-terminal obeys them.
+terminal obeys them, and names that mix scripts are marked, so that they pass for no other.
 """
 
 from collections.abc import Iterable, Mapping
 from datetime import datetime, timedelta
 
+from detection.base.scripts import mixed_scripts
 from detection.base.timestamps import iso
 from detection.correlation.output import BEYOND, OutputRow
 from detection.incidents.alert import Alert, Counts
@@ -26,7 +27,7 @@ def title(alert: Alert, rule: Rule) -> str:
     for unit, name in ((timedelta(minutes=1), "min"), (timedelta(hours=1), "h")):
         if length >= unit:
             span = f"{-(-length // unit)} {name}"
-    return f"{escape_line(alert.actor)} {changes}, then {signals} within {span}"
+    return f"{escape_name(alert.actor)} {changes}, then {signals} within {span}"
 
 
 def lines(alert: Alert, rule: Rule) -> list[str]:
@@ -58,6 +59,17 @@ def escape_line(value: object, width: int = WIDTH) -> str:
     """A value from the logs as one line, escaped, with an ellipsis where it is cut to `width` characters."""
     line = escape_control(str(value)[: width + 1])
     return line if len(line) <= width else line[:width] + "…"
+
+
+def escape_name(value: object, width: int = WIDTH) -> str:
+    """A name, an address or an id from the logs as `escape_line` has it, marked if it mixes scripts."""
+    return escape_line(value, width) + script_mark(value, width)
+
+
+def script_mark(value: object, width: int = WIDTH) -> str:
+    """The mark that follows a name which mixes scripts; else an empty text."""
+    scripts = mixed_scripts(str(value)[:width])
+    return f" [mixed scripts: {', '.join(scripts)}]" if scripts else ""
 
 
 def escape_control(text: str) -> str:
@@ -97,7 +109,7 @@ def pair_line(row: OutputRow, rule: Rule) -> str:
     for side in (rule.sequence.changes, rule.sequence.signals):
         values = [row[name] for name in row if name in side.columns and name not in (side.actor, side.id)]
         texts = (", ".join(map(str, value)) if isinstance(value, list) else value for value in values)
-        sides.append(" ".join(escape_line(text) for text in texts if text not in ("", None)))
+        sides.append(" ".join(escape_name(text) for text in texts if text not in ("", None)))
     return " → ".join(sides)
 
 

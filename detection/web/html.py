@@ -1,9 +1,10 @@
 """The incident page as HTML: without scripts, and nothing is loaded.
 
-Text from the logs passes the filter `escaped`: it is on one line, inert and inside <bdi>.
+Text from the logs passes the filters `escaped`, `named` or `titled`: it is on one line, inert, and names are
+inside <bdi>, marked if they mix scripts.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from datetime import datetime
@@ -19,7 +20,7 @@ from detection.desk import IncidentDetail
 from detection.incidents.acts import NOTE
 from detection.messages.facts import FIRST_STEPS
 from detection.messages.links import portal_link
-from detection.messages.text import escape_line, plural
+from detection.messages.text import escape_line, plural, script_mark
 from detection.rules.model import Rule
 from detection.store.incident_list import Count
 from detection.store.outbox import DeadLetter
@@ -170,6 +171,20 @@ def count_text(count: Count) -> str:
     return f"{count.number:,}{'' if count.exact else '+'}" if count.exact or count.number else ""
 
 
+def named(name: str) -> Markup:
+    """A name or an id from the logs, with a mark behind it if it mixes scripts."""
+    text = Markup("<bdi>{}</bdi>").format(escape_line(name, VALUE_WIDTH))
+    mark = Markup(' <span class="tag mixed">{}</span>').format(script_mark(name, VALUE_WIDTH).strip(" []"))
+    return text + mark if script_mark(name, VALUE_WIDTH) else text
+
+
+def titled(title: str, names: Iterable[str]) -> Markup:
+    """A title, with the name that it begins with in <bdi>: the name's direction is not that of the title."""
+    name = next((text for text in map(escape_line, names) if text and title.startswith(text)), title)
+    remainder = escape_line(title[len(name) :], VALUE_WIDTH)
+    return Markup("<bdi>{}</bdi>{}").format(escape_line(name, VALUE_WIDTH), remainder)
+
+
 def _page(
     name: str, now: datetime | None, status: int = 200, notice: Notice | None = None, **values: object
 ) -> Response:
@@ -182,6 +197,8 @@ def _page(
 TEMPLATES = page_templates(
     Path(__file__).with_name("pages"),
     {
+        "named": named,
+        "titled": titled,
         "escaped": lambda text, width=VALUE_WIDTH: Markup("<bdi>{}</bdi>").format(escape_line(text, width)),
         "typed": lambda text: escape_line(" ".join(text.split()), NOTE),
         "time": lambda time: Markup('<time datetime="{}">{}</time>').format(

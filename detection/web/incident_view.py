@@ -18,7 +18,7 @@ from detection.logs.window import Windows
 from detection.messages.context import AlertContext
 from detection.messages.facts import facts
 from detection.messages.links import MessageLinks
-from detection.messages.text import escape_line, row_time, title
+from detection.messages.text import escape_name, row_time, title
 from detection.rules.model import Rule, Severity, Side
 
 # Facts that the page shows in other places.
@@ -50,10 +50,12 @@ class PairView:
 class IncidentView:
     """The content of the page. `more_pairs` is the number of pairs that are not shown.
 
-    `began` is the time of the first change, `ended` that of the last signal.
+    The title may begin with one of the `names`. `began` is the time of the first change, `ended` that of the
+    last signal.
     """
 
     title: str
+    names: Sequence[str]
     severity: Severity
     facts: Sequence[tuple[str, str]]
     changes: Quarters
@@ -74,8 +76,11 @@ def incident_view(detail: IncidentDetail, rule: Rule) -> IncidentView:
     signals = merge_histograms([evidence.signals for evidence in evidences], add)
     severity = incident.severity or rule.severity
     if not detail.alerts:
-        name = incident.title or escape_line(", ".join(value for _, value in detail.key))
-        return IncidentView(name, severity, [], changes, signals, [], incident.pairs, 0, None, None, {})
+        names = [value for _, value in detail.key]
+        text = incident.title or ", ".join(map(escape_name, names))
+        return IncidentView(
+            text, names, severity, [], changes, signals, [], incident.pairs, 0, None, None, {}
+        )
     entities = {tuple(entity.items()): entity for alert in detail.alerts for entity in alert.entities}
     addresses = dict.fromkeys(address for alert in detail.alerts for address in alert.new_addresses)
     sequence = rule.sequence
@@ -107,6 +112,7 @@ def incident_view(detail: IncidentDetail, rule: Rule) -> IncidentView:
     texts, time_bounds = queries(rule), bounds(windows_of(detail.alerts[-1]))
     return IncidentView(
         title=title(merged, rule),
+        names=[merged.actor],
         severity=severity,
         facts=[(name, value) for name, value in facts(context) if name not in SHOWN_ELSEWHERE],
         changes=changes,

@@ -8,6 +8,7 @@ from typing import Literal
 from detection.desk import Desk
 from detection.incidents.incident import Classification, Status
 from detection.incidents.keys import Key
+from detection.messages.text import escape_name
 from detection.rules.model import SEVERITIES, Severity
 from detection.store.incident_list import POSITION, Count, Selection
 
@@ -139,7 +140,7 @@ def listing(desk: Desk, query: Mapping[str, str], now: datetime) -> Listing:
                 id=detail.incident.id,
                 rule=detail.rule,
                 key=detail.key,
-                title=detail.incident.title or ", ".join(value for _, value in detail.key),
+                title=detail.incident.title or ", ".join(escape_name(value) for _, value in detail.key),
                 severity=detail.incident.severity or desk.rule_or_placeholder(detail.rule).severity,
                 status=detail.incident.status,
                 classification=detail.incident.classification,

@@ -25,6 +25,7 @@ from detection.base.timestamps import iso, parse_duration
 from detection.desk import IncidentDetail, NoIncident
 from detection.incidents.acts import CloseAct, IncidentAct, IncidentVersion, InvalidAct, LiftAct, SilenceAct
 from detection.incidents.incident import Classification
+from detection.messages.text import escape_name
 from detection.store.table import Conflict
 from detection.web.access import author_of, check_form, check_source, request_id, visitor_of
 from detection.web.exchange import (
@@ -141,7 +142,9 @@ def _show(request: Request, job: Job, name: str, now: datetime, notice: Notice |
     done = request.query.get("done")
     for entry in detail.incident.history:
         if done and entry.request == done:
-            notice = Notice(f"Recorded at {iso(entry.time)}: {entry.action_text} by {entry.author}.")
+            notice = Notice(
+                f"Recorded at {iso(entry.time)}: {entry.action_text} by {escape_name(entry.author)}."
+            )
     form = job.link_signer().form_token(name, visitor.name, now) if visitor.can_act else ""
     return incident_page(job, detail, visitor, form, now, request.path, notice)
 

@@ -125,3 +125,12 @@ def test_row_is_never_cut_by_a_narrow_terminal(
     assert "in_0123456789abcdef" in text
     assert "2026-06-09T10:05:00Z" in text
     assert ("│" in text) is table
+
+
+@pytest.mark.parametrize("output_format, marked", [(RowFormat.table, True), (RowFormat.csv, False)])
+def test_name_that_looks_like_another_is_marked_for_people_only(
+    output_format: RowFormat, marked: bool
+) -> None:
+    with redirect_stdout(io.StringIO()) as out:
+        write_rows([{"key": "Account \N{CYRILLIC SMALL LETTER A}lice"}], ["key"], output_format)
+    assert ("[mixed scripts: Cyrillic, Latin]" in out.getvalue()) is marked

@@ -507,3 +507,21 @@ def _evidence(message: Json) -> list[str]:
     heading, *lines = text.split("\n")
     assert heading == "Pairs, the newest first"
     return lines
+
+
+@every_format
+def test_actor_who_looks_like_another_is_marked_in_every_message(
+    render: Callable[[AlertContext], bytes],
+) -> None:
+    context = golden_context()
+    actor = "\N{CYRILLIC SMALL LETTER A}lice@example.com"
+    message = render(replace(context, alert=replace(context.alert, actor=actor)))
+    assert f"{actor} [mixed scripts: Cyrillic, Latin] " in json.dumps(json.loads(message), ensure_ascii=False)
+    assert b"mixed scripts" not in render(context)
+
+
+def test_names_for_machines_are_not_marked() -> None:
+    context = golden_context()
+    actor = "\N{CYRILLIC SMALL LETTER A}lice@example.com"
+    data = json.loads(native(replace(context, alert=replace(context.alert, actor=actor))))["data"]
+    assert data["actor"] == actor

@@ -1039,3 +1039,33 @@ def test_token_of_an_incidents_form_lifts_no_silence(world: PageWorld) -> None:
     add_silence(world)
     fields = lift_form(world) | {"form": world.form(world.incident())["form"]}
     assert lift(world, {**fields, "by": "eve"}).status == 403
+
+
+# ----------------------------------------------------------------------------------------------------- mixed scripts
+
+CYRILLIC_ALICE = "\N{CYRILLIC SMALL LETTER A}lice@example.com"
+MARK = "mixed scripts: Cyrillic, Latin"
+
+
+def test_actor_who_looks_like_another_is_marked_for_people_and_not_for_machines(world: PageWorld) -> None:
+    name = world.incident(CYRILLIC_ALICE)
+    add_silence(world, actor=CYRILLIC_ALICE)
+    page = parse_page(world.get(f"incidents/{name}"))
+    assert page.text.count(MARK) == 3  # in the title, its heading and the facts
+    assert parse_page(world.get("incidents")).text.count(MARK) == 2  # of the incident and of the silence
+    detail = world.json(f"incidents/{name}")
+    assert (detail["key"], detail["alerts"][0]["actor"]) == ([["Account", CYRILLIC_ALICE]], CYRILLIC_ALICE)
+    assert MARK not in parse_page(world.get(f"incidents/{world.incident()}")).text
+
+
+def test_author_who_looks_like_another_is_marked(world: PageWorld) -> None:
+    name = world.incident()
+    world.post(f"incidents/{name}/acknowledge", {"by": CYRILLIC_ALICE})
+    assert f"{CYRILLIC_ALICE} {MARK}" in parse_page(world.get(f"incidents/{name}")).text
+
+
+@pytest.mark.parametrize("path", ["incidents", "incidents/{}"])
+def test_name_in_a_title_is_isolated_and_the_title_is_not(world: PageWorld, path: str) -> None:
+    actor = "\N{HEBREW LETTER ALEF}\N{HEBREW LETTER BET}@example.com"
+    body = world.get(path.format(world.incident(actor))).body.decode()
+    assert f"<bdi>{actor}</bdi> created an API key, then" in body
