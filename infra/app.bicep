@@ -3,6 +3,9 @@ param location string
 param tags { *: string }
 param token string
 
+@description('Name of the app.')
+param name string
+
 param identityId string
 param identityClientId string
 param storageName string
@@ -37,6 +40,9 @@ param pageUrl string
 @description('Entra app registration that signs people in; if empty, the function key grants access.')
 param pageClientId string
 
+@description('Entra groups whose members may sign in; if empty, the registration decides.')
+param pageGroupIds string[]
+
 @description('Key Vault references; empty without a secret.')
 param webhookUrlReference string
 param webhookSignatureReference string
@@ -61,7 +67,7 @@ resource plan 'Microsoft.Web/serverfarms@2025-03-01' = {
 }
 
 resource app 'Microsoft.Web/sites@2025-03-01' = {
-  name: 'func-detection-${token}'
+  name: name
   location: location
   tags: union(tags, { 'azd-service-name': 'detection' })
   kind: 'functionapp,linux'
@@ -171,7 +177,12 @@ resource app 'Microsoft.Web/sites@2025-03-01' = {
             clientId: pageClientId
             openIdIssuer: '${environment().authentication.loginEndpoint}${tenant().tenantId}/v2.0'
           }
-          validation: { allowedAudiences: [pageClientId, 'api://${pageClientId}'] }
+          // Without the policy, every user of the tenant may sign in:
+          // https://learn.microsoft.com/azure/app-service/configure-authentication-provider-aad#use-a-built-in-authorization-policy
+          validation: {
+            allowedAudiences: [pageClientId, 'api://${pageClientId}']
+            defaultAuthorizationPolicy: empty(pageGroupIds) ? null : { allowedPrincipals: { groups: pageGroupIds } }
+          }
         }
       }
       login: { tokenStore: { enabled: false } } // the app calls no API on behalf of a user

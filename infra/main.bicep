@@ -74,6 +74,9 @@ param pageUrl string = ''
 @description('Client id of the Entra app registration that signs people in to the incident page. If empty, the function key grants access.')
 param pageClientId string = ''
 
+@description('Object ids of the Entra groups whose members may sign in to the incident page, comma-separated; their ids must be in the token. The operators\' group if empty. "assigned" relies on the registration: it must require assignment.')
+param pageGroupIds string = ''
+
 @description('URL that is fetched after every fully complete run, for a dead man\'s switch outside Azure. Stored in Key Vault.')
 @secure()
 param heartbeatUrl string = ''
@@ -119,6 +122,9 @@ param logRetentionDays int = 90
 @description('Whether deleted secrets are protected from purging for seven days. It cannot be switched off again.')
 param vaultPurgeProtection bool = false
 
+@description('Whether a lock keeps the storage account, and so the incidents, from being deleted. Needs the right to manage locks, and must be removed before azd down.')
+param storageLock bool = false
+
 @description('Whether storage and vault accept private endpoints only.')
 param privateNetwork bool = false
 
@@ -135,9 +141,14 @@ var workspaceIds = concat(
   empty(moreWorkspaceResourceIds) ? [] : split(replace(moreWorkspaceResourceIds, ' ', ''), ',')
 )
 
-// Names that the app's module gets as constants, so that what-if can evaluate the module.
+// Names that other modules get as constants, so that what-if can evaluate the modules.
 var storageName = 'st${token}'
 var insightsName = 'appi-detection-${token}'
+var workspaceName = 'log-detection-${token}'
+var vaultName = 'kv-${token}'
+var appName = 'func-detection-${token}'
+
+var pageGroups = empty(pageGroupIds) ? operatorsGroupId : pageGroupIds
 
 // The query API of each cloud. Bicep's environment() does not have it.
 var queryEndpoints = {
@@ -168,7 +179,7 @@ module telemetry 'telemetry.bicep' = {
   params: {
     location: location
     tags: allTags
-    token: token
+    workspaceName: workspaceName
     insightsName: insightsName
     #disable-next-line what-if-short-circuiting // role names derive from the principal id, which exists only after the identity
     principalId: identity.outputs.principalId
@@ -186,6 +197,7 @@ module storage 'storage.bicep' = {
     principalId: identity.outputs.principalId
     incidentTable: incidentTable
     operatorsGroupId: operatorsGroupId
+    locked: storageLock
     isPrivate: privateNetwork
   }
 }
@@ -195,7 +207,7 @@ module vault 'vault.bicep' = {
   params: {
     location: location
     tags: allTags
-    token: token
+    name: vaultName
     #disable-next-line what-if-short-circuiting // role names derive from the principal id, which exists only after the identity
     principalId: identity.outputs.principalId
     webhookUrl: empty(webhooks) ? webhookUrl : '' // the job refuses both
@@ -239,6 +251,7 @@ module app 'app.bicep' = {
     location: location
     tags: allTags
     token: token
+    name: appName
     identityId: identity.outputs.id
     identityClientId: identity.outputs.clientId
     storageName: storageName
@@ -262,6 +275,7 @@ module app 'app.bicep' = {
     floodSignals: floodSignals
     pageUrl: pageUrl
     pageClientId: pageClientId
+    pageGroupIds: contains(['', 'assigned'], pageGroups) ? [] : split(replace(pageGroups, ' ', ''), ',')
     webhookUrlReference: empty(webhooks) ? vault.outputs.webhookUrlReference : ''
     webhookSignatureReference: empty(webhookSecret) || !empty(webhooks) ? '' : vault.outputs.webhookSignatureReference
     webhooksReference: empty(webhooks) ? '' : vault.outputs.webhooksReference
@@ -269,12 +283,26 @@ module app 'app.bicep' = {
   }
 }
 
+module audit 'audit.bicep' = {
+  scope: group
+  dependsOn: [app] // which comes after the others; the names are constants and imply no order
+  params: {
+    vaultName: vaultName
+    storageName: storageName
+    appName: appName
+    workspaceName: workspaceName
+    signsIn: !empty(pageClientId)
+  }
+}
+
 module alerts 'alerts.bicep' = {
-  // Names are evaluated before anything is deployed, so this check stops a deployment without a destination.
+  // Names are evaluated before anything is deployed, so these checks stop a deployment that nobody should want.
   #disable-next-line no-module-name
   name: empty(webhookUrl) && empty(webhooks)
     ? fail('Neither WEBHOOK_URL (webhookUrl) nor WEBHOOKS (webhooks) is set: alerts would reach no one. Set one of them.')
-    : 'alerts-${token}'
+    : !empty(pageClientId) && empty(pageGroups)
+        ? fail('PAGE_CLIENT_ID (pageClientId) is set, but neither PAGE_GROUP_IDS (pageGroupIds) nor OPERATORS_GROUP_ID (operatorsGroupId) is: every user of the tenant could sign in to the incident page. Set one of them, or PAGE_GROUP_IDS to assigned if the registration requires assignment.')
+        : 'alerts-${token}'
   scope: group
   params: {
     location: location

@@ -100,6 +100,8 @@ param pageUrl = trim(readEnvironmentVariable('PAGE_URL', ''))
 
 param pageClientId = trim(readEnvironmentVariable('PAGE_CLIENT_ID', ''))
 
+param pageGroupIds = trim(readEnvironmentVariable('PAGE_GROUP_IDS', ''))
+
 var HEARTBEAT_URL = trim(readEnvironmentVariable('HEARTBEAT_URL', ''))
 param heartbeatUrl = startsWith(HEARTBEAT_URL, 'akvs://')
   ? fail('HEARTBEAT_URL refers to a vault, which azd does not resolve in a .bicepparam file: remove its line from .azure/…/.env, and export HEARTBEAT_URL in the shell.')
@@ -165,6 +167,11 @@ var VAULT_PURGE_PROTECTION = toLower(trim(readEnvironmentVariable('VAULT_PURGE_P
 param vaultPurgeProtection = contains(['', 'true', 'false'], VAULT_PURGE_PROTECTION)
   ? VAULT_PURGE_PROTECTION == 'true'
   : fail('VAULT_PURGE_PROTECTION must be true or false, not "${VAULT_PURGE_PROTECTION}".')
+
+var STORAGE_LOCK = toLower(trim(readEnvironmentVariable('STORAGE_LOCK', '')))
+param storageLock = contains(['', 'true', 'false'], STORAGE_LOCK)
+  ? STORAGE_LOCK == 'true'
+  : fail('STORAGE_LOCK must be true or false, not "${STORAGE_LOCK}".')
 
 var PRIVATE_NETWORK = toLower(trim(readEnvironmentVariable('PRIVATE_NETWORK', '')))
 param privateNetwork = contains(['', 'true', 'false'], PRIVATE_NETWORK)

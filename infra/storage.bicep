@@ -16,6 +16,9 @@ param incidentTable string
 @description('Entra group whose members read and close incidents; none if empty.')
 param operatorsGroupId string
 
+@description('Whether a lock keeps the account from being deleted.')
+param locked bool
+
 @description('Whether only private endpoints have access.')
 param isPrivate bool
 
@@ -63,6 +66,17 @@ resource account 'Microsoft.Storage/storageAccounts@2025-06-01' = {
     resource incidents 'tables' = {
       name: incidentTable
     }
+  }
+}
+
+// It also keeps the table and the roles on the account from being deleted through Azure Resource Manager, and no row:
+// https://learn.microsoft.com/azure/storage/common/lock-account-resource
+resource lock 'Microsoft.Authorization/locks@2020-05-01' = if (locked) {
+  name: 'incidents'
+  scope: account
+  properties: {
+    level: 'CanNotDelete'
+    notes: 'The account holds the incidents. Remove the lock before azd down: docs/deploy.md.'
   }
 }
 

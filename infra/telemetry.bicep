@@ -1,7 +1,9 @@
 // The job's own log: Application Insights with its own workspace, separate from the workspace that the job reads.
 param location string
 param tags { *: string }
-param token string
+
+@description('Name of the workspace.')
+param workspaceName string
 
 @description('Name of the Application Insights resource.')
 param insightsName string
@@ -17,7 +19,7 @@ var roles = {
 }
 
 resource workspace 'Microsoft.OperationalInsights/workspaces@2025-07-01' = {
-  name: 'log-detection-${token}'
+  name: workspaceName
   location: location
   tags: tags
   properties: {

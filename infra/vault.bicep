@@ -1,7 +1,9 @@
 // The job's secrets, and the references by which the app reads them. Empty secrets are not stored.
 param location string
 param tags { *: string }
-param token string
+
+@description('Name of the vault.')
+param name string
 
 @description('The job\'s identity, which reads the secrets.')
 param principalId string
@@ -26,7 +28,7 @@ var roles = {
 }
 
 resource vault 'Microsoft.KeyVault/vaults@2026-02-01' = {
-  name: 'kv-${token}'
+  name: name
   location: location
   tags: tags
   properties: {

@@ -60,6 +60,7 @@ class Hook:
         self.script = script
         self.replace_command("azd")
         self.replace_command("sleep")
+        self.replace_command("az", "exit 1")  # nobody has signed in
 
     def replace_command(self, name: str, then: str = "") -> None:
         """Let a command write down its arguments, a call a line, and go on with a shell script."""
@@ -147,6 +148,32 @@ def test_webhook_is_not_asked_for_and_nothing_secret_is_stored(hook: Hook) -> No
     assert "LOG_ANALYTICS" not in completed.stderr
     assert "export WEBHOOK_URL" in completed.stderr
     assert hook.calls() == [f"env set LOG_ANALYTICS_WORKSPACE_RESOURCE_ID {WORKSPACE}"]
+
+
+REGIONS = "echo westeurope; echo 'Sweden Central'"  # spelt as by different versions of the Azure CLI
+
+
+@pytest.mark.parametrize("region", ["westeurope", "West Europe", "swedencentral", "", " "])
+def test_region_with_flex_consumption_passes(hook: Hook, region: str) -> None:
+    hook.replace_command("az", REGIONS)
+    completed = hook.run({**COMPLETE, "AZURE_LOCATION": region})
+    assert (completed.returncode, completed.stderr) == (0, "")
+
+
+@pytest.mark.parametrize("region", ["westus", "europe", "west.urope"])
+def test_region_without_flex_consumption_is_refused(hook: Hook, region: str) -> None:
+    hook.replace_command("az", REGIONS)
+    completed = hook.run({**COMPLETE, "AZURE_LOCATION": region})
+    assert completed.returncode == 1
+    assert "azd env set AZURE_LOCATION" in completed.stderr
+    assert hook.calls("az") == ["functionapp list-flexconsumption-locations --query [].name --output tsv"]
+
+
+@pytest.mark.parametrize("answer", ["exit 1", "exit 0"], ids=["no sign-in", "no region"])
+def test_region_passes_where_it_cannot_be_checked(hook: Hook, answer: str) -> None:
+    hook.replace_command("az", answer)
+    completed = hook.run({**COMPLETE, "AZURE_LOCATION": "westus"})
+    assert (completed.returncode, completed.stderr) == (0, "")
 
 
 def test_recipients_of_alarms_are_asked_for_and_stored(hook: Hook) -> None:
@@ -249,6 +276,14 @@ def test_pages_name_only_outputs_that_are_there(page: str) -> None:
     }
     text = (ROOT / page).read_text(encoding="utf-8")
     assert set(re.findall(r"azd env get-value (\w+)", text)) <= outputs
+
+
+def test_page_names_deployments_by_the_environment() -> None:
+    """A deployment of a name is bound to its region, and two at a time overwrite each other's parts."""
+    text = (ROOT / "docs" / "deploy.md").read_text(encoding="utf-8")
+    names = re.findall(r"az deployment sub create --name (\S+)", text)
+    assert names
+    assert set(names) == {'"$AZURE_ENV_NAME"'}
 
 
 def test_page_names_the_providers_of_all_that_is_created() -> None:

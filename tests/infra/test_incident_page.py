@@ -5,6 +5,8 @@ from typing import Any
 
 import pytest
 
+from tests.infra.deployed import WEBHOOK, deployed
+from tests.infra.parameters import RefusedError
 from tests.infra.snapshots import NAMES, TENANT, snapshot, snapshots
 from tests.regenerate import ROOT
 
@@ -43,6 +45,42 @@ def test_people_sign_in_to_the_registration_of_the_own_tenant() -> None:
     )
     assert provider["validation"]["allowedAudiences"] == [CLIENT, f"api://{CLIENT}"]
     assert list(sign_in(WITH_REGISTRATION)["identityProviders"]) == ["azureActiveDirectory"]
+
+
+def test_people_sign_in_who_are_in_an_allowed_group() -> None:
+    assert entra(WITH_REGISTRATION)["validation"]["defaultAuthorizationPolicy"] == {
+        "allowedPrincipals": {
+            "groups": ["88888888-8888-8888-8888-888888888888", "99999999-9999-9999-9999-999999999999"]
+        }
+    }
+
+
+REGISTRATION = {"PAGE_CLIENT_ID": CLIENT}
+OPERATORS = {"OPERATORS_GROUP_ID": "77777777-7777-7777-7777-777777777777"}
+
+
+@pytest.mark.infra
+@pytest.mark.parametrize(
+    "groups, policy",
+    [
+        pytest.param(OPERATORS, {"allowedPrincipals": {"groups": [*OPERATORS.values()]}}, id="the operators"),
+        pytest.param({"PAGE_GROUP_IDS": "a,b"}, {"allowedPrincipals": {"groups": ["a", "b"]}}, id="others"),
+        pytest.param({**OPERATORS, "PAGE_GROUP_IDS": "assigned"}, None, id="by assignment"),
+    ],
+)
+def test_allowed_group_is_the_operators_unless_another_is_named(
+    groups: dict[str, str], policy: object
+) -> None:
+    resources = deployed({**WEBHOOK, **REGISTRATION, **groups})
+    (settings,) = (resource for resource in resources if resource["name"].endswith("/authsettingsV2"))
+    provider = settings["properties"]["identityProviders"]["azureActiveDirectory"]
+    assert provider["validation"]["defaultAuthorizationPolicy"] == policy
+
+
+@pytest.mark.infra
+def test_sign_in_that_lets_every_user_of_the_tenant_in_is_refused() -> None:
+    with pytest.raises(RefusedError, match="every user of the tenant"):
+        deployed({**WEBHOOK, **REGISTRATION})
 
 
 @pytest.mark.parametrize("name", NAMES)

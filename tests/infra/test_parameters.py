@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 
 from tests.infra.compiler import bicep
+from tests.infra.deployed import REQUIRED, deployed, evaluated
 from tests.infra.parameters import (
     INFRA,
     PAGE,
@@ -25,20 +26,11 @@ from tests.infra.parameters import (
     values,
     variables,
 )
-from tests.infra.snapshots import SUBSCRIPTION, TENANT, Resource, snapshot
+from tests.infra.snapshots import Resource, snapshot
 
 FILE = INFRA / "main.bicepparam"
 TEXT = FILE.read_text(encoding="utf-8")
 PARAMETERS = declared((INFRA / "main.bicep").read_text(encoding="utf-8"))
-WORKSPACE = (
-    "/subscriptions/11111111-1111-1111-1111-111111111111/resourceGroups/rg-sentinel"
-    "/providers/Microsoft.OperationalInsights/workspaces/log-sentinel"
-)
-REQUIRED = {
-    "AZURE_ENV_NAME": "detection",
-    "AZURE_LOCATION": "westeurope",
-    "LOG_ANALYTICS_WORKSPACE_RESOURCE_ID": WORKSPACE,
-}
 # All that shells, azd's .env, JSON and Bicep read as something else.
 HOSTILE = "'\"\\ \\n\n\t$X ${X} ${{a}} %X% `x` [x] ä🔔"
 
@@ -97,9 +89,9 @@ def test_what_is_not_set_has_the_default_of_the_template() -> None:
         for name, definition in definitions().items()
         if "defaultValue" in definition
     }
-    deployed = values(REQUIRED)
-    assert {name: deployed[name] for name in defaults} == defaults
-    assert {VARIABLES[name] for name in deployed if name not in defaults} == set(REQUIRED)
+    evaluation = values(REQUIRED)
+    assert {name: evaluation[name] for name in defaults} == defaults
+    assert {VARIABLES[name] for name in evaluation if name not in defaults} == set(REQUIRED)
 
 
 @pytest.mark.infra
@@ -136,8 +128,8 @@ def test_free_text_arrives_as_it_was_written() -> None:
         if definition["type"] in kinds and "allowedValues" not in definition
     }
     written = {name: hostile(definition) for name, definition in free.items()}
-    deployed = values({VARIABLES[name]: text for name, text in written.items()})
-    assert {name: deployed[name] for name in written} == written
+    evaluation = values({VARIABLES[name]: text for name, text in written.items()})
+    assert {name: evaluation[name] for name in written} == written
 
 
 @pytest.mark.infra
@@ -205,8 +197,8 @@ def rounds(texts: dict[str, list[str]]) -> Iterator[dict[str, str]]:
 def test_every_valid_value_arrives_typed() -> None:
     options = {name: valid(definition) for name, definition in definitions().items()}
     for texts in rounds({name: list(texts) for name, texts in options.items()}):
-        deployed = values({**REQUIRED, **{VARIABLES[name]: text for name, text in texts.items()}})
-        arrived = {name: deployed[name] for name in texts}
+        evaluation = values({**REQUIRED, **{VARIABLES[name]: text for name, text in texts.items()}})
+        arrived = {name: evaluation[name] for name in texts}
         assert json.dumps(arrived) == json.dumps({name: options[name][text] for name, text in texts.items()})
 
 
@@ -247,34 +239,10 @@ def test_refusal_shows_no_secret() -> None:
 # ------------------------------------------------------------------------------------------------------ destinations
 
 
-@pytest.fixture(scope="module")
-def without_secrets(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A copy of infra/ whose parameters are not secure: a snapshot does not look into those that are."""
-    folder = shutil.copytree(INFRA, tmp_path_factory.mktemp("copy") / "infra")
-    (folder / "bicepconfig.json").unlink()  # its rules ask for what is taken away here
-    for template in folder.glob("*.bicep"):
-        text = template.read_text(encoding="utf-8")
-        template.write_text(text.replace("@secure()\n", ""), encoding="utf-8")
-    return folder
-
-
-def evaluated(folder: Path, environment: dict[str, str]) -> list[Resource]:
-    """The resources that a copy of infra/ is deployed as. Raises RefusedError."""
-    only = {**dict.fromkeys(VARIABLES.values(), ""), **environment}
-    ids = ("--subscription-id", SUBSCRIPTION, "--tenant-id", TENANT, "--location", "westeurope")
-    completed = bicep("snapshot", folder / "main.bicepparam", "--mode", "overwrite", *ids, environment=only)
-    if completed.returncode:
-        raise RefusedError(completed.stdout + completed.stderr)
-    result = json.loads((folder / "main.snapshot.json").read_text(encoding="utf-8"))
-    assert result["diagnostics"] == []
-    resources: list[Resource] = result["predictedResources"]
-    return resources
-
-
 @pytest.mark.infra
-def test_deployment_without_a_destination_is_refused(without_secrets: Path) -> None:
+def test_deployment_without_a_destination_is_refused() -> None:
     with pytest.raises(RefusedError, match=r"Neither WEBHOOK_URL .* nor WEBHOOKS .* is set"):
-        evaluated(without_secrets, REQUIRED)
+        deployed({})
 
 
 @pytest.mark.infra
@@ -287,10 +255,13 @@ def test_deployment_without_a_destination_is_refused(without_secrets: Path) -> N
     ],
 )
 def test_either_destination_is_enough_and_the_list_wins(
-    without_secrets: Path, destinations: dict[str, str], secrets: set[str]
+    destinations: dict[str, str], secrets: set[str]
 ) -> None:
-    resources = evaluated(without_secrets, {**REQUIRED, **destinations})
-    vault = [resource for resource in resources if kind(resource) == "Microsoft.KeyVault/vaults/secrets"]
+    vault = [
+        resource
+        for resource in deployed(destinations)
+        if kind(resource) == "Microsoft.KeyVault/vaults/secrets"
+    ]
     assert {secret["name"].split("/")[1] for secret in vault} == secrets
 
 

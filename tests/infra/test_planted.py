@@ -110,6 +110,33 @@ ERRORS = {
         "test_network.py::test_nothing_but_endpoints_leads_to_storage_and_vault",
         snapshot="private-network",
     ),
+    "a way into the vault beside the private network": PlantedError(
+        "infra/vault.bicep",
+        replacing(
+            "publicNetworkAccess: isPrivate ? 'Disabled' : 'Enabled'", "publicNetworkAccess: 'Enabled'"
+        ),
+        "test_network.py::test_nothing_but_endpoints_leads_to_storage_and_vault",
+        snapshot="private-network",
+    ),
+    "reads of secrets that leave no trace": PlantedError(
+        "infra/audit.bicep",
+        replacing("{ category: 'AuditEvent', enabled: true }", "{ category: 'AuditEvent', enabled: false }"),
+        "test_audit.py::test_vault_storage_and_sign_ins_are_audited",
+    ),
+    "incidents that are locked unasked": PlantedError(
+        "infra/main.bicep",
+        replacing("param storageLock bool = false", "param storageLock bool = true"),
+        "test_audit.py::test_lock_on_the_account_is_off_unless_it_is_set",
+    ),
+    "a page for every user of the tenant": PlantedError(
+        "infra/app.bicep",
+        replacing(
+            "empty(pageGroupIds) ? null : { allowedPrincipals: { groups: pageGroupIds } }",
+            "empty(pageGroupIds) ? null : { allowedPrincipals: {} }",
+        ),
+        "test_incident_page.py::test_people_sign_in_who_are_in_an_allowed_group",
+        snapshot="several-destinations",
+    ),
     "endpoints made at the same time": PlantedError(
         "infra/network.bicep",
         replacing("@batchSize(1)\nresource privateEndpoints", "resource privateEndpoints"),

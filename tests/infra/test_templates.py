@@ -283,6 +283,8 @@ def test_a_type_has_a_single_version_and_no_preview() -> None:
     versions: dict[str, set[str]] = {}
     for resource in (resource for evaluated in snapshots() for resource in evaluated.resources):
         versions.setdefault("/".join(resource["type"].split("/")[:2]), set()).add(resource["apiVersion"])
+    # Microsoft documents no other version of these later than 2016.
+    assert versions.pop("Microsoft.Insights/diagnosticSettings") == {"2021-05-01-preview"}
     assert {
         kind: api_versions
         for kind, api_versions in versions.items()
