@@ -29,7 +29,8 @@ from detection.desk import SilenceMatches
 from detection.incidents.decide import Verdict
 from detection.logs.events import Rejected
 from detection.logs.files.loading import LoadedFiles
-from detection.messages.text import escape_control, escape_line, escape_name, lines, plural
+from detection.messages.facts import lines
+from detection.messages.text import escape_control, escape_line, escape_name, plural
 from detection.rules.model import Rule
 from detection.rules.silences import Silence
 

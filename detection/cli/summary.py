@@ -7,7 +7,8 @@ from datetime import timedelta
 from detection.base.timestamps import iso
 from detection.desk import IncidentDetail
 from detection.logs.coverage import coverage_text, coverage_warning
-from detection.messages.text import escape_line, escape_name, lines, plural
+from detection.messages.facts import lines
+from detection.messages.text import escape_line, escape_name, plural
 from detection.rules.model import Rule
 from detection.runs.record import RunFailure, RunRecord, run_time
 from detection.runs.replay import Comparison, Replayed

@@ -10,6 +10,7 @@ from typing import Literal
 
 from detection.correlation.correlate import Chain
 from detection.correlation.output import MAX_VALUE_LENGTH, OutputRow, RowWriter, truncate, truncate_row
+from detection.incidents.changed_object import ChangedObject, changed_objects
 from detection.incidents.evidence import Evidence, pair_times
 from detection.incidents.floods import chains_by_actor
 from detection.incidents.keys import Key
@@ -47,6 +48,18 @@ class AlertWindows:
     gap: Window | None
 
 
+@dataclass(frozen=True, slots=True)
+class RaisedBy:
+    """The condition that raised the severity: kinds of changes and signals, and a new address.
+
+    An empty sequence means any kind.
+    """
+
+    changes: Sequence[str]
+    signals: Sequence[str]
+    new_address: bool
+
+
 @dataclass(frozen=True, kw_only=True)
 class AlertReference:
     """The ids of an alert and its incident, and the folder of its rule. See Alert."""
@@ -76,6 +89,8 @@ class AlertContent:
     new_addresses: Sequence[str]
     severity_raised: bool
     matched_by: Mapping[str, int]
+    changed_objects: Sequence[ChangedObject] = ()
+    raised_by: RaisedBy | None = None
 
 
 # JSON has the fields of the last base first.
@@ -90,8 +105,9 @@ class Alert(AlertContent, AlertReference):
     the rule's `identity`. `flood_until` is set at high volume: the alert covers all signals of `actor` up to
     that moment, from its first signal of `actor` on. `new_addresses` are the addresses of changes from which
     no earlier change of the same actor came; empty if no earlier change was read. `severity_raised` says that
-    the evidence raised the severity above the rule's. `evidence` is for the page of the incident; no message
-    contains it.
+    the evidence raised the severity above the rule's, by the condition `raised_by`. `changed_objects` are the
+    objects of the newest changes of every type, in order of time. `evidence` is for the page of the incident;
+    no message contains it.
     """
 
     evidence: Evidence | None = None
@@ -143,6 +159,7 @@ def make_alert(identity: AlertIdentity, new_pairs: Sequence[Chain], rule: Rule, 
             for option in rule.sequence.identity
             if matched_by[option.name]
         },
+        changed_objects=changed_objects(changes, rule),
     )
 
 

@@ -7,7 +7,7 @@ from itertools import accumulate, groupby
 from itertools import chain as flatten
 
 from detection.correlation.correlate import Chain
-from detection.incidents.alert import Alert
+from detection.incidents.alert import Alert, RaisedBy
 from detection.logs.events import Event
 from detection.rules.model import SEVERITIES, Rule, SeverityCondition
 
@@ -28,14 +28,16 @@ def with_severity(
 ) -> Alert:
     """The alert for the pairs, with the actor's new addresses and the severity of its evidence."""
     new_addresses = _new_addresses(new_pairs, changes_by_actor, rule)
-    raised = [
-        condition.severity
-        for condition in rule.on_call.severity
-        if (new_addresses or not condition.new_address)
-        and any(_has_pair(chain, condition) for chain in new_pairs)
-    ]
-    worst = max((rule.severity, *raised), key=SEVERITIES.index)
-    return replace(alert, new_addresses=new_addresses, severity=worst, severity_raised=worst != rule.severity)
+    alert = replace(alert, new_addresses=new_addresses)
+    for condition in rule.on_call.severity:
+        if (
+            SEVERITIES.index(condition.severity) > SEVERITIES.index(alert.severity)
+            and (new_addresses or not condition.new_address)
+            and any(_has_pair(chain, condition) for chain in new_pairs)
+        ):
+            raised_by = RaisedBy(condition.changes, condition.signals, condition.new_address)
+            alert = replace(alert, severity=condition.severity, severity_raised=True, raised_by=raised_by)
+    return alert
 
 
 def _has_pair(chain: Chain, condition: SeverityCondition) -> bool:

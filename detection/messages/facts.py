@@ -6,6 +6,9 @@ Each value from the logs is on one line, with control and direction characters e
 from collections.abc import Iterable
 
 from detection.base.timestamps import iso
+from detection.correlation.output import BEYOND
+from detection.incidents.alert import Alert
+from detection.messages.changes import CHANGES_SHOWN, address_text, change_text, runbook_steps
 from detection.messages.context import AlertContext
 from detection.messages.steps import step_lines
 from detection.messages.text import (
@@ -13,11 +16,14 @@ from detection.messages.text import (
     covered_by_flood,
     escape_line,
     escape_name,
+    flood_note,
     pair_line,
     plural,
+    severity_text,
     title,
 )
 from detection.rules.identity import EXACT
+from detection.rules.model import Rule
 
 VALUES_SHOWN = 5  # addresses or models; further values are counted
 LINE = 500  # characters of one pair
@@ -42,11 +48,8 @@ def facts(context: AlertContext) -> list[tuple[str, str]]:
     so_far = f"{plural(incident.alerts, 'alert')}, {plural(incident.pairs, 'pair')}"
     if incident.silenced:
         so_far += f", {incident.silenced:,} silenced"
-    severity = f"{alert.severity}, raised by the evidence" if alert.severity_raised else alert.severity
-    addresses = [
-        f"{address} (new for this actor)" if address in alert.new_addresses else address
-        for address in _entity_values(context, "IP")
-    ]
+    addresses = [address_text(address, alert) for address in _entity_values(context, "IP")]
+    changed = changed_lines(alert, context.rule)
     options = {option.name: option.description for option in context.rule.sequence.identity}
     matched_by = [
         f"{escape_line(options.get(name, name))} ({plural(count, 'signal')})"
@@ -56,13 +59,38 @@ def facts(context: AlertContext) -> list[tuple[str, str]]:
         ("Incident", incident_text),
         ("So far", so_far),
         ("New", counts_text(alert.counts)),
-        ("Severity", severity),
+        ("Severity", severity_text(alert, context.rule)),
         *([("High volume", covered_by_flood(alert.flood_until))] if alert.flood_until else []),
         ("Actor", escape_name(alert.actor)),
+        *([("Changed", "; ".join(changed))] if changed else []),
         *([("Matched by", ", ".join(matched_by))] if alert.matched_by.keys() - {EXACT.name} else []),
         ("Addresses", _join_values(addresses)),
         ("Models", _join_values(_entity_values(context, "CloudApplication"))),
         ("Tactics", f"{', '.join(context.rule.tactics)} ({', '.join(context.rule.relevant_techniques)})"),
+    ]
+
+
+def changed_lines(alert: Alert, rule: Rule) -> list[str]:
+    """The newest changes with their objects, in order of time; the number of all others first."""
+    newest = alert.changed_objects[-CHANGES_SHOWN:]
+    texts = [change_text(changed_object, alert, rule) for changed_object in newest]
+    omitted_count = alert.counts.changes - len(texts)
+    return [f"{plural(omitted_count, 'more change')}", *texts] if texts and omitted_count > 0 else texts
+
+
+def lines(alert: Alert, rule: Rule) -> list[str]:
+    """The alert in a few lines for a terminal: title, severity, incident, changes, first and last pair."""
+    pairs = {"first": alert.first_pair} | ({"last": alert.last_pair} if alert.counts.pairs > 1 else {})
+    beyond = (row.get(BEYOND) for row in pairs.values())
+    reasons = sorted({str(reason) for reasons in beyond if isinstance(reasons, list) for reason in reasons})
+    return [
+        f"{alert.severity.upper()}  {title(alert, rule)}",
+        f"  {severity_text(alert, rule)}",
+        f"  {alert.action} {alert.incident} · {counts_text(alert.counts)} · run of {iso(alert.time)}",
+        *(f"  {text}" for text in changed_lines(alert, rule)),
+        *(f"  {name:<5}  {pair_line(row, rule)}" for name, row in pairs.items()),
+        *([f"  beyond the published rule: {', '.join(reasons)}"] if reasons else []),
+        *([f"  {flood_note(alert)}"] if alert.flood_until else []),
     ]
 
 
@@ -76,15 +104,15 @@ def runbook(context: AlertContext) -> list[str]:
 
     Names the whole runbook if the message has no link to it.
     """
-    first_steps = [
-        f"{number}. {step}" for number, step in enumerate(context.rule.on_call.runbook[:FIRST_STEPS], 1)
-    ]
+    steps = runbook_steps(context.alert, context.rule, CHANGES_SHOWN)[:FIRST_STEPS]
+    first_steps = [f"{number}. {step}" for number, step in enumerate(steps, 1)]
     return [*first_steps, *([] if context.links.runbook else [WHOLE_RUNBOOK])]
 
 
 def pair_lines(context: AlertContext) -> list[str]:
     """The newest pairs, a line each."""
-    return [cut(pair_line(row, context.rule), LINE) for row in context.pairs]
+    targets: dict[object, str] = {changed.event: changed.target for changed in context.alert.changed_objects}
+    return [cut(pair_line(row, context.rule, targets), LINE) for row in context.pairs]
 
 
 def evidence(context: AlertContext, pairs: list[str]) -> str:

@@ -8,6 +8,7 @@ from urllib.parse import quote
 from detection.base.timestamps import iso
 from detection.logs.kql import bounds, queries, with_bounds
 from detection.logs.window import Windows
+from detection.rules.loading import without_comments
 from detection.rules.model import Rule
 
 # A Slack section takes 3,000 characters, including the text of the link.
@@ -37,13 +38,13 @@ class MessageLinks:
 
 
 def portal_link(workspace: str, endpoint: str, rule: Rule, windows: Windows, *, inline: bool) -> str | None:
-    """The link to the portal with a run's query for signals; `workspace` is a resource id.
+    """The link to the portal with a run's query for signals, without comments; `workspace` is a resource id.
 
     Returns None if the link would be longer than MAX_LENGTH. The form is that of Azure Monitor's own alerts
     (azure-monitor-docs, alerts-payload-samples.md, `linkToSearchResultsUI`): scope, and the query deflated,
     in base64.
     """
-    query = with_bounds(queries(rule, inline=inline)["signals"], bounds(windows))
+    query = without_comments(with_bounds(queries(rule, inline=inline)["signals"], bounds(windows)))
     compressed = base64.b64encode(zlib.compress(query.encode(), 9)).decode()
     scope = f'{{"resources":[{{"resourceId":"{workspace}"}}]}}'
     span = f"{iso(windows.changes.after)}/{iso(windows.now)}"

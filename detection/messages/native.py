@@ -9,10 +9,20 @@ from typing import Literal
 from detection.base.json_types import type_adapter
 from detection.correlation.output import OutputRow, truncate_row
 from detection.incidents.alert import Action, AlertContent
+from detection.messages.changes import UndoStep, runbook_steps, undo_steps
 from detection.messages.context import PAIRS_SHOWN, AlertContext
 from detection.messages.links import MessageLinks
 from detection.messages.steps import Step
-from detection.messages.text import WIDTH, WORDS, first_that_fits, in_words, title
+from detection.messages.text import (
+    WIDTH,
+    WORDS,
+    changes_in_words,
+    first_that_fits,
+    in_words,
+    severity_text,
+    targets_by_kind,
+    title,
+)
 from detection.rules.model import Rule
 
 MESSAGE_BYTES = (
@@ -55,9 +65,11 @@ class IncidentPayload:
 class AlertPayload(AlertContent):
     """The alert as stored, with its rule and incident, in words, as steps and with its newest pairs.
 
-    `more_steps` and `more_pairs` count the steps and pairs that the message omits. Entities, kinds and new
-    addresses may be cut too. `severity_raised` says that the evidence raised the severity above the rule's.
-    `flood_until` is set at high volume: the alert covers all signals of `actor` up to that moment,
+    `more_steps` and `more_pairs` count the steps and pairs that the message omits. Entities, kinds, new
+    addresses, changed objects and `undo` may be cut too. `severity_raised` says that the evidence raised the
+    severity above the rule's, by the condition `raised_by`; `severity_text` is the severity with its reason.
+    `changed_objects` are the objects of the newest changes of every type, `undo` the steps that undo these
+    changes. `flood_until` is set at high volume: the alert covers all signals of `actor` up to that moment,
     from its first signal of `actor` on.
     `matched_by` counts the signals by the identity matching option that assigns them to the actor. `runbook`
     holds the first steps of the rule's runbook. Times are UTC.
@@ -67,8 +79,10 @@ class AlertPayload(AlertContent):
     title: str
     rule: RulePayload
     incident: IncidentPayload
+    severity_text: str
     changes: str
     signals: str
+    undo: Sequence[UndoStep]
     steps: Sequence[Step]
     more_steps: int
     pairs: Sequence[OutputRow]
@@ -108,6 +122,7 @@ def _payload(context: AlertContext, limit: int) -> AlertPayload:
         alert,
         entities=alert.entities[:limit],
         new_addresses=[address[:WIDTH] for address in alert.new_addresses[:limit]],
+        changed_objects=alert.changed_objects[:limit],
         change_kinds=dict(islice(alert.change_kinds.items(), limit)),
         signal_kinds=dict(islice(alert.signal_kinds.items(), limit)),
         first_pair=truncate_row(alert.first_pair, WIDTH),
@@ -117,6 +132,10 @@ def _payload(context: AlertContext, limit: int) -> AlertPayload:
         replace(
             step,
             kinds={kind[:WIDTH]: number for kind, number in islice(step.kinds.items(), STEP_KINDS)},
+            targets={
+                kind[:WIDTH]: [target[:WIDTH] for target in targets]
+                for kind, targets in islice(step.targets.items(), STEP_KINDS)
+            },
             entity_values=[text[:WIDTH] for text in step.entity_values],
         )
         for step in context.steps[:limit]
@@ -137,15 +156,17 @@ def _payload(context: AlertContext, limit: int) -> AlertPayload:
             pairs=incident.pairs,
             predecessor=incident.predecessor,
         ),
-        changes=in_words(alert.change_kinds, rule.sequence.changes)[:WORDS],
+        severity_text=severity_text(alert, rule),
+        changes=changes_in_words(alert.change_kinds, targets_by_kind(alert.changed_objects), rule)[:WORDS],
         signals=in_words(alert.signal_kinds, rule.sequence.signals)[:WORDS],
+        undo=undo_steps(cut_alert, rule),
         steps=steps,
         more_steps=len(context.steps) - len(steps),
         pairs=pairs,
         more_pairs=context.more_pairs + len(context.pairs) - len(pairs),
         queries=context.queries,
         links=context.links,
-        runbook=rule.on_call.runbook,
+        runbook=runbook_steps(cut_alert, rule, limit),
     )
 
 

@@ -1,8 +1,8 @@
 """An alert as a Slack message (Block Kit).
 
 Values from the logs are in `plain_text` elements, in which Slack reads neither mentions nor links nor markup.
-Limits: 150 characters in a header, 3,000 in a section, 2,000 in a field, and, undocumented, about 13,200 in
-all (slackapi/bolt-js #2509). The message stays below 10,000 bytes: it omits the oldest pairs first.
+Limits: 150 characters in a header, 3,000 in a section, ten fields of 2,000, and, undocumented, about 13,200
+in all (slackapi/bolt-js #2509). The message stays below 10,000 bytes: it omits the oldest pairs first.
 """
 
 from pydantic_core import to_json
@@ -14,6 +14,7 @@ from detection.messages.text import decreasing_counts, first_that_fits
 HEADER = 150
 FIELD = 2_000
 SECTION = 3_000
+FIELDS = 10  # of a section
 NARROW_WIDTHS = (100, 50)  # characters of a field, for fields whose characters take twelve bytes each
 MESSAGE_BYTES = 10_000
 PAIRS = "Pairs, the newest first\n"
@@ -60,8 +61,10 @@ def _message(context: AlertContext, pairs_text: str, width: int) -> Block:
         {"type": "mrkdwn", "text": f"<{_escaped(url)}|{name}>", "verbatim": True}
         for name, url in context.links.urls_by_label().items()
     ]
+    fields = [plain(f"{name}: {value}", width) for name, value in facts(context)]
     blocks: list[Block] = [
-        {"type": "section", "fields": [plain(f"{name}: {value}", width) for name, value in facts(context)]},
+        {"type": "section", "fields": fields[begin : begin + FIELDS]}
+        for begin in range(0, len(fields), FIELDS)
     ]
     blocks += [{"type": "section", "text": text} for text in texts]
     return message(f"{ICONS[context.alert.severity]} {headline(context)}", blocks, origin(context))

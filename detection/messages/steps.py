@@ -7,8 +7,9 @@ from datetime import datetime
 from itertools import groupby, islice
 
 from detection.correlation.correlate import Chain
+from detection.incidents.changed_object import changed_object
 from detection.logs.events import without_duplicates
-from detection.messages.text import escape_name, in_words
+from detection.messages.text import changes_in_words, escape_name, in_words, targets_by_kind
 from detection.rules.model import Rule
 
 STEPS_SHOWN = 12  # in a message; of more steps, the middle is omitted
@@ -20,6 +21,7 @@ VALUES_SHOWN = 3  # addresses or models of a step
 class Step:
     """Consecutive events of one side: from `begin` to `end` (UTC), counted by kind.
 
+    `targets` are the names of the objects of its first changes, by kind.
     `entity_values` are the values of the rule's entities other than the actor, such as addresses or models.
     """
 
@@ -27,6 +29,7 @@ class Step:
     begin: datetime
     end: datetime
     kinds: Mapping[str, int]
+    targets: Mapping[str, Sequence[str]]
     entity_values: Sequence[str]
 
 
@@ -46,11 +49,14 @@ def steps(chains: Sequence[Chain], rule: Rule) -> list[Step]:
             if place != side.place_of(side.actor)
         ]
         values = (str(event.row[place]) for event in step_events for place in places)
+        first_changes = step_events[:VALUES_SHOWN] if side is rule.sequence.changes else []
+        objects = filter(None, (changed_object(change, rule) for change in first_changes))
         step = Step(
             side=name,
             begin=step_events[0].time,
             end=step_events[-1].time,
             kinds=dict(Counter(event.kind for event in step_events).most_common()),
+            targets=targets_by_kind(objects),
             entity_values=list(islice(dict.fromkeys(filter(None, values)), VALUES_SHOWN + 1)),
         )
         all_steps.append(step)
@@ -68,7 +74,10 @@ def step_lines(all_steps: Sequence[Step], rule: Rule) -> list[str]:
         if end != begin:
             same_day = step.begin.date() == step.end.date()
             begin += f" to {step.end:%H:%M:%S}" if same_day else f" to {end}"
-        line = f"{begin}  {in_words(step.kinds, rule.sequence.sides[step.side])}"
+        side = rule.sequence.sides[step.side]
+        is_change = side is rule.sequence.changes
+        words = changes_in_words(step.kinds, step.targets, rule) if is_change else in_words(step.kinds, side)
+        line = f"{begin}  {words}"
         if step.entity_values:
             shown = ", ".join(map(escape_name, step.entity_values[:VALUES_SHOWN]))
             line += f" ({shown} and more)" if len(step.entity_values) > VALUES_SHOWN else f" ({shown})"

@@ -102,6 +102,13 @@ def load_rule(name: str, root: Path = RULES, transform: Transform = _unchanged) 
                 key: text.strip() for connector in connectors for key, text in connector.parsers.items()
             },
             "tables": {key: table for connector in connectors for key, table in connector.tables.items()},
+            "change_types": {
+                key: change_type.model_copy(
+                    update={"calls": tuple(f"{connector.command} {call}" for call in change_type.calls)}
+                )
+                for connector in connectors
+                for key, change_type in connector.changes.items()
+            },
         }
     )
     exclusions_path = folder / "exclusions.yaml"

@@ -87,11 +87,30 @@ class LogTable(_ProjectPart):
     columns: dict[str, KqlType]
 
 
+class ChangeType(_ProjectPart):
+    """The words for a type of change whose object the log names, and how to undo the change.
+
+    `target` is the member of the event's details that names the object. In the texts, `{target}` is that
+    name, `{id}` the object's id, `{project}` the id of its project; `undo` and `calls` may name any other
+    member. `words` replaces the label of the change.
+    """
+
+    target: str = "id"
+    words: Annotated[str, Field(pattern=r"\{target\}", max_length=100)]
+    undo: Annotated[str, Field(max_length=200)] = ""
+    calls: tuple[Annotated[str, Field(max_length=300)], ...] = ()
+
+
 class Connector(_ProjectPart):
-    """A data connector: its tables, and parser functions over them as KQL."""
+    """A data connector: its tables, parser functions over them as KQL, and the changes that it reports.
+
+    `changes` are by type in lower case. `command` precedes each of their `calls`.
+    """
 
     parsers: dict[str, str]
     tables: dict[str, LogTable]
+    command: str = ""
+    changes: dict[str, ChangeType] = {}
 
 
 class DataConnector(_RulePart):
@@ -163,6 +182,17 @@ class CutBag(_ProjectPart):
     key: Annotated[str, Field(pattern=r"^\w+$")]
 
 
+class ObjectColumns(_ProjectPart):
+    """The result columns that name the object of a change.
+
+    They hold the event's details and its project, as JSON text, and the client, a user agent or an API key.
+    """
+
+    details: str
+    project: str
+    client: str
+
+
 class Side(_ProjectPart):
     """One of the two queries, and the roles of its result columns."""
 
@@ -172,6 +202,7 @@ class Side(_ProjectPart):
     actor_expression: str | None = None
     metadata: Metadata | None = None
     cut: CutBag | None = None
+    object: ObjectColumns | None = None
     id: str
     full_row: str
     time: str
@@ -201,6 +232,7 @@ class Side(_ProjectPart):
         roles |= {self.kind: "string", self.full_row: "dynamic"} | (
             {self.beyond: "dynamic"} if self.beyond else {}
         )
+        roles |= dict.fromkeys(self.object.model_dump().values(), "string") if self.object else {}
         for column, kql_type in roles.items():
             if self.columns.get(column) != kql_type:
                 raise ValueError(f"{column} must be one of columns, as {kql_type}")
@@ -309,7 +341,7 @@ class SeverityCondition(_ProjectPart):
 
 class OnCall(_ProjectPart):
     """How the rule reaches the on-call. `observe` only keeps incidents; `runbook` has the first steps, in
-    words.
+    words, with `{undo}` where the steps that undo the alert's changes follow.
     """
 
     mode: Literal["page", "observe"] = "page"
@@ -393,6 +425,7 @@ class Rule(RuleFile):
     tables: dict[str, LogTable]
     emails_by_user: EmailsByUser = Field(default={}, repr=False)
     exclusions: tuple[Silence, ...] = ()
+    change_types: dict[str, ChangeType] = {}
 
     @property
     def lateness(self) -> timedelta:

@@ -15,14 +15,16 @@ from detection.incidents.alert import Alert
 from detection.incidents.evidence import PAIRS, QUARTER, Histogram
 from detection.logs.kql import bounds, queries, with_bounds
 from detection.logs.window import Windows
+from detection.messages.changes import UndoStep, change_text, undo_steps
 from detection.messages.context import AlertContext
 from detection.messages.facts import facts
 from detection.messages.links import MessageLinks
-from detection.messages.text import escape_name, row_time, title
-from detection.rules.model import Rule, Severity, Side
+from detection.messages.text import change_phrase, escape_name, row_time, severity_text, title
+from detection.rules.model import SEVERITIES, Rule, Severity, Side
 
 # Facts that the page shows in other places.
-SHOWN_ELSEWHERE = {"Incident", "So far", "New", "Severity"}
+SHOWN_ELSEWHERE = {"Incident", "So far", "New", "Severity", "Changed"}
+CHANGES = 20  # changes with their objects
 # The number of events of a side, by kind and by quarter of an hour (its beginning in seconds since 1970).
 Quarters = Mapping[str, Mapping[int, int]]
 
@@ -50,13 +52,18 @@ class PairView:
 class IncidentView:
     """The content of the page. `more_pairs` is the number of pairs that are not shown.
 
-    The title may begin with one of the `names`. `began` is the time of the first change, `ended` that of the
-    last signal.
+    The title may begin with one of the `names`. `changed` are the newest changes with their objects in words,
+    `more_changes` counts the others, and `undo` are the steps that undo them. `severity_text` is the severity
+    with its reason. `began` is the time of the first change, `ended` that of the last signal.
     """
 
     title: str
     names: Sequence[str]
     severity: Severity
+    severity_text: str
+    changed: Sequence[str]
+    more_changes: int
+    undo: Sequence[UndoStep]
     facts: Sequence[tuple[str, str]]
     changes: Quarters
     signals: Quarters
@@ -77,12 +84,29 @@ def incident_view(detail: IncidentDetail, rule: Rule) -> IncidentView:
     severity = incident.severity or rule.severity
     if not detail.alerts:
         names = [value for _, value in detail.key]
-        text = incident.title or ", ".join(map(escape_name, names))
         return IncidentView(
-            text, names, severity, [], changes, signals, [], incident.pairs, 0, None, None, {}
+            title=incident.title or ", ".join(map(escape_name, names)),
+            names=names,
+            severity=severity,
+            severity_text="",
+            changed=[],
+            more_changes=0,
+            undo=[],
+            facts=[],
+            changes=changes,
+            signals=signals,
+            pairs=[],
+            more_pairs=incident.pairs,
+            beyond_pairs=0,
+            began=None,
+            ended=None,
+            queries={},
         )
     entities = {tuple(entity.items()): entity for alert in detail.alerts for entity in alert.entities}
     addresses = dict.fromkeys(address for alert in detail.alerts for address in alert.new_addresses)
+    objects = {changed.event: changed for alert in detail.alerts for changed in alert.changed_objects}
+    newest = sorted(objects.values(), key=lambda changed: changed.time)[-CHANGES:]
+    worst = max(detail.alerts, key=lambda alert: SEVERITIES.index(alert.severity))
     sequence = rule.sequence
     change_time, signal_time = sequence.changes.time, sequence.signals.time
     merged = replace(  # a later alert may have earlier events
@@ -97,6 +121,10 @@ def incident_view(detail: IncidentDetail, rule: Rule) -> IncidentView:
         ),
         entities=list(entities.values()),
         new_addresses=list(addresses),
+        changed_objects=newest,
+        severity=worst.severity,
+        severity_raised=worst.severity_raised,
+        raised_by=worst.raised_by,
     )
     rows = sorted(
         (row for evidence in evidences for row in evidence.pairs),
@@ -108,12 +136,19 @@ def incident_view(detail: IncidentDetail, rule: Rule) -> IncidentView:
     for row in rows:
         reasons = row.get(BEYOND, [])
         beyond = [str(reason) for reason in reasons] if isinstance(reasons, list) else [str(reasons)]
-        pairs.append(PairView(_cell(row, sequence.changes), _cell(row, sequence.signals), beyond))
+        change, signal = _cell(row, sequence.changes), _cell(row, sequence.signals)
+        if changed := objects.get(str(row.get(sequence.changes.id))):
+            change = replace(change, label=change_phrase(changed.kind, changed.target, rule))
+        pairs.append(PairView(change, signal, beyond))
     texts, time_bounds = queries(rule), bounds(windows_of(detail.alerts[-1]))
     return IncidentView(
         title=title(merged, rule),
         names=[merged.actor],
         severity=severity,
+        severity_text=severity_text(merged, rule),
+        changed=[change_text(changed, merged, rule) for changed in newest],
+        more_changes=max(sum(merged.change_kinds.values()) - len(newest), 0),
+        undo=undo_steps(merged, rule),
         facts=[(name, value) for name, value in facts(context) if name not in SHOWN_ELSEWHERE],
         changes=changes,
         signals=signals,

@@ -20,9 +20,9 @@ from detection.incidents.marks import signal_marks
 from detection.logs.events import Event, Logs
 from detection.logs.window import Window, Windows, plan_windows
 from detection.messages.context import alert_context, digest_entry
+from detection.messages.facts import lines
 from detection.messages.native import native
 from detection.messages.slack import slack
-from detection.messages.text import lines
 from detection.rules.model import Rule
 from detection.runs.commit import RunOptions
 from detection.runs.record import RunRecord

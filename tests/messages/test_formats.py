@@ -12,7 +12,7 @@ from detection.base.json_types import type_adapter
 from detection.base.timestamps import iso
 from detection.delivery.rendering import FORMATS
 from detection.delivery.webhook import with_routing_key
-from detection.incidents.alert import Alert
+from detection.incidents.alert import Alert, RaisedBy
 from detection.incidents.decide import Circumstances, Verdict, decide
 from detection.incidents.key_state import KeyState
 from detection.incidents.severity import group_by_actor
@@ -21,6 +21,7 @@ from detection.messages import native as native_module
 from detection.messages import pagerduty as pagerduty_module
 from detection.messages import slack as slack_module
 from detection.messages import teams as teams_module
+from detection.messages.changes import UNDO
 from detection.messages.context import PAIRS_SHOWN, AlertContext, alert_context
 from detection.messages.facts import facts
 from detection.messages.native import native
@@ -221,15 +222,17 @@ def test_native_is_plain_ascii_on_one_line(value: str) -> None:
 def test_slack_tells_the_alert() -> None:
     text = "\n".join(element["text"] for element in _elements(json.loads(slack(golden_context()))))
     for part in (
-        f"🔴 {ALICE} created an API key, then hit the content filter 3 times within 2 h",
+        f"🔴 {ALICE} created API key key_Vn3Qy8LsTz0KdWc5, then hit the content filter 3 times within 2 h",
         "Incident: opened in_",
         ", after in_1",
         "So far: 1 alert, 3 pairs",
         "New: 1 change, 3 signals, 3 pairs",
-        "Severity: High",
+        "Severity: High: created an API key, then hit the content filter 3 times",
+        "Changed: created API key key_Vn3Qy8LsTz0KdWc5 (scopes: api.model.request) in project Payments, from ",
+        "project Payments, from Chrome on macOS, 203.0.113.7",
         f"Actor: {ALICE}",
         "Tactics: Persistence, DefenseEvasion, Execution (T1098, T1556, T1059)",
-        "api_key.created 203.0.113.7 → ",
+        "api_key.created 203.0.113.7 key_Vn3Qy8LsTz0KdWc5 → ",
         RULE.name,
         f"signals from {iso(first_windows().signals.after)} to {iso(START)}",
     ):
@@ -365,7 +368,8 @@ def test_message_tells_what_happened_in_order(render: Callable[[AlertContext], b
 @people
 def test_message_shows_the_first_three_steps_of_the_runbook(render: Callable[[AlertContext], bytes]) -> None:
     text = _text(render(made_up_context()))
-    assert all(f"{number}. {step}" in text for number, step in enumerate(RULE.on_call.runbook, 1))
+    steps = [step.replace(UNDO, "") for step in RULE.on_call.runbook]
+    assert all(f"{number}. {step}" in text for number, step in enumerate(steps, 1))
     assert len(RULE.on_call.runbook) == 3
 
 
@@ -387,8 +391,13 @@ def test_message_leads_to_the_page_the_portal_and_the_runbook(
 @people
 def test_raised_severity_says_so(render: Callable[[AlertContext], bytes]) -> None:
     context = made_up_context()
-    raised_context = replace(context, alert=replace(context.alert, severity_raised=True))
-    assert "High, raised by the evidence" in _text(render(raised_context))
+    raised_by = RaisedBy(changes=["api_key.created"], signals=[], new_address=True)
+    alert = replace(context.alert, severity_raised=True, raised_by=raised_by, new_addresses=["203.0.113.7"])
+    low_rule = RULE.model_copy(update={"severity": "Low"})
+    assert (
+        "High: created an API key, then hit the content filter 3 times; address new for this actor; "
+        "raised from Low"
+    ) in _text(render(replace(context, alert=alert, rule=low_rule)))
 
 
 def _text(body: bytes) -> str:

@@ -13,7 +13,8 @@ from detection.correlation.output import MAX_VALUE_LENGTH, output_columns
 from detection.incidents.alert import Alert, AlertWindows, Counts
 from detection.logs.events import Rejected
 from detection.logs.window import Window
-from detection.messages.text import WIDTH, escape_line, lines, title
+from detection.messages.facts import lines
+from detection.messages.text import WIDTH, escape_line, title
 from detection.rules.loading import default_rule, load_rule
 
 RULE = load_rule(default_rule())
@@ -135,8 +136,9 @@ def test_span_is_rounded_up_in_the_unit_that_fits(minutes: int, words: str) -> N
 
 
 def test_lines_say_severity_incident_size_and_both_ends() -> None:
-    headline, summary, *pair_lines = lines(alert(), RULE)
+    headline, reason, summary, *pair_lines = lines(alert(), RULE)
     assert headline == f"HIGH  {title(alert(), RULE)}"
+    assert reason == "  High: created an API key, then hit the content filter 14 times"
     assert summary == "  opened in_1 · 1 change, 14 signals, 14 pairs · run of 2026-06-09T14:00:00Z"
     assert [line.split()[0] for line in pair_lines] == ["first", "last"]
     assert "2026-06-09T10:00:00Z api_key.created" in pair_lines[0]
@@ -145,8 +147,8 @@ def test_lines_say_severity_incident_size_and_both_ends() -> None:
 
 def test_single_pair_is_shown_once() -> None:
     shown = lines(alert(signals={"content_filter": 1}, minutes=12), RULE)
-    assert "1 change, 1 signal, 1 pair ·" in shown[1]
-    assert len(shown) == 3
+    assert "1 change, 1 signal, 1 pair ·" in shown[2]
+    assert len(shown) == 4
 
 
 def test_what_goes_beyond_the_published_rule_is_said_once() -> None:

@@ -35,6 +35,9 @@ def change_row(
     stamped: datetime | None = None,
     ip: str = "203.0.113.7",
     kind: str = "api_key.created",
+    details: str = "",
+    project: str = "",
+    client: str = "",
 ) -> Row:
     """A row as the rule's query for changes returns it."""
     return _row(
@@ -45,6 +48,9 @@ def change_row(
         ConfigEvent=kind,
         ActorEmail=actor,
         ConfigIp=ip,
+        ConfigDetails=details,
+        ConfigProject=project,
+        ConfigClient=client,
         ConfigBeyond='["",""]',
     )
 
@@ -80,9 +86,13 @@ def change(
     *,
     ip: str = "203.0.113.7",
     kind: str = "api_key.created",
+    details: str = "",
+    project: str = "",
+    client: str = "",
 ) -> Event:
     """A change, made from its row as a run would."""
-    return _event(change_row(ident, time, actor, ip=ip, kind=kind), RULE.sequence.changes)
+    row = change_row(ident, time, actor, ip=ip, kind=kind, details=details, project=project, client=client)
+    return _event(row, RULE.sequence.changes)
 
 
 def signal(

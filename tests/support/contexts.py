@@ -2,9 +2,11 @@
 
 from datetime import datetime
 
+from detection.incidents.alert import Alert
 from detection.incidents.decide import Circumstances, decide
 from detection.incidents.incident import Incident
 from detection.incidents.key_state import KeyState
+from detection.logs.events import Event
 from detection.messages.context import AlertContext, DigestEntry, alert_context
 from detection.messages.digest import Digest, make_digest
 from detection.messages.links import MessageLinks
@@ -22,6 +24,10 @@ from tests.support.builders import (
     signal,
 )
 
+CHROME = (
+    "Mozilla/5.0 (Macintosh; Intel Mac OS X 10_15_7) AppleWebKit/537.36 (KHTML, like Gecko) "
+    "Chrome/137.0.0.0 Safari/537.36"
+)
 # As a run in the cloud has them.
 LINKS = MessageLinks(
     page="https://func.example/api/look/in_1?until=1&signature=2",
@@ -38,10 +44,17 @@ def made_up_context(
     incident: Incident | None = None,
     links: MessageLinks = LINKS,
     rule: Rule = RULE,
+    details: str = "",
+    project: str = "",
+    client: str = "",
 ) -> AlertContext:
     """An alert of one change and so many signals after it, told of an actor who may have an incident already."""
     actor_chains = chains(
-        [change("audit_log-1", START - 2 * HOUR, actor, ip=ip)],
+        [
+            change(
+                "audit_log-1", START - 2 * HOUR, actor, ip=ip, details=details, project=project, client=client
+            )
+        ],
         [signal(f"chatcmpl-{n}", START - HOUR + n * TICK, actor, model=model) for n in range(pairs)],
     )
     verdict = decide(
@@ -51,6 +64,15 @@ def made_up_context(
     return alert_context(verdict, rule, first_windows(), links)
 
 
+def alert_of(*changes: Event) -> Alert:
+    """The alert for these changes of an actor and a signal after them."""
+    actor_chains = chains(changes, [signal("s", START - HOUR)])
+    verdict = decide(actor_chains, Circumstances(RULE, first_windows()), KeyState(account()))
+    assert verdict is not None
+    assert verdict.alert is not None
+    return verdict.alert
+
+
 def incident_opened_at(opened: datetime) -> Incident:
     """An incident opened at a moment, with one alert of two pairs."""
     return Incident("in_1", 1, opened, opened, 1, 2, None)
@@ -58,7 +80,13 @@ def incident_opened_at(opened: datetime) -> Incident:
 
 def golden_context() -> AlertContext:
     """The alert of the golden messages: it opens an incident after one that is too old to be updated."""
-    return made_up_context(3, incident=incident_opened_at(START - 30 * HOUR))
+    return made_up_context(
+        3,
+        incident=incident_opened_at(START - 30 * HOUR),
+        details='{"id":"key_Vn3Qy8LsTz0KdWc5","data":{"scopes":["api.model.request"]}}',
+        project='{"id":"proj_Kq7ZtW2mYd8RfLp1","name":"Payments"}',
+        client=CHROME,
+    )
 
 
 def digest_entry(number: int, severity: Severity = "High", pairs: int = 1, title: str = "") -> DigestEntry:
