@@ -4,7 +4,7 @@ import csv
 import json
 import re
 import sys
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
 from datetime import datetime
@@ -30,7 +30,7 @@ from detection.incidents.decide import Verdict
 from detection.logs.events import Rejected
 from detection.logs.files.loading import LoadedFiles
 from detection.messages.facts import lines
-from detection.messages.text import escape_control, escape_line, escape_name, plural
+from detection.messages.text import WIDTH, escape_control, escape_line, escape_name, plural
 from detection.rules.model import Rule
 from detection.rules.silences import Silence
 
@@ -155,11 +155,10 @@ def write_rows(
         writer.writerows([_inert_cell(row[name]) for name in columns] for row in rows)
     else:
         all_rows, table, terminal = list(rows), Table(*columns), console()
-        escape: Callable[[str], str] = escape_control
-        shown_rows = all_rows
+        shown_rows, width = all_rows, WIDTH_WITHOUT_TERMINAL
         if sys.stdout.isatty():
-            escape, shown_rows = escape_name, all_rows[:TABLE_ROWS]
-        texts = [[escape(_cell(row[name])) for name in columns] for row in shown_rows]
+            shown_rows, width = all_rows[:TABLE_ROWS], WIDTH
+        texts = [[escape_name(_cell(row[name]), width) for name in columns] for row in shown_rows]
         for cells in texts:
             table.add_row(*map(Text, cells))
         unlimited = terminal.options.update(width=WIDTH_WITHOUT_TERMINAL)

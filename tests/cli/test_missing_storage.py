@@ -19,6 +19,7 @@ COMMANDS = [
     ("incidents", "show", "in_1"),
     ("incidents", "ack", "in_1"),
     ("incidents", "close", "in_1", "--as", "benign"),
+    ("incidents", "reopen", "in_1"),
     ("incidents", "serve"),
     ("incidents", "silence", "in_1", "--for", "PT1H", "--reason", "x"),
     ("incidents", "stats"),
