@@ -89,5 +89,6 @@ def lift(name: Annotated[str, typer.Argument(help="Name of the silence.")], by: 
 
     Signals from before stay silenced, also if their rows arrive later.
     """
-    environment_job().desk.lift(LiftAct(author=by or getuser(), request=uuid4().hex, silence=name))
-    print(f"{name} is lifted")
+    act = LiftAct(author=by or getuser(), request=uuid4().hex, silence=name)
+    lifted = environment_job().desk.lift(act)
+    print(f"{name} is lifted" if lifted else f"{name} was lifted before")

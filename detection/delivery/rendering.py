@@ -116,8 +116,14 @@ def _body(
 def update_messages(
     webhooks: Sequence[Webhook], incident: Incident, commit: int, now: datetime
 ) -> list[Delivery]:
-    """Acknowledges or resolves the incident in PagerDuty, after a person acknowledged or closed it here."""
-    body = resolve(incident.id) if incident.status == "closed" else acknowledge(incident.id)
+    """Acknowledges or resolves the incident in PagerDuty, if its latest act acknowledged or closed it.
+
+    A silence takes no incident on, and a resolved incident cannot be reopened there.
+    """
+    updates = {"acknowledged": acknowledge, "closed": resolve}
+    if (action := incident.history[-1].action) not in updates:
+        return []
+    body = updates[action](incident.id)
     return [
         Delivery(f"{incident.id}_{commit}_{webhook.name}", webhook.name, incident.id, commit, body, now, now)
         for webhook in webhooks

@@ -79,10 +79,10 @@ def check_form(request: Request, subject: str, visitor: Visitor, signer: LinkSig
         raise RequestRefused(403, "This form has expired or is not yours. Check it and send it again.")
 
 
-def request_id(request: Request, fields: Mapping[str, str]) -> str:
-    """The id of an act's request: the same for a form that is sent again, and for JSON with the same
-    `request`. JSON without that field is a request of its own.
+def request_id(request: Request, visitor: Visitor, fields: Mapping[str, str]) -> str:
+    """The id of an act's request: the same for a form, or JSON with a `request`, that is sent again. JSON
+    without that field is a request of its own.
     """
-    sent_id = fields.get("request") or uuid4().hex
-    content = sent_id.encode(errors="replace") if request.media_type == "application/json" else request.body
-    return sha256(b"%b %b" % (request.path.encode(errors="replace"), content)).hexdigest()[:ID_LENGTH]
+    is_unique = request.media_type == "application/json" and not fields.get("request")
+    parts = (request.path, visitor.name, *sorted(fields.items()), uuid4().hex if is_unique else "")
+    return sha256(repr(parts).encode(errors="replace")).hexdigest()[:ID_LENGTH]

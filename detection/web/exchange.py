@@ -145,7 +145,7 @@ def origin_of(url: str) -> str:
 
 def with_query(path: str, /, **fields: object) -> str:
     """A relative address with a query. Empty fields are left out."""
-    query = urlencode({name: value for name, value in fields.items() if value})
+    query = urlencode({name: value for name, value in fields.items() if value}, errors="replace")
     return f"{path}?{query}" if query else path
 
 

@@ -155,7 +155,7 @@ def _act(request: Request, job: Job, name: str, verb: str, now: datetime) -> Res
     fields = _fields(request, ACT_FIELDS)
     try:
         check_form(request, name, visitor, job.link_signer(), now)
-        act_id = request_id(request, fields)
+        act_id = request_id(request, visitor, fields)
         _carry_out(job, name, verb, fields, author_of(visitor, fields), act_id)
     except (RequestRefused, ConfigurationError, Conflict) as error:
         refusal = _refusal_of(error)
@@ -214,7 +214,7 @@ def _lift(request: Request, job: Job, now: datetime) -> Response:
             LiftAct(
                 author=by,
                 self_declared=self_declared,
-                request=request_id(request, fields),
+                request=request_id(request, visitor, fields),
                 silence=name,
                 rule=rule_name or None,
             )

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from detection.app import Job, open_job
+from detection.incidents.acts import SilenceAct
 from detection.settings import MessageFormat, settings_from
 from detection.store.outbox import table_outbox
 from detection.store.table import MemoryTable
@@ -129,6 +130,24 @@ def test_acknowledging_an_incident_does_so_where_people_are_paged(tmp_path: Path
     assert [
         (entry.action, entry.author, entry.time, entry.note) for entry in updated_detail.incident.history
     ] == [("acknowledged", "carol", NOW, "looking into it")]
+
+
+def test_silence_acknowledges_nothing_where_people_are_paged(tmp_path: Path, receiver: Receiver) -> None:
+    job = make_job(tmp_path, pager(receiver))
+    job.detect()
+    (detail,) = job.desk.incidents()
+    receiver.requests.clear()
+    job.desk.silence_incident(
+        SilenceAct(
+            incident=detail.incident.id,
+            author="carol",
+            note="a load test",
+            request="1",
+            duration=timedelta(hours=1),
+        )
+    )
+    job.deliver()
+    assert receiver.requests == []
 
 
 def test_closing_an_incident_resolves_it_where_people_are_paged(tmp_path: Path, receiver: Receiver) -> None:

@@ -1,15 +1,15 @@
 """The messages of alerts and of updates: to which destinations they go, and under which ids."""
 
 import json
+from collections.abc import Callable
 from dataclasses import replace
-from typing import Literal
 
 import pytest
 
 from detection.correlation.detection import Detection, correlate_logs
 from detection.delivery.rendering import FORMATS, message_renderer, update_messages
 from detection.incidents.decide import Circumstances, Verdict, decide
-from detection.incidents.incident import Incident
+from detection.incidents.incident import Incident, acknowledged, reopened, silenced
 from detection.incidents.key_state import KeyState
 from detection.messages.context import alert_context
 from detection.messages.links import MessageLinks
@@ -21,6 +21,7 @@ from tests.support.builders import (
     START,
     account,
     change_row,
+    closed_at_start,
     first_windows,
     logs,
     signal_row,
@@ -73,12 +74,11 @@ def test_verdict_without_an_alert_has_no_message() -> None:
 
 
 @pytest.mark.parametrize(
-    "status, action", [("acknowledged", "acknowledge"), ("closed", "resolve"), ("new", "acknowledge")]
+    "update, action", [(acknowledged, "acknowledge"), (closed_at_start, "resolve")], ids=["ack", "close"]
 )
-def test_update_of_an_incident_goes_to_pagerduty_only(
-    status: Literal["new", "acknowledged", "closed"], action: str
-) -> None:
-    incident = Incident("in_1", 1, START, START, 1, 1, None, status=status)
+def test_update_of_an_incident_goes_to_pagerduty_only(update: Callable[..., Incident], action: str) -> None:
+    author = ("carol", START) if update is acknowledged else ()
+    incident = update(Incident("in_1", 1, START, START, 1, 1, None), *author)
     webhooks = [webhook("soc"), webhook("pager", "pagerduty"), webhook("chat", "slack")]
 
     [message] = update_messages(webhooks, incident, 7, START + HOUR)
@@ -86,3 +86,9 @@ def test_update_of_an_incident_goes_to_pagerduty_only(
     assert json.loads(message.body) == {"event_action": action, "dedup_key": "in_1"}
     later = START + HOUR
     assert replace(message, body=b"") == Delivery("in_1_7_pager", "pager", "in_1", 7, b"", later, later)
+
+
+def test_silence_and_reopening_change_nothing_in_pagerduty() -> None:
+    incident = Incident("in_1", 1, START, START, 1, 1, None)
+    for update in (silenced(incident, "carol", START), reopened(closed_at_start(incident), "carol", START)):
+        assert update_messages([webhook("pager", "pagerduty")], update, 7, START) == []

@@ -176,6 +176,19 @@ def test_json_with_the_same_request_acts_once(world: PageWorld) -> None:
     assert len(incident_of(world, name)["history"]) == 2
 
 
+def test_json_with_a_request_that_another_act_had_is_another_act(world: PageWorld) -> None:
+    name = world.incident()
+    for by, classification in (("bot", "benign"), ("bot", "true-positive"), ("other bot", "true-positive")):
+        fields = {"by": by, "classification": classification, "request": "r-1"}
+        assert send_json(world, f"incidents/{name}/close", **fields)[0] == 200
+    entries = incident_of(world, name)["history"]
+    assert [(entry["author"], entry["classification"]) for entry in entries] == [
+        ("bot", "benign"),
+        ("bot", "true-positive"),
+        ("other bot", "true-positive"),
+    ]
+
+
 def test_lifting_form_that_is_sent_twice_lifts_once(world: PageWorld) -> None:
     add_silence(world)
     token = world.job.link_signer().form_token("silences", "", world.now)

@@ -91,6 +91,7 @@ url = st.one_of(
         path,
         fields,
     ),
+    st.builds(lambda names, query: f"{API}/{names}/?{query}", path, anything),
     path.map(lambda names: f"{API}/{quote(names, errors='replace')}"),
     path,
     anything,
@@ -111,6 +112,7 @@ access_mode: st.SearchStrategy[AccessMode] = st.sampled_from(["entra", "key", "l
     body=body,
     mode=access_mode,
 )
+@example(method="GET", url=f"{API}/incidents/?x=\ud800", headers={}, body=b"", mode="key")
 @example(method="GET", url=f"{API}/look/{NAME}?until=999999999999", headers={}, body=b"", mode="link")
 def test_any_request_gets_an_answer_that_is_not_our_error(
     sign_in_offered: bool, method: str, url: str, headers: dict[str, str], body: bytes, mode: AccessMode

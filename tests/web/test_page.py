@@ -809,6 +809,14 @@ def test_slash_at_the_end_leads_to_the_address_without_it(
         assert (answer.status, leads) == (308, f"{API}/{path}{query}")
 
 
+def test_signed_link_with_a_slash_at_the_end_leads_to_the_incident(world: PageWorld) -> None:
+    link = signed_link(world, world.incident())
+    slashed = link.replace("?", "/?")
+    answer = world.get(slashed, "link")
+    assert (answer.status, urljoin(slashed, answer.headers["location"])) == (308, link)
+    assert world.get(slashed.replace("signature=", "signature=x"), "link").status == 404
+
+
 def test_query_of_too_many_fields_is_refused(world: PageWorld) -> None:
     assert world.get("incidents?" + "&".join(f"f{n}=1" for n in range(99))).status == 400
 
