@@ -90,6 +90,7 @@ class CaseDefinition(_StrictModel):
     name: Annotated[str, Field(min_length=1)]
     now: AwareDatetime
     runs: RunSchedule | None = None
+    unlisted: bool = False
     events: list[dict[str, Any]]
     rows: Annotated[list[dict[str, Any]] | None, BeforeValidator(_expand_number)] = None
     alerts: Annotated[list[ExpectedAlert] | None, BeforeValidator(_expand_number)] = None
@@ -206,7 +207,7 @@ class _CaseReader:
         objects = [
             received_object
             for number, event in enumerate(definition.events, 1)
-            for received_object in self._received_objects(event, number, now)
+            for received_object in self._received_objects(event, number, now, unlisted=definition.unlisted)
         ]
         return Case(
             self.path,
@@ -219,8 +220,13 @@ class _CaseReader:
             _expectations(definition.incidents),
         )
 
-    def _received_objects(self, event: Values, number: int, now: datetime) -> Iterator[ReceivedObject]:
-        """The object of an event, completed by its shape, once for each time at which it arrives."""
+    def _received_objects(
+        self, event: Values, number: int, now: datetime, *, unlisted: bool
+    ) -> Iterator[ReceivedObject]:
+        """The object of an event, completed by its shape, once for each time at which it arrives.
+
+        `unlisted` permits values that the vendor does not list.
+        """
         path = f"events.{number - 1}"
         kind = _object_name(event, [*self.shapes, *self.kinds], path)
         if kind in self.shapes:
@@ -233,6 +239,8 @@ class _CaseReader:
         try:
             event_time = resolve_time(event["at"], now) if "at" in event else now + api_object.offset
             fields = complete_fields(api_object, _as_values(event[kind]), number, event_time, now)
+            if not unlisted:
+                api_object.require_listed({**_as_values(event[kind]), **_as_values(event.get("row"))})
             times = {name for name, column in table.columns.items() if column == "datetime"}
             row = _format_times(_as_values(event.get("row")), times, now)
             arrivals = event.get("arrives", event_time)

@@ -11,13 +11,14 @@ from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from difflib import get_close_matches
 from operator import itemgetter
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import duckdb
 import duckdb_kql
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field
 
 from detection.base.errors import ConfigurationError
 from detection.base.timestamps import iso
@@ -31,6 +32,15 @@ STAMP_MAX_AGE, STAMP_MAX_LEAD = timedelta(days=2), timedelta(days=1)  # before a
 Values = Mapping[str, Any]
 
 
+class ListedValues(BaseModel):
+    """The values that a vendor lists for a field, and the document with its version that lists them."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True)
+
+    source: Annotated[str, Field(alias="from")]
+    values: tuple[str, ...]
+
+
 class ApiObject(BaseModel):
     """A kind of object that a vendor's API returns, and the row of `table` that the connector writes for it.
 
@@ -38,7 +48,8 @@ class ApiObject(BaseModel):
     maps a field to the field that holds its name in the API: {details: type} if the details are under their
     type. `time` is the field with the object's own time, `offset` its default relative to the run.
     `defaults` are the fields that a test may leave out; `{n}` in them is the number of the event. `row` is
-    KQL by column, over the fields and `received`, the time of arrival.
+    KQL by column, over the fields and `received`, the time of arrival. `values` are those that the vendor
+    lists, by field (`choices.finish_reason` looks into mappings and lists) or by column of the row.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True)
@@ -46,6 +57,7 @@ class ApiObject(BaseModel):
     table: str
     fields: dict[str, KqlType | Literal["unix"]] = {}
     named_by: dict[str, str] = {}
+    values: dict[str, ListedValues] = {}
     time: str
     offset: timedelta
     defaults: dict[str, Any] = {}
@@ -73,6 +85,29 @@ class ApiObject(BaseModel):
         if kind == "string" and not isinstance(value, str):
             raise ValueError(f"{name}: must be text")
         return value
+
+    def require_listed(self, written: Values) -> None:
+        """Raises ValueError naming a value of a field or column that the vendor does not list."""
+        for path, listed in self.values.items():
+            for value in _values_at(written, path.split(".")):
+                if value not in listed.values:
+                    near = get_close_matches(str(value), listed.values, n=1)
+                    hint = f"; {near[0]} is similar" if near else ""
+                    raise ValueError(
+                        f"{path}: {value!r} is not in {listed.source}{hint}; correct it, or set "
+                        "`unlisted: true` in the case"
+                    )
+
+
+def _values_at(written: object, path: Sequence[str]) -> Iterator[object]:
+    """The values at a path, in each entry of a list. An empty value stands for a missing one."""
+    if isinstance(written, list):
+        for entry in written:
+            yield from _values_at(entry, path)
+    elif not path:
+        yield from () if written in (None, "") else (written,)
+    elif isinstance(written, Mapping):
+        yield from _values_at(written.get(path[0]), path[1:])
 
 
 class ObjectsFile(BaseModel):
@@ -111,6 +146,10 @@ def objects_of(rule: Rule, folder: Path) -> dict[str, ApiObject]:
                         f"connectors; they have {', '.join(rule.tables)}"
                     )
                 api_objects[name] = api_object.for_table(rule.tables[api_object.table])
+                table_object = api_objects[api_object.table]
+                api_objects[api_object.table] = table_object.model_copy(
+                    update={"values": table_object.values | api_object.values}
+                )
     return api_objects
 
 

@@ -332,6 +332,22 @@ def test_row_is_stamped_with_its_arrival_where_log_analytics_does(late: timedelt
 # -------------------------------------------------------------------------------------------- what is refused
 
 WRONG: dict[str, tuple[dict[str, Any], str]] = {
+    "unlisted type": (
+        {"events": [{"audit_log": {"type": "scim.enabld"}}], "rows": 0},
+        "audit_log_list_params.py; scim.enabled is similar; correct it, or set `unlisted: true` in the case",
+    ),
+    "unlisted type in a row": (
+        {"events": [{"audit_log": {}, "row": {"EventType": "role.creatd"}}]},
+        "events.0.audit_log: EventType: 'role.creatd' is not in openai 3.54.0",
+    ),
+    "unlisted type of a table": (
+        {"events": [{"OpenAIAuditLogs_CL": {"EventType": "role.creatd"}}]},
+        "events.0.OpenAIAuditLogs_CL: EventType: 'role.creatd' is not in openai 3.54.0",
+    ),
+    "unlisted finish reason": (
+        {"events": [{"completion": {"choices": [{"finish_reason": "stop"}, {"finish_reason": "lenght"}]}}]},
+        "choices.finish_reason: 'lenght' is not in openai 3.54.0, types/chat/chat_completion.py; length is",
+    ),
     "unknown key": ({"row": 1}, "row: Extra inputs"),
     "no name": ({"name": ""}, "name: "),
     "no expectation": ({"rows": None}, "the case expects nothing; add rows, alerts or incidents"),
@@ -518,3 +534,9 @@ def test_junit_file_that_cannot_be_written_is_wrong_usage(folder: Folder, tmp_pa
         tmp_path / "no" / "out.xml",
     )
     assert (ran.code, "cannot be written to" in ran.err) == (2, True)
+
+
+def test_vendor_lists_the_types_of_the_truth_table() -> None:
+    listed = objects_of(load_rule(DEFAULT), RULES / DEFAULT)["audit_log"].values
+    assert {*listed["type"].values} == {*truth.LISTED, *truth.UNLISTED}
+    assert listed["EventType"] == listed["type"]
