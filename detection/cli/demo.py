@@ -1,5 +1,6 @@
 """`demo`: 48 hourly runs over three days of made-up logs, their alerts and a summary."""
 
+import sys
 import tempfile
 import time
 from contextlib import ExitStack
@@ -53,7 +54,7 @@ def demo(
 ) -> None:
     """Run the default rule hourly over three days of made-up logs and print its alerts.
 
-    Reads no settings and stores nothing.
+    Reads no settings and stores nothing. Exits 1 if an alert could not be posted.
     """
     with tempfile.TemporaryDirectory() as folder:
         logs = target_folder or Path(folder)
@@ -73,6 +74,7 @@ def demo(
         table, options = MemoryTable(), RunOptions(message_renderer(settings.destinations))
         outbox = Outbox(table, rule.folder)
         runs: list[Replayed] = []
+        sent_by_id: dict[str, bool] = {}
         with progress() as bar, ExitStack() as exit_stack:
             destinations = exit_stack.enter_context(open_destinations(settings.destinations))
             with reading_progress(bar):
@@ -83,7 +85,8 @@ def demo(
                 replayed_runs, total=len(times), description=f"{len(times)} hourly runs"
             ):
                 runs.append(replayed)
-                deliver(outbox, destinations, clock, time.sleep, DRAIN_FOR, write_failed_attempt)
+                attempts = deliver(outbox, destinations, clock, time.sleep, DRAIN_FOR, write_failed_attempt)
+                sent_by_id |= {attempt.delivery.id: attempt.outcome.sent for attempt in attempts}
                 for verdict in replayed.verdicts:
                     write_alert(verdict, rule, replayed.record.windows.now, TextFormat.text)
             published_source = files.source(
@@ -106,3 +109,5 @@ def demo(
         write_remark(
             "The incidents were in memory. To see them in a browser: python -m detection demo --serve"
         )
+    if not all(sent_by_id.values()):
+        sys.exit(1)

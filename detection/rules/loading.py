@@ -198,7 +198,7 @@ class RuleStatus:
 
 
 def statuses(root: Path = RULES) -> list[RuleStatus]:
-    """The status of every rule folder."""
+    """The status of every rule folder. Next to rule folders, a folder without a rule.yaml is invalid."""
     default = default_rule(root) if (root / "DEFAULT").is_file() else None
     statuses: list[RuleStatus] = []
     for name in rule_names(root):
@@ -210,7 +210,12 @@ def statuses(root: Path = RULES) -> list[RuleStatus]:
             problem = str(error)
         text = name.encode(errors="backslashreplace").decode()  # the file system allows any bytes
         statuses.append(RuleStatus(text, not problem, name == default, rule_name, severity, problem))
-    return statuses
+    folders = [path for path in root.glob("[!.]*/") if statuses and not (path / "rule.yaml").exists()]
+    return statuses + [
+        RuleStatus(path.name, False, path.name == default, "", "", f"{path}: has no rule.yaml")  # noqa: FBT003
+        for path in sorted(folders)
+        if path.is_dir()
+    ]
 
 
 def read_mapping(path: Path) -> EmailsByUser:

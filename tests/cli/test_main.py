@@ -25,6 +25,7 @@ from detection.cli.main import main
 from detection.cli.options import RowFormat
 from detection.cli.output import write_rows
 from detection.rules.loading import RULES
+from tests.support.receiver import receiving, status
 
 ROOT = Path(__file__).parents[2]
 SENTINEL = "openai-config-to-abuse-sentinel"
@@ -656,3 +657,24 @@ def test_rules_exits_2_for_a_query_that_cannot_run(tmp_path: Path) -> None:
     (status,) = result.objects
     assert (result.code, status["valid"]) == (2, False)
     assert status["problem"] == f"{query}: line {line}: there is no column Nope"
+
+
+def test_rules_exits_2_for_a_folder_without_rule_yaml_next_to_rules(tmp_path: Path) -> None:
+    name = "copilot-config-to-abuse"
+    shutil.copytree(RULES / name, tmp_path / name)
+    (tmp_path / name / "rule.yaml").rename(tmp_path / name / "rule.yml")
+    shutil.copytree(RULES / name, tmp_path / "other")
+    result = run("rules", tmp_path, "--format", "json")
+    assert result.code == 2
+    assert {status["rule"]: status["problem"] for status in result.objects} == {
+        "other": "",
+        name: f"{tmp_path / name}: has no rule.yaml",
+    }
+
+
+def test_demo_whose_alerts_cannot_be_posted_exits_1() -> None:
+    with receiving() as receiver:
+        receiver.default_answer = status(410)
+        result = run_process("demo", "--webhook", receiver.url)
+    assert result.code == 1
+    assert "not sent: " in result.err
