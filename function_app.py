@@ -11,7 +11,7 @@ gc.set_threshold(200_000, 50, 50)
 
 import azure.functions as func  # noqa: E402
 
-from detection.app import RUN_TIME, Job, send_heartbeat, start  # noqa: E402
+from detection.app import Job, run_rules, start  # noqa: E402
 from detection.telemetry import log_late  # noqa: E402
 
 app = func.FunctionApp()
@@ -37,14 +37,23 @@ def detect(timer: func.TimerRequest) -> None:
     """Runs every rule once an hour. An error fails the invocation; the next run reads its time, too."""
     if timer.past_due:
         log_late(clock())
-    job().detect(run_time=RUN_TIME)
-    send_heartbeat(job().settings)
+    run_rules(job())
 
 
 @app.timer_trigger("timer", "%DELIVER_SCHEDULE%", run_on_startup=False, use_monitor=True)
 def deliver(timer: func.TimerRequest) -> None:
     """Retries messages, every few minutes."""
     job().deliver_logged()
+
+
+@app.route("run", methods=["POST"], auth_level=func.AuthLevel.FUNCTION)
+def run(req: func.HttpRequest) -> func.HttpResponse:
+    """Runs every rule at once, for an outside scheduler or where timers do not fire: 204, or 500 on an error.
+
+    The platform answers for a run of more than 230 s. The run goes on, and `health` has its end.
+    """
+    run_rules(job())
+    return func.HttpResponse(status_code=204)
 
 
 @app.route("health", methods=["GET"], auth_level=func.AuthLevel.FUNCTION)

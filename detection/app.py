@@ -361,6 +361,12 @@ def start(environment: Mapping[str, str], clock: Clock) -> Job:
         raise
 
 
+def run_rules(job: Job) -> None:
+    """Runs every rule within the time of an invocation, then sends the heartbeat. Raises as `detect` does."""
+    job.detect(run_time=RUN_TIME)
+    send_heartbeat(job.settings)
+
+
 def open_source(settings: Settings, rule: Rule, clock: Clock, deadline: datetime | None = None) -> Source:
     """The source of the logs. A reading of a workspace ends by the deadline.
 

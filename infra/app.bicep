@@ -96,6 +96,11 @@ resource app 'Microsoft.Web/sites@2025-03-01' = {
           }
         }
       }
+      // The documented default, which needs version 2023-12-01 and ends executions in progress: the next run makes up for
+      // them. Rolling updates are in preview, and would let two versions of the job overlap:
+      // https://learn.microsoft.com/azure/azure-functions/flex-consumption-site-updates
+      #disable-next-line BCP037 // the compiler's types lack the property
+      siteUpdateStrategy: { type: 'Recreate' }
     }
     siteConfig: {
       minTlsVersion: '1.2'
@@ -167,7 +172,7 @@ resource app 'Microsoft.Web/sites@2025-03-01' = {
         requireAuthentication: !empty(pageClientId)
         unauthenticatedClientAction: 'RedirectToLoginPage'
         redirectToProvider: 'azureactivedirectory'
-        excludedPaths: ['/api/look/*', '/api/health'] // protected by the link's signature and by the function's key
+        excludedPaths: ['/api/look/*', '/api/health', '/api/run'] // protected by the link's signature and by the functions' keys
       }
       httpSettings: { requireHttps: true }
       identityProviders: {

@@ -5,11 +5,10 @@ from functools import partial
 from typing import Literal
 
 from detection.base.errors import ConfigurationError
-from detection.base.ncrontab import schedule_problem
 from detection.check import destinations, storage
 from detection.check.checklist import Check, Finding, red
 from detection.check.context import CheckContext
-from detection.check.health import check_rules, check_settings
+from detection.check.health import check_rules, check_schedule, check_settings
 from detection.check.workspaces import WorkspaceChecks, check_folder
 from detection.messages.text import escape_line
 from detection.settings import misspelt_settings
@@ -57,9 +56,3 @@ def check_setting_names(context: CheckContext) -> Iterator[Finding]:
     for variable, name in misspelt_settings(context.environment).items():
         message = f"{escape_line(variable)} is not a setting and is ignored; {name} is not set."
         yield red(f"setting {escape_line(variable)}", message, f"Rename it to {name}, or unset it.")
-
-
-def check_schedule(context: CheckContext) -> Iterator[Finding]:
-    """A finding if the host starts `detect` less than once an hour."""
-    if problem := schedule_problem(context.settings.DETECT_SCHEDULE):
-        yield red("schedule", problem, "Set DETECT_SCHEDULE to a time of every hour, such as `0 5 * * * *`.")

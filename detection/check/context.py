@@ -1,7 +1,8 @@
 """The parts of the job that the checks use, each created on first use."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from datetime import datetime
 from functools import cached_property
 
 from detection.app import Clock, Job, load_rules, open_table
@@ -22,6 +23,9 @@ class CheckContext:
 
     environment: Mapping[str, str]
     clock: Clock
+    # The time of each rule's last complete run, UTC; None before the first, or where it cannot be read. The
+    # check of the last runs fills it.
+    last_complete_runs: dict[str, datetime | None] = field(default_factory=dict)
 
     @cached_property
     def settings(self) -> Settings:

@@ -10,6 +10,7 @@ from functools import partial
 from pydantic import TypeAdapter
 
 from detection.app import Clock
+from detection.base.ncrontab import schedule_problem
 from detection.base.timestamps import iso
 from detection.check import storage
 from detection.check.checklist import (
@@ -35,10 +36,15 @@ DEADLINE = 12.0  # seconds for the services to answer; with a cold start, the re
 
 @dataclass(frozen=True, slots=True)
 class HealthReport:
-    """The response: the worst level of the findings, their time (ISO 8601, UTC) and the findings."""
+    """The response: the worst level of the findings, their time (ISO 8601, UTC) and the findings.
+
+    `last_complete_runs` has the start of each rule's last complete run (ISO 8601, UTC); null before the first
+    run, or where it cannot be read.
+    """
 
     status: Level
     time: str
+    last_complete_runs: Mapping[str, str | None]
     findings: Sequence[Finding]
 
 
@@ -51,10 +57,12 @@ def health(environment: Mapping[str, str], clock: Clock, seconds: float = DEADLI
 
     The body contains no secret and no value of a setting.
     """
-    findings = quick_findings(CheckContext(environment, clock), seconds)
+    context = CheckContext(environment, clock)
+    findings = quick_findings(context, seconds)
     levels = {finding.level for finding in findings}
     status: Level = "red" if "red" in levels else "yellow" if "yellow" in levels else "green"
-    report = HealthReport(status, iso(clock()), findings)
+    runs = {name: iso(time) if time else None for name, time in context.last_complete_runs.items()}
+    report = HealthReport(status, iso(clock()), runs, findings)
     return 503 if status == "red" else 200, HEALTH_REPORT.dump_json(report)
 
 
@@ -63,6 +71,7 @@ def quick_findings(context: CheckContext, seconds: float = DEADLINE) -> list[Fin
     root_causes: dict[str, str] = {}
     own_checks = [
         Check("settings", partial(check_settings, context)),
+        Check("schedule", partial(check_schedule, context), ("settings",)),
         Check("rules", partial(check_rules, context), ("settings",)),
         Check("incident table", partial(check_table_is_set, context), ("settings",)),
         Check("destinations", partial(check_destinations, context), ("settings",)),
@@ -99,6 +108,12 @@ def check_settings(context: CheckContext) -> Iterator[Finding]:
     names = type(context.settings).model_fields
     setting_count = sum(bool(context.environment.get(name, "").strip()) for name in names)
     yield green("settings", f"{plural(setting_count, 'setting')} set, all valid.")
+
+
+def check_schedule(context: CheckContext) -> Iterator[Finding]:
+    """A finding if the host starts `detect` less than once an hour."""
+    if problem := schedule_problem(context.settings.DETECT_SCHEDULE):
+        yield red("schedule", problem, "Set DETECT_SCHEDULE to a time of every hour, such as `0 5 * * * *`.")
 
 
 def check_table_is_set(context: CheckContext) -> Iterator[Finding]:

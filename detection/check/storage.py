@@ -47,9 +47,10 @@ def check_last_runs(context: CheckContext) -> Iterator[Finding]:
     """How long ago the last complete run of each rule was, its gaps, and whether other rules run here."""
     for rule in context.rules:
         name = f"last run of {rule.folder}"
+        context.last_complete_runs[rule.folder] = None
         with catch_errors(name) as findings:
             store = context.job.store(rule.folder)
-            watermark = store.watermark()
+            context.last_complete_runs[rule.folder] = watermark = store.watermark()
             age = context.clock() - watermark if watermark else None
             findings.append(evaluate_last_run(name, age, rule))
             findings.extend(evaluate_gaps(f"gaps of {rule.folder}", store.gaps))

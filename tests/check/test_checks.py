@@ -854,6 +854,7 @@ def test_health_asks_one_query_for_each_source_and_sends_nothing(
 ) -> None:
     code, answer = call_health(environment)
     assert (code, answer["status"]) == (200, "yellow")  # no complete run yet
+    assert answer["last_complete_runs"] == {RULE.folder: None}
     assert [finding["name"] for finding in answer["findings"]] == [
         "settings",
         "rules",
@@ -909,6 +910,7 @@ def test_health_is_503_when_no_run_was_complete_for_long(environment: Environmen
     open_job(settings_from(environment), lambda: NOW).detect(NOW)
     code, answer = call_health(environment, NOW + HOUR)
     assert (code, answer["status"]) == (200, "green")
+    assert answer["last_complete_runs"] == {RULE.folder: iso(NOW)}
     assert call_health(environment, NOW + 3 * HOUR)[0] == 503
 
 

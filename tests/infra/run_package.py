@@ -67,6 +67,7 @@ def main(package: Path, now: datetime) -> None:
         failures = {name: worker.invoke(name) for name in timers}
         loaded = "jinja2" in sys.modules
         page = worker.ask("incidents", "GET", f"{API}/incidents", {"accept": "text/html"})
+        run = worker.ask("run", "POST", f"{API}/run", {})
         health = worker.ask("health", "GET", f"{API}/health", {})
     own_paths = [
         str(package),
@@ -82,6 +83,7 @@ def main(package: Path, now: datetime) -> None:
             name: failure and f"{failure.message}\n{failure.trace}" for name, failure in failures.items()
         },
         "health": [health.status, health.body.decode()],
+        "run": run.status,
         "lines": lines.messages,
         "page": [page.status, page.body.decode()],
         "jinja_before_a_page": loaded,

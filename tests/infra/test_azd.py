@@ -263,6 +263,72 @@ def test_output_of_the_template_names_the_recipients_of_the_alarms() -> None:
     assert [name for name, text in outputs.items() if "NO PERSON" not in text] != []
 
 
+# ------------------------------------------------------------------------------------------------- proof and teardown
+
+VALUES = """[ "$1" = env ] || exit 0
+case $3 in
+    AZURE_RESOURCE_GROUP) echo rg-x ;;
+    AZURE_FUNCTION_NAME) echo func-x ;;
+    LOG_ANALYTICS_WORKSPACE_RESOURCE_ID) echo /workspaces/a ;;
+    LOG_ANALYTICS_MORE_WORKSPACE_RESOURCE_IDS) echo '/workspaces/b, /workspaces/c' ;;
+    *) exit 1 ;;
+esac"""
+
+
+def test_proof_gets_the_address_and_the_key_of_the_app(tmp_path: Path) -> None:
+    proof = Hook(tmp_path, "prove")
+    proof.replace_command("azd", VALUES)
+    proof.replace_command("az", "case $2 in show) echo app.example ;; keys) echo made-up ;; esac")
+    proof.replace_command("python3", 'echo "$APP_KEY"')
+    completed = proof.run({})
+    assert (completed.returncode, completed.stdout) == (0, "made-up\n")
+    assert proof.calls("python3") == [f"{ROOT}/scripts/prove_deployment.py https://app.example"]
+    assert proof.calls("az")[1] == (
+        "functionapp keys list --resource-group rg-x --name func-x --query functionKeys.default --output tsv"
+    )
+
+
+RESOURCES = """case $1 in
+    identity) echo principal-x ;;
+    functionapp) [ "$2" != list ] || echo func-x ;;
+esac"""
+
+
+def test_teardown_takes_the_roles_on_every_workspace_first(tmp_path: Path) -> None:
+    teardown = Hook(tmp_path, "teardown")
+    teardown.replace_command("azd", VALUES)
+    teardown.replace_command("az", RESOURCES)
+    assert teardown.run({}, None, "--force", "--purge").returncode == 0
+    deleted = [call for call in teardown.calls("az") if call.startswith("role")]
+    assert deleted == [
+        f"role assignment delete --assignee principal-x --scope /workspaces/{name}" for name in "abc"
+    ]
+    assert (
+        teardown.calls("az")[-1] == "functionapp vnet-integration remove --resource-group rg-x --name func-x"
+    )
+    assert teardown.calls()[-1] == "down --force --purge"
+
+
+def test_teardown_of_a_deployment_that_failed_goes_by_the_variables(tmp_path: Path) -> None:
+    teardown = Hook(tmp_path, "teardown")
+    teardown.replace_command("azd", '[ "$1" = down ]')
+    teardown.replace_command("az", RESOURCES)
+    completed = teardown.run({"AZURE_ENV_NAME": "x", "LOG_ANALYTICS_WORKSPACE_RESOURCE_ID": "/workspaces/a"})
+    assert completed.returncode == 0
+    assert "role assignment delete --assignee principal-x --scope /workspaces/a" in teardown.calls("az")
+    assert "lock list --resource-group rg-x --query [].id --output tsv" in teardown.calls("az")
+
+
+def test_teardown_of_locked_incidents_removes_nothing_and_names_the_lock(tmp_path: Path) -> None:
+    teardown = Hook(tmp_path, "teardown")
+    teardown.replace_command("azd", VALUES)
+    teardown.replace_command("az", "echo /locks/incidents")
+    completed = teardown.run({})
+    assert completed.returncode == 1
+    assert 'az lock delete --ids "/locks/incidents"' in completed.stderr
+    assert len(teardown.calls("az")) == 1
+
+
 # ------------------------------------------------------------------------------------------------------------ the pages
 
 

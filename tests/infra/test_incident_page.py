@@ -88,13 +88,14 @@ def test_nobody_gets_in_unsigned_but_by_links(name: str) -> None:
     validation = sign_in(name)["globalValidation"]
     assert validation["unauthenticatedClientAction"] == "RedirectToLoginPage"
     assert validation["redirectToProvider"] == "azureactivedirectory"
-    assert validation["excludedPaths"] == ["/api/look/*", "/api/health"]
+    assert validation["excludedPaths"] == ["/api/look/*", "/api/health", "/api/run"]
 
 
 def test_what_is_let_through_are_the_routes_that_look_at_signatures_or_the_functions_key() -> None:
-    assert {"incidents/{*rest}", "look/{id}", "health"} == ROUTES
+    assert {"incidents/{*rest}", "look/{id}", "health", "run"} == ROUTES
     assert {route for route in ROUTES if f"/api/{route}".startswith("/api/look/")} == {"look/{id}"}
-    assert '"health", methods=["GET"], auth_level=func.AuthLevel.FUNCTION' in APP_SOURCE
+    for route in ('"health", methods=["GET"]', '"run", methods=["POST"]'):
+        assert f"{route}, auth_level=func.AuthLevel.FUNCTION" in APP_SOURCE
 
 
 @pytest.mark.parametrize("name", NAMES)

@@ -129,6 +129,7 @@ def package_run(unpacked: Path, azurite: str) -> Iterator[dict[str, Any]]:
 @pytest.mark.infra
 def test_every_function_is_indexed_and_runs(package_run: dict[str, Any]) -> None:
     assert package_run["failures"] == {"deliver": None, "detect": None}
+    assert package_run["run"] == 204
     status, body = package_run["health"]
     assert (status, {finding["level"] for finding in json.loads(body)["findings"]}) == (200, {"green"})
 
@@ -142,9 +143,10 @@ def test_incident_page_is_in_it_and_no_timer_loads_it(package_run: dict[str, Any
 
 @pytest.mark.infra
 def test_run_finds_what_the_golden_folder_holds_and_posts_it(package_run: dict[str, Any]) -> None:
-    (record,) = [
+    record, second_record = [
         json.loads(line[line.index("{") :]) for line in package_run["lines"] if "detection.run" in line
     ]
+    assert second_record["new_pairs"] == 0
     golden = (GOLDEN / "matches.default.jsonl").read_text(encoding="utf-8").splitlines()
     assert (record["pairs"], len(package_run["posted"])) == (len(golden), len(record["alert_ids"]))
 

@@ -137,6 +137,26 @@ ERRORS = {
         "test_incident_page.py::test_people_sign_in_who_are_in_an_allowed_group",
         snapshot="several-destinations",
     ),
+    "an update that lets two versions overlap": PlantedError(
+        "infra/app.bicep",
+        replacing(
+            "siteUpdateStrategy: { type: 'Recreate' }", "siteUpdateStrategy: { type: 'RollingUpdate' }"
+        ),
+        "test_templates.py::test_value_is_one_that_the_service_takes",
+    ),
+    "a run that anybody starts": PlantedError(
+        "function_app.py",
+        replacing(
+            '"run", methods=["POST"], auth_level=func.AuthLevel.FUNCTION',
+            '"run", methods=["POST"], auth_level=func.AuthLevel.ANONYMOUS',
+        ),
+        "test_incident_page.py::test_what_is_let_through_are_the_routes_that_look_at_signatures_or_the_functions_key",
+    ),
+    "a deployment that proves nothing": PlantedError(
+        ".github/workflows/deploy.yml",
+        replacing("      - run: sh scripts/prove\n", ""),
+        "test_workflows.py::test_deployment_is_proven_by_the_app_itself",
+    ),
     "endpoints made at the same time": PlantedError(
         "infra/network.bicep",
         replacing("@batchSize(1)\nresource privateEndpoints", "resource privateEndpoints"),

@@ -245,6 +245,7 @@ VALUES: dict[tuple[str, str], set[Any]] = {
         range(1, 1001)
     ),
     ("Microsoft.Web/sites", "properties.functionAppConfig.deployment.storage.type"): {"blobContainer"},
+    ("Microsoft.Web/sites", "properties.functionAppConfig.siteUpdateStrategy.type"): {"Recreate"},
     ("Microsoft.Web/sites", "properties.siteConfig.minTlsVersion"): {"1.2", "1.3"},
 }
 # What Flex Consumption refuses of a site's configuration, in some regions with an error and in others without:

@@ -73,7 +73,8 @@ def test_job_that_gets_a_token_for_azure_has_an_environment(name: str) -> None:
 
 @pytest.mark.parametrize("name", JOBS)
 def test_job_ends_some_time(name: str) -> None:
-    assert JOBS[name]["timeout-minutes"] <= 60
+    waits_for_the_timer = any("scripts/prove" in step.get("run", "") for step in JOBS[name]["steps"])
+    assert JOBS[name]["timeout-minutes"] <= (180 if waits_for_the_timer else 60)
 
 
 def test_checkout_keeps_no_token() -> None:
@@ -168,6 +169,21 @@ def test_azure_cli_compiles_with_the_pinned_compiler() -> None:
     assert commands.index(INSTALL) < next(
         index for index, command in enumerate(commands) if "deployment" in command
     )
+
+
+@pytest.mark.parametrize("name", ["deploy/deploy", "e2e/e2e"])
+def test_deployment_is_proven_by_the_app_itself(name: str) -> None:
+    commands = [step.get("run", "") for step in JOBS[name]["steps"]]
+    (deployed,) = [index for index, command in enumerate(commands) if "scripts/deploy" in command]
+    assert deployed < commands.index("sh scripts/prove")
+
+
+def test_trial_deployment_is_removed_whatever_became_of_it() -> None:
+    steps = JOBS["e2e/e2e"]["steps"]
+    assert (steps[-1]["if"], "sh scripts/teardown" in steps[-1]["run"]) == ("always()", True)
+    assert set(workflow(FOLDER / "e2e.yml")[True]) == {"workflow_dispatch"}
+    assert JOBS["e2e/e2e"]["env"]["AZURE_ENV_NAME"] == "e2e-${{ github.run_id }}-${{ github.run_attempt }}"
+    assert JOBS["e2e/e2e"]["environment"] != JOBS["deploy/deploy"]["environment"]
 
 
 @pytest.mark.parametrize("target", ["lint-infra", "planted-errors", "lint-api-versions"])
