@@ -115,7 +115,7 @@ def package_run(unpacked: Path, azurite: str) -> Iterator[dict[str, Any]]:
             "WEBHOOK_URL": receiver.url,
         }
         completed = subprocess.run(
-            [python_3_13(), "-I", "-S", str(RUN), str(unpacked), NOON.isoformat()],
+            [python_3_13(), "-I", "-S", str(RUN), str(unpacked), NOON.isoformat(), "run"],
             check=True,
             capture_output=True,
             text=True,
