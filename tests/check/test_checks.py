@@ -24,9 +24,9 @@ from detection.base.timestamps import iso
 from detection.check import health as health_module
 from detection.check.canary import CanaryDelivery
 from detection.check.checklist import Finding, Level, run_checks
-from detection.check.checks import SendMode, all_checks, check_schedule
+from detection.check.checks import SendMode, all_checks
 from detection.check.context import CHECK_PARTITION, CheckContext
-from detection.check.health import health
+from detection.check.health import check_schedule, health
 from detection.check.questions import truth_lines
 from detection.check.storage import check_incident_table
 from detection.cli import check as command
@@ -461,6 +461,12 @@ def test_variable_that_nearly_has_the_name_of_a_setting_is_red(environment: Envi
 def test_schedule_with_more_than_an_hour_between_runs_is_red(schedule: str, levels: list[Level]) -> None:
     findings = check_schedule(CheckContext({"DETECT_SCHEDULE": schedule}, lambda: NOW))
     assert [finding.level for finding in findings] == levels
+
+
+def test_health_is_red_for_a_schedule_with_more_than_an_hour_between_runs(environment: Environment) -> None:
+    code, report = call_health(environment | {"DETECT_SCHEDULE": "0 0 6 * * *"})
+    assert code == 503
+    assert [finding["level"] for finding in report["findings"] if finding["name"] == "schedule"] == ["red"]
 
 
 # --------------------------------------------------------------------------------------------- incident table
