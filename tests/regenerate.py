@@ -1,5 +1,5 @@
 """Writes again what is made from code and committed: docs/schemas, docs/settings.md, tables of docs/reliability.md, the
-figures in docs from benchmarks/results.json, and the expected outputs in tests/golden.
+runbook of the incident page from docs/runbook.md, the figures in docs from benchmarks/results.json, and the expected outputs in tests/golden.
 
     python -m tests.regenerate
 
@@ -20,6 +20,7 @@ from detection.delivery.rendering import DIGESTS, FORMATS
 from tests.chaos.page import TABLES
 from tests.support.contexts import golden_context, golden_digest
 from tests.support.marked import filled
+from tests.support.runbook_page import runbook_page
 from tests.support.schemas import schema_text, schemas
 from tests.support.settings_page import settings_page
 
@@ -27,6 +28,8 @@ ROOT = Path(__file__).parents[1]
 SCHEMAS = ROOT / "docs" / "schemas"
 SETTINGS_PAGE = ROOT / "docs" / "settings.md"
 RELIABILITY_PAGE = ROOT / "docs" / "reliability.md"
+RUNBOOK = ROOT / "docs" / "runbook.md"
+RUNBOOK_PAGE = ROOT / "detection" / "web" / "pages" / "runbook.html"
 GOLDEN = ROOT / "tests" / "golden"
 LOGS = GOLDEN / "logs"
 MESSAGES = GOLDEN / "messages"
@@ -86,6 +89,7 @@ def main() -> None:
     for name, content in schema_files().items():
         (SCHEMAS / name).write_bytes(content)
     SETTINGS_PAGE.write_bytes(settings_page().encode())
+    RUNBOOK_PAGE.write_text(runbook_page(RUNBOOK.read_text(encoding="utf-8")), encoding="utf-8")
     RELIABILITY_PAGE.write_text(
         filled(RELIABILITY_PAGE.read_text(encoding="utf-8"), TABLES), encoding="utf-8"
     )

@@ -5,10 +5,11 @@ import re
 import pytest
 
 from detection.rules.loading import default_rule, load_rule
-from tests.regenerate import ROOT
+from tests.regenerate import RUNBOOK, RUNBOOK_PAGE
 from tests.support.kusto.analyzer import CONNECTOR_FUNCTIONS, Analysis, analyze, connector_schema
+from tests.support.runbook_page import runbook_page
 
-PAGE = (ROOT / "docs" / "runbook.md").read_text(encoding="utf-8")
+PAGE = RUNBOOK.read_text(encoding="utf-8")
 QUERIES = {
     text.partition("\n")[0].strip("/ "): text for text in re.findall(r"```kql\n(.*?)```", PAGE, re.DOTALL)
 }
@@ -40,3 +41,16 @@ def test_kinds_of_changes_are_those_that_the_rule_names() -> None:
     assert {name for name in named if name.split(".")[0] in {label.split(".")[0] for label in labels}} <= set(
         labels
     )
+
+
+def test_page_of_an_incident_has_the_runbook() -> None:
+    html = RUNBOOK_PAGE.read_text(encoding="utf-8")
+    assert html == runbook_page(PAGE), "run `python -m tests.regenerate`"
+    assert not re.search(r"\{[{%#]", html), "Jinja would read this"
+
+
+def test_page_of_an_incident_links_only_within_itself() -> None:
+    html = RUNBOOK_PAGE.read_text(encoding="utf-8")
+    targets = re.findall(r'href="([^"]*)"', html)
+    assert targets
+    assert {target.removeprefix("#") for target in targets} <= set(re.findall(r'id="([^"]*)"', html))

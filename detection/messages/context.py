@@ -15,6 +15,7 @@ from detection.messages.steps import Step, steps
 from detection.messages.text import WORDS, flood_note, title
 from detection.rules.model import Rule, Severity
 
+RUNBOOK = "runbook"  # the part of an incident's page that has the whole runbook
 PAIRS_SHOWN = 20  # pairs that a message shows
 NO_LINKS = MessageLinks()
 
@@ -53,7 +54,9 @@ def alert_context(
         more_pairs=verdict.pairs - len(newest),
         steps=steps(verdict.new_pairs, rule),
         queries={side: with_bounds(texts[side], bounds(windows)) for side in rule.sequence.sides},
-        links=replace(links, runbook=rule.on_call.runbook_url),
+        links=replace(
+            links, runbook=rule.on_call.runbook_url or (f"{links.page}#{RUNBOOK}" if links.page else None)
+        ),
     )
 
 

@@ -28,7 +28,6 @@ from detection.rules.model import Rule
 VALUES_SHOWN = 5  # addresses or models; further values are counted
 LINE = 500  # characters of one pair
 FIRST_STEPS = 3  # of the runbook
-WHOLE_RUNBOOK = "The whole runbook: docs/runbook.md"
 
 
 def headline(context: AlertContext) -> str:
@@ -100,13 +99,9 @@ def sequence(context: AlertContext) -> list[str]:
 
 
 def runbook(context: AlertContext) -> list[str]:
-    """The first steps of the rule's runbook, numbered.
-
-    Names the whole runbook if the message has no link to it.
-    """
+    """The first steps of the rule's runbook, numbered."""
     steps = runbook_steps(context.alert, context.rule, CHANGES_SHOWN)[:FIRST_STEPS]
-    first_steps = [f"{number}. {step}" for number, step in enumerate(steps, 1)]
-    return [*first_steps, *([] if context.links.runbook else [WHOLE_RUNBOOK])]
+    return [f"{number}. {step}" for number, step in enumerate(steps, 1)]
 
 
 def pair_lines(context: AlertContext) -> list[str]:

@@ -24,6 +24,7 @@ from detection.messages import teams as teams_module
 from detection.messages.changes import UNDO
 from detection.messages.context import PAIRS_SHOWN, AlertContext, alert_context
 from detection.messages.facts import facts
+from detection.messages.links import MessageLinks
 from detection.messages.native import native
 from detection.messages.pagerduty import pagerduty, resolve
 from detection.messages.slack import slack
@@ -373,9 +374,16 @@ def test_message_shows_the_first_three_steps_of_the_runbook(render: Callable[[Al
     assert len(RULE.on_call.runbook) == 3
 
 
-@people
-def test_message_says_where_the_whole_runbook_is(render: Callable[[AlertContext], bytes]) -> None:
-    assert "The whole runbook: docs/runbook.md" in _text(render(made_up_context()))
+@every_format
+def test_whole_runbook_is_on_the_page_of_the_incident(render: Callable[[AlertContext], bytes]) -> None:
+    text = _text(render(made_up_context())).replace("&amp;", "&")
+    assert f"{LINKS.page}#runbook" in text
+    assert "runbook.md" not in text
+
+
+@every_format
+def test_message_without_a_page_leads_to_no_runbook(render: Callable[[AlertContext], bytes]) -> None:
+    assert "#runbook" not in _text(render(made_up_context(links=MessageLinks())))
 
 
 @every_format

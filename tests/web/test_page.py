@@ -403,7 +403,7 @@ def test_link_shows_its_incident_and_nothing_to_act_with(world: PageWorld) -> No
     assert answer.status == 200
     assert "created an API key" in page.text
     assert [tag for tag, _ in page.elements if tag in {"form", "button", "input", "textarea"}] == []
-    assert [link["href"] for link in page.attributes_of("a")] == ["#main"]
+    assert {str(link["href"])[0] for link in page.attributes_of("a")} == {"#"}  # within the page
 
 
 @pytest.mark.parametrize("signs_in", [True, False])
