@@ -165,6 +165,7 @@ def test_run_past_due_is_logged_as_a_warning(fresh_worker: Worker, caplog: pytes
 def test_heartbeat_follows_a_complete_run(fresh_worker: Worker, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HEARTBEAT_URL", HEARTBEAT)
     with responses.RequestsMock() as web:
+        web.add_passthru("http://127.0.0.1")  # the table
         web.get(HEARTBEAT)
         assert fresh_worker.invoke("detect") is None
 
@@ -175,6 +176,7 @@ def test_no_heartbeat_follows_a_run_that_failed(
     monkeypatch.setenv("HEARTBEAT_URL", HEARTBEAT)
     monkeypatch.setenv("LOGS_DIR", str(tmp_path / "none"))
     with responses.RequestsMock(assert_all_requests_are_fired=False) as web:
+        web.add_passthru("http://127.0.0.1")  # as above
         heartbeat = web.get(HEARTBEAT)
         assert fresh_worker.invoke("detect") is not None
         assert heartbeat.call_count == 0
@@ -203,6 +205,7 @@ def test_run_does_what_the_timer_does(
     caplog.set_level(logging.INFO, "detection")
     monkeypatch.setenv("HEARTBEAT_URL", HEARTBEAT)
     with responses.RequestsMock() as web:
+        web.add_passthru("http://127.0.0.1")  # the table
         web.get(HEARTBEAT)
         answer = fresh_worker.ask("run", "POST", f"{API}/run", {})
         assert (answer.status, answer.body) == (204, b"")

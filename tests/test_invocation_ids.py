@@ -122,7 +122,7 @@ def test_every_line_that_the_job_can_write_carries_the_id_of_its_invocation(
     host: Host, tmp_path: Path
 ) -> None:
     host.receiver.default_answer = status(500)
-    host.configure(WEBHOOK_URL=host.receiver.url, HEARTBEAT_URL=host.receiver.url)
+    host.configure(WEBHOOK_URL=host.receiver.url, HEARTBEAT_URL=host.receiver.url, PARSRS="x")
     gap = Gap(
         LAST - 220 * DAY, LAST - 210 * DAY, Window(LAST - 220 * DAY, LAST - 210 * DAY), LAST - 200 * DAY
     )
