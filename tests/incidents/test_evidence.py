@@ -1,5 +1,6 @@
 """The evidence of an alert: bounded, and in one transaction with the alert."""
 
+import json
 from collections.abc import Sequence
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -13,6 +14,7 @@ from detection.correlation.correlate import correlate
 from detection.correlation.detection import Detection
 from detection.delivery.rendering import message_renderer
 from detection.incidents.alert import Alert
+from detection.incidents.changed_object import OBJECTS
 from detection.incidents.decide import EVENTS_PER_PART, Verdict, decisions
 from detection.incidents.evidence import (
     KINDS,
@@ -194,14 +196,20 @@ def test_what_spans_the_widest_catch_up_fits_into_one_transaction_with_messages_
 @pytest.mark.parametrize("value", ["\x01" * 32_000, pytest.param("🔑" * 16_000, marks=pytest.mark.slow)])
 def test_largest_part_of_hostile_events_fits_into_one_transaction_with_messages_to_all(value: str) -> None:
     hostile_signal = signal("s", START, value, model=value)
-    signals = [hostile_signal._replace(id=f"{n:07}") for n in range(EVENTS_PER_PART - 1)]
-    changes = [change("c", START, value, ip=value)]
+    signals = [hostile_signal._replace(id=f"{n:07}") for n in range(EVENTS_PER_PART - OBJECTS)]
+    details = json.dumps({"id": value, **{f"{value[:50]}{number}": value for number in range(9)}})
+    project = json.dumps({"id": value, "name": value})
+    changes = [
+        change(f"c{n}", START, value, ip=value, details=details, project=project, client=value)
+        for n in range(OBJECTS)
+    ]
 
     alert = stored_alert(
         make_detection(changes, signals, first_windows()), RunOptions(message_renderer(_webhooks()))
     )
 
-    assert alert.counts.signals == EVENTS_PER_PART - 1
+    assert alert.counts.signals == EVENTS_PER_PART - OBJECTS
+    assert len(alert.changed_objects) == OBJECTS
 
 
 def _daily(make: object, after: datetime, until: datetime) -> list[Event]:

@@ -15,6 +15,7 @@ from detection.base.errors import ConfigurationError
 from detection.delivery.deliver import SCHEDULE
 from detection.delivery.signed_links import FORM_LIFETIME as FORM_LIFE
 from detection.incidents.incident import Incident
+from detection.logs.events import Event
 from detection.logs.window import Window
 from detection.rules.silences import parse_silence
 from detection.store.azure_table import open_table
@@ -1077,3 +1078,53 @@ def test_name_in_a_title_is_isolated_and_the_title_is_not(world: PageWorld, path
     actor = "\N{HEBREW LETTER ALEF}\N{HEBREW LETTER BET}@example.com"
     body = world.get(path.format(world.incident(actor))).body.decode()
     assert f"<bdi>{actor}</bdi> created an API key, then" in body
+
+
+# ------------------------------------------------------------------------------------------- the changed object
+
+
+def key_change(ident: str, *, hours_ago: int, key: str, ip: str = "203.0.113.7") -> Event:
+    details = json.dumps({"id": key, "data": {"scopes": ["api.model.request"]}})
+    return change(
+        ident, START - hours_ago * HOUR, ip=ip, details=details, project='{"id":"proj_1","name":"Payments"}'
+    )
+
+
+def test_page_names_the_changed_objects_of_all_alerts(world: PageWorld) -> None:
+    world.commit_new(
+        [key_change("a1", hours_ago=3, key="key_1")], [signal("s1", START - 2 * HOUR)], START - 2 * HOUR
+    )
+    name = world.commit_new(
+        [
+            key_change("a1", hours_ago=3, key="key_1"),
+            key_change("a2", hours_ago=1, key="key_2", ip="198.51.100.9"),
+        ],
+        [signal("s1", START - 2 * HOUR), signal("s2", START)],
+    )
+    text = parse_page(world.get(f"incidents/{name}")).text
+    assert "created an API key twice (key_1, key_2), then hit the content filter twice" in text
+    assert "High: created an API key twice, then hit the content filter twice; address new" in text
+    scopes = "(scopes: api.model.request) in project Payments"
+    assert f"created API key key_1 {scopes}, from 203.0.113.7" in text
+    assert f"created API key key_2 {scopes}, from 198.51.100.9 (new for this actor)" in text
+    assert "Revoke key_1: Organization settings" in text
+    assert "-X DELETE https://api.openai.com/v1/organization/projects/proj_1/api_keys/key_2" in text
+    assert "{undo}" not in text
+
+
+@pytest.mark.parametrize("value", HOSTILE.values(), ids=HOSTILE)
+def test_hostile_object_is_text_and_nothing_else(world: PageWorld, value: str) -> None:
+    usual_name = world.commit_new([key_change("a", hours_ago=3, key="key_1")], [signal("s", START)])
+    usual = parse_page(world.get(f"incidents/{usual_name}"))
+    details = json.dumps({"id": value, "data": {"scopes": [value]}})
+    hostile = change(
+        "b",
+        START - HOUR,
+        "eve@example.org",
+        details=details,
+        project=json.dumps({"name": value}),
+        client=value,
+    )
+    name = world.commit_new([hostile], [signal("t", START, "eve@example.org")], START + HOUR)
+    page = parse_page(world.get(f"incidents/{name}"))
+    assert {tag for tag, _ in page.elements} == {tag for tag, _ in usual.elements}
