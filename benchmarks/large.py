@@ -89,6 +89,9 @@ def _change(number: int) -> list[object]:
         "api_key.created",
         f"user{number}@example.com",
         "203.0.113.9",
+        f'{{"id":"key_{number}","data":{{"scopes":["api.model.request"]}}}}',
+        '{"id":"proj_1","name":"Assistants"}',
+        "Mozilla/5.0",
         '["",""]',
         None,
     ]
