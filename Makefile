@@ -1,4 +1,4 @@
-# `make` lists the targets. Needs Python 3.11, 3.12 or 3.13, and nothing else.
+# `make` lists the targets. Needs Python 3.11 to 3.14, and nothing else.
 
 PYTHON ?= python3
 VENV ?= .venv

@@ -10,12 +10,14 @@ import pytest
 import yaml
 
 from tests.infra.parameters import SECRETS, VARIABLES
+from tests.infra.snapshots import NAMES, snapshot
 from tests.regenerate import ROOT
 
 FOLDER = ROOT / ".github" / "workflows"
 FILES = sorted(FOLDER.glob("*.yml"))
 ZIZMOR = ROOT / ".venv-infra" / "bin" / "zizmor"
 USES = re.compile(r"uses: (?P<action>[\w.-]+/[\w./-]+)@(?P<commit>[0-9a-f]{40}) # v\d+\.\d+\.\d+")
+PROJECT = (ROOT / "pyproject.toml").read_text(encoding="utf-8")
 INSTALL = 'az bicep install --version "v$(cat infra/bicep-version)"'
 
 Step = dict[str, Any]
@@ -110,6 +112,19 @@ def test_tests_run_on_every_python_that_is_supported() -> None:
         r"3\.\d+", (ROOT / "scripts" / "venv").read_text(encoding="utf-8").split("case", 1)[1]
     )
     assert JOBS["test/code"]["strategy"]["matrix"]["python"] == list(dict.fromkeys(supported))
+    lowest, above = re.findall(r"requires-python = .*?(3\.\d+).*?(3\.\d+)", PROJECT)[0]
+    minors = [int(version.removeprefix("3.")) for version in (*dict.fromkeys(supported), above)]
+    assert minors == list(range(int(lowest.removeprefix("3.")), minors[-1] + 1))
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_app_runs_on_a_python_whose_failures_stop_a_change(name: str) -> None:
+    (runtime,) = [
+        resource["properties"]["functionAppConfig"]["runtime"]["version"]
+        for resource in snapshot(name).of_type("Microsoft.Web/sites")
+    ]
+    assert f"'{runtime}'" not in JOBS["test/code"]["continue-on-error"]
+    assert runtime in JOBS["test/code"]["strategy"]["matrix"]["python"]
 
 
 def test_files_that_commands_name_are_there() -> None:
