@@ -11,13 +11,14 @@ from random import Random
 
 from benchmarks.figures import FigureTable
 from benchmarks.size import Size
+from detection.base.deadlines import FUNCTION_TIMEOUT
 
 CPU_PER_SIGNAL = 20e-6  # seconds for a new signal (large)
 SECONDS_PER_PERSON = 2 * 0.006  # for an actor with an alert: two requests to a table in the same region
 ROWS_PER_ANSWER = 250_000
 PARALLEL_QUERIES = 3
 LATENCY = 8.0  # seconds for an answer of ROWS_PER_ANSWER, from the workspace to rows in memory
-TIME_LIMIT = 600.0  # functionTimeout in host.json
+TIME_LIMIT = FUNCTION_TIMEOUT.total_seconds()
 PEOPLE = 20_000
 DRAWS = 20
 SIGNALS = (1_000_000, 10_000_000, 50_000_000)

@@ -9,6 +9,7 @@ from functools import partial
 from importlib import import_module
 from uuid import uuid4
 
+from detection.base.deadlines import LONGEST_RUN, RUN_TIME
 from detection.base.errors import ConfigurationError, Unreachable, error_kind, error_sentence
 from detection.base.timestamps import refuse_fast_clock
 from detection.correlation.detection import Detection
@@ -22,7 +23,7 @@ from detection.messages.context import DigestEntry
 from detection.messages.links import MessageLinks, portal_link
 from detection.rules.loading import RuleFault, load_rule, placeholder_rule
 from detection.rules.model import Rule
-from detection.runs.commit import LONGEST_RUN, RunOptions
+from detection.runs.commit import RunOptions
 from detection.runs.limits import require_commits_fit
 from detection.runs.record import REASON, RECORD, RunFailure, RunRecord, run_time
 from detection.runs.run import read_gap, run
@@ -37,8 +38,6 @@ from detection.store.table import Table
 from detection.telemetry import log_attempt, log_heartbeat, log_misspelt_setting, log_run
 
 DRAIN_FOR = timedelta(seconds=60)  # for the messages that a run has just written
-# Of all rules in the functions host, which kills an invocation after ten minutes (host.json).
-RUN_TIME = timedelta(minutes=8, seconds=20)
 # After the RUN_TIME, for the records of failed runs and for messages: then no call of the table begins. A
 # call takes 45 s at worst, the message that it claims 15 s more, and the heartbeat 10 s.
 GRACE = timedelta(seconds=25)

@@ -16,11 +16,13 @@ import pytest
 import responses
 
 import function_app
-from detection.app import GRACE, HEARTBEAT_DEADLINE, RUN_TIME
+from detection.app import GRACE, HEARTBEAT_DEADLINE
+from detection.base.deadlines import FUNCTION_TIMEOUT, LONGEST_RUN, READ_TIME, RUN_TIME
 from detection.base.ncrontab import schedule_problem
 from detection.delivery.deliver import DEADLINE
 from detection.delivery.signed_links import LinkSigner
-from detection.runs.commit import LONGEST_RUN
+from detection.logs.log_analytics.client import LONGEST_REQUEST
+from detection.logs.log_analytics.reading import LIMITS
 from detection.settings import Settings, settings_from
 from detection.store.azure_table import LONGEST_CALL
 from tests.regenerate import GOLDEN, LOGS, ROOT, SETTINGS_PAGE
@@ -421,15 +423,23 @@ def test_sample_holds_no_secret() -> None:
     assert {SAMPLE[name] for name in secret_settings()} == {"", "UseDevelopmentStorage=true"}
 
 
-def test_host_ends_a_run_before_another_run_takes_it_for_dead() -> None:
+def test_limits_derive_from_the_time_of_the_host() -> None:
     hours, minutes, seconds = map(int, HOST["functionTimeout"].split(":"))
-    assert timedelta(0) < timedelta(hours=hours, minutes=minutes, seconds=seconds) < LONGEST_RUN
+    assert timedelta(hours=hours, minutes=minutes, seconds=seconds) == FUNCTION_TIMEOUT
+
+
+def test_run_ends_before_the_next_run_and_before_another_run_takes_it_for_dead() -> None:
+    assert FUNCTION_TIMEOUT < LONGEST_RUN < timedelta(hours=1)
 
 
 def test_host_leaves_a_run_beyond_its_time_the_time_to_record_its_failure_and_to_deliver() -> None:
-    hours, minutes, seconds = map(int, HOST["functionTimeout"].split(":"))
     last_steps = timedelta(seconds=LONGEST_CALL + HEARTBEAT_DEADLINE) + DEADLINE  # of a claimed message
-    assert RUN_TIME + GRACE + last_steps <= timedelta(hours=hours, minutes=minutes, seconds=seconds)
+    assert RUN_TIME + GRACE + last_steps <= FUNCTION_TIMEOUT
+
+
+def test_reading_leaves_time_to_commit_at_least_that_of_a_last_answer() -> None:
+    assert timedelta(seconds=LONGEST_REQUEST) < RUN_TIME - READ_TIME
+    assert READ_TIME.total_seconds() == LIMITS.seconds
 
 
 def test_app_has_at_most_90_lines() -> None:

@@ -12,7 +12,7 @@ _SHORT_DURATION = re.compile(r"(?=[0-9])([0-9]+d)?([0-9]+h)?([0-9]+m)?([0-9]+s)?
 _DATE = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}")
 _FROM_NOW = re.compile(r"now(?:(?P<sign>[+-])(?P<duration>.+))?")
 FIRST_YEAR, LAST_YEAR = 2000, 2100  # a time outside this range is an error, such as a wrong unit
-MAX_CLOCK_LEAD = timedelta(minutes=10)  # less than LONGEST_RUN in runs/commit.py
+MAX_CLOCK_LEAD = timedelta(minutes=10)  # less than LONGEST_RUN in deadlines.py
 
 
 def iso(moment: datetime) -> str:

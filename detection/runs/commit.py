@@ -10,6 +10,7 @@ from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
+from detection.base.deadlines import LONGEST_RUN
 from detection.base.errors import ServiceError
 from detection.base.timestamps import iso
 from detection.correlation.correlate import Chain
@@ -35,8 +36,6 @@ from detection.store.table import MAX_CONFLICTS, Conflict, ConflictCount
 # Writes the messages of a verdict, one for each destination.
 Render = Callable[[Verdict, Detection], Sequence[Delivery]]
 
-# Longer than a run can take and clocks can differ: a key decided longer ago was decided before this run read.
-LONGEST_RUN = timedelta(minutes=15)
 TITLE = 500  # characters of an incident's
 KEYS_NAMED = 5  # in an error
 KEYS_AT_ONCE = 4_000  # whose marks are in memory before it is known which have new events
@@ -247,7 +246,8 @@ class Committer:
         if verdict is None or state.writer in self._known_writers:
             return verdict
         # The key's last writer may have read the logs after this run did: it began when no more runs were
-        # complete, or, by a clock, it could still have been at work when this run began.
+        # complete, or, by a clock, it could still have been at work when this run began. A key decided longer
+        # ago was decided before this run read.
         late = state.decided_at is not None and state.decided_at > detection.windows.now - LONGEST_RUN
         if state.run >= self._store.run or late:
             raise Superseded(state)

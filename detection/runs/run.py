@@ -9,6 +9,7 @@ from dataclasses import replace
 from datetime import datetime
 from functools import partial
 
+from detection.base.deadlines import LONGEST_RUN
 from detection.base.errors import ServiceError
 from detection.base.timestamps import refuse_fast_clock
 from detection.correlation.detection import correlate_logs
@@ -17,7 +18,7 @@ from detection.logs.source import Source, read_slices
 from detection.logs.window import Window, Windows, plan_windows
 from detection.rules.model import Rule
 from detection.runs.clean_up import clean_up
-from detection.runs.commit import LONGEST_RUN, Committer, RunOptions, Superseded
+from detection.runs.commit import Committer, RunOptions, Superseded
 from detection.runs.record import RECORD, RunRecord, RunStats
 from detection.store.gaps import Gap
 from detection.store.incident_store import IncidentStore

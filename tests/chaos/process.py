@@ -23,6 +23,7 @@ from typing import Literal
 
 from detection import app
 from detection.base import sign_in
+from detection.base.deadlines import RUN_TIME
 from detection.base.errors import DetectionError
 from detection.delivery import webhook
 from detection.logs.log_analytics import client
@@ -54,7 +55,7 @@ class JobOrder:
     patient: bool = False
     pauses: float = 0
     hasty: bool = False
-    run_time: timedelta = app.RUN_TIME
+    run_time: timedelta = RUN_TIME
 
 
 @dataclass(frozen=True, slots=True)

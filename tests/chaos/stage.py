@@ -13,7 +13,7 @@ from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-from detection.app import RUN_TIME
+from detection.base.deadlines import RUN_TIME
 from detection.incidents.alert import Alert
 from detection.incidents.incident import ALERTS_PER_INCIDENT
 from detection.rules.loading import default_rule, load_rule

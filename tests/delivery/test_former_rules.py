@@ -8,11 +8,11 @@ from pathlib import Path
 import pytest
 
 from detection.app import Job, open_job
+from detection.base.deadlines import LONGEST_RUN
 from detection.base.errors import ConfigurationError, ServiceError
 from detection.check.canary import CanaryDelivery
 from detection.messages.context import DigestEntry
 from detection.rules.loading import load_rule
-from detection.runs.commit import LONGEST_RUN
 from detection.settings import settings_from
 from detection.store.digest_draft import DigestDraft
 from detection.store.incident_store import IncidentStore

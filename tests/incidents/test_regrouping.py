@@ -13,6 +13,7 @@ from typing import Literal, NamedTuple
 
 import pytest
 
+from detection.base.deadlines import LONGEST_RUN
 from detection.base.errors import ServiceError
 from detection.incidents.decide import EVENTS_PER_PART, Verdict
 from detection.incidents.keys import grouping_of
@@ -20,7 +21,7 @@ from detection.logs.events import Logs, Row
 from detection.logs.source import Source
 from detection.logs.window import MAX_CATCH_UP, Windows
 from detection.rules.model import Rule
-from detection.runs.commit import LONGEST_RUN, RunOptions
+from detection.runs.commit import RunOptions
 from detection.runs.record import RunRecord
 from detection.runs.run import read_gap, run
 from detection.store.gaps import GapList

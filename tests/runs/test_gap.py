@@ -13,13 +13,14 @@ from typing import NamedTuple
 
 import pytest
 
+from detection.base.deadlines import LONGEST_RUN
 from detection.base.errors import ServiceError
 from detection.incidents.decide import Verdict
 from detection.logs.events import Logs, Row
 from detection.logs.window import MAX_CATCH_UP, Window, Windows
 from detection.messages.context import DigestEntry
 from detection.rules.model import Rule
-from detection.runs.commit import LONGEST_RUN, RunOptions
+from detection.runs.commit import RunOptions
 from detection.runs.record import RunRecord
 from detection.runs.run import read_gap, run
 from detection.store.gaps import GAP_KEPT, Gap, GapList

@@ -12,6 +12,7 @@ import pytest
 
 import detection.app
 from detection.app import Job, open_job
+from detection.base.deadlines import LONGEST_RUN
 from detection.base.errors import ConfigurationError
 from detection.check.checklist import run_checks
 from detection.check.checks import all_checks
@@ -20,7 +21,6 @@ from detection.cli import options
 from detection.incidents.acts import CloseAct, IncidentAct, SilenceAct
 from detection.messages.context import DigestEntry
 from detection.rules.loading import CONTENT, load_rule
-from detection.runs.commit import LONGEST_RUN
 from detection.runs.record import RunFailure
 from detection.settings import settings_from
 from detection.store.digest_draft import DigestDraft

@@ -52,9 +52,8 @@ from detection.logs.log_analytics.splitting import QueryUnfinished
 from detection.logs.window import Windows
 from detection.rules.model import Rule
 
-# A run has ten minutes (host.json), and needs the last of them to commit and deliver. A query may take WAIT
-# seconds, and may be sent again RETRIES times within the BUDGET of the reading. The three queries run at
-# once: a reading ends after BUDGET + LONGEST_REQUEST, 450 s, at the latest.
+# A query may take WAIT seconds, and may be sent again RETRIES times within the BUDGET of the reading. The
+# three queries run at once: a reading ends after BUDGET + LONGEST_REQUEST at the latest.
 WAIT = 120
 READ_TIMEOUT = WAIT + 20
 CONNECT_TIMEOUT = 10

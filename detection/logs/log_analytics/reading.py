@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from itertools import chain, count
 
+from detection.base.deadlines import READ_TIME
 from detection.base.errors import Incomplete
 from detection.base.timestamps import iso
 from detection.logs.actors import ActorResolver, resolver_for
@@ -28,7 +29,7 @@ from detection.logs.window import Window, Windows
 from detection.rules.model import Rule
 
 UNREADABLE = "the API's answer is not valid JSON"  # why a row is rejected
-BUDGET = 300  # seconds from the start of a reading, within which a query may be sent
+BUDGET = READ_TIME.total_seconds()  # from the start of a reading, within which a query may be sent
 # Of one reading. The API takes 200 requests in 30 seconds and 5 at a time from a caller (azure-monitor-docs,
 # service-limits.md), so a reading with three at a time stays below both limits.
 REQUESTS = 200

@@ -6,6 +6,7 @@ from collections.abc import Collection, Iterable, Sequence
 from dataclasses import replace
 from datetime import datetime
 
+from detection.base.deadlines import LONGEST_RUN
 from detection.base.errors import ConfigurationError, Incomplete, ServiceError
 from detection.base.timestamps import MAX_CLOCK_LEAD
 from detection.correlation.detection import Detection
@@ -15,7 +16,7 @@ from detection.incidents.key_state import KeyState
 from detection.incidents.keys import Key
 from detection.logs.window import Window
 from detection.messages.context import DigestEntry
-from detection.runs.commit import LONGEST_RUN, RunOptions
+from detection.runs.commit import RunOptions
 from detection.runs.run import read_gap, run
 from detection.store.gaps import Gap, GapList
 from detection.store.incident_list import IncidentList
