@@ -80,7 +80,7 @@ class Job:
         time, deadline = now or began, began + run_time if run_time else None
 
         def run_rule(rule: Rule, store: IncidentStore) -> Iterator[RunRecord]:
-            yield run(rule, time, self._source(rule, deadline), store, self._run_options(rule, store))[0]
+            yield run(rule, time, self._source(rule, deadline), store, self._run_options(rule))[0]
 
         def fail(fault: RuleFault, _store: IncidentStore) -> Iterator[RunRecord]:
             # The error outlives the run: without this, its traceback would grow with every run.
@@ -109,7 +109,7 @@ class Job:
         """
 
         def read_rule(rule: Rule, gap: Gap, store: IncidentStore) -> Iterator[RunRecord]:
-            source, options = self._source(rule), self._run_options(rule, store)
+            source, options = self._source(rule), self._run_options(rule)
             for record in read_gap(rule, gap, self.clock, source, store, options):
                 report(gap, record)
                 yield record
@@ -186,7 +186,7 @@ class Job:
 
     def link_signer(self) -> LinkSigner:
         """Signs and verifies the links in messages."""
-        return LinkSigner(self.table, self.settings.PAGE_URL)
+        return LinkSigner(self.settings.LINK_KEY, self.settings.PAGE_URL)
 
     def records(self, count: int) -> list[RunRecord | RunFailure]:
         """The last records of every rule's runs, failed runs too, the newest first."""
@@ -267,9 +267,8 @@ class Job:
     def _source(self, rule: Rule, deadline: datetime | None = None) -> Source:
         return open_source(self.settings, rule, self.clock, deadline)
 
-    def _run_options(self, rule: Rule, store: IncidentStore) -> RunOptions:
-        settings = self.settings
-        signer = LinkSigner(store.table, settings.PAGE_URL)  # the table of the run, with its guards
+    def _run_options(self, rule: Rule) -> RunOptions:
+        settings, signer = self.settings, self.link_signer()
         # A rule that only observes keeps its incidents and sends no message.
         destinations = settings.destinations if rule.on_call.mode == "page" else ()
 

@@ -118,11 +118,19 @@ def _signing_secret(value: SecretStr) -> SecretStr:
     return value
 
 
+def _link_key(value: SecretStr) -> SecretStr:
+    """Validate a key that signs links. A reference that the host could not resolve is not a key."""
+    if not re.fullmatch(r"[A-Za-z0-9+/=_-]{32,200}", value.get_secret_value()):
+        raise ValueError("must be 32 to 200 random letters and digits, such as of `openssl rand -hex 32`")
+    return value
+
+
 def _schedule(value: str) -> str:
     parse_schedule(value)
     return value
 
 
+LinkKey = Annotated[SecretStr, AfterValidator(_link_key)]
 Schedule = Annotated[str, AfterValidator(_schedule)]
 CommaSeparated = Annotated[tuple[str, ...], BeforeValidator(_split_commas), AfterValidator(_distinct)]
 RuleName = Annotated[str, Field(pattern=f"^{FOLDER_NAME}$")]
@@ -257,6 +265,12 @@ class Settings(BaseModel):
         description="URL of the incident page, up to `/incidents`. "
         "`https://<WEBSITE_HOSTNAME>/api` if empty. "
         "Without either, messages have no link to the page.",
+    )
+    LINK_KEY: LinkKey | None = Field(
+        None,
+        description="Key that signs links in messages and forms of the page: 32 random characters or more. "
+        "A new key ends all links. If empty, messages have no link to the page, and a form is valid only in "
+        "the process that showed it.",
     )
     HEARTBEAT_URL: Address | None = Field(
         None,

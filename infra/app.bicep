@@ -48,6 +48,7 @@ param webhookUrlReference string
 param webhookSignatureReference string
 param webhooksReference string
 param heartbeatUrlReference string
+param linkKeyReference string
 
 resource account 'Microsoft.Storage/storageAccounts@2025-06-01' existing = {
   name: storageName
@@ -154,6 +155,7 @@ resource app 'Microsoft.Web/sites@2025-03-01' = {
       STORM_ALERTS: string(stormAlerts)
       FLOOD_SIGNALS: string(floodSignals)
       PAGE_URL: pageUrl
+      LINK_KEY: linkKeyReference
       HEARTBEAT_URL: heartbeatUrlReference
       AZURE_CLIENT_ID: identityClientId
       DETECT_SCHEDULE: detectSchedule

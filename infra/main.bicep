@@ -280,6 +280,7 @@ module app 'app.bicep' = {
     webhookSignatureReference: empty(webhookSecret) || !empty(webhooks) ? '' : vault.outputs.webhookSignatureReference
     webhooksReference: empty(webhooks) ? '' : vault.outputs.webhooksReference
     heartbeatUrlReference: empty(heartbeatUrl) ? '' : vault.outputs.heartbeatUrlReference
+    linkKeyReference: vault.outputs.linkKeyReference
   }
 }
 

@@ -17,6 +17,10 @@ param webhooks string
 @secure()
 param heartbeatUrl string
 
+@description('A new key of signed links, which only the first deployment stores.')
+@secure()
+param newLinkKey string = '${newGuid()}${newGuid()}'
+
 @description('Whether deleted secrets are protected from purging for seven days.')
 param purgeProtection bool
 
@@ -70,6 +74,14 @@ resource heartbeatSecret 'Microsoft.KeyVault/vaults/secrets@2026-02-01' = if (!e
   properties: { value: heartbeatUrl, contentType: 'text/plain' }
 }
 
+// Later deployments keep the key, so links stay valid. docs/security.md says how to replace it.
+@onlyIfNotExists()
+resource linkSecret 'Microsoft.KeyVault/vaults/secrets@2026-02-01' = {
+  parent: vault
+  name: 'link-key'
+  properties: { value: newLinkKey, contentType: 'text/plain' }
+}
+
 resource reads 'Microsoft.Authorization/roleAssignments@2022-04-01' = {
   name: guid(vault.id, principalId, roles.keyVaultSecretsUser)
   scope: vault
@@ -89,3 +101,4 @@ output webhookUrlReference string = '@Microsoft.KeyVault(SecretUri=${vault.prope
 output webhookSignatureReference string = '@Microsoft.KeyVault(SecretUri=${vault.properties.vaultUri}secrets/${signingSecret.name})'
 output webhooksReference string = '@Microsoft.KeyVault(SecretUri=${vault.properties.vaultUri}secrets/${listSecret.name})'
 output heartbeatUrlReference string = '@Microsoft.KeyVault(SecretUri=${vault.properties.vaultUri}secrets/${heartbeatSecret.name})'
+output linkKeyReference string = '@Microsoft.KeyVault(SecretUri=${vault.properties.vaultUri}secrets/${linkSecret.name})'

@@ -14,6 +14,7 @@ from urllib.parse import urljoin
 
 import pytest
 import responses
+from pydantic import SecretStr
 
 import function_app
 from detection.app import GRACE, HEARTBEAT_DEADLINE
@@ -368,10 +369,13 @@ def test_incident_is_acknowledged_over_http(fresh_worker: Worker) -> None:
     )
 
 
-def test_link_of_a_message_shows_its_incident_without_a_key(fresh_worker: Worker) -> None:
+def test_link_of_a_message_shows_its_incident_without_a_key(
+    fresh_worker: Worker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("LINK_KEY", "k" * 32)
     assert fresh_worker.invoke("detect") is None
     detail = fresh_worker.module.job().desk.incidents()[0]
-    link = LinkSigner(fresh_worker.module.job().table, API).link_to(detail.incident.id, NOON) or ""
+    link = LinkSigner(SecretStr("k" * 32), API).link_to(detail.incident.id, NOON) or ""
     answer = fresh_worker.ask("look", "GET", link, {})
     assert answer.status == 200
     assert b"<form" not in answer.body
@@ -479,4 +483,5 @@ def test_secret_settings_are_complete() -> None:
         "WEBHOOK_SECRET",
         "WEBHOOKS",
         "HEARTBEAT_URL",
+        "LINK_KEY",
     }

@@ -323,6 +323,29 @@ def test_secret_that_signs_nothing_is_refused_unseen(secret: str) -> None:
     assert problem.endswith("]: must be whsec_ and 24 to 64 random bytes in base64")
 
 
+@pytest.mark.parametrize(
+    "key",
+    [
+        HIDDEN,
+        "x" * 31,
+        "x" * 201,
+        f"{HIDDEN} {'x' * 32}",
+        f"@Microsoft.KeyVault(SecretUri=https://v/{HIDDEN})",
+    ],
+    ids=["short", "almost long enough", "too long", "spaced", "a reference that was not resolved"],
+)
+def test_link_key_that_could_be_guessed_is_refused_unseen(key: str) -> None:
+    problem = _problem({"LINK_KEY": key})
+    assert problem.startswith("settings: LINK_KEY: must be 32 to 200 random letters and digits")
+
+
+@pytest.mark.parametrize("key", ["0f" * 32, "A+/_-=b" * 5, "5ef15572-0e96-5746-8ab5-76793970620a" * 2])
+def test_link_key_is_hexadecimal_base64_or_guids(key: str) -> None:
+    link_key = settings_from({"LINK_KEY": f"{key}\n"}).LINK_KEY
+    assert link_key
+    assert link_key.get_secret_value() == key
+
+
 def test_more_than_two_secrets_are_refused() -> None:
     assert "WEBHOOK_SECRET: " in _problem({"WEBHOOK_SECRET": f"{KEY},{KEY},{KEY}"})
 
@@ -381,6 +404,7 @@ def test_all_errors_are_named_at_once() -> None:
         "WEBHOOK_FORMAT": HIDDEN,
         "WEBHOOK_SECRET": HIDDEN,
         "WEBHOOKS": '[{"url": "https://b.example"}]',
+        "LINK_KEY": HIDDEN,
         "HEARTBEAT_URL": HIDDEN,
         "DETECT_SCHEDULE": HIDDEN,
         "DELIVER_SCHEDULE": HIDDEN,
@@ -394,6 +418,7 @@ def test_secrets_are_in_no_text_of_the_settings() -> None:
         {
             "INCIDENT_STORAGE": f"AccountKey={HIDDEN}",
             "HEARTBEAT_URL": f"https://a.example/{HIDDEN}",
+            "LINK_KEY": HIDDEN * 5,
             "WEBHOOKS": json.dumps([{"url": f"https://a.example/{HIDDEN}", "secret": KEY}]),
         }
     )

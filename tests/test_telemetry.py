@@ -35,7 +35,6 @@ from detection.base.errors import ConfigurationError, Incomplete, ServiceError, 
 from detection.cli import run
 from detection.cli.main import app
 from detection.delivery.deliver import DEADLINE, Attempt, Outcome
-from detection.delivery.signed_links import PARTITION
 from detection.logs.log_analytics.client import LogAnalytics
 from detection.logs.source import Source
 from detection.rules.loading import load_rule
@@ -517,20 +516,6 @@ def test_table_that_does_not_answer_is_asked_once_for_all_rules(
         (PUBLISHED, "failed", "service"),
         (DEFAULT, "failed", "service"),
     ]
-
-
-def test_table_that_does_not_answer_the_link_signer_is_not_asked_again(lines: list[dict[str, Any]]) -> None:
-    class DeadFromTheKey(DeadTable):
-        def get(self, partition: str, row: str) -> Entity | None:
-            self.answers = 0 if partition == PARTITION else self.answers
-            return super().get(partition, row)
-
-    table = DeadFromTheKey(10**6)
-    pages = "https://pages.example/api"
-    with pytest.raises(Unreachable):
-        job(table, PAGE_URL=pages, WEBHOOK_URL="https://hooks.example/hunter2").detect()
-    assert table.calls_in_vain == 1
-    assert {line["reason"] for line in lines} == {"the table service does not answer"}
 
 
 def test_next_run_asks_a_table_again_that_did_not_answer(lines: list[dict[str, Any]]) -> None:

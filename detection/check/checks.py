@@ -8,7 +8,7 @@ from detection.base.errors import ConfigurationError
 from detection.check import destinations, storage
 from detection.check.checklist import Check, Finding, red
 from detection.check.context import CheckContext
-from detection.check.health import check_rules, check_schedule, check_settings
+from detection.check.health import check_link_key, check_rules, check_schedule, check_settings
 from detection.check.workspaces import WorkspaceChecks, check_folder
 from detection.messages.text import escape_line
 from detection.settings import misspelt_settings
@@ -38,6 +38,7 @@ def all_checks(context: CheckContext, send_mode: SendMode = "nothing") -> Iterat
         yield Check("identities", workspace_checks.check_identities, ("queries",))
         yield Check("operators", workspace_checks.check_operators, ("workspace",))
         yield Check("alarms", partial(destinations.check_alarms, context), ("settings",))
+    yield Check("link key", partial(check_link_key, context), ("settings",))
     yield Check("incident table", partial(storage.check_incident_table, context), ("settings",))
     yield Check("last runs", partial(storage.check_last_runs, context), ("rules", "incident table"))
     yield Check("outbox", partial(storage.check_outbox, context), ("rules", "incident table"))

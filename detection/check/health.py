@@ -23,6 +23,7 @@ from detection.check.checklist import (
     red,
     run_at_once,
     run_checks,
+    yellow,
 )
 from detection.check.context import CheckContext
 from detection.check.evaluation import SILENT_AFTER, evaluate_age, evaluate_unset_format
@@ -75,6 +76,7 @@ def quick_findings(context: CheckContext, seconds: float = DEADLINE) -> list[Fin
         Check("rules", partial(check_rules, context), ("settings",)),
         Check("incident table", partial(check_table_is_set, context), ("settings",)),
         Check("destinations", partial(check_destinations, context), ("settings",)),
+        Check("link key", partial(check_link_key, context), ("settings",)),
     ]
     findings = list(run_checks(own_checks, root_causes=root_causes))
     checks_by_service = {
@@ -150,3 +152,15 @@ def check_destinations(context: CheckContext) -> Iterator[Finding]:
         )
     else:
         yield green("destinations", "No destination is set, and every rule only observes.")
+
+
+def check_link_key(context: CheckContext) -> Iterator[Finding]:
+    """A finding if messages have no link to the page, because no key signs it."""
+    settings = context.settings
+    if settings.PAGE_URL and settings.destinations and not settings.LINK_KEY:
+        yield yellow(
+            "link key",
+            "No key signs links: messages have none to the page, and an instance of the app refuses forms "
+            "of another.",
+            "Set LINK_KEY to random characters (`openssl rand -hex 32`); a deployment does so.",
+        )

@@ -1,27 +1,22 @@
 """Signed links to incidents for the readers of messages, and signed tokens for the forms of pages.
 
 A link is read-only, shows one incident, and expires when no message made with it is retried any more. A token
-is signed with the same key for another purpose.
-
-    ~links  key      the signing key
-
-The first link creates the key. The key is in the table of the incidents: a reader of that table can read the
-incidents anyway. Without that row no link opens, and the next message creates a new key.
+is signed with the same key for another purpose. The key is the setting LINK_KEY; another key ends all links.
 """
 
 import base64
 import hashlib
 import hmac
 import secrets
-from contextlib import suppress
 from datetime import datetime, timedelta
 from urllib.parse import urlencode
 
+from pydantic import SecretStr
+
 from detection.delivery.deliver import SCHEDULE
-from detection.store.layout import parse_row
-from detection.store.table import Conflict, Entity, Insert, Table
 
 KEY_BYTES = 32  # as long as the digest; a longer key adds nothing (RFC 2104, 3)
+PROCESS_KEY = secrets.token_bytes(KEY_BYTES)  # of forms, without LINK_KEY
 
 
 def sign_link(base_url: str, incident: str, expires: datetime, key: bytes) -> str:
@@ -70,62 +65,33 @@ def _signature(key: bytes, *parts: str) -> str:
 
 
 FORM_LIFETIME = timedelta(hours=12)  # of the token of a form
-PARTITION, ROW = "~links", "key"  # not a partition of a rule: those have the names of their folders
 
 
 class LinkSigner:
-    """Signs and verifies links to incidents and tokens of forms, with the key in the table.
+    """Signs and verifies links to incidents and tokens of forms, with the key that the settings name.
 
-    `base_url` is the address of the pages; without it there are no links. Every call may raise ServiceError.
+    `base_url` is the address of the pages; without it or without a key there are no links. Without a key, the
+    token of a form is valid only in the process that made it.
     """
 
-    def __init__(self, table: Table, base_url: str | None) -> None:
-        self._table = table
+    def __init__(self, key: SecretStr | None, base_url: str | None) -> None:
+        self._key = key.get_secret_value().encode() if key else None
         self._base_url = base_url
-        self._key: bytes | None = None
 
     def link_to(self, incident: str, now: datetime) -> str | None:
-        """The link to an incident, valid as long as a message made now is retried.
-
-        Returns None if there is no address of the pages.
-        """
-        if self._base_url is None:
+        """The link to an incident, valid as long as a message made now is retried. None without links."""
+        if self._base_url is None or self._key is None:
             return None
-        return sign_link(self._base_url, incident, now + SCHEDULE, self._signing_key())
+        return sign_link(self._base_url, incident, now + SCHEDULE, self._key)
 
     def verify(self, incident: str, until: str, signature: str, now: datetime) -> bool:
-        """Whether a link is valid. Reads the key again, because a new key ends all earlier links."""
-        key = self._stored_key()
-        return key is not None and verify_link(incident, until, signature, now, key)
+        """Whether a link is valid."""
+        return self._key is not None and verify_link(incident, until, signature, now, self._key)
 
     def form_token(self, incident: str, visitor_name: str, now: datetime) -> str:
         """The token of a form for a visitor; no other site can have it."""
-        return make_token(incident, visitor_name, now + FORM_LIFETIME, self._signing_key())
+        return make_token(incident, visitor_name, now + FORM_LIFETIME, self._key or PROCESS_KEY)
 
     def verify_form_token(self, token: str, incident: str, visitor_name: str, now: datetime) -> bool:
         """Whether the form with this token was shown to this visitor for this incident."""
-        key = self._stored_key()
-        return key is not None and verify_token(token, incident, visitor_name, now, key)
-
-    def _signing_key(self) -> bytes:
-        """The key; created if there is none. Of two processes that create it at once, the first wins."""
-        if self._key is None and self._stored_key() is None:
-            with suppress(Conflict):
-                self._table.write(PARTITION, [Insert(ROW, {"key": secrets.token_bytes(KEY_BYTES)})])
-        self._key = self._key or self._stored_key()
-        if self._key is None:
-            raise Conflict(
-                "the signing key of the links was deleted while it was created; the next message tries again"
-            )
-        return self._key
-
-    def _stored_key(self) -> bytes | None:
-        entity = self._table.get(PARTITION, ROW)
-        return parse_row(entity, _parse_key) if entity else None
-
-
-def _parse_key(row: Entity) -> bytes:
-    key = row.values["key"]
-    if not isinstance(key, bytes) or len(key) != KEY_BYTES:
-        raise ValueError("not a key")
-    return key
+        return verify_token(token, incident, visitor_name, now, self._key or PROCESS_KEY)

@@ -750,6 +750,16 @@ def test_rules_that_only_observe_need_no_destination(
     assert call_health(environment)[0] == 200
 
 
+def test_missing_key_of_links_is_yellow_where_messages_would_have_links(environment: Environment) -> None:
+    environment |= {"PAGE_URL": "https://app.example/api"}
+    finding = run_all_checks(environment)["link key"]
+    assert (finding.level, "Set LINK_KEY" in finding.remedy) == ("yellow", True)
+    _, report = call_health(environment)
+    assert finding.message in [entry["message"] for entry in report["findings"]]
+    for complete in ({"LINK_KEY": "k" * 32}, {"WEBHOOK_URL": ""}, {"PAGE_URL": ""}):
+        assert "link key" not in run_all_checks(environment | complete)
+
+
 # ---------------------------------------------------------------------------------------------------- alarms
 
 

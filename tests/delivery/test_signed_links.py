@@ -1,20 +1,29 @@
-"""Links in messages: valid for one incident until they expire, and signed with the key in the table."""
+"""Links in messages: valid for one incident until they expire, and signed with the key of the settings."""
 
 import base64
-from concurrent.futures import ThreadPoolExecutor
+import subprocess
+import sys
 from datetime import timedelta
 from urllib.parse import parse_qs, urlsplit
 
 import pytest
+from pydantic import SecretStr
 
 from detection.delivery.deliver import SCHEDULE, next_due
-from detection.delivery.signed_links import FORM_LIFETIME, PARTITION, ROW, LinkSigner, sign_link, verify_link
-from detection.store.table import Delete, MemoryTable, Table
+from detection.delivery.signed_links import (
+    FORM_LIFETIME,
+    KEY_BYTES,
+    PROCESS_KEY,
+    LinkSigner,
+    sign_link,
+    verify_link,
+)
 from tests.support.builders import START, TICK
 
 BASE = "https://app.example/api"
 KEY = bytes(range(32))
 SECOND = timedelta(seconds=1)
+LINK_KEY = SecretStr("k" * 32)
 
 
 def _link_parts(link: str) -> tuple[str, str, str]:
@@ -87,11 +96,11 @@ def test_signature_that_is_none_opens_nothing(signature: str) -> None:
     assert not verify_link("in_1", _link_parts(LINK)[1], signature, START, KEY)
 
 
-# ----------------------------------------------------------------------------------------------- with a table
+# ------------------------------------------------------------------------------------------------------ a signer
 
 
 def test_link_is_good_as_long_as_a_message_is_tried() -> None:
-    signer = LinkSigner(MemoryTable(), BASE)
+    signer = LinkSigner(LINK_KEY, BASE)
     link = _link_parts(signer.link_to("in_1", START) or "")
     assert signer.verify(*link, START + SCHEDULE)
     assert not signer.verify(*link, START + SCHEDULE + SECOND)
@@ -104,59 +113,45 @@ def test_schedule_is_the_time_from_the_first_attempt_to_the_last() -> None:
     assert due - START == SCHEDULE
 
 
-def test_every_process_makes_the_same_link(azure_table: Table) -> None:
-    assert LinkSigner(azure_table, BASE).link_to("in_1", START) == LinkSigner(azure_table, BASE).link_to(
-        "in_1", START
-    )
+def test_new_key_ends_all_links() -> None:
+    link = LinkSigner(LINK_KEY, BASE).link_to("in_1", START) or ""
+    assert not LinkSigner(SecretStr("n" * 32), BASE).verify(*_link_parts(link), START)
 
 
-def test_of_many_that_make_the_key_at_once_one_does(azure_table: Table) -> None:
-    with ThreadPoolExecutor(8) as executor:
-        links = set(executor.map(lambda _: LinkSigner(azure_table, BASE).link_to("in_1", START), range(16)))
-    assert len(links) == 1
+@pytest.mark.parametrize("key, address", [(LINK_KEY, None), (None, BASE)])
+def test_without_an_address_or_a_key_there_are_no_links(key: SecretStr | None, address: str | None) -> None:
+    assert LinkSigner(key, address).link_to("in_1", START) is None
 
 
-def test_keys_of_two_tables_differ() -> None:
-    link = LinkSigner(MemoryTable(), BASE).link_to("in_1", START) or ""
-    other_signer = LinkSigner(MemoryTable(), BASE)
-    other_signer.link_to("in_1", START)
-    assert not other_signer.verify(*_link_parts(link), START)
-
-
-def test_removed_key_ends_all_links_also_where_it_is_known_already() -> None:
-    table = MemoryTable()
-    signer = LinkSigner(table, BASE)
-    link = _link_parts(signer.link_to("in_1", START) or "")
-    table.write(PARTITION, [Delete(ROW)])
-    assert not signer.verify(*link, START)
-
-
-def test_looking_makes_no_key() -> None:
-    table = MemoryTable()
-    assert not LinkSigner(table, BASE).verify("in_1", "1800000000", "x", START)
-    assert table.get(PARTITION, ROW) is None
-
-
-def test_without_an_address_there_are_no_links_and_no_key() -> None:
-    table = MemoryTable()
-    assert LinkSigner(table, None).link_to("in_1", START) is None
-    assert table.get(PARTITION, ROW) is None
+def test_without_a_key_no_link_opens_also_not_with_the_key_of_forms() -> None:
+    signer = LinkSigner(None, BASE)
+    incident, until, signature = _link_parts(sign_link(BASE, "in_1", START, PROCESS_KEY))
+    assert not signer.verify(incident, until, signature, START)
 
 
 # ------------------------------------------------------------------------------------------------------ forms
 
 
-def test_form_is_taken_from_whom_it_was_shown_to_for_its_incident_until_its_end() -> None:
-    signer = LinkSigner(MemoryTable(), None)
-    token = signer.form_token("in_1", "alice", START)
+@pytest.mark.parametrize("key", [LINK_KEY, None])
+def test_form_is_taken_from_whom_it_was_shown_to_for_its_incident_until_its_end(
+    key: SecretStr | None,
+) -> None:
+    token = LinkSigner(key, None).form_token("in_1", "alice", START)
+    signer = LinkSigner(key, None)  # of a later request
     assert signer.verify_form_token(token, "in_1", "alice", START + FORM_LIFETIME)
     assert not signer.verify_form_token(token, "in_1", "alice", START + FORM_LIFETIME + SECOND)
     assert not signer.verify_form_token(token, "in_2", "alice", START)
     assert not signer.verify_form_token(token, "in_1", "bob", START)
 
 
+def test_without_a_key_every_process_makes_its_own() -> None:
+    code = "from detection.delivery.signed_links import PROCESS_KEY; print(PROCESS_KEY.hex())"
+    process = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert (len(PROCESS_KEY), process.stdout.strip() != PROCESS_KEY.hex()) == (KEY_BYTES, True)
+
+
 def test_link_is_no_form_and_form_is_no_link() -> None:
-    signer = LinkSigner(MemoryTable(), BASE)
+    signer = LinkSigner(LINK_KEY, BASE)
     incident, until, signature = _link_parts(signer.link_to("in_1", START) or "")
     assert not signer.verify_form_token(f"{until}.{signature}", incident, "", START)
     until, _, signature = signer.form_token("in_1", "", START).partition(".")
@@ -165,6 +160,4 @@ def test_link_is_no_form_and_form_is_no_link() -> None:
 
 @pytest.mark.parametrize("token", ["", ".", "1.2.3", "\ud800.\ud800", "99999999999." + "x" * 43])
 def test_form_of_somebody_else_is_not_taken(token: str) -> None:
-    signer = LinkSigner(MemoryTable(), None)
-    signer.form_token("in_1", "", START)
-    assert not signer.verify_form_token(token, "in_1", "", START)
+    assert not LinkSigner(LINK_KEY, None).verify_form_token(token, "in_1", "", START)

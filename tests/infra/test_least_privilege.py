@@ -265,7 +265,9 @@ REFERENCES = {
     "webhookSignatureReference": "webhook-secret",
     "webhooksReference": "webhooks",
     "heartbeatUrlReference": "heartbeat-url",
+    "linkKeyReference": "link-key",
 }
+LINK_KEY = "newLinkKey"  # of the vault's module: no person chooses it
 PARAMETER = re.compile(r"parameters\('(\w+)'\)")
 
 
@@ -331,7 +333,7 @@ def test_only_the_vault_is_given_secrets() -> None:
 @pytest.mark.infra
 def test_secret_is_secure_all_the_way() -> None:
     vault = modules(main())["vault"]["properties"]
-    values = {name: str(vault["parameters"][name]) for name in secure(vault["template"])}
+    values = {name: str(vault["parameters"][name]) for name in secure(vault["template"]) - {LINK_KEY}}
     assert {name: values_used(value) for name, value in values.items()} == {
         name: {name} for name in secure(main())
     }
@@ -346,7 +348,22 @@ def test_secret_in_the_vault_is_a_secure_parameter() -> None:
         for body in resources(template).values()
         if body["type"] == SECRET
     }
-    assert secrets == {f"[parameters('{parameter}')]": [name] for parameter, name in SECRETS.items()}
+    names = {**SECRETS, LINK_KEY: "link-key"}
+    assert secrets == {f"[parameters('{parameter}')]": [name] for parameter, name in names.items()}
+
+
+@pytest.mark.infra
+def test_key_of_links_is_made_by_the_first_deployment_and_kept_by_all_others() -> None:
+    vault = modules(main())["vault"]["properties"]
+    assert LINK_KEY not in vault["parameters"]
+    assert vault["template"]["parameters"][LINK_KEY] == {
+        "type": "securestring",
+        "defaultValue": "[format('{0}{1}', newGuid(), newGuid())]",
+        "metadata": {"description": "A new key of signed links, which only the first deployment stores."},
+    }
+    unreplaced = [name for name, body in resources(vault["template"]).items() if "@options" in body]
+    assert unreplaced == ["linkSecret"]
+    assert "onlyIfNotExists" in resources(vault["template"])["linkSecret"]["@options"]
 
 
 @pytest.mark.infra
@@ -362,8 +379,9 @@ def test_outputs_of_the_vault_are_references() -> None:
 def test_app_is_given_references() -> None:
     parameters = modules(main())["app"]["properties"]["parameters"]
     for name in REFERENCES:
-        assert re.findall(r"(\w+'\)\.outputs\.\w+)\.value", parameters[name]) == [f"vault').outputs.{name}"]
-        assert values_used(parameters[name]) == set()
+        text = str(parameters[name])
+        assert re.findall(r"(\w+'\)\.outputs\.\w+)\.value", text) == [f"vault').outputs.{name}"]
+        assert values_used(text) == set()
 
 
 @pytest.mark.infra

@@ -30,7 +30,7 @@ from detection.web.exchange import make_request
 from detection.web.respond import respond
 from tests.cli.test_main import run
 from tests.regenerate import LOGS
-from tests.support.page_world import HTML, JSON, parse_page
+from tests.support.page_world import HTML, JSON, LINK_KEY, parse_page
 from tests.support.receiver import Receiver, receiving
 from tests.test_telemetry import DEFAULT, NOW, PUBLISHED
 
@@ -66,6 +66,7 @@ def make_job(table: MemoryTable, receiver: Receiver, now: datetime = NOW) -> Job
         "RULES": f"{PUBLISHED},{DEFAULT}",
         "WEBHOOK_URL": receiver.url,
         "PAGE_URL": API,
+        "LINK_KEY": LINK_KEY,
     }
     return replace(open_job(settings_from(environment), lambda: now), table=table)
 

@@ -5,7 +5,6 @@ from collections.abc import Callable, Iterator, Mapping
 import pytest
 
 from detection.base.errors import error_kind
-from detection.delivery.signed_links import LinkSigner
 from detection.desk import Desk
 from detection.messages.context import DigestEntry
 from detection.rules.silences import Silence
@@ -24,7 +23,6 @@ from tests.runs.test_contradicting_table import StoredLogs, actor_rows, render, 
 from tests.support.builders import ALICE, DAY, HOUR, RULE, START
 
 NOW = START + 2 * HOUR
-PARTITIONS = (RULE.folder, "~links")
 ENTRY = DigestEntry("al_1", "in_1", True, "High", "alice@example.com created an API key", 1, 1, 1)
 SILENCE = Silence(name="vacation", owner="bob", reason="test", created=START, expires=NOW + DAY, actor="bob")
 
@@ -46,17 +44,14 @@ def whole_table() -> MemoryTable:
     assert row
     outbox.dead_letter(queued, "HTTP 410")
     table.write(RULE.folder, [Put(row.row, row.values)])
-    LinkSigner(table, "https://pages.example").link_to("in_1", START)
     return table
 
 
-KINDS = ["h", "i", "m", "a", "l", "w", "u", "g", "r", "q", "s", "d", "x", "key"]
+KINDS = ["h", "i", "m", "a", "l", "w", "u", "g", "r", "q", "s", "d", "x"]
 
 
 def test_table_of_these_tests_has_a_row_of_every_kind(whole_table: MemoryTable) -> None:
-    kinds = {
-        row.row.split("|")[0] for partition in PARTITIONS for row in whole_table.scan(partition, "!", "~")
-    }
+    kinds = {row.row.split("|")[0] for row in whole_table.scan(RULE.folder, "!", "~")}
     assert kinds == {*KINDS, "p", "e"}
 
 
@@ -76,10 +71,9 @@ def with_damage(
 ) -> MemoryTable:
     """A copy of the table in which all rows of a kind are damaged."""
     copy = MemoryTable()
-    for partition in PARTITIONS:
-        for row in table.scan(partition, "!", "~"):
-            values = damage(row.values) if row.row.split("|")[0] == kind else row.values
-            copy.write(partition, [Put(row.row, values)])
+    for row in table.scan(RULE.folder, "!", "~"):
+        values = damage(row.values) if row.row.split("|")[0] == kind else row.values
+        copy.write(RULE.folder, [Put(row.row, values)])
     return copy
 
 
@@ -98,7 +92,6 @@ def readers(table: Table) -> Iterator[Callable[[], object]]:
     yield lambda: [list(outbox.waiting(name)) for name in outbox.destinations()]
     yield lambda: list(outbox.dead_letters())
     yield lambda: outbox.messages_of("in_1")
-    yield lambda: LinkSigner(table, "https://pages.example").verify("in_1", "1", "", NOW)
     yield lambda: publish_abandoned_digests(table, RULE.folder, NOW, render_digest)
     yield lambda: delete_old_rows(table, RULE.folder, later, later)
     yield lambda: run(RULE, NOW, actor_rows([ALICE], 3), store, RunOptions(render))
@@ -116,10 +109,9 @@ def test_damaged_row_is_named_by_the_failing_service_error_of_each_reader(
             read()
         except DamagedRow as error:
             errors.append(error)
-    partition = "~links" if kind == "key" else RULE.folder
     assert errors or kind in ("r", "p", "e")  # only the list of runs reads a record; pointers have no content
     for failure in errors:
         assert error_kind(failure) == "service"
-        assert f"in the partition {partition}" in str(failure)
+        assert f"in the partition {RULE.folder}" in str(failure)
         assert str(failure).split()[1].split("|")[0] == kind
         assert "delete it" in str(failure)

@@ -27,6 +27,7 @@ API = f"{ORIGIN}/api"
 HTML = {"accept": "text/html,application/xhtml+xml,*/*;q=0.8"}
 JSON = {"accept": "application/json"}
 FORM = {"content-type": "application/x-www-form-urlencoded"}
+LINK_KEY = "k" * 32
 SIGNED_IN = {"x-ms-client-principal-name": "carol@example.com"}
 MINUTE = timedelta(minutes=1)
 
@@ -42,7 +43,7 @@ class PageWorld:
 
     @property
     def job(self) -> Job:
-        settings = settings_from({"PAGE_URL": API, **self.environment})
+        settings = settings_from({"PAGE_URL": API, "LINK_KEY": LINK_KEY, **self.environment})
         return Job(settings, [self.rule], self.table, lambda: self.now)
 
     def commit_new(self, changes: Sequence[Event], signals: Sequence[Event], now: datetime = START) -> str:
