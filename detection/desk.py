@@ -196,14 +196,18 @@ class Desk:
         return self._update(act, reopened)
 
     def silence(self, rule: Rule, silence: Silence) -> SilenceMatches:
-        """Adds a silence to a rule, and compares it with the rule's last alerts. Raises ActRefused when the
-        rule cannot honour it or has another of its name.
+        """Adds a silence to a rule, and compares it with the rule's last alerts. Adding it again, with the
+        same period, changes nothing. Raises ActRefused when the rule cannot honour it or has another of its
+        name.
         """
         _require_columns(rule, silence)
+        silences = SilenceList(self.table, rule.folder)
         try:
-            SilenceList(self.table, rule.folder).add(silence)
+            silences.add(silence)
         except Conflict:
-            raise ActRefused(f"there is a silence {silence.name} already; see `silences list`") from None
+            stored = silences.silence(silence.name)
+            if stored is None or stored.model_copy(update={"created": silence.created}) != silence:
+                raise ActRefused(f"there is a silence {silence.name} already; see `silences list`") from None
         return self._matches(rule, silence)
 
     def silence_incident(self, act: SilenceAct) -> tuple[Silence, SilenceMatches]:

@@ -61,6 +61,7 @@ SHOWN_KEY = re.compile(r"[A-Za-z_-]{1,20}")  # another unknown key may be a secr
 # Settings that exclude earlier ones. A secret next to the list of destinations would sign nothing: each has
 # its own.
 EXCLUSIVE = {
+    "PAGE_KEY": ("PAGE_CLIENT_ID",),
     "LOGS_DIR": ("LOG_ANALYTICS_WORKSPACE_ID",),
     "WEBHOOKS": ("WEBHOOK_FORMAT", "WEBHOOK_SECRET", "WEBHOOK_URL"),
 }
@@ -125,11 +126,19 @@ def _link_key(value: SecretStr) -> SecretStr:
     return value
 
 
+def _header(value: SecretStr) -> SecretStr:
+    """Validate a secret that is sent in a header."""
+    if not re.fullmatch(r"[!-~]+", value.get_secret_value()):
+        raise ValueError("must have no space, control character or letter outside ASCII")
+    return value
+
+
 def _schedule(value: str) -> str:
     parse_schedule(value)
     return value
 
 
+FunctionKey = Annotated[SecretStr, AfterValidator(_header)]
 LinkKey = Annotated[SecretStr, AfterValidator(_link_key)]
 Schedule = Annotated[str, AfterValidator(_schedule)]
 CommaSeparated = Annotated[tuple[str, ...], BeforeValidator(_split_commas), AfterValidator(_distinct)]
@@ -266,6 +275,16 @@ class Settings(BaseModel):
         "`https://<WEBSITE_HOSTNAME>/api` if empty. "
         "Without either, messages have no link to the page.",
     )
+    PAGE_CLIENT_ID: Annotated[str, Field(pattern=r"^[0-9A-Fa-f-]{36}$")] | None = Field(
+        None,
+        description="For the command line: client id of the registration that signs people in to the page. "
+        "Acts go to `PAGE_URL` with your own sign-in, such as `az login`.",
+    )
+    PAGE_KEY: FunctionKey | None = Field(
+        None,
+        description="For the command line: key of the function `incidents`. Acts go to `PAGE_URL` with it if "
+        "the page has no sign-in.",
+    )
     LINK_KEY: LinkKey | None = Field(
         None,
         description="Key that signs links in messages and forms of the page: 32 random characters or more. "
@@ -305,7 +324,7 @@ class Settings(BaseModel):
 
     # A validator of single fields, so that it reports even when another field is wrong; that one is missing
     # from `info.data`.
-    @field_validator("LOGS_DIR", "WEBHOOK_FORMAT", "WEBHOOKS", "PARSERS")
+    @field_validator("LOGS_DIR", "PAGE_KEY", "WEBHOOK_FORMAT", "WEBHOOKS", "PARSERS")
     @classmethod
     def _fits_other_settings(cls, value: object, info: ValidationInfo) -> object:
         earlier, name = info.data, info.field_name or ""

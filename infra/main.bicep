@@ -87,7 +87,7 @@ param alarmEmails string = ''
 @description('Resource id of an existing action group to notify as well.')
 param actionGroupResourceId string = ''
 
-@description('Object id of the Entra group whose members read and close incidents. No group if empty.')
+@description('Object id of the Entra group whose members read the incident table. They act through the app. No group if empty.')
 param operatorsGroupId string = ''
 
 // ------------------------------------------------------------------------------------------------------------ how it runs

@@ -13,7 +13,7 @@ param principalId string
 @description('Name of the incident table.')
 param incidentTable string
 
-@description('Entra group whose members read and close incidents; none if empty.')
+@description('Entra group whose members read the incident table; none if empty.')
 param operatorsGroupId string
 
 @description('Whether a lock keeps the account from being deleted.')
@@ -25,6 +25,7 @@ param isPrivate bool
 var roles = {
   storageBlobDataOwner: 'b7e6dc6d-f1e8-4753-8033-0f276bb0955b'
   storageTableDataContributor: '0a9a7e1f-b9d0-4cc4-a60d-0319b160aaa3'
+  storageTableDataReader: '76199698-9eea-4c19-bc75-cec21354c6b6'
 }
 
 resource account 'Microsoft.Storage/storageAccounts@2025-06-01' = {
@@ -107,15 +108,13 @@ resource keepsTables 'Microsoft.Authorization/roleAssignments@2022-04-01' = {
   }
 }
 
-// Closing an incident writes to the table. The role covers the incident table only.
+// Operators read the incident table, and no other. They act through the app: a writer of the table could delete the
+// watermark, or insert messages that the job signs and posts.
 resource operate 'Microsoft.Authorization/roleAssignments@2022-04-01' = if (!empty(operatorsGroupId)) {
-  name: guid(account::tables::incidents.id, operatorsGroupId, roles.storageTableDataContributor)
+  name: guid(account::tables::incidents.id, operatorsGroupId, roles.storageTableDataReader)
   scope: account::tables::incidents
   properties: {
-    roleDefinitionId: subscriptionResourceId(
-      'Microsoft.Authorization/roleDefinitions',
-      roles.storageTableDataContributor
-    )
+    roleDefinitionId: subscriptionResourceId('Microsoft.Authorization/roleDefinitions', roles.storageTableDataReader)
     principalId: operatorsGroupId
     principalType: 'Group'
   }

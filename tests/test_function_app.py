@@ -484,4 +484,5 @@ def test_secret_settings_are_complete() -> None:
         "WEBHOOKS",
         "HEARTBEAT_URL",
         "LINK_KEY",
+        "PAGE_KEY",
     }

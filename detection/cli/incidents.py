@@ -2,15 +2,15 @@
 
 from dataclasses import asdict, replace
 from enum import StrEnum
-from getpass import getuser
 from typing import Annotated
-from uuid import uuid4
 
 import typer
 
 from detection.base.json_types import json_values
+from detection.cli.acts import act_on_incident
 from detection.cli.options import (
     AuthorOption,
+    DirectOption,
     RowFormat,
     RowFormatOption,
     SilenceDuration,
@@ -19,11 +19,11 @@ from detection.cli.options import (
     clock,
     environment_job,
 )
-from detection.cli.output import write_json_line, write_remark, write_rows, write_silence
+from detection.cli.output import write_json_line, write_remark, write_rows
 from detection.cli.serve import Server, serve_until_interrupted
 from detection.cli.summary import incident_lines
 from detection.desk import rule_precisions
-from detection.incidents.acts import CloseAct, IncidentAct, SilenceAct
+from detection.messages.text import escape_line
 
 app = typer.Typer(no_args_is_help=True, help="List, show, acknowledge, close, reopen and silence incidents.")
 COLUMNS = ["id", "status", "key", "opened", "updated", "alerts", "pairs", "predecessor", "rule"]
@@ -87,11 +87,12 @@ def show(
 
 
 @app.command()
-def ack(incident: IncidentId, by: AuthorOption = "", note: NoteOption = "") -> None:
+def ack(
+    incident: IncidentId, by: AuthorOption = "", note: NoteOption = "", direct: DirectOption = False
+) -> None:
     """Acknowledge an incident. It stays open and takes further alerts."""
-    act = IncidentAct(incident=incident, author=by or getuser(), note=note, request=uuid4().hex)
-    environment_job().desk.acknowledge(act)
-    print(f"{incident} is acknowledged")
+    entry = act_on_incident(incident, "acknowledge", {"by": by, "note": note}, direct=direct)
+    print(f"{incident} is {entry.action_text}")
 
 
 @app.command()
@@ -100,34 +101,31 @@ def close(
     classification: Annotated[ClassificationOption, typer.Option("--as", help="Classification.")],
     by: AuthorOption = "",
     note: NoteOption = "",
+    direct: DirectOption = False,
 ) -> None:
     """Close an incident, or classify a closed incident again.
 
     Later alerts of the same key open a new incident.
     """
-    act = CloseAct(
-        incident=incident,
-        author=by or getuser(),
-        note=note,
-        request=uuid4().hex,
-        classification=classification.value,
-    )
-    print(f"{incident} is {environment_job().desk.close(act).history[-1].action_text}")
+    fields = {"by": by, "note": note, "classification": classification.value}
+    entry = act_on_incident(incident, "close", fields, direct=direct)
+    print(f"{incident} is {entry.action_text}")
 
 
 @app.command()
-def reopen(incident: IncidentId, by: AuthorOption = "", note: NoteOption = "") -> None:
+def reopen(
+    incident: IncidentId, by: AuthorOption = "", note: NoteOption = "", direct: DirectOption = False
+) -> None:
     """Reopen a closed incident. It takes no alerts: new evidence opens the next incident."""
-    act = IncidentAct(incident=incident, author=by or getuser(), note=note, request=uuid4().hex)
-    environment_job().desk.reopen(act)
-    print(f"{incident} is reopened")
+    entry = act_on_incident(incident, "reopen", {"by": by, "note": note}, direct=direct)
+    print(f"{incident} is {entry.action_text}")
 
 
 @app.command()
 def serve(
     port: Annotated[int, typer.Option(min=0, max=65_535, help="Port; 0 takes a free port.")] = 0,
 ) -> None:
-    """Serve the incident page on this machine until Ctrl-C."""
+    """Serve the incident page on this machine until Ctrl-C. Acts on it write to the incident table."""
     with Server(environment_job(), clock, port) as server:
         serve_until_interrupted(server)
 
@@ -139,21 +137,18 @@ def silence(
     reason: Annotated[str, typer.Option(help="Reason for the silence.")],
     by: AuthorOption = "",
     begins: SilenceStart = None,
+    direct: DirectOption = False,
 ) -> None:
     """Silence the actor of an incident: pairs whose signal's own time lies in the silence.
 
     The signal's own time decides, whenever its row arrives. Silenced pairs are counted and never alerted.
     `silences add` makes silences by other criteria.
     """
-    act = SilenceAct(
-        incident=incident,
-        author=by or getuser(),
-        note=reason,
-        request=uuid4().hex,
-        duration=duration,
-        begins=begins,
-    )
-    write_silence(*environment_job().desk.silence_incident(act))
+    fields = {"by": by, "note": reason, "for": json_values(duration)}
+    if begins:
+        fields["from"] = begins.isoformat()
+    entry = act_on_incident(incident, "silence", fields, direct=direct)
+    print(f"{incident} is {entry.action_text} {escape_line(entry.note)}")
 
 
 @app.command()

@@ -12,7 +12,7 @@ import typer
 from detection.app import Job, open_job
 from detection.base.timestamps import parse_duration, parse_moment
 from detection.rules.silences import LONGEST_SILENCE
-from detection.settings import misspelt_settings, settings_from
+from detection.settings import Settings, misspelt_settings, settings_from
 from detection.store.table import MemoryTable
 
 
@@ -53,6 +53,14 @@ AuthorOption = Annotated[
     str, typer.Option(metavar="NAME", help="Author. Defaults to the name you are signed in with.")
 ]
 
+DirectOption = Annotated[
+    bool,
+    typer.Option(
+        "--direct",
+        help="Write to the incident table instead of asking the app; needs Storage Table Data Contributor.",
+    ),
+]
+
 
 def clock() -> datetime:
     """The clock of the command line, in UTC."""
@@ -88,15 +96,23 @@ SilenceStart = Annotated[
 ]
 
 
+def environment_settings() -> Settings:
+    """The settings of the environment. Writes to stderr which variables are probably misspelt.
+
+    Raises ConfigurationError naming every invalid variable.
+    """
+    for variable, name in misspelt_settings(os.environ).items():
+        print(f"{variable} is not a setting and is ignored; is {name} meant?", file=sys.stderr)
+    return settings_from(os.environ)
+
+
 def environment_job(*, in_memory: bool = False) -> Job:
     """The job that the environment configures. `in_memory` permits it to have no INCIDENT_STORAGE. Writes to
     stderr which of its rules cannot run.
 
     Raises ConfigurationError naming every invalid variable.
     """
-    for variable, name in misspelt_settings(os.environ).items():
-        print(f"{variable} is not a setting and is ignored; is {name} meant?", file=sys.stderr)
-    settings, table = settings_from(os.environ), None
+    settings, table = environment_settings(), None
     if in_memory and settings.INCIDENT_STORAGE is None:
         table = MemoryTable()
         print(

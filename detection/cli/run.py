@@ -9,7 +9,9 @@ import typer
 from detection.app import Job
 from detection.base.errors import ConfigurationError
 from detection.base.json_types import json_values
+from detection.cli.acts import act
 from detection.cli.options import (
+    DirectOption,
     RowFormat,
     RowFormatOption,
     TextFormat,
@@ -129,12 +131,24 @@ def runs(
 
 
 def deliver(
-    retry_dead: Annotated[bool, typer.Option("--retry-dead", help="Send dead letters again, too.")] = False,
+    retry_dead: Annotated[
+        bool,
+        typer.Option(
+            "--retry-dead", help="Have the app send dead letters again. With --direct, send them from here."
+        ),
+    ] = False,
+    direct: DirectOption = False,
 ) -> None:
-    """Send the messages that are due. Exits 1 if an attempt failed."""
-    job = environment_job()
+    """Send the messages that are due, with the settings and rights of the job. Exits 1 if an attempt failed.
+
+    With --retry-dead and without --direct, this command sends nothing: the app does, by its schedule.
+    """
     if retry_dead:
-        write_remark(f"{plural(job.requeue(), 'dead letter')} requeued")
+        requeued = act("messages/retry", {}, direct=direct)["requeued"]
+        write_remark(f"{plural(requeued, 'dead letter')} requeued")
+        if not direct:
+            return
+    job = environment_job()
     attempts = job.deliver(report=write_failed_attempt)
     failed_count = sum(not attempt.outcome.sent for attempt in attempts)
     print(f"{len(attempts) - failed_count} sent, {failed_count} failed")

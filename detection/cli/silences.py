@@ -2,12 +2,14 @@
 
 from getpass import getuser
 from typing import Annotated, Any
-from uuid import uuid4
 
 import typer
 
+from detection.base.json_types import json_values
+from detection.cli.acts import act
 from detection.cli.options import (
     AuthorOption,
+    DirectOption,
     RowFormat,
     RowFormatOption,
     RuleName,
@@ -17,9 +19,8 @@ from detection.cli.options import (
     environment_job,
 )
 from detection.cli.output import write_rows, write_silence
-from detection.incidents.acts import LiftAct
-from detection.rules.loading import default_rule
-from detection.rules.silences import CRITERIA, end_of_silence, parse_silence
+from detection.desk import SilenceMatches
+from detection.rules.silences import CRITERIA, parse_silence
 
 app = typer.Typer(no_args_is_help=True, help="Add, list and lift silences, which suppress pairs for a while.")
 COLUMNS = ["name", "state", "criteria", "owner", "reason", "created", "begins", "expires", "rule"]
@@ -44,27 +45,25 @@ def add(
     begins: SilenceStart = None,
     by: AuthorOption = "",
     rule_name: RuleName = None,
+    direct: DirectOption = False,
 ) -> None:
     """Silence the pairs that match all given patterns and whose signal's own time lies in the silence.
 
     The signal's own time decides, whenever its row arrives. Silenced pairs are counted and never alerted.
     """
-    now = clock()
-    criteria = dict(zip(CRITERIA, (actor, address, change, signal, model), strict=True))
-    silence = parse_silence(
+    answer = act(
+        "silences/add",
         {
-            "name": name,
-            "owner": by or getuser(),
-            "reason": reason,
-            "created": now,
-            "begins": begins or now,
-            "expires": end_of_silence(begins or now, duration),
-            **criteria,
-        }
+            "by": by or getuser(),
+            "note": reason,
+            "silence": f"{rule_name}/{name}" if rule_name else name,
+            "for": json_values(duration),
+            "from": (begins or clock()).isoformat(),
+            **dict(zip(CRITERIA, (actor, address, change, signal, model), strict=True)),
+        },
+        direct=direct,
     )
-    job = environment_job()
-    rule = job.rule(rule_name or default_rule())
-    write_silence(silence, job.desk.silence(rule, silence))
+    write_silence(parse_silence(answer["silence"]), SilenceMatches(**answer["matches"]))
 
 
 @app.command("list")
@@ -84,11 +83,14 @@ def list_silences(output_format: RowFormatOption = RowFormat.table) -> None:
 
 
 @app.command()
-def lift(name: Annotated[str, typer.Argument(help="Name of the silence.")], by: AuthorOption = "") -> None:
+def lift(
+    name: Annotated[str, typer.Argument(help="Name of the silence.")],
+    by: AuthorOption = "",
+    direct: DirectOption = False,
+) -> None:
     """End a silence now, or cancel it before it begins.
 
     Signals from before stay silenced, also if their rows arrive later.
     """
-    act = LiftAct(author=by or getuser(), request=uuid4().hex, silence=name)
-    lifted = environment_job().desk.lift(act)
-    print(f"{name} is lifted" if lifted else f"{name} was lifted before")
+    act("silences/lift", {"by": by or getuser(), "silence": name}, direct=direct)
+    print(f"{name} is lifted")

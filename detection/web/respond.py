@@ -5,6 +5,8 @@
     POST incidents/ID/VERB                       acts on an incident: a form or JSON
          VERB: acknowledge, close, reopen, silence
     POST incidents/silences/lift                 lifts a silence: a form or JSON
+    POST incidents/silences/add                  adds a silence: JSON
+    POST incidents/messages/retry                sends dead letters again: JSON
     GET  look/ID?until=…&signature=…             an incident, for a visitor with a link
 
 An address that ends in a slash redirects to the address without it.
@@ -13,19 +15,21 @@ GET changes nothing: programs follow links in messages too.
 
 import re
 from collections.abc import Callable, Collection, Mapping
-from dataclasses import replace
-from datetime import datetime
+from dataclasses import asdict, replace
+from datetime import datetime, timedelta
 from http import HTTPStatus
 from typing import Any, get_args
 
 from detection.app import Job
 from detection.base.errors import ConfigurationError, DetectionError, ServiceError
 from detection.base.json_types import json_values
-from detection.base.timestamps import iso, parse_duration
+from detection.base.timestamps import iso, parse_duration, parse_moment
 from detection.desk import IncidentDetail, NoIncident
 from detection.incidents.acts import CloseAct, IncidentAct, IncidentVersion, InvalidAct, LiftAct, SilenceAct
 from detection.incidents.incident import Classification
 from detection.messages.text import escape_name
+from detection.rules.loading import default_rule
+from detection.rules.silences import CRITERIA, Silence, end_of_silence, parse_silence
 from detection.store.table import Conflict
 from detection.web.access import author_of, check_form, check_source, request_id, visitor_of
 from detection.web.exchange import (
@@ -47,7 +51,9 @@ WRONG_SETTING = (
 )
 NUMBER = re.compile(r"[0-9]{1,9}")
 ACTS = ("acknowledge", "close", "reopen", "silence")
-ACT_FIELDS = ("by", "note", "seen", "acts", "request", "form", "classification", "for")
+ACT_ID = "act-id"  # the header with the id that an act has in the incident's history
+ACT_FIELDS = ("by", "note", "seen", "acts", "request", "form", "classification", "for", "from")
+SILENCE_FIELDS = ("by", "note", "silence", "for", "from", *CRITERIA)
 LIFT_FIELDS = ("by", "silence", "request", "form")
 CLASSIFICATIONS: tuple[Classification, ...] = get_args(Classification)
 
@@ -110,6 +116,12 @@ def _route(request: Request, job: Job, now: datetime) -> Response:
         case ["incidents", "silences", "lift"]:
             _require_method(request, "POST")
             return _lift(request, job, now)
+        case ["incidents", "silences", "add"]:
+            _require_method(request, "POST")
+            return _add_silence(request, job, now)
+        case ["incidents", "messages", "retry"]:
+            _require_method(request, "POST")
+            return _retry(request, job)
         case [folder, name] if folder == home and ID.fullmatch(name):
             _require_method(request, "GET", "HEAD")
             return _show(request, job, name, now)
@@ -164,7 +176,8 @@ def _act(request: Request, job: Job, name: str, verb: str, now: datetime) -> Res
         page = _show(request, job, name, now, Notice(refusal.reason, is_refusal=True, typed=fields))
         return replace(page, status=refusal.status)
     if request.wants_json:
-        return json_response(json_values(_incident_detail(job, name)))
+        response = json_response(json_values(_incident_detail(job, name)))
+        return replace(response, headers={**response.headers, ACT_ID: act_id})
     location = with_query(f"../{name}", done=act_id, code=visitor.access_key)
     return Response(303, headers={"location": location})
 
@@ -195,11 +208,8 @@ def _carry_out(
                 raise InvalidAct(f"Choose a classification: {', '.join(CLASSIFICATIONS)}")
             job.desk.close(CloseAct(**values, classification=classification))
         case _:
-            try:
-                duration = parse_duration(fields.get("for", ""))
-            except ConfigurationError as error:
-                raise InvalidAct(f"Choose the length of the silence: {error}") from None
-            job.desk.silence_incident(SilenceAct(**values, duration=duration))
+            begins, duration = _period(fields, job.clock())
+            job.desk.silence_incident(SilenceAct(**values, begins=begins, duration=duration))
 
 
 def _lift(request: Request, job: Job, now: datetime) -> Response:
@@ -231,6 +241,62 @@ def _lift(request: Request, job: Job, now: datetime) -> Response:
         return _list(request, job, now)
     location = with_query("../../incidents", lifted=fields["silence"], code=visitor.access_key)
     return Response(303, headers={"location": location})
+
+
+def _add_silence(request: Request, job: Job, now: datetime) -> Response:
+    fields = _fields_of_program(request, job, SILENCE_FIELDS)
+    try:
+        rule = job.rule(fields.get("silence", "").rpartition("/")[0] or default_rule())
+        silence = _silence(fields, author_of(visitor_of(request), fields)[0], now)
+        matches = job.desk.silence(rule, silence)
+    except (ConfigurationError, Conflict) as error:
+        raise _refusal_of(error) from None
+    return json_response({"silence": silence.model_dump(mode="json"), "matches": asdict(matches)})
+
+
+def _silence(fields: Mapping[str, str], owner: str, now: datetime) -> Silence:
+    begins, duration = _period(fields, now)
+    try:
+        return parse_silence(
+            {
+                "name": fields.get("silence", "").rpartition("/")[2],
+                "owner": owner,
+                "reason": fields.get("note", ""),
+                "created": now,
+                "begins": begins or now,
+                "expires": end_of_silence(begins or now, duration),
+                **{name: fields[name] for name in CRITERIA if name in fields},
+            }
+        )
+    except ConfigurationError as error:
+        raise InvalidAct(str(error)) from None
+
+
+def _period(fields: Mapping[str, str], now: datetime) -> tuple[datetime | None, timedelta]:
+    """The begin of a silence, None for now, and its length."""
+    try:
+        begins = parse_moment(fields["from"], now) if fields.get("from") else None
+        return begins, parse_duration(fields.get("for", ""))
+    except ConfigurationError as error:
+        raise InvalidAct(f"Choose the length of the silence: {error}") from None
+
+
+def _retry(request: Request, job: Job) -> Response:
+    """Requeues the dead letters. The next delivery of the app sends them."""
+    _fields_of_program(request, job, ())
+    try:
+        return json_response({"requeued": job.requeue()})
+    except (ConfigurationError, Conflict) as error:
+        raise _refusal_of(error) from None
+
+
+def _fields_of_program(request: Request, job: Job, names: Collection[str]) -> dict[str, str]:
+    """The fields of an act that no page has a form for: a visitor's, from no other site, as JSON."""
+    visitor_of(request)
+    check_source(request, job.settings.PAGE_URL)
+    if request.media_type != "application/json":
+        raise RequestRefused(415, "Send JSON.")
+    return _fields(request, names)
 
 
 def _fields(request: Request, names: Collection[str]) -> dict[str, str]:

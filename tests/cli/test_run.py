@@ -13,7 +13,7 @@ from typer.testing import CliRunner, Result
 from detection.app import Job, open_job
 from detection.base.errors import ConfigurationError
 from detection.base.timestamps import iso
-from detection.cli import demo, incidents, options, run, silences
+from detection.cli import acts, demo, incidents, options, run, silences
 from detection.cli.main import app
 from detection.logs.window import Window
 from detection.rules.loading import load_rule
@@ -45,7 +45,7 @@ class Commands:
 
     def __call__(self, *arguments: str) -> Result:
         current_job = self._pipeline.job_at(self.now)
-        for module in (incidents, run, silences):
+        for module in (acts, incidents, run, silences):
             self._monkeypatch.setattr(module, "environment_job", lambda **_: current_job, raising=False)
             self._monkeypatch.setattr(module, "clock", current_job.clock, raising=False)
         return CliRunner().invoke(app, list(arguments))
@@ -160,8 +160,8 @@ def test_incident_is_listed_shown_and_closed(commands: Commands) -> None:
     assert row["key"] == "Account carol@example.com"
 
     assert "carol@example.com invited a member" in commands("incidents", "show", name).stdout
-    commands("incidents", "ack", name, "--by", "carol")
-    commands("incidents", "close", name, "--as", "benign", "--by", "dave", "--note", "load test")
+    commands("incidents", "ack", name, "--by", "carol", "--direct")
+    commands("incidents", "close", name, "--as", "benign", "--by", "dave", "--note", "load test", "--direct")
 
     shown = commands("incidents", "show", name).stdout
     assert "closed as benign" in shown
@@ -181,7 +181,7 @@ def test_dead_letter_is_sent_again_when_asked(commands: Commands, pipeline: Pipe
     commands("run", "--at", "2026-06-09T14:00:00Z")
     assert commands("deliver").stdout == "0 sent, 0 failed\n"
 
-    result = commands("deliver", "--retry-dead")
+    result = commands("deliver", "--retry-dead", "--direct")
 
     assert (result.exit_code, result.stdout) == (0, "1 sent, 0 failed\n")
     assert pipeline.receiver.bodies[0] == pipeline.receiver.bodies[1]

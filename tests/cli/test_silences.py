@@ -22,7 +22,7 @@ def _at_the_same_moment(commands: Commands, monkeypatch: pytest.MonkeyPatch) -> 
 
 def test_silence_of_an_actor_suppresses_the_actors_pairs(commands: Commands, pipeline: Pipeline) -> None:
     arguments = ("--reason", "on leave", "--actor", "carol@*", "--from", "2026-06-09T12:00:00Z")
-    added = commands("silences", "add", "carol", "--for", "PT10H", *arguments)
+    added = commands("silences", "add", "carol", "--for", "PT10H", *arguments, "--direct")
     assert "carol silences signals from 2026-06-09 12:00 until 2026-06-09 22:00 UTC" in added.stdout
 
     [record] = commands.lines("run", "--at", "2026-06-09T14:00:00Z")
@@ -36,9 +36,13 @@ def test_silenced_incident_has_author_and_reason_in_its_history(commands: Comman
     commands("run", "--at", "2026-06-09T14:00:00Z")
     name = str(commands.lines("incidents", "list")[0]["id"])
 
-    result = commands("incidents", "silence", name, "--for", "P1D", "--by", "dave", "--reason", "load test")
+    result = commands(
+        "incidents", "silence", name, "--for", "P1D", "--by", "dave", "--reason", "load test", "--direct"
+    )
 
-    assert "silences signals from 2026-06-09 14:00 until 2026-06-10 14:00 UTC" in result.stdout
+    assert result.stdout.startswith(
+        f"{name} is silenced from 2026-06-09 14:00 until 2026-06-10 14:00 UTC: load test (its criteria match 1 of 1"
+    )
     assert "silenced 2026-06-09T14:00:00" in commands("incidents", "show", name).stdout
     assert (
         "by dave: from 2026-06-09 14:00 until 2026-06-10 14:00 UTC: load test (its criteria match 1 of 1 alert"
@@ -49,7 +53,7 @@ def test_silenced_incident_has_author_and_reason_in_its_history(commands: Comman
 
 
 def test_silence_without_a_start_leaves_earlier_signals_alone(commands: Commands) -> None:
-    commands("silences", "add", "carol", "--for", "PT8H", "--reason", "x", "--actor", "carol@*")
+    commands("silences", "add", "carol", "--for", "PT8H", "--reason", "x", "--actor", "carol@*", "--direct")
 
     [record] = commands.lines("run", "--at", "2026-06-09T14:00:00Z")
 
@@ -75,21 +79,26 @@ def test_new_silence_says_how_many_alerts_of_the_last_week_it_matches(
     commands("run", "--at", "2026-06-09T14:00:00Z")
     commands.now += 7 * DAY
     text = f"its criteria match {matching} of 1 alert of the last 7 days"
-    assert text in commands("silences", "add", "a", "--for", "PT1H", "--reason", "x", *criteria).stdout
+    assert (
+        text
+        in commands("silences", "add", "a", "--for", "PT1H", "--reason", "x", *criteria, "--direct").stdout
+    )
 
 
 def test_new_silence_leaves_older_alerts_out(commands: Commands) -> None:
     commands("run", "--at", "2026-06-09T14:00:00Z")
     commands.now += 7 * DAY + HOUR
-    result = commands("silences", "add", "a", "--for", "PT1H", "--reason", "x", "--actor", "carol@*")
+    result = commands(
+        "silences", "add", "a", "--for", "PT1H", "--reason", "x", "--actor", "carol@*", "--direct"
+    )
     assert "its criteria match 0 of 0 alerts" in result.stdout
 
 
 def test_lifted_silence_suppresses_no_later_signal(commands: Commands, pipeline: Pipeline) -> None:
     commands.now = FIRST_ALERT - 4 * HOUR
-    commands("silences", "add", "all", "--for", "PT8H", "--reason", "x", "--actor", "carol@*")
+    commands("silences", "add", "all", "--for", "PT8H", "--reason", "x", "--actor", "carol@*", "--direct")
     commands.now = FIRST_ALERT - 3 * HOUR
-    commands("silences", "lift", "all", "--by", "dave")
+    commands("silences", "lift", "all", "--by", "dave", "--direct")
     commands.now = FIRST_ALERT
     commands("run", "--at", "2026-06-09T14:00:00Z")
 
@@ -130,14 +139,14 @@ REFUSED = {
 def test_invalid_silence_is_refused_with_a_sentence(
     commands: Commands, arguments: tuple[str, ...], sentence: str
 ) -> None:
-    result = commands(*arguments)
+    result = commands(*arguments, "--direct")
     assert isinstance(result.exception, ConfigurationError)
     assert sentence in str(result.exception)
 
 
 def test_runs_names_the_silences_in_force(commands: Commands) -> None:
     commands("run", "--at", "2026-06-09T14:00:00Z")
-    commands("silences", "add", "carol", "--for", "PT8H", "--reason", "x", "--actor", "carol@*")
+    commands("silences", "add", "carol", "--for", "PT8H", "--reason", "x", "--actor", "carol@*", "--direct")
     remark = (
         "silence carol of openai-config-to-abuse, from 2026-06-09 14:00 until 2026-06-09 22:00 UTC: "
         "actor carol@*\n"
@@ -149,7 +158,7 @@ def test_runs_names_the_silences_in_force(commands: Commands) -> None:
 
 def test_second_silence_of_a_name_is_refused(commands: Commands) -> None:
     added, result = (
-        commands("silences", "add", "a", "--for", "PT1H", "--reason", reason, "--actor", "y")
+        commands("silences", "add", "a", "--for", "PT1H", "--reason", reason, "--actor", "y", "--direct")
         for reason in ("x", "z")
     )
     assert added.exit_code == 0
@@ -173,8 +182,8 @@ def test_stats_count_incidents_by_classification(commands: Commands, pipeline: P
     first_id, second_id, *other_ids = (
         str(row["id"]) for row in commands.lines("incidents", "list") if row["status"] == "new"
     )
-    commands("incidents", "close", first_id, "--as", "true-positive")
-    commands("incidents", "close", second_id, "--as", "false-positive")
+    commands("incidents", "close", first_id, "--as", "true-positive", "--direct")
+    commands("incidents", "close", second_id, "--as", "false-positive", "--direct")
 
     [row] = commands.lines("incidents", "stats")
 
@@ -190,11 +199,15 @@ def test_stats_count_incidents_by_classification(commands: Commands, pipeline: P
 def test_closed_incident_is_reopened_before_it_is_acknowledged(commands: Commands) -> None:
     commands("run", "--at", "2026-06-09T14:00:00Z")
     name = str(commands.lines("incidents", "list")[0]["id"])
-    commands("incidents", "close", name, "--as", "benign", "--by", "ann")
+    commands("incidents", "close", name, "--as", "benign", "--by", "ann", "--direct")
 
-    assert "is closed: reopen it" in str(commands("incidents", "ack", name, "--by", "bob").exception)
-    assert commands("incidents", "reopen", name, "--by", "bob").stdout == f"{name} is reopened\n"
-    closed = commands("incidents", "close", name, "--as", "true-positive", "--by", "bob")
+    assert "is closed: reopen it" in str(
+        commands("incidents", "ack", name, "--by", "bob", "--direct").exception
+    )
+    assert commands("incidents", "reopen", name, "--by", "bob", "--direct").stdout == (
+        f"{name} is reopened, before: benign\n"
+    )
+    closed = commands("incidents", "close", name, "--as", "true-positive", "--by", "bob", "--direct")
 
     assert closed.stdout == f"{name} is closed as true-positive\n"
     shown = commands("incidents", "show", name).stdout
@@ -202,5 +215,5 @@ def test_closed_incident_is_reopened_before_it_is_acknowledged(commands: Command
 
 
 def test_note_that_is_too_long_is_refused_before_anything_is_read(commands: Commands) -> None:
-    result = commands("incidents", "ack", "in_nothing", "--note", "x" * 2_001)
+    result = commands("incidents", "ack", "in_nothing", "--note", "x" * 2_001, "--direct")
     assert "Shorten the note to at most 2,000 characters" in str(result.exception)

@@ -21,6 +21,7 @@ SECRET = "Microsoft.KeyVault/vaults/secrets"
 ROLES = {
     "b7e6dc6d-f1e8-4753-8033-0f276bb0955b": "Storage Blob Data Owner",
     "0a9a7e1f-b9d0-4cc4-a60d-0319b160aaa3": "Storage Table Data Contributor",
+    "76199698-9eea-4c19-bc75-cec21354c6b6": "Storage Table Data Reader",
     "4633458b-17de-408a-b874-0445c86b69e6": "Key Vault Secrets User",
     "3913510d-42f4-4e42-8a64-420c390055eb": "Monitoring Metrics Publisher",
     "3b03c2da-16b3-4a49-8834-0f8130efdd3b": "Log Analytics Data Reader",
@@ -83,9 +84,9 @@ def sometimes_needed(deployment: Snapshot) -> list[Grant]:
             *(Grant("Log Analytics Data Reader", scope, *JOB) for scope in MORE_WORKSPACES),
             *(Grant("Log Analytics Reader", scope, *JOB) for scope in [WORKSPACE, *MORE_WORKSPACES]),
         ]
-    if deployment.name == "several-destinations":  # with an operators' group: people have the one table
+    if deployment.name == "several-destinations":  # with an operators' group: people read the one table
         table = deployment.single("Microsoft.Storage/storageAccounts/tableServices/tables")["id"]
-        return [Grant("Storage Table Data Contributor", table, *OPERATORS)]
+        return [Grant("Storage Table Data Reader", table, *OPERATORS)]
     return []
 
 

@@ -102,6 +102,15 @@ ERRORS = {
         ),
         "test_least_privilege.py::test_roles_assigned_are_the_roles_needed",
     ),
+    "operators who write to the table": PlantedError(
+        "infra/storage.bicep",
+        replacing(
+            "storageTableDataReader: '76199698-9eea-4c19-bc75-cec21354c6b6'",
+            "storageTableDataReader: '0a9a7e1f-b9d0-4cc4-a60d-0319b160aaa3'",  # Storage Table Data Contributor
+        ),
+        "test_least_privilege.py::test_roles_assigned_are_the_roles_needed",
+        snapshot="several-destinations",
+    ),
     "a key of links that every deployment replaces": PlantedError(
         "infra/vault.bicep",
         replacing("@onlyIfNotExists()\n", ""),

@@ -12,12 +12,13 @@ from detection.incidents.acts import LiftAct
 from detection.incidents.incident import ActRefused
 from detection.rules.silences import parse_silence
 from detection.store.guarded_table import GuardedTable, time_limit
+from detection.store.outbox import table_outbox
 from detection.store.silence_list import SilenceList
 from detection.store.table import Conflict, Operation
 from detection.web.exchange import Response, make_request
 from detection.web.respond import respond
 from tests.support.builders import ALICE, DAY, HOUR, RULE, START, change, close_act, incident_act, signal
-from tests.support.page_world import API, FORM, HTML, JSON, PageWorld, parse_page
+from tests.support.page_world import API, FORM, HTML, JSON, SIGNED_IN, PageWorld, parse_page
 from tests.support.world import Faults, FaultyTable
 
 ACCESSES = range(1, 40)  # of the table by one act, and some more
@@ -211,6 +212,86 @@ def test_silence_whose_answer_was_lost_is_added(world: PageWorld) -> None:
     world.table = FaultyTable(world.table, Faults(lost=frozenset({1})))
     add_silence(world)
     assert [silence.name for _, silence in world.job.desk.silences()] == ["nightly"]
+
+
+# ------------------------------------------------------------------------------------------- acts of programs alone
+
+SILENCE = {"by": "eve", "note": "a move", "silence": "nightly", "for": "P1D", "actor": "ann*"}
+
+
+def test_program_adds_a_silence(world: PageWorld) -> None:
+    world.incident()
+    status, answer = send_json(world, "incidents/silences/add", **SILENCE)
+    ((rule, silence),) = world.job.desk.silences()
+    assert (status, answer["matches"]) == (200, {"matching": 0, "compared": 1})
+    assert answer["silence"] == silence.model_dump(mode="json")
+    assert (rule.folder, silence.owner, silence.reason, silence.actor) == (
+        RULE.folder,
+        "eve",
+        "a move",
+        "ann*",
+    )
+    assert (silence.created, silence.begins, silence.expires) == (world.now, world.now, world.now + DAY)
+
+
+def test_silence_added_again_with_its_begin_is_the_same_and_with_another_is_refused(world: PageWorld) -> None:
+    fields = {**SILENCE, "from": "2026-03-01T12:00:00Z"}
+    statuses = []
+    for later in (fields, fields, {**fields, "from": "2026-03-01"}):
+        statuses.append(send_json(world, "incidents/silences/add", **later)[0])
+        world.now += HOUR
+    assert statuses == [200, 200, 409]
+    assert len(world.job.desk.silences()) == 1
+
+
+def test_signed_in_person_owns_the_silence_whatever_the_request_says(world: PageWorld) -> None:
+    headers = {**JSON, **SIGNED_IN, "content-type": "application/json"}
+    content = json.dumps(SILENCE).encode()
+    assert world.post("incidents/silences/add", {}, "entra", headers, content).status == 200
+    ((_, silence),) = world.job.desk.silences()
+    assert silence.owner == "carol@example.com"
+
+
+@pytest.mark.parametrize(
+    "fields, status, text",
+    [
+        ({"for": "soon"}, 422, "Choose the length of the silence"),
+        ({"for": "P31D"}, 422, "at most 30 days"),
+        ({"from": "then"}, 422, "then"),
+        ({"actor": "*"}, 422, "matches every pair"),
+        ({"silence": "a b"}, 422, "name: "),
+        ({"by": ""}, 422, "owner: "),
+        ({"silence": "other/nightly"}, 409, "other is not among the rules that run"),
+        ({"user": "ann"}, 422, "Not known: user"),
+    ],
+)
+def test_silence_that_cannot_be_added_is_refused_with_a_sentence(
+    world: PageWorld, fields: dict[str, str], status: int, text: str
+) -> None:
+    answer = send_json(world, "incidents/silences/add", **{**SILENCE, **fields})
+    assert (answer[0], text in answer[1]["error"]) == (status, True)
+    assert world.job.desk.silences() == []
+
+
+@pytest.mark.parametrize("path", ["incidents/silences/add", "incidents/messages/retry"])
+def test_no_form_and_no_other_site_makes_an_act_of_programs(world: PageWorld, path: str) -> None:
+    assert send(world, path, {**SILENCE, "form": "x"}).status == 415
+    headers = {**JSON, "content-type": "application/json", "sec-fetch-site": "cross-site"}
+    assert world.post(path, {}, headers=headers, content=b"{}").status == 403
+    assert world.post(path, {}, "entra", {**JSON, "content-type": "application/json"}, b"{}").status == 401
+    assert world.get(path).status == 405
+    assert world.job.desk.silences() == []
+
+
+def test_dead_letters_wait_to_be_sent_again() -> None:
+    world = PageWorld({"WEBHOOK_URL": "https://hooks.example/hunter2"})
+    world.incident()
+    outbox = table_outbox(world.table, [RULE.folder])
+    (queued,) = outbox.waiting("webhook")
+    outbox.dead_letter(queued, "HTTP 410")
+    assert send_json(world, "incidents/messages/retry") == (200, {"requeued": 1})
+    assert send_json(world, "incidents/messages/retry") == (200, {"requeued": 0})
+    assert [waiting.delivery.id for waiting in outbox.waiting("webhook")] == [queued.delivery.id]
 
 
 # ----------------------------------------------------------------------------------------------- while a run commits

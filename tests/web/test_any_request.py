@@ -8,7 +8,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from detection.web.exchange import AccessMode, make_request
-from detection.web.respond import ACT_FIELDS, ACTS, respond
+from detection.web.respond import ACT_FIELDS, ACTS, SILENCE_FIELDS, respond
 from tests.support.builders import RULE
 from tests.support.examples import examples, many
 from tests.support.page_world import API, FORM, HTML, JSON, SIGNED_IN, PageWorld
@@ -36,11 +36,14 @@ anything = st.one_of(
     st.text(max_size=20), st.sampled_from(NUMBERS), st.sampled_from(["\0", "\ud800", "[", "//", "%"])
 )
 word = st.one_of(
-    st.sampled_from([NAME, "incidents", "look", "silences", "lift", "in_1", "", *ACTS, *TOKENS]), anything
+    st.sampled_from(
+        [NAME, "incidents", "look", "silences", "lift", "add", "retry", "in_1", "", *ACTS, *TOKENS]
+    ),
+    anything,
 )
 field_name = st.one_of(
     st.sampled_from(["status", "severity", "after", "code", "until", "signature", "done", "lifted"]),
-    st.sampled_from([*ACT_FIELDS, "silence"]),
+    st.sampled_from([*ACT_FIELDS, *SILENCE_FIELDS]),
     anything,
 )
 field_value = st.one_of(
@@ -81,7 +84,8 @@ headers = st.builds(
 path = st.one_of(
     st.lists(word, max_size=5).map("/".join),
     st.sampled_from(ACTS).map(lambda verb: f"incidents/{NAME}/{verb}"),
-    st.sampled_from([f"incidents/{NAME}", "incidents", "incidents/silences/lift", LINK, f"look/{NAME}"]),
+    st.sampled_from([f"incidents/{NAME}", "incidents", LINK, f"look/{NAME}"]),
+    st.sampled_from(["incidents/silences/lift", "incidents/silences/add", "incidents/messages/retry"]),
 )
 url = st.one_of(
     st.builds(
