@@ -52,7 +52,8 @@ def act_on_incident(incident: str, verb: str, fields: Mapping[str, str], *, dire
     fields = {**fields, "by": fields["by"] or getuser(), "request": uuid4().hex}
     answer = _send(f"{quote(incident, safe='')}/{verb}", fields, direct=direct)
     history = type_adapter(tuple[HistoryEntry, ...]).validate_python(answer.document["incident"]["history"])
-    entry = next(entry for entry in history if entry.request == answer.act_id)
+    # An app of another version, or a proxy, may not name the entry.
+    entry = next((entry for entry in history if entry.request == answer.act_id), history[-1])
     write_remark(f"by {entry.author}{' (self-declared)' if entry.self_declared else ''}, {answer.way}")
     return entry
 
@@ -91,27 +92,20 @@ def _request(base_url: str, path: str, fields: Mapping[str, str]) -> Request:
 
 def _post(request: Request, settings: Settings) -> Response:
     """Posts a request to the app, and again if no answer came."""
-    session, headers = Session(DEADLINE), {**request.headers, **_credential(settings)}
-    error: requests.RequestException | None = None
+    headers, error = {**request.headers, **_credential(settings)}, ""
     for _ in range(ATTEMPTS):
         try:
-            answer = session.request(
-                "POST",
-                request.url,
-                data=request.body,
-                headers=headers,
-                timeout=DEADLINE,
-                allow_redirects=False,
-            )
+            with Session(DEADLINE) as session:
+                answer = session.post(request.url, request.body, headers=headers, timeout=DEADLINE)
         except requests.RequestException as failure:
-            error = failure
+            error = type(failure).__name__
         else:
             act_headers = {ACT_ID: answer.headers.get(ACT_ID, "")}
             return Response(answer.status_code, answer.content, act_headers)
     raise Unreachable(
-        f"the app at {settings.PAGE_URL} does not answer ({type(error).__name__}), and may have carried out "
-        "the act; check that, then repeat it, or write to the incident table with --direct"
-    ) from None
+        f"the app at {settings.PAGE_URL} does not answer ({error}), and may have carried out the act; "
+        "check that, then repeat it, or write to the incident table with --direct"
+    )
 
 
 def _credential(settings: Settings) -> dict[str, str]:

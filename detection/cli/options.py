@@ -50,7 +50,11 @@ RowFormatOption = Annotated[
     RowFormat, typer.Option("--format", help="Output format; json prints one object per line.")
 ]
 AuthorOption = Annotated[
-    str, typer.Option(metavar="NAME", help="Author. Defaults to the name you are signed in with.")
+    str,
+    typer.Option(
+        metavar="NAME",
+        help="Author, unless the app signs people in. Defaults to the name of your account on this machine.",
+    ),
 ]
 
 DirectOption = Annotated[

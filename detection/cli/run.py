@@ -147,6 +147,7 @@ def deliver(
         requeued = act("messages/retry", {}, direct=direct)["requeued"]
         write_remark(f"{plural(requeued, 'dead letter')} requeued")
         if not direct:
+            write_remark("the app sends them with its next delivery")
             return
     job = environment_job()
     attempts = job.deliver(report=write_failed_attempt)

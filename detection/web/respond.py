@@ -278,7 +278,7 @@ def _period(fields: Mapping[str, str], now: datetime) -> tuple[datetime | None, 
         begins = parse_moment(fields["from"], now) if fields.get("from") else None
         return begins, parse_duration(fields.get("for", ""))
     except ConfigurationError as error:
-        raise InvalidAct(f"Choose the length of the silence: {error}") from None
+        raise InvalidAct(f"Choose the period of the silence: {error}") from None
 
 
 def _retry(request: Request, job: Job) -> Response:

@@ -7,12 +7,14 @@ from collections.abc import Iterable
 
 from tests.chaos.stage import SECRET
 from tests.support.azurite import KEY
+from tests.support.page_world import LINK_KEY
 from tests.support.receiver import HIDDEN
 
 SECRETS = {
     "a webhook's URL": HIDDEN,
     "a signing secret": SECRET.removeprefix("whsec_"),
     "an account key": KEY,
+    "a key of links": LINK_KEY,
 }
 
 

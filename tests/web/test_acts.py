@@ -255,7 +255,7 @@ def test_signed_in_person_owns_the_silence_whatever_the_request_says(world: Page
 @pytest.mark.parametrize(
     "fields, status, text",
     [
-        ({"for": "soon"}, 422, "Choose the length of the silence"),
+        ({"for": "soon"}, 422, "Choose the period of the silence"),
         ({"for": "P31D"}, 422, "at most 30 days"),
         ({"from": "then"}, 422, "then"),
         ({"actor": "*"}, 422, "matches every pair"),

@@ -925,9 +925,9 @@ def test_page_counts_what_was_silenced(world: PageWorld) -> None:
     [
         ({"note": "", "for": "P1D"}, "Enter the reason"),
         ({"note": "x" * 501, "for": "P1D"}, "at most 500"),
-        ({"note": "why", "for": ""}, "Choose the length"),
-        ({"note": "why", "for": "a while"}, "Choose the length"),
-        ({"note": "why", "for": "-P1D"}, "Choose the length"),
+        ({"note": "why", "for": ""}, "Choose the period"),
+        ({"note": "why", "for": "a while"}, "Choose the period"),
+        ({"note": "why", "for": "-P1D"}, "Choose the period"),
         ({"note": "why", "for": "P31D"}, "at most 30 days"),
     ],
 )
