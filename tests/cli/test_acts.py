@@ -175,6 +175,12 @@ def test_own_token_goes_to_an_app_that_signs_people_in(
     assert history(world, name) == [("acknowledged", "carol@example.com", "")]
 
 
+def test_act_is_reported_also_where_the_app_does_not_name_its_entry(world: PageWorld, server: Server) -> None:
+    name, answer = world.incident(), server.answer
+    server.answer = lambda request: replace(answer(request), headers={})  # type: ignore[method-assign]
+    assert command("incidents", "close", name, "--as", "benign").stdout == f"{name} is closed as benign\n"
+
+
 # ------------------------------------------------------------------------------------------------------ refused
 
 
