@@ -4,6 +4,9 @@ param location string
 param tags { *: string }
 param token string
 
+@description('Name of the action group.')
+param actionGroupName string
+
 @description('The job\'s Application Insights.')
 param insightsId string
 
@@ -82,7 +85,7 @@ var alarms = [
 ]
 
 resource people 'Microsoft.Insights/actionGroups@2023-01-01' = {
-  name: 'ag-detection-${token}'
+  name: actionGroupName
   location: 'Global'
   tags: tags
   properties: {

@@ -1,10 +1,11 @@
 // The function app: Flex Consumption, Python 3.13, every setting of the job.
 param location string
 param tags { *: string }
-param token string
 
 @description('Name of the app.')
 param name string
+
+param planName string
 
 param identityId string
 param identityClientId string
@@ -14,6 +15,9 @@ param insightsName string
 
 @description('Subnet of outgoing traffic; none if empty.')
 param subnetId string
+
+@description('Whether only a private endpoint leads to the app.')
+param isPrivate bool
 
 param instanceMemoryMB int
 param maximumInstanceCount int
@@ -59,7 +63,7 @@ resource insights 'Microsoft.Insights/components@2020-02-02' existing = {
 }
 
 resource plan 'Microsoft.Web/serverfarms@2025-03-01' = {
-  name: 'plan-detection-${token}'
+  name: planName
   location: location
   tags: tags
   kind: 'functionapp'
@@ -79,6 +83,7 @@ resource app 'Microsoft.Web/sites@2025-03-01' = {
   properties: {
     serverFarmId: plan.id
     httpsOnly: true
+    publicNetworkAccess: isPrivate ? 'Disabled' : 'Enabled'
     keyVaultReferenceIdentity: identityId
     virtualNetworkSubnetId: empty(subnetId) ? null : subnetId
     functionAppConfig: {

@@ -17,6 +17,9 @@ param location string
 @description('Tags for all resources.')
 param tags { *: string } = {}
 
+@description('Names of resources, for a naming policy: resourceGroup, identity, workspace, insights, storage, vault, plan, app, actionGroup, network, networkSecurityGroup. Derived names for the others.')
+param resourceNames { *: string } = {}
+
 // -------------------------------------------------------------------------------------------------------------- input
 
 @description('Full resource id of the Log Analytics workspace that the OpenAI connector writes to. It may be in another resource group or subscription of the tenant.')
@@ -132,6 +135,21 @@ param privateNetwork bool = false
 @minLength(9)
 param addressPrefix string = '10.90.0.0/24'
 
+@description('Resource id of an existing subnet for the app with PRIVATE_NETWORK=true, delegated to Microsoft.App/environments, instead of an own network. Needs endpointSubnetId.')
+param appSubnetId string = ''
+
+@description('Resource id of an existing subnet for the private endpoints.')
+param endpointSubnetId string = ''
+
+@description('Resource id of the resource group that has the central private DNS zones, instead of own zones. "policy" leaves the records to an Azure Policy.')
+param dnsZonesId string = ''
+
+@description('Whether the app, with page, health, run and deployments, is reached by a private endpoint only. Needs privateNetwork.')
+param privatePage bool = false
+
+@description('Whether the person or program that deploys gets the operators\' role on the incident table.')
+param deployerOperates bool = false
+
 // --------------------------------------------------------------------------------------------------------------- names
 
 var token = uniqueString(subscription().id, environmentName, location)
@@ -141,12 +159,21 @@ var workspaceIds = concat(
   empty(moreWorkspaceResourceIds) ? [] : split(replace(moreWorkspaceResourceIds, ' ', ''), ',')
 )
 
-// Names that other modules get as constants, so that what-if can evaluate the modules.
-var storageName = 'st${token}'
-var insightsName = 'appi-detection-${token}'
-var workspaceName = 'log-detection-${token}'
-var vaultName = 'kv-${token}'
-var appName = 'func-detection-${token}'
+// Constants, so that what-if can evaluate the modules that get them.
+var derivedNames = {
+  resourceGroup: 'rg-${environmentName}'
+  identity: 'id-detection-${token}'
+  workspace: 'log-detection-${token}'
+  insights: 'appi-detection-${token}'
+  storage: 'st${token}'
+  vault: 'kv-${token}'
+  plan: 'plan-detection-${token}'
+  app: 'func-detection-${token}'
+  actionGroup: 'ag-detection-${token}'
+  network: 'vnet-detection-${token}'
+  networkSecurityGroup: 'nsg-detection-${token}'
+}
+var names = union(derivedNames, resourceNames)
 
 var pageGroups = empty(pageGroupIds) ? operatorsGroupId : pageGroupIds
 
@@ -157,10 +184,35 @@ var queryEndpoints = {
   AzureChinaCloud: 'https://api.loganalytics.azure.cn'
 }
 
+// The domain of function apps in each cloud, which environment() does not have either.
+var siteDomains = {
+  AzureCloud: 'azurewebsites.net'
+  AzureUSGovernment: 'azurewebsites.us'
+  AzureChinaCloud: 'chinacloudsites.cn'
+}
+
+var problems = filter(
+  [
+    empty(webhookUrl) && empty(webhooks)
+      ? 'Neither WEBHOOK_URL (webhookUrl) nor WEBHOOKS (webhooks) is set: alerts would reach no one. Set one of them.'
+      : ''
+    !empty(pageClientId) && empty(pageGroups)
+      ? 'PAGE_CLIENT_ID (pageClientId) is set, but neither PAGE_GROUP_IDS (pageGroupIds) nor OPERATORS_GROUP_ID (operatorsGroupId) is: every user of the tenant could sign in to the incident page. Set one of them, or PAGE_GROUP_IDS to assigned if the registration requires assignment.'
+      : ''
+    length(objectKeys(names)) > length(objectKeys(derivedNames))
+      ? 'RESOURCE_NAMES (resourceNames) names a resource other than ${join(objectKeys(derivedNames), ', ')}.'
+      : ''
+    empty(appSubnetId) != empty(endpointSubnetId) || (!privateNetwork && (privatePage || !empty('${appSubnetId}${dnsZonesId}')))
+      ? 'APP_SUBNET_ID and ENDPOINT_SUBNET_ID are set together, and they, DNS_ZONES_ID and PRIVATE_PAGE need PRIVATE_NETWORK=true.'
+      : ''
+  ],
+  problem => !empty(problem)
+)
+
 // --------------------------------------------------------------------------------------------------------------- parts
 
 resource group 'Microsoft.Resources/resourceGroups@2025-04-01' = {
-  name: 'rg-${environmentName}'
+  name: names.resourceGroup
   location: location
   tags: allTags
 }
@@ -170,7 +222,7 @@ module identity 'identity.bicep' = {
   params: {
     location: location
     tags: allTags
-    token: token
+    name: names.identity
   }
 }
 
@@ -179,8 +231,8 @@ module telemetry 'telemetry.bicep' = {
   params: {
     location: location
     tags: allTags
-    workspaceName: workspaceName
-    insightsName: insightsName
+    workspaceName: names.workspace
+    insightsName: names.insights
     #disable-next-line what-if-short-circuiting // role names derive from the principal id, which exists only after the identity
     principalId: identity.outputs.principalId
     retentionDays: logRetentionDays
@@ -192,11 +244,12 @@ module storage 'storage.bicep' = {
   params: {
     location: location
     tags: allTags
-    name: storageName
+    name: names.storage
     #disable-next-line what-if-short-circuiting // role names derive from the principal id, which exists only after the identity
     principalId: identity.outputs.principalId
     incidentTable: incidentTable
     operatorsGroupId: operatorsGroupId
+    deployerId: deployerOperates ? deployer().objectId : ''
     locked: storageLock
     isPrivate: privateNetwork
   }
@@ -207,7 +260,7 @@ module vault 'vault.bicep' = {
   params: {
     location: location
     tags: allTags
-    name: vaultName
+    name: names.vault
     #disable-next-line what-if-short-circuiting // role names derive from the principal id, which exists only after the identity
     principalId: identity.outputs.principalId
     webhookUrl: empty(webhooks) ? webhookUrl : '' // the job refuses both
@@ -225,7 +278,12 @@ module network 'network.bicep' = if (privateNetwork) {
     location: location
     tags: allTags
     token: token
+    networkName: names.network
+    guardName: names.networkSecurityGroup
     addressPrefix: addressPrefix
+    appSubnetId: appSubnetId
+    endpointSubnetId: endpointSubnetId
+    dnsZonesId: dnsZonesId
     storageId: storage.outputs.id
     vaultId: vault.outputs.id
   }
@@ -250,14 +308,15 @@ module app 'app.bicep' = {
   params: {
     location: location
     tags: allTags
-    token: token
-    name: appName
+    name: names.app
+    planName: names.plan
     identityId: identity.outputs.id
     identityClientId: identity.outputs.clientId
-    storageName: storageName
+    storageName: names.storage
     packageContainer: storage.outputs.packageContainer
-    insightsName: insightsName
+    insightsName: names.insights
     subnetId: network.?outputs.appSubnetId ?? ''
+    isPrivate: privatePage
     instanceMemoryMB: instanceMemoryMB
     maximumInstanceCount: maximumInstanceCount
     workspaceResourceId: workspaceResourceId
@@ -284,31 +343,43 @@ module app 'app.bicep' = {
   }
 }
 
+module page 'page.bicep' = if (privatePage) {
+  scope: group
+  dependsOn: [app] // its name is a constant and implies no order
+  params: {
+    location: location
+    tags: allTags
+    token: token
+    appName: names.app
+    subnetId: network.?outputs.endpointSubnetId ?? ''
+    networkId: network.?outputs.id ?? ''
+    dnsZonesId: dnsZonesId
+    zoneName: 'privatelink.${siteDomains[environment().name]}'
+  }
+}
+
 module audit 'audit.bicep' = {
   scope: group
   dependsOn: [app] // which comes after the others; the names are constants and imply no order
   params: {
-    vaultName: vaultName
-    storageName: storageName
-    appName: appName
-    workspaceName: workspaceName
+    vaultName: names.vault
+    storageName: names.storage
+    appName: names.app
+    workspaceName: names.workspace
     signsIn: !empty(pageClientId)
   }
 }
 
 module alerts 'alerts.bicep' = {
-  // Names are evaluated before anything is deployed, so these checks stop a deployment that nobody should want.
+  // Names are evaluated before anything is deployed, so this stops a deployment that could not work or be safe.
   #disable-next-line no-module-name
-  name: empty(webhookUrl) && empty(webhooks)
-    ? fail('Neither WEBHOOK_URL (webhookUrl) nor WEBHOOKS (webhooks) is set: alerts would reach no one. Set one of them.')
-    : !empty(pageClientId) && empty(pageGroups)
-        ? fail('PAGE_CLIENT_ID (pageClientId) is set, but neither PAGE_GROUP_IDS (pageGroupIds) nor OPERATORS_GROUP_ID (operatorsGroupId) is: every user of the tenant could sign in to the incident page. Set one of them, or PAGE_GROUP_IDS to assigned if the registration requires assignment.')
-        : 'alerts-${token}'
+  name: empty(problems) ? 'alerts-${token}' : fail(join(problems, ' '))
   scope: group
   params: {
     location: location
     tags: allTags
     token: token
+    actionGroupName: names.actionGroup
     insightsId: telemetry.outputs.insightsId
     emails: empty(alarmEmails) ? [] : split(alarmEmails, ',')
     actionGroupResourceId: actionGroupResourceId

@@ -32,6 +32,17 @@ param tags = empty(TAGS)
         )
       : fail('TAGS must be tags as name=value, comma-separated, not "${TAGS}".')
 
+var RESOURCE_NAMES = trim(readEnvironmentVariable('RESOURCE_NAMES', ''))
+param resourceNames = empty(RESOURCE_NAMES)
+  ? {}
+  : empty(filter(split(RESOURCE_NAMES, ','), pair => indexOf(trim(pair), '=') < 1))
+      ? toObject(
+          split(RESOURCE_NAMES, ','),
+          pair => trim(first(split(pair, '='))),
+          pair => trim(join(skip(split(pair, '='), 1), '='))
+        )
+      : fail('RESOURCE_NAMES must be names as resource=name, comma-separated, not "${RESOURCE_NAMES}".')
+
 // -------------------------------------------------------------------------------------------------------------- input
 
 var LOG_ANALYTICS_WORKSPACE_RESOURCE_ID = trim(readEnvironmentVariable('LOG_ANALYTICS_WORKSPACE_RESOURCE_ID', ''))
@@ -184,3 +195,19 @@ param addressPrefix = empty(ADDRESS_PREFIX)
   : length(ADDRESS_PREFIX) < 9
       ? fail('ADDRESS_PREFIX must be an address range, such as 10.90.0.0/24, not "${ADDRESS_PREFIX}".')
       : ADDRESS_PREFIX
+
+param appSubnetId = trim(readEnvironmentVariable('APP_SUBNET_ID', ''))
+
+param endpointSubnetId = trim(readEnvironmentVariable('ENDPOINT_SUBNET_ID', ''))
+
+param dnsZonesId = trim(readEnvironmentVariable('DNS_ZONES_ID', ''))
+
+var PRIVATE_PAGE = toLower(trim(readEnvironmentVariable('PRIVATE_PAGE', '')))
+param privatePage = contains(['', 'true', 'false'], PRIVATE_PAGE)
+  ? PRIVATE_PAGE == 'true'
+  : fail('PRIVATE_PAGE must be true or false, not "${PRIVATE_PAGE}".')
+
+var DEPLOYER_OPERATES = toLower(trim(readEnvironmentVariable('DEPLOYER_OPERATES', '')))
+param deployerOperates = contains(['', 'true', 'false'], DEPLOYER_OPERATES)
+  ? DEPLOYER_OPERATES == 'true'
+  : fail('DEPLOYER_OPERATES must be true or false, not "${DEPLOYER_OPERATES}".')

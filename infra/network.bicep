@@ -3,8 +3,18 @@ param location string
 param tags { *: string }
 param token string
 
+param networkName string
+param guardName string
+
 @description('Address range of the virtual network, at least a /25.')
 param addressPrefix string
+
+@description('Existing subnets, instead of an own network; both empty, or neither.')
+param appSubnetId string
+param endpointSubnetId string
+
+@description('Resource group with central DNS zones; own zones if empty, no records if "policy".')
+param dnsZonesId string
 
 param storageId string
 param vaultId string
@@ -20,15 +30,20 @@ var endpoints = [
   }
 ]
 
+var subnets = {
+  app: empty(appSubnetId) ? '${network.id}/subnets/app' : appSubnetId
+  endpoints: empty(appSubnetId) ? '${network.id}/subnets/endpoints' : endpointSubnetId
+}
+
 // Only the built-in rules: they block traffic from the internet and allow the app's outgoing traffic.
-resource guard 'Microsoft.Network/networkSecurityGroups@2025-09-01' = {
-  name: 'nsg-detection-${token}'
+resource guard 'Microsoft.Network/networkSecurityGroups@2025-09-01' = if (empty(appSubnetId)) {
+  name: guardName
   location: location
   tags: tags
 }
 
-resource network 'Microsoft.Network/virtualNetworks@2025-09-01' = {
-  name: 'vnet-detection-${token}'
+resource network 'Microsoft.Network/virtualNetworks@2025-09-01' = if (empty(appSubnetId)) {
+  name: networkName
   location: location
   tags: tags
   properties: {
@@ -56,7 +71,7 @@ resource network 'Microsoft.Network/virtualNetworks@2025-09-01' = {
 }
 
 resource zones 'Microsoft.Network/privateDnsZones@2024-06-01' = [
-  for endpoint in endpoints: {
+  for endpoint in endpoints: if (empty(dnsZonesId)) {
     name: endpoint.zone
     location: 'global'
     tags: tags
@@ -64,14 +79,23 @@ resource zones 'Microsoft.Network/privateDnsZones@2024-06-01' = [
 ]
 
 resource links 'Microsoft.Network/privateDnsZones/virtualNetworkLinks@2024-06-01' = [
-  for (endpoint, i) in endpoints: {
+  for (endpoint, i) in endpoints: if (empty(dnsZonesId)) {
     parent: zones[i]
     name: 'link-${token}'
     location: 'global'
     tags: tags
     properties: {
       registrationEnabled: false
-      virtualNetwork: { id: network.id }
+      virtualNetwork: {
+        id: empty(appSubnetId)
+          ? network.id
+          : resourceId(
+              split(appSubnetId, '/')[2],
+              split(appSubnetId, '/')[4],
+              'Microsoft.Network/virtualNetworks',
+              split(appSubnetId, '/')[8]
+            )
+      }
     }
   }
 ]
@@ -85,7 +109,7 @@ resource privateEndpoints 'Microsoft.Network/privateEndpoints@2025-09-01' = [
     location: location
     tags: tags
     properties: {
-      subnet: { id: '${network.id}/subnets/endpoints' }
+      subnet: { id: subnets.endpoints }
       privateLinkServiceConnections: [
         {
           name: endpoint.name
@@ -101,16 +125,25 @@ resource privateEndpoints 'Microsoft.Network/privateEndpoints@2025-09-01' = [
 
 @batchSize(1)
 resource records 'Microsoft.Network/privateEndpoints/privateDnsZoneGroups@2025-09-01' = [
-  for (endpoint, i) in endpoints: {
+  for (endpoint, i) in endpoints: if (dnsZonesId != 'policy') {
     parent: privateEndpoints[i]
     name: 'default'
     properties: {
       privateDnsZoneConfigs: [
-        { name: endpoint.name, properties: { privateDnsZoneId: zones[i].id } }
+        {
+          name: endpoint.name
+          properties: {
+            privateDnsZoneId: empty(dnsZonesId)
+              ? zones[i].id
+              : '${dnsZonesId}/providers/Microsoft.Network/privateDnsZones/${endpoint.zone}'
+          }
+        }
       ]
     }
   }
 ]
 
 // Available only after the names resolve to private addresses: the app must not start earlier.
-output appSubnetId string = '${network.id}/subnets/app'
+output appSubnetId string = subnets.app
+output endpointSubnetId string = subnets.endpoints
+output id string = first(split(subnets.app, '/subnets/'))

@@ -16,6 +16,9 @@ param incidentTable string
 @description('Entra group whose members read the incident table; none if empty.')
 param operatorsGroupId string
 
+@description('Who deploys, to get the role of the operators; no one if empty.')
+param deployerId string
+
 @description('Whether a lock keeps the account from being deleted.')
 param locked bool
 
@@ -117,6 +120,16 @@ resource operate 'Microsoft.Authorization/roleAssignments@2022-04-01' = if (!emp
     roleDefinitionId: subscriptionResourceId('Microsoft.Authorization/roleDefinitions', roles.storageTableDataReader)
     principalId: operatorsGroupId
     principalType: 'Group'
+  }
+}
+
+// No principalType: a person or a program deploys.
+resource deployerOperates 'Microsoft.Authorization/roleAssignments@2022-04-01' = if (!empty(deployerId)) {
+  name: guid(account::tables::incidents.id, deployerId, roles.storageTableDataReader)
+  scope: account::tables::incidents
+  properties: {
+    roleDefinitionId: subscriptionResourceId('Microsoft.Authorization/roleDefinitions', roles.storageTableDataReader)
+    principalId: deployerId
   }
 }
 

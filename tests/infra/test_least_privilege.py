@@ -84,6 +84,9 @@ def sometimes_needed(deployment: Snapshot) -> list[Grant]:
             *(Grant("Log Analytics Data Reader", scope, *JOB) for scope in MORE_WORKSPACES),
             *(Grant("Log Analytics Reader", scope, *JOB) for scope in [WORKSPACE, *MORE_WORKSPACES]),
         ]
+    if deployment.name == "landing-zone":  # who deploys also operates
+        table = deployment.single("Microsoft.Storage/storageAccounts/tableServices/tables")["id"]
+        return [Grant("Storage Table Data Reader", table, "[deployer().objectId]", "")]
     if deployment.name == "several-destinations":  # with an operators' group: people read the one table
         table = deployment.single("Microsoft.Storage/storageAccounts/tableServices/tables")["id"]
         return [Grant("Storage Table Data Reader", table, *OPERATORS)]
@@ -102,7 +105,11 @@ def role(assignment: Resource) -> str:
 
 
 def grant(assignment: Resource, deployment: Snapshot) -> Grant:
-    principal, kind = assignment["properties"]["principalId"], assignment["properties"]["principalType"]
+    # A person or a program deploys, so that assignment names no type.
+    principal, kind = (
+        assignment["properties"]["principalId"],
+        assignment["properties"].get("principalType", ""),
+    )
     name = JOB[0] if principal == deployment.outputs["AZURE_IDENTITY_PRINCIPAL_ID"] else principal
     return Grant(ROLES.get(role(assignment), role(assignment)), scope(assignment), name, kind)
 
@@ -166,7 +173,7 @@ def test_every_assignment_has_a_scope_also_on_conditions_that_no_set_meets() -> 
         for body in resources(template).values()
         if body["type"] == ASSIGNMENT
     ]
-    assert len(assignments) == 7
+    assert len(assignments) == 8
     assert [body for body in assignments if not body["scope"].startswith("[resourceId('Microsoft.")] == []
 
 

@@ -171,6 +171,33 @@ ERRORS = {
         replacing("      - run: sh scripts/prove\n", ""),
         "test_workflows.py::test_deployment_is_proven_by_the_app_itself",
     ),
+    "a network of its own beside the existing one": PlantedError(
+        "infra/network.bicep",
+        replacing(
+            "virtualNetworks@2025-09-01' = if (empty(appSubnetId)) {", "virtualNetworks@2025-09-01' = {"
+        ),
+        "test_landing_zone.py::test_existing_network_and_central_zones_are_used_and_none_is_made",
+        snapshot="landing-zone",
+    ),
+    "a private page that is reached from anywhere": PlantedError(
+        "infra/app.bicep",
+        replacing(
+            "publicNetworkAccess: isPrivate ? 'Disabled' : 'Enabled'", "publicNetworkAccess: 'Enabled'"
+        ),
+        "test_landing_zone.py::test_page_is_reached_from_anywhere_unless_it_is_private",
+        snapshot="landing-zone",
+    ),
+    "a name that no policy can set": PlantedError(
+        "infra/main.bicep",
+        replacing("vaultName: names.vault", "vaultName: derivedNames.vault"),
+        "test_audit.py::test_vault_storage_and_sign_ins_are_audited",
+        snapshot="landing-zone",
+    ),
+    "an operator unasked": PlantedError(
+        "infra/main.bicep",
+        replacing("param deployerOperates bool = false", "param deployerOperates bool = true"),
+        "test_least_privilege.py::test_roles_assigned_are_the_roles_needed",
+    ),
     "endpoints made at the same time": PlantedError(
         "infra/network.bicep",
         replacing("@batchSize(1)\nresource privateEndpoints", "resource privateEndpoints"),
