@@ -24,6 +24,7 @@ EXCLUDED = (
     "check/canary.py",
     "check/checks.py",
     "check/destinations.py",
+    "check/page.py",
     "check/truth.yaml",
     "cli",
     "content/connectors/*.objects.yaml",

@@ -9,6 +9,7 @@ from detection.check import destinations, storage
 from detection.check.checklist import Check, Finding, red
 from detection.check.context import CheckContext
 from detection.check.health import check_link_key, check_rules, check_schedule, check_settings
+from detection.check.page import check_page
 from detection.check.workspaces import WorkspaceChecks, check_folder
 from detection.messages.text import escape_line
 from detection.settings import misspelt_settings
@@ -43,6 +44,7 @@ def all_checks(context: CheckContext, send_mode: SendMode = "nothing") -> Iterat
     yield Check("last runs", partial(storage.check_last_runs, context), ("rules", "incident table"))
     yield Check("outbox", partial(storage.check_outbox, context), ("rules", "incident table"))
     yield Check("silences", partial(storage.check_silences, context), ("rules", "incident table"))
+    yield Check("page", partial(check_page, context), ("settings",))
     match send_mode:
         case "nothing":
             yield Check("destinations", partial(destinations.list_destinations, context), ("settings",))
