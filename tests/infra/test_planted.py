@@ -182,7 +182,8 @@ ERRORS = {
     "a private page that is reached from anywhere": PlantedError(
         "infra/app.bicep",
         replacing(
-            "publicNetworkAccess: isPrivate ? 'Disabled' : 'Enabled'", "publicNetworkAccess: 'Enabled'"
+            "publicNetworkAccess: isPrivate ? 'Disabled' : 'Enabled'",
+            "publicNetworkAccess: isPrivate ? 'Enabled' : 'Enabled'",
         ),
         "test_landing_zone.py::test_page_is_reached_from_anywhere_unless_it_is_private",
         snapshot="landing-zone",
