@@ -1,4 +1,4 @@
-"""What people do with incidents: look, acknowledge, close, reopen, silence."""
+"""What people do with incidents: look, acknowledge, assign, comment, close, reopen, silence."""
 
 from collections.abc import Callable, Sequence
 from contextlib import suppress
@@ -11,14 +11,24 @@ from uuid import uuid4
 
 from detection.base.errors import ConfigurationError
 from detection.base.timestamps import iso
-from detection.incidents.acts import CloseAct, IncidentAct, IncidentVersion, LiftAct, SilenceAct
+from detection.incidents.acts import (
+    AssignAct,
+    CloseAct,
+    CommentAct,
+    IncidentAct,
+    IncidentVersion,
+    LiftAct,
+    SilenceAct,
+)
 from detection.incidents.alert import Alert
 from detection.incidents.incident import (
     ActRefused,
     Incident,
     RulePrecision,
     acknowledged,
+    assigned,
     closed,
+    commented,
     reopened,
     rule_precision,
     silenced,
@@ -178,6 +188,22 @@ class Desk:
         the author had not seen all of it, and Conflict if runs changed it again and again in between.
         """
         return self._update(act, acknowledged)
+
+    def assign(self, act: AssignAct) -> Incident:
+        """Assigns an incident to a person, a closed one too; its status stays."""
+
+        def change(
+            incident: Incident, author: str, time: datetime, note: str, *, self_declared: bool, request: str
+        ) -> Incident:
+            return assigned(
+                incident, act.assignee, author, time, note, self_declared=self_declared, request=request
+            )
+
+        return self._update(act, change)
+
+    def comment(self, act: CommentAct) -> Incident:
+        """Adds a note to an incident's history; nothing else changes."""
+        return self._update(act, commented)
 
     def close(self, act: CloseAct) -> Incident:
         """Closes an incident, also an older one of its key, or replaces the classification."""
@@ -343,7 +369,10 @@ def _require_version(incident: Incident, version: IncidentVersion) -> None:
     if version.acts not in (None, incident.acts):
         unseen = max(incident.acts - (version.acts or 0), 0)
         entries = incident.history[-unseen:] if unseen else ()
-        texts = [f"{escape_name(entry.author)} {entry.action_text} at {iso(entry.time)}" for entry in entries]
+        texts = [
+            f"{escape_name(entry.author)} {escape_name(entry.action_text)} at {iso(entry.time)}"
+            for entry in entries
+        ]
         changes += texts or [f"its history has {plural(incident.acts, 'act')}"]
     if changes:
         raise Stale(f"{incident.id} has changed since you saw it: {'; '.join(changes)}; decide again")

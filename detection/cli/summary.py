@@ -164,7 +164,7 @@ def incident_lines(detail: IncidentDetail, rule: Rule) -> list[str]:
         f"  opened {iso(incident.opened)}, updated {iso(incident.updated)}; {size}",
         *([f"  after {incident.predecessor}"] if incident.predecessor else []),
         *(
-            f"  {entry.action_text} {iso(entry.time)} by {escape_name(entry.author)}"
+            f"  {escape_name(entry.action_text)} {iso(entry.time)} by {escape_name(entry.author)}"
             + (f": {escape_line(entry.note)}" if entry.note else "")
             for entry in incident.history
         ),

@@ -23,6 +23,11 @@ def output_columns(rule: Rule) -> list[str]:
     return [*rule.sequence.output, *([BEYOND] if rule.sequence.published else [])]
 
 
+def row_time(row: OutputRow, side: Side) -> datetime:
+    """The time (UTC) of a side's event in a row as the rule's query returns it."""
+    return datetime.fromisoformat(str(row[side.time]))
+
+
 class RowWriter:
     """Writes the pairs of one rule as rows: times as ISO 8601 text, dynamic columns as JSON values."""
 

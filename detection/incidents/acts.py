@@ -59,6 +59,28 @@ class IncidentAct(Act):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class AssignAct(IncidentAct):
+    """Assigns an incident to a person."""
+
+    assignee: str
+
+    def __post_init__(self) -> None:
+        IncidentAct.__post_init__(self)
+        if not 0 < len(self.assignee) <= NAME or not self.assignee.isprintable():
+            raise InvalidAct(f"Enter the name of the person to assign, in at most {NAME} characters")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CommentAct(IncidentAct):
+    """Adds its note to an incident's history."""
+
+    def __post_init__(self) -> None:
+        IncidentAct.__post_init__(self)
+        if not self.note:
+            raise InvalidAct("Enter the comment as the note")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class CloseAct(IncidentAct):
     """Closes an incident, or replaces the classification of a closed incident."""
 

@@ -12,6 +12,7 @@ from datetime import datetime
 from typing import Literal
 
 from detection.base.errors import ConfigurationError
+from detection.incidents.extent import Extent
 from detection.rules.model import Severity
 
 ALERTS_PER_INCIDENT = 150  # Sentinel's limit (scheduled-rules-overview.md, "Alert grouping")
@@ -30,11 +31,11 @@ class HistoryEntry:
     """What a person did with an incident: `author`, `time` (UTC), and a note.
 
     With `self_declared` the author named themselves; otherwise a sign-in checked the name. Closing sets
-    `classification`; closing again and reopening replace `former_classification`. `request` is the id of the
-    request that the entry comes from.
+    `classification`; closing again and reopening replace `former_classification`. Assigning sets `assignee`.
+    `request` is the id of the request that the entry comes from.
     """
 
-    action: Literal["acknowledged", "silenced", "closed", "reopened"]
+    action: Literal["acknowledged", "assigned", "commented", "silenced", "closed", "reopened"]
     author: str
     time: datetime
     note: str = ""
@@ -42,11 +43,13 @@ class HistoryEntry:
     classification: Classification | None = None
     former_classification: Classification | None = None
     request: str = ""
+    assignee: str = ""
 
     @property
     def action_text(self) -> str:
         """The action with what it changed, in words."""
         text = f"{self.action} as {self.classification}" if self.classification else self.action
+        text += f" to {self.assignee}" if self.assignee else ""
         is_replaced = self.former_classification not in (None, self.classification)
         return f"{text}, before: {self.former_classification}" if is_replaced else text
 
@@ -57,7 +60,9 @@ class Incident:
 
     Times are UTC. A closed incident has a classification. `history` is what people did with it, in order, and
     `acts` counts all that they did. `silenced` pairs of its key paged nobody while it was the newest. `title`
-    is that of its newest alert, `severity` that of its worst. `reopened` says that it was closed once.
+    and the numbers of `changes` and `signals` are those of all its alerts, whose events are its `extent`;
+    `severity` is that of the worst. `reopened` says that it was closed once. `acknowledged_by` acknowledged
+    it last, `assignee` is to work on it; an empty text is no person.
     """
 
     id: str
@@ -75,6 +80,11 @@ class Incident:
     severity: Severity | None = None
     acts: int = 0
     reopened: bool = False
+    changes: int = 0
+    signals: int = 0
+    acknowledged_by: str = ""
+    assignee: str = ""
+    extent: Extent | None = None
 
     @property
     def takes_alerts(self) -> bool:
@@ -95,7 +105,36 @@ def acknowledged(
     if incident.status == "closed":
         raise ActRefused(f"{incident.id} is closed: reopen it before you acknowledge it")
     entry = HistoryEntry("acknowledged", author, time, note, self_declared, request=request)
-    return _with_entry(replace(incident, status="acknowledged"), entry)
+    return _with_entry(replace(incident, status="acknowledged", acknowledged_by=author), entry)
+
+
+def assigned(
+    incident: Incident,
+    assignee: str,
+    author: str,
+    time: datetime,
+    note: str = "",
+    *,
+    self_declared: bool = True,
+    request: str = "",
+) -> Incident:
+    """The incident with a person who is to work on it; its status stays."""
+    entry = HistoryEntry("assigned", author, time, note, self_declared, request=request, assignee=assignee)
+    return _with_entry(replace(incident, assignee=assignee), entry)
+
+
+def commented(
+    incident: Incident,
+    author: str,
+    time: datetime,
+    note: str = "",
+    *,
+    self_declared: bool = True,
+    request: str = "",
+) -> Incident:
+    """The incident with a note in the history; its status stays."""
+    entry = HistoryEntry("commented", author, time, note, self_declared, request=request)
+    return _with_entry(incident, entry)
 
 
 def silenced(

@@ -9,10 +9,11 @@ from datetime import datetime, timedelta
 
 from detection.base.scripts import mixed_scripts
 from detection.base.timestamps import iso
-from detection.correlation.output import OutputRow
+from detection.correlation.output import OutputRow, row_time
 from detection.incidents.alert import Alert, Counts
 from detection.incidents.changed_object import ChangedObject
 from detection.incidents.evidence import KIND
+from detection.incidents.extent import Extent
 from detection.rules.model import Rule, Side
 
 WIDTH = 200  # characters of one value in a line
@@ -26,13 +27,24 @@ def title(alert: Alert, rule: Rule) -> str:
     """The alert in words: "alice created API key key_1, then hit the content filter 14 times within 3 h"."""
     changes = changes_in_words(alert.change_kinds, targets_by_kind(alert.changed_objects), rule)
     signals = in_words(alert.signal_kinds, rule.sequence.signals)
-    begin = row_time(alert.first_pair, rule.sequence.changes)
-    length = row_time(alert.last_pair, rule.sequence.signals) - begin
-    span = "a minute"
+    began = row_time(alert.first_pair, rule.sequence.changes)
+    ended = row_time(alert.last_pair, rule.sequence.signals)
+    return f"{escape_name(alert.actor)} {changes}, then {signals} within {_span(began, ended)}"
+
+
+def incident_title(extent: Extent, rule: Rule) -> str:
+    """The alerts of an incident in words, as `title` has an alert."""
+    changes = changes_in_words(extent.change_kinds, targets_by_kind(extent.changed_objects), rule)
+    signals = in_words(extent.signals, rule.sequence.signals)
+    return f"{escape_name(extent.actor)} {changes}, then {signals} within {_span(extent.began, extent.ended)}"
+
+
+def _span(began: datetime, ended: datetime) -> str:
+    span, length = "a minute", ended - began
     for unit, name in ((timedelta(minutes=1), "min"), (timedelta(hours=1), "h")):
         if length >= unit:
             span = f"{-(-length // unit)} {name}"
-    return f"{escape_name(alert.actor)} {changes}, then {signals} within {span}"
+    return span
 
 
 def flood_note(alert: Alert) -> str:
@@ -147,11 +159,6 @@ def counts_text(counts: Counts) -> str:
     """The numbers of changes, signals and pairs with their nouns."""
     changes, signals = plural(counts.changes, "change"), plural(counts.signals, "signal")
     return f"{changes}, {signals}, {plural(counts.pairs, 'pair')}"
-
-
-def row_time(row: OutputRow, side: Side) -> datetime:
-    """The time (UTC) of a side's event in a row as the rule's query returns it."""
-    return datetime.fromisoformat(str(row[side.time]))
 
 
 def pair_line(row: OutputRow, rule: Rule, targets: Mapping[object, str] = NO_TARGETS) -> str:

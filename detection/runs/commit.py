@@ -17,12 +17,13 @@ from detection.correlation.correlate import Chain
 from detection.correlation.detection import Detection
 from detection.incidents.decide import EVENTS_PER_PART, FLOOD, Circumstances, Decision, Verdict
 from detection.incidents.evidence import evidence
+from detection.incidents.extent import extended
 from detection.incidents.key_state import GroupingMarks, KeyState
 from detection.incidents.keys import Grouping, Key, describe_grouping, grouping_of, split_by
 from detection.incidents.severity import group_by_actor
 from detection.logs.window import MAX_CATCH_UP
 from detection.messages.context import digest_entry
-from detection.messages.text import plural, title
+from detection.messages.text import incident_title, plural
 from detection.rules.model import SEVERITIES, Rule
 from detection.rules.silences import Silence
 from detection.store.digest_draft import DigestDraft, RenderDigest
@@ -302,6 +303,15 @@ def _with_evidence(verdict: Verdict, detection: Detection) -> Verdict:
     if alert is None or incident is None:
         return verdict
     worst = max(alert.severity, incident.severity or alert.severity, key=SEVERITIES.index)
-    incident = replace(incident, title=title(alert, rule)[:TITLE], severity=worst)
-    alert = replace(alert, evidence=evidence(verdict.new_pairs, rule, detection.windows))
+    alert_evidence = evidence(verdict.new_pairs, rule, detection.windows)
+    extent = extended(incident.extent, alert, alert_evidence, rule)
+    incident = replace(
+        incident,
+        title=incident_title(extent, rule)[:TITLE],
+        severity=worst,
+        changes=sum(extent.change_kinds.values()),
+        signals=sum(extent.signals.values()),
+        extent=extent,
+    )
+    alert = replace(alert, evidence=alert_evidence)
     return replace(verdict, state=replace(verdict.state, incident=incident), alert=alert)

@@ -71,7 +71,9 @@ class DamagedRow(ServiceError):
 
 @dataclass(frozen=True, slots=True)
 class IncidentSummary:
-    """An incident as lists show it: with the values of its key truncated, and without its history."""
+    """An incident as lists show it: with the values of its key truncated, and without its history
+    and its extent.
+    """
 
     key: Key
     incident: Incident
@@ -297,7 +299,7 @@ def incident_operations(key: Key, incident: Incident, former: Incident | None) -
     content = split(type_adapter(Incident).dump_json(incident))
     yield Put(incident_row(incident.id), {**content, **split(type_adapter(Key).dump_json(key), "key")})
     short_key = tuple((name, truncate(text)) for name, text in key)
-    summary = IncidentSummary(short_key, replace(incident, history=()))
+    summary = IncidentSummary(short_key, replace(incident, history=(), extent=None))
     row = summary_row(incident)
     yield Put(row, split(type_adapter(IncidentSummary).dump_json(summary)))
     if former and former.id == incident.id and (former_row := summary_row(former)) != row:

@@ -1,32 +1,26 @@
-"""An incident as its page shows it: all its alerts as one.
+"""An incident as its page shows it: all its alerts as one, as its extent has them (incidents/extent.py)."""
 
-Several alerts of an incident count the same change, so the largest number of a quarter of an hour counts. A
-signal is new in one alert, with few exceptions, so the numbers of signals are added up.
-"""
-
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from operator import add
 
-from detection.correlation.output import BEYOND, OutputRow
+from detection.correlation.output import BEYOND, OutputRow, row_time
 from detection.desk import IncidentDetail
 from detection.incidents.alert import Alert
-from detection.incidents.evidence import PAIRS, QUARTER, Histogram
+from detection.incidents.evidence import PAIRS
+from detection.incidents.extent import Quarters, merged, newest_objects, quarters_of, totals_by_kind
 from detection.logs.kql import bounds, queries, with_bounds
 from detection.logs.window import Windows
 from detection.messages.changes import UndoStep, change_text, undo_steps
 from detection.messages.context import AlertContext
 from detection.messages.facts import facts
 from detection.messages.links import MessageLinks
-from detection.messages.text import change_phrase, escape_name, row_time, severity_text, title
+from detection.messages.text import change_phrase, escape_name, severity_text, title
 from detection.rules.model import SEVERITIES, Rule, Severity, Side
 
 # Facts that the page shows in other places.
 SHOWN_ELSEWHERE = {"Incident", "So far", "New", "Severity", "Changed"}
-CHANGES = 20  # changes with their objects
-# The number of events of a side, by kind and by quarter of an hour (its beginning in seconds since 1970).
-Quarters = Mapping[str, Mapping[int, int]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,8 +73,8 @@ def incident_view(detail: IncidentDetail, rule: Rule) -> IncidentView:
     """The view of an incident. It has neither facts nor pairs if the alerts have expired."""
     incident = detail.incident
     evidences = [alert.evidence for alert in detail.alerts if alert.evidence]
-    changes = merge_histograms([evidence.changes for evidence in evidences], max)
-    signals = merge_histograms([evidence.signals for evidence in evidences], add)
+    changes = merged([quarters_of(evidence.changes) for evidence in evidences], max)
+    signals = merged([quarters_of(evidence.signals) for evidence in evidences], add)
     severity = incident.severity or rule.severity
     if not detail.alerts:
         names = [value for _, value in detail.key]
@@ -105,14 +99,14 @@ def incident_view(detail: IncidentDetail, rule: Rule) -> IncidentView:
     entities = {tuple(entity.items()): entity for alert in detail.alerts for entity in alert.entities}
     addresses = dict.fromkeys(address for alert in detail.alerts for address in alert.new_addresses)
     objects = {changed.event: changed for alert in detail.alerts for changed in alert.changed_objects}
-    newest = sorted(objects.values(), key=lambda changed: changed.time)[-CHANGES:]
+    newest = newest_objects(objects.values())
     worst = max(detail.alerts, key=lambda alert: SEVERITIES.index(alert.severity))
     sequence = rule.sequence
     change_time, signal_time = sequence.changes.time, sequence.signals.time
-    merged = replace(  # a later alert may have earlier events
+    whole = replace(  # a later alert may have earlier events
         detail.alerts[-1],
-        change_kinds=_totals_by_kind(changes),
-        signal_kinds=_totals_by_kind(signals),
+        change_kinds=totals_by_kind(changes),
+        signal_kinds=totals_by_kind(signals),
         first_pair=min(
             (alert.first_pair for alert in detail.alerts), key=lambda row: row_time(row, sequence.changes)
         ),
@@ -131,7 +125,7 @@ def incident_view(detail: IncidentDetail, rule: Rule) -> IncidentView:
         key=lambda row: (str(row[signal_time]), str(row[change_time])),
         reverse=True,
     )[:PAIRS]
-    context = AlertContext(merged, incident, rule, rows, incident.pairs - len(rows), [], {}, MessageLinks())
+    context = AlertContext(whole, incident, rule, rows, incident.pairs - len(rows), [], {}, MessageLinks())
     pairs = []
     for row in rows:
         reasons = row.get(BEYOND, [])
@@ -142,42 +136,23 @@ def incident_view(detail: IncidentDetail, rule: Rule) -> IncidentView:
         pairs.append(PairView(change, signal, beyond))
     texts, time_bounds = queries(rule), bounds(windows_of(detail.alerts[-1]))
     return IncidentView(
-        title=title(merged, rule),
-        names=[merged.actor],
+        title=title(whole, rule),
+        names=[whole.actor],
         severity=severity,
-        severity_text=severity_text(merged, rule),
-        changed=[change_text(changed, merged, rule) for changed in newest],
-        more_changes=max(sum(merged.change_kinds.values()) - len(newest), 0),
-        undo=undo_steps(merged, rule),
+        severity_text=severity_text(whole, rule),
+        changed=[change_text(changed, whole, rule) for changed in newest],
+        more_changes=max(sum(whole.change_kinds.values()) - len(newest), 0),
+        undo=undo_steps(whole, rule),
         facts=[(name, value) for name, value in facts(context) if name not in SHOWN_ELSEWHERE],
         changes=changes,
         signals=signals,
         pairs=pairs,
         more_pairs=incident.pairs - len(rows),
         beyond_pairs=sum(bool(pair.beyond) for pair in pairs),
-        began=row_time(merged.first_pair, sequence.changes),
-        ended=row_time(merged.last_pair, sequence.signals),
+        began=row_time(whole.first_pair, sequence.changes),
+        ended=row_time(whole.last_pair, sequence.signals),
         queries={side: with_bounds(texts[side], time_bounds) for side in sequence.sides},
     )
-
-
-def merge_histograms(histograms: Iterable[Histogram], combine: Callable[[int, int], int]) -> Quarters:
-    """The numbers of events of a side over all alerts. `combine` merges the numbers of the same quarter."""
-    events: dict[str, dict[int, int]] = {}
-    for histogram in histograms:
-        begin = int(histogram.begin.timestamp())
-        for kind, counts in histogram.kinds.items():
-            kind_counts = events.setdefault(kind, {})
-            for offset, number in counts.items():
-                quarter = begin + offset * QUARTER
-                kind_counts[quarter] = combine(kind_counts.get(quarter, 0), number)
-    return events
-
-
-def _totals_by_kind(events: Quarters) -> dict[str, int]:
-    """The number of events by kind, the most frequent first."""
-    totals = {kind: sum(times.values()) for kind, times in events.items()}
-    return dict(sorted(totals.items(), key=lambda kind_total: kind_total[1], reverse=True))
 
 
 def _cell(row: OutputRow, side: Side) -> Cell:

@@ -26,7 +26,9 @@ STATUSES: Mapping[StatusFilter, tuple[Status, ...]] = {
 
 @dataclass(frozen=True, slots=True)
 class IncidentRow:
-    """An incident in the list. Its title is that of its newest alert; times are UTC."""
+    """An incident in the list. Title and numbers are those of all its alerts, `updated` is the time of the
+    last alert (UTC). `acknowledged_by` acknowledged it last, `assignee` is to work on it.
+    """
 
     id: str
     rule: str
@@ -39,6 +41,10 @@ class IncidentRow:
     updated: datetime
     alerts: int
     pairs: int
+    changes: int
+    signals: int
+    acknowledged_by: str
+    assignee: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,6 +154,10 @@ def listing(desk: Desk, query: Mapping[str, str], now: datetime) -> Listing:
                 updated=detail.incident.updated,
                 alerts=detail.incident.alerts,
                 pairs=detail.incident.pairs,
+                changes=detail.incident.changes,
+                signals=detail.incident.signals,
+                acknowledged_by=detail.incident.acknowledged_by,
+                assignee=detail.incident.assignee,
             )
             for detail in page.incidents
         ],

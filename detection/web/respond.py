@@ -3,7 +3,7 @@
     GET  incidents                               the list, with the silences in force
     GET  incidents/ID                            an incident
     POST incidents/ID/VERB                       acts on an incident: a form or JSON
-         VERB: acknowledge, close, reopen, silence
+         VERB: acknowledge, assign, comment, close, reopen, silence
     POST incidents/silences/lift                 lifts a silence: a form or JSON
     POST incidents/silences/add                  adds a silence: JSON
     POST incidents/messages/retry                sends dead letters again: JSON
@@ -25,7 +25,16 @@ from detection.base.errors import ConfigurationError, DetectionError, ServiceErr
 from detection.base.json_types import json_values
 from detection.base.timestamps import iso, parse_duration, parse_moment
 from detection.desk import IncidentDetail, NoIncident
-from detection.incidents.acts import CloseAct, IncidentAct, IncidentVersion, InvalidAct, LiftAct, SilenceAct
+from detection.incidents.acts import (
+    AssignAct,
+    CloseAct,
+    CommentAct,
+    IncidentAct,
+    IncidentVersion,
+    InvalidAct,
+    LiftAct,
+    SilenceAct,
+)
 from detection.incidents.incident import Classification
 from detection.messages.text import escape_name
 from detection.rules.loading import default_rule
@@ -50,9 +59,9 @@ WRONG_SETTING = (
     "detection check` and the app's log name the setting and its remedy."
 )
 NUMBER = re.compile(r"[0-9]{1,9}")
-ACTS = ("acknowledge", "close", "reopen", "silence")
+ACTS = ("acknowledge", "assign", "comment", "close", "reopen", "silence")
 ACT_ID = "act-id"  # the header with the id that an act has in the incident's history
-ACT_FIELDS = ("by", "note", "seen", "acts", "request", "form", "classification", "for", "from")
+ACT_FIELDS = ("by", "note", "seen", "acts", "request", "form", "classification", "for", "from", "assignee")
 SILENCE_FIELDS = ("by", "note", "silence", "for", "from", *CRITERIA)
 LIFT_FIELDS = ("by", "silence", "request", "form")
 CLASSIFICATIONS: tuple[Classification, ...] = get_args(Classification)
@@ -154,9 +163,8 @@ def _show(request: Request, job: Job, name: str, now: datetime, notice: Notice |
     done = request.query.get("done")
     for entry in detail.incident.history:
         if done and entry.request == done:
-            notice = Notice(
-                f"Recorded at {iso(entry.time)}: {entry.action_text} by {escape_name(entry.author)}."
-            )
+            act = f"{escape_name(entry.action_text)} by {escape_name(entry.author)}"
+            notice = Notice(f"Recorded at {iso(entry.time)}: {act}.")
     form = job.link_signer().form_token(name, visitor.name, now) if visitor.can_act else ""
     return incident_page(job, detail, visitor, form, now, request.path, notice)
 
@@ -198,6 +206,11 @@ def _carry_out(
     match verb:
         case "acknowledge":
             job.desk.acknowledge(IncidentAct(**values))
+        case "assign":
+            assignee = " ".join(fields.get("assignee", "").split())
+            job.desk.assign(AssignAct(**values, assignee=assignee))
+        case "comment":
+            job.desk.comment(CommentAct(**values))
         case "reopen":
             job.desk.reopen(IncidentAct(**values))
         case "close":

@@ -12,9 +12,10 @@ from markupsafe import Markup
 
 from detection.base.svg import Scale, drawing, element, label, line, rectangle
 from detection.incidents.evidence import QUARTER
+from detection.incidents.extent import Quarters
 from detection.messages.text import in_words, plural
 from detection.rules.model import Rule, Side
-from detection.web.incident_view import IncidentView, Quarters
+from detection.web.incident_view import IncidentView
 
 HEIGHT, MARGIN = 226, 8
 TOP, AXIS, BOTTOM = 2, 74, 198  # of the grid; bars end above its bottom, the times are below it

@@ -101,7 +101,7 @@ def test_closed_incident_is_not_acknowledged(world: PageWorld) -> None:
     status, answer = send_json(world, f"incidents/{name}/acknowledge", by="bob")
     assert (status, answer["error"]) == (409, f"{name} is closed: reopen it before you acknowledge it.")
     buttons = [button.get("formaction", "") for button in page_buttons(world, name)]
-    assert [url.rpartition("/")[2] for url in buttons] == ["close", "reopen", "silence"]
+    assert [url.rpartition("/")[2] for url in buttons] == ["comment", "assign", "close", "reopen", "silence"]
 
 
 def page_buttons(world: PageWorld, name: str) -> list[dict[str, str]]:
@@ -120,6 +120,42 @@ def test_reopened_incident_is_open_again_and_new_evidence_opens_the_next(world: 
 
     assert next_id != name
     assert (incident_of(world, name)["alerts"], incident_of(world, next_id)["predecessor"]) == (1, name)
+
+
+def test_assigning_and_commenting_keep_the_status_and_are_in_the_list(world: PageWorld) -> None:
+    name = world.incident()
+    world.post(f"incidents/{name}/acknowledge", {"by": "ann"})
+    world.post(f"incidents/{name}/assign", {"by": "eve", "assignee": "  dan   ops "})
+    world.post(f"incidents/{name}/comment", {"by": "bob", "note": "asked them"})
+    incident = incident_of(world, name)
+    assert [(entry["action"], entry["assignee"]) for entry in incident["history"]] == [
+        ("acknowledged", ""),
+        ("assigned", "dan ops"),
+        ("commented", ""),
+    ]
+    (row,) = world.json("incidents")["incidents"]
+    assert (row["status"], row["acknowledged_by"], row["assignee"]) == ("acknowledged", "ann", "dan ops")
+    text = " ".join(parse_page(world.get("incidents")).text.split())
+    assert "assigned to dan ops" in text
+
+
+@pytest.mark.parametrize(
+    "verb, fields",
+    [
+        ("assign", {}),
+        ("assign", {"assignee": " "}),
+        ("assign", {"assignee": "x" * 201}),
+        ("assign", {"assignee": "dan\u202eops"}),
+        ("comment", {}),
+        ("comment", {"note": " "}),
+    ],
+)
+def test_assignment_without_a_name_and_comment_without_a_note_are_refused(
+    world: PageWorld, verb: str, fields: dict[str, str]
+) -> None:
+    name = world.incident()
+    assert send_json(world, f"incidents/{name}/{verb}", by="eve", **fields)[0] == 422
+    assert incident_of(world, name)["history"] == []
 
 
 def test_open_incident_is_not_reopened(world: PageWorld) -> None:
@@ -141,10 +177,11 @@ def add_silence(world: PageWorld) -> None:
 # ------------------------------------------------------------------------------------------------------ acts repeated
 
 
-@pytest.mark.parametrize("verb", ["acknowledge", "close", "silence"])
+@pytest.mark.parametrize("verb", ["acknowledge", "assign", "comment", "close", "silence"])
 def test_form_that_is_sent_twice_acts_once(world: PageWorld, verb: str) -> None:
     name = world.incident()
     fields = {**world.form(name), "by": "eve", "note": "why", "for": "P1D", "classification": "benign"}
+    fields["assignee"] = "dan"
     answers = [send(world, f"incidents/{name}/{verb}", fields) for _ in range(2)]
     assert [answer.status for answer in answers] == [303, 303]
     assert answers[0].headers["location"] == answers[1].headers["location"]
@@ -372,11 +409,13 @@ def follow(world: PageWorld, path: str, answer: Response) -> Response:
         ("acknowledge", "acknowledged by eve."),
         ("close", "closed as benign by eve."),
         ("silence", "silenced by eve."),
+        ("assign", "assigned to dan by eve."),
+        ("comment", "commented by eve."),
     ],
 )
 def test_page_says_that_an_act_is_recorded(world: PageWorld, verb: str, says: str) -> None:
     path = f"incidents/{world.incident()}/{verb}"
-    fields = {"by": "eve", "note": "why", "for": "P1D", "classification": "benign"}
+    fields = {"by": "eve", "note": "why", "for": "P1D", "classification": "benign", "assignee": "dan"}
     page = parse_page(follow(world, path, world.post(path, fields)))
     assert f"Recorded at 2026-03-02T11:00:00Z: {says}" in page.text
     assert [element for _, element in page.elements if element.get("role") == "status"] != []

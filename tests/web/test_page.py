@@ -271,6 +271,19 @@ def test_list_shows_open_incidents_first_the_latest_alert_on_top(world: PageWorl
     assert ids(world, "incidents?status=closed") == [second_id]
 
 
+def test_list_has_the_title_and_the_size_of_the_incident_and_not_of_its_newest_alert(
+    world: PageWorld,
+) -> None:
+    name = world.incident(signals=40)
+    changes = [change(f"audit-{ALICE}", START - 3 * HOUR), change("role", START - HOUR, kind="role.updated")]
+    world.commit_new(changes, [signal("more", START)], START + HOUR)
+    (row,) = world.json("incidents")["incidents"]
+    assert row["title"].endswith("then hit the content filter 41 times within 3 h")
+    assert (row["alerts"], row["changes"], row["signals"]) == (2, 2, 41)
+    page = parse_page(world.get(f"incidents/{name}"))
+    assert row["title"] in page.text
+
+
 def test_list_counts_by_status_and_severity(world: PageWorld) -> None:
     first_id, second_id, _ = (world.incident(f"{n}@example.com") for n in range(3))
     world.post(f"incidents/{first_id}/acknowledge", {"by": "eve"})
