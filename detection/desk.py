@@ -162,11 +162,15 @@ class Desk:
         ]
         return sorted(details, key=lambda detail: detail.incident.opened, reverse=True)
 
-    def incident_page(self, selection: Selection, size: int, position: str = "") -> IncidentPage:
-        """The next `size` selected incidents after a position: open ones first, then the most severe, then
-        those with the latest alert. They have no history, and long keys are truncated.
+    def incident_page(
+        self, selection: Selection, size: int, position: str = "", rule: str | None = None
+    ) -> IncidentPage:
+        """The next `size` selected incidents after a position, of one rule or (None) of all: open ones first,
+        then the most severe, then those with the latest alert. They have no history, and long keys are
+        truncated.
         """
-        page = read_page(self.table, self.folders, selection, size, position)
+        folders = [folder for folder in self.folders if rule in (None, folder)]
+        page = read_page(self.table, folders, selection, size, position)
         details = [IncidentDetail(rule, summary.key, summary.incident) for rule, summary in page.summaries]
         return IncidentPage(details, page.end, page.head)
 

@@ -9,7 +9,7 @@ from detection.base.errors import ConfigurationError
 
 _DURATION = TypeAdapter(timedelta)
 _SHORT_DURATION = re.compile(r"(?=[0-9])([0-9]+d)?([0-9]+h)?([0-9]+m)?([0-9]+s)?")
-_DATE = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}")
+DATE = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}")
 _FROM_NOW = re.compile(r"now(?:(?P<sign>[+-])(?P<duration>.+))?")
 FIRST_YEAR, LAST_YEAR = 2000, 2100  # a time outside this range is an error, such as a wrong unit
 MAX_CLOCK_LEAD = timedelta(minutes=10)  # less than LONGEST_RUN in deadlines.py
@@ -44,7 +44,7 @@ def parse_moment(text: str, now: datetime) -> datetime:
     if match := _FROM_NOW.fullmatch(text):
         offset = parse_duration(match["duration"]) if match["duration"] else timedelta(0)
         return now.replace(microsecond=0) + (-offset if match["sign"] == "-" else offset)
-    return parse_time(f"{text}T00:00:00Z" if _DATE.fullmatch(text) else text)
+    return parse_time(f"{text}T00:00:00Z" if DATE.fullmatch(text) else text)
 
 
 def iso_duration(text: str) -> str:

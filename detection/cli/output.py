@@ -1,8 +1,5 @@
 """Output of results on stdout (tables, CSV, JSON lines) and of remarks and progress on stderr."""
 
-import csv
-import json
-import re
 import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -29,6 +26,7 @@ from detection.desk import SilenceMatches
 from detection.incidents.decide import Verdict
 from detection.logs.events import Rejected
 from detection.logs.files.loading import LoadedFiles
+from detection.messages.cells import cell_text, csv_lines
 from detection.messages.facts import lines
 from detection.messages.text import WIDTH, escape_control, escape_line, escape_name, plural
 from detection.rules.model import Rule
@@ -38,9 +36,6 @@ TABLE_ROWS = 50  # of a table in a terminal
 WIDTH_WITHOUT_TERMINAL = 100_000
 LINES_PER_WRITE = 10_000
 PROGRESS_INTERVAL = 10.0  # seconds
-# The beginning of a formula (OWASP, "CSV Injection"), also in full width, and behind the separator that
-# spreadsheets use where the comma is the decimal point. Tabs and line ends are escaped before.
-_FORMULA = re.compile(r"(^ *|; *)(?=[=+\-@＝＋－＠])")
 
 
 def console() -> Console:
@@ -150,15 +145,13 @@ def write_rows(
         for row in rows:
             write_json_line(row)
     elif output_format is RowFormat.csv:
-        writer = csv.writer(sys.stdout, lineterminator="\n")
-        writer.writerow(columns)
-        writer.writerows([_inert_cell(row[name]) for name in columns] for row in rows)
+        sys.stdout.writelines(csv_lines(rows, columns))
     else:
         all_rows, table, terminal = list(rows), Table(*columns), console()
         shown_rows, width = all_rows, WIDTH_WITHOUT_TERMINAL
         if sys.stdout.isatty():
             shown_rows, width = all_rows[:TABLE_ROWS], WIDTH
-        texts = [[escape_name(_cell(row[name]), width) for name in columns] for row in shown_rows]
+        texts = [[escape_name(cell_text(row[name]), width) for name in columns] for row in shown_rows]
         for cells in texts:
             table.add_row(*map(Text, cells))
         unlimited = terminal.options.update(width=WIDTH_WITHOUT_TERMINAL)
@@ -234,15 +227,3 @@ def write_findings(findings: Sequence[Finding]) -> None:
             message.append(f"\n→ {finding.remedy}")
         table.add_row(Text(finding.level, style=finding.level), Text(escape_line(finding.name)), message)
     console().print(table)
-
-
-def _inert_cell(value: object) -> str:
-    """A cell of CSV without control and direction characters, which no spreadsheet takes for a formula."""
-    text = _cell(value)
-    return text if isinstance(value, int | float) else _FORMULA.sub(r"\1'", escape_control(text))
-
-
-def _cell(value: object) -> str:
-    if value is None:
-        return ""
-    return json.dumps(value) if isinstance(value, list | dict) else str(value)

@@ -62,7 +62,7 @@ class Incident:
     `acts` counts all that they did. `silenced` pairs of its key paged nobody while it was the newest. `title`
     and the numbers of `changes` and `signals` are those of all its alerts, whose events are its `extent`;
     `severity` is that of the worst. `reopened` says that it was closed once. `acknowledged_by` acknowledged
-    it last, `assignee` is to work on it; an empty text is no person.
+    it last, `assignee` is to work on it; an empty text is no person. `actor` is that of the newest alert.
     """
 
     id: str
@@ -84,6 +84,7 @@ class Incident:
     signals: int = 0
     acknowledged_by: str = ""
     assignee: str = ""
+    actor: str = ""
     extent: Extent | None = None
 
     @property

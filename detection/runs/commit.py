@@ -311,6 +311,7 @@ def _with_evidence(verdict: Verdict, detection: Detection) -> Verdict:
         severity=worst,
         changes=sum(extent.change_kinds.values()),
         signals=sum(extent.signals.values()),
+        actor=alert.actor,
         extent=extent,
     )
     alert = replace(alert, evidence=alert_evidence)

@@ -11,12 +11,12 @@ from dataclasses import dataclass
 from datetime import datetime
 from heapq import merge
 from itertools import chain, islice, takewhile
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 from detection.incidents.alert import Alert
 from detection.incidents.incident import Incident, Status
 from detection.incidents.keys import Key
-from detection.rules.model import Severity
+from detection.rules.model import SEVERITIES, Severity
 from detection.store.layout import (
     IncidentSummary,
     commit_of,
@@ -24,6 +24,7 @@ from detection.store.layout import (
     day_of,
     incident_row,
     keyed_incident,
+    moment_rank,
     section_of,
     severity_rank,
     summary_of,
@@ -31,28 +32,44 @@ from detection.store.layout import (
 from detection.store.table import PAGE, Entity, Table
 
 MAX_COUNTED = PAGE  # incidents of a count: the names of a request
-MAX_FILTERED = 1_000  # rows that a page looks through for a status that has no section of its own
-FILTERED_ROWS = 250  # of a request for such a status
+MAX_FILTERED = 1_000  # rows that a page looks through for incidents that form no range of the list
+FILTERED_ROWS = 250  # of a request for such incidents
 POSITION = re.compile(r"[01]\|[0-9]\|[0-9]{16}\|[A-Za-z0-9_-]{1,64}\|[a-z]{1,16}")
 _LIST = "l|"
 _WHOLE_LIST = ("l|0|", "l|1}")
 
 
+class Matches(Protocol):
+    """Whether an incident of a rule is selected, by its summary."""
+
+    def __call__(self, rule: str, summary: IncidentSummary) -> bool: ...
+
+
 @dataclass(frozen=True, slots=True)
 class Selection:
-    """The incidents of the list that have one of the statuses and the severity; None: any severity."""
+    """The incidents of the list that have one of the statuses, the severity (None: any severity) and their
+    latest alert in [since, until), UTC. With `matches`, only those whose summaries match.
+    """
 
     statuses: Collection[Status]
     severity: Severity | None = None
+    since: datetime | None = None
+    until: datetime | None = None
+    matches: Matches | None = None
 
     @property
     def ranges(self) -> Sequence[tuple[str, str]]:
         """The first row and the end of each range of the list with such incidents, in the list's order."""
         sections = sorted(set(map(section_of, self.statuses)))
-        if self.severity is None:
+        if self.severity is None and not (self.since or self.until):
             return [(f"l|{sections[0]}|", f"l|{sections[-1]}}}")]
-        rank = severity_rank(self.severity)
-        return [(f"l|{section}|{rank}|", f"l|{section}|{rank}}}") for section in sections]
+        ranks = [severity_rank(self.severity)] if self.severity else range(len(SEVERITIES) + 1)
+        newest, oldest = self._moments
+        return [
+            (f"l|{section}|{rank}|{newest}", f"l|{section}|{rank}|{oldest}}}")
+            for section in sections
+            for rank in ranks
+        ]
 
     @property
     def end(self) -> str:
@@ -62,13 +79,22 @@ class Selection:
     @property
     def has_whole_sections(self) -> bool:
         """Whether every incident in the ranges is selected."""
-        return ("new" in self.statuses) == ("acknowledged" in self.statuses)
+        return self.matches is None and ("new" in self.statuses) == ("acknowledged" in self.statuses)
+
+    @property
+    def _moments(self) -> tuple[str, str]:
+        """Where the times of the latest alert begin and end in row names: the newest are first."""
+        newest = f"{moment_rank(self.until)}}}" if self.until else ""
+        return newest, moment_rank(self.since) if self.since else "9" * 16
 
     def includes(self, row: str) -> bool:
-        """Whether the incident of a row of the list is selected, by the row's name."""
-        _, _, rank, _, _, status = row.split("|")
-        return status in self.statuses and (
-            self.severity is None or rank == str(severity_rank(self.severity))
+        """Whether the incident of a row of the list may be selected, by the row's name."""
+        _, _, rank, moment, _, status = row.split("|")
+        newest, oldest = self._moments
+        return (
+            status in self.statuses
+            and (self.severity is None or rank == str(severity_rank(self.severity)))
+            and newest <= moment <= oldest
         )
 
 
@@ -130,7 +156,9 @@ def read_page(
     selected: list[_Row] = []
     selectable = takewhile(lambda row: row.name < selection.end, chain(first_rows, rows))
     for number, row in enumerate(selectable):
-        is_selected = selection.includes(row.name)
+        is_selected = selection.includes(row.name) and (
+            selection.matches is None or selection.matches(row.rule, summary_of(row.entity))
+        )
         if number == MAX_FILTERED or (is_selected and len(selected) == size):
             return ListPage(_summaries(selected), position, head)
         if is_selected:

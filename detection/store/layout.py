@@ -322,8 +322,13 @@ def summary_row(incident: Incident) -> str:
     filters and counts.
     """
     rank = severity_rank(incident.severity) if incident.severity else len(SEVERITIES)
-    remaining = (_END_OF_TIME - incident.updated) // timedelta(microseconds=1)
-    return f"l|{section_of(incident.status)}|{rank}|{remaining:016}|{incident.id}|{incident.status}"
+    place = f"{section_of(incident.status)}|{rank}|{moment_rank(incident.updated)}"
+    return f"l|{place}|{incident.id}|{incident.status}"
+
+
+def moment_rank(moment: datetime) -> str:
+    """The rank of a time (UTC) in the list, the newest first."""
+    return f"{(_END_OF_TIME - moment) // _MICROSECOND:016}"
 
 
 def section_of(status: Status) -> int:

@@ -12,7 +12,9 @@ from urllib.parse import SplitResult, parse_qsl, urlencode, urlsplit
 from pydantic_core import from_json, to_json
 
 BODY = 16 * 2**10  # bytes of a request: a name, a classification and a note
-FIELDS = 20  # of a query or a form
+FIELDS = 20  # of a query or a form, apart from the selected incidents
+SELECTED = "incidents"  # the field that a form may repeat, and a list in JSON
+MAX_SELECTED = 50
 
 # App Service has signed the visitor in, the host has checked a key, or the visitor has a link from a message.
 AccessMode = Literal["entra", "key", "link"]
@@ -96,11 +98,11 @@ class Request:
         return self.headers.get("content-type", "").partition(";")[0].strip().lower()
 
     def fields(self) -> dict[str, str]:
-        """The fields of a form or a JSON object."""
+        """The fields of a form or a JSON object. The values of SELECTED are joined by spaces."""
         if len(self.body) > BODY:
             raise RequestRefused(413, f"Send at most {BODY:,} bytes.")
         if self.media_type == "application/x-www-form-urlencoded":
-            return _parse_fields(self.body.decode(errors="replace"))
+            return _parse_fields(self.body.decode(errors="replace"), FIELDS + MAX_SELECTED)
         if self.media_type != "application/json":
             raise RequestRefused(415, "Send a form or JSON.")
         try:
@@ -109,6 +111,9 @@ class Request:
             document = None
         if not isinstance(document, dict):
             raise RequestRefused(400, "Send a JSON object.")
+        selected = document.get(SELECTED)
+        if isinstance(selected, list) and all(isinstance(name, str) for name in selected):
+            document[SELECTED] = " ".join(selected)
         if nested := [name for name, value in document.items() if isinstance(value, dict | list)]:
             raise RequestRefused(422, f"{', '.join(nested)}: send text or a number.")
         return {name: str(value) for name, value in document.items() if value is not None}
@@ -165,8 +170,10 @@ def _split(url: str) -> SplitResult:
         raise RequestRefused(400, "The address is not valid. Correct it.") from None
 
 
-def _parse_fields(text: str) -> dict[str, str]:
+def _parse_fields(text: str, limit: int = FIELDS) -> dict[str, str]:
     try:
-        return dict(parse_qsl(text, keep_blank_values=True, max_num_fields=FIELDS))
+        pairs = parse_qsl(text, keep_blank_values=True, max_num_fields=limit)
     except ValueError:
-        raise RequestRefused(400, f"Send at most {FIELDS} fields.") from None
+        raise RequestRefused(400, f"Send at most {limit} fields.") from None
+    selected = [value for name, value in pairs if name == SELECTED]
+    return dict(pairs) | ({SELECTED: " ".join(selected)} if selected else {})

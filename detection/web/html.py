@@ -4,7 +4,7 @@ Text from the logs passes the filters `escaped`, `named` or `titled`: it is on o
 inside <bdi>, marked if they mix scripts.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from datetime import datetime
@@ -27,7 +27,7 @@ from detection.store.outbox import DeadLetter
 from detection.web.access import Visitor
 from detection.web.exchange import Request, RequestRefused, Response, with_query
 from detection.web.incident_view import IncidentView, duration_text, incident_view, windows_of
-from detection.web.listing import SEVERITIES_SHOWN, STATUSES, Listing
+from detection.web.listing import FILTER_FIELDS, PER_PAGE, SEVERITIES_SHOWN, STATUSES, Listing, ListQuery
 from detection.web.timeline import timeline
 
 VALUE_WIDTH = 500  # characters of one value
@@ -59,28 +59,46 @@ class Notice:
 
 
 def list_page(
-    listing: Listing, visitor: Visitor, form: str, now: datetime, path: str, notice: Notice | None = None
+    listing: Listing,
+    query: ListQuery,
+    rules: Sequence[str],
+    visitor: Visitor,
+    tokens: Mapping[str, str],
+    now: datetime,
+    path: str,
+    notice: Notice | None = None,
 ) -> Response:
-    """A page of the list of incidents, with the silences, at a path. `form` is the token of the form to lift
-    them.
+    """A page of the list of incidents, with the silences, at a path. `tokens` are those of its forms, by
+    subject.
     """
-    incidents = f"{'../' * path.count('/')}incidents"
+    incidents, key = f"{'../' * path.count('/')}incidents", visitor.access_key
 
-    def list_url(after: str | None = None, **chosen: str | None) -> str:
-        status, severity = chosen.get("status", listing.status), chosen.get("severity", listing.severity)
-        return with_query(incidents, status=status, severity=severity, after=after, code=visitor.access_key)
+    def list_url(**changed: object) -> str:
+        """The address of the list with the fields of the query, some of them changed, from its first page."""
+        return with_query(incidents, **{**query.texts, "after": None, "format": None, **changed, "code": key})
+
+    def local_time(time: datetime) -> str:
+        return f"{time.astimezone(query.zone):%Y-%m-%d %H:%M %Z}" if query.zone else ""
 
     return _page(
         "list.html",
         now,
         visitor=visitor,
         listing=listing,
+        query=query,
+        rules=rules,
         statuses=STATUSES,
         severities=SEVERITIES_SHOWN,
+        classifications=CLASSIFICATION_HELP,
         list_url=list_url,
-        form=form,
-        lift_url=with_query(f"{incidents}/silences/lift", code=visitor.access_key),
-        incident_url=lambda name: with_query(f"{incidents}/{name}", code=visitor.access_key),
+        list_path=with_query(incidents, code=key),
+        is_filtered=any(name in query.texts for name in FILTER_FIELDS),
+        per_page=PER_PAGE,
+        local_time=local_time,
+        tokens=tokens,
+        close_url=with_query(f"{incidents}/selected/close", **query.texts, code=key),
+        lift_url=with_query(f"{incidents}/silences/lift", code=key),
+        incident_url=lambda name: with_query(f"{incidents}/{name}", code=key),
         notice=notice,
     )
 
@@ -138,7 +156,7 @@ def failure_page(request: Request, refusal: RequestRefused, fields: Mapping[str,
         folder, *names = request.path.split("/")
         if folder == "incidents" and request.access_mode != "link":
             root, key = f"{'../' * len(names)}incidents", request.access_key
-            if len(names) == 2 and names[0] != "silences":  # an act
+            if len(names) == 2 and names[0] not in ("silences", "selected"):  # an act
                 urls["Back to the incident"] = with_query(f"{root}/{names[0]}", code=key)
             urls["All incidents"] = with_query(root, code=key)
     return _page("failure.html", None, refusal.status, reason=refusal.reason, fields=fields, urls=urls)

@@ -7,6 +7,7 @@
     POST incidents/silences/lift                 lifts a silence: a form or JSON
     POST incidents/silences/add                  adds a silence: JSON
     POST incidents/messages/retry                sends dead letters again: JSON
+    POST incidents/selected/close                closes several incidents: a form or JSON
     GET  look/ID?until=…&signature=…             an incident, for a visitor with a link
 
 An address that ends in a slash redirects to the address without it.
@@ -17,8 +18,9 @@ import re
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import asdict, replace
 from datetime import datetime, timedelta
+from hashlib import sha256
 from http import HTTPStatus
-from typing import Any, get_args
+from typing import Any
 
 from detection.app import Job
 from detection.base.errors import ConfigurationError, DetectionError, ServiceError
@@ -35,14 +37,15 @@ from detection.incidents.acts import (
     LiftAct,
     SilenceAct,
 )
-from detection.incidents.incident import Classification
+from detection.messages.cells import csv_lines
 from detection.messages.text import escape_name
 from detection.rules.loading import default_rule
 from detection.rules.silences import CRITERIA, Silence, end_of_silence, parse_silence
 from detection.store.table import Conflict
-from detection.web.access import author_of, check_form, check_source, request_id, visitor_of
+from detection.web.access import ID_LENGTH, author_of, check_form, check_source, request_id, visitor_of
 from detection.web.exchange import (
     COMMON_HEADERS,
+    MAX_SELECTED,
     Request,
     RequestRefused,
     Response,
@@ -50,10 +53,20 @@ from detection.web.exchange import (
     with_query,
 )
 from detection.web.html import Notice, failure_page, incident_page, list_page
-from detection.web.listing import listing, problems_of_query
+from detection.web.listing import (
+    CLASSIFICATIONS,
+    EXPORT_COLUMNS,
+    EXPORTED,
+    FILTER_FIELDS,
+    ListQuery,
+    export_rows,
+    list_query,
+    listing,
+)
 
 ID = re.compile(r"[A-Za-z0-9_-]{1,64}")
 SILENCES = "silences"  # the subject of the form that lifts silences; no incident has this id
+SELECTED = "selected"  # the subject of the form that closes incidents; as above
 WRONG_SETTING = (
     "A setting of this app is wrong, so it cannot show incidents. The app's function `health`, `python -m "
     "detection check` and the app's log name the setting and its remedy."
@@ -64,7 +77,9 @@ ACT_ID = "act-id"  # the header with the id that an act has in the incident's hi
 ACT_FIELDS = ("by", "note", "seen", "acts", "request", "form", "classification", "for", "from", "assignee")
 SILENCE_FIELDS = ("by", "note", "silence", "for", "from", *CRITERIA)
 LIFT_FIELDS = ("by", "silence", "request", "form")
-CLASSIFICATIONS: tuple[Classification, ...] = get_args(Classification)
+CLOSE_FIELDS = ("by", "note", "classification", "incidents", "request", "form")
+# An incident that is selected to be closed, with the numbers of alerts and acts that the author has seen.
+SELECTED_INCIDENT = re.compile(r"(?P<id>[A-Za-z0-9_-]{1,64})(:(?P<seen>[0-9]{1,9}):(?P<acts>[0-9]{1,9}))?")
 
 
 def respond(request: Request, job: Job, now: datetime) -> Response:
@@ -131,6 +146,9 @@ def _route(request: Request, job: Job, now: datetime) -> Response:
         case ["incidents", "messages", "retry"]:
             _require_method(request, "POST")
             return _retry(request, job)
+        case ["incidents", "selected", "close"]:
+            _require_method(request, "POST")
+            return _close_selected(request, job, now)
         case [folder, name] if folder == home and ID.fullmatch(name):
             _require_method(request, "GET", "HEAD")
             return _show(request, job, name, now)
@@ -141,19 +159,86 @@ def _route(request: Request, job: Job, now: datetime) -> Response:
 
 
 def _list(request: Request, job: Job, now: datetime, notice: Notice | None = None) -> Response:
-    query = request.query if request.method != "POST" else {}
-    if request.wants_json:
-        if problems := problems_of_query(query):
-            raise RequestRefused(422, f"{'; '.join(problems)}.")
+    is_post, visitor = request.method == "POST", visitor_of(request)
+    query = list_query(request.query, job.desk, now)
+    if request.wants_json or (query.export and not is_post):
+        if query.problems and not is_post:
+            text = "; ".join(f"{name} {problem}" for name, problem in query.problems.items())
+            raise RequestRefused(422, f"{text}.")
+        if query.export:
+            return _export(query, job, now)
         return json_response(json_values(listing(job.desk, query, now)))
-    visitor, page = visitor_of(request), listing(job.desk, query, now)
-    is_liftable = any(row.kind == "silence" for row in page.silences)
-    form = job.link_signer().form_token(SILENCES, visitor.name, now) if is_liftable else ""
-    if lifted := query.get("lifted"):
+    page, signer = listing(job.desk, query, now), job.link_signer()
+    tokens = {subject: signer.form_token(subject, visitor.name, now) for subject in (SILENCES, SELECTED)}
+    problems = [f"{name} {problem}" for name, problem in query.problems.items() if name in FILTER_FIELDS]
+    if problems and not notice:
+        notice = Notice(f"{'; '.join(problems)}. All other filters apply.", is_refusal=True)
+    if lifted := request.query.get("lifted"):
         for rule, silence in job.desk.silences():
             if silence.lifted_by and lifted in (silence.name, f"{rule.folder}/{silence.name}"):
                 notice = Notice(f"The silence {silence.name} is {silence.state(now)}.")
-    return list_page(page, visitor, form, now, request.path, notice)
+    response = list_page(page, query, job.desk.folders, visitor, tokens, now, request.path, notice)
+    if query.refresh and not is_post:
+        # A header, not an element: readers who cannot follow in time turn it off with the link on the page.
+        response = replace(response, headers={**response.headers, "refresh": str(query.refresh)})
+    return response
+
+
+def _export(query: ListQuery, job: Job, now: datetime) -> Response:
+    """Up to EXPORTED selected incidents as a file; in JSON `next` is the position of more."""
+    page = listing(job.desk, query, now, EXPORTED)
+    if query.export == "json":
+        response = json_response(json_values(page))
+    else:
+        body = "".join(csv_lines(export_rows(page), EXPORT_COLUMNS)).encode(errors="replace")
+        response = Response(200, body, {"content-type": "text/csv; charset=utf-8"})
+    name = f"incidents-{now:%Y%m%dT%H%M%SZ}.{query.export}"
+    return replace(
+        response, headers={**response.headers, "content-disposition": f'attachment; filename="{name}"'}
+    )
+
+
+def _close_selected(request: Request, job: Job, now: datetime) -> Response:
+    """Closes the selected incidents, each in a transaction of its own."""
+    visitor = visitor_of(request)
+    check_source(request, job.settings.PAGE_URL)
+    fields = _fields(request, CLOSE_FIELDS)
+    closed: list[str] = []
+    refused: dict[str, str] = {}
+    try:
+        check_form(request, SELECTED, visitor, job.link_signer(), now)
+        act_id = request_id(request, visitor, fields)
+        for name, incident_fields in _selected(fields).items():
+            incident_id = sha256(f"{act_id} {name} {incident_fields}".encode()).hexdigest()[:ID_LENGTH]
+            try:
+                author = author_of(visitor, fields)
+                _carry_out(job, name, "close", {**fields, **incident_fields}, author, incident_id)
+            except InvalidAct:
+                raise
+            except (ConfigurationError, Conflict) as error:
+                refused[name] = _refusal_of(error).reason
+            else:
+                closed.append(name)
+    except (RequestRefused, InvalidAct) as error:
+        refusal = _refusal_of(error)
+        if request.wants_json:
+            raise refusal from None
+        notice = Notice(refusal.reason, is_refusal=True, typed=fields)
+        return replace(_list(request, job, now, notice), status=refusal.status)
+    status = HTTPStatus.CONFLICT if refused else HTTPStatus.OK
+    if request.wants_json:
+        return json_response({"closed": closed, "refused": refused}, status)
+    text = " ".join([f"Closed: {', '.join(closed) or 'none'}.", *refused.values()])
+    return replace(_list(request, job, now, Notice(text, is_refusal=bool(refused))), status=status)
+
+
+def _selected(fields: Mapping[str, str]) -> dict[str, dict[str, str]]:
+    """The fields `seen` and `acts` of each selected incident. Raises InvalidAct."""
+    texts = fields.get("incidents", "").split()
+    matches = [match for text in texts if (match := SELECTED_INCIDENT.fullmatch(text))]
+    if not texts or len(texts) > MAX_SELECTED or len(matches) < len(texts):
+        raise InvalidAct(f"Select 1 to {MAX_SELECTED} incidents, by their ids")
+    return {match["id"]: {"seen": match["seen"] or "", "acts": match["acts"] or ""} for match in matches}
 
 
 def _show(request: Request, job: Job, name: str, now: datetime, notice: Notice | None = None) -> Response:

@@ -172,6 +172,40 @@ def test_pages_and_counts_are_those_of_the_filtered_and_sorted_incidents(
     assert head.count(selection) == Count(len(expected), exact=True)
 
 
+@pytest.mark.parametrize("severity", [None, "High", "Low"])
+def test_selection_by_the_time_of_the_latest_alert_is_a_range_of_each_severity(
+    table: Table, severity: Severity | None
+) -> None:
+    kinds = product(("High", "Informational", "Low"), ("closed", "new"), range(4))
+    incidents = [incident_at(n, level, status) for n, (level, status, _) in enumerate(kinds)]  # type: ignore[arg-type]
+    write(table, incidents)
+    since, until = incidents[3].updated, incidents[17].updated
+    selection = Selection((*OPEN, "closed"), severity, since, until)
+    expected = {
+        incident.id
+        for incident in incidents
+        if since <= incident.updated < until and severity in {None, incident.severity}
+    }
+    assert set(chain(*ids_by_page(table, selection))) == expected
+    head = read_page(table, [RULE.folder], selection, 3).head
+    assert head.count(selection) == Count(len(expected), exact=True)
+
+
+def test_old_incidents_are_not_read_for_a_week() -> None:
+    table = CountingTable(MemoryTable())
+    write(table, [incident_at(number) for number in range(5_000)])
+    selection = Selection(OPEN, since=incident_at(4_990).updated)
+    table.requests = 0
+    assert len(read_page(table, [RULE.folder], selection, 50).summaries) == 10
+    assert table.requests <= 2 * (len(SEVERITIES) + 1)
+
+
+def test_summaries_that_match_are_selected_and_the_page_says_where_it_ends(table: Table) -> None:
+    write(table, [incident_at(number) for number in range(9)])
+    selection = Selection(OPEN, matches=lambda _, summary: summary.incident.id in {"in_1", "in_7"})
+    assert ids_by_page(table, selection, 1) == [["in_7"], ["in_1"]]
+
+
 def test_summaries_name_their_rule(table: Table) -> None:
     for number, rule in enumerate(("first", "second", "third")):
         write(table, [incident_at(number)], rule)

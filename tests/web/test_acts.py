@@ -488,10 +488,13 @@ def test_list_of_a_refused_act_keeps_the_name_and_its_links_lead_where_they_say(
     answer = send(world, path, {"form": "x", "by": "eve", "silence": f"{RULE.folder}/nightly"})
     page = parse_page(answer)
     assert (answer.status, "This form has expired or is not yours." in page.text) == (403, True)
-    (by,) = [element["value"] for element in page.attributes_of("input") if element["name"] == "by"]
+    (by,) = [element["value"] for element in page.attributes_of("input") if element.get("id") == "by"]
     urls = [urljoin(f"{API}/{path}", link["href"]) for link in page.attributes_of("a")]
-    (action,) = [urljoin(f"{API}/{path}", form["action"]) for form in page.attributes_of("form")]
-    assert (by, action) == ("eve", f"{API}/{path}")
+    actions = [urljoin(f"{API}/{path}", form["action"]) for form in page.attributes_of("form")]
+    assert (by, actions) == (
+        "eve",
+        [f"{API}/incidents", f"{API}/incidents/selected/close", f"{API}/{path}"],
+    )
     assert f"{API}/incidents/{name}" in urls
     assert all(world.get(url).status == 200 for url in urls if "#" not in url)
 

@@ -8,6 +8,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from detection.web.exchange import AccessMode, make_request
+from detection.web.listing import FIELDS
 from detection.web.respond import ACT_FIELDS, ACTS, SILENCE_FIELDS, respond
 from tests.support.builders import RULE
 from tests.support.examples import examples, many
@@ -16,7 +17,9 @@ from tests.support.page_world import API, FORM, HTML, JSON, SIGNED_IN, PageWorld
 WORLD = PageWorld()
 NAME = WORLD.incident()
 LINK = (WORLD.job.link_signer().link_to(NAME, WORLD.now) or "").partition("/api/")[2]
-TOKENS = [WORLD.job.link_signer().form_token(subject, "", WORLD.now) for subject in (NAME, "silences")]
+TOKENS = [
+    WORLD.job.link_signer().form_token(subject, "", WORLD.now) for subject in (NAME, "silences", "selected")
+]
 NUMBERS = [
     "0",
     "-1",
@@ -37,18 +40,43 @@ anything = st.one_of(
 )
 word = st.one_of(
     st.sampled_from(
-        [NAME, "incidents", "look", "silences", "lift", "add", "retry", "in_1", "", *ACTS, *TOKENS]
+        [
+            NAME,
+            "incidents",
+            "look",
+            "silences",
+            "selected",
+            "lift",
+            "add",
+            "retry",
+            "in_1",
+            "",
+            *ACTS,
+            *TOKENS,
+        ]
     ),
     anything,
 )
 field_name = st.one_of(
-    st.sampled_from(["status", "severity", "after", "code", "until", "signature", "done", "lifted"]),
-    st.sampled_from([*ACT_FIELDS, *SILENCE_FIELDS]),
+    st.sampled_from(["status", "severity", "after", "code", "until", "signature", "done", "lifted", *FIELDS]),
+    st.sampled_from([*ACT_FIELDS, *SILENCE_FIELDS, "incidents"]),
     anything,
 )
 field_value = st.one_of(
     word,
-    st.sampled_from(["benign", "open", "High", f"{RULE.folder}/nightly", "0|0|0000000000000000|in_1|new"]),
+    st.sampled_from(
+        [
+            "benign",
+            "open",
+            "High",
+            "csv",
+            "Europe",
+            "now-1d",
+            f"{NAME}:1:0",
+            f"{RULE.folder}/nightly",
+            "0|0|0000000000000000|in_1|new",
+        ]
+    ),
 )
 fields = st.dictionaries(field_name, field_value, max_size=9)
 json_value = st.recursive(

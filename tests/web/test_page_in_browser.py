@@ -98,6 +98,7 @@ def address(server: Server, world: PageWorld, page: str) -> str:
     link = world.job.link_signer().link_to(names["acknowledged"], world.now) or ""
     path = {
         "list": "incidents?status=all&",
+        "filtered list": "incidents?status=all&actor=a&tz=Asia/Kolkata&refresh=600&",
         "empty list": "incidents?severity=Low&",
         "large": f"incidents/{names['acknowledged']}?",
         "new": f"incidents/{names['new']}?",
@@ -108,7 +109,16 @@ def address(server: Server, world: PageWorld, page: str) -> str:
     return f"{server.origin}/api/{path}code={server.key}"
 
 
-PAGES = {"list": 200, "empty list": 200, "large": 200, "new": 200, "closed": 200, "link": 200, "failure": 404}
+PAGES = {
+    "list": 200,
+    "filtered list": 200,
+    "empty list": 200,
+    "large": 200,
+    "new": 200,
+    "closed": 200,
+    "link": 200,
+    "failure": 404,
+}
 
 
 @LOOKS
@@ -176,6 +186,34 @@ def test_incident_is_acknowledged_and_closed_with_the_keyboard_and_without_scrip
         assert "closed as false-positive" in browser.text(".lead")
         assert browser.problems == []
     assert world.json(f"incidents/{name}")["incident"]["classification"] == "false-positive"
+
+
+@EVERYWHERE
+def test_incidents_are_selected_and_closed_with_the_keyboard_and_without_scripts(
+    browser: Browser, size: Size
+) -> None:
+    world = PageWorld()
+    names = [world.incident(f"{n}@example.com") for n in range(3)]
+    with serving(world.job) as server:
+        browser.open(f"{server.origin}/api/incidents?code={server.key}", size, scripts=False)
+        for name in names[:2]:
+            browser.tab_to(f"input[value^='{name}']")
+            browser.ask("press", keys=["Space"])
+        browser.tab_to("details.silences summary")
+        browser.ask("press", keys=["Enter"])
+        browser.tab_to("#close-by")
+        browser.ask("type", text="Eve Ops")
+        browser.tab_to("#close-as")
+        browser.ask("type", text="benign")
+        browser.tab_to("#close-selected button")
+        assert browser.ask("follow", key="Enter") == 200
+        assert browser.text(".notice").startswith("Closed: in_")
+        assert browser.problems == []
+    assert sorted(detail.incident.status for detail in world.job.desk.incidents()) == [
+        "closed",
+        "closed",
+        "new",
+    ]
 
 
 def test_silence_is_lifted_by_its_button_and_not_by_enter_in_the_name(browser: Browser) -> None:
