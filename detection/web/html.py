@@ -4,6 +4,7 @@ Text from the logs passes the filters `escaped`, `named` or `titled`: it is on o
 inside <bdi>, marked if they mix scripts.
 """
 
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
@@ -30,6 +31,7 @@ from detection.web.incident_view import IncidentView, duration_text, incident_vi
 from detection.web.listing import FILTER_FIELDS, PER_PAGE, SEVERITIES_SHOWN, STATUSES, Listing, ListQuery
 from detection.web.timeline import timeline
 
+EVIDENCE_PAGE = re.compile(r"[0-9]{1,4}")
 VALUE_WIDTH = 500  # characters of one value
 SILENCE_LENGTHS = {"PT4H": "4 hours", "P1D": "a day", "P7D": "a week", "P30D": "30 days"}
 CLASSIFICATION_HELP = {
@@ -109,15 +111,23 @@ def incident_page(
     visitor: Visitor,
     form: str,
     now: datetime,
-    path: str,
+    request: Request,
     notice: Notice | None = None,
 ) -> Response:
-    """An incident, at a path, with forms if the visitor can act. `form` is the token of the forms."""
+    """An incident, with forms if the visitor can act. `form` is the token of the forms."""
+    path, query = request.path, request.query
     incidents = f"{'../' * path.count('/')}incidents"
+    number = query.get("evidence", "")
+
+    def evidence_url(page: int) -> str:
+        address = f"{'../' * path.count('/')}{path.partition('/')[0]}/{detail.incident.id}"
+        access = {name: query.get(name) for name in ("until", "signature", "code")}
+        return with_query(address, evidence=page, **access) + "#evidence"
+
     rule, runs = job.desk.rule_or_placeholder(detail.rule), detail.rule in {rule.folder for rule in job.rules}
     if not runs:
         detail = replace(detail, alerts=())  # without the rule's columns no evidence can be shown
-    view = incident_view(detail, rule)
+    view = incident_view(detail, rule, int(number) if EVIDENCE_PAGE.fullmatch(number) else 1)
     portal, settings = None, job.settings
     if detail.alerts and settings.LOG_ANALYTICS_RESOURCE_ID:
         portal = portal_link(
@@ -144,6 +154,7 @@ def incident_page(
         portal=portal,
         classifications=CLASSIFICATION_HELP,
         form=form,
+        evidence_url=evidence_url,
         url=lambda *names: with_query("/".join((incidents, *names)), code=visitor.access_key),
         notice=notice,
     )

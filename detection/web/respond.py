@@ -251,7 +251,7 @@ def _show(request: Request, job: Job, name: str, now: datetime, notice: Notice |
             act = f"{escape_name(entry.action_text)} by {escape_name(entry.author)}"
             notice = Notice(f"Recorded at {iso(entry.time)}: {act}.")
     form = job.link_signer().form_token(name, visitor.name, now) if visitor.can_act else ""
-    return incident_page(job, detail, visitor, form, now, request.path, notice)
+    return incident_page(job, detail, visitor, form, now, request, notice)
 
 
 def _act(request: Request, job: Job, name: str, verb: str, now: datetime) -> Response:

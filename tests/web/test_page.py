@@ -118,10 +118,49 @@ def test_pair_beyond_the_published_rule_is_marked(world: PageWorld) -> None:
 
 
 def test_page_shows_the_newest_pairs_and_says_how_many_more(world: PageWorld) -> None:
-    name = world.incident(signals=70)
+    changes = [change("c", START - 3 * HOUR)]
+    signals = [signal(f"chat-{n}-", START - 2 * HOUR + n * timedelta(seconds=1)) for n in range(70)]
+    name = world.commit_new(changes, signals)
     page = parse_page(world.get(f"incidents/{name}"))
-    assert "The newest 50 of 70 pairs" in page.text
-    assert page.text.count(f"audit-{ALICE}") == 50
+    assert "The alerts keep 50 of 70 pairs: 50 signals, the latest first" in page.text
+    assert len(set(re.findall(r"chat-[0-9]+-", page.text))) == 50
+
+
+def test_signal_after_many_changes_is_a_row_that_unfolds_them(world: PageWorld) -> None:
+    changes = [change(f"audit-{n}", START - 3 * HOUR + n * timedelta(minutes=1)) for n in range(5)]
+    name = world.commit_new(changes, [signal(f"chat-{n}-", START - HOUR) for n in range(4)])
+    page = parse_page(world.get(f"incidents/{name}"))
+    assert "All 20 pairs: 4 signals, the latest first" in page.text
+    assert len(set(re.findall(r"chat-[0-9]+-", page.text))) == 4
+    assert page.text.count("2 earlier changes") == 4
+
+
+def test_all_evidence_that_the_alerts_keep_is_on_pages_by_signal(world: PageWorld) -> None:
+    name = ""
+    for hour in range(3):
+        changes = [change("c", START - 3 * HOUR)]
+        signals = [
+            signal(f"chat-{hour}-{n}-", START - 2 * HOUR + hour * HOUR + n * timedelta(seconds=1))
+            for n in range(40)
+        ]
+        name = world.commit_new(changes, signals, START + hour * HOUR) or name
+    link = signed_link(world, name)
+    doors: list[tuple[str, AccessMode]] = [(f"incidents/{name}?code=k%26y", "key"), (link, "link")]
+    for path, door in doors:
+        url, ids = urljoin(f"{API}/", path), list[str]()
+        while url:
+            page = parse_page(world.get(url, door))
+            ids += dict.fromkeys(re.findall(r"chat-[0-9]-[0-9]+-", page.text))
+            urls = [link["href"] for link in page.attributes_of("a") if "evidence=" in link.get("href", "")]
+            url = urljoin(url, urls[-1]) if len(ids) < 120 else ""
+        assert ids == [f"chat-{hour}-{n}-" for hour in (2, 1, 0) for n in reversed(range(40))]
+
+
+@pytest.mark.parametrize("number", ["0", "99", "9999", "-1", "x", "%D9%A3", ""])
+def test_page_of_evidence_that_is_not_there_is_the_nearest(world: PageWorld, number: str) -> None:
+    name = world.incident()
+    answer = world.get(f"incidents/{name}?evidence={number}")
+    assert (answer.status, answer.body) == (200, world.get(f"incidents/{name}").body)
 
 
 def test_thousands_of_signals_are_drawn_as_few_bars(world: PageWorld) -> None:
