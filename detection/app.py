@@ -259,8 +259,9 @@ class Job:
         def render_digest(draft: str, began: datetime, entries: Sequence[DigestEntry]) -> Sequence[Delivery]:
             from detection.delivery.rendering import digest_renderer  # noqa: PLC0415  # as in _run_options
 
-            settings = self.settings
-            return digest_renderer(settings.destinations, load(), settings.PAGE_URL)(draft, began, entries)
+            settings, link_to = self.settings, self.link_signer().link_to
+            render = digest_renderer(settings.destinations, load(), settings.PAGE_URL, link_to)
+            return render(draft, began, entries)
 
         return render_digest
 

@@ -50,6 +50,8 @@ from detection.store.table import MAX_CONFLICTS, Conflict, Operation, Table
 
 Result = TypeVar("Result")
 LOOK_BACK = timedelta(days=7)  # of the alerts that a new silence is compared with
+OPEN_INCIDENTS = Selection(("new", "acknowledged"))
+OPEN_PAGE = 500  # incidents of a request
 MAX_ALERTS = 1_000  # compared with a new silence: each is a request
 
 
@@ -350,13 +352,29 @@ class Desk:
         def messages(incident: Incident, commit: int) -> Sequence[Delivery]:
             from detection.delivery.rendering import update_messages  # noqa: PLC0415  # most hours need no message
 
-            return update_messages(self.destinations, incident, commit, now)
+            closed_digests = self._closed_digests(detail.rule, incident)
+            return update_messages(self.destinations, incident, commit, now, closed_digests)
 
         def update() -> Incident:
             store = IncidentStore(self.table, detail.rule, f"update {now.isoformat()} {uuid4().hex[:12]}")
             return store.update(detail.incident.id, change_once, messages, rows)
 
         return _repeat_after_conflict(update)
+
+    def _closed_digests(self, rule: str, incident: Incident) -> set[str]:
+        """The digests of a closed incident whose other incidents are closed too."""
+        if incident.status != "closed":
+            return set()
+        digests, position = set(incident.digests), ""
+        while digests:
+            page = read_page(self.table, [rule], OPEN_INCIDENTS, OPEN_PAGE, position)
+            for _, summary in page.summaries:
+                if summary.incident.id != incident.id:
+                    digests -= set(summary.incident.digests)
+            if page.end is None:
+                break
+            position = page.end
+        return digests
 
 
 def _repeat_after_conflict(act: Callable[[], Result]) -> Result:

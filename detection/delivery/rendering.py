@@ -1,6 +1,6 @@
 """Rendering: the messages of an alert, a digest or an update, for each destination in its format."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from datetime import datetime
 from typing import TypeVar
 
@@ -11,7 +11,6 @@ from detection.incidents.incident import Incident
 from detection.incidents.keys import stable_id
 from detection.messages.context import AlertContext, DigestEntry, alert_context
 from detection.messages.digest import (
-    LIST_COMMAND,
     Digest,
     as_native,
     as_pagerduty,
@@ -78,13 +77,22 @@ def message_renderer(
     return render
 
 
-def digest_renderer(webhooks: Sequence[Webhook], rule: Rule, page: str | None = None) -> RenderDigest:
-    """Renders a digest for each destination that accepts its severity. `page` is the address of the pages."""
-    full_list = f"{page}/incidents" if page else LIST_COMMAND
+def digest_renderer(
+    webhooks: Sequence[Webhook],
+    rule: Rule,
+    page: str | None = None,
+    link_to: Callable[[str, datetime], str | None] = lambda *_: None,
+) -> RenderDigest:
+    """Renders a digest for each destination that accepts its severity.
+
+    `page` is the address of the pages, `link_to` returns the link to an incident by its id and the time of
+    the message.
+    """
+    list_page = f"{page}/incidents" if page else None
 
     def render(draft_id: str, began: datetime, entries: Sequence[DigestEntry]) -> list[Delivery]:
         name = stable_id("dg", rule, (), draft_id)
-        digest = make_digest(name, began, entries, rule, full_list)
+        digest = make_digest(name, began, entries, rule, list_page, lambda incident: link_to(incident, began))
         return [
             Delivery(
                 id=f"{name}_{webhook.name}",
@@ -114,18 +122,26 @@ def _body(
 
 
 def update_messages(
-    webhooks: Sequence[Webhook], incident: Incident, commit: int, now: datetime
+    webhooks: Sequence[Webhook],
+    incident: Incident,
+    commit: int,
+    now: datetime,
+    closed_digests: Collection[str] = (),
 ) -> list[Delivery]:
-    """Acknowledges or resolves the incident in PagerDuty, if its latest act acknowledged or closed it.
+    """Acknowledges or resolves the incident in PagerDuty, if its latest act acknowledged or closed it, and
+    resolves the digests whose incidents are all closed.
 
     A silence takes no incident on, and a resolved incident cannot be reopened there.
     """
     updates = {"acknowledged": acknowledge, "closed": resolve}
     if (action := incident.history[-1].action) not in updates:
         return []
-    body = updates[action](incident.id)
+    # The messages of a digest are numbered by the time: acts on several incidents may resolve it.
+    messages = [(incident.id, commit, updates[action])]
+    messages += [(digest, int(now.timestamp()), resolve) for digest in closed_digests]
     return [
-        Delivery(f"{incident.id}_{commit}_{webhook.name}", webhook.name, incident.id, commit, body, now, now)
+        Delivery(f"{name}_{number}_{webhook.name}", webhook.name, name, number, render(name), now, now)
+        for name, number, render in messages
         for webhook in webhooks
         if webhook.message_format == "pagerduty"
     ]

@@ -37,7 +37,7 @@ class ChangedObject:
     object, `id` its id. `project` is the name of its project, `project_id` the project's id. `client` is the
     user agent or the id of the API key that made the change, `address` its address. `values` are the
     members of the event's details by name, such as new settings, but not `id`; a value whose former value the
-    log has is "former → new".
+    log has is "former → new". `organization` is the name of the organization whose log has the change.
     """
 
     event: str
@@ -50,6 +50,7 @@ class ChangedObject:
     client: str
     address: str
     values: Mapping[str, str]
+    organization: str = ""
 
 
 def changed_objects(changes: Iterable[Event], rule: Rule) -> list[ChangedObject]:
@@ -72,9 +73,10 @@ def changed_object(change: Event, rule: Rule) -> ChangedObject | None:
     side = rule.sequence.changes
     if side.object is None:
         return None
-    details, project, client = (
+    columns = side.object
+    details, project, client, organization = (
         str(change.row[side.place_of(column)] or "")
-        for column in (side.object.details, side.object.project, side.object.client)
+        for column in (columns.details, columns.project, columns.client, columns.organization)
     )
     values = _members(_event_details(details, change.kind))
     project_members = _members(_parsed(project))
@@ -93,6 +95,7 @@ def changed_object(change: Event, rule: Rule) -> ChangedObject | None:
         client=client[:CLIENT],
         address=next((str(address)[:NAME] for address in addresses if address), ""),
         values=_bounded(values),
+        organization=organization[:NAME],
     )
 
 

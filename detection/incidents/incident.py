@@ -63,6 +63,7 @@ class Incident:
     and the numbers of `changes` and `signals` are those of all its alerts, whose events are its `extent`;
     `severity` is that of the worst. `reopened` says that it was closed once. `acknowledged_by` acknowledged
     it last, `assignee` is to work on it; an empty text is no person. `actor` is that of the newest alert.
+    `digests` are the ids of the digests that name its alerts.
     """
 
     id: str
@@ -86,6 +87,7 @@ class Incident:
     assignee: str = ""
     actor: str = ""
     extent: Extent | None = None
+    digests: tuple[str, ...] = ()
 
     @property
     def takes_alerts(self) -> bool:

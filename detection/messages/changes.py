@@ -76,6 +76,12 @@ def address_text(address: str, alert: Alert) -> str:
     return escape_line(address) + note
 
 
+def organization(alert: Alert) -> str:
+    """The name of the organization whose log has the newest change; "" if the log has no name."""
+    names = (changed.organization for changed in reversed(alert.changed_objects))
+    return escape_line(next(filter(None, names), ""))
+
+
 def client_name(client: str) -> str:
     """A user agent in words, such as "Chrome on macOS"; another client as the log names it."""
     browser = next((name for token, name in _BROWSERS.items() if token in client), "")
@@ -114,5 +120,5 @@ def runbook_steps(alert: Alert, rule: Rule, shown: int) -> list[str]:
     steps: Sequence[UndoStep] = undo_steps(alert, rule)
     lines = [f"\n- {step.step}" + (f"\n  {step.call}" if step.call else "") for step in steps[:shown]]
     if len(steps) > shown:
-        lines.append(f"\n- and {len(steps) - shown} more: see the incident")
+        lines.append(f"\n- and {len(steps) - shown:,} more: see the incident")
     return [step.replace(UNDO, "".join(lines)) for step in rule.on_call.runbook]

@@ -10,6 +10,7 @@ from detection.incidents.evidence import newest_pairs
 from detection.incidents.incident import Incident
 from detection.logs.kql import bounds, queries, with_bounds
 from detection.logs.window import Windows
+from detection.messages.changes import organization
 from detection.messages.links import MessageLinks
 from detection.messages.steps import Step, steps
 from detection.messages.text import WORDS, flood_note, title
@@ -62,7 +63,7 @@ def alert_context(
 
 @dataclass(frozen=True, slots=True)
 class DigestEntry:
-    """The entry of an alert in a digest: its incident, severity, title and size."""
+    """The entry of an alert in a digest: its incident, severity, title, size and organization."""
 
     alert: str
     incident: str
@@ -72,6 +73,7 @@ class DigestEntry:
     changes: int
     signals: int
     pairs: int
+    organization: str = ""
 
 
 def digest_entry(alert: Alert, rule: Rule) -> DigestEntry:
@@ -86,4 +88,5 @@ def digest_entry(alert: Alert, rule: Rule) -> DigestEntry:
         changes=counts.changes,
         signals=counts.signals,
         pairs=counts.pairs,
+        organization=organization(alert),
     )

@@ -21,11 +21,15 @@ from detection.rules.model import SEVERITIES, Rule, Severity
 
 INCIDENTS_SHOWN = 50  # incidents in a digest, at most
 LIST_COMMAND = "python -m detection incidents list"
+LIST_LABEL = "All incidents"
 
 
 @dataclass(frozen=True, slots=True)
 class DigestIncident:
-    """An incident in a digest: the title and severity of its worst alert, and the sums of all its alerts."""
+    """An incident in a digest: the title and severity of its worst alert, and the sums of all its alerts.
+
+    `page` is the link to the page of the incident; None without an address of the pages.
+    """
 
     incident: str
     opened: bool
@@ -35,6 +39,7 @@ class DigestIncident:
     changes: int
     signals: int
     pairs: int
+    page: str | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +47,8 @@ class Digest:
     """The alerts of one run in one message: their numbers, and the incidents by severity and size.
 
     `time` is the moment (UTC) at which the digest began. `more_incidents` counts the incidents that are not
-    listed; `full_list` is the command or the address that shows all.
+    listed; `full_list` is the command or the address that shows all, `page` that address or None.
+    `organizations` are the names of the organizations whose logs have the changes.
     """
 
     digest: str
@@ -57,6 +63,8 @@ class Digest:
     listed_incidents: Sequence[DigestIncident]
     more_incidents: int
     full_list: str
+    page: str | None
+    organizations: Sequence[str]
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,9 +77,17 @@ class NativeDigest:
 
 
 def make_digest(
-    name: str, time: datetime, entries: Sequence[DigestEntry], rule: Rule, full_list: str = LIST_COMMAND
+    name: str,
+    time: datetime,
+    entries: Sequence[DigestEntry],
+    rule: Rule,
+    page: str | None = None,
+    link_to: Callable[[str], str | None] = lambda _: None,
 ) -> Digest:
-    """The digest of some alerts, at least one: the incidents by severity and then by pairs, highest first."""
+    """The digest of some alerts, at least one: the incidents by severity and then by pairs, highest first.
+
+    `page` is the address of the list of incidents, `link_to` returns the link to an incident by its id.
+    """
     entries_by_incident: dict[str, list[DigestEntry]] = {}
     for entry in entries:
         entries_by_incident.setdefault(entry.incident, []).append(entry)
@@ -88,6 +104,7 @@ def make_digest(
                 changes=sum(entry.changes for entry in incident_entries),
                 signals=sum(entry.signals for entry in incident_entries),
                 pairs=sum(entry.pairs for entry in incident_entries),
+                page=None,
             )
         )
     incidents.sort(
@@ -106,9 +123,13 @@ def make_digest(
         incidents=len(incidents),
         pairs=pairs,
         severity_counts=dict(Counter(incident.severity for incident in incidents)),
-        listed_incidents=incidents[:INCIDENTS_SHOWN],
+        listed_incidents=[
+            replace(incident, page=link_to(incident.incident)) for incident in incidents[:INCIDENTS_SHOWN]
+        ],
         more_incidents=max(len(incidents) - INCIDENTS_SHOWN, 0),
-        full_list=full_list,
+        full_list=page or LIST_COMMAND,
+        page=page,
+        organizations=sorted({entry.organization for entry in entries if entry.organization}),
     )
 
 
@@ -119,48 +140,65 @@ def as_native(digest: Digest) -> bytes:
 
 
 def as_slack(digest: Digest) -> bytes:
-    """The digest as a Slack message. Its lines fill as few sections as the limit of a section allows."""
+    """The digest as a Slack message: a section for each incident, with its link."""
 
     def render(shortened: Digest) -> slack.Block:
-        texts: list[str] = []
-        for line in _lines(shortened):
-            if texts and len(texts[-1]) + len(line) < slack.SECTION:
-                texts[-1] += f"\n{line}"
-            else:
-                texts.append(line)
-        blocks: list[slack.Block] = [
-            {"type": "section", "text": slack.plain(text, slack.SECTION)} for text in texts
-        ]
+        blocks: list[slack.Block] = []
+        for incident in shortened.listed_incidents:
+            block: slack.Block = {"type": "section", "text": slack.plain(_line(incident), slack.SECTION)}
+            if incident.page:
+                block["fields"] = [slack.link(f"Open {incident.incident}", incident.page)]
+            blocks.append(block)
+        if remainder := _remainder(shortened):
+            blocks.append({"type": "section", "text": slack.plain(remainder, slack.SECTION)})
+        if digest.page:
+            blocks.append({"type": "section", "text": slack.link(LIST_LABEL, digest.page)})
         return slack.message(f"{slack.ICONS[digest.severity]} {digest.title}", blocks, _origin(digest))
 
-    return _render_to_fit(digest, render, slack.MESSAGE_BYTES)
+    return _render_to_fit(digest, render, slack.MESSAGE_BYTES, slack.INCIDENTS)
 
 
 def as_teams(digest: Digest) -> bytes:
     """The digest as an Adaptive Card."""
 
     def render(shortened: Digest) -> teams.Element:
-        blocks = [teams.text_block(line) for line in _lines(shortened)]
-        return teams.card(digest.title, digest.severity, blocks, _origin(digest))
+        blocks = []
+        for incident in shortened.listed_incidents:
+            links = {f"Open {incident.incident}": incident.page} if incident.page else {}
+            blocks.append(teams.text_block(_line(incident), links))
+        if remainder := _remainder(shortened):
+            blocks.append(teams.text_block(remainder))
+        return teams.card(digest.title, digest.severity, blocks, _origin(digest), _list_link(digest))
 
     return _render_to_fit(digest, render, teams.MESSAGE_BYTES)
 
 
 def as_pagerduty(digest: Digest) -> bytes:
     """The digest as a PagerDuty event, which opens an incident of its own there."""
+    source = ", ".join(digest.organizations) or digest.rule.name
 
     def render(shortened: Digest) -> pagerduty.Event:
-        details = {"Incidents": "\n".join(_lines(shortened)), "From": _origin(digest)}
+        incidents = shortened.listed_incidents
+        lines = [*map(_line, incidents), *filter(None, [_remainder(shortened)])]
+        details = {"Incidents": "\n".join(lines), "From": _origin(digest)}
+        links = _list_link(digest) | {
+            f"Open {incident.incident}": incident.page for incident in incidents if incident.page
+        }
         return pagerduty.trigger(
-            digest.digest, digest.title, digest.severity, digest.rule.name, digest.time, details
+            digest.digest, digest.title, digest.severity, source, digest.time, details, links
         )
 
     return _render_to_fit(digest, render, pagerduty.MESSAGE_BYTES)
 
 
-def _render_to_fit(digest: Digest, render: Callable[[Digest], Mapping[str, object]], limit: int) -> bytes:
+def _render_to_fit(
+    digest: Digest,
+    render: Callable[[Digest], Mapping[str, object]],
+    limit: int,
+    most_incidents: int = INCIDENTS_SHOWN,
+) -> bytes:
     """The message as JSON bytes. A message that is too long lists fewer incidents."""
-    listed = digest.listed_incidents
+    listed = digest.listed_incidents[:most_incidents]
     digests = (
         replace(digest, listed_incidents=listed[:count], more_incidents=digest.incidents - count)
         for count in decreasing_counts(len(listed))
@@ -169,14 +207,19 @@ def _render_to_fit(digest: Digest, render: Callable[[Digest], Mapping[str, objec
     return first_that_fits(messages, limit)
 
 
-def _lines(digest: Digest) -> list[str]:
-    lines = []
-    for incident in digest.listed_incidents:
-        size = f"{'opened' if incident.opened else 'updated'}, {plural(incident.pairs, 'pair')}"
-        lines.append(f"{slack.ICONS[incident.severity]} {incident.title} ({size}) {incident.incident}")
-    if digest.more_incidents:
-        lines.append(f"and {plural(digest.more_incidents, 'incident')} more: {digest.full_list}")
-    return lines
+def _line(incident: DigestIncident) -> str:
+    size = f"{'opened' if incident.opened else 'updated'}, {plural(incident.pairs, 'pair')}"
+    return f"{slack.ICONS[incident.severity]} {incident.title} ({size}) {incident.incident}"
+
+
+def _remainder(digest: Digest) -> str:
+    if not digest.more_incidents:
+        return ""
+    return f"and {plural(digest.more_incidents, 'incident')} more: {digest.full_list}"
+
+
+def _list_link(digest: Digest) -> dict[str, str]:
+    return {LIST_LABEL: digest.page} if digest.page else {}
 
 
 def _origin(digest: Digest) -> str:

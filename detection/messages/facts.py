@@ -143,5 +143,5 @@ def _entity_values(context: AlertContext, entity_type: str) -> list[str]:
 
 def _join_values(values: Iterable[str]) -> str:
     texts = [escape_name(value) for value in values]
-    remainder = f" and {len(texts) - VALUES_SHOWN} more" if len(texts) > VALUES_SHOWN else ""
+    remainder = f" and {len(texts) - VALUES_SHOWN:,} more" if len(texts) > VALUES_SHOWN else ""
     return ", ".join(texts[:VALUES_SHOWN]) + remainder if texts else "none given"

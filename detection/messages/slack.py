@@ -15,6 +15,7 @@ HEADER = 150
 FIELD = 2_000
 SECTION = 3_000
 FIELDS = 10  # of a section
+INCIDENTS = 45  # sections of a digest: a message has at most 50 blocks
 NARROW_WIDTHS = (100, 50)  # characters of a field, for fields whose characters take twelve bytes each
 MESSAGE_BYTES = 10_000
 PAIRS = "Pairs, the newest first\n"
@@ -52,15 +53,16 @@ def plain(text: str, limit: int) -> Block:
     return {"type": "plain_text", "text": cut(text, limit), "emoji": False}
 
 
+def link(name: str, url: str) -> Block:
+    """A link. The name and the URL must contain no value from the logs."""
+    return {"type": "mrkdwn", "text": f"<{_escaped(url)}|{name}>", "verbatim": True}
+
+
 def _message(context: AlertContext, pairs_text: str, width: int) -> Block:
-    happened = "\n".join(["What happened (UTC)", *(cut(line, width) for line in sequence(context))])
+    happened = "\n".join(["What happened", *(cut(line, width) for line in sequence(context))])
     steps = "\n".join(["First steps", *runbook(context)])
     texts: list[Block] = [plain(text, SECTION) for text in (happened, PAIRS + pairs_text, steps)]
-    texts += [
-        # The names and URLs are ours: they contain no value from the logs.
-        {"type": "mrkdwn", "text": f"<{_escaped(url)}|{name}>", "verbatim": True}
-        for name, url in context.links.urls_by_label().items()
-    ]
+    texts += [link(name, url) for name, url in context.links.urls_by_label().items()]
     fields = [plain(f"{name}: {value}", width) for name, value in facts(context)]
     blocks: list[Block] = [
         {"type": "section", "fields": fields[begin : begin + FIELDS]}

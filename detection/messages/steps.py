@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from itertools import groupby, islice
 
+from detection.base.timestamps import iso
 from detection.correlation.correlate import Chain
 from detection.incidents.changed_object import changed_object
 from detection.logs.events import without_duplicates
@@ -64,20 +65,18 @@ def steps(chains: Sequence[Chain], rule: Rule) -> list[Step]:
 
 
 def step_lines(all_steps: Sequence[Step], rule: Rule) -> list[str]:
-    """The steps, a line each, with times to the second.
+    """The steps, a line each, with times to the second in UTC.
 
     Of more than STEPS_SHOWN steps, a line counts the omitted ones.
     """
     lines = []
     for step in all_steps:
-        begin, end = (f"{moment:%d %b %H:%M:%S}" for moment in (step.begin, step.end))
-        if end != begin:
-            same_day = step.begin.date() == step.end.date()
-            begin += f" to {step.end:%H:%M:%S}" if same_day else f" to {end}"
+        begin, end = (iso(moment.replace(microsecond=0)) for moment in (step.begin, step.end))
+        span = begin if end == begin else f"{begin} to {end}"
         side = rule.sequence.sides[step.side]
         is_change = side is rule.sequence.changes
         words = changes_in_words(step.kinds, step.targets, rule) if is_change else in_words(step.kinds, side)
-        line = f"{begin}  {words}"
+        line = f"{span}  {words}"
         if step.entity_values:
             shown = ", ".join(map(escape_name, step.entity_values[:VALUES_SHOWN]))
             line += f" ({shown} and more)" if len(step.entity_values) > VALUES_SHOWN else f" ({shown})"
@@ -85,5 +84,5 @@ def step_lines(all_steps: Sequence[Step], rule: Rule) -> list[str]:
     omitted_count = len(all_steps) - STEPS_SHOWN
     if omitted_count <= 0:
         return lines
-    omission = f"… {omitted_count} steps between …"
+    omission = f"… {omitted_count:,} steps between …"
     return [*lines[:LEADING_STEPS], omission, *lines[LEADING_STEPS + omitted_count :]]

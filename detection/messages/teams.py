@@ -60,9 +60,13 @@ def card(
     return {"type": "message", "attachments": [attachment]}
 
 
-def text_block(text: str, **style: object) -> Element:
-    """A block that shows a text literally, and keeps its line breaks."""
-    return {"type": "RichTextBlock", "inlines": [{"type": "TextRun", "text": text, **style}]}
+def text_block(text: str, links: Mapping[str, str] = NO_LINKS, **style: object) -> Element:
+    """A block that shows a text literally, keeps its line breaks, and has links after it."""
+    runs: list[Element] = [{"type": "TextRun", "text": text, **style}]
+    for name, url in links.items():
+        action = {"type": "Action.OpenUrl", "url": url}
+        runs += [{"type": "TextRun", "text": " "}, {"type": "TextRun", "text": name, "selectAction": action}]
+    return {"type": "RichTextBlock", "inlines": runs}
 
 
 def _card(context: AlertContext, pairs_text: str, width: int) -> Element:
@@ -80,7 +84,7 @@ def _card(context: AlertContext, pairs_text: str, width: int) -> Element:
     pairs = [text_block(line, fontType="monospace", size="small") for line in pairs_text.split("\n")]
     blocks = [
         *fact_blocks,
-        _heading("What happened (UTC)"),
+        _heading("What happened"),
         *(_body_line(cut(line, width)) for line in sequence(context)),
         _heading("Pairs, the newest first"),
         *pairs,

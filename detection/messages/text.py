@@ -142,7 +142,7 @@ def _kinds_in(kinds: Mapping[str, int], names: Sequence[str]) -> Mapping[str, in
 
 
 def _times(number: int) -> str:
-    return {1: "", 2: " twice"}.get(number, f" {number} times")
+    return {1: "", 2: " twice"}.get(number, f" {number:,} times")
 
 
 def _joined(phrases: Iterable[str]) -> str:

@@ -185,12 +185,14 @@ class CutBag(_ProjectPart):
 class ObjectColumns(_ProjectPart):
     """The result columns that name the object of a change.
 
-    They hold the event's details and its project, as JSON text, and the client, a user agent or an API key.
+    They hold the event's details and its project, as JSON text, the client, a user agent or an API key, and
+    the name of the organization.
     """
 
     details: str
     project: str
     client: str
+    organization: str
 
 
 class Side(_ProjectPart):

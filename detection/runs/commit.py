@@ -19,7 +19,7 @@ from detection.incidents.decide import EVENTS_PER_PART, FLOOD, Circumstances, De
 from detection.incidents.evidence import evidence
 from detection.incidents.extent import extended
 from detection.incidents.key_state import GroupingMarks, KeyState
-from detection.incidents.keys import Grouping, Key, describe_grouping, grouping_of, split_by
+from detection.incidents.keys import Grouping, Key, describe_grouping, grouping_of, split_by, stable_id
 from detection.incidents.severity import group_by_actor
 from detection.logs.window import MAX_CATCH_UP
 from detection.messages.context import digest_entry
@@ -221,7 +221,7 @@ class Committer:
 
     def _prepare(self, verdict: Verdict, detection: Detection) -> Commit:
         """The commit of a verdict, with its messages if the run makes no digest."""
-        verdict = _with_evidence(verdict, detection)
+        verdict = _with_evidence(verdict, detection, self.draft)
         messages = self._options.render(verdict, detection) if verdict.alert and not self.draft else ()
         return self._store.prepare(verdict, map(queue, messages))
 
@@ -294,8 +294,9 @@ def _keys_of(chains: Iterable[Chain], groupings: Sequence[Grouping], rule: Rule)
     return {key for chain in chains for grouping in groupings for key, _ in split_by(chain, grouping, rule)}
 
 
-def _with_evidence(verdict: Verdict, detection: Detection) -> Verdict:
-    """The verdict, its alert with evidence, its incident with a title and as severe as its worst alert.
+def _with_evidence(verdict: Verdict, detection: Detection, draft: DigestDraft | None) -> Verdict:
+    """The verdict, its alert with evidence, its incident with a title, the digest of the draft, and as severe
+    as its worst alert.
 
     Made right before its commit: the evidence of all keys of a slice at once would be hundreds of megabytes.
     """
@@ -305,6 +306,7 @@ def _with_evidence(verdict: Verdict, detection: Detection) -> Verdict:
     worst = max(alert.severity, incident.severity or alert.severity, key=SEVERITIES.index)
     alert_evidence = evidence(verdict.new_pairs, rule, detection.windows)
     extent = extended(incident.extent, alert, alert_evidence, rule)
+    digests = (stable_id("dg", rule, (), draft.name),) if draft else ()
     incident = replace(
         incident,
         title=incident_title(extent, rule)[:TITLE],
@@ -313,6 +315,7 @@ def _with_evidence(verdict: Verdict, detection: Detection) -> Verdict:
         signals=sum(extent.signals.values()),
         actor=alert.actor,
         extent=extent,
+        digests=(*incident.digests, *(digest for digest in digests if digest not in incident.digests)),
     )
     alert = replace(alert, evidence=alert_evidence)
     return replace(verdict, state=replace(verdict.state, incident=incident), alert=alert)

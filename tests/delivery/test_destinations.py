@@ -163,3 +163,33 @@ def test_closing_an_incident_resolves_it_where_people_are_paged(tmp_path: Path, 
         "event_action": "resolve",
         "dedup_key": detail.incident.id,
     }
+
+
+def test_digest_is_resolved_where_people_are_paged_when_its_last_incident_is_closed(
+    tmp_path: Path, receiver: Receiver
+) -> None:
+    time = NOW - 30 * MINUTE
+    actors = [f"actor-{number}@example.com" for number in range(3)]
+    write(
+        tmp_path,
+        [audit(f"audit_{actor}", actor, time, arrived=time) for actor in actors],
+        [completion(f"chatcmpl-{actor}", actor, time + MINUTE, arrived=time) for actor in actors],
+    )
+    environment = {"LOGS_DIR": str(tmp_path), "WEBHOOKS": json.dumps([pager(receiver)]), "STORM_ALERTS": "2"}
+    job = open_job(settings_from(environment), lambda: NOW, MemoryTable())
+    job.detect()
+    (digest,) = receiver.messages
+    incidents = [detail.incident.id for detail in job.desk.incidents()]
+
+    for incident in incidents[:-1]:
+        job.desk.close(close_act(incident, "benign", "carol", "a load test"))
+    job.deliver()
+    assert digest["dedup_key"] not in {message["dedup_key"] for message in receiver.messages[1:]}
+
+    job.desk.close(close_act(incidents[-1], "benign", "carol", "a load test"))
+    job.deliver()
+    assert [
+        (message["event_action"], message["dedup_key"])
+        for message in receiver.messages
+        if message["dedup_key"] == digest["dedup_key"]
+    ] == [("trigger", digest["dedup_key"]), ("resolve", digest["dedup_key"])]

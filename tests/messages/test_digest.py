@@ -1,11 +1,14 @@
 """Alert storms: one message for each destination, which names the incidents by severity and size."""
 
 import json
+import re
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
+from urllib.parse import parse_qs
 
 import pytest
 from jsonschema import Draft202012Validator
@@ -31,7 +34,7 @@ from detection.store.incident_list import IncidentList
 from detection.store.table import MemoryTable
 from tests.regenerate import SCHEMAS
 from tests.support.builders import RULE, START
-from tests.support.contexts import digest_entry, golden_digest
+from tests.support.contexts import digest_entry, golden_digest, link_to
 from tests.support.raw_logs import audit, completion, write
 from tests.support.receiver import Receiver, receiving
 
@@ -78,6 +81,21 @@ def test_digest_says_where_all_incidents_are(
     webhook = Webhook(url=SecretStr("https://chat.example/x"), format=destination)
     [sent] = digest_renderer([webhook], RULE, page)("draft", START, [digest_entry(1)])
     assert location in sent.body.decode()
+
+
+@pytest.mark.parametrize("render", [as_native, as_slack, as_teams, as_pagerduty])
+def test_digest_links_every_incident_that_it_names_and_the_list(render: Callable[[Digest], bytes]) -> None:
+    text = render(golden_digest(500)).decode().replace("&amp;", "&")
+    named = set(re.findall(r"in_\d{4}", text))
+    assert len(named) > 10
+    assert all(link_to(incident) in text for incident in named)
+    assert f'{PAGE}/incidents"' in text or f"<{PAGE}/incidents|All incidents>" in text
+
+
+def test_pagerduty_digest_names_the_organizations_and_leads_to_the_list() -> None:
+    event = json.loads(as_pagerduty(golden_digest()))
+    assert event["payload"]["source"] == "example-org"
+    assert event["client_url"] == f"{PAGE}/incidents"
 
 
 def test_digest_of_a_draft_has_one_id_whoever_publishes_it() -> None:
@@ -208,6 +226,17 @@ def test_storm_is_told_once(tmp_path: Path, receiver: Receiver) -> None:
     for _ in range(2):
         job(tmp_path, receiver, 21, table).detect()
     assert len(receiver.bodies) == 2
+
+
+def test_digest_in_the_line_has_links_that_open(tmp_path: Path, receiver: Receiver) -> None:
+    storm_job = job(tmp_path, receiver, 3, MemoryTable(), limit=2)
+    settings = storm_job.settings.model_copy(update={"PAGE_URL": PAGE})
+    replace(storm_job, settings=settings).detect()
+    for incident in receiver.messages[0]["data"]["listed_incidents"]:
+        name, query = incident["page"].removeprefix(f"{PAGE}/look/").split("?")
+        (until,), (signature,) = parse_qs(query).values()
+        assert name == incident["incident"]
+        assert storm_job.link_signer().verify(name, until, signature, NOW)
 
 
 def test_limit_is_a_setting(tmp_path: Path, receiver: Receiver) -> None:

@@ -1,6 +1,7 @@
 """The messages: their content, their limits, and that values from the logs are nothing but text."""
 
 import json
+import re
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from datetime import timedelta
@@ -360,8 +361,8 @@ def test_update_says_that_it_is_one(render: Callable[[AlertContext], bytes]) -> 
 def test_message_tells_what_happened_in_order(render: Callable[[AlertContext], bytes]) -> None:
     text = _text(render(made_up_context()))
     steps = (
-        "02 Mar 08:00:00  created an API key (203.0.113.7)",
-        "02 Mar 09:00:00  hit the content filter 3 times (gpt-4o-2024-08-06)",
+        "2026-03-02T08:00:00Z  created an API key (203.0.113.7)",
+        "2026-03-02T09:00:00Z  hit the content filter 3 times (gpt-4o-2024-08-06)",
     )
     assert -1 < text.find(steps[0]) < text.find(steps[1])
 
@@ -499,6 +500,23 @@ def test_pagerduty_event_has_its_routing_key_only_when_it_is_sent() -> None:
     assert b"routing_key" not in body
     sent = json.loads(with_routing_key(body, 'k"1'))
     assert sent == {"routing_key": 'k"1', **json.loads(body)}
+
+
+def test_pagerduty_names_the_organization_and_links_the_client_to_the_page() -> None:
+    event = json.loads(pagerduty(golden_context()))
+    assert event["payload"]["source"] == "example-org"
+    assert (event["client"], event["client_url"]) == ("openai-config-to-abuse", LINKS.page)
+    unnamed = json.loads(pagerduty(made_up_context(links=MessageLinks())))
+    assert unnamed["payload"]["source"] == RULE.name
+    assert "client_url" not in unnamed
+
+
+@people
+def test_message_has_no_time_without_a_zone(render: Callable[[AlertContext], bytes]) -> None:
+    text = _text(render(made_up_context()))
+    times = re.findall(r"\d\d:\d\d:\d\d(?:\.\d+)?.?", text)
+    assert len(times) > 4
+    assert all(time.endswith("Z") for time in times)
 
 
 def _runs(message: Json) -> list[str]:

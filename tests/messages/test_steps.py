@@ -23,10 +23,10 @@ def lines(changes: int, signals_per_change: int = 2) -> list[str]:
 
 def test_signals_between_two_changes_are_one_step() -> None:
     assert lines(2) == [
-        "02 Mar 10:00:00  created an API key (203.0.113.7)",
-        "02 Mar 10:01:00 to 10:02:00  hit the content filter twice (gpt-4o-2024-08-06)",
-        "02 Mar 11:00:00  created an API key (203.0.113.7)",
-        "02 Mar 11:01:00 to 11:02:00  hit the content filter twice (gpt-4o-2024-08-06)",
+        "2026-03-02T10:00:00Z  created an API key (203.0.113.7)",
+        "2026-03-02T10:01:00Z to 2026-03-02T10:02:00Z  hit the content filter twice (gpt-4o-2024-08-06)",
+        "2026-03-02T11:00:00Z  created an API key (203.0.113.7)",
+        "2026-03-02T11:01:00Z to 2026-03-02T11:02:00Z  hit the content filter twice (gpt-4o-2024-08-06)",
     ]
 
 
@@ -36,8 +36,8 @@ def test_changes_that_follow_each_other_are_one_step() -> None:
         [signal("s", START + DAY)],
     )
     assert step_lines(steps(actor_chains, RULE), RULE) == [
-        "02 Mar 10:00:00 to 10:01:00  created an API key and changed a role (203.0.113.7, 198.51.100.1)",
-        "03 Mar 10:00:00  hit the content filter (gpt-4o-2024-08-06)",
+        "2026-03-02T10:00:00Z to 2026-03-02T10:01:00Z  created an API key and changed a role (203.0.113.7, 198.51.100.1)",
+        "2026-03-03T10:00:00Z  hit the content filter (gpt-4o-2024-08-06)",
     ]
 
 
@@ -49,7 +49,9 @@ def test_change_comes_before_a_signal_of_the_same_moment() -> None:
 def test_step_over_midnight_names_both_days() -> None:
     late = START.replace(hour=23, minute=59)
     actor_chains = chains([change("c", late)], [signal("a", late), signal("b", late + 2 * MINUTE)])
-    assert step_lines(steps(actor_chains, RULE), RULE)[1].startswith("02 Mar 23:59:00 to 03 Mar 00:01:00  ")
+    assert step_lines(steps(actor_chains, RULE), RULE)[1].startswith(
+        "2026-03-02T23:59:00Z to 2026-03-03T00:01:00Z  "
+    )
 
 
 def test_of_many_steps_the_first_and_the_last_are_shown() -> None:
@@ -57,7 +59,7 @@ def test_of_many_steps_the_first_and_the_last_are_shown() -> None:
     assert len(shown) == STEPS_SHOWN + 1
     assert shown[:2] == lines(1)
     assert shown[2] == f"… {step_count - STEPS_SHOWN} steps between …"
-    assert shown[-1].startswith("02 Mar 21:01:00")
+    assert shown[-1].startswith("2026-03-02T21:01:00Z")
 
 
 def test_more_models_than_are_named_are_said_to_be_more() -> None:

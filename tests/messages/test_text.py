@@ -97,7 +97,7 @@ def test_title_says_who_did_what_and_then_what() -> None:
         (1, "then hit the content filter within"),
         (2, "then hit the content filter twice within"),
         (3, "then hit the content filter 3 times within"),
-        (1_000, "then hit the content filter 1000 times within"),
+        (1_000, "then hit the content filter 1,000 times within"),
     ],
 )
 def test_title_counts_in_words(number: int, words: str) -> None:

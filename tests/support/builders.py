@@ -38,6 +38,7 @@ def change_row(
     details: str = "",
     project: str = "",
     client: str = "",
+    organization: str = "",
 ) -> Row:
     """A row as the rule's query for changes returns it."""
     return _row(
@@ -51,6 +52,7 @@ def change_row(
         ConfigDetails=details,
         ConfigProject=project,
         ConfigClient=client,
+        ConfigOrganization=organization,
         ConfigBeyond='["",""]',
     )
 
@@ -89,9 +91,20 @@ def change(
     details: str = "",
     project: str = "",
     client: str = "",
+    organization: str = "",
 ) -> Event:
     """A change, made from its row as a run would."""
-    row = change_row(ident, time, actor, ip=ip, kind=kind, details=details, project=project, client=client)
+    row = change_row(
+        ident,
+        time,
+        actor,
+        ip=ip,
+        kind=kind,
+        details=details,
+        project=project,
+        client=client,
+        organization=organization,
+    )
     return _event(row, RULE.sequence.changes)
 
 

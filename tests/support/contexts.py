@@ -47,12 +47,20 @@ def made_up_context(
     details: str = "",
     project: str = "",
     client: str = "",
+    organization: str = "",
 ) -> AlertContext:
     """An alert of one change and so many signals after it, told of an actor who may have an incident already."""
     actor_chains = chains(
         [
             change(
-                "audit_log-1", START - 2 * HOUR, actor, ip=ip, details=details, project=project, client=client
+                "audit_log-1",
+                START - 2 * HOUR,
+                actor,
+                ip=ip,
+                details=details,
+                project=project,
+                client=client,
+                organization=organization,
             )
         ],
         [signal(f"chatcmpl-{n}", START - HOUR + n * TICK, actor, model=model) for n in range(pairs)],
@@ -86,6 +94,7 @@ def golden_context() -> AlertContext:
         details='{"id":"key_Vn3Qy8LsTz0KdWc5","data":{"scopes":["api.model.request"]}}',
         project='{"id":"proj_Kq7ZtW2mYd8RfLp1","name":"Payments"}',
         client=CHROME,
+        organization="example-org",
     )
 
 
@@ -94,7 +103,9 @@ def digest_entry(number: int, severity: Severity = "High", pairs: int = 1, title
     words = (
         title or f"actor-{number}@example.com created an API key, then hit the content filter within a minute"
     )
-    return DigestEntry(f"al_{number}", f"in_{number:04}", number % 3 > 0, severity, words, 1, pairs, pairs)
+    return DigestEntry(
+        f"al_{number}", f"in_{number:04}", number % 3 > 0, severity, words, 1, pairs, pairs, "example-org"
+    )
 
 
 def golden_digest(entry_count: int = 23) -> Digest:
@@ -103,4 +114,16 @@ def golden_digest(entry_count: int = 23) -> Digest:
         digest_entry(number, "High" if number % 7 == 3 else "Medium", 1 + number % 5)
         for number in range(entry_count)
     ]
-    return make_digest("dg_1", START, [*entries, digest_entry(5, pairs=40), digest_entry(5, pairs=2)], RULE)
+    return make_digest(
+        "dg_1",
+        START,
+        [*entries, digest_entry(5, pairs=40), digest_entry(5, pairs=2)],
+        RULE,
+        "https://func.example/api/incidents",
+        link_to,
+    )
+
+
+def link_to(incident: str) -> str:
+    """The link to an incident, as long as that of a run in the cloud."""
+    return f"https://func.example/api/look/{incident}?until=1773043200&signature={'s' * 43}"
