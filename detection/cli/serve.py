@@ -95,8 +95,9 @@ class _Handler(BaseHTTPRequestHandler):
             self.send_header(name, text)
         self.send_header("content-length", str(len(answer.body)))
         self.send_header("connection", "close")
-        self.end_headers()
-        self.wfile.write(answer.body)
+        with suppress(ConnectionError):  # the browser has left
+            self.end_headers()
+            self.wfile.write(answer.body)
 
     do_HEAD = do_POST = do_PUT = do_PATCH = do_DELETE = do_OPTIONS = do_GET  # noqa: N815
 
