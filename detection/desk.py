@@ -1,5 +1,6 @@
 """What people do with incidents: look, acknowledge, assign, comment, close, reopen, silence."""
 
+import re
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
@@ -52,6 +53,8 @@ Result = TypeVar("Result")
 LOOK_BACK = timedelta(days=7)  # of the alerts that a new silence is compared with
 OPEN_INCIDENTS = Selection(("new", "acknowledged"))
 OPEN_PAGE = 500  # incidents of a request
+MAX_IDS = 3  # that an error names
+ID_PREFIX = re.compile(r"[A-Za-z0-9_-]{1,64}")
 MAX_ALERTS = 1_000  # compared with a new silence: each is a request
 
 
@@ -182,6 +185,21 @@ class Desk:
             if parts := IncidentList(self.table, folder).incident(name):
                 return IncidentDetail(folder, *parts)
         raise NoIncident(f"there is no incident {name}; see `incidents list`")
+
+    def incident_by_prefix(self, prefix: str) -> IncidentDetail:
+        """An incident by its id or a beginning of it, such as `in_3f` or `3f`.
+
+        Raises NoIncident if no incident or several incidents have it.
+        """
+        name = prefix if prefix.startswith("in_") else f"in_{prefix}"
+        if not ID_PREFIX.fullmatch(name):
+            return self.incident(prefix)
+        lists = [IncidentList(self.table, folder) for folder in self.folders]
+        ids = [incident for rule_list in lists for incident in islice(rule_list.ids(name), MAX_IDS)]
+        if len(ids) > 1 and name not in ids:
+            names = ", ".join(ids[:MAX_IDS])
+            raise NoIncident(f"several incidents begin with {name}: {names}; type more of the id")
+        return self.incident(name if name in ids else ids[0] if ids else prefix)
 
     def deliveries(self, name: str) -> list[Queued | DeadLetter]:
         """The messages of an incident that wait in the outbox or are dead letters."""

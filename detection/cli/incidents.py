@@ -1,12 +1,15 @@
 """`incidents`: list, show, acknowledge, close, reopen, silence and count incidents, and serve their page."""
 
+from collections.abc import Iterator
 from dataclasses import asdict, replace
 from enum import StrEnum
 from typing import Annotated
 
 import typer
 
+from detection.base.errors import ConfigurationError
 from detection.base.json_types import json_values
+from detection.base.timestamps import iso
 from detection.cli.acts import act_on_incident
 from detection.cli.options import (
     AuthorOption,
@@ -22,11 +25,17 @@ from detection.cli.options import (
 from detection.cli.output import write_json_line, write_remark, write_rows
 from detection.cli.serve import Server, serve_until_interrupted
 from detection.cli.summary import incident_lines
-from detection.desk import rule_precisions
+from detection.desk import Desk, IncidentDetail, rule_precisions
+from detection.messages.facts import lines
 from detection.messages.text import escape_line
+from detection.store.table import PAGE
+from detection.web.listing import SEVERITIES_SHOWN, STATUSES, ListQuery, list_query
 
 app = typer.Typer(no_args_is_help=True, help="List, show, acknowledge, close, reopen and silence incidents.")
-COLUMNS = ["id", "status", "key", "opened", "updated", "alerts", "pairs", "predecessor", "rule"]
+COLUMNS = [
+    *("id", "severity", "status", "last_new", "title", "alerts", "pairs"),
+    *("acknowledged_by", "assignee", "classification", "rule"),
+]
 STATS_COLUMNS = [
     "rule",
     "incidents",
@@ -52,17 +61,60 @@ class ClassificationOption(StrEnum):
 
 
 @app.command("list")
-def list_incidents(output_format: RowFormatOption = RowFormat.table) -> None:
-    """List the incidents; the incident opened last comes first."""
-    rows = [
-        {
-            **json_values(detail.incident),
-            "key": ", ".join(f"{name} {value}" for name, value in detail.key),
-            "rule": detail.rule,
-        }
-        for detail in environment_job().desk.incidents()
-    ]
-    write_rows(rows, COLUMNS, output_format)
+def list_incidents(
+    status: Annotated[str, typer.Option(help=f"{', '.join(STATUSES)}.")] = "open",
+    severity: Annotated[str, typer.Option(help=f"{', '.join(SEVERITIES_SHOWN)}.")] = "",
+    search: Annotated[str, typer.Option("--search", help="Words in title, names, id, rule, assignee.")] = "",
+    actor: Annotated[str, typer.Option(help="Part of the actor's name.")] = "",
+    rule: Annotated[str, typer.Option(metavar="NAME", help="Rule folder.")] = "",
+    classification: Annotated[str, typer.Option("--as", help="Classification of closed incidents.")] = "",
+    since: Annotated[str, typer.Option(metavar="TIME", help="Latest alert from: date, time, now-7d.")] = "",
+    until: Annotated[str, typer.Option(metavar="TIME", help="Latest alert before; a date is included.")] = "",
+    output_format: RowFormatOption = RowFormat.table,
+) -> None:
+    """List incidents as the page does: open ones first, then the most severe, then the latest alert."""
+    desk = environment_job().desk
+    fields = {
+        "status": status if not classification or status != "open" else "",
+        "severity": severity,
+        "q": search,
+        "actor": actor,
+        "rule": rule,
+        "classification": classification,
+        "since": since,
+        "until": until,
+    }
+    query = list_query(fields, desk, clock())
+    if query.problems:
+        raise ConfigurationError("; ".join(f"{name} {problem}" for name, problem in query.problems.items()))
+    details = list(_selected(desk, query))
+    if output_format is RowFormat.json:  # with the history, which the list does not have
+        whole = {detail.incident.id: detail for detail in desk.incidents()}
+        details = [whole.get(detail.incident.id, detail) for detail in details]
+    write_rows((_row(detail, desk) for detail in details), COLUMNS, output_format)
+
+
+def _selected(desk: Desk, query: ListQuery) -> Iterator[IncidentDetail]:
+    """All incidents that a query selects, page by page."""
+    position: str | None = ""
+    while position is not None:
+        page = desk.incident_page(query.selection, PAGE, position, query.filters.rule)
+        yield from page.incidents
+        position = page.end
+
+
+def _row(detail: IncidentDetail, desk: Desk) -> dict[str, object]:
+    incident = detail.incident
+    key = ", ".join(f"{name} {value}" for name, value in detail.key)
+    severity = incident.severity or desk.rule_or_placeholder(detail.rule).severity
+    return {
+        **json_values(incident),
+        "severity": severity,
+        "title": incident.title or key,
+        "last_new": iso(incident.updated),
+        "key": key,
+        "rule": detail.rule,
+    }
 
 
 @app.command()
@@ -71,19 +123,21 @@ def show(
     output_format: Annotated[
         TextFormat, typer.Option("--format", help="Output format; json prints one object.")
     ] = TextFormat.text,
+    alerts: Annotated[bool, typer.Option("--alerts", help="Show every alert too.")] = False,
 ) -> None:
-    """Show an incident with its history and alerts."""
+    """Show an incident on one screen. ID may be the beginning of an id. JSON has everything."""
     desk = environment_job().desk
-    detail = desk.incident(incident)
+    detail = desk.incident_by_prefix(incident)
     if output_format is TextFormat.json:
         write_json_line(json_values(detail))
-    else:
-        if detail.rule not in {rule.folder for rule in desk.rules}:
-            write_remark(
-                f"the alerts of {incident} cannot be shown without its rule; --format json shows them"
-            )
-            detail = replace(detail, alerts=())
-        print("\n".join(incident_lines(detail, desk.rule_or_placeholder(detail.rule))))
+        return
+    rule = desk.rule_or_placeholder(detail.rule)
+    if detail.rule not in {rule.folder for rule in desk.rules}:
+        write_remark(f"the alerts of {incident} cannot be shown without its rule; --format json shows them")
+        detail = replace(detail, alerts=())
+    print("\n".join(incident_lines(detail, rule)))
+    if alerts:
+        print("\n".join(line for alert in detail.alerts for line in ("", *lines(alert, rule))))
 
 
 @app.command()

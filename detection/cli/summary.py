@@ -7,11 +7,14 @@ from datetime import timedelta
 from detection.base.timestamps import iso
 from detection.desk import IncidentDetail
 from detection.logs.coverage import coverage_text, coverage_warning
-from detection.messages.facts import lines
 from detection.messages.text import escape_line, escape_name, plural
 from detection.rules.model import Rule
 from detection.runs.record import RunFailure, RunRecord, run_time
 from detection.runs.replay import Comparison, Replayed
+from detection.web.evidence import Cell
+from detection.web.incident_view import incident_view
+
+LATEST = 3  # changes, signals and steps of an incident
 
 
 def summary(rule: Rule, runs: Sequence[Replayed], comparison: Comparison) -> str:
@@ -153,21 +156,50 @@ def coverage_warnings(rules: Sequence[str], records: Sequence[RunRecord | RunFai
 
 
 def incident_lines(detail: IncidentDetail, rule: Rule) -> list[str]:
-    """An incident with its history and alerts."""
-    incident = detail.incident
-    key_text = ", ".join(escape_name(value) for _, value in detail.key)
-    classification_text = f" as {incident.classification}" if incident.classification else ""
-    size = f"{plural(incident.alerts, 'alert')}, {plural(incident.pairs, 'pair')}"
-    size += f", {incident.silenced:,} silenced" if incident.silenced else ""
-    return [
-        f"{incident.id} of {key_text}: {incident.status}{classification_text}",
-        f"  opened {iso(incident.opened)}, updated {iso(incident.updated)}; {size}",
-        *([f"  after {incident.predecessor}"] if incident.predecessor else []),
-        *(
-            f"  {escape_name(entry.action_text)} {iso(entry.time)} by {escape_name(entry.author)}"
-            + (f": {escape_line(entry.note)}" if entry.note else "")
-            for entry in incident.history
-        ),
-        "",
-        *(line for alert in detail.alerts for line in (*lines(alert, rule), "")),
+    """An incident in as many lines as a terminal shows at once: its newest changes, signals and acts."""
+    incident, view = detail.incident, incident_view(detail, rule)
+    status = f"closed as {incident.classification}" if incident.classification else incident.status
+    people = [
+        f"{verb} {escape_name(name)}"
+        for verb, name in (("acknowledged by", incident.acknowledged_by), ("assigned to", incident.assignee))
+        if name
     ]
+    size = f"{plural(incident.pairs, 'pair')} in {plural(incident.alerts, 'alert')}"
+    if incident.changes:
+        size = f"{plural(incident.changes, 'change')}, {plural(incident.signals, 'signal')}, {size}"
+    size += f", {incident.silenced:,} silenced" if incident.silenced else ""
+    acts = [
+        f"{escape_name(entry.action_text)} {iso(entry.time)} by {escape_name(entry.author)}"
+        + (f": {escape_line(entry.note)}" if entry.note else "")
+        for entry in incident.history
+    ]
+    signals = []
+    for row in view.evidence.signals[:LATEST]:
+        text = f"{iso(row.signal.time)} {_cell_text(row.signal)}, after {_cell_text(row.changes[0])}"
+        earlier = len(row.changes) + len(row.more_changes) - 1
+        signals.append(text + (f" and {plural(earlier, 'more change')}" if earlier else ""))
+    facts = [(name, text) for name, text in view.facts if name not in ("Actor", "Tactics")]
+    return [
+        f"{view.severity.upper()}  {view.title}",
+        *([f"  {view.severity_text}"] if view.severity_text else []),
+        f"  {incident.id} · {', '.join([status, *people])} · {detail.rule}",
+        f"  opened {iso(incident.opened)}, last new {iso(incident.updated)}; {size}",
+        *([f"  after {incident.predecessor}"] if incident.predecessor else []),
+        *(f"  {name:<10}  {escape_line(text)}" for name, text in facts),
+        *_latest("changed", view.changed[::-1], incident.changes),
+        *_latest("signals", signals, view.evidence.signal_count),
+        *(f"  {'undo':<10}  {escape_line(undo.step)}" for undo in view.undo[:LATEST]),
+        *_latest("acts", acts[::-1], incident.acts, 5),
+    ]
+
+
+def _latest(name: str, texts: Sequence[str], count: int, shown: int = LATEST) -> list[str]:
+    """The first `shown` texts, a line each, and the number of all others."""
+    lines = [f"  {name if number == 0 else '':<10}  {text}" for number, text in enumerate(texts[:shown])]
+    omitted_count = count - len(lines)
+    return [*lines, f"  {'':<10}  and {omitted_count:,} earlier"] if lines and omitted_count > 0 else lines
+
+
+def _cell_text(cell: Cell) -> str:
+    values = " ".join(escape_name(text, 60) for text in cell.values)
+    return f"{escape_line(cell.label)} {values}".strip()

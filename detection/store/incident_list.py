@@ -210,6 +210,11 @@ class IncidentList:
         alerts = self.table.scan(self.rule, f"a|{name}|", f"a|{name}}}")
         return (*keyed_incident(entity), list(map(_alert, alerts)))
 
+    def ids(self, prefix: str) -> Iterator[str]:
+        """The ids of incidents that begin with a prefix, in their order."""
+        names = self.table.names(self.rule, incident_row(prefix), incident_row(f"{prefix}}}"))
+        return (name.removeprefix(incident_row("")) for name in names)
+
     def alerts(self) -> Iterator[Alert]:
         """Every alert, incident by incident in the order of commits."""
         return map(_alert, self._rows("a"))

@@ -154,6 +154,12 @@ class ListQuery:
     texts: Mapping[str, str]
     problems: Mapping[str, str]
 
+    @property
+    def selection(self) -> Selection:
+        """The incidents of the list that it selects, in every rule."""
+        filters = self.filters
+        return Selection(STATUSES[self.status], self.severity, filters.since, filters.until, filters.matches)
+
 
 @dataclass(frozen=True, slots=True)
 class Listing:
@@ -268,8 +274,7 @@ def listing(desk: Desk, query: ListQuery, now: datetime, size: int = PER_PAGE) -
     """The page that a query selects, with silences and open gaps. Raises ServiceError."""
     filters, status, severity = query.filters, query.status, query.severity
     matches = filters.matches
-    selection = Selection(STATUSES[status], severity, filters.since, filters.until, matches)
-    page = desk.incident_page(selection, size, query.after, filters.rule)
+    page = desk.incident_page(query.selection, size, query.after, filters.rule)
 
     def count(statuses: Sequence[Status], level: Severity | None = None) -> Count:
         if matches:
