@@ -31,7 +31,7 @@ from detection.base.network import ca_bundle, is_loopback, parse_address
 from detection.rules.loading import FOLDER_NAME, default_rule
 from detection.rules.model import SEVERITIES, Duration, Severity, require_unique_names
 
-MessageFormat = Literal["native", "slack", "teams", "pagerduty"]
+MessageFormat = Literal["native", "slack", "teams", "pagerduty", "ocsf"]
 # A name that begins with a dot means every host below it. None: the host serves workflows of any kind, so the
 # format must be set.
 FORMATS_OF_HOSTS: Mapping[str, MessageFormat | None] = {
@@ -240,8 +240,8 @@ class Settings(BaseModel):
     WEBHOOK_FORMAT: MessageFormat | None = Field(
         None,
         validate_default=True,
-        description="`native`, `slack` or `teams`. Chosen by the URL's host if empty, but required for "
-        "workflows on `*.logic.azure.com` and Power Platform: their messages wait until it is set. "
+        description="`native`, `slack`, `teams` or `ocsf`. Chosen by the URL's host if empty, but required "
+        "for workflows on `*.logic.azure.com` and Power Platform: their messages wait until it is set. "
         "PagerDuty goes into `WEBHOOKS`.",
     )
     WEBHOOK_SECRET: Secrets = Field(

@@ -50,7 +50,7 @@ param maxCatchUp string = 'P14D'
 param webhookUrl string = ''
 
 @description('Format of the messages. Chosen by the host of the URL if empty.')
-@allowed(['', 'native', 'slack', 'teams'])
+@allowed(['', 'native', 'slack', 'teams', 'ocsf'])
 param webhookFormat string = ''
 
 @description('Standard Webhooks signing secret: whsec_ and 24 to 64 random bytes in base64. Set two, comma-separated, while rotating. Stored in Key Vault.')

@@ -77,9 +77,9 @@ param webhookUrl = startsWith(WEBHOOK_URL, 'akvs://')
   : WEBHOOK_URL
 
 var WEBHOOK_FORMAT = trim(readEnvironmentVariable('WEBHOOK_FORMAT', ''))
-param webhookFormat = contains(['', 'native', 'slack', 'teams'], WEBHOOK_FORMAT)
+param webhookFormat = contains(['', 'native', 'slack', 'teams', 'ocsf'], WEBHOOK_FORMAT)
   ? WEBHOOK_FORMAT
-  : fail('WEBHOOK_FORMAT must be native, slack or teams, not "${WEBHOOK_FORMAT}".')
+  : fail('WEBHOOK_FORMAT must be native, slack, teams or ocsf, not "${WEBHOOK_FORMAT}".')
 
 var WEBHOOK_SECRET = trim(readEnvironmentVariable('WEBHOOK_SECRET', ''))
 param webhookSecret = startsWith(WEBHOOK_SECRET, 'akvs://')

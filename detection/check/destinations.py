@@ -30,6 +30,7 @@ _PROOFS: Mapping[MessageFormat, str] = {
     "slack": "An incoming webhook answers so once the message is in the channel. A workflow (/triggers/, "
     "/workflows/) answers so even if it shows nothing: look for the message.",
     "teams": "A workflow answers before it posts, and may fail afterwards: look for the card in Teams.",
+    "ocsf": "The receiver has the event, but may not store it: search there for the test alert.",
     "pagerduty": "PagerDuty answers before it opens the incident: look for it in the service.",
 }
 _CHECK_ADDRESS = "Check the address and the receiver's own log."

@@ -13,6 +13,7 @@ from detection.messages.context import AlertContext, DigestEntry, alert_context
 from detection.messages.digest import (
     Digest,
     as_native,
+    as_ocsf,
     as_pagerduty,
     as_slack,
     as_teams,
@@ -20,6 +21,7 @@ from detection.messages.digest import (
 )
 from detection.messages.links import MessageLinks
 from detection.messages.native import native
+from detection.messages.ocsf import ocsf
 from detection.messages.pagerduty import acknowledge, pagerduty, resolve
 from detection.messages.slack import slack
 from detection.messages.teams import teams
@@ -34,12 +36,14 @@ FORMATS: Mapping[MessageFormat, Callable[[AlertContext], bytes]] = {
     "slack": slack,
     "teams": teams,
     "pagerduty": pagerduty,
+    "ocsf": ocsf,
 }
 DIGESTS: Mapping[MessageFormat, Callable[[Digest], bytes]] = {
     "native": as_native,
     "slack": as_slack,
     "teams": as_teams,
     "pagerduty": as_pagerduty,
+    "ocsf": as_ocsf,
 }
 
 Content = TypeVar("Content")

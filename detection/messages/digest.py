@@ -14,7 +14,7 @@ from pydantic_core import to_json
 
 from detection.base.json_types import type_adapter
 from detection.base.timestamps import iso
-from detection.messages import native, pagerduty, slack, teams
+from detection.messages import native, ocsf, pagerduty, slack, teams
 from detection.messages.context import DigestEntry
 from detection.messages.text import decreasing_counts, first_that_fits, plural
 from detection.rules.model import SEVERITIES, Rule, Severity
@@ -189,6 +189,36 @@ def as_pagerduty(digest: Digest) -> bytes:
         )
 
     return _render_to_fit(digest, render, pagerduty.MESSAGE_BYTES)
+
+
+def as_ocsf(digest: Digest) -> bytes:
+    """The digest as a Detection Finding, which names the findings of its incidents as related events."""
+
+    def render(shortened: Digest) -> ocsf.Attributes:
+        rule = digest.rule
+        info: ocsf.Attributes = {
+            "uid": digest.digest,
+            "title": digest.title,
+            "analytic": ocsf.analytic(rule.id, rule.name, rule.version),
+            "related_events": [_related_event(incident) for incident in shortened.listed_incidents],
+            "related_events_count": digest.incidents,
+            **({"src_url": digest.page} if digest.page else {}),
+        }
+        return ocsf.finding(digest.digest, "opened", digest.severity, digest.time, digest.title, info)
+
+    return _render_to_fit(digest, render, native.MESSAGE_BYTES)
+
+
+def _related_event(incident: DigestIncident) -> ocsf.Attributes:
+    return {
+        "uid": incident.incident,
+        "title": incident.title,
+        "type_uid": ocsf.CLASS * 100 + (1 if incident.opened else 2),
+        "severity_id": ocsf.SEVERITY_IDS[incident.severity],
+        "severity": incident.severity,
+        "count": incident.alerts,
+        **({"tags": [{"name": "page", "value": incident.page}]} if incident.page else {}),
+    }
 
 
 def _render_to_fit(
