@@ -35,6 +35,7 @@ from detection.store.table import MemoryTable
 from tests.regenerate import SCHEMAS
 from tests.support.builders import RULE, START
 from tests.support.contexts import digest_entry, golden_digest, link_to
+from tests.support.page_world import LINK_KEY
 from tests.support.raw_logs import audit, completion, write
 from tests.support.receiver import Receiver, receiving
 
@@ -230,8 +231,9 @@ def test_storm_is_told_once(tmp_path: Path, receiver: Receiver) -> None:
 
 def test_digest_in_the_line_has_links_that_open(tmp_path: Path, receiver: Receiver) -> None:
     storm_job = job(tmp_path, receiver, 3, MemoryTable(), limit=2)
-    settings = storm_job.settings.model_copy(update={"PAGE_URL": PAGE})
-    replace(storm_job, settings=settings).detect()
+    settings = storm_job.settings.model_copy(update={"PAGE_URL": PAGE, "LINK_KEY": SecretStr(LINK_KEY)})
+    storm_job = replace(storm_job, settings=settings)
+    storm_job.detect()
     for incident in receiver.messages[0]["data"]["listed_incidents"]:
         name, query = incident["page"].removeprefix(f"{PAGE}/look/").split("?")
         (until,), (signature,) = parse_qs(query).values()
