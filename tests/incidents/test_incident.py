@@ -37,6 +37,7 @@ def test_each_action_is_an_entry_of_the_history_and_only_closing_classifies() ->
             HistoryEntry("closed", "erin", NOON, "planned", self_declared=False, classification="benign"),
         ),
         acts=3,
+        acknowledged_by="carol",
     )
 
 
