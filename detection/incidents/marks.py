@@ -31,10 +31,19 @@ def signal_marks(chain: Chain) -> list[Mark]:
 
 
 def _digests(events: Sequence[Event], *names: str) -> list[Mark]:
-    """A digest for each event: of its id and the names, with their lengths first."""
-    lengths, end = ("".join(f"\0{part}" for part in parts) for parts in (map(len, names), names))
-    texts = [f"{len(event.id)}{lengths}\0{event.id}{end}" for event in events]
-    return [blake2b(text.encode(errors="replace"), digest_size=8).digest() for text in texts]
+    """A digest for each event: of the names with their lengths, and of its id.
+
+    The names are hashed once: a hostile name may be as long as a field of the logs.
+    """
+    named = blake2b(digest_size=8)
+    for name in names:
+        named.update(f"{len(name)}\0{name}".encode(errors="replace"))
+    marks: list[Mark] = []
+    for event in events:
+        digest = named.copy()
+        digest.update(event.id.encode(errors="replace"))
+        marks.append(digest.digest())
+    return marks
 
 
 class MarkedChain(NamedTuple):

@@ -35,7 +35,7 @@ class CommittedFlood(NamedTuple):
 
     def is_of_signal(self, signal_id: str, actor: str) -> bool:
         """Whether a signal of an actor flooded, by the model's own reading of marks."""
-        text = f"{len(signal_id)}\0{len(actor)}\0{signal_id}{actor}"
+        text = f"{len(actor)}\0{actor}{signal_id}"
         return self.flood.subject == blake2b(text.encode(), digest_size=8).digest()
 
     def times_of(self, pair: Candidate) -> Sequence[datetime]:
