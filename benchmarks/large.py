@@ -92,6 +92,7 @@ def _change(number: int) -> list[object]:
         f'{{"id":"key_{number}","data":{{"scopes":["api.model.request"]}}}}',
         '{"id":"proj_1","name":"Assistants"}',
         "Mozilla/5.0",
+        "OpenAI",
         '["",""]',
         None,
     ]

@@ -117,7 +117,7 @@ def test_every_alarm_looks_at_the_jobs_log_and_tells_the_action_group(parameters
         assert "telemetry" in scope
         assert "outputs.insightsId" in scope
         assert group["id"] in rule["properties"]["actions"]["actionGroups"]
-    assert log["name"].startswith("appi-detection-")
+    assert re.match(r"appi-(sec-)?detection-", log["name"])  # `sec-` in the landing zone
 
 
 def test_addresses_and_a_further_group_are_told() -> None:
