@@ -201,6 +201,12 @@ class Desk:
             raise NoIncident(f"several incidents begin with {name}: {names}; type more of the id")
         return self.incident(name if name in ids else ids[0] if ids else prefix)
 
+    def neighbours(self, detail: IncidentDetail) -> tuple[Incident | None, Incident | None]:
+        """The incidents of the same key before and after an incident, as far as the table has them."""
+        incidents, incident = IncidentList(self.table, detail.rule), detail.incident
+        before = incidents.without_alerts(incident.predecessor) if incident.predecessor else None
+        return before, incidents.successor(detail.key, incident.id)
+
     def deliveries(self, name: str) -> list[Queued | DeadLetter]:
         """The messages of an incident that wait in the outbox or are dead letters."""
         return table_outbox(self.table, self.folders).messages_of(name)

@@ -23,6 +23,7 @@ from detection.rules.model import Rule, Severity
 ENTITIES_PER_ALERT = 500
 ENTITY_CHARACTERS = 64 * 2**10
 
+ADDRESS = 100  # characters
 Action = Literal["opened", "updated"]
 _kind_of = attrgetter("kind")
 
@@ -111,6 +112,17 @@ class Alert(AlertContent, AlertReference):
     """
 
     evidence: Evidence | None = None
+
+
+def addresses_of(alert: AlertContent) -> list[str]:
+    """The addresses among the entities of an alert, cut to ADDRESS characters."""
+    return [
+        text[:ADDRESS]
+        for entity in alert.entities
+        if entity["type"] == "IP"
+        for name, text in entity.items()
+        if name != "type"
+    ]
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,6 +16,7 @@ from detection.incidents.extent import Extent
 from detection.rules.model import Severity
 
 ALERTS_PER_INCIDENT = 150  # Sentinel's limit (scheduled-rules-overview.md, "Alert grouping")
+ADDRESSES = 10  # of an incident
 HISTORY_LIMIT = 100  # entries of an incident's history
 
 Status = Literal["new", "acknowledged", "closed"]
@@ -62,8 +63,9 @@ class Incident:
     `acts` counts all that they did. `silenced` pairs of its key paged nobody while it was the newest. `title`
     and the numbers of `changes` and `signals` are those of all its alerts, whose events are its `extent`;
     `severity` is that of the worst. `reopened` says that it was closed once. `acknowledged_by` acknowledged
-    it last, `assignee` is to work on it; an empty text is no person. `actor` is that of the newest alert.
-    `digests` are the ids of the digests that name its alerts.
+    it last, `assignee` is to work on it; an empty text is no person. `actor` is that of the newest alert,
+    `addresses` are the newest of its alerts' addresses. `digests` are the ids of the digests that name its
+    alerts.
     """
 
     id: str
@@ -86,6 +88,7 @@ class Incident:
     acknowledged_by: str = ""
     assignee: str = ""
     actor: str = ""
+    addresses: tuple[str, ...] = ()
     extent: Extent | None = None
     digests: tuple[str, ...] = ()
 

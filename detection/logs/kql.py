@@ -19,6 +19,7 @@ HEALTH_COLUMNS = ("Side", "Rows", "Named", "Cut", "Newest")  # of the health que
 # matches) and shape. The identity itself is only there if a mapping, which the query does not know, may still
 # match it.
 COVERAGE_COLUMNS = ("Option", "Shape", "Identity", "Identities", "Rows", "Actors")
+ACTOR_COLUMNS = ("Kind", "Hour", "Events")  # of the queries for an actor
 # The depth of lists and objects before the actor in a cut bag; a schema of a tool has about seven levels.
 CUT_DEPTH = 8
 # No row is stamped so late. A run sets no other upper bound, so it can count the rows that are stamped after
@@ -64,6 +65,32 @@ def queries(rule: Rule, *, inline: bool = True) -> dict[str, str]:
         "health": parsers + "union\n" + ",\n".join(_health(rule, side) for side in rule.sequence.sides),
     }
     return queries_by_name | ({"coverage": parsers + _coverage(rule)} if has_coverage(rule) else {})
+
+
+def actor_queries(rule: Rule, digest: str, *, inline: bool = True) -> dict[str, str]:
+    """The queries for the changes of an actor, and for the actor's signals, by kind and hour.
+
+    `digest` is the SHA-256 of the actor's name in hexadecimal digits: names from the logs are in no query.
+    There is no query for signals that KQL cannot match with the actor (`mapping` and `none`).
+    """
+    sequence = rule.sequence
+    parsers = functions_of(rule, inline=inline)
+    is_actor = f'hash_sha256({sequence.changes.actor}) == "{digest}"'
+    changes = f"let changes =\n{rule.changes_kql}\n| where {is_actor}\n;\n"
+    texts = {"changes": f"{parsers}{changes}changes{_by_hour(sequence.changes)}"}
+    if not any(option.kind in ("mapping", "none") for option in sequence.identity):
+        signals = f"let signals =\n{rule.signals_kql}\n;\n"
+        of_actor = _signals_of_changers(rule)
+        texts["signals"] = f"{parsers}{changes}{signals}{of_actor}{_by_hour(sequence.signals)}"
+    return texts
+
+
+def _by_hour(side: Side) -> str:
+    kind, hour, events = ACTOR_COLUMNS
+    return (
+        f"\n| summarize {events} = count() by {kind} = {side.kind}, {hour} = bin({side.time}, 1h)"
+        f"\n| order by {hour} desc"
+    )
 
 
 def has_coverage(rule: Rule) -> bool:

@@ -7,7 +7,7 @@ from urllib.parse import quote
 
 from detection.base.timestamps import iso
 from detection.logs.kql import bounds, queries, with_bounds
-from detection.logs.window import Windows
+from detection.logs.window import Window, Windows
 from detection.rules.loading import without_comments
 from detection.rules.model import Rule
 
@@ -44,13 +44,18 @@ def portal_link(workspace: str, endpoint: str, rule: Rule, windows: Windows, *, 
     (azure-monitor-docs, alerts-payload-samples.md, `linkToSearchResultsUI`): scope, and the query deflated,
     in base64.
     """
-    query = without_comments(with_bounds(queries(rule, inline=inline)["signals"], bounds(windows)))
-    compressed = base64.b64encode(zlib.compress(query.encode(), 9)).decode()
+    query = with_bounds(queries(rule, inline=inline)["signals"], bounds(windows))
+    return query_link(workspace, endpoint, query, Window(windows.changes.after, windows.now))
+
+
+def query_link(workspace: str, endpoint: str, query: str, span: Window) -> str | None:
+    """The link to the portal with a query, without comments. See portal_link."""
+    compressed = base64.b64encode(zlib.compress(without_comments(query).encode(), 9)).decode()
     scope = f'{{"resources":[{{"resourceId":"{workspace}"}}]}}'
-    span = f"{iso(windows.changes.after)}/{iso(windows.now)}"
+    times = f"{iso(span.after)}/{iso(span.until or span.after)}"
     link = (
         f"{PORTALS.get(endpoint, 'https://portal.azure.com')}/#blade/Microsoft_Azure_Monitoring_Logs/LogsBlade"
         f"/source/Alerts.EmailLinks/scope/{quote(scope, safe='')}/q/{quote(compressed, safe='')}/prettify/1"
-        f"/timespan/{quote(span, safe='')}"
+        f"/timespan/{quote(times, safe='')}"
     )
     return link if len(link) <= MAX_LENGTH else None

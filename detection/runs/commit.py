@@ -15,9 +15,11 @@ from detection.base.errors import ServiceError
 from detection.base.timestamps import iso
 from detection.correlation.correlate import Chain
 from detection.correlation.detection import Detection
+from detection.incidents.alert import addresses_of
 from detection.incidents.decide import EVENTS_PER_PART, FLOOD, Circumstances, Decision, Verdict
 from detection.incidents.evidence import evidence
 from detection.incidents.extent import extended
+from detection.incidents.incident import ADDRESSES
 from detection.incidents.key_state import GroupingMarks, KeyState
 from detection.incidents.keys import Grouping, Key, describe_grouping, grouping_of, split_by, stable_id
 from detection.incidents.severity import group_by_actor
@@ -314,6 +316,7 @@ def _with_evidence(verdict: Verdict, detection: Detection, draft: DigestDraft | 
         changes=sum(extent.change_kinds.values()),
         signals=sum(extent.signals.values()),
         actor=alert.actor,
+        addresses=tuple(dict.fromkeys([*addresses_of(alert), *incident.addresses]))[:ADDRESSES],
         extent=extent,
         digests=(*incident.digests, *(digest for digest in digests if digest not in incident.digests)),
     )

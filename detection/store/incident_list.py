@@ -22,15 +22,19 @@ from detection.store.layout import (
     commit_of,
     content_of,
     day_of,
+    head_row,
+    incident_of,
     incident_row,
     keyed_incident,
     moment_rank,
+    newest_incident,
     section_of,
     severity_rank,
     summary_of,
 )
 from detection.store.table import PAGE, Entity, Table
 
+LATEST = 20  # incidents of a key that are searched for a successor
 MAX_COUNTED = PAGE  # incidents of a count: the names of a request
 MAX_FILTERED = 1_000  # rows that a page looks through for incidents that form no range of the list
 FILTERED_ROWS = 250  # of a request for such incidents
@@ -147,7 +151,7 @@ def read_page(
     # The list is read beyond the selection from its beginning on: a short list is then whole, and counted.
     is_beginning = not position and selection.ranges[0][0] == _WHOLE_LIST[0]
     ranges = [_WHOLE_LIST] if is_beginning else selection.ranges
-    page = size + 1 if selection.has_whole_sections else FILTERED_ROWS
+    page = min(size + 1, PAGE) if selection.has_whole_sections else FILTERED_ROWS
     rows = chain.from_iterable(_rows(table, rules, start, end, position, page) for start, end in ranges)
     first_rows = list(islice(rows, size + 1))
     is_whole = is_beginning and len(first_rows) <= size
@@ -209,6 +213,25 @@ class IncidentList:
             return None
         alerts = self.table.scan(self.rule, f"a|{name}|", f"a|{name}}}")
         return (*keyed_incident(entity), list(map(_alert, alerts)))
+
+    def without_alerts(self, name: str) -> Incident | None:
+        """An incident by its id; None without such an incident."""
+        entity = self.table.get(self.rule, incident_row(name))
+        return incident_of(entity) if entity else None
+
+    def successor(self, key: Key, name: str) -> Incident | None:
+        """The incident of a key that follows the incident of that id; None if it is the newest, or more than
+        LATEST incidents followed.
+        """
+        head = self.table.get(self.rule, head_row(key))
+        newer = self.without_alerts(newest_incident(head)) if head else None
+        for _ in range(LATEST):
+            if newer is None or newer.id == name:
+                return None
+            if newer.predecessor == name:
+                return newer
+            newer = self.without_alerts(newer.predecessor) if newer.predecessor else None
+        return None
 
     def ids(self, prefix: str) -> Iterator[str]:
         """The ids of incidents that begin with a prefix, in their order."""

@@ -19,13 +19,15 @@ from detection.base.html import content_policy, page_templates
 from detection.base.timestamps import iso
 from detection.desk import IncidentDetail
 from detection.incidents.acts import NOTE
+from detection.incidents.incident import Incident
 from detection.messages.facts import FIRST_STEPS
 from detection.messages.links import portal_link
-from detection.messages.text import escape_line, plural, script_mark
+from detection.messages.text import escape_line, escape_name, plural, script_mark
 from detection.rules.model import Rule
 from detection.store.incident_list import Count
 from detection.store.outbox import DeadLetter
 from detection.web.access import Visitor
+from detection.web.actor import ActorPage, actor_id
 from detection.web.exchange import Request, RequestRefused, Response, with_query
 from detection.web.incident_view import IncidentView, duration_text, incident_view, windows_of
 from detection.web.listing import FILTER_FIELDS, PER_PAGE, SEVERITIES_SHOWN, STATUSES, Listing, ListQuery
@@ -137,9 +139,17 @@ def incident_page(
             windows_of(detail.alerts[-1]),
             inline=settings.PARSERS == "inline",
         )
+    before, after = job.desk.neighbours(detail) if visitor.can_act else (None, None)
+    actor = detail.incident.actor
+    actor_url = with_query(
+        f"{incidents}/actors/{actor_id(actor)}", incident=detail.incident.id, code=visitor.access_key
+    )
     return _page(
         "incident.html",
         now,
+        before=before,
+        after=after,
+        actor_url=actor_url if actor and visitor.can_act else "",
         visitor=visitor,
         incident=detail.incident,
         alerts=detail.alerts,
@@ -160,6 +170,23 @@ def incident_page(
     )
 
 
+def actor_html(page: ActorPage, visitor: Visitor, now: datetime, query: Mapping[str, str]) -> Response:
+    """A week of an actor. `query` is that of the request."""
+    key = visitor.access_key
+    return _page(
+        "actor.html",
+        now,
+        title=escape_name(page.name),
+        visitor=visitor,
+        page=page,
+        is_asked=query.get("logs") == "1",
+        home=with_query("../../incidents", code=key),
+        ask_url=with_query(page.id, incident=query.get("incident"), logs=1, code=key),
+        incident_url=lambda name: with_query(f"../{name}", code=key),
+        actor_url=lambda actor: with_query(actor.id, incident=actor.incident, code=key),
+    )
+
+
 def failure_page(request: Request, refusal: RequestRefused, fields: Mapping[str, str]) -> Response:
     """Why a request was refused, and what to do, with links back. A form sends the fields again."""
     urls: dict[str, str] = {}
@@ -167,7 +194,7 @@ def failure_page(request: Request, refusal: RequestRefused, fields: Mapping[str,
         folder, *names = request.path.split("/")
         if folder == "incidents" and request.access_mode != "link":
             root, key = f"{'../' * len(names)}incidents", request.access_key
-            if len(names) == 2 and names[0] not in ("silences", "selected"):  # an act
+            if len(names) == 2 and names[0] not in ("silences", "selected", "actors"):  # an act
                 urls["Back to the incident"] = with_query(f"{root}/{names[0]}", code=key)
             urls["All incidents"] = with_query(root, code=key)
     return _page("failure.html", None, refusal.status, reason=refusal.reason, fields=fields, urls=urls)
@@ -198,6 +225,14 @@ def delivery_states(job: Job, detail: IncidentDetail, rule: Rule, view: Incident
 def count_text(count: Count) -> str:
     """A count in digits, with + if there may be more; empty if none was reached."""
     return f"{count.number:,}{'' if count.exact else '+'}" if count.exact or count.number else ""
+
+
+def outcome(incident: Incident) -> str:
+    """What people did with an incident, in words: "was closed as benign by Ann"."""
+    acts = [entry for entry in incident.history if entry.action in ("acknowledged", "closed", "reopened")]
+    if not acts or incident.status == "new":
+        return "is new"
+    return f"was {escape_name(acts[-1].action_text)} by {escape_name(acts[-1].author)}"
 
 
 def named(name: str) -> Markup:
@@ -236,6 +271,7 @@ TEMPLATES = page_templates(
         "duration": duration_text,
         "plural": plural,
         "count": count_text,
+        "outcome": outcome,
     },
 )
 POLICY = content_policy(

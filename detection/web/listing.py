@@ -14,6 +14,7 @@ from detection.incidents.incident import Classification, Status
 from detection.incidents.keys import Key
 from detection.messages.text import escape_name
 from detection.rules.model import SEVERITIES, Severity
+from detection.rules.silences import Silence
 from detection.store.incident_list import POSITION, Count, Matches, Selection
 from detection.store.layout import IncidentSummary
 
@@ -68,7 +69,7 @@ class IncidentRow:
 
 @dataclass(frozen=True, slots=True)
 class SilenceRow:
-    """A silence or exclusion that has not ended. `criteria` are patterns; times are UTC."""
+    """A silence or exclusion, in lists one that has not ended. `criteria` are patterns; times are UTC."""
 
     rule: str
     kind: Literal["silence", "exclusion"]
@@ -124,7 +125,8 @@ class Filters:
         def matches(rule: str, summary: IncidentSummary) -> bool:
             incident, names = summary.incident, [text for _, text in summary.key]
             people = [incident.actor, *names]
-            texts = [incident.id, incident.title, rule, *people, incident.acknowledged_by, incident.assignee]
+            texts = [incident.id, incident.title, rule, *people, *incident.addresses]
+            texts += [incident.acknowledged_by, incident.assignee]
             text = "\n".join(texts).casefold()
             return (
                 self.classification in (None, incident.classification)
@@ -289,20 +291,9 @@ def listing(desk: Desk, query: ListQuery, now: datetime, size: int = PER_PAGE) -
         severity_counts={level: count(STATUSES[status], level) for level in SEVERITIES_SHOWN},
         after=query.after or None,
         next=page.end,
-        incidents=[_incident_row(detail, desk) for detail in page.incidents],
+        incidents=[incident_row(detail, desk) for detail in page.incidents],
         silences=[
-            SilenceRow(
-                rule=active.rule,
-                kind=active.kind,
-                name=active.silence.name,
-                state=active.silence.state(now),
-                period=active.silence.period,
-                criteria=active.silence.criteria,
-                owner=active.silence.owner,
-                reason=active.silence.reason,
-                begins=active.silence.begins,
-                expires=active.silence.expires,
-            )
+            silence_row(active.rule, active.silence, now, is_exclusion=active.kind == "exclusion")
             for active in desk.active_silences()
         ],
         gaps=[
@@ -313,7 +304,24 @@ def listing(desk: Desk, query: ListQuery, now: datetime, size: int = PER_PAGE) -
     )
 
 
-def _incident_row(detail: IncidentDetail, desk: Desk) -> IncidentRow:
+def silence_row(rule: str, silence: Silence, now: datetime, *, is_exclusion: bool) -> SilenceRow:
+    """A silence or exclusion of a rule as lists show it."""
+    return SilenceRow(
+        rule=rule,
+        kind="exclusion" if is_exclusion else "silence",
+        name=silence.name,
+        state=silence.state(now),
+        period=silence.period,
+        criteria=silence.criteria,
+        owner=silence.owner,
+        reason=silence.reason,
+        begins=silence.begins,
+        expires=silence.expires,
+    )
+
+
+def incident_row(detail: IncidentDetail, desk: Desk) -> IncidentRow:
+    """An incident as lists show it."""
     incident = detail.incident
     return IncidentRow(
         id=incident.id,

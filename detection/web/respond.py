@@ -8,6 +8,7 @@
     POST incidents/silences/add                  adds a silence: JSON
     POST incidents/messages/retry                sends dead letters again: JSON
     POST incidents/selected/close                closes several incidents: a form or JSON
+    GET  incidents/actors/ID                     a week of an actor; with logs=1 the logs are asked
     GET  look/ID?until=…&signature=…             an incident, for a visitor with a link
 
 An address that ends in a slash redirects to the address without it.
@@ -43,6 +44,7 @@ from detection.rules.loading import default_rule
 from detection.rules.silences import CRITERIA, Silence, end_of_silence, parse_silence
 from detection.store.table import Conflict
 from detection.web.access import ID_LENGTH, author_of, check_form, check_source, request_id, visitor_of
+from detection.web.actor import actor_page
 from detection.web.exchange import (
     COMMON_HEADERS,
     MAX_SELECTED,
@@ -52,7 +54,7 @@ from detection.web.exchange import (
     json_response,
     with_query,
 )
-from detection.web.html import Notice, failure_page, incident_page, list_page
+from detection.web.html import Notice, actor_html, failure_page, incident_page, list_page
 from detection.web.listing import (
     CLASSIFICATIONS,
     EXPORT_COLUMNS,
@@ -64,6 +66,7 @@ from detection.web.listing import (
     listing,
 )
 
+ACTOR_ID = re.compile(r"[0-9a-f]{64}")
 ID = re.compile(r"[A-Za-z0-9_-]{1,64}")
 SILENCES = "silences"  # the subject of the form that lifts silences; no incident has this id
 SELECTED = "selected"  # the subject of the form that closes incidents; as above
@@ -149,6 +152,9 @@ def _route(request: Request, job: Job, now: datetime) -> Response:
         case ["incidents", "selected", "close"]:
             _require_method(request, "POST")
             return _close_selected(request, job, now)
+        case ["incidents", "actors", name] if ACTOR_ID.fullmatch(name):
+            _require_method(request, "GET", "HEAD")
+            return _show_actor(request, job, name, now)
         case [folder, name] if folder == home and ID.fullmatch(name):
             _require_method(request, "GET", "HEAD")
             return _show(request, job, name, now)
@@ -252,6 +258,18 @@ def _show(request: Request, job: Job, name: str, now: datetime, notice: Notice |
             notice = Notice(f"Recorded at {iso(entry.time)}: {act}.")
     form = job.link_signer().form_token(name, visitor.name, now) if visitor.can_act else ""
     return incident_page(job, detail, visitor, form, now, request, notice)
+
+
+def _show_actor(request: Request, job: Job, name: str, now: datetime) -> Response:
+    visitor, query = visitor_of(request), request.query
+    incident = query.get("incident", "")
+    try:
+        page = actor_page(
+            job, name, now, incident if ID.fullmatch(incident) else "", ask=query.get("logs") == "1"
+        )
+    except NoIncident as error:
+        raise _refusal_of(error) from None
+    return json_response(json_values(page)) if request.wants_json else actor_html(page, visitor, now, query)
 
 
 def _act(request: Request, job: Job, name: str, verb: str, now: datetime) -> Response:

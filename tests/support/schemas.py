@@ -22,6 +22,7 @@ from detection.rules.model import KqlType, Rule
 from detection.runs.clean_up import AbandonedGap, CleanUpProblem
 from detection.runs.record import RECORD, RunFailure, RunRecord
 from detection.telemetry import FailedDelivery, FailedHeartbeat, LateRun, MisspeltSetting
+from detection.web.actor import ActorPage
 from detection.web.listing import Listing
 
 DIALECT = "https://json-schema.org/draft/2020-12/schema"
@@ -106,6 +107,7 @@ def schemas() -> dict[str, Schema]:
             _output_schema(IncidentDetail),
         ),
         ("incidents", "The object of `GET /api/incidents`", _output_schema(Listing)),
+        ("actor", "The object of `GET /api/incidents/actors/ID`", _output_schema(ActorPage)),
         ("backtest", "The object of `backtest --format json`", _output_schema(Backtest)),
         ("check", "A line of `check --format json`", _output_schema(Finding)),
         ("health", "The body of the function `health`", _output_schema(HealthReport)),

@@ -7,16 +7,18 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
+from detection.web.actor import actor_id
 from detection.web.exchange import AccessMode, make_request
 from detection.web.listing import FIELDS
 from detection.web.respond import ACT_FIELDS, ACTS, SILENCE_FIELDS, respond
-from tests.support.builders import RULE
+from tests.support.builders import ALICE, RULE
 from tests.support.examples import examples, many
 from tests.support.page_world import API, FORM, HTML, JSON, SIGNED_IN, PageWorld
 
 WORLD = PageWorld()
 NAME = WORLD.incident()
 LINK = (WORLD.job.link_signer().link_to(NAME, WORLD.now) or "").partition("/api/")[2]
+ACTOR = actor_id(ALICE)
 TOKENS = [
     WORLD.job.link_signer().form_token(subject, "", WORLD.now) for subject in (NAME, "silences", "selected")
 ]
@@ -46,6 +48,8 @@ word = st.one_of(
             "look",
             "silences",
             "selected",
+            "actors",
+            ACTOR,
             "lift",
             "add",
             "retry",

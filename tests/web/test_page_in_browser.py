@@ -10,6 +10,7 @@ from detection.incidents.incident import acknowledged
 from detection.rules.patterns import literal_pattern
 from detection.rules.silences import parse_silence
 from detection.store.incident_store import IncidentStore
+from detection.web.actor import actor_id
 from tests.incidents.test_grouping import HOSTILE
 from tests.support.browser import browser as browser_module
 from tests.support.browser.browser import DESKTOP, PHONE, Browser, Size
@@ -101,6 +102,8 @@ def address(server: Server, world: PageWorld, page: str) -> str:
         "filtered list": "incidents?status=all&actor=a&tz=Asia/Kolkata&refresh=600&",
         "empty list": "incidents?severity=Low&",
         "large": f"incidents/{names['acknowledged']}?",
+        "actor": f"incidents/actors/{actor_id(ALICE)}?",
+        "evidence": f"incidents/{names['acknowledged']}?evidence=2&",
         "new": f"incidents/{names['new']}?",
         "closed": f"incidents/{names['closed']}?",
         "link": link.partition("/api/")[2] + "&",
@@ -110,6 +113,8 @@ def address(server: Server, world: PageWorld, page: str) -> str:
 
 
 PAGES = {
+    "actor": 200,
+    "evidence": 200,
     "list": 200,
     "filtered list": 200,
     "empty list": 200,

@@ -1,0 +1,98 @@
+"""The logs of an actor, asked on demand: the KQL for changes and signals by hour, and its answers."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+
+from requests import ReadTimeout
+
+from detection.app import Job, open_source
+from detection.base.errors import ConfigurationError, DetectionError
+from detection.base.exchange import Exchange
+from detection.logs.kql import ACTOR_COLUMNS, actor_queries, narrow_bounds, with_bounds
+from detection.logs.window import Window
+from detection.messages.links import query_link
+from detection.rules.model import Side
+
+ASK_FOR = 30.0  # seconds in which the logs have to answer all queries of a page
+RETRY_FOR = 5.0  # seconds in which a query may be sent again
+ROWS = 500  # of an answer that are shown
+
+
+@dataclass(frozen=True, slots=True)
+class ActorEvents:
+    """The number of events of a kind, in the hour that begins at `hour` (ISO 8601, UTC)."""
+
+    hour: str
+    kind: str
+    events: int
+
+
+@dataclass(frozen=True, slots=True)
+class ActorQuery:
+    """KQL for one side of a rule. `portal` is its link to the portal, null without one.
+
+    After the logs were asked, `answer` has the latest ROWS rows, or `reason` says why there is none.
+    """
+
+    rule: str
+    side: str
+    query: str
+    portal: str | None
+    answer: Sequence[ActorEvents] | None = None
+    reason: str | None = None
+
+
+def queries_of_actor(job: Job, digest: str, since: datetime, now: datetime) -> list[ActorQuery]:
+    """The queries for an actor's changes and signals of every rule, stamped from `since` to `now` (UTC)."""
+    settings, span = job.settings, Window(since, now)
+    inline, workspace = settings.PARSERS == "inline", settings.LOG_ANALYTICS_RESOURCE_ID
+    bounds = narrow_bounds(narrow_bounds({}, "changes", span), "signals", span)
+    queries = []
+    for rule in job.rules:
+        for side, text in actor_queries(rule, digest, inline=inline).items():
+            query = with_bounds(text, bounds)
+            endpoint = settings.LOG_ANALYTICS_ENDPOINT
+            portal = query_link(workspace, endpoint, query, span) if workspace else None
+            queries.append(ActorQuery(rule.folder, side, query, portal))
+    return queries
+
+
+def answered_queries(job: Job, queries: Sequence[ActorQuery]) -> list[ActorQuery]:
+    """The queries with the answers that come within ASK_FOR seconds; the others with a reason."""
+    end = job.clock() + timedelta(seconds=ASK_FOR)
+    return [_answered(job, query, (end - job.clock()).total_seconds()) for query in queries]
+
+
+def _answered(job: Job, query: ActorQuery, seconds: float) -> ActorQuery:
+    from detection.logs.log_analytics.splitting import QueryUnfinished  # noqa: PLC0415  # every hour is a cold start
+
+    if seconds <= 0:
+        return replace(query, reason=f"not asked: the {ASK_FOR:.0f} s for this page are over")
+    try:
+        with Exchange(seconds):
+            return replace(query, answer=_ask(job, query))
+    except (ReadTimeout, QueryUnfinished):
+        return replace(query, reason="no complete answer in time: run the query in the portal")
+    except DetectionError as error:
+        return replace(query, reason=str(error))
+
+
+def _ask(job: Job, query: ActorQuery) -> list[ActorEvents]:
+    from detection.logs.log_analytics.client import LogAnalytics  # noqa: PLC0415  # as above
+
+    rule = job.desk.rule(query.rule)
+    source = open_source(job.settings, rule, job.clock)
+    if not isinstance(source, LogAnalytics):
+        raise ConfigurationError("only a Log Analytics workspace is asked for an actor; LOGS_DIR is set")
+    try:
+        table = source.run_query(f"{query.rule}, {query.side} of an actor", query.query, RETRY_FOR)
+    finally:
+        source.close()
+    side: Side = rule.sequence.sides[query.side]
+    events = [
+        ActorEvents(str(hour), side.label(str(kind)), int(number))
+        for columns in table.take_columns(ACTOR_COLUMNS)
+        for kind, hour, number in zip(*columns, strict=True)
+    ]
+    return events[:ROWS]
