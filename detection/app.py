@@ -323,6 +323,11 @@ def open_job(settings: Settings, clock: Clock, table: Table | None = None) -> Jo
 
     Raises ConfigurationError.
     """
+    for webhook in settings.destinations:
+        if webhook.template:
+            from detection.delivery.templates import require_template  # noqa: PLC0415  # it needs Jinja
+
+            require_template(webhook.template, webhook.name)
     rules, faults = load_rules(settings)
     return Job(settings, rules, table or open_table(settings), clock, rule_faults=faults)
 

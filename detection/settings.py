@@ -9,7 +9,7 @@ import re
 from collections.abc import Mapping
 from datetime import timedelta
 from pathlib import Path
-from typing import Annotated, Literal, Self
+from typing import Annotated, Literal, Self, get_args
 
 from pydantic import (
     AfterValidator,
@@ -32,6 +32,8 @@ from detection.rules.loading import FOLDER_NAME, default_rule
 from detection.rules.model import SEVERITIES, Duration, Severity, require_unique_names
 
 MessageFormat = Literal["native", "slack", "teams", "pagerduty", "ocsf"]
+MESSAGE_FORMATS: tuple[MessageFormat, ...] = get_args(MessageFormat)
+TEMPLATE = "template:"  # and the name of a file in detection/content/templates
 # A name that begins with a dot means every host below it. None: the host serves workflows of any kind, so the
 # format must be set.
 FORMATS_OF_HOSTS: Mapping[str, MessageFormat | None] = {
@@ -100,6 +102,12 @@ def _address(value: str) -> str:
     return value
 
 
+def _destination_format(value: str) -> str:
+    if value not in MESSAGE_FORMATS and not re.fullmatch(f"{TEMPLATE}{FOLDER_NAME}", value):
+        raise ValueError(f"must be {', '.join(MESSAGE_FORMATS)} or {TEMPLATE}FILE")
+    return value
+
+
 def _base_address(value: str) -> str:
     """Validate a URL that a path can be appended to."""
     if "#" in _address(value) or "?" in value:
@@ -155,15 +163,27 @@ class Webhook(BaseModel):
 
     name: Annotated[str, Field(pattern=r"^[A-Za-z0-9_-]{1,40}$")] = "webhook"
     url: Address
-    format: MessageFormat | None = None
+    format: Annotated[str, AfterValidator(_destination_format)] | None = None
     secret: Secrets = ()
     routing_key: SecretStr | None = None
     minimum_severity: Severity = "Informational"
 
     @property
     def message_format(self) -> MessageFormat | None:
-        """The format as set, or else by the URL's host. None if it must be set; messages wait until then."""
-        return self.format or _format_of_host(self.url)
+        """The format as set, or else by the URL's host. None if it must be set; messages wait until then.
+
+        A template is filled in with the native message when it is sent.
+        """
+        if self.template:
+            return "native"
+        chosen = next((name for name in MESSAGE_FORMATS if name == self.format), None)
+        return chosen or _format_of_host(self.url)
+
+    @property
+    def template(self) -> str | None:
+        """The file name of the template that makes the message; None for any other format."""
+        is_template = self.format is not None and self.format.startswith(TEMPLATE)
+        return self.format.removeprefix(TEMPLATE) if self.format and is_template else None
 
     def accepts(self, severity: Severity) -> bool:
         """Return whether alerts of this severity go to this destination."""
@@ -242,7 +262,7 @@ class Settings(BaseModel):
         validate_default=True,
         description="`native`, `slack`, `teams` or `ocsf`. Chosen by the URL's host if empty, but required "
         "for workflows on `*.logic.azure.com` and Power Platform: their messages wait until it is set. "
-        "PagerDuty goes into `WEBHOOKS`.",
+        "PagerDuty and templates go into `WEBHOOKS`.",
     )
     WEBHOOK_SECRET: Secrets = Field(
         (),
@@ -256,7 +276,8 @@ class Settings(BaseModel):
     ] = Field(
         (),
         description="Up to 10 destinations instead of `WEBHOOK_URL`: a JSON list of "
-        "`{name, url, format, secret, minimum_severity}`. The format `pagerduty` needs a `routing_key`.",
+        "`{name, url, format, secret, minimum_severity}`. The format `pagerduty` needs a `routing_key`; "
+        "`template:FILE` is a template in `detection/content/templates`.",
     )
     STORM_ALERTS: Annotated[int, Field(ge=1, le=1_000)] = Field(
         20,

@@ -16,9 +16,14 @@ import duckdb
 
 from benchmarks import pages, results
 from detection.cli.main import app
+from detection.delivery import templates
 from detection.delivery.rendering import DIGESTS, FORMATS
+from detection.delivery.templates import SAMPLES, TEMPLATES
+from detection.messages.digest import as_native
+from detection.messages.links import MessageLinks
+from detection.messages.native import native
 from tests.chaos.page import TABLES
-from tests.support.contexts import golden_context, golden_digest
+from tests.support.contexts import golden_context, golden_digest, made_up_context
 from tests.support.marked import filled
 from tests.support.runbook_page import runbook_page
 from tests.support.schemas import schema_text, schemas
@@ -64,10 +69,25 @@ def message_files() -> dict[str, bytes]:
     """The files of tests/golden/messages by name: an alert and a digest in every format, indented for people."""
     messages = {f"{name}.json": render(golden_context()) for name, render in FORMATS.items()}
     messages |= {f"digest.{name}.json": render(golden_digest()) for name, render in DIGESTS.items()}
+    for path in TEMPLATES.glob("*.json.j2"):
+        messages[f"template.{path.name}"[:-3]] = templates.render(path.name, native(golden_context()))
+        messages[f"digest.template.{path.name}"[:-3]] = templates.render(
+            path.name, as_native(golden_digest())
+        )
     return {
         name: (json.dumps(json.loads(body), indent=2, ensure_ascii=False) + "\n").encode()
         for name, body in messages.items()
     }
+
+
+def sample_messages() -> bytes:
+    """The native messages by which templates are checked at start: two alerts, one without links, and a digest."""
+    messages = [
+        native(golden_context()),
+        native(made_up_context(links=MessageLinks())),
+        as_native(golden_digest()),
+    ]
+    return (json.dumps([json.loads(body) for body in messages], ensure_ascii=False) + "\n").encode()
 
 
 def schema_files() -> dict[str, bytes]:
@@ -97,6 +117,7 @@ def main() -> None:
     MESSAGES.mkdir(exist_ok=True)
     for name, content in message_files().items():
         (MESSAGES / name).write_bytes(content)
+    SAMPLES.write_bytes(sample_messages())
     write_typed(TYPED)
     for name, command in COMMANDS.items():
         (GOLDEN / name).write_bytes(output(command))

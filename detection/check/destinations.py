@@ -7,6 +7,7 @@ from detection.check.checklist import Finding, green, red
 from detection.check.context import CheckContext
 from detection.check.evaluation import evaluate_unset_format
 from detection.check.health import check_destinations
+from detection.delivery.templates import require_template
 from detection.settings import MessageFormat
 from detection.store.table import MemoryTable, Table
 
@@ -61,10 +62,13 @@ def list_destinations(context: CheckContext) -> Iterator[Finding]:
         if webhook.message_format is None:
             yield evaluate_unset_format(webhook.name)
             continue
+        if webhook.template:
+            require_template(webhook.template, webhook.name)
         signed = "signed" if webhook.secret else "not signed"
         yield green(
             f"destination {webhook.name}",
-            f"Format {webhook.message_format}, severity {webhook.minimum_severity} and above, {signed}. "
+            f"Format {webhook.format or webhook.message_format}, "
+            f"severity {webhook.minimum_severity} and above, {signed}. "
             "Nothing was sent; --send posts a test alert.",
         )
 

@@ -126,6 +126,14 @@ class WebhookDestination:
             body = body_in_format(delivery.body, webhook.message_format)
         except (LookupError, ValueError, zlib.error):
             return Outcome(None, dead_reason="the stored message is damaged")
+        if webhook.template:
+            # Jinja is loaded with the first such message: most hours are quiet.
+            from detection.delivery.templates import TemplateFailure, render  # noqa: PLC0415
+
+            try:
+                body = render(webhook.template, body)
+            except TemplateFailure as failure:
+                return Outcome(None, dead_reason=f"{webhook.format}: {failure}")
         if webhook.routing_key:
             body = with_routing_key(body, webhook.routing_key.get_secret_value())
         secrets = [secret.get_secret_value() for secret in webhook.secret]
