@@ -4,6 +4,7 @@ import sys
 import tempfile
 import time
 from contextlib import ExitStack
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Annotated
@@ -12,7 +13,7 @@ import typer
 
 from detection.app import DRAIN_FOR, Job
 from detection.base.errors import ConfigurationError
-from detection.cli.demo_data import write_logs
+from detection.cli.demo_data import OnCallAct, load_scenario, write_logs
 from detection.cli.options import TextFormat, clock
 from detection.cli.output import (
     progress,
@@ -25,11 +26,14 @@ from detection.cli.output import (
 from detection.cli.serve import Server, serve_until_interrupted
 from detection.cli.summary import summary
 from detection.delivery.deliver import deliver
-from detection.delivery.rendering import message_renderer
+from detection.delivery.rendering import digest_renderer, message_renderer
 from detection.delivery.webhook import open_destinations
+from detection.incidents.acts import CloseAct, IncidentAct, SilenceAct
 from detection.logs.history.files import open_file_archive
 from detection.logs.history.past import RunRange
+from detection.messages.text import plural, title
 from detection.rules.loading import default_rule, load_rule
+from detection.rules.model import Rule
 from detection.runs.commit import RunOptions
 from detection.runs.replay import Replayed, compare, replay, run_times
 from detection.settings import settings_from
@@ -39,6 +43,8 @@ from detection.store.table import MemoryTable
 BEGIN = datetime(2026, 6, 8, tzinfo=UTC)
 HISTORY = timedelta(days=1)
 RUNS = 48
+FLOOD_SIGNALS = 1_000  # the least that the setting allows
+ON_CALL = "Ann"
 
 
 def demo(
@@ -52,7 +58,8 @@ def demo(
         bool, typer.Option("--serve", help="Serve the incident page on this machine afterwards.")
     ] = False,
 ) -> None:
-    """Run the default rule hourly over three days of made-up logs and print its alerts.
+    """Run the default rule hourly over three days of made-up logs and print its alerts. In between, a made-up
+    on-call acts on some incidents.
 
     Reads no settings and stores nothing. Exits 1 if an alert could not be posted.
     """
@@ -71,7 +78,13 @@ def demo(
         published = load_rule(rule.sequence.published.rule) if rule.sequence.published else rule
         start = BEGIN + HISTORY
         times = run_times(start + timedelta(minutes=5), start + timedelta(hours=RUNS), rule.query_frequency)
-        table, options = MemoryTable(), RunOptions(message_renderer(settings.destinations))
+        table, acts = MemoryTable(), list(load_scenario().acts)
+        options = RunOptions(
+            message_renderer(settings.destinations),
+            digest_renderer(settings.destinations, rule),
+            settings.STORM_ALERTS,
+            flood_signals=FLOOD_SIGNALS,
+        )
         outbox = Outbox(table, rule.folder)
         runs: list[Replayed] = []
         sent_by_id: dict[str, bool] = {}
@@ -87,8 +100,14 @@ def demo(
                 runs.append(replayed)
                 attempts = deliver(outbox, destinations, clock, time.sleep, DRAIN_FOR, write_failed_attempt)
                 sent_by_id |= {attempt.delivery.id: attempt.outcome.sent for attempt in attempts}
-                for verdict in replayed.verdicts:
-                    write_alert(verdict, rule, replayed.record.windows.now, TextFormat.text)
+                now = replayed.record.windows.now
+                if replayed.record.storm:
+                    print(_storm_text(replayed, rule))
+                else:
+                    for verdict in replayed.verdicts:
+                        write_alert(verdict, rule, now, TextFormat.text)
+                while acts and BEGIN + acts[0].time < now + rule.query_frequency:
+                    _perform(acts.pop(0), Job(settings, [rule], table, clock))
             published_source = files.source(
                 published, RunRange.of_runs(times, rule.query_frequency, published)
             )
@@ -111,3 +130,37 @@ def demo(
         )
     if not all(sent_by_id.values()):
         sys.exit(1)
+
+
+def _storm_text(replayed: Replayed, rule: Rule) -> str:
+    alerts = [verdict.alert for verdict in replayed.verdicts if verdict.alert]
+    titles = (f"  {alert.severity.upper()}  {title(alert, rule)}" for alert in alerts)
+    heading = f"ALERT STORM  {plural(len(alerts), 'alert')} in one run, sent as one digest"
+    return "\n".join([heading, *titles, ""])
+
+
+def _perform(act: OnCallAct, job: Job) -> None:
+    """Performs an act of the made-up on-call on the newest incident of its person."""
+    address = f"{act.person}@example.com"
+    desk = replace(job, clock=lambda: BEGIN + act.time).desk
+    incident = next(detail.incident.id for detail in desk.incidents() if address in dict(detail.key).values())
+    request = f"{act.act} {incident}"
+    match act.act:
+        case "acknowledge":
+            desk.acknowledge(IncidentAct(author=ON_CALL, request=request, incident=incident, note=act.note))
+        case "close":
+            desk.close(
+                CloseAct(
+                    author=ON_CALL,
+                    request=request,
+                    incident=incident,
+                    note=act.note,
+                    classification=act.classification,
+                )
+            )
+        case "silence":
+            desk.silence_incident(
+                SilenceAct(
+                    author=ON_CALL, request=request, incident=incident, note=act.note, duration=act.duration
+                )
+            )

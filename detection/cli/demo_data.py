@@ -8,12 +8,13 @@ from datetime import datetime, timedelta
 from pathlib import Path
 from random import Random
 from string import ascii_letters, digits
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import ConfigDict, Field, JsonValue, TypeAdapter
 
 from detection.base.timestamps import iso
 from detection.base.yaml_documents import read_document
+from detection.incidents.incident import Classification
 from detection.logs.files.loading import ARRIVED
 
 SCENARIO_FILE = Path(__file__).with_name("demo_data.yaml")
@@ -73,7 +74,7 @@ class Activity:
     """An action of a person at `begin`, or `count` times from `begin` to `end`.
 
     Both are offsets from the first midnight. `extra_delay` is added to the arrival delay. `copy_after` is the
-    delay of a second copy of the row.
+    delay of a second copy of the row. Several `people` take the action at random times, each with a `number`.
     """
 
     __pydantic_config__ = _STRICT
@@ -84,6 +85,20 @@ class Activity:
     count: int = 1
     extra_delay: timedelta = timedelta(0)
     copy_after: timedelta | None = None
+    people: int = 1
+
+
+@dataclass(frozen=True)
+class OnCallAct:
+    """An act of the on-call at a time, an offset, on the newest incident of a person."""
+
+    __pydantic_config__ = _STRICT
+    person: str
+    time: timedelta
+    act: Literal["acknowledge", "close", "silence"]
+    note: str
+    classification: Classification = "undetermined"  # of a closed incident
+    duration: timedelta = timedelta(0)  # of a silence
 
 
 @dataclass(frozen=True)
@@ -100,6 +115,7 @@ class Scenario:
     hour_profiles: Mapping[str, Sequence[int]]
     habits: Sequence[Habit]
     activities: Sequence[Activity]
+    acts: Sequence[OnCallAct]
 
 
 @dataclass(frozen=True, order=True)
@@ -130,15 +146,17 @@ def load_scenario(path: Path = SCENARIO_FILE) -> Scenario:
 def log_lines(scenario: Scenario, begin: datetime, seed: int) -> Iterator[LogLine]:
     """The rows of the whole scenario, in no particular order."""
     random = Random(seed)  # noqa: S311  # made-up logs that are the same every time, no secrets
-    for activity in (*daily_activities(scenario, random), *scenario.activities):
+    activities = (*daily_activities(scenario, random), *scenario.activities)
+    for activity, number in _numbered(activities):
         action = scenario.actions[activity.action]
         template = scenario.templates[action.template]
         choices = template.values | scenario.people[activity.person] | action.values
-        later_offsets = [
+        is_first_exact = activity.people == 1
+        random_offsets = [
             _random_duration(activity.begin, activity.end or activity.begin, random)
-            for _ in range(activity.count - 1)
+            for _ in range(activity.count - is_first_exact)
         ]
-        for offset in (activity.begin, *later_offsets):
+        for offset in (*([activity.begin] if is_first_exact else []), *random_offsets):
             time = begin + offset
             arrival_time = time + activity.extra_delay + _random_duration(*scenario.arrival_delay, random)
             stamp = arrival_time if arrival_time - time > scenario.restamped_after else time
@@ -150,12 +168,16 @@ def log_lines(scenario: Scenario, begin: datetime, seed: int) -> Iterator[LogLin
                 else choice
                 for name, choice in choices.items()
             }
-            values |= {"time": iso(time), "stamp": iso(stamp)}
+            values |= {"time": iso(time), "stamp": iso(stamp), "number": number}
             row = {column: _fill(cell, values, random) for column, cell in template.row.items()}
             copy_delays = [] if activity.copy_after is None else [activity.copy_after]
             for copy_delay in (timedelta(0), *copy_delays):
                 arrival = arrival_time + copy_delay
                 yield LogLine(arrival, template.table, json.dumps(row | {ARRIVED: iso(arrival)}))
+
+
+def _numbered(activities: Sequence[Activity]) -> Iterator[tuple[Activity, int]]:
+    return ((activity, number) for activity in activities for number in range(1, activity.people + 1))
 
 
 def daily_activities(scenario: Scenario, random: Random) -> Iterator[Activity]:

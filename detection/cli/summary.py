@@ -26,6 +26,7 @@ def summary(rule: Rule, runs: Sequence[Replayed], comparison: Comparison) -> str
     records = [replayed.record for replayed in runs]
     suppressed, last = [record.suppressed for record in records], records[-1]
     pair_count = sum(alert.counts.pairs for alert in alerts)
+    silenced = sum(sum(record.silenced.values()) for record in records)
     restamped = max(counts.restamped for counts in suppressed)
     too_late = max(counts.too_late for counts in suppressed)
     in_future = max(counts.in_future for counts in suppressed)
@@ -46,6 +47,7 @@ def summary(rule: Rule, runs: Sequence[Replayed], comparison: Comparison) -> str
             "already alerted",
             f"{sum(record.already_alerted for record in records):,} times a run read a pair alerted before",
         ),
+        ("suppressed: silenced", f"{plural(silenced, 'pair')} of silenced actors"),
         ("suppressed: re-stamped", f"{plural(restamped, 'pair')} that only a re-stamped row makes"),
         ("suppressed: too late", f"{plural(too_late, 'row')} older than the window"),
         ("suppressed: in future", f"{plural(in_future, 'row')} later than the run"),

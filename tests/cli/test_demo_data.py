@@ -12,6 +12,7 @@ import pytest
 from pydantic import ValidationError
 
 from detection.base.timestamps import parse_time
+from detection.cli.demo import FLOOD_SIGNALS
 from detection.cli.demo_data import SCENARIO_FILE, load_scenario, write_logs
 from detection.incidents.alert import Alert
 from detection.incidents.incident import Incident
@@ -143,8 +144,9 @@ def test_rows_arrive_five_to_nine_minutes_late_except_in_three_cases(runs: Scena
 
 def test_most_rows_are_ordinary(runs: ScenarioRuns) -> None:
     reasons = Counter(row["EventFinishReasons"][0] for row in runs.rows[SIGNALS])
-    assert 4_000 < reasons.total() < 7_000
-    assert reasons["stop"] + reasons["tool_calls"] > 0.9 * reasons.total()
+    ordinary = reasons["stop"] + reasons["tool_calls"]
+    assert 4_000 < ordinary < 7_000
+    assert reasons.total() - ordinary < 0.4 * ordinary
     kinds = Counter(row["EventType"] for row in runs.rows[CHANGES])
     assert sum(number for kind, number in kinds.items() if kind not in PRIVILEGED) > 0.7 * kinds.total()
 
@@ -164,7 +166,8 @@ def test_ordinary_length_without_a_change_does_not_alert(runs: ScenarioRuns) -> 
 
 
 def test_alerts_are_of_the_expected_actors(runs: ScenarioRuns) -> None:
-    expected = {"alice", "bob", "carol", "dave", "erin", "frank", "heidi"}
+    expected = {"alice", "bob", "carol", "dave", "erin", "frank", "heidi", "peggy", "victor", "wendy"}
+    expected |= {f"trainee-{number}" for number in range(1, 25)}
     assert {alert.actor for alert in runs.alerts} == {f"{name}@example.com" for name in expected}
 
 
@@ -233,6 +236,24 @@ def test_grace_is_suppressed_because_her_row_was_restamped(runs: ScenarioRuns) -
 def test_heidi_alerts_though_her_address_is_written_in_another_case(runs: ScenarioRuns) -> None:
     assert {row["AdditionalFields"]["input_user"] for row in runs.signals("heidi")} == {"Heidi@Example.com"}
     assert sum(alert.counts.pairs for alert in runs.alerts_of("heidi")) == 3
+
+
+def test_victor_has_changes_from_a_new_address_and_many_signals_at_night(runs: ScenarioRuns) -> None:
+    (alert,) = runs.alerts_of("victor")
+    assert alert.new_addresses == ["192.0.2.66"]
+    assert set(alert.change_kinds) == {"api_key.created", "role.assignment.created"}
+    assert (alert.time.hour, alert.counts.signals) == (3, 130)
+
+
+def test_trainees_alert_in_one_run(runs: ScenarioRuns) -> None:
+    alerts = [alert for alert in runs.alerts if alert.actor.startswith("trainee-")]
+    assert len(alerts) == 24
+    assert len({alert.time for alert in alerts}) == 1
+
+
+def test_wendy_has_more_signals_in_an_hour_than_the_demo_marks(runs: ScenarioRuns) -> None:
+    (alert,) = runs.alerts_of("wendy")
+    assert alert.counts.signals == 1_200 > FLOOD_SIGNALS
 
 
 def test_ivan_does_not_alert_because_his_signal_comes_after_25_hours(runs: ScenarioRuns) -> None:

@@ -444,22 +444,29 @@ def test_demo_succeeds_and_prints_alerts_as_text(demo: Demo) -> None:
         ("runs", "48 hourly"),
         ("last run, changes", "naming an actor"),
         ("last run, signals", "naming an actor"),
-        ("alerted", "80 pairs in 15 alerts"),
+        ("alerted", "1,591 pairs in 42 alerts"),
         ("already alerted", "times a run read a pair alerted before"),
         ("incidents", ""),
+        ("suppressed: silenced", "30 pairs of silenced actors"),
         ("suppressed: re-stamped", "1 pair that"),
         ("suppressed: too late", "1 row older"),
         ("suppressed: in future", "0 rows later"),
         ("left out: signals, no actor", "first: ASimAgentEventLogs.jsonl:"),
         (f"The published rule ({SENTINEL})", ""),
         ("  returned", "for pairs that it had returned before"),
-        ("  missed", "missed 10 pairs alerted here, and returned 1 pair not alerted here"),
+        ("  missed", "missed 10 pairs alerted here, and returned 31 pairs not alerted here"),
     ],
 )
 def test_demo_sums_up(begin: str, text: str, demo: Demo) -> None:
     lines = [line for line in demo.result.out.splitlines() if line.startswith(begin)]
     assert len(lines) == 1
     assert text in lines[0]
+
+
+def test_demo_has_a_storm_a_flood_and_an_address_that_is_new(demo: Demo) -> None:
+    assert "ALERT STORM  24 alerts in one run, sent as one digest" in demo.result.out
+    assert "High volume: this alert covers everything of this actor" in demo.result.out
+    assert "hit the content filter 130 times; address new for this actor" in demo.result.out
 
 
 def test_demo_does_not_post_where_the_format_must_be_set(tmp_path: Path) -> None:

@@ -15,6 +15,7 @@ from detection.base.errors import ConfigurationError
 from detection.base.timestamps import iso
 from detection.cli import acts, demo, incidents, options, run, silences
 from detection.cli.main import app
+from detection.desk import IncidentDetail
 from detection.logs.window import Window
 from detection.rules.loading import load_rule
 from detection.rules.model import Rule
@@ -196,6 +197,24 @@ def test_demo_posts_its_alerts_to_the_webhook(monkeypatch: pytest.MonkeyPatch) -
     titles = [message["data"]["title"] for message in receiver.messages]
     assert titles
     assert all(title in result.stdout for title in titles)
+
+
+def test_demo_serves_the_incidents_with_the_acts_of_its_on_call(monkeypatch: pytest.MonkeyPatch) -> None:
+    served: list[IncidentDetail] = []
+    monkeypatch.setattr(
+        demo, "serve_until_interrupted", lambda server: served.extend(server.job.desk.incidents())
+    )
+
+    assert CliRunner().invoke(app, ["demo", "--serve"]).exit_code == 0
+
+    incidents = {
+        dict(detail.key)["Account"].partition("@")[0]: detail.incident for detail in reversed(served)
+    }
+    assert incidents["victor"].status == "acknowledged"
+    assert incidents["heidi"].classification == "benign"
+    assert (incidents["peggy"].history[-1].action, incidents["peggy"].silenced) == ("silenced", 30)
+    assert {incident.history[-1].author for incident in incidents.values() if incident.history} == {"Ann"}
+    assert len({incident.digests for incident in incidents.values() if incident.digests}) == 1
 
 
 def test_quiet_run_sends_four_queries_and_four_table_requests(pipeline: Pipeline, azurite: str) -> None:
