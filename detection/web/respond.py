@@ -133,6 +133,12 @@ def _route(request: Request, job: Job, now: datetime) -> Response:
                 "This page does not exist, or its link is invalid or has expired. "
                 "Open the link of a newer message, or sign in.",
             )
+    list_acts = {
+        ("silences", "lift"): _lift,
+        ("silences", "add"): _add_silence,
+        ("messages", "retry"): _retry,
+        ("selected", "close"): _close_selected,
+    }
     match names:
         case ["incidents" | "look", *_, ""] if ID.fullmatch(names[-2]):
             # Links on a page are relative to its address without the slash.
@@ -140,18 +146,9 @@ def _route(request: Request, job: Job, now: datetime) -> Response:
         case ["incidents"]:
             _require_method(request, "GET", "HEAD")
             return _list(request, job, now)
-        case ["incidents", "silences", "lift"]:
+        case ["incidents", subject, verb] if (subject, verb) in list_acts:
             _require_method(request, "POST")
-            return _lift(request, job, now)
-        case ["incidents", "silences", "add"]:
-            _require_method(request, "POST")
-            return _add_silence(request, job, now)
-        case ["incidents", "messages", "retry"]:
-            _require_method(request, "POST")
-            return _retry(request, job)
-        case ["incidents", "selected", "close"]:
-            _require_method(request, "POST")
-            return _close_selected(request, job, now)
+            return list_acts[subject, verb](request, job, now)
         case ["incidents", "actors", name] if ACTOR_ID.fullmatch(name):
             _require_method(request, "GET", "HEAD")
             return _show_actor(request, job, name, now)
@@ -397,7 +394,7 @@ def _period(fields: Mapping[str, str], now: datetime) -> tuple[datetime | None, 
         raise InvalidAct(f"Choose the period of the silence: {error}") from None
 
 
-def _retry(request: Request, job: Job) -> Response:
+def _retry(request: Request, job: Job, _now: datetime) -> Response:
     """Requeues the dead letters. The next delivery of the app sends them."""
     _fields_of_program(request, job, ())
     try:

@@ -1112,7 +1112,7 @@ def test_actor_who_looks_like_another_is_marked_for_people_and_not_for_machines(
     name = world.incident(CYRILLIC_ALICE)
     add_silence(world, actor=CYRILLIC_ALICE)
     page = parse_page(world.get(f"incidents/{name}"))
-    assert page.text.count(MARK) == 3  # in the title, its heading and the facts
+    assert page.text.count(MARK) == 4  # in the title, its heading, the facts and the link to the actor
     assert parse_page(world.get("incidents")).text.count(MARK) == 2  # of the incident and of the silence
     detail = world.json(f"incidents/{name}")
     assert (detail["key"], detail["alerts"][0]["actor"]) == ([["Account", CYRILLIC_ALICE]], CYRILLIC_ALICE)
