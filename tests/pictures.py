@@ -33,7 +33,7 @@ from tests.support.pages import serving
 PICTURES = Path(__file__).resolve().parents[1] / "docs" / "pictures"
 WEBHOOKS = '[{"name": "pager", "url": "https://pager.example/"}, {"name": "soc-channel", "url": "https://soc.example/"}]'
 WIDE, HIGH = Size(1120, 860), Size(390, 844)
-CHOSEN_TITLE = "created an API key, then hit the content filter within 20 h"  # the title in the list
+CHOSEN_TITLE = "then hit the content filter 47 times within 20 h"  # the end of the title in the list
 # Name, what it is of, the window, and whether it is dark.
 SHOTS = (
     ("incident", "incident", WIDE, False),
@@ -138,9 +138,11 @@ def _act(job: Job, name: str) -> None:
     """What the on-call did with the incidents."""
     note = "asked Alice by phone: not hers"
     job.desk.acknowledge(incident_act(name, "eve@example.com", note, self_declared=False))
-    incidents = [summary.incident.id for summary in job.desk.incidents() if summary.incident.id != name]
-    job.desk.close(close_act(incidents[1], "benign", "mallet", "the invited colleague's first try"))
-    job.desk.acknowledge(incident_act(incidents[3], "mallet"))
+    names = {summary.incident.actor: summary.incident.id for summary in job.desk.incidents()}
+    job.desk.close(
+        close_act(names["heidi@example.com"], "benign", "mallet", "the invited colleague's first try")
+    )
+    job.desk.acknowledge(incident_act(names["wendy@example.com"], "mallet"))
 
 
 def _take(browser: Browser, path: Path) -> None:
