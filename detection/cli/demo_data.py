@@ -127,9 +127,11 @@ class LogLine:
     text: str = field(compare=False)
 
 
-def write_logs(folder: Path, begin: datetime, seed: int = 7) -> datetime:
-    """Writes each table to `<table>.jsonl`, in the order of arrival. Returns the end of the scenario."""
-    scenario = load_scenario()
+def write_logs(folder: Path, begin: datetime, seed: int = 7, scenario: Scenario | None = None) -> datetime:
+    """Writes each table to `<table>.jsonl`, in the order of arrival. Returns the end of the scenario; without
+    a scenario, it is that of SCENARIO_FILE.
+    """
+    scenario = scenario or load_scenario()
     lines_by_table: dict[str, list[str]] = {template.table: [] for template in scenario.templates.values()}
     for line in sorted(log_lines(scenario, begin, seed)):
         lines_by_table[line.table].append(line.text + "\n")

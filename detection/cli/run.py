@@ -152,6 +152,6 @@ def deliver(
     job = environment_job()
     attempts = job.deliver(report=write_failed_attempt)
     failed_count = sum(not attempt.outcome.sent for attempt in attempts)
-    print(f"{len(attempts) - failed_count} sent, {failed_count} failed")
+    print(f"{len(attempts) - failed_count:,} sent, {failed_count:,} failed")
     if failed_count:
         sys.exit(1)

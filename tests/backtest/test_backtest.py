@@ -4,6 +4,7 @@ import json
 import re
 from base64 import b64encode
 from collections.abc import Iterator
+from dataclasses import replace
 from datetime import UTC, datetime
 from hashlib import sha256
 from html.parser import HTMLParser
@@ -15,7 +16,7 @@ import pytest
 
 from detection.backtest.backtest import Backtest, make_plan, run_backtest
 from detection.backtest.page import render_page
-from detection.cli.demo_data import write_logs
+from detection.cli.demo_data import load_scenario, write_logs
 from detection.cli.options import environment_job
 from detection.logs.history.files import open_file_archive
 from detection.rules.loading import default_rule, load_rule
@@ -30,14 +31,18 @@ BEGIN = datetime(2026, 6, 8, tzinfo=UTC)
 RUNS = ("--from", "2026-06-09T00:05:00Z", "--to", "2026-06-10T23:05:00Z")
 SILENCE_FIELDS = {"owner": "soc@example.com", "reason": "it is ours"}
 
+LOUD = {"victor", "peggy", "trainee", "wendy"}  # their abuse, load test, storm and high volume
+
 Json = dict[str, Any]
 
 
 @pytest.fixture(scope="module")
 def logs(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The logs of the demo."""
+    """The logs of the demo without its loudest people."""
     folder = tmp_path_factory.mktemp("story")
-    write_logs(folder, BEGIN)
+    scenario = load_scenario()
+    calm = [activity for activity in scenario.activities if activity.person not in LOUD]
+    write_logs(folder, BEGIN, scenario=replace(scenario, activities=calm))
     return folder
 
 
@@ -51,7 +56,7 @@ def _nothing_set() -> Iterator[None]:
 
 @pytest.fixture(scope="module")
 def demo(logs: Path) -> CommandResult:
-    """The backtest of the demo's logs."""
+    """The backtest of these logs."""
     return backtest(logs, "--format", "json")
 
 
@@ -88,7 +93,7 @@ def backtest_rule(logs: Path, rule: Rule, *silences: Silence, sets: tuple[str, .
 # ------------------------------------------------------------------------------------------------------- the figures
 
 
-def test_it_tells_what_the_demo_tells_and_compares_the_published_rule_alike(demo: CommandResult) -> None:
+def test_it_tells_what_the_runs_tell_and_compares_the_published_rule_alike(demo: CommandResult) -> None:
     totals = figures(demo)
     assert [totals[name] for name in ("runs", "pairs", "alerts", "incidents", "messages")] == [
         48,
