@@ -12,7 +12,9 @@ from detection.incidents.incident import (
     Incident,
     RulePrecision,
     acknowledged,
+    assigned,
     closed,
+    commented,
     reopened,
     rule_precision,
     silenced,
@@ -52,10 +54,30 @@ def test_action_without_a_note_is_self_declared() -> None:
     incident = closed(
         silenced(acknowledged(INCIDENT, "carol", START), "carol", START), "benign", "carol", NOON
     )
+    reopened_entry = HistoryEntry(
+        "reopened", "carol", NOON, "", self_declared=True, former_classification="benign"
+    )
+    assert reopened(incident, "carol", NOON).history[-1] == reopened_entry
     assert incident.history == (
         HistoryEntry("acknowledged", "carol", START, "", self_declared=True),
         HistoryEntry("silenced", "carol", START, "", self_declared=True),
         HistoryEntry("closed", "carol", NOON, "", self_declared=True, classification="benign"),
+    )
+
+
+def test_assigning_and_commenting_change_nothing_else() -> None:
+    incident = assigned(INCIDENT, "dave", "carol", START, "her shift", self_declared=False, request="1")
+    incident = commented(incident, "dave", NOON, "looking", self_declared=False, request="2")
+    assert incident == replace(
+        INCIDENT,
+        assignee="dave",
+        history=(
+            HistoryEntry(
+                "assigned", "carol", START, "her shift", self_declared=False, request="1", assignee="dave"
+            ),
+            HistoryEntry("commented", "dave", NOON, "looking", self_declared=False, request="2"),
+        ),
+        acts=2,
     )
 
 
