@@ -42,6 +42,8 @@ def split_by_threshold(chains: Iterable[Chain], rule: Rule) -> tuple[list[Chain]
 
 def split_by_kind(chain: Chain, rule: Rule) -> list[Chain]:
     """A chain in parts whose signals are of one kind."""
+    if len({signal.kind for signal in chain.signals}) == 1:
+        return [chain]
     signals_by_kind: dict[str, list[Event]] = {}
     for signal in chain.signals:
         signals_by_kind.setdefault(signal.kind.lower(), []).append(signal)

@@ -5,7 +5,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from itertools import accumulate, islice
-from operator import attrgetter
+from operator import attrgetter, itemgetter
 from typing import Literal
 
 from detection.correlation.correlate import Chain
@@ -26,6 +26,7 @@ ENTITY_CHARACTERS = 64 * 2**10
 ADDRESS = 100  # characters
 Action = Literal["opened", "updated"]
 _kind_of = attrgetter("kind")
+_row_of = attrgetter("row")
 
 
 @dataclass(frozen=True, slots=True)
@@ -190,17 +191,14 @@ def _entities(changes: Iterable[Event], signals: Iterable[Event], rule: Rule) ->
     entities: dict[tuple[tuple[str, str], ...], None] = {}
     for mapping in rule.entity_mappings:
         for side, events in ((rule.sequence.changes, changes), (rule.sequence.signals, signals)):
-            places = [
-                (field.identifier, side.place_of(field.column_name))
-                for field in mapping.field_mappings
-                if field.column_name in side.columns
+            fields = [field for field in mapping.field_mappings if field.column_name in side.columns]
+            cells = [
+                map(itemgetter(side.place_of(field.column_name)), map(_row_of, events)) for field in fields
             ]
-            if not places:
-                continue
-            for values in dict.fromkeys(tuple([event.row[place] for _, place in places]) for event in events):
+            for values in dict.fromkeys(zip(*cells, strict=True)):
                 identifiers = [
-                    (name, truncate(str(value)))
-                    for (name, _), value in zip(places, values, strict=True)
+                    (field.identifier, truncate(str(value)))
+                    for field, value in zip(fields, values, strict=True)
                     if value
                 ]
                 if identifiers:

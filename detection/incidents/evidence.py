@@ -3,8 +3,9 @@
 The size of evidence is bounded, whatever the events contain: it shares a transaction with its alert.
 """
 
+from bisect import bisect_left
 from collections import Counter
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from itertools import accumulate
@@ -60,7 +61,10 @@ def evidence(new_pairs: Sequence[Chain], rule: Rule, windows: Windows) -> Eviden
 
 def histogram(events: Collection[Event]) -> Histogram:
     """The events by kind and quarter of an hour; there is at least one event."""
-    counts = Counter((event.kind, int(event.time.timestamp()) // QUARTER) for event in events)
+    times: dict[str, list[datetime]] = {}
+    for event in events:
+        times.setdefault(event.kind, []).append(event.time)
+    counts = {(kind, quarter): number for kind in times for quarter, number in _by_quarter(times[kind])}
     totals, quarters = Counter[str](), Counter[tuple[str, int]]()
     for (kind, _), number in counts.items():
         totals[kind] += number
@@ -72,6 +76,16 @@ def histogram(events: Collection[Event]) -> Histogram:
     for (kind, quarter), number in sorted(quarters.items()):
         kinds.setdefault(kind, {})[quarter - begin] = number
     return Histogram(datetime.fromtimestamp(begin * QUARTER, UTC), kinds)
+
+
+def _by_quarter(times: Iterable[datetime]) -> Iterator[tuple[int, int]]:
+    """The quarters of an hour that have some of the times, each with their number."""
+    ordered, begin = sorted(times), 0
+    while begin < len(ordered):
+        quarter = int(ordered[begin].timestamp()) // QUARTER
+        end = bisect_left(ordered, datetime.fromtimestamp((quarter + 1) * QUARTER, UTC), begin)
+        yield quarter, end - begin
+        begin = end
 
 
 def newest_pairs(new_pairs: Sequence[Chain], limit: int) -> list[Pair]:
