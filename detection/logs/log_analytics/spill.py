@@ -90,7 +90,10 @@ class SpillFile:
             if slice_rows and len(slice_rows) + other_count > SLICE:
                 yield Slice(slice_rows)
                 slice_rows = []
-            slice_rows += (row for row in self._read_rows(bucket) if actor_key(row) not in large_actors)
+            rows = self._read_rows(bucket)
+            if large_actors:
+                rows = (row for row in rows if actor_key(row) not in large_actors)
+            slice_rows += rows
             for actor in large_actors:
                 yield from self._chunks(row for row in self._read_rows(bucket) if actor_key(row) == actor)
         if slice_rows:
