@@ -54,7 +54,8 @@ class OtherActor:
 class ActorPage:
     """A week of an actor, from `since` to now (UTC).
 
-    `changes` are in words, the latest first. `signals` are by hour, the latest first. `is_complete` is false
+    `changes` are in words, the latest first. `signals` are by hour, the latest first. `matched_by` counts the
+    signals of the alerts by the identity matching option that assigned them. `is_complete` is false
     if the week has more incidents than were searched, `unread` counts the actor's incidents whose alerts were
     not read. `queries` are for what the table does not have.
     """
@@ -65,6 +66,7 @@ class ActorPage:
     incidents: Sequence[IncidentRow]
     changes: Sequence[str]
     signals: Sequence[ActorHour]
+    matched_by: Mapping[str, int]
     silences: Sequence[SilenceRow]
     addresses: Sequence[str]
     other_actors: Sequence[OtherActor]
@@ -104,6 +106,7 @@ def actor_page(
         incidents=[incident_row(detail, job.desk) for detail in own],
         changes=[text for detail in details for text in _changes(job, detail)],
         signals=_signals(details, since),
+        matched_by=_matched_by(details),
         silences=[
             silence_row(rule.folder, silence, now, is_exclusion=silence in rule.exclusions)
             for rule, silence in job.desk.silences()
@@ -136,6 +139,14 @@ def _changes(job: Job, detail: IncidentDetail) -> Sequence[str]:
         return []
     view = incident_view(detail, job.desk.rule_or_placeholder(detail.rule))
     return view.changed[::-1]
+
+
+def _matched_by(details: Sequence[IncidentDetail]) -> Mapping[str, int]:
+    counts = Counter[str]()
+    for detail in details:
+        for alert in detail.alerts:
+            counts.update(alert.matched_by)
+    return counts
 
 
 def _signals(details: Sequence[IncidentDetail], since: datetime) -> list[ActorHour]:

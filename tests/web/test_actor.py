@@ -38,8 +38,10 @@ def test_page_has_the_week_of_the_actor(world: PageWorld) -> None:
     assert (page["name"], [incident["id"] for incident in page["incidents"]]) == (ALICE, [name])
     assert page["changes"] == ["created API key key_1, from 203.0.113.7"]
     assert page["signals"] == [{"hour": "2026-03-02T08:00:00Z", "kinds": {"content_filter": 4}}]
+    assert page["matched_by"] == {"exact": 4}
     text = text_of(world)
     assert ALICE in text
+    assert "Matched to the actor by exact (4 signals)." in text
     assert "created API key key_1" in text
     assert "2026-03-02 08:00:00" in text
 
