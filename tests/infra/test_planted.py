@@ -45,9 +45,11 @@ def indexed_loop(text: str) -> str:
         "map(readers, reader => reader.outputs.customerId)",
         "[for (id, i) in workspaceIds: readers[i].outputs.customerId]",
     )(text)
-    text = replacing(
-        "param tags { *: string }", "#disable-next-line use-user-defined-types\nparam tags object"
-    )(text)
+    for name in ("tags", "resourceNames"):
+        text = replacing(
+            f"param {name} {{ *: string }}",
+            f"#disable-next-line use-user-defined-types\nparam {name} object",
+        )(text)
     return re.sub(
         r"(module (\w+) '.+' = .*\{\n|  for id in workspaceIds: \{\n)( +)(?=scope)",
         lambda module: (
