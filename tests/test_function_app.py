@@ -324,10 +324,13 @@ def test_incidents_of_a_run_are_on_the_page(fresh_worker: Worker) -> None:
     assert b"?code=k" in answer.body
 
 
-def test_slash_at_the_end_of_an_address_redirects_to_the_address_without_it(fresh_worker: Worker) -> None:
+def test_slash_at_the_end_of_an_address_redirects_to_the_address_without_it(
+    fresh_worker: Worker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("LINK_KEY", "k" * 32)
     answer = fresh_worker.ask("incidents", "GET", f"{API}/incidents/?code=k", {"Accept": "text/html"})
     assert (answer.status, answer.headers["location"]) == (308, "../incidents?code=k")
-    link = LinkSigner(fresh_worker.module.job().table, API).link_to("in_1", NOON) or ""
+    link = LinkSigner(SecretStr("k" * 32), API).link_to("in_1", NOON) or ""
     answer = fresh_worker.ask("look", "GET", link.replace("?", "/?"), {})
     assert (answer.status, urljoin(link.replace("?", "/?"), answer.headers["location"])) == (308, link)
     assert fresh_worker.ask("health", "GET", "https://app.example/api/health/", {}).status == 503

@@ -20,7 +20,11 @@ class Handler(BaseHTTPRequestHandler):
     disable_nagle_algorithm = True  # an answer is written in several pieces
 
     def do_POST(self) -> None:
-        body = self.rfile.read(int(self.headers["content-length"] or 0))
+        length = int(self.headers["content-length"] or 0)
+        body = self.rfile.read(length)
+        if len(body) < length:  # the sender was killed
+            self.close_connection = True
+            return
         self.server.requests.append(({name.lower(): value for name, value in self.headers.items()}, body))
         self.close_connection = not self.server.keeps_connections
         try:
