@@ -1,6 +1,7 @@
 """The transport of every Azure client: the table, the queries and sign-in."""
 
 from http.client import HTTPException
+from typing import Any
 
 from azure.core.pipeline.transport import RequestsTransport
 from urllib3.util import Retry
@@ -14,8 +15,7 @@ MALFORMED_RESPONSE = (HTTPException, ValueError, RecursionError)
 class Transport(RequestsTransport):  # type: ignore[misc]  # loaded lazily, so untyped
     """The transport of an Azure client, on a Session. All times are in seconds.
 
-    An exchange takes at most the sum of the time-outs, however slowly its bytes come. The SDK reads a stream
-    after that; an Exchange around it ends the reading.
+    An exchange takes at most the sum of the time-outs, however slowly its bytes come.
     The SDK waits as long as a Retry-After asks for; here a pause between two attempts ends after
     `longest_pause`, because the next run comes in an hour anyway.
     """
@@ -26,8 +26,13 @@ class Transport(RequestsTransport):  # type: ignore[misc]  # loaded lazily, so u
         read_timeout: float,
         longest_pause: float,
         block_size: int = 2**12,
+        *,
+        streams: bool = False,
     ) -> None:
-        """`block_size` is the number of bytes that are read from the connection at a time."""
+        """`block_size` is the number of bytes that are read from the connection at a time. With `streams` the
+        caller reads answers as streams, after the exchange of the request; an Exchange around the call ends
+        that.
+        """
         # The SDK retries. Its transport needs the errors of urllib3 as they are.
         retries = Retry(total=False, redirect=False, raise_on_status=False)
         session = Session(connection_timeout + read_timeout, retries)
@@ -38,7 +43,14 @@ class Transport(RequestsTransport):  # type: ignore[misc]  # loaded lazily, so u
             read_timeout=read_timeout,
             connection_data_block_size=block_size,
         )
-        self._longest_pause = longest_pause
+        self._longest_pause, self._streams = longest_pause, streams
+
+    def send(self, request: object, **options: Any) -> Any:  # noqa: ANN401  # as the base
+        """Sends a request, and reads the answer unless the transport streams: an answer to a batch that the
+        SDK rejects before it reads the stream would keep its connection.
+        """
+        streams = self._streams and options.get("stream", False)
+        return super().send(request, **{**options, "stream": streams})
 
     def sleep(self, duration: float) -> None:
         """Waits before the next attempt."""

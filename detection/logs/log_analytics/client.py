@@ -192,7 +192,7 @@ def open_log_analytics(
         _credential(origin, client_id),
         endpoint=origin,
         audience=origin,
-        transport=Transport(CONNECT_TIMEOUT, READ_TIMEOUT, LONGEST_PAUSE, BLOCK),
+        transport=Transport(CONNECT_TIMEOUT, READ_TIMEOUT, LONGEST_PAUSE, BLOCK, streams=True),
         retry_policy=_QueryRetryPolicy(retry_total=RETRIES),
     )
     return LogAnalytics(client, workspaces, clock, tls=not _is_emulator(origin), inline=inline, limits=limits)
