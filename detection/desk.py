@@ -221,15 +221,9 @@ class Desk:
 
     def assign(self, act: AssignAct) -> Incident:
         """Assigns an incident to a person, a closed one too; its status stays."""
-
-        def change(
-            incident: Incident, author: str, time: datetime, note: str, *, self_declared: bool, request: str
-        ) -> Incident:
-            return assigned(
-                incident, act.assignee, author, time, note, self_declared=self_declared, request=request
-            )
-
-        return self._update(act, change)
+        return self._update(
+            act, lambda incident, *entry, **origin: assigned(incident, act.assignee, *entry, **origin)
+        )
 
     def comment(self, act: CommentAct) -> Incident:
         """Adds a note to an incident's history; nothing else changes."""
@@ -237,15 +231,9 @@ class Desk:
 
     def close(self, act: CloseAct) -> Incident:
         """Closes an incident, also an older one of its key, or replaces the classification."""
-
-        def change(
-            incident: Incident, author: str, time: datetime, note: str, *, self_declared: bool, request: str
-        ) -> Incident:
-            return closed(
-                incident, act.classification, author, time, note, self_declared=self_declared, request=request
-            )
-
-        return self._update(act, change)
+        return self._update(
+            act, lambda incident, *entry, **origin: closed(incident, act.classification, *entry, **origin)
+        )
 
     def reopen(self, act: IncidentAct) -> Incident:
         """Reopens a closed incident. It takes no alerts. Raises ActRefused for an incident that is open."""

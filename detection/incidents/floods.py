@@ -61,6 +61,10 @@ def floods_of(
     reads. More than `limit` such signals are floods of the actor, each of its moment.
     """
     digest = actor_digest(actor)
+    begin = min(chain.signals[0].time for chain in chains)
+    end = max(chain.signals[-1].time for chain in chains)
+    if any(holds(window, begin) and holds(window, end) for window in windows):
+        return [Flood(digest, begin, end)]
     times = sorted({signal.time for chain in chains for signal in chain.signals})
     times_by_window = [[time for time in times if holds(window, time)] for window in reversed(windows)]
     floods = [Flood(digest, inside[0], inside[-1]) for inside in times_by_window if inside]
