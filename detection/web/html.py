@@ -194,7 +194,7 @@ def failure_page(request: Request, refusal: RequestRefused, fields: Mapping[str,
         folder, *names = request.path.split("/")
         if folder == "incidents" and request.access_mode != "link":
             root, key = f"{'../' * len(names)}incidents", request.access_key
-            if len(names) == 2 and names[0] not in ("silences", "selected", "actors"):  # an act
+            if len(names) == 2 and names[0] not in ("silences", "selected", "messages", "actors"):  # an act
                 urls["Back to the incident"] = with_query(f"{root}/{names[0]}", code=key)
             urls["All incidents"] = with_query(root, code=key)
     return _page("failure.html", None, refusal.status, reason=refusal.reason, fields=fields, urls=urls)

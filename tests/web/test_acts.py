@@ -547,3 +547,10 @@ def test_field_that_an_act_does_not_have_is_refused_for_programs(
     status, answer = send_json(world, f"incidents/{name}/close", **{"by": "bot", **fields})
     assert (status, says in answer["error"]) == (422, True)
     assert incident_of(world, name)["history"] == []
+
+
+@pytest.mark.parametrize("path", ["silences/lift", "silences/add", "messages/retry", "selected/close"])
+def test_refused_act_on_no_incident_leads_back_to_the_list_alone(world: PageWorld, path: str) -> None:
+    answer = world.get(f"incidents/{path}")
+    assert (answer.status, "All incidents" in answer.body.decode()) == (405, True)
+    assert "Back to the incident" not in answer.body.decode()
