@@ -10,6 +10,7 @@ from detection.backtest.figures import BacktestFigures
 from detection.backtest.overrides import SETTINGS, overrides
 from detection.backtest.simulation import ShowProgress, Simulation
 from detection.backtest.what_ifs import NoiseReduction, noise_reduction, what_ifs
+from detection.base.garbage import collect_garbage_rarely
 from detection.logs.events import Rejected, SideHealth
 from detection.logs.history.past import Archive, RunRange
 from detection.logs.window import plan_windows
@@ -130,6 +131,7 @@ def run_backtest(
     plan: Plan, archive: Archive, silences: Sequence[Silence], show_progress: ShowProgress
 ) -> Backtest:
     """Runs a plan over the logs, and again for each noise reduction. Raises the errors of Source.read."""
+    collect_garbage_rarely()
     past_logs = archive.read(plan.rule, plan.run_range(plan.rule))
     comparison = None
     if plan.published:

@@ -9,6 +9,7 @@ from bisect import bisect_left, bisect_right
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
+from functools import cached_property
 from operator import attrgetter
 
 from detection.logs.actors import Resolve
@@ -18,7 +19,7 @@ Pair = tuple[Event, Event]
 _by_time = attrgetter("time")
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)  # without slots: `_has_repeats` is cached
 class Chain:
     """An actor's changes and the signals after them: changes[i] reaches signals[j] for j in spans[i].
 
@@ -41,7 +42,7 @@ class Chain:
         """Every pair, change by change. Of a pair that occurs several times the latest, with the rows of the
         others.
         """
-        if not self._has_repeats():
+        if not self._has_repeats:
             return self._all_pairs()
         pairs: dict[tuple[str, str], Pair] = {}
         for change, signal in self._all_pairs():
@@ -59,7 +60,7 @@ class Chain:
 
     def count(self) -> int:
         """The number of pairs."""
-        return sum(1 for _ in self.pairs()) if self._has_repeats() else sum(map(len, self.spans))
+        return sum(1 for _ in self.pairs()) if self._has_repeats else sum(map(len, self.spans))
 
     def newest_pairs(self) -> Iterator[Pair]:
         """The pairs from the newest signal back, and for each signal from the newest change back."""
@@ -86,6 +87,7 @@ class Chain:
             return self
         return make_chain(self.actor, changes, signals, within, once=self.once)
 
+    @cached_property
     def _has_repeats(self) -> bool:
         return self.once and (_repeats(self.changes) or _repeats(self.signals))
 

@@ -156,8 +156,7 @@ class StampReader:
 
     def query_reasons(self, event: Event) -> tuple[str, ...]:
         """The reasons that the side's query itself returns."""
-        reasons = _parsed_json(event.row[self._beyond]) if self._beyond is not None else ()
-        return tuple(filter(None, reasons)) if isinstance(reasons, list) else ()
+        return _reasons_in(event.row[self._beyond]) if self._beyond is not None else ()
 
 
 def truncate(text: str) -> str:
@@ -190,6 +189,12 @@ def _parsed_json(text: str | None) -> Any:  # noqa: ANN401  # JSON has no narrow
         return None if text is None else from_json(text)
     except ValueError:
         return text
+
+
+@lru_cache(maxsize=4096)  # as above
+def _reasons_in(text: str | None) -> tuple[str, ...]:
+    reasons = _parsed_json(text)
+    return tuple(filter(None, reasons)) if isinstance(reasons, list) else ()
 
 
 @lru_cache(maxsize=4096)  # as above

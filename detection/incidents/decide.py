@@ -32,7 +32,7 @@ from detection.incidents.incident import ALERTS_PER_INCIDENT, Incident
 from detection.incidents.key_state import (
     GroupingMarks,
     KeyState,
-    in_time_order,
+    merge_in_time_order,
     new_events,
     newly_marked,
     not_yet_alerted,
@@ -132,8 +132,8 @@ def decide(chains: Sequence[Chain], circumstances: Circumstances, state: KeyStat
         )
         for actor, pairs in flood_pairs.items()
     }
-    changes = in_time_order(pair for events in ordinary.values() for pair in events.changes.items())
-    signals = in_time_order(pair for events in ordinary.values() for pair in events.signals.items())
+    changes = merge_in_time_order([events.changes for events in ordinary.values()])
+    signals = merge_in_time_order([events.signals for events in ordinary.values()])
     limit = circumstances.events_per_part
     new_changes = dict(islice(changes.items(), limit))
     new_signals = dict(islice(signals.items(), limit - len(new_changes)))

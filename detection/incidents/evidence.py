@@ -7,8 +7,9 @@ from bisect import bisect_left
 from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from itertools import accumulate
+from operator import attrgetter
 
 from pydantic_core import to_json
 
@@ -25,6 +26,7 @@ KIND = 100  # characters of a kind
 PAIRS = 50
 VALUE = 300  # characters of one value in a pair
 PAIRS_BYTES = 64 * 2**10  # of all pairs as JSON; a row takes 1 MiB
+_kind_of = attrgetter("kind")
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,31 +63,26 @@ def evidence(new_pairs: Sequence[Chain], rule: Rule, windows: Windows) -> Eviden
 
 def histogram(events: Collection[Event]) -> Histogram:
     """The events by kind and quarter of an hour; there is at least one event."""
+    totals = Counter(map(_kind_of, events))
+    names = {kind: kind[:KIND] for kind, _ in totals.most_common(KINDS)}
     times: dict[str, list[datetime]] = {}
     for event in events:
-        times.setdefault(event.kind, []).append(event.time)
-    counts = {(kind, quarter): number for kind in times for quarter, number in _by_quarter(times[kind])}
-    totals, quarters = Counter[str](), Counter[tuple[str, int]]()
-    for (kind, _), number in counts.items():
-        totals[kind] += number
-    names = {kind: kind[:KIND] for kind, _ in totals.most_common(KINDS)}
-    for (kind, quarter), number in counts.items():
-        quarters[names.get(kind, OTHER_KINDS), quarter] += number
-    begin = min(quarter for _, quarter in quarters)
-    kinds: dict[str, dict[int, int]] = {}
-    for (kind, quarter), number in sorted(quarters.items()):
-        kinds.setdefault(kind, {})[quarter - begin] = number
-    return Histogram(datetime.fromtimestamp(begin * QUARTER, UTC), kinds)
+        times.setdefault(names.get(event.kind, OTHER_KINDS), []).append(event.time)
+    earliest, latest = min(map(min, times.values())), max(map(max, times.values()))
+    begin = datetime.fromtimestamp(int(earliest.timestamp()) // QUARTER * QUARTER, UTC)
+    length = timedelta(seconds=QUARTER)
+    ends = [begin + number * length for number in range(1, (latest - begin) // length + 2)]
+    return Histogram(begin, {name: dict(_by_quarter(sorted(times[name]), ends)) for name in sorted(times)})
 
 
-def _by_quarter(times: Iterable[datetime]) -> Iterator[tuple[int, int]]:
-    """The quarters of an hour that have some of the times, each with their number."""
-    ordered, begin = sorted(times), 0
-    while begin < len(ordered):
-        quarter = int(ordered[begin].timestamp()) // QUARTER
-        end = bisect_left(ordered, datetime.fromtimestamp((quarter + 1) * QUARTER, UTC), begin)
-        yield quarter, end - begin
-        begin = end
+def _by_quarter(times: Sequence[datetime], ends: Iterable[datetime]) -> Iterator[tuple[int, int]]:
+    """The quarters of an hour, by their ends, that have some of the ordered times, each with their number."""
+    before = 0
+    for quarter, end in enumerate(ends):
+        up_to = bisect_left(times, end, before)
+        if up_to > before:
+            yield quarter, up_to - before
+            before = up_to
 
 
 def newest_pairs(new_pairs: Sequence[Chain], limit: int) -> list[Pair]:

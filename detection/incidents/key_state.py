@@ -88,20 +88,26 @@ def new_events(chains: Sequence[MarkedChain], state: KeyState) -> tuple[dict[Mar
 
 
 def _unmarked(events: Iterable[tuple[Mark, Event]], marks: Marks) -> dict[Mark, Event]:
-    return in_time_order(
+    return _in_time_order(
         (mark, event) for mark, event in events if (day := marks.get(mark)) is None or day < event.time.date()
     )
 
 
-def in_time_order(events: Iterable[tuple[Mark, Event]]) -> dict[Mark, Event]:
-    """Events by their marks, in the order of their times."""
+def _in_time_order(events: Iterable[tuple[Mark, Event]]) -> dict[Mark, Event]:
     return dict(sorted(events, key=lambda mark_and_event: mark_and_event[1].time))
+
+
+def merge_in_time_order(actors: Sequence[Mapping[Mark, Event]]) -> Mapping[Mark, Event]:
+    """The events of all actors by their marks, in the order of their times, as those of each actor are."""
+    if len(actors) == 1:
+        return actors[0]
+    return _in_time_order(joined.from_iterable(events.items() for events in actors))
 
 
 def marks_by_day(events: Mapping[Mark, Event]) -> Iterator[tuple[date, list[Mark]]]:
     """The marks of events by the day (UTC), in their order; of events in time order each day comes once."""
-    for day, marks in groupby(events, key=lambda mark: events[mark].time.date()):
-        yield day, list(marks)
+    for day, group in groupby(events.items(), key=lambda mark_and_event: mark_and_event[1].time.date()):
+        yield day, [mark for mark, _ in group]
 
 
 def _days_of(events: Mapping[Mark, Event]) -> Marks:

@@ -8,7 +8,6 @@ from itertools import repeat
 from operator import itemgetter
 from typing import Any, NamedTuple
 
-from detection.base.gc_paused import gc_paused
 from detection.logs.coverage import Coverage
 from detection.logs.window import Window
 from detection.rules.model import Side
@@ -110,7 +109,6 @@ def to_events(rows: Iterable[Row], side: Side, window: Window, *, once: bool) ->
     return place_in_window(events_of(list(rows), side), window, once=once)
 
 
-@gc_paused()
 def place_in_window(events: Collection[Event], window: Window, *, once: bool) -> Events:
     """Sorts the events into those in the window, those before it (too late) and those after it (in the
     future).
@@ -150,7 +148,6 @@ def without_duplicates(events: Collection[Event]) -> Collection[Event]:
     return event_by_identity.values()
 
 
-@gc_paused()
 def events_of(rows: list[Row], side: Side) -> list[Event]:
     """The rows as events, one for each row. Works column by column: there may be half a million rows.
 

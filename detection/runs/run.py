@@ -11,6 +11,7 @@ from functools import partial
 
 from detection.base.deadlines import LONGEST_RUN
 from detection.base.errors import ServiceError
+from detection.base.garbage import collect_garbage_rarely
 from detection.base.timestamps import refuse_fast_clock
 from detection.correlation.detection import correlate_logs
 from detection.incidents.decide import Verdict, decisions, keep_past_threshold
@@ -147,6 +148,7 @@ def _read(
     open_gaps: Sequence[Gap],
 ) -> tuple[RunStats, Committer]:
     """Reads the windows at `now`, and commits what they hold, except unmarked signals in open gaps."""
+    collect_garbage_rarely()
     windows, committer = windows_at(now), Committer(rule, now, store, options)
     for _ in range(MAX_RESTARTS):
         stats = RunStats(rule, windows)

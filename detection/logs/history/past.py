@@ -16,7 +16,6 @@ from itertools import accumulate
 from operator import itemgetter
 from typing import NamedTuple, Protocol
 
-from detection.base.gc_paused import gc_paused
 from detection.logs.actors import ActorResolver
 from detection.logs.events import Event, Logs, Rejected, Row, SideHealth, events_of, place_in_window
 from detection.logs.kql import bounds
@@ -189,7 +188,6 @@ class _Timeline:
         )
 
 
-@gc_paused()
 def _in_stamp_order(arrived_rows: Iterable[ArrivedRow], side: Side) -> list[_ArrivedEvent]:
     """The rows as events, in the order of their stamps. A query engine promises no order."""
     cache = _ValueCache()

@@ -14,7 +14,6 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from pydantic_core import from_json
 
 from detection.base.errors import ConfigurationError, Incomplete, ServiceError
-from detection.base.gc_paused import gc_paused
 from detection.base.surrogates import replace_lone_surrogates
 from detection.logs.log_analytics.splitting import QueryUnfinished, UnreadableAnswer
 
@@ -149,7 +148,6 @@ class _ResponseBody(BaseModel):
     error: _ApiError | None = None
 
 
-@gc_paused()
 def parse_table(name: str, response: QueryResponse, limit: int = ROW_LIMIT) -> AnswerTable:
     """The complete answer to the query `name`, which must have fewer rows than the limit.
 

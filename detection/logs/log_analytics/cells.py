@@ -10,7 +10,6 @@ from typing import Any
 from pydantic_core import from_json
 
 from detection.base.errors import DataError
-from detection.base.gc_paused import gc_paused
 from detection.base.surrogates import replace_lone_surrogates
 from detection.base.timestamps import FIRST_YEAR, LAST_YEAR
 from detection.logs.events import Rejected, Row
@@ -61,7 +60,6 @@ class RowReader:
                 else:
                     yield row
 
-    @gc_paused()
     def read_all(self, table: AnswerTable) -> list[Row]:
         """The valid rows of a table as a list."""
         return list(self.read(table))
