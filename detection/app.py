@@ -35,7 +35,13 @@ from detection.store.incident_store import IncidentStore
 from detection.store.layout import joined, parse_row
 from detection.store.outbox import Delivery, Outbox, table_outbox
 from detection.store.table import Table
-from detection.telemetry import log_attempt, log_heartbeat, log_misspelt_setting, log_run
+from detection.telemetry import (
+    log_attempt,
+    log_dead_letters,
+    log_heartbeat,
+    log_misspelt_setting,
+    log_run,
+)
 
 DRAIN_FOR = timedelta(seconds=60)  # for the messages that a run has just written
 # After the RUN_TIME, for the records of failed runs and for messages: then no call of the table begins. A
@@ -143,7 +149,11 @@ class Job:
             except Exception as error:  # noqa: BLE001  # raised below
                 failures.append(error)
         with open_destinations(self.settings.destinations) as destinations:
-            attempts = deliver(outbox, destinations, self.clock, self.sleep, drain_for, report, send_for)
+            try:
+                attempts = deliver(outbox, destinations, self.clock, self.sleep, drain_for, report, send_for)
+            finally:  # also if a lane fails, for the alarm goes by the latest count
+                if letters := outbox.count_dead_letters():
+                    log_dead_letters(letters)
         if failures:
             raise failures[0]
         return attempts

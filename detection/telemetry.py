@@ -1,13 +1,14 @@
 """The job's own log lines.
 
-    detection.run         a run of a rule, complete or failed; without a rule: settings or a delivery failed
-    detection.delivery    a failed attempt to deliver a message
-    detection.late        a run that its timer starts too late
-    detection.heartbeat   a failed heartbeat
-    detection.setting     a variable that nearly has the name of a setting
-    detection.coverage    a failed coverage query, logged by detection/logs/coverage_query.py
-    detection.clean_up    a failed clean-up after a complete run, logged by detection/runs/clean_up.py
-    detection.gap         a gap that is abandoned unread, logged by detection/runs/clean_up.py
+    detection.run           a run of a rule, complete or failed; without a rule: settings or a delivery failed
+    detection.delivery      a failed attempt to deliver a message
+    detection.dead_letters  how many dead letters there are; a zero once the last is gone
+    detection.late          a run that its timer starts too late
+    detection.heartbeat     a failed heartbeat
+    detection.setting       a variable that nearly has the name of a setting
+    detection.coverage      a failed coverage query, logged by detection/logs/coverage_query.py
+    detection.clean_up      a failed clean-up after a complete run, logged by detection/runs/clean_up.py
+    detection.gap           a gap that is abandoned unread, logged by detection/runs/clean_up.py
 
 docs/schemas/line.*.json describe the lines, and docs/reliability.md their readers.
 """
@@ -22,6 +23,7 @@ from detection.base.log_event import LOG as LOG  # noqa: PLC0414  # exported for
 from detection.base.log_event import log_event
 from detection.delivery.deliver import Attempt
 from detection.runs.record import RECORD, RunFailure, RunRecord
+from detection.store.outbox import DeadLetters
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,6 +94,12 @@ def log_attempt(attempt: Attempt) -> None:
     )
     level = logging.WARNING if due else logging.ERROR
     log_event(level, "detection.delivery", type_adapter(FailedDelivery).dump_python(failed, mode="json"))
+
+
+def log_dead_letters(letters: DeadLetters) -> None:
+    """Logs the dead letters that there are: a line of the level ERROR, or INFO if there are none any more."""
+    level = logging.ERROR if letters.number else logging.INFO
+    log_event(level, "detection.dead_letters", asdict(letters))
 
 
 def log_late(now: datetime) -> None:

@@ -39,7 +39,7 @@ var alarms = [
   }
   {
     name: 'undelivered'
-    title: 'Detection: a message is a dead letter, or has waited for more than half an hour'
+    title: 'Detection: dead letters exist, or a message has waited for more than half an hour'
     description: 'Alerts are stored, but the destination in the row does not accept them.'
     severity: 1
     window: 'P1D'

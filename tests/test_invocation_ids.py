@@ -22,6 +22,7 @@ from detection.rules.loading import load_rule
 from detection.rules.silences import parse_silence
 from detection.store.gaps import Gap
 from detection.store.incident_store import IncidentStore
+from detection.store.outbox import Delivery, Outbox, queue
 from detection.store.table import PAGE, Entity, MemoryTable
 from detection.telemetry import LOG
 from tests.infra.lines import DAY, HOUR, LAST, MINUTE, NOW, LoggedLine
@@ -130,6 +131,9 @@ def test_every_line_that_the_job_can_write_carries_the_id_of_its_invocation(
     store.finish(LAST - 220 * DAY, b"{}")
     store.watermark()
     store.finish(LAST - 100 * DAY, b"{}", gap=gap)
+    host.table.write(DEFAULT, [queue(Delivery("al_1", "webhook", "in_1", 1, b"{}", LAST, LAST))])
+    outbox = Outbox(host.table, DEFAULT)
+    outbox.dead_letter(next(outbox.waiting("webhook")), "HTTP 410")
     host.invoke(timedelta(0), past_due=True)
     host.invoke(MINUTE, function="deliver")
     host.table.fails = True

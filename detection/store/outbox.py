@@ -1,9 +1,11 @@
 """The outbox: messages, committed with their alert, that wait to be sent.
 
     d|<destination>|<incident>|<commit>      a delivery: the message, its attempts, the next due time
+    d}                                       the mark of a rule that has dead letters
     x|<destination>|<incident>|<commit>      a dead letter: a delivery that was given up, and why
 
-The rows sort in the order in which an incident's messages to one destination must arrive. They are in the
+The rows sort in the order in which an incident's messages to one destination must arrive. The mark sorts
+behind them: the request that finds no message, or no further one, finds it. They are in the
 partition of their rule, in the transaction of their alert, but they belong to the table: a message is sent
 whether its rule still runs or not. Table Storage cannot list the partitions of a table, so a partition lists
 the rules:
@@ -11,7 +13,8 @@ the rules:
     <rule>                                   a rule of this table; written before its first commit
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Literal
@@ -21,6 +24,7 @@ from detection.store.layout import delete_rows, joined, parse_row, split, time_o
 from detection.store.table import Conflict, Delete, Entity, Insert, Put, Replace, Table
 
 RULES_PARTITION = "~rules"
+DEAD_LETTERS_MARK = "d}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +55,15 @@ class DeadLetter:
 
     rule: str
     delivery: Delivery
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class DeadLetters:
+    """The number of dead letters, their destinations, and the reason of the first."""
+
+    number: int
+    destinations: Sequence[str]
     reason: str
 
 
@@ -93,6 +106,7 @@ class Outbox:
     def __init__(self, table: Table, *rules: str) -> None:
         self._table = table
         self.rules = rules
+        self._marks: dict[str, Entity] = {}  # of rules with dead letters, as `destinations` has seen them
 
     def destinations(self) -> list[str]:
         """The destinations that have waiting messages, also those that the settings no longer name."""
@@ -126,13 +140,31 @@ class Outbox:
         """Gives a delivery up: it becomes a dead letter, and the next message of its queue is due."""
         dead = {**_values(queued.delivery), "reason": reason[:1_000]}
         deletion = Delete(queued.row, self._version(queued))
-        self._table.write(queued.rule, [deletion, Put("x" + queued.row[1:], dead)])
+        row = "x" + queued.row[1:]
+        self._table.write(queued.rule, [deletion, Put(row, dead), Put(DEAD_LETTERS_MARK, {})])
 
     def dead_letters(self) -> Iterator[DeadLetter]:
         """All dead letters."""
         for rule in self.rules:
             for entity in self._table.scan(rule, "x|", "x}"):
                 yield _dead_letter(rule, entity)
+
+    def count_dead_letters(self) -> DeadLetters | None:
+        """Counts the dead letters of the rules that `destinations` saw to have any; None if it saw no such
+        rule. The count may be zero, once.
+        """
+        if not self._marks:
+            return None
+        names = {rule: list(self._table.names(rule, "x|", "x}")) for rule in self._marks}
+        reason = ""
+        for rule, mark in self._marks.items():
+            if not names[rule]:
+                with suppress(Conflict):  # a message was given up in between
+                    self._table.write(rule, [Delete(DEAD_LETTERS_MARK, mark.version)])
+            elif not reason and (entity := self._table.get(rule, names[rule][0])):
+                reason = _dead_letter(rule, entity).reason
+        rows = [row for rule_names in names.values() for row in rule_names]
+        return DeadLetters(len(rows), sorted({row.split("|")[1] for row in rows}), reason)
 
     def messages_of(self, incident: str) -> list[Queued | DeadLetter]:
         """The waiting messages and the dead letters of an incident."""
@@ -184,7 +216,10 @@ class Outbox:
     def _destinations(self, rule: str, kind: Literal["d", "x"]) -> Iterator[str]:
         """One request for each destination, and one more."""
         behind = f"{kind}|"
-        while entity := next(self._table.scan(rule, behind, f"{kind}}}", 1), None):
+        while entity := next(self._table.scan(rule, behind, f"{kind}~", 1), None):
+            if entity.row == DEAD_LETTERS_MARK:
+                self._marks[rule] = entity
+                return
             name = parse_row(entity, lambda row: row.row.split("|")[1])
             yield name
             behind = f"{kind}|{name}}}"

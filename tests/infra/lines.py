@@ -15,9 +15,9 @@ from detection.delivery.deliver import Attempt, Outcome
 from detection.logs.window import Window, Windows
 from detection.runs.record import RunFailure, RunRecord
 from detection.settings import settings_from
-from detection.store.outbox import Delivery
+from detection.store.outbox import DeadLetters, Delivery
 from detection.store.table import MemoryTable
-from detection.telemetry import LOG, log_attempt, log_run
+from detection.telemetry import LOG, log_attempt, log_dead_letters, log_run
 from tests.regenerate import LOGS
 
 NOW = datetime(2026, 6, 9, 14, 20, tzinfo=UTC)
@@ -66,6 +66,11 @@ def failed_delivery(time: datetime, created: datetime, due: datetime | None, att
     message = Delivery("al_1_soc", "soc", "in_1", 1, b"{}", created=created, due=created, attempt=attempt)
     outcome = Outcome(500, dead_reason="" if due else "too old", reason="HTTP 500")
     return _line_of(time, lambda: log_attempt(Attempt(message, outcome, due)))
+
+
+def dead_letters(time: datetime) -> LoggedLine:
+    """The line of a delivery that leaves a dead letter."""
+    return _line_of(time, lambda: log_dead_letters(DeadLetters(1, ["soc"], "HTTP 410")))
 
 
 def hourly_runs(hours: int, until: datetime = NOW) -> list[LoggedLine]:

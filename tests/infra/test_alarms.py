@@ -4,7 +4,7 @@ lines of its fault and over no others.
 
 import json
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from datetime import datetime, timedelta
 from functools import cache, partial
@@ -21,7 +21,7 @@ from detection.logs.coverage import Coverage
 from detection.rules.silences import parse_silence
 from detection.runs.record import CoveredBySilences
 from detection.settings import settings_from
-from detection.store.outbox import Delivery, Outbox, queue
+from detection.store.outbox import Delivery, Outbox, list_rule, queue
 from detection.store.table import MemoryTable
 from detection.telemetry import log_attempt
 from tests.infra.lines import (
@@ -32,6 +32,7 @@ from tests.infra.lines import (
     NOW,
     LoggedLine,
     complete_run,
+    dead_letters,
     failed_delivery,
     failed_run,
     hourly_runs,
@@ -41,6 +42,7 @@ from tests.infra.snapshots import NAMES as SETS
 from tests.infra.snapshots import Resource, snapshot
 from tests.regenerate import LOGS
 from tests.support.kusto.analyzer import analyze
+from tests.support.receiver import Receiver, receiving, status
 
 ALARMS = Path(__file__).parents[2] / "infra" / "alerts"
 NAMES = sorted(path.stem for path in ALARMS.glob("*.kql"))
@@ -167,7 +169,7 @@ def has_field(line: LoggedLine, path: str) -> bool:
 
 @pytest.mark.parametrize("name", NAMES)
 def test_lines_have_every_field_that_is_read_by(name: str) -> None:
-    sample_lines = [complete_run(NOW), failed_run(NOW), failed_delivery(NOW, NOW, NOW)]
+    sample_lines = [complete_run(NOW), failed_run(NOW), failed_delivery(NOW, NOW, NOW), dead_letters(NOW)]
     assert [
         path for path in paths(query(name)) if not any(has_field(line, path) for line in sample_lines)
     ] == []
@@ -270,15 +272,75 @@ def test_settings_that_were_mended_are_not_told() -> None:
     )
 
 
-def test_dead_letter_is_told() -> None:
-    log = [*hourly_runs(48), failed_delivery(NOW - 5 * HOUR, NOW - 3 * DAY, due=None)]
-    assert [row["outcome"] for row in rows("undelivered", log)] == ["dead"]
+class DeadLetterJob:
+    """A real job with a message that a real receiver has refused some time ago, and its log of every delivery since."""
+
+    def __init__(self, receiver: Receiver, rule: str, refused: datetime) -> None:
+        self.now, self.table, self.receiver = refused, MemoryTable(), receiver
+        settings = settings_from({"LOGS_DIR": str(LOGS), "WEBHOOK_URL": receiver.url})
+        self.job = open_job(settings, lambda: self.now, self.table)
+        message = Delivery("al_1", settings.destinations[0].name, "in_1", 1, b"{}", refused, refused)
+        list_rule(self.table, rule)
+        self.table.write(rule, [queue(message)])
+        receiver.default_answer = status(410)
+
+    def deliveries(self, until: datetime = NOW) -> list[LoggedLine]:
+        """The log of an hourly delivery up to a time."""
+        lines: list[LoggedLine] = []
+        while self.now <= until:
+            lines += log_lines(self.now, self.job.deliver_logged)
+            self.now += HOUR
+        return lines
+
+
+@pytest.fixture
+def receiver() -> Iterator[Receiver]:
+    with receiving() as receiver:
+        yield receiver
+
+
+@pytest.mark.parametrize("days", [0, 1, 2, 3])
+@pytest.mark.parametrize("rule", ["openai-config-to-abuse", "a rule that no longer runs"])
+def test_dead_letter_is_told_as_long_as_it_is_there(receiver: Receiver, rule: str, days: int) -> None:
+    log = DeadLetterJob(receiver, rule, NOW - days * DAY - HOUR).deliveries()
+    (row,) = rows("undelivered", [*hourly_runs(48), *log])
+    assert (row["outcome"], row["number"]) == ("dead", 1)
+    assert "HTTP 410" in row["reason"]
+    assert "webhook" in row["destination"]
+    assert len(receiver.requests) == 1
+
+
+def test_dead_letter_that_is_sent_at_last_is_told_no_longer(receiver: Receiver) -> None:
+    job = DeadLetterJob(receiver, "openai-config-to-abuse", NOW - 2 * DAY)
+    log = job.deliveries(NOW - HOUR)
+    receiver.default_answer = status(204)
+    assert job.job.requeue() == 1
+    last_lines = job.deliveries()
+    assert ['"number":0' in line.message for line in last_lines] == [True]
+    assert rows("undelivered", [*hourly_runs(48), *log, *last_lines]) == []
+    assert log_lines(NOW, job.job.deliver_logged) == []
+
+
+def test_dead_letter_that_has_expired_is_told_no_longer(receiver: Receiver) -> None:
+    job = DeadLetterJob(receiver, "openai-config-to-abuse", NOW - 2 * DAY)
+    log = job.deliveries(NOW - HOUR)
+    Outbox(job.table, "openai-config-to-abuse").delete_dead_letters(NOW)
+    assert rows("undelivered", [*hourly_runs(48), *log, *job.deliveries()]) == []
+
+
+def test_dead_letter_that_the_keyboard_has_sent_is_told_no_longer(receiver: Receiver) -> None:
+    job = DeadLetterJob(receiver, "openai-config-to-abuse", NOW - 2 * DAY)
+    log = job.deliveries(NOW - 3 * HOUR)
+    receiver.default_answer = status(204)
+    job.job.requeue()
+    job.job.deliver()
+    assert rows("undelivered", [*hourly_runs(48), *log, *job.deliveries()]) == []
 
 
 def test_message_that_waits_for_more_than_half_an_hour_is_told_once() -> None:
     created = NOW - 2 * HOUR
     log = [failed_delivery(created + n * MINUTE, created, created + 3 * HOUR, attempt=n) for n in (1, 5, 35)]
-    assert [(row["destination"], row["attempt"]) for row in rows("undelivered", log)] == [("soc", 35)]
+    assert [(row["destination"], row["number"]) for row in rows("undelivered", log)] == [("soc", 35)]
 
 
 @pytest.mark.parametrize("minutes, destinations", [(20, []), (40, ["old"])])

@@ -21,6 +21,7 @@ from detection.rules.loading import RuleStatus, default_rule, load_rule, rule_na
 from detection.rules.model import KqlType, Rule
 from detection.runs.clean_up import AbandonedGap, CleanUpProblem
 from detection.runs.record import RECORD, RunFailure, RunRecord
+from detection.store.outbox import DeadLetters
 from detection.telemetry import FailedDelivery, FailedHeartbeat, LateRun, MisspeltSetting
 from detection.web.actor import ActorPage
 from detection.web.listing import Listing
@@ -70,6 +71,11 @@ def schemas() -> dict[str, Schema]:
             "line.delivery",
             "The log line of a failed attempt at a message",
             _log_line_schema("detection.delivery", type_adapter(FailedDelivery)),
+        ),
+        (
+            "line.dead_letters",
+            "The log line of the dead letters that exist",
+            _log_line_schema("detection.dead_letters", type_adapter(DeadLetters)),
         ),
         (
             "line.late",
