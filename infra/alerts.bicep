@@ -1,5 +1,6 @@
 // Alarms on the job itself. Each alarm is a query in alerts/ over the lines that the job logs
-// (docs/schemas/line.*.json). Every row that the query returns raises the alarm.
+// (docs/schemas/line.*.json). Every row that the query returns raises the alarm. Two more alarms need no log: one on the
+// executions of the app, and one on the health of the alarms.
 param location string
 param tags { *: string }
 param token string
@@ -9,6 +10,9 @@ param actionGroupName string
 
 @description('The job\'s Application Insights.')
 param insightsId string
+
+@description('The function app.')
+param appId string
 
 @description('E-mail addresses to notify.')
 param emails string[]
@@ -84,6 +88,12 @@ var alarms = [
   }
 ]
 
+var actionGroupIds = empty(actionGroupResourceId) ? [people.id] : [people.id, actionGroupResourceId]
+
+// Azure reports the health of log alerts that it evaluates at least every 15 minutes. It calls all others unavailable:
+// https://learn.microsoft.com/azure/azure-monitor/alerts/log-alert-rule-health
+var alarmsWithHealth = filter(alarms, alarm => alarm.every == 'PT15M')
+
 resource people 'Microsoft.Insights/actionGroups@2023-01-01' = {
   name: actionGroupName
   location: 'Global'
@@ -131,9 +141,74 @@ resource rules 'Microsoft.Insights/scheduledQueryRules@2026-03-01' = [
           }
         ]
       }
-      actions: {
-        actionGroups: empty(actionGroupResourceId) ? [people.id] : [people.id, actionGroupResourceId]
-      }
+      actions: { actionGroups: actionGroupIds }
     }
   }
 ]
+
+// Log alerts are weak at detecting that data is missing, and fail with the log. This alert counts executions, of any
+// function. The documented minimum is a run an hour, six in the window. A threshold of one would rely on zeros after the
+// app has stopped, and each provider decides whether it writes zeros or nothing:
+// https://learn.microsoft.com/azure/azure-monitor/metrics/metrics-aggregation-explained#null-and-zero-values. Five is passed
+// while the last executions still are in the window.
+resource executions 'Microsoft.Insights/metricAlerts@2026-01-01' = {
+  name: 'detection-few-executions-${token}'
+  location: 'global'
+  tags: tags
+  properties: {
+    description: 'Detection: the app has executed its functions fewer than five times in six hours. Its timers have stopped, or it does not start.'
+    severity: 1
+    enabled: true
+    scopes: [appId]
+    windowSize: 'PT6H'
+    evaluationFrequency: 'PT5M'
+    autoMitigate: true
+    criteria: {
+      'odata.type': 'Microsoft.Azure.Monitor.SingleResourceMultipleMetricCriteria'
+      allOf: [
+        {
+          criterionType: 'StaticThresholdCriterion'
+          name: 'executions'
+          metricNamespace: 'Microsoft.Web/sites'
+          metricName: 'OnDemandFunctionExecutionCount' // of Flex Consumption; the app has no instances that are always ready
+          timeAggregation: 'Total'
+          operator: 'LessThan'
+          threshold: 5
+          skipMetricValidation: true // a new app has no metrics
+        }
+      ]
+    }
+    actions: [for id in actionGroupIds: { actionGroupId: id }]
+  }
+}
+
+// A log alert whose query fails detects nothing, and Azure disables it after a week:
+// https://learn.microsoft.com/azure/azure-monitor/alerts/alerts-troubleshoot-log
+resource health 'Microsoft.Insights/activityLogAlerts@2026-01-01' = {
+  name: 'detection-alarm-health-${token}'
+  location: 'Global'
+  tags: tags
+  dependsOn: [rules]
+  properties: {
+    description: 'Detection: an alarm on the job does not work. Its query fails, or it is disabled.'
+    enabled: true
+    scopes: [
+      for alarm in alarmsWithHealth: resourceId(
+        'Microsoft.Insights/scheduledQueryRules',
+        'detection-${alarm.name}-${token}'
+      )
+    ]
+    condition: {
+      allOf: [
+        { field: 'category', equals: 'ResourceHealth' }
+        {
+          anyOf: [
+            { field: 'properties.currentHealthStatus', equals: 'Unavailable' }
+            { field: 'properties.currentHealthStatus', equals: 'Degraded' }
+          ]
+        }
+      ]
+    }
+    actions: { actionGroups: [for id in actionGroupIds: { actionGroupId: id }] }
+  }
+}

@@ -202,4 +202,5 @@ resource app 'Microsoft.Web/sites@2025-03-01' = {
   }
 }
 
+output id string = app.id
 output name string = app.name

@@ -381,6 +381,7 @@ module alerts 'alerts.bicep' = {
     token: token
     actionGroupName: names.actionGroup
     insightsId: telemetry.outputs.insightsId
+    appId: app.outputs.id
     emails: empty(alarmEmails) ? [] : split(alarmEmails, ',')
     actionGroupResourceId: actionGroupResourceId
   }

@@ -132,6 +132,58 @@ def test_addresses_and_a_further_group_are_told() -> None:
     assert {group.split("/")[-1] for group in groups} == {"ag-soc"}
 
 
+@pytest.mark.parametrize("parameters", SETS)
+def test_few_executions_are_counted_by_another_way_than_the_log(parameters: str) -> None:
+    """Six hours have at least six runs, so fewer than five executions are too few. The sum passes through one to four in
+    the last hours of the window after the app has stopped, so the alert also fires if the app then writes no zeros.
+    """
+    evaluated = snapshot(parameters)
+    rule = evaluated.single("Microsoft.Insights/metricAlerts")["properties"]
+    (scope,), (criterion,) = rule["scopes"], rule["criteria"]["allOf"]
+    assert "'app-" in scope
+    assert "outputs.id" in scope
+    read = TypeAdapter(timedelta).validate_python
+    runs = read(rule["windowSize"]) // HOUR
+    assert (criterion["timeAggregation"], criterion["operator"]) == ("Total", "LessThan")
+    assert 1 < criterion["threshold"] < runs
+    # Deliveries every five minutes: the sum is below the threshold for this long before the window is empty.
+    assert (criterion["threshold"] - 1) * 5 * MINUTE > 2 * read(rule["evaluationFrequency"])
+    assert rule["enabled"]
+    assert rule["actions"][0]["actionGroupId"] == evaluated.single("Microsoft.Insights/actionGroups")["id"]
+
+
+@pytest.mark.parametrize("parameters", SETS)
+def test_alarm_that_does_not_work_is_an_alarm(parameters: str) -> None:
+    """Azure reports the health of rules that it evaluates every 15 minutes or more often, and calls others unavailable."""
+    evaluated = snapshot(parameters)
+    rule = evaluated.single("Microsoft.Insights/activityLogAlerts")["properties"]
+    read = TypeAdapter(timedelta).validate_python
+    frequent = {
+        alarm["id"]
+        for alarm in alarms(parameters).values()
+        if read(alarm["properties"]["evaluationFrequency"]) <= 15 * MINUTE
+    }
+    assert set(rule["scopes"]) == frequent
+    assert alarms(parameters)["no-complete-run"]["id"] in frequent
+    category, statuses = rule["condition"]["allOf"]
+    assert (category["field"], category["equals"]) == ("category", "ResourceHealth")
+    assert {(status["field"], status["equals"]) for status in statuses["anyOf"]} == {
+        ("properties.currentHealthStatus", "Unavailable"),
+        ("properties.currentHealthStatus", "Degraded"),
+    }
+    assert rule["enabled"]
+    (group, *_) = rule["actions"]["actionGroups"]
+    assert group["actionGroupId"] == evaluated.single("Microsoft.Insights/actionGroups")["id"]
+
+
+@pytest.mark.parametrize("kind", ["metricAlerts", "activityLogAlerts"])
+def test_further_group_is_told_by_every_alarm(kind: str) -> None:
+    actions = snapshot("several-destinations").single(f"Microsoft.Insights/{kind}")["properties"]["actions"]
+    groups = actions if isinstance(actions, list) else actions["actionGroups"]
+    assert [group["actionGroupId"].split("/")[-1].split("-")[0] for group in groups] == ["ag", "ag"]
+    assert groups[-1]["actionGroupId"].endswith("/ag-soc")
+
+
 # ----------------------------------------------------------------------------------------------------- the texts
 
 

@@ -160,6 +160,26 @@ ERRORS = {
         ),
         "test_templates.py::test_value_is_one_that_the_service_takes",
     ),
+    "an alarm of executions that relies on zeros": PlantedError(
+        "infra/alerts.bicep",
+        replacing("          threshold: 5\n", "          threshold: 1\n"),
+        "test_alarms.py::test_few_executions_are_counted_by_another_way_than_the_log",
+    ),
+    "a metric of another plan": PlantedError(
+        "infra/alerts.bicep",
+        replacing("'OnDemandFunctionExecutionCount'", "'FunctionExecutionCount'"),
+        "test_templates.py::test_value_is_one_that_the_service_takes",
+    ),
+    "the health of alarms that Azure calls unavailable": PlantedError(
+        "infra/alerts.bicep",
+        replacing("alarm.every == 'PT15M')", "alarm.every != 'PT1H')"),
+        "test_alarms.py::test_alarm_that_does_not_work_is_an_alarm",
+    ),
+    "a dead letter that is told for a day": PlantedError(
+        "detection/store/outbox.py",
+        replacing("Put(row, dead), Put(DEAD_LETTERS_MARK, {})", "Put(row, dead)"),
+        "test_alarms.py::test_dead_letter_is_told_as_long_as_it_is_there",
+    ),
     "a run that anybody starts": PlantedError(
         "function_app.py",
         replacing(

@@ -216,6 +216,34 @@ VALUES: dict[tuple[str, str], set[Any]] = {
     ("Microsoft.Insights/scheduledQueryRules", "properties.criteria.allOf.timeAggregation"): {"Count"},
     ("Microsoft.Insights/scheduledQueryRules", "properties.criteria.allOf.operator"): {"GreaterThan"},
     ("Microsoft.Insights/actionGroups", "location"): {"Global"},
+    ("Microsoft.Insights/activityLogAlerts", "location"): {"Global"},
+    # https://learn.microsoft.com/azure/templates/microsoft.insights/metricalerts, and the Terraform provider for the spans
+    # (monitor_metric_alert)
+    ("Microsoft.Insights/metricAlerts", "location"): {"global"},
+    ("Microsoft.Insights/metricAlerts", "properties.severity"): {0, 1, 2, 3, 4},
+    ("Microsoft.Insights/metricAlerts", "properties.windowSize"): {
+        "PT1M",
+        "PT5M",
+        "PT15M",
+        "PT30M",
+        "PT1H",
+        "PT6H",
+        "PT12H",
+        "P1D",
+    },
+    ("Microsoft.Insights/metricAlerts", "properties.evaluationFrequency"): {
+        "PT1M",
+        "PT5M",
+        "PT15M",
+        "PT30M",
+        "PT1H",
+    },
+    # Of Flex Consumption: https://learn.microsoft.com/azure/azure-functions/monitor-functions#analyze-metrics-for-azure-functions
+    ("Microsoft.Insights/metricAlerts", "properties.criteria.allOf.metricName"): {
+        "OnDemandFunctionExecutionCount"
+    },
+    # Azure Monitor validates the metric, and the app of a first deployment has none yet.
+    ("Microsoft.Insights/metricAlerts", "properties.criteria.allOf.skipMetricValidation"): {True},
     # https://learn.microsoft.com/azure/key-vault/general/soft-delete-overview
     ("Microsoft.KeyVault/vaults", "properties.softDeleteRetentionInDays"): set(range(7, 91)),
     ("Microsoft.KeyVault/vaults", "properties.sku.name"): {"standard", "premium"},
