@@ -95,12 +95,12 @@ param operatorsGroupId string = ''
 
 // ------------------------------------------------------------------------------------------------------------ how it runs
 
-@description('When the detection runs, NCRONTAB, UTC. The alarms expect a run at least once an hour.')
-@minLength(11)
+@description('When the detection runs, NCRONTAB of five or six fields, UTC. The alarms expect a run at least once an hour.')
+@minLength(9)
 param detectSchedule string = '0 5 * * * *'
 
-@description('When waiting messages are retried, NCRONTAB, UTC.')
-@minLength(11)
+@description('When waiting messages are retried, NCRONTAB of five or six fields, UTC.')
+@minLength(9)
 param deliverSchedule string = '0 2/5 * * * *'
 
 @description('Name of the incident table.')

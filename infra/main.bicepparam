@@ -6,6 +6,8 @@
 // Errors name the variable; the compiler's own errors would name the parameter only.
 using 'main.bicep'
 
+import { isSchedule } from 'schedule.bicep'
+
 // Text is a whole number if splitting it at these characters leaves only empty parts.
 var digits = ['0', '1', '2', '3', '4', '5', '6', '7', '8', '9']
 
@@ -129,16 +131,16 @@ param operatorsGroupId = trim(readEnvironmentVariable('OPERATORS_GROUP_ID', ''))
 var DETECT_SCHEDULE = trim(readEnvironmentVariable('DETECT_SCHEDULE', ''))
 param detectSchedule = empty(DETECT_SCHEDULE)
   ? '0 5 * * * *'
-  : length(DETECT_SCHEDULE) < 11
-      ? fail('DETECT_SCHEDULE must be an NCRONTAB schedule of six fields, not "${DETECT_SCHEDULE}".')
-      : DETECT_SCHEDULE
+  : isSchedule(DETECT_SCHEDULE)
+      ? DETECT_SCHEDULE
+      : fail('DETECT_SCHEDULE must be an NCRONTAB schedule of five or six fields that the Functions host takes, such as 0 5 * * * *, not "${DETECT_SCHEDULE}".')
 
 var DELIVER_SCHEDULE = trim(readEnvironmentVariable('DELIVER_SCHEDULE', ''))
 param deliverSchedule = empty(DELIVER_SCHEDULE)
   ? '0 2/5 * * * *'
-  : length(DELIVER_SCHEDULE) < 11
-      ? fail('DELIVER_SCHEDULE must be an NCRONTAB schedule of six fields, not "${DELIVER_SCHEDULE}".')
-      : DELIVER_SCHEDULE
+  : isSchedule(DELIVER_SCHEDULE)
+      ? DELIVER_SCHEDULE
+      : fail('DELIVER_SCHEDULE must be an NCRONTAB schedule of five or six fields that the Functions host takes, such as 0 5 * * * *, not "${DELIVER_SCHEDULE}".')
 
 var INCIDENT_TABLE = trim(readEnvironmentVariable('INCIDENT_TABLE', ''))
 param incidentTable = empty(INCIDENT_TABLE)

@@ -85,6 +85,7 @@ def parameters_alone() -> Path:
     atexit.register(shutil.rmtree, folder)
     template = (INFRA / "main.bicep").read_text(encoding="utf-8")
     (folder / "main.bicep").write_text(template[: template.index("\nvar ")], encoding="utf-8")
+    shutil.copy(INFRA / "schedule.bicep", folder)
     return Path(shutil.copy(INFRA / "main.bicepparam", folder))
 
 

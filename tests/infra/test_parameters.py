@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 
+from detection.base.ncrontab import parse_schedule
 from tests.infra.compiler import bicep
 from tests.infra.deployed import REQUIRED, deployed, evaluated
 from tests.infra.parameters import (
@@ -31,6 +32,7 @@ from tests.infra.snapshots import Resource, snapshot
 FILE = INFRA / "main.bicepparam"
 TEXT = FILE.read_text(encoding="utf-8")
 PARAMETERS = declared((INFRA / "main.bicep").read_text(encoding="utf-8"))
+SCHEDULES = {"detectSchedule", "deliverSchedule"}
 # All that shells, azd's .env, JSON and Bicep read as something else.
 HOSTILE = "'\"\\ \\n\n\t$X ${X} ${{a}} %X% `x` [x] ä🔔"
 
@@ -125,7 +127,7 @@ def test_free_text_arrives_as_it_was_written() -> None:
     free = {
         name: definition
         for name, definition in definitions().items()
-        if definition["type"] in kinds and "allowedValues" not in definition
+        if definition["type"] in kinds and "allowedValues" not in definition and name not in SCHEDULES
     }
     written = {name: hostile(definition) for name, definition in free.items()}
     evaluation = values({VARIABLES[name]: text for name, text in written.items()})
@@ -195,7 +197,7 @@ def rounds(texts: dict[str, list[str]]) -> Iterator[dict[str, str]]:
 
 @pytest.mark.infra
 def test_every_valid_value_arrives_typed() -> None:
-    options = {name: valid(definition) for name, definition in definitions().items()}
+    options = {name: valid(definition) for name, definition in definitions().items() if name not in SCHEDULES}
     for texts in rounds({name: list(texts) for name, texts in options.items()}):
         evaluation = values({**REQUIRED, **{VARIABLES[name]: text for name, text in texts.items()}})
         arrived = {name: evaluation[name] for name in texts}
@@ -234,6 +236,88 @@ def test_refusal_shows_no_secret() -> None:
             if definition["type"] == "securestring"
         }
     )
+
+
+# --------------------------------------------------------------------------------------------------------- schedules
+
+TEXTS_OF_FIELDS = ["*", "0", "5", "31", "59", "*/5", "2/5", "10-20/5,59", "20-10", "007", "1,2,3"]
+MORE_TEXTS = [
+    "24",
+    "60",
+    "7",
+    "13",
+    "?",
+    "-5",
+    "5,",
+    "*-10",
+    "1-2-3",
+    "5/",
+    "5/-1",
+    "5/+1",
+    "5//1",
+    "70/5",
+    "1234567890",
+]
+WORDS = ["Mon-Fri", "sunday,SAT", "jan,JUL,m", "someday", "m", "december", "decembers", ""]
+
+
+def schedules() -> list[str]:
+    """Schedules with every text in every field, of five fields and of six, and some that are none."""
+    texts = [*TEXTS_OF_FIELDS, *MORE_TEXTS, *WORDS]
+    whole = [
+        " ".join([*["*"] * i, text, *["*"] * (n - i - 1)]) for n in (5, 6) for i in range(n) for text in texts
+    ]
+    return [
+        *whole,
+        "",
+        "*",
+        "* * * *",
+        "* * * * * * *",
+        "@hourly",
+        "0  5 * * * * ",
+        "0 5 *\t* * * *",
+        "a b c d e f",
+    ]
+
+
+def is_schedule(text: str) -> bool:
+    """Whether the job's own reading of the host's rules takes a schedule, other than an interval."""
+    try:
+        return isinstance(parse_schedule(text), tuple)
+    except ValueError:
+        return False
+
+
+@pytest.mark.infra
+def test_schedules_are_taken_as_the_job_takes_them(tmp_path: Path) -> None:
+    shutil.copy(INFRA / "schedule.bicep", tmp_path)
+    (tmp_path / "main.bicep").write_text("param verdicts bool[]\n", encoding="utf-8")
+    values_file = tmp_path / "main.bicepparam"
+    values_file.write_text(
+        "using 'main.bicep'\nimport { isSchedule } from 'schedule.bicep'\n"
+        "param verdicts = map(json(readEnvironmentVariable('SCHEDULES')), schedule => isSchedule(schedule))\n",
+        encoding="utf-8",
+    )
+    texts = schedules()
+    completed = bicep("build-params", values_file, "--stdout", environment={"SCHEDULES": json.dumps(texts)})
+    parameters = json.loads(json.loads(completed.stdout)["parametersJson"])["parameters"]
+    verdicts = dict(zip(texts, parameters["verdicts"]["value"], strict=True))
+    assert verdicts == {text: is_schedule(text) for text in texts}
+    assert Counter(verdicts.values())[True] > 100
+
+
+@pytest.mark.infra
+@pytest.mark.parametrize("text", ["0 0 24 * * *", "01:00:00", "hourly"])
+def test_schedule_that_the_host_refuses_is_refused(text: str) -> None:
+    error = refusal({"DETECT_SCHEDULE": text, "DELIVER_SCHEDULE": text})
+    assert re.findall(r"(\w+)_SCHEDULE must be an NCRONTAB schedule", error) == ["DETECT", "DELIVER"]
+
+
+@pytest.mark.infra
+@pytest.mark.parametrize("text", ["5 * * * *", "0 0/30 * * * *"])
+def test_schedule_of_five_or_six_fields_arrives(text: str) -> None:
+    evaluation = values({**REQUIRED, "DETECT_SCHEDULE": f" {text}\n", "DELIVER_SCHEDULE": text})
+    assert {evaluation[name] for name in SCHEDULES} == {text}
 
 
 # ------------------------------------------------------------------------------------------------------ destinations

@@ -160,6 +160,16 @@ ERRORS = {
         ),
         "test_templates.py::test_value_is_one_that_the_service_takes",
     ),
+    "a schedule at hour 24": PlantedError(
+        "infra/schedule.bicep",
+        replacing("high: 23", "high: 24"),
+        "test_parameters.py::test_schedules_are_taken_as_the_job_takes_them",
+    ),
+    "a schedule that is not looked at": PlantedError(
+        "infra/main.bicepparam",
+        replacing("isSchedule(DELIVER_SCHEDULE)", "length(DELIVER_SCHEDULE) > 8"),
+        "test_parameters.py::test_schedule_that_the_host_refuses_is_refused",
+    ),
     "an alarm of executions that relies on zeros": PlantedError(
         "infra/alerts.bicep",
         replacing("          threshold: 5\n", "          threshold: 1\n"),

@@ -66,7 +66,10 @@ def test_layout_is_canonical(tmp_path: Path) -> None:
 
 def test_every_template_is_a_part_of_the_whole() -> None:
     modules = re.findall(r"^module \w+ '(.+)'", (INFRA / "main.bicep").read_text("utf-8"), flags=re.MULTILINE)
-    assert {*modules, "main.bicep"} == {path.name for path in FILES}
+    imports = re.findall(
+        r"^import .+ from '(.+)'", (INFRA / "main.bicepparam").read_text("utf-8"), re.MULTILINE
+    )
+    assert {*modules, *imports, "main.bicep"} == {path.name for path in FILES}
 
 
 @pytest.mark.infra
@@ -217,8 +220,7 @@ VALUES: dict[tuple[str, str], set[Any]] = {
     ("Microsoft.Insights/scheduledQueryRules", "properties.criteria.allOf.operator"): {"GreaterThan"},
     ("Microsoft.Insights/actionGroups", "location"): {"Global"},
     ("Microsoft.Insights/activityLogAlerts", "location"): {"Global"},
-    # https://learn.microsoft.com/azure/templates/microsoft.insights/metricalerts, and the Terraform provider for the spans
-    # (monitor_metric_alert)
+    # https://learn.microsoft.com/azure/templates/microsoft.insights/metricalerts; the Terraform provider lists the spans
     ("Microsoft.Insights/metricAlerts", "location"): {"global"},
     ("Microsoft.Insights/metricAlerts", "properties.severity"): {0, 1, 2, 3, 4},
     ("Microsoft.Insights/metricAlerts", "properties.windowSize"): {
