@@ -95,8 +95,8 @@ resource reads 'Microsoft.Authorization/roleAssignments@2022-04-01' = {
 output id string = vault.id
 output name string = vault.name
 
-// References for the app settings. They name no version, so the app reads a new value within a day, or at once after a
-// restart.
+// References for the app settings. They name no version, so the app reads a new value within a day, or after a refresh:
+// docs/deploy.md.
 output webhookUrlReference string = '@Microsoft.KeyVault(SecretUri=${vault.properties.vaultUri}secrets/${urlSecret.name})'
 output webhookSignatureReference string = '@Microsoft.KeyVault(SecretUri=${vault.properties.vaultUri}secrets/${signingSecret.name})'
 output webhooksReference string = '@Microsoft.KeyVault(SecretUri=${vault.properties.vaultUri}secrets/${listSecret.name})'

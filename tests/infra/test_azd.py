@@ -353,6 +353,53 @@ def test_page_names_deployments_by_the_environment() -> None:
     assert set(names) == {'"$AZURE_ENV_NAME"'}
 
 
+def commands(page: str) -> str:
+    """The code blocks of a page."""
+    text = (ROOT / page).read_text(encoding="utf-8")
+    return "\n".join(re.findall(r"^ *```\n(.*?)^ *```", text, flags=re.MULTILINE | re.DOTALL))
+
+
+def test_package_without_azd_is_uploaded_as_it_was_tested() -> None:
+    """`config-zip` asks for a second build in the cloud, whatever is said to it."""
+    assert "--data-binary @out/app.zip" in commands("docs/deploy.md")
+    assert "/api/publish" in commands("docs/deploy.md")
+    assert "config-zip" not in commands("docs/deploy.md")
+
+
+def test_page_asks_for_the_right_to_deploy_beside_the_workspace() -> None:
+    """A module is a deployment of its own, in the resource group of the workspace."""
+    module = (ROOT / "infra" / "main.bicep").read_text(encoding="utf-8").partition("module readers ")[2]
+    assert "scope: resourceGroup(split(id, '/')[2], split(id, '/')[4])" in module.partition("\n]")[0]
+    prerequisites = (ROOT / "docs" / "deploy.md").read_text(encoding="utf-8").partition("## With azd")[0]
+    assert "`Microsoft.Resources/deployments/*` in its resource group" in prerequisites
+
+
+def test_page_removes_by_the_script_that_frees_roles_and_subnet() -> None:
+    page = (ROOT / "docs" / "deploy.md").read_text(encoding="utf-8")
+    removal = page.partition("**Remove**")[2].partition("\n#")[0]
+    assert "`sh scripts/teardown --purge`" in removal
+    assert "az functionapp vnet-integration remove" in removal
+
+
+@pytest.mark.parametrize("page", ["docs/deploy.md", "docs/security.md"])
+def test_page_reads_changed_secrets_by_a_refresh(page: str) -> None:
+    assert "/config/configreferences/appsettings/refresh?api-version=2022-03-01" in commands(page)
+    assert "functionapp restart" not in commands(page)
+
+
+def test_page_has_what_repairs_and_what_pauses() -> None:
+    page = (ROOT / "docs" / "deploy.md").read_text(encoding="utf-8")
+    assert "azd provision --no-state" in page
+    disabled = set(re.findall(r"AzureWebJobs\.(\w+)\.Disabled=true", page))
+    source = (ROOT / "function_app.py").read_text(encoding="utf-8")
+    assert disabled == set(re.findall(r"@app\.timer_trigger\(.+\)\ndef (\w+)", source))
+
+
+def test_page_asks_for_a_heartbeat_in_the_first_hour() -> None:
+    page = (ROOT / "docs" / "deploy.md").read_text(encoding="utf-8")
+    assert "export HEARTBEAT_URL=" in page.partition("## The first hour")[2].partition("\nCommon problems")[0]
+
+
 def test_page_names_the_providers_of_all_that_is_created() -> None:
     templates = "".join(path.read_text(encoding="utf-8") for path in (ROOT / "infra").glob("*.bicep"))
     needed = set(re.findall(r"'Microsoft\.(\w+)/", templates)) - {"Resources"}  # that one is always there

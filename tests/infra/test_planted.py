@@ -160,6 +160,33 @@ ERRORS = {
         ),
         "test_templates.py::test_value_is_one_that_the_service_takes",
     ),
+    "a package that is built again": PlantedError(
+        "azure.yaml",
+        replacing("remoteBuild: false", "remoteBuild: true"),
+        "test_azd.py::test_what_is_deployed_is_what_make_package_made_and_is_not_built_again",
+    ),
+    "a package that the Azure CLI builds again": PlantedError(
+        "docs/deploy.md",
+        replacing(
+            "\nmake package\napp=", "\naz functionapp deployment source config-zip --src out/app.zip\napp="
+        ),
+        "test_azd.py::test_package_without_azd_is_uploaded_as_it_was_tested",
+    ),
+    "a region that is not looked at": PlantedError(
+        "scripts/preprovision",
+        replacing("functionapp list-flexconsumption-locations'", "account list-locations'"),
+        "test_azd.py::test_region_without_flex_consumption_is_refused",
+    ),
+    "a subnet that stays taken": PlantedError(
+        "scripts/teardown",
+        replacing("az functionapp vnet-integration remove", "true"),
+        "test_azd.py::test_teardown_takes_the_roles_on_every_workspace_first",
+    ),
+    "an option that leaves a role without a word": PlantedError(
+        "docs/deploy.md",
+        replacing('`az role assignment delete --scope "$table" --assignee OBJECT_ID`', ""),
+        "test_switches.py::test_page_has_a_command_for_everything_that_stays_behind",
+    ),
     "a schedule at hour 24": PlantedError(
         "infra/schedule.bicep",
         replacing("high: 23", "high: 24"),

@@ -280,7 +280,16 @@ VALUES: dict[tuple[str, str], set[Any]] = {
 }
 # What Flex Consumption refuses of a site's configuration, in some regions with an error and in others without:
 # https://learn.microsoft.com/azure/azure-functions/functions-app-settings#flex-consumption-plan-deprecations
-REFUSED = {"ftpsState", "linuxFxVersion", "alwaysOn", "preWarmedInstanceCount", "functionAppScaleLimit"}
+REFUSED = {
+    "alwaysOn",
+    "ftpsState",
+    "functionAppScaleLimit",
+    "linuxFxVersion",
+    "preWarmedInstanceCount",
+    "use32BitWorkerProcess",
+    "vnetContentShareEnabled",
+    "vnetRouteAllEnabled",
+}
 
 
 def values(resource: Any, path: list[str]) -> Iterator[Any]:  # noqa: ANN401  # JSON
