@@ -55,6 +55,7 @@ Clock = Callable[[], datetime]
 @dataclass(frozen=True, slots=True)
 class Job:
     """All parts of the job, for one or many runs. Every time comes from `clock`, and `sleep` waits by it.
+    `report` receives each attempt at a message.
 
     `rule_faults` are the rules that cannot run: every run of the job fails for them, and only for them.
     """
@@ -65,6 +66,7 @@ class Job:
     clock: Clock
     sleep: Callable[[float], None] = time.sleep  # noqa: TID251  # to pass the time, not to tell it
     rule_faults: Sequence[RuleFault] = ()
+    report: Callable[[Attempt], object] = log_attempt
 
     @property
     def folders(self) -> list[str]:
@@ -123,12 +125,7 @@ class Job:
         runs = [(rule.folder, partial(read_rule, rule, gap)) for rule, gap in gaps]
         return self._run_all(runs, self.clock())
 
-    def deliver(
-        self,
-        drain_for: timedelta = timedelta(0),
-        report: Callable[[Attempt], object] = log_attempt,
-        send_for: timedelta = SEND_FOR,
-    ) -> list[Attempt]:
+    def deliver(self, drain_for: timedelta = timedelta(0), send_for: timedelta = SEND_FOR) -> list[Attempt]:
         """Sends the messages that are due in the outbox of the table, also those of rules that no longer run,
         and publishes the digests that such rules left unpublished.
 
@@ -150,7 +147,9 @@ class Job:
                 failures.append(error)
         with open_destinations(self.settings.destinations) as destinations:
             try:
-                attempts = deliver(outbox, destinations, self.clock, self.sleep, drain_for, report, send_for)
+                attempts = deliver(
+                    outbox, destinations, self.clock, self.sleep, drain_for, self.report, send_for
+                )
             finally:  # also if a lane fails, for the alarm goes by the latest count
                 if letters := outbox.count_dead_letters():
                     log_dead_letters(letters)
@@ -180,6 +179,11 @@ class Job:
                 reason = f"messages wait in the outbox, and the next delivery sends them: {failure.reason}"
                 log_run(replace(failure, reason=reason[:REASON]))
             raise
+
+    def waiting(self) -> list[Delivery]:
+        """The messages that wait in the outbox of the table."""
+        outbox = table_outbox(self.table, self.folders)
+        return [queued.delivery for name in outbox.destinations() for queued in outbox.waiting(name)]
 
     def requeue(self) -> int:
         """Puts every dead letter back into the outbox; returns how many. Raises as `deliver` does."""

@@ -217,6 +217,12 @@ def write_failed_attempt(attempt: Attempt) -> None:
         )
 
 
+def unsent_text(count: int) -> str:
+    """The number of messages that are lost with a table in memory, and the remedy."""
+    verb = "was" if count == 1 else "were"
+    return f"{plural(count, 'message')} {verb} not sent; repair the destination, and repeat the command"
+
+
 def write_findings(findings: Sequence[Finding]) -> None:
     """Writes the findings of `check` as a table, the remedy below the message."""
     table = Table("", "check", box=None, pad_edge=False)

@@ -1,6 +1,8 @@
 """`run`, `runs` and `deliver`: the job with the settings of the environment."""
 
 import sys
+from collections.abc import Sequence
+from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Annotated
 
@@ -9,6 +11,7 @@ import typer
 from detection.app import Job
 from detection.base.errors import ConfigurationError
 from detection.base.json_types import json_values
+from detection.base.timestamps import iso
 from detection.cli.acts import act
 from detection.cli.options import (
     DirectOption,
@@ -21,6 +24,7 @@ from detection.cli.options import (
 )
 from detection.cli.output import (
     progress,
+    unsent_text,
     write_failed_attempt,
     write_json_line,
     write_rejected,
@@ -28,9 +32,11 @@ from detection.cli.output import (
     write_rows,
 )
 from detection.cli.summary import coverage_warnings, record_lines, run_health, run_row
+from detection.delivery.deliver import Attempt
 from detection.messages.text import escape_name, plural
 from detection.runs.record import RunRecord
 from detection.store.gaps import Gap
+from detection.store.table import MemoryTable
 
 DAY = timedelta(days=1)
 COLUMNS = [
@@ -70,19 +76,58 @@ def run(
 
     The settings come from the environment. Without INCIDENT_STORAGE, incidents are in memory until the run
     ends. With --gap, it reads a gap for its rule and keeps the watermark. A reading that ends early is
-    continued by the next.
+    continued by the next. Exits 1 if a message was not sent.
     """
     if (gap and run_time) or (gap_name and not gap):
         raise ConfigurationError("give --at TIME, or --gap and the id of a gap")
     if run_time and run_time > clock():
         raise ConfigurationError("--at must not be ahead of the clock")
-    job = environment_job(in_memory=not gap)
+    job, attempts = _reporting(environment_job(in_memory=not gap))
     for record in _read_gaps(job, gap_name) if gap else job.detect(run_time):
         write_rejected(record.rejected)
         if output_format is TextFormat.json:
             write_json_line(json_values(record))
         else:
             print("\n".join(record_lines(record)))
+    _require_sent(job, attempts)
+
+
+def _reporting(job: Job) -> tuple[Job, list[Attempt]]:
+    """The job, with a remark for each failed attempt at a message, and the list that gets every attempt."""
+    attempts: list[Attempt] = []
+
+    def report(attempt: Attempt) -> None:
+        write_failed_attempt(attempt)
+        attempts.append(attempt)
+
+    return replace(job, report=report), attempts
+
+
+def _require_sent(job: Job, attempts: Sequence[Attempt]) -> None:
+    """Ends the command with 1 if messages wait or attempts made dead letters; remarks say what to do."""
+    if not job.settings.destinations and any(rule.on_call.mode == "page" for rule in job.rules):
+        write_remark("no destination is set, so alerts notify no person; set WEBHOOK_URL or WEBHOOKS")
+    waiting = job.waiting()
+    dead_count = sum(not attempt.outcome.sent and attempt.next_due is None for attempt in attempts)
+    if not waiting and not dead_count:
+        return
+    if isinstance(job.table, MemoryTable):
+        write_remark(unsent_text(len(waiting) + dead_count))
+        sys.exit(1)
+    if waiting:
+        due = iso(min(delivery.due for delivery in waiting))
+        verb = "waits" if len(waiting) == 1 else "wait"
+        write_remark(
+            f"{plural(len(waiting), 'message')} {verb} in the outbox, the next attempt is due at {due}; the "
+            "app makes it by DELIVER_SCHEDULE, and so does `python -m detection deliver`"
+        )
+    if dead_count:
+        verb = "is a dead letter" if dead_count == 1 else "are dead letters"
+        write_remark(
+            f"{plural(dead_count, 'message')} {verb} and no attempt follows; repair the destination, then "
+            "run `python -m detection deliver --retry-dead`"
+        )
+    sys.exit(1)
 
 
 def _read_gaps(job: Job, name: str | None) -> list[RunRecord]:
@@ -139,7 +184,8 @@ def deliver(
     ] = False,
     direct: DirectOption = False,
 ) -> None:
-    """Send the messages that are due, with the settings and rights of the job. Exits 1 if an attempt failed.
+    """Send the messages that are due, with the settings and rights of the job. Exits 1 if a message still
+    waits or is given up.
 
     With --retry-dead and without --direct, this command sends nothing: the app does, by its schedule.
     """
@@ -149,9 +195,8 @@ def deliver(
         if not direct:
             write_remark("the app sends them with its next delivery")
             return
-    job = environment_job()
-    attempts = job.deliver(report=write_failed_attempt)
+    job, attempts = _reporting(environment_job())
+    job.deliver()
     failed_count = sum(not attempt.outcome.sent for attempt in attempts)
     print(f"{len(attempts) - failed_count:,} sent, {failed_count:,} failed")
-    if failed_count:
-        sys.exit(1)
+    _require_sent(job, attempts)

@@ -69,6 +69,11 @@ def test_run_says_that_its_incidents_are_in_memory() -> None:
     assert result.stderr.startswith("INCIDENT_STORAGE is not set: incidents are in memory")
 
 
+def test_run_without_a_destination_says_that_its_alerts_notify_no_person() -> None:
+    result = CliRunner().invoke(app, ["run", "--at", "2026-06-10T12:00:00Z"])
+    assert "no destination is set, so alerts notify no person; set WEBHOOK_URL" in result.stderr
+
+
 def test_function_app_does_not_start() -> None:
     with pytest.raises(ConfigurationError, match="INCIDENT_STORAGE is missing"):
         start(os.environ, lambda: LAST)

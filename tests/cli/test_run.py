@@ -19,7 +19,7 @@ from detection.desk import IncidentDetail
 from detection.logs.window import Window
 from detection.rules.loading import load_rule
 from detection.rules.model import Rule
-from detection.settings import settings_from
+from detection.settings import Settings, settings_from
 from detection.store.azure_table import AzureTable
 from detection.store.gaps import Gap, GapList
 from detection.store.incident_list import IncidentList
@@ -66,6 +66,56 @@ def test_run_sends_messages_and_prints_its_record(commands: Commands, pipeline: 
 
     assert (record["new_pairs"], record["already_alerted"]) == (1, 0)
     assert len(pipeline.receiver.bodies) == 1
+
+
+def test_run_whose_message_waits_exits_1_with_the_next_attempt(
+    commands: Commands, pipeline: Pipeline
+) -> None:
+    pipeline.receiver.default_answer = status(503)
+    result = commands("run", "--at", "2026-06-09T14:00:00Z")
+
+    assert result.exit_code == 1
+    assert "alerts      1" in result.stdout
+    assert "not sent: al_" in result.stderr
+    remark = "1 message waits in the outbox, the next attempt is due at 2026-06-09T14:05:40Z"
+    assert remark in result.stderr
+
+    waiting = commands("deliver")
+    assert (waiting.exit_code, waiting.stdout, remark in waiting.stderr) == (1, "0 sent, 0 failed\n", True)
+    pipeline.receiver.default_answer = status(200)
+    commands.now += timedelta(minutes=6)
+    sent = commands("deliver")
+    assert (sent.exit_code, sent.stdout, sent.stderr) == (0, "1 sent, 0 failed\n", "")
+
+
+@pytest.mark.parametrize("arguments", [("run",), ("deliver", "--retry-dead", "--direct")])
+def test_command_that_makes_a_dead_letter_exits_1_with_the_remedy(
+    commands: Commands, pipeline: Pipeline, arguments: Sequence[str]
+) -> None:
+    pipeline.receiver.default_answer = status(404)
+    if arguments[0] == "deliver":
+        commands("run")
+    result = commands(*arguments)
+
+    assert result.exit_code == 1
+    assert "1 message is a dead letter" in result.stderr
+    assert "deliver --retry-dead" in result.stderr
+
+
+def test_message_of_a_run_in_memory_is_lost_and_the_run_exits_1(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    for name in Settings.model_fields:
+        monkeypatch.delenv(name, raising=False)
+    with receiving() as receiver:
+        receiver.default_answer = status(404)
+        monkeypatch.setenv("LOGS_DIR", str(LOGS))
+        monkeypatch.setenv("WEBHOOK_URL", receiver.url)
+        result = CliRunner().invoke(app, ["run", "--at", "2026-06-09T14:00:00Z"])
+
+    assert result.exit_code == 1
+    assert "1 message was not sent" in result.stderr
+    assert "the next run sends their alerts again" in result.stderr
 
 
 def test_record_and_incident_match_their_schemas(commands: Commands) -> None:
@@ -179,7 +229,7 @@ def test_unknown_incident_is_named_in_the_error(commands: Commands) -> None:
 
 def test_dead_letter_is_sent_again_when_asked(commands: Commands, pipeline: Pipeline) -> None:
     pipeline.receiver.answers = [status(404)]
-    commands("run", "--at", "2026-06-09T14:00:00Z")
+    assert commands("run", "--at", "2026-06-09T14:00:00Z").exit_code == 1
     assert commands("deliver").stdout == "0 sent, 0 failed\n"
 
     result = commands("deliver", "--retry-dead", "--direct")
@@ -197,6 +247,16 @@ def test_demo_posts_its_alerts_to_the_webhook(monkeypatch: pytest.MonkeyPatch) -
     titles = [message["data"]["title"] for message in receiver.messages]
     assert titles
     assert all(title in result.stdout for title in titles)
+
+
+def test_demo_whose_alerts_are_refused_exits_1_with_their_number(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(demo, "RUNS", 13)
+    with receiving() as receiver:
+        receiver.default_answer = status(404)
+        result = CliRunner().invoke(app, ["demo", "--webhook", receiver.url])
+
+    assert result.exit_code == 1
+    assert f"{len(receiver.bodies)} messages were not sent" in result.stderr
 
 
 def test_demo_serves_the_incidents_with_the_acts_of_its_on_call(monkeypatch: pytest.MonkeyPatch) -> None:
