@@ -32,9 +32,9 @@ from detection.store.digest_draft import RenderDigest, publish_abandoned_digests
 from detection.store.gaps import Gap
 from detection.store.guarded_table import GuardedTable, circuit_breaker, require_time, time_limit
 from detection.store.incident_store import IncidentStore
-from detection.store.layout import joined, parse_row
+from detection.store.layout import OnDamage, joined, parse_row, raise_damage, readable
 from detection.store.outbox import Delivery, Outbox, table_outbox
-from detection.store.table import Table
+from detection.store.table import Entity, Table
 from detection.telemetry import (
     log_attempt,
     log_dead_letters,
@@ -109,20 +109,21 @@ class Job:
 
     def read_gaps(
         self,
-        gaps: Sequence[tuple[Rule, Gap]],
+        gaps: Sequence[tuple[str, Gap]],
         report: Callable[[Gap, RunRecord], object] = lambda *_: None,
     ) -> list[RunRecord]:
         """Reads open gaps, each for its rule, like `detect`; the watermarks stay. A gap is read in parts, and
         `report` receives the record of each part.
         """
 
-        def read_rule(rule: Rule, gap: Gap, store: IncidentStore) -> Iterator[RunRecord]:
+        def read_rule(folder: str, gap: Gap, store: IncidentStore) -> Iterator[RunRecord]:
+            rule = self.rule(folder)
             source, options = self._source(rule), self._run_options(rule)
             for record in read_gap(rule, gap, self.clock, source, store, options):
                 report(gap, record)
                 yield record
 
-        runs = [(rule.folder, partial(read_rule, rule, gap)) for rule, gap in gaps]
+        runs = [(folder, partial(read_rule, folder, gap)) for folder, gap in gaps]
         return self._run_all(runs, self.clock())
 
     def deliver(self, drain_for: timedelta = timedelta(0), send_for: timedelta = SEND_FOR) -> list[Attempt]:
@@ -202,14 +203,14 @@ class Job:
         """Signs and verifies the links in messages."""
         return LinkSigner(self.settings.LINK_KEY, self.settings.PAGE_URL)
 
-    def records(self, count: int) -> list[RunRecord | RunFailure]:
+    def records(self, count: int, on_damage: OnDamage = raise_damage) -> list[RunRecord | RunFailure]:
         """The last records of every rule's runs, failed runs too, the newest first."""
-        records = [
-            parse_row(row, lambda row: RECORD.validate_json(joined(row.values)))
-            for folder in self.folders
-            for row in self.store(folder).record_rows()[-count:]
-        ]
-        return sorted(records, key=run_time, reverse=True)
+
+        def record(row: Entity) -> RunRecord | RunFailure:
+            return parse_row(row, lambda row: RECORD.validate_json(joined(row.values)))
+
+        rows = [row for folder in self.folders for row in self.store(folder).record_rows()[-count:]]
+        return sorted(readable(rows, record, on_damage), key=run_time, reverse=True)
 
     def ages(self, now: datetime) -> dict[str, timedelta | None]:
         """The time since each rule's last complete run; None before the first."""

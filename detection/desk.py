@@ -45,6 +45,7 @@ from detection.settings import Webhook
 from detection.store.gaps import Gap, GapList
 from detection.store.incident_list import IncidentList, ListHead, Selection, read_page
 from detection.store.incident_store import IncidentStore
+from detection.store.layout import DamagedRow, OnDamage, raise_damage
 from detection.store.outbox import DeadLetter, Delivery, Queued, table_outbox
 from detection.store.silence_list import SilenceList, new_silence
 from detection.store.table import MAX_CONFLICTS, Conflict, Operation, Table
@@ -94,8 +95,8 @@ class IncidentPage:
 
 
 @dataclass(frozen=True, slots=True)
-class ActiveSilence:
-    """A silence or exclusion of a rule that has not ended: in force or scheduled."""
+class RuleSilence:
+    """A silence or exclusion of a rule."""
 
     rule: str
     kind: Literal["silence", "exclusion"]
@@ -128,10 +129,10 @@ class SilenceMatches:
 
 @dataclass(frozen=True, slots=True)
 class Desk:
-    """The incidents and silences of the rules that run, and the incidents of the rules that cannot run. Every
-    call may raise ServiceError.
+    """The incidents and silences of the rules that run, and of the rules that cannot run, whose exclusions
+    are not known. Every call may raise ServiceError.
 
-    `self_declared` says that the author of a change named themselves and nothing checked the name.
+    Lists fail for a damaged row of the table, unless `on_damage` takes its error: then they leave it out.
     """
 
     rules: Sequence[Rule]
@@ -158,24 +159,29 @@ class Desk:
         """The rule of an incident. Of a rule that cannot run it has the name, and no columns for alerts."""
         return next((rule for rule in self.rules if rule.folder == folder), None) or placeholder_rule(folder)
 
-    def incidents(self) -> list[IncidentDetail]:
+    def incidents(self, on_damage: OnDamage = raise_damage) -> list[IncidentDetail]:
         """Every rule's incidents, the incident opened last comes first."""
         details = [
             IncidentDetail(folder, key, incident)
             for folder in self.folders
-            for key, incident in IncidentList(self.table, folder).incidents()
+            for key, incident in IncidentList(self.table, folder).incidents(on_damage)
         ]
         return sorted(details, key=lambda detail: detail.incident.opened, reverse=True)
 
     def incident_page(
-        self, selection: Selection, size: int, position: str = "", rule: str | None = None
+        self,
+        selection: Selection,
+        size: int,
+        position: str = "",
+        rule: str | None = None,
+        on_damage: OnDamage = raise_damage,
     ) -> IncidentPage:
         """The next `size` selected incidents after a position, of one rule or (None) of all: open ones first,
         then the most severe, then those with the latest alert. They have no history, and long keys are
         truncated.
         """
         folders = [folder for folder in self.folders if rule in (None, folder)]
-        page = read_page(self.table, folders, selection, size, position)
+        page = read_page(self.table, folders, selection, size, position, on_damage)
         details = [IncidentDetail(rule, summary.key, summary.incident) for rule, summary in page.summaries]
         return IncidentPage(details, page.end, page.head)
 
@@ -202,10 +208,14 @@ class Desk:
         return self.incident(name if name in ids else ids[0] if ids else prefix)
 
     def neighbours(self, detail: IncidentDetail) -> tuple[Incident | None, Incident | None]:
-        """The incidents of the same key before and after an incident, as far as the table has them."""
+        """The incidents of the same key before and after an incident, if the table has them undamaged."""
         incidents, incident = IncidentList(self.table, detail.rule), detail.incident
-        before = incidents.without_alerts(incident.predecessor) if incident.predecessor else None
-        return before, incidents.successor(detail.key, incident.id)
+        before, after = None, None
+        with suppress(DamagedRow):
+            before = incidents.without_alerts(incident.predecessor) if incident.predecessor else None
+        with suppress(DamagedRow):
+            after = incidents.successor(detail.key, incident.id)
+        return before, after
 
     def deliveries(self, name: str) -> list[Queued | DeadLetter]:
         """The messages of an incident that wait in the outbox or are dead letters."""
@@ -269,46 +279,48 @@ class Desk:
         self._update(act, silenced, note, [new_silence(silence)])
         return SilenceList(self.table, detail.rule).silence(silence.name) or silence, matches
 
-    def silences(self) -> list[tuple[Rule, Silence]]:
+    def silences(self, on_damage: OnDamage = raise_damage) -> list[RuleSilence]:
         """Every rule's exclusions, and its silences, ended ones too."""
-        return [
-            (rule, silence)
-            for rule in self.rules
-            for silence in (*rule.exclusions, *SilenceList(self.table, rule.folder).silences())
-        ]
+        silences: list[RuleSilence] = []
+        for folder in self.folders:
+            exclusions = self.rule_or_placeholder(folder).exclusions
+            silences += [RuleSilence(folder, "exclusion", exclusion) for exclusion in exclusions]
+            stored = SilenceList(self.table, folder).silences(on_damage)
+            silences += [RuleSilence(folder, "silence", silence) for silence in stored]
+        return silences
 
-    def active_silences(self) -> list[ActiveSilence]:
+    def active_silences(self, on_damage: OnDamage = raise_damage) -> list[RuleSilence]:
         """Every rule's silences and exclusions that have not ended, silences first."""
         now = self.clock()
-        actives = [
-            ActiveSilence(rule.folder, "exclusion" if silence in rule.exclusions else "silence", silence)
-            for rule, silence in self.silences()
-            if not silence.has_ended(now)
+        active = [silence for silence in self.silences(on_damage) if not silence.silence.has_ended(now)]
+        return sorted(active, key=lambda silence: silence.kind, reverse=True)
+
+    def open_gaps(self, on_damage: OnDamage = raise_damage) -> list[tuple[str, Gap]]:
+        """Every rule's gaps that are not read, with its folder, the oldest first."""
+        gaps = [
+            (folder, gap)
+            for folder in self.folders
+            for gap in GapList(self.table, folder).open_gaps(on_damage)
         ]
-        return sorted(actives, key=lambda active: active.kind, reverse=True)
+        return sorted(gaps, key=lambda folder_and_gap: folder_and_gap[1].until)
 
-    def open_gaps(self) -> list[tuple[Rule, Gap]]:
-        """Every rule's gaps that are not read, the oldest first."""
-        gaps = [(rule, gap) for rule in self.rules for gap in GapList(self.table, rule.folder).open_gaps()]
-        return sorted(gaps, key=lambda rule_and_gap: rule_and_gap[1].until)
-
-    def open_gaps_of(self, name: str) -> list[tuple[Rule, Gap]]:
+    def open_gaps_of(self, name: str) -> list[tuple[str, Gap]]:
         """The open gaps of that id: several rules may have a gap of the same minute.
 
         Raises ConfigurationError when no rule has such a gap, or it is read or abandoned.
         """
         gaps = [
-            (rule, gap)
-            for rule in self.rules
-            for gap in GapList(self.table, rule.folder).gaps()
+            (folder, gap)
+            for folder in self.folders
+            for gap in GapList(self.table, folder).gaps()
             if gap.id == name
         ]
-        if open_gaps := [(rule, gap) for rule, gap in gaps if gap.state == "open"]:
+        if open_gaps := [(folder, gap) for folder, gap in gaps if gap.is_open]:
             return open_gaps
         if not gaps:
             raise ConfigurationError(f"there is no gap {name}; `runs` lists the open gaps")
         states = ", ".join(
-            f"{gap.state} at {iso(gap.closed)} for {rule.folder}" for rule, gap in gaps if gap.closed
+            f"{gap.state} at {iso(gap.closed)} for {folder}" for folder, gap in gaps if gap.closed
         )
         raise ConfigurationError(f"gap {name} is not open: {states}; `runs` lists the open gaps")
 
@@ -378,15 +390,16 @@ class Desk:
         if incident.status != "closed":
             return set()
         digests, position = set(incident.digests), ""
-        while digests:
-            page = read_page(self.table, [rule], OPEN_INCIDENTS, OPEN_PAGE, position)
+        damages: list[DamagedRow] = []
+        while digests and not damages:
+            page = read_page(self.table, [rule], OPEN_INCIDENTS, OPEN_PAGE, position, damages.append)
             for _, summary in page.summaries:
                 if summary.incident.id != incident.id:
                     digests -= set(summary.incident.digests)
             if page.end is None:
                 break
             position = page.end
-        return digests
+        return set() if damages else digests  # a damaged row may be that of an open incident
 
 
 def _repeat_after_conflict(act: Callable[[], Result]) -> Result:

@@ -10,7 +10,7 @@ from pydantic_core import from_json
 
 from detection.base.timestamps import MAX_CLOCK_LEAD, iso
 from detection.check.checklist import Finding, green, red, yellow
-from detection.desk import ActiveSilence
+from detection.desk import RuleSilence
 from detection.logs.coverage import Coverage, coverage_text, coverage_warning
 from detection.messages.text import escape_line, plural
 from detection.rules.model import KqlType, Rule
@@ -219,7 +219,7 @@ def evaluate_last_run(name: str, age: timedelta | None, rule: Rule) -> Finding:
 
 def evaluate_gaps(name: str, gaps: Sequence[Gap]) -> list[Finding]:
     """The open gaps of a rule, or else those that were abandoned. Without either there is no finding."""
-    open_gaps = [gap.title for gap in gaps if gap.state == "open"]
+    open_gaps = [gap.title for gap in gaps if gap.is_open]
     abandoned = [f"{iso(gap.after)} to {iso(gap.until)}" for gap in gaps if gap.state == "abandoned"]
     if open_gaps:
         remedy = f"Read it: {GAP_KEPT.days} days after it was recorded, a gap is abandoned."
@@ -298,7 +298,7 @@ def evaluate_unset_format(destination: str) -> Finding:
     )
 
 
-def evaluate_silences(name: str, actives: Sequence[ActiveSilence]) -> Finding:
+def evaluate_silences(name: str, actives: Sequence[RuleSilence]) -> Finding:
     """The silences and exclusions that have not ended. They are deliberate, so the finding is green."""
     if not actives:
         return green(name, "No silence or exclusion is in force.")

@@ -22,12 +22,13 @@ from detection.cli.options import (
     clock,
     environment_job,
 )
-from detection.cli.output import write_json_line, write_remark, write_rows
+from detection.cli.output import damage_text, require_whole, write_json_line, write_remark, write_rows
 from detection.cli.serve import Server, serve_until_interrupted
 from detection.cli.summary import incident_lines
 from detection.desk import Desk, IncidentDetail, rule_precisions
 from detection.messages.facts import lines
 from detection.messages.text import escape_line
+from detection.store.layout import DamagedRow, OnDamage
 from detection.store.table import PAGE
 from detection.web.listing import SEVERITIES_SHOWN, STATUSES, ListQuery, list_query
 
@@ -87,18 +88,20 @@ def list_incidents(
     query = list_query(fields, desk, clock())
     if query.problems:
         raise ConfigurationError("; ".join(f"{name} {problem}" for name, problem in query.problems.items()))
-    details = list(_selected(desk, query))
+    damages: list[DamagedRow] = []
+    details = list(_selected(desk, query, damages.append))
     if output_format is RowFormat.json:  # with the history, which the list does not have
-        whole = {detail.incident.id: detail for detail in desk.incidents()}
+        whole = {detail.incident.id: detail for detail in desk.incidents(damages.append)}
         details = [whole.get(detail.incident.id, detail) for detail in details]
     write_rows((_row(detail, desk) for detail in details), COLUMNS, output_format)
+    require_whole([*map(damage_text, damages)])
 
 
-def _selected(desk: Desk, query: ListQuery) -> Iterator[IncidentDetail]:
+def _selected(desk: Desk, query: ListQuery, on_damage: OnDamage) -> Iterator[IncidentDetail]:
     """All incidents that a query selects, page by page."""
     position: str | None = ""
     while position is not None:
-        page = desk.incident_page(query.selection, PAGE, position, query.filters.rule)
+        page = desk.incident_page(query.selection, PAGE, position, query.filters.rule, on_damage)
         yield from page.incidents
         position = page.end
 
@@ -208,5 +211,8 @@ def silence(
 @app.command()
 def stats(output_format: RowFormatOption = RowFormat.table) -> None:
     """Count the incidents of every rule by status and classification."""
-    rows = [asdict(precision) for precision in rule_precisions(environment_job().desk.incidents())]
+    damages: list[DamagedRow] = []
+    details = environment_job().desk.incidents(damages.append)
+    rows = [asdict(precision) for precision in rule_precisions(details)]
     write_rows(rows, STATS_COLUMNS, output_format)
+    require_whole([*map(damage_text, damages)])

@@ -31,6 +31,7 @@ from detection.messages.facts import lines
 from detection.messages.text import WIDTH, escape_control, escape_line, escape_name, plural
 from detection.rules.model import Rule
 from detection.rules.silences import Silence
+from detection.store.layout import DamagedRow
 
 TABLE_ROWS = 50  # of a table in a terminal
 WIDTH_WITHOUT_TERMINAL = 100_000
@@ -221,6 +222,19 @@ def unsent_text(count: int) -> str:
     """The number of messages that are lost with a table in memory, and the remedy."""
     verb = "was" if count == 1 else "were"
     return f"{plural(count, 'message')} {verb} not sent; repair the destination, and repeat the command"
+
+
+def require_whole(omissions: Sequence[str]) -> None:
+    """Writes a remark for each omission of a list, and ends the command with 1 if there is any."""
+    for omission in omissions:
+        write_remark(omission)
+    if omissions:
+        sys.exit(1)
+
+
+def damage_text(error: DamagedRow) -> str:
+    """A damaged row as an omission of a list."""
+    return f"not listed: {error}"
 
 
 def write_findings(findings: Sequence[Finding]) -> None:

@@ -23,7 +23,9 @@ from detection.cli.options import (
     time_option,
 )
 from detection.cli.output import (
+    damage_text,
     progress,
+    require_whole,
     unsent_text,
     write_failed_attempt,
     write_json_line,
@@ -36,6 +38,7 @@ from detection.delivery.deliver import Attempt
 from detection.messages.text import escape_name, plural
 from detection.runs.record import RunRecord
 from detection.store.gaps import Gap
+from detection.store.layout import DamagedRow
 from detection.store.table import MemoryTable
 
 DAY = timedelta(days=1)
@@ -155,22 +158,23 @@ def runs(
 ) -> None:
     """List the last runs, the newest first, the open gaps, and the silences in force.
 
-    Exits 1 if the last run of a rule failed, or no rule runs.
+    Exits 1 if the last run of a rule failed, no rule runs, or a list is not complete.
     """
-    job = environment_job()
-    records, ages = job.records(last), job.ages(clock())
+    job, damages = environment_job(), list[DamagedRow]()
+    records, ages = job.records(last, damages.append), job.ages(clock())
     write_rows(map(run_row, records), COLUMNS, output_format)
     run_healths = [run_health(rule, age, records) for rule, age in ages.items()]
     for health in run_healths:
         write_remark(health.text)
     for text in coverage_warnings(list(ages), records):
         write_remark(text)
-    for rule, gap in job.desk.open_gaps():
-        write_remark(f"{rule.folder}: {gap.title}")
-    for active in job.desk.active_silences():
+    for folder, gap in job.desk.open_gaps(damages.append):
+        write_remark(f"{folder}: {gap.title}")
+    for active in job.desk.active_silences(damages.append):
         write_remark(escape_name(f"{active.title}: {active.silence.criteria_text}"))
     if not run_healths:
         write_remark("no rule runs: every rule is disabled")
+    require_whole([*map(damage_text, damages)])
     if not run_healths or not all(health.healthy for health in run_healths):
         sys.exit(1)
 

@@ -18,9 +18,10 @@ from detection.cli.options import (
     clock,
     environment_job,
 )
-from detection.cli.output import write_rows, write_silence
+from detection.cli.output import damage_text, require_whole, write_rows, write_silence
 from detection.desk import SilenceMatches
 from detection.rules.silences import CRITERIA, parse_silence
+from detection.store.layout import DamagedRow
 
 app = typer.Typer(no_args_is_help=True, help="Add, list and lift silences, which suppress pairs for a while.")
 COLUMNS = ["name", "state", "criteria", "owner", "reason", "created", "begins", "expires", "rule"]
@@ -68,18 +69,20 @@ def add(
 
 @app.command("list")
 def list_silences(output_format: RowFormatOption = RowFormat.table) -> None:
-    """List exclusions and silences, ended silences included."""
-    now = clock()
+    """List exclusions and silences, ended silences included. Exits 1 if the list is not complete."""
+    now, desk, damages = clock(), environment_job().desk, list[DamagedRow]()
     rows = [
         {
-            **silence.model_dump(mode="json"),
-            "criteria": silence.criteria_text,
-            "state": silence.state(now),
-            "rule": rule.folder,
+            **entry.silence.model_dump(mode="json"),
+            "criteria": entry.silence.criteria_text,
+            "state": entry.silence.state(now),
+            "rule": entry.rule,
         }
-        for rule, silence in environment_job().desk.silences()
+        for entry in desk.silences(damages.append)
     ]
     write_rows(rows, COLUMNS, output_format)
+    omissions = [f"not listed: the exclusions of {fault.folder}" for fault in desk.rule_faults]
+    require_whole([*omissions, *map(damage_text, damages)])
 
 
 @app.command()

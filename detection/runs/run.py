@@ -94,7 +94,7 @@ def read_gap(
     watermark = store.watermark()
     refuse_fast_clock(clock(), store.service_time)
     # Another reading may have read the gap since the caller listed it, and the gap's marks may be gone.
-    while (stored := _stored_gap(store, gap)).state == "open":
+    while (stored := _stored_gap(store, gap)).is_open:
         seconds, now = _stopwatch(options), clock()
         until = min(stored.until, (stored.read_until or stored.after) + options.max_catch_up)
         windows_at = partial(_part_windows, rule, stored, until)

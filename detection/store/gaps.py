@@ -12,7 +12,7 @@ from typing import Literal
 from detection.base.json_types import type_adapter
 from detection.base.timestamps import iso
 from detection.logs.window import Window
-from detection.store.layout import content_of, delete_rows, split
+from detection.store.layout import OnDamage, content_of, delete_rows, raise_damage, readable, split
 from detection.store.table import Entity, Insert, Operation, Replace, Table
 
 GAP_KEPT = timedelta(days=90)  # an open gap; then it is abandoned, and its marks go
@@ -39,6 +39,11 @@ class Gap:
     def id(self) -> str:
         """The minute at which the gap ends: each gap of a rule ends later than the gap before."""
         return f"{self.until:%Y%m%d-%H%M}"
+
+    @property
+    def is_open(self) -> bool:
+        """Whether it is neither read nor abandoned."""
+        return self.state == "open"
 
     @property
     def unread(self) -> Window:
@@ -72,13 +77,13 @@ class GapList:
     table: Table
     rule: str
 
-    def gaps(self) -> list[Gap]:
+    def gaps(self, on_damage: OnDamage = raise_damage) -> list[Gap]:
         """Every gap, the oldest first; closed gaps too until their retention is over."""
-        return [gap_of(entity) for entity in self.table.scan(self.rule, "g|", "g}")]
+        return list(readable(self.table.scan(self.rule, "g|", "g}"), gap_of, on_damage))
 
-    def open_gaps(self) -> list[Gap]:
+    def open_gaps(self, on_damage: OnDamage = raise_damage) -> list[Gap]:
         """The gaps that are neither read nor abandoned, the oldest first."""
-        return [gap for gap in self.gaps() if gap.state == "open"]
+        return [gap for gap in self.gaps(on_damage) if gap.is_open]
 
     def write(self, gap: Gap) -> None:
         """Replaces a gap's row. Raises Conflict if it has changed since it was read."""

@@ -18,7 +18,9 @@ from detection.incidents.incident import Incident, Status
 from detection.incidents.keys import Key
 from detection.rules.model import SEVERITIES, Severity
 from detection.store.layout import (
+    DamagedRow,
     IncidentSummary,
+    OnDamage,
     commit_of,
     content_of,
     day_of,
@@ -28,6 +30,8 @@ from detection.store.layout import (
     keyed_incident,
     moment_rank,
     newest_incident,
+    raise_damage,
+    readable,
     section_of,
     severity_rank,
     summary_of,
@@ -119,7 +123,7 @@ class ListHead:
 
     def count(self, selection: Selection) -> Count:
         """The number of selected incidents: exact if the rows go beyond the last of them."""
-        exact = self.whole or self.rows[-1] >= selection.end
+        exact = self.whole or max(self.rows, default="") >= selection.end
         return Count(sum(map(selection.includes, self.rows)), exact)
 
 
@@ -141,56 +145,71 @@ class _Row(NamedTuple):
 
 
 def read_page(
-    table: Table, rules: Sequence[str], selection: Selection, size: int, position: str = ""
+    table: Table,
+    rules: Sequence[str],
+    selection: Selection,
+    size: int,
+    position: str = "",
+    on_damage: OnDamage = raise_damage,
 ) -> ListPage:
     """The next `size` selected incidents after a position of the list of several rules.
 
     A position (POSITION) is the `end` of a page; its row may be gone. A page looks through MAX_FILTERED rows
-    at most, so it may have fewer incidents, or none, and still an end. Raises ServiceError.
+    at most, so it may have fewer incidents, or none, and still an end. `on_damage` receives the error of each
+    row that it leaves out because it is damaged. Raises ServiceError.
     """
     # The list is read beyond the selection from its beginning on: a short list is then whole, and counted.
     is_beginning = not position and selection.ranges[0][0] == _WHOLE_LIST[0]
     ranges = [_WHOLE_LIST] if is_beginning else selection.ranges
     page = min(size + 1, PAGE) if selection.has_whole_sections else FILTERED_ROWS
-    rows = chain.from_iterable(_rows(table, rules, start, end, position, page) for start, end in ranges)
+    rows = chain.from_iterable(
+        _rows(table, rules, start, end, position, page, on_damage) for start, end in ranges
+    )
     first_rows = list(islice(rows, size + 1))
     is_whole = is_beginning and len(first_rows) <= size
     head = ListHead([row.name for row in first_rows], whole=True) if is_whole else _head(table, rules)
 
-    selected: list[_Row] = []
+    summaries: list[tuple[str, IncidentSummary]] = []
     selectable = takewhile(lambda row: row.name < selection.end, chain(first_rows, rows))
     for number, row in enumerate(selectable):
-        is_selected = selection.includes(row.name) and (
-            selection.matches is None or selection.matches(row.rule, summary_of(row.entity))
-        )
-        if number == MAX_FILTERED or (is_selected and len(selected) == size):
-            return ListPage(_summaries(selected), position, head)
-        if is_selected:
-            selected.append(row)
+        entities = [row.entity] if selection.includes(row.name) else []
+        selected = [
+            (row.rule, summary)
+            for summary in readable(entities, summary_of, on_damage)
+            if selection.matches is None or selection.matches(row.rule, summary)
+        ]
+        if number == MAX_FILTERED or (selected and len(summaries) == size):
+            return ListPage(summaries, position, head)
+        summaries += selected
         position = row.name.removeprefix(_LIST)
-    return ListPage(_summaries(selected), None, head)
+    return ListPage(summaries, None, head)
 
 
 def _rows(
-    table: Table, rules: Sequence[str], start: str, end: str, position: str, page: int
+    table: Table, rules: Sequence[str], start: str, end: str, position: str, page: int, on_damage: OnDamage
 ) -> Iterator[_Row]:
     """The rows in a range after a position, of all rules in the order of the list."""
     begin = max(start, f"{_LIST}{position}!") if position else start
 
     def rows_of(rule: str) -> Iterator[_Row]:
-        return (_Row(entity.row, rule, entity) for entity in table.scan(rule, begin, end, page))
+        for entity in table.scan(rule, begin, end, page):
+            if _is_place(entity.row):
+                yield _Row(entity.row, rule, entity)
+            else:
+                on_damage(DamagedRow(entity, ValueError()))
 
     return merge(*map(rows_of, rules), key=lambda row: row.name) if begin < end else iter(())
 
 
-def _summaries(rows: Sequence[_Row]) -> Sequence[tuple[str, IncidentSummary]]:
-    return [(row.rule, summary_of(row.entity)) for row in rows]
+def _is_place(row: str) -> bool:
+    """Whether a row of the list is named as this job names them."""
+    return bool(POSITION.fullmatch(row.removeprefix(_LIST)))
 
 
 def _head(table: Table, rules: Sequence[str]) -> ListHead:
     names = merge(*(table.names(rule, *_WHOLE_LIST, MAX_COUNTED) for rule in rules))
     rows = list(islice(names, MAX_COUNTED))
-    return ListHead(rows, whole=len(rows) < MAX_COUNTED)
+    return ListHead(list(filter(_is_place, rows)), whole=len(rows) < MAX_COUNTED)
 
 
 @dataclass(frozen=True, slots=True)
@@ -200,9 +219,9 @@ class IncidentList:
     table: Table
     rule: str
 
-    def incidents(self) -> Iterator[tuple[Key, Incident]]:
+    def incidents(self, on_damage: OnDamage = raise_damage) -> Iterator[tuple[Key, Incident]]:
         """Every incident with its key, in the order of ids."""
-        return map(keyed_incident, self._rows("i"))
+        return readable(self._rows("i"), keyed_incident, on_damage)
 
     def incident(self, name: str) -> tuple[Key, Incident, list[Alert]] | None:
         """An incident by its id, with its key and its alerts in the order of commits; None without such an

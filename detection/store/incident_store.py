@@ -122,7 +122,7 @@ class IncidentStore:
     @property
     def open_gaps(self) -> list[Gap]:
         """The gaps that are neither read nor abandoned, the oldest first."""
-        return [gap for gap in self.gaps if gap.state == "open"]
+        return [gap for gap in self.gaps if gap.is_open]
 
     @property
     def last_complete(self) -> datetime | None:

@@ -27,11 +27,11 @@ The outbox of a rule is in the same partition (outbox.py); the partition ~rules 
 """
 
 import struct
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime, timedelta
 from hashlib import sha256
-from typing import TypeVar
+from typing import NoReturn, TypeVar
 
 from detection.base.errors import ConfigurationError, ServiceError
 from detection.base.json_types import type_adapter
@@ -62,11 +62,20 @@ class DamagedRow(ServiceError):
     """A row of the table is not as this job wrote it. Its error names the row and the remedy."""
 
     def __init__(self, row: Entity, error: Exception) -> None:
+        self.rule, self.row = row.partition, row.row
         super().__init__(
             f"row {row.row} in the partition {row.partition} of the incident table cannot be read "
             f"({type(error).__name__}): another program changed it, or it was restored in part. Restore the "
             "row, or delete it if no copy has it; docs/table.md says for each row which loss that is"
         )
+
+
+OnDamage = Callable[[DamagedRow], object]  # receives the error of a row that a list leaves out
+
+
+def raise_damage(error: DamagedRow) -> NoReturn:
+    """Leaves no row out: the list fails."""
+    raise error
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,6 +110,19 @@ def parse_row(row: Entity, parse: Callable[[Entity], Content]) -> Content:
 def content_of(row: Entity, content_type: type[Content]) -> Content:
     """The content of a row that holds JSON. Raises DamagedRow."""
     return parse_row(row, lambda row: type_adapter(content_type).validate_json(joined(row.values)))
+
+
+def readable(
+    rows: Iterable[Entity], parse: Callable[[Entity], Content], on_damage: OnDamage
+) -> Iterator[Content]:
+    """The content of rows, without the damaged rows, whose errors go to `on_damage`."""
+    for row in rows:
+        try:
+            content = parse(row)
+        except DamagedRow as error:
+            on_damage(error)
+        else:
+            yield content
 
 
 def time_of(row: Entity, name: str) -> datetime:

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from detection.rules.silences import Silence
-from detection.store.layout import content_of, split
+from detection.store.layout import OnDamage, content_of, raise_damage, readable, split
 from detection.store.table import Conflict, Insert, Operation, Replace, Table, Value
 
 
@@ -15,10 +15,10 @@ class SilenceList:
     table: Table
     rule: str
 
-    def silences(self) -> list[Silence]:
+    def silences(self, on_damage: OnDamage = raise_damage) -> list[Silence]:
         """Every silence, ended ones too until their retention is over."""
         rows = self.table.scan(self.rule, "q|", "q}")
-        return [content_of(row, Silence) for row in rows]
+        return list(readable(rows, lambda row: content_of(row, Silence), on_damage))
 
     def silence(self, name: str) -> Silence | None:
         """The silence of that name, or None."""

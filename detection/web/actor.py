@@ -16,10 +16,19 @@ from detection.incidents.silencing import matches_alert
 from detection.rules.patterns import pattern_matcher
 from detection.rules.silences import Silence
 from detection.store.incident_list import Selection
+from detection.store.layout import DamagedRow, OnDamage
 from detection.store.table import PAGE
 from detection.web.actor_logs import ActorQuery, answered_queries, queries_of_actor
 from detection.web.incident_view import incident_view
-from detection.web.listing import STATUSES, IncidentRow, SilenceRow, incident_row, silence_row
+from detection.web.listing import (
+    STATUSES,
+    IncidentRow,
+    RowFault,
+    SilenceRow,
+    incident_row,
+    row_faults,
+    silence_row,
+)
 
 WEEK = timedelta(days=7)
 PAGES = 5  # of the week's incidents that are searched for the actor
@@ -57,7 +66,8 @@ class ActorPage:
     `changes` are in words, the latest first. `signals` are by hour, the latest first. `matched_by` counts the
     signals of the alerts by the identity matching option that assigned them. `is_complete` is false
     if the week has more incidents than were searched, `unread` counts the actor's incidents whose alerts were
-    not read. `queries` are for what the table does not have.
+    not read. `queries` are for what the table does not have. `row_faults` are the damaged rows that the page
+    leaves out.
     """
 
     id: str
@@ -73,6 +83,7 @@ class ActorPage:
     is_complete: bool
     unread: int
     queries: Sequence[ActorQuery]
+    row_faults: Sequence[RowFault]
 
 
 def actor_id(name: str) -> str:
@@ -89,7 +100,8 @@ def actor_page(
     Raises NoActor and ServiceError.
     """
     since = now - WEEK
-    week, is_complete = _incidents_since(job, since)
+    damages: list[DamagedRow] = []
+    week, is_complete = _incidents_since(job, since, damages.append)
     if incident and all(detail.incident.id != incident for detail in week):
         week = [*week, job.desk.incident(incident)]
     own = [detail for detail in week if actor_id(detail.incident.actor) == name_digest]
@@ -108,24 +120,26 @@ def actor_page(
         signals=_signals(details, since),
         matched_by=_matched_by(details),
         silences=[
-            silence_row(rule.folder, silence, now, is_exclusion=silence in rule.exclusions)
-            for rule, silence in job.desk.silences()
-            if (silence.expires is None or silence.expires > since) and _covers(silence, name, details)
+            silence_row(rule_silence, now)
+            for rule_silence in job.desk.silences(damages.append)
+            if not rule_silence.silence.has_ended(since) and _covers(rule_silence.silence, name, details)
         ],
         addresses=addresses,
         other_actors=list(_other_actors(week, name, addresses))[:NAMED],
         is_complete=is_complete,
         unread=len(own) - len(details),
         queries=answered_queries(job, queries) if ask else queries,
+        row_faults=row_faults(damages),
     )
 
 
-def _incidents_since(job: Job, since: datetime) -> tuple[list[IncidentDetail], bool]:
+def _incidents_since(job: Job, since: datetime, on_damage: OnDamage) -> tuple[list[IncidentDetail], bool]:
     """The incidents with an alert since a moment, and whether these are all."""
     details: list[IncidentDetail] = []
     position: str | None = ""
     for _ in range(PAGES):
-        page = job.desk.incident_page(Selection(STATUSES["all"], since=since), PAGE, position or "")
+        selection = Selection(STATUSES["all"], since=since)
+        page = job.desk.incident_page(selection, PAGE, position or "", on_damage=on_damage)
         details += page.incidents
         position = page.end
         if position is None:

@@ -9,14 +9,13 @@ from zoneinfo import ZoneInfo
 
 from detection.base.errors import ConfigurationError
 from detection.base.timestamps import DATE, iso, parse_moment, parse_time
-from detection.desk import Desk, IncidentDetail
+from detection.desk import Desk, IncidentDetail, RuleSilence
 from detection.incidents.incident import Classification, Status
 from detection.incidents.keys import Key
 from detection.messages.text import escape_name
 from detection.rules.model import SEVERITIES, Severity
-from detection.rules.silences import Silence
 from detection.store.incident_list import POSITION, Count, Matches, Selection
-from detection.store.layout import IncidentSummary
+from detection.store.layout import DamagedRow, IncidentSummary
 
 Choice = TypeVar("Choice", bound=str)
 Parsed = TypeVar("Parsed")
@@ -104,6 +103,15 @@ class RuleFaultRow:
 
 
 @dataclass(frozen=True, slots=True)
+class RowFault:
+    """A row of the incident table that cannot be read. `text` says why, and the remedy."""
+
+    rule: str
+    row: str
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
 class Filters:
     """Filters of the list; null: any. `search` is words that an incident contains, `actor` a part of a name,
     both in lower or upper case. The latest alert is in [`since`, `until`), UTC.
@@ -173,7 +181,7 @@ class Listing:
     `after` is the position that the page follows, `next` that of its end; it is null if no more incidents
     follow.
     `silences` are those in force or scheduled, exclusions too. `gaps` are those that are not read.
-    `rule_faults` are the rules that cannot run.
+    `rule_faults` are the rules that cannot run, and `row_faults` the damaged rows that the page leaves out.
     """
 
     status: StatusFilter
@@ -187,6 +195,7 @@ class Listing:
     silences: Sequence[SilenceRow]
     gaps: Sequence[GapRow]
     rule_faults: Sequence[RuleFaultRow]
+    row_faults: Sequence[RowFault]
 
 
 def list_query(fields: Mapping[str, str], desk: Desk, now: datetime) -> ListQuery:
@@ -276,7 +285,8 @@ def listing(desk: Desk, query: ListQuery, now: datetime, size: int = PER_PAGE) -
     """The page that a query selects, with silences and open gaps. Raises ServiceError."""
     filters, status, severity = query.filters, query.status, query.severity
     matches = filters.matches
-    page = desk.incident_page(query.selection, size, query.after, filters.rule)
+    damages: list[DamagedRow] = []
+    page = desk.incident_page(query.selection, size, query.after, filters.rule, damages.append)
 
     def count(statuses: Sequence[Status], level: Severity | None = None) -> Count:
         if matches:
@@ -292,23 +302,27 @@ def listing(desk: Desk, query: ListQuery, now: datetime, size: int = PER_PAGE) -
         after=query.after or None,
         next=page.end,
         incidents=[incident_row(detail, desk) for detail in page.incidents],
-        silences=[
-            silence_row(active.rule, active.silence, now, is_exclusion=active.kind == "exclusion")
-            for active in desk.active_silences()
-        ],
+        silences=[silence_row(active, now) for active in desk.active_silences(damages.append)],
         gaps=[
-            GapRow(rule.folder, gap.id, gap.after, gap.until, gap.read_until, gap.command)
-            for rule, gap in desk.open_gaps()
+            GapRow(folder, gap.id, gap.after, gap.until, gap.read_until, gap.command)
+            for folder, gap in desk.open_gaps(damages.append)
         ],
         rule_faults=[RuleFaultRow(fault.folder, fault.text) for fault in desk.rule_faults],
+        row_faults=row_faults(damages),
     )
 
 
-def silence_row(rule: str, silence: Silence, now: datetime, *, is_exclusion: bool) -> SilenceRow:
+def row_faults(damages: Sequence[DamagedRow]) -> list[RowFault]:
+    """Damaged rows as lists show them."""
+    return [RowFault(error.rule, error.row, str(error)) for error in damages]
+
+
+def silence_row(rule_silence: RuleSilence, now: datetime) -> SilenceRow:
     """A silence or exclusion of a rule as lists show it."""
+    silence = rule_silence.silence
     return SilenceRow(
-        rule=rule,
-        kind="exclusion" if is_exclusion else "silence",
+        rule=rule_silence.rule,
+        kind=rule_silence.kind,
         name=silence.name,
         state=silence.state(now),
         period=silence.period,

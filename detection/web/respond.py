@@ -177,8 +177,9 @@ def _list(request: Request, job: Job, now: datetime, notice: Notice | None = Non
     if problems and not notice:
         notice = Notice(f"{'; '.join(problems)}. All other filters apply.", is_refusal=True)
     if lifted := request.query.get("lifted"):
-        for rule, silence in job.desk.silences():
-            if silence.lifted_by and lifted in (silence.name, f"{rule.folder}/{silence.name}"):
+        for entry in job.desk.silences(lambda _: None):  # the page names damaged rows
+            silence = entry.silence
+            if silence.lifted_by and lifted in (silence.name, f"{entry.rule}/{silence.name}"):
                 notice = Notice(f"The silence {silence.name} is {silence.state(now)}.")
     response = list_page(page, query, job.desk.folders, visitor, tokens, now, request.path, notice)
     if query.refresh and not is_post:
@@ -190,6 +191,8 @@ def _list(request: Request, job: Job, now: datetime, notice: Notice | None = Non
 def _export(query: ListQuery, job: Job, now: datetime) -> Response:
     """Up to EXPORTED selected incidents as a file; in JSON `next` is the position of more."""
     page = listing(job.desk, query, now, EXPORTED)
+    if page.row_faults and query.export == "csv":
+        raise RequestRefused(503, f"{page.row_faults[0].text}. The JSON export has all other incidents.")
     if query.export == "json":
         response = json_response(json_values(page))
     else:

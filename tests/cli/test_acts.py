@@ -103,7 +103,7 @@ def test_silence_of_an_incident_has_the_period_and_reason_that_were_asked_for(wo
     name = world.incident()
     options = ("--for", "8h", "--from", "2026-06-09T10:00:00Z", "--reason", "load test", "--by", "eve")
     result = command("incidents", "silence", name, *options)
-    ((_, silence),) = world.job.desk.silences()
+    (silence,) = (entry.silence for entry in world.job.desk.silences())
     assert (silence.owner, silence.reason) == ("eve", "load test")
     assert silence.period == "from 2026-06-09 10:00 until 2026-06-09 18:00 UTC"
     assert result.stdout.startswith(f"{name} is silenced {silence.period}: load test (its criteria match ")
@@ -115,7 +115,7 @@ def test_silence_is_added_and_lifted(world: PageWorld, monkeypatch: pytest.Monke
     monkeypatch.setattr("detection.cli.silences.clock", lambda: world.now)
     options = ("--for", "PT10H", "--reason", "on leave", "--by", "eve", "--actor", "alice@*")
     added = command("silences", "add", "leave", *options)
-    ((_, silence),) = world.job.desk.silences()
+    (silence,) = (entry.silence for entry in world.job.desk.silences())
     assert added.stdout.startswith(
         f"leave silences signals {silence.period}\nits criteria match 1 of 1 alert"
     )
@@ -125,7 +125,7 @@ def test_silence_is_added_and_lifted(world: PageWorld, monkeypatch: pytest.Monke
         "in force",
     )
     assert command("silences", "lift", "leave", "--by", "dave").stdout == "leave is lifted\n"
-    ((_, silence),) = world.job.desk.silences()
+    (silence,) = (entry.silence for entry in world.job.desk.silences())
     assert silence.lifted_by == "dave"
 
 

@@ -10,6 +10,7 @@ from detection.cli import incidents
 from detection.cli.main import app
 from detection.incidents.incident import Incident
 from detection.store.layout import incident_operations
+from detection.store.table import Put
 from tests.support.builders import DAY, HOUR, RULE, START, change, signal
 from tests.support.page_world import PageWorld
 
@@ -117,3 +118,14 @@ def test_hostile_names_do_nothing_to_the_terminal(world: PageWorld) -> None:
     text = run("show", name).stdout + run("list").stdout
     assert "\\u001b[2J\\u202eeve@example.com" in text
     assert not {"\x1b", "\u202e"} & set(text)
+
+
+@pytest.mark.parametrize("arguments", [("list",), ("list", "--format", "json"), ("stats",)])
+def test_damaged_row_is_named_and_the_others_are_listed(world: PageWorld, arguments: tuple[str, ...]) -> None:
+    name, damaged = world.incident(), world.incident("bob@example.com")
+    rows = [row.row for row in world.table.scan(RULE.folder, "i|", "m") if damaged in row.row]
+    world.table.write(RULE.folder, [Put(row, {}) for row in rows])
+    result = run(*arguments)
+    assert result.exit_code == 1
+    assert (name if "list" in arguments else RULE.folder) in result.stdout
+    assert f"not listed: row {rows[-1 if arguments == ('list',) else 0]} in the partition" in result.stderr

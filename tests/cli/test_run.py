@@ -204,6 +204,20 @@ def test_runs_prints_the_age_of_the_last_complete_run(commands: Commands) -> Non
     assert [row["time"] for row in commands.lines("runs")] == ["2026-06-09T14:00:00Z"]
 
 
+@pytest.mark.parametrize("kind", ["r", "q", "g"])
+def test_runs_names_a_damaged_row_and_lists_the_others(
+    commands: Commands, pipeline: Pipeline, kind: str
+) -> None:
+    commands("run", "--at", "2026-06-09T14:00:00Z")
+    rule = pipeline.job.rules[0].folder
+    row = f"{kind}|20200101T000000.000000Z"
+    pipeline.job.table.write(rule, [Put(row, {})])
+    result = commands("runs")
+    assert result.exit_code == 1
+    assert "2026-06-09T14:00:00Z" in result.stdout
+    assert f"not listed: row {row} in the partition {rule}" in result.stderr
+
+
 def test_incident_is_listed_shown_and_closed(commands: Commands) -> None:
     commands("run", "--at", "2026-06-09T14:00:00Z")
     [row] = commands.lines("incidents", "list")

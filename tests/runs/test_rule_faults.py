@@ -17,14 +17,19 @@ from detection.base.errors import ConfigurationError
 from detection.check.checklist import run_checks
 from detection.check.checks import all_checks
 from detection.check.context import CheckContext
-from detection.cli import options
+from detection.cli import options, silences
+from detection.cli import run as cli_run
 from detection.incidents.acts import CloseAct, IncidentAct, SilenceAct
+from detection.logs.window import Window
 from detection.messages.context import DigestEntry
 from detection.rules.loading import CONTENT, load_rule
+from detection.rules.silences import Silence
 from detection.runs.record import RunFailure
 from detection.settings import settings_from
 from detection.store.digest_draft import DigestDraft
+from detection.store.gaps import Gap, GapList
 from detection.store.outbox import list_rule
+from detection.store.silence_list import SilenceList
 from detection.store.table import MemoryTable
 from detection.web.exchange import make_request
 from detection.web.respond import respond
@@ -144,6 +149,36 @@ def test_page_lists_the_incidents_of_the_broken_rule_and_names_its_fault(
     assert [fault["rule"] for fault in listing["rule_faults"]] == [PUBLISHED]
     assert detail.incident.title in incident_page
     assert "rule of this incident cannot be loaded" in incident_page
+
+
+def test_silences_of_the_broken_rule_are_listed_and_its_exclusions_named_as_missing(
+    rules: Path, table: MemoryTable, receiver: Receiver, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    silence = Silence(name="leave", owner="eve", reason="test", expires=NOW + 2 * HOUR, actor="bob")
+    SilenceList(table, PUBLISHED).add(silence)
+    job = broken_job(rules, table, receiver)
+    monkeypatch.setattr(silences, "environment_job", lambda: job)
+    result = run("silences", "list", "--format", "json")
+    assert [(row["name"], row["rule"]) for row in map(json.loads, result.out.splitlines())] == [
+        ("leave", PUBLISHED)
+    ]
+    assert (result.code, result.err) == (1, f"not listed: the exclusions of {PUBLISHED}\n")
+    answer = respond(make_request("GET", f"{API}/incidents", JSON, b"", "key"), job, NOW + HOUR)
+    assert [row["name"] for row in json.loads(answer.body)["silences"]] == ["leave"]
+
+
+def test_gap_of_the_broken_rule_is_listed_and_its_reading_says_why_it_cannot_run(
+    rules: Path, table: MemoryTable, receiver: Receiver, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    gap = Gap(NOW - 9 * HOUR, NOW - 5 * HOUR, Window(NOW - 9 * HOUR, NOW), NOW)
+    GapList(table, PUBLISHED).write(gap)
+    job = broken_job(rules, table, receiver)
+    assert [folder for folder, _ in job.desk.open_gaps()] == [PUBLISHED]
+    monkeypatch.setattr(cli_run, "environment_job", lambda **_: job)
+    result = run("run", "--gap", gap.id)
+    assert result.code == 2
+    assert f"error: {PUBLISHED} does not run: " in result.err
+    assert "exclusions.0.ownr" in result.err
 
 
 def test_incident_of_the_broken_rule_is_acknowledged_and_closed_but_not_silenced(

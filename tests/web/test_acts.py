@@ -234,7 +234,7 @@ def test_lifting_form_that_is_sent_twice_lifts_once(world: PageWorld) -> None:
     assert send(world, "incidents/silences/lift", fields).status == 303
     world.now += HOUR
     assert send(world, "incidents/silences/lift", fields).status == 303
-    ((_, silence),) = world.job.desk.silences()
+    (silence,) = (entry.silence for entry in world.job.desk.silences())
     assert (silence.lifted_by, silence.expires) == ("eve", START + HOUR)
 
 
@@ -248,7 +248,7 @@ def test_act_whose_answer_was_lost_happens_once_and_succeeds(world: PageWorld) -
 def test_silence_whose_answer_was_lost_is_added(world: PageWorld) -> None:
     world.table = FaultyTable(world.table, Faults(lost=frozenset({1})))
     add_silence(world)
-    assert [silence.name for _, silence in world.job.desk.silences()] == ["nightly"]
+    assert [entry.silence.name for entry in world.job.desk.silences()] == ["nightly"]
 
 
 # ------------------------------------------------------------------------------------------- acts of programs alone
@@ -259,10 +259,11 @@ SILENCE = {"by": "eve", "note": "a move", "silence": "nightly", "for": "P1D", "a
 def test_program_adds_a_silence(world: PageWorld) -> None:
     world.incident()
     status, answer = send_json(world, "incidents/silences/add", **SILENCE)
-    ((rule, silence),) = world.job.desk.silences()
+    (entry,) = world.job.desk.silences()
+    silence = entry.silence
     assert (status, answer["matches"]) == (200, {"matching": 0, "compared": 1})
     assert answer["silence"] == silence.model_dump(mode="json")
-    assert (rule.folder, silence.owner, silence.reason, silence.actor) == (
+    assert (entry.rule, silence.owner, silence.reason, silence.actor) == (
         RULE.folder,
         "eve",
         "a move",
@@ -285,7 +286,7 @@ def test_signed_in_person_owns_the_silence_whatever_the_request_says(world: Page
     headers = {**JSON, **SIGNED_IN, "content-type": "application/json"}
     content = json.dumps(SILENCE).encode()
     assert world.post("incidents/silences/add", {}, "entra", headers, content).status == 200
-    ((_, silence),) = world.job.desk.silences()
+    (silence,) = (entry.silence for entry in world.job.desk.silences())
     assert silence.owner == "carol@example.com"
 
 

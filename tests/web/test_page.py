@@ -17,13 +17,14 @@ from detection.delivery.signed_links import FORM_LIFETIME as FORM_LIFE
 from detection.incidents.incident import Incident
 from detection.logs.events import Event
 from detection.logs.window import Window
-from detection.rules.silences import parse_silence
+from detection.rules.silences import Silence, parse_silence
 from detection.store.azure_table import open_table
 from detection.store.gaps import Gap, GapList
 from detection.store.incident_store import IncidentStore
 from detection.store.layout import delete_rows, incident_operations
 from detection.store.outbox import Outbox
-from detection.store.table import PAGE, Entity, MemoryTable
+from detection.store.silence_list import SilenceList
+from detection.store.table import PAGE, Entity, MemoryTable, Put
 from detection.web.exchange import BODY, AccessMode, Response, make_request
 from detection.web.html import POLICY
 from detection.web.listing import PER_PAGE
@@ -46,6 +47,7 @@ from tests.support.page_world import (
 from tests.support.retention import expire
 from tests.support.world import Faults, FaultyTable
 
+MINUTE = timedelta(minutes=1)
 ENTRA = {**SIGNED_IN, "sec-fetch-site": "same-origin"}
 NUMBERS = [
     "253402300800",
@@ -937,6 +939,80 @@ def test_list_shows_open_gaps_with_the_command_that_reads_them(world: PageWorld)
     assert world.json("incidents")["gaps"] == []
 
 
+# -------------------------------------------------------------------------------------------------------- damaged rows
+
+
+def damage(world: PageWorld, kind: str, healthy: str = "-") -> list[str]:
+    """Damages all rows of a kind but those of a healthy incident; returns their names."""
+    rows = [row for row in world.table.scan(RULE.folder, f"{kind}|", f"{kind}}}") if healthy not in row.row]
+    world.table.write(RULE.folder, [Put(row.row, {"b0": b"{"}) for row in rows])
+    return [row.row for row in rows]
+
+
+@pytest.mark.parametrize("kind", ["l", "q", "g"])
+def test_damaged_row_costs_the_list_only_itself_and_is_named(world: PageWorld, kind: str) -> None:
+    world.incident()
+    healthy = world.incident("bob@example.com")
+    window = Window(START - 10 * DAY, START - 4 * DAY)
+    GapList(world.table, RULE.folder).write(Gap(START - 9 * DAY, START - 5 * DAY, window, START))
+    silence = Silence(name="leave", owner="eve", reason="test", expires=world.now + DAY, actor="bob")
+    SilenceList(world.table, RULE.folder).add(silence)
+    (row,) = damage(world, kind, healthy)
+
+    listing, answer = world.json("incidents"), world.get("incidents")
+    assert_valid("incidents", listing)
+    assert [(fault["rule"], fault["row"]) for fault in listing["row_faults"]] == [(RULE.folder, row)]
+    sizes = (len(listing["incidents"]), len(listing["silences"]), len(listing["gaps"]))
+    assert sizes == {"l": (1, 1, 1), "q": (2, 0, 1), "g": (2, 1, 0)}[kind]
+    text = parse_page(answer).text
+    assert answer.status == 200
+    assert healthy in text
+    assert "Not on this page: 1 damaged row of the incident table." in text
+    assert f"row {row} in the partition {RULE.folder} of the incident table cannot be read" in text
+
+
+def test_list_names_a_few_damaged_rows_and_counts_the_others(world: PageWorld) -> None:
+    for n in range(8):
+        world.incident(f"a{n}@example.com")
+    names = damage(world, "l")
+    text = parse_page(world.get("incidents")).text
+    assert sum(name in text for name in names) == 5
+    assert "and 3 more" in text
+    assert len(world.json("incidents")["row_faults"]) == 8
+
+
+def test_damaged_row_between_two_pages_of_the_list_is_skipped(world: PageWorld) -> None:
+    names = [world.incident(f"a{n}@example.com", now=START - n * MINUTE) for n in range(PER_PAGE + 2)]
+    rows = [row.row for row in world.table.scan(RULE.folder, "l|", "l}")]
+    world.table.write(RULE.folder, [Put(rows[PER_PAGE], {}), Put("l|0|strange", {})])
+    page = world.json("incidents")
+    pages = [page, world.json(f"incidents?after={quote(page['next'])}")]
+    ids = [incident["id"] for page in pages for incident in page["incidents"]]
+    assert ids == [*names[:PER_PAGE], names[-1]]
+    assert "l|0|strange" in [fault["row"] for page in pages for fault in page["row_faults"]]
+
+
+def test_export_for_spreadsheets_without_a_damaged_row_would_hide_it_and_is_refused(world: PageWorld) -> None:
+    world.incident()
+    (row,) = damage(world, "l")
+    answer = world.get("incidents?format=csv")
+    assert answer.status == 503
+    assert row in answer.body.decode()
+    assert world.json("incidents?format=json")["row_faults"][0]["row"] == row
+
+
+def test_damaged_incident_stops_neither_the_page_nor_the_acts_of_the_next_incident(world: PageWorld) -> None:
+    former = world.incident()
+    world.post(f"incidents/{former}/close", {"by": "eve", "classification": "benign"})
+    events = [change("audit-2", START + 20 * HOUR)], [signal("chat-2", START + 21 * HOUR)]
+    name = world.commit_new(*events, START + DAY)
+    damage(world, "l", name)
+    world.table.write(RULE.folder, [Put(f"i|{former}", {})])
+    assert former in parse_page(world.get(f"incidents/{name}")).text
+    assert world.post(f"incidents/{name}/close", {"by": "eve", "classification": "benign"}).status == 303
+    assert world.json(f"incidents/{name}")["incident"]["status"] == "closed"
+
+
 # ------------------------------------------------------------------------------------------------------------ silences
 
 
@@ -948,7 +1024,7 @@ def test_silence_of_an_incidents_actor_is_kept_with_who_and_why(world: PageWorld
         f"incidents/{name}/silence", {"by": "eve", "note": "load test", "for": "PT4H"}, door, headers
     )
     assert answer.status == 303
-    (silence,) = [silence for _, silence in world.job.desk.silences()]
+    (silence,) = (entry.silence for entry in world.job.desk.silences())
     author = {"key": ("eve", True), "entra": ("carol@example.com", False)}[door]
     assert (silence.actor, silence.owner, silence.reason, silence.expires) == (
         ALICE,
@@ -1058,7 +1134,7 @@ def test_silence_is_lifted_on_the_list(world: PageWorld, door: AccessMode) -> No
         303,
         f"{API}/incidents?lifted={quote(fields['silence'], safe='')}",
     )
-    ((_, silence),) = world.job.desk.silences()
+    (silence,) = (entry.silence for entry in world.job.desk.silences())
     author = {"key": "eve", "entra": "carol@example.com"}[door]
     assert (silence.lifted_by, silence.expires) == (author, world.now)
     assert world.json("incidents")["silences"] == []
@@ -1088,7 +1164,7 @@ def test_silence_is_lifted_only_by_the_form_that_shows_it(
 ) -> None:
     add_silence(world)
     assert lift(world, {**lift_form(world), "by": "eve", **fields}, headers=headers).status == status
-    assert [silence.lifted_by for _, silence in world.job.desk.silences()] == [""]
+    assert [entry.silence.lifted_by for entry in world.job.desk.silences()] == [""]
 
 
 def test_visitor_with_a_link_lifts_no_silence(world: PageWorld) -> None:

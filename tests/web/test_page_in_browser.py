@@ -234,7 +234,7 @@ def test_silence_is_lifted_by_its_button_and_not_by_enter_in_the_name(browser: B
         browser.tab_to("button[value$=second]")
         assert browser.ask("follow", key="Enter") == 200
         assert browser.problems == []
-    lifted = {silence.name: silence.lifted_by for _, silence in world.job.desk.silences()}
+    lifted = {entry.silence.name: entry.silence.lifted_by for entry in world.job.desk.silences()}
     assert lifted == {"first": "", "second": "Eve Ops"}
 
 
