@@ -112,17 +112,20 @@ class RuleSilence:
 class SilenceMatches:
     """How many of the alerts of the last LOOK_BACK have values that a new silence matches.
 
-    `compared` counts the alerts that were compared, at most MAX_ALERTS.
+    `compared` counts the alerts that were compared, at most MAX_ALERTS. If it is not exact, there are more.
     """
 
     matching: int
     compared: int
+    exact: bool = True
 
     @property
     def text(self) -> str:
         """The numbers in words."""
+        bound = "" if self.exact else "+"
+        alerts = "alert" if self.compared == 1 else "alerts"
         return (
-            f"its criteria match {self.matching:,} of {plural(self.compared, 'alert')} of the last "
+            f"its criteria match {self.matching:,}{bound} of {self.compared:,}{bound} {alerts} of the last "
             f"{LOOK_BACK.days} days, in part or as a whole"
         )
 
@@ -201,9 +204,9 @@ class Desk:
         if not ID_PREFIX.fullmatch(name):
             return self.incident(prefix)
         lists = [IncidentList(self.table, folder) for folder in self.folders]
-        ids = [incident for rule_list in lists for incident in islice(rule_list.ids(name), MAX_IDS)]
+        ids = [incident for rule_list in lists for incident in islice(rule_list.ids(name), MAX_IDS + 1)]
         if len(ids) > 1 and name not in ids:
-            names = ", ".join(ids[:MAX_IDS])
+            names = ", ".join([*ids[:MAX_IDS], *(["and more"] if len(ids) > MAX_IDS else [])])
             raise NoIncident(f"several incidents begin with {name}: {names}; type more of the id")
         return self.incident(name if name in ids else ids[0] if ids else prefix)
 
@@ -351,9 +354,11 @@ class Desk:
         return [silence for _, silence in ending]
 
     def _matches(self, rule: Rule, silence: Silence) -> SilenceMatches:
-        alerts = IncidentList(self.table, rule.folder).alerts_since(self.clock() - LOOK_BACK)
+        damages: list[DamagedRow] = []
+        alerts = IncidentList(self.table, rule.folder).alerts_since(self.clock() - LOOK_BACK, damages.append)
         matches = [matches_alert(silence, alert) for alert in islice(alerts, MAX_ALERTS)]
-        return SilenceMatches(sum(matches), len(matches))
+        is_exact = not damages and next(alerts, None) is None
+        return SilenceMatches(sum(matches), len(matches), is_exact)
 
     def _update(
         self, act: IncidentAct, change: Change, note: str = "", rows: Sequence[Operation] = ()

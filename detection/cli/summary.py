@@ -190,7 +190,7 @@ def incident_lines(detail: IncidentDetail, rule: Rule) -> list[str]:
         *(f"  {name:<10}  {escape_line(text)}" for name, text in facts),
         *_latest("changed", view.changed[::-1], incident.changes),
         *_latest("signals", signals, view.evidence.signal_count),
-        *(f"  {'undo':<10}  {escape_line(undo.step)}" for undo in view.undo[:LATEST]),
+        *_latest("undo", [escape_line(undo.step) for undo in view.undo], len(view.undo)),
         *_latest("acts", acts[::-1], incident.acts, 5),
     ]
 
@@ -199,7 +199,7 @@ def _latest(name: str, texts: Sequence[str], count: int, shown: int = LATEST) ->
     """The first `shown` texts, a line each, and the number of all others."""
     lines = [f"  {name if number == 0 else '':<10}  {text}" for number, text in enumerate(texts[:shown])]
     omitted_count = count - len(lines)
-    return [*lines, f"  {'':<10}  and {omitted_count:,} earlier"] if lines and omitted_count > 0 else lines
+    return [*lines, f"  {'':<10}  and {omitted_count:,} more"] if lines and omitted_count > 0 else lines
 
 
 def _cell_text(cell: Cell) -> str:

@@ -261,14 +261,15 @@ class IncidentList:
         """Every alert, incident by incident in the order of commits."""
         return map(_alert, self._rows("a"))
 
-    def alerts_since(self, moment: datetime) -> Iterator[Alert]:
+    def alerts_since(self, moment: datetime, on_damage: OnDamage = raise_damage) -> Iterator[Alert]:
         """The alerts from a moment (UTC) on, day by day; their days are in rows of their own."""
-        for pointer in self.table.scan(self.rule, f"e|{day_of(moment)}", "e}"):
-            _, commit, incident = commit_of(pointer)
-            if incident and (entity := self.table.get(self.rule, f"a|{incident}|{commit}")):
-                alert = _alert(entity)
-                if alert.time >= moment:
-                    yield alert
+        pointers = self.table.scan(self.rule, f"e|{day_of(moment)}", "e}")
+        rows = (
+            row
+            for _, commit, incident in readable(pointers, commit_of, on_damage)
+            if incident and (row := self.table.get(self.rule, f"a|{incident}|{commit}"))
+        )
+        return (alert for alert in readable(rows, _alert, on_damage) if alert.time >= moment)
 
     def _rows(self, kind: str) -> Iterator[Entity]:
         return self.table.scan(self.rule, f"{kind}|", f"{kind}}}")

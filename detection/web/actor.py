@@ -64,7 +64,8 @@ class ActorPage:
     """A week of an actor, from `since` to now (UTC).
 
     `changes` are in words, the latest first. `signals` are by hour, the latest first. `matched_by` counts the
-    signals of the alerts by the identity matching option that assigned them. `is_complete` is false
+    signals of the alerts by the identity matching option that assigned them. `more_actors` counts the other
+    actors beyond NAMED. `is_complete` is false
     if the week has more incidents than were searched, `unread` counts the actor's incidents whose alerts were
     not read. `queries` are for what the table does not have. `row_faults` are the damaged rows that the page
     leaves out.
@@ -80,6 +81,7 @@ class ActorPage:
     silences: Sequence[SilenceRow]
     addresses: Sequence[str]
     other_actors: Sequence[OtherActor]
+    more_actors: int
     is_complete: bool
     unread: int
     queries: Sequence[ActorQuery]
@@ -110,6 +112,7 @@ def actor_page(
     details = [job.desk.incident(detail.incident.id) for detail in own[:READ]]
     addresses = list(dict.fromkeys(address for detail in own for address in detail.incident.addresses))
     name = own[0].incident.actor
+    other_actors = list(_other_actors(week, name, addresses))
     queries = queries_of_actor(job, name_digest, since, now)
     return ActorPage(
         id=name_digest,
@@ -125,7 +128,8 @@ def actor_page(
             if not rule_silence.silence.has_ended(since) and _covers(rule_silence.silence, name, details)
         ],
         addresses=addresses,
-        other_actors=list(_other_actors(week, name, addresses))[:NAMED],
+        other_actors=other_actors[:NAMED],
+        more_actors=len(other_actors[NAMED:]),
         is_complete=is_complete,
         unread=len(own) - len(details),
         queries=answered_queries(job, queries) if ask else queries,

@@ -32,7 +32,8 @@ class ActorEvents:
 class ActorQuery:
     """KQL for one side of a rule. `portal` is its link to the portal, null without one.
 
-    After the logs were asked, `answer` has the latest ROWS rows, or `reason` says why there is none.
+    After the logs were asked, `answer` has the latest ROWS rows, or `reason` says why there is none;
+    `more_rows` counts the others.
     """
 
     rule: str
@@ -41,6 +42,7 @@ class ActorQuery:
     portal: str | None
     answer: Sequence[ActorEvents] | None = None
     reason: str | None = None
+    more_rows: int = 0
 
 
 def queries_of_actor(job: Job, digest: str, since: datetime, now: datetime) -> list[ActorQuery]:
@@ -71,7 +73,8 @@ def _answered(job: Job, query: ActorQuery, seconds: float) -> ActorQuery:
         return replace(query, reason=f"not asked: the {ASK_FOR:.0f} s for this page are over")
     try:
         with Exchange(seconds):
-            return replace(query, answer=_ask(job, query))
+            events = _ask(job, query)
+            return replace(query, answer=events[:ROWS], more_rows=len(events[ROWS:]))
     except (ReadTimeout, QueryUnfinished):
         return replace(query, reason="no complete answer in time: run the query in the portal")
     except DetectionError as error:
@@ -90,9 +93,8 @@ def _ask(job: Job, query: ActorQuery) -> list[ActorEvents]:
     finally:
         source.close()
     side: Side = rule.sequence.sides[query.side]
-    events = [
+    return [
         ActorEvents(str(hour), side.label(str(kind)), int(number))
         for columns in table.take_columns(ACTOR_COLUMNS)
         for kind, hour, number in zip(*columns, strict=True)
     ]
-    return events[:ROWS]

@@ -94,6 +94,15 @@ def test_beginning_that_several_incidents_have_names_them(world: PageWorld) -> N
     assert str(error) == f"several incidents begin with in_: {', '.join(names)}; type more of the id"
 
 
+def test_beginning_that_many_incidents_have_names_a_few(world: PageWorld) -> None:
+    names = sorted(world.incident(f"{n}@example.com", 1) for n in range(4))
+    error = run("show", "in_").exception
+    assert (
+        str(error)
+        == f"several incidents begin with in_: {', '.join(names[:3])}, and more; type more of the id"
+    )
+
+
 def test_large_incident_is_shown_on_a_screen_and_every_alert_on_demand(world: PageWorld) -> None:
     name = ""
     for hour in range(20):
@@ -108,7 +117,7 @@ def test_large_incident_is_shown_on_a_screen_and_every_alert_on_demand(world: Pa
     assert len(screen) <= 24
     assert max(map(len, screen)) < 700
     assert "600 signals" in "\n".join(screen)
-    assert "and 15 earlier" in "\n".join(screen)
+    assert "and 15 more" in "\n".join(screen)
     assert run("show", name, "--alerts").stdout.count("run of 2026") == 20
 
 

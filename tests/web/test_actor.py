@@ -9,7 +9,7 @@ import pytest
 from jsonschema import Draft202012Validator
 
 from detection.rules.silences import parse_silence
-from detection.web import actor_logs
+from detection.web import actor, actor_logs
 from detection.web.actor import WEEK, actor_id
 from tests.regenerate import LOGS, SCHEMAS
 from tests.support.builders import ALICE, DAY, HOUR, RULE, START, change, signal
@@ -58,11 +58,22 @@ def test_page_names_other_actors_from_the_same_addresses(world: PageWorld) -> No
     assert "far@example.com" not in text_of(world)
 
 
+def test_page_counts_the_other_actors_that_it_does_not_name(
+    world: PageWorld, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(actor, "NAMED", 1)
+    for name in (ALICE, BOB, "carl@example.com", "dan@example.com"):
+        world.incident(name)
+    page = world.json(PAGE)
+    assert (len(page["other_actors"]), page["more_actors"]) == (1, 2)
+    assert "and 2 more actors" in text_of(world)
+
+
 def test_silences_that_match_the_actor_are_on_the_page(world: PageWorld) -> None:
     world.incident()
     fields = {"owner": "eve", "reason": "a move", "expires": START + 2 * DAY}
-    for name, actor in (("alice", "alice@*"), ("bob", "bob@*")):
-        world.job.desk.silence(RULE, parse_silence({"name": name, "actor": actor, **fields}))
+    for name in ("alice", "bob"):
+        world.job.desk.silence(RULE, parse_silence({"name": name, "actor": f"{name}@*", **fields}))
     assert [silence["name"] for silence in world.json(PAGE)["silences"]] == ["alice"]
 
 
@@ -169,6 +180,19 @@ def test_answers_of_the_logs_are_by_kind_and_hour(asking: PageWorld, golden_logs
     assert sum(row["events"] for row in signals) > 0
     assert changes[0].keys() == {"hour", "kind", "events"}
     assert "No changes." not in text_of(asking, f"incidents/actors/{actor_id(carol)}?logs=1")
+
+
+def test_answers_of_the_logs_count_the_rows_that_the_page_does_not_show(
+    asking: PageWorld, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(actor_logs, "ROWS", 0)
+    moment = START.replace(year=2026, month=6, day=9, hour=13)
+    asking.incident("carol@example.com", now=moment)
+    asking.now = moment + DAY
+    path = f"incidents/actors/{actor_id('carol@example.com')}?logs=1"
+    rows = [query["more_rows"] for query in asking.json(path)["queries"]]
+    assert min(rows) > 0
+    assert f"and {rows[0]} earlier row" in text_of(asking, path)
 
 
 def test_logs_that_do_not_answer_are_said_and_the_page_is_shown(

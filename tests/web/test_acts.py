@@ -8,13 +8,14 @@ from urllib.parse import urlencode, urljoin, urlsplit
 
 import pytest
 
+from detection import desk
 from detection.incidents.acts import LiftAct
 from detection.incidents.incident import ActRefused
 from detection.rules.silences import parse_silence
 from detection.store.guarded_table import GuardedTable, time_limit
 from detection.store.outbox import table_outbox
 from detection.store.silence_list import SilenceList
-from detection.store.table import Conflict, Operation
+from detection.store.table import Conflict, Delete, Operation, Put
 from detection.web.exchange import Response, make_request
 from detection.web.respond import respond
 from tests.support.builders import ALICE, DAY, HOUR, RULE, START, change, close_act, incident_act, signal
@@ -261,7 +262,7 @@ def test_program_adds_a_silence(world: PageWorld) -> None:
     status, answer = send_json(world, "incidents/silences/add", **SILENCE)
     (entry,) = world.job.desk.silences()
     silence = entry.silence
-    assert (status, answer["matches"]) == (200, {"matching": 0, "compared": 1})
+    assert (status, answer["matches"]) == (200, {"matching": 0, "compared": 1, "exact": True})
     assert answer["silence"] == silence.model_dump(mode="json")
     assert (entry.rule, silence.owner, silence.reason, silence.actor) == (
         RULE.folder,
@@ -270,6 +271,26 @@ def test_program_adds_a_silence(world: PageWorld) -> None:
         "ann*",
     )
     assert (silence.created, silence.begins, silence.expires) == (world.now, world.now, world.now + DAY)
+
+
+@pytest.mark.parametrize("damage", ["", "a|", "e|"])
+def test_count_of_alerts_that_a_silence_matches_says_that_there_may_be_more(
+    world: PageWorld, monkeypatch: pytest.MonkeyPatch, damage: str
+) -> None:
+    if not damage:
+        monkeypatch.setattr(desk, "MAX_ALERTS", 2)
+    for name in ("ann", "bob", "cat"):
+        world.incident(f"{name}@example.com", 1)
+    if damage:
+        row = next(iter(world.table.scan(RULE.folder, damage, damage + "}"))).row
+        rows: list[Operation] = (
+            [Put(row, {})] if damage == "a|" else [Delete(row), Put(row.rpartition("|")[0], {})]
+        )
+        world.table.write(RULE.folder, rows)
+    _, answer = send_json(world, "incidents/silences/add", **{**SILENCE, "actor": "*@example.com"})
+    assert answer["matches"] == {"matching": 2, "compared": 2, "exact": False}
+    text = "its criteria match 2+ of 2+ alerts of the last 7 days, in part or as a whole"
+    assert desk.SilenceMatches(**answer["matches"]).text == text
 
 
 def test_silence_added_again_with_its_begin_is_the_same_and_with_another_is_refused(world: PageWorld) -> None:

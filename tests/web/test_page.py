@@ -14,7 +14,7 @@ from jsonschema import Draft202012Validator
 from detection.base.errors import ConfigurationError
 from detection.delivery.deliver import SCHEDULE
 from detection.delivery.signed_links import FORM_LIFETIME as FORM_LIFE
-from detection.incidents.incident import Incident
+from detection.incidents.incident import HISTORY_LIMIT, Incident
 from detection.logs.events import Event
 from detection.logs.window import Window
 from detection.rules.silences import Silence, parse_silence
@@ -919,6 +919,15 @@ def test_hostile_values_are_text_and_nothing_else(world: PageWorld, value: str) 
         )
         assert len(answer.body) < 150_000
         assert world.get(path, accept="application/json").body.isascii()
+
+
+def test_history_counts_the_acts_that_it_no_longer_has(world: PageWorld) -> None:
+    name = world.incident()
+    for n in range(HISTORY_LIMIT + 2):
+        world.post(f"incidents/{name}/comment", {"by": "eve", "note": f"note {n}"})
+    text = parse_page(world.get(f"incidents/{name}")).text
+    assert "2 earlier acts not kept" in text
+    assert ('note 1"' in text, "note 2" in text) == (False, True)
 
 
 # ---------------------------------------------------------------------------------------------------------------- gaps
