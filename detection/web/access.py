@@ -68,7 +68,8 @@ def check_source(request: Request, page_url: str | None) -> None:
 
 
 def check_form(request: Request, subject: str, visitor: Visitor, signer: LinkSigner, now: datetime) -> None:
-    """Refuses a form that this page did not show. `subject` is what the form acts on.
+    """Refuses a form that this page did not show. `subject` is what the form acts on. As for a link, a token
+    without a valid signature is answered 404.
 
     JSON needs no token: a browser sends it to another site only if that site allows it, and this site does
     not.
@@ -76,7 +77,7 @@ def check_form(request: Request, subject: str, visitor: Visitor, signer: LinkSig
     if request.media_type == "application/json":
         return
     if not signer.verify_form_token(request.fields().get("form", ""), subject, visitor.name, now):
-        raise RequestRefused(403, "This form has expired or is not yours. Check it and send it again.")
+        raise RequestRefused(404, "This form has expired or is not yours. Check it and send it again.")
 
 
 def request_id(request: Request, visitor: Visitor, fields: Mapping[str, str]) -> str:

@@ -282,7 +282,7 @@ def _act(request: Request, job: Job, name: str, verb: str, now: datetime) -> Res
         _carry_out(job, name, verb, fields, author_of(visitor, fields), act_id)
     except (RequestRefused, ConfigurationError, Conflict) as error:
         refusal = _refusal_of(error)
-        if request.wants_json or refusal.status == HTTPStatus.NOT_FOUND:
+        if request.wants_json or isinstance(error, NoIncident):
             raise refusal from None
         page = _show(request, job, name, now, Notice(refusal.reason, is_refusal=True, typed=fields))
         return replace(page, status=refusal.status)

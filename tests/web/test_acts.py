@@ -458,7 +458,7 @@ def test_list_says_that_a_silence_is_lifted(world: PageWorld) -> None:
 
 REFUSED = {
     "a missing choice": ({}, 422),
-    "an expired form": ({"form": "x", "classification": "benign"}, 403),
+    "an expired form": ({"form": "x", "classification": "benign"}, 404),
     "a stale page": ({"acts": "7", "classification": "benign"}, 409),
 }
 
@@ -509,7 +509,7 @@ def test_list_of_a_refused_act_keeps_the_name_and_its_links_lead_where_they_say(
     name, path = world.incident(), "incidents/silences/lift"
     answer = send(world, path, {"form": "x", "by": "eve", "silence": f"{RULE.folder}/nightly"})
     page = parse_page(answer)
-    assert (answer.status, "This form has expired or is not yours." in page.text) == (403, True)
+    assert (answer.status, "This form has expired or is not yours." in page.text) == (404, True)
     (by,) = [element["value"] for element in page.attributes_of("input") if element.get("id") == "by"]
     urls = [urljoin(f"{API}/{path}", link["href"]) for link in page.attributes_of("a")]
     actions = [urljoin(f"{API}/{path}", form["action"]) for form in page.attributes_of("form")]

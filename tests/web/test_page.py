@@ -696,7 +696,7 @@ def test_page_behind_another_address_is_no_other_site() -> None:
 
 @pytest.mark.parametrize("number", NUMBERS)
 @pytest.mark.parametrize(
-    "field, status", [("form", 403), ("seen", 422), ("acts", 422), ("for", 422), ("classification", 422)]
+    "field, status", [("form", 404), ("seen", 422), ("acts", 422), ("for", 422), ("classification", 422)]
 )
 def test_number_in_a_form_is_never_our_error(world: PageWorld, number: str, field: str, status: int) -> None:
     name, verb = world.incident(), "close" if field == "classification" else "silence"
@@ -721,21 +721,21 @@ def test_form_that_we_did_not_show_is_refused(world: PageWorld, door: AccessMode
     signed_in = SIGNED_IN if door == "entra" else {}
     token = world.form(other_id, door, **signed_in)["form"] if form is None else form
     answer = world.post(f"incidents/{name}/acknowledge", {"by": "eve", "form": token}, door, ENTRA)
-    assert answer.status == 403
+    assert answer.status == 404
     assert history(world, name) == []
 
 
 def test_form_shown_to_somebody_else_is_refused(world: PageWorld) -> None:
     name = world.incident()
     foreign_token = world.form(name, "entra", x_ms_client_principal_name="mallory@example.com")["form"]
-    assert world.post(f"incidents/{name}/acknowledge", {"form": foreign_token}, "entra", ENTRA).status == 403
+    assert world.post(f"incidents/{name}/acknowledge", {"form": foreign_token}, "entra", ENTRA).status == 404
 
 
 def test_form_that_lay_about_too_long_is_refused(world: PageWorld) -> None:
     name = world.incident()
     form = world.form(name)
     world.now += FORM_LIFE + timedelta(seconds=1)
-    assert world.post(f"incidents/{name}/acknowledge", {**form, "by": "eve"}).status == 403
+    assert world.post(f"incidents/{name}/acknowledge", {**form, "by": "eve"}).status == 404
 
 
 def test_json_from_another_site_is_refused(world: PageWorld) -> None:
@@ -1160,7 +1160,7 @@ def test_program_lifts_a_silence_with_json(world: PageWorld) -> None:
 @pytest.mark.parametrize(
     "fields, headers, status",
     [
-        ({"form": ""}, {"sec-fetch-site": "same-origin"}, 403),
+        ({"form": ""}, {"sec-fetch-site": "same-origin"}, 404),
         ({}, {"sec-fetch-site": "cross-site"}, 403),
         ({"by": ""}, {"sec-fetch-site": "same-origin"}, 422),
         ({"silence": f"{RULE.folder}/other"}, {"sec-fetch-site": "same-origin"}, 409),
@@ -1184,7 +1184,7 @@ def test_visitor_with_a_link_lifts_no_silence(world: PageWorld) -> None:
 def test_token_of_an_incidents_form_lifts_no_silence(world: PageWorld) -> None:
     add_silence(world)
     fields = lift_form(world) | {"form": world.form(world.incident())["form"]}
-    assert lift(world, {**fields, "by": "eve"}).status == 403
+    assert lift(world, {**fields, "by": "eve"}).status == 404
 
 
 # ----------------------------------------------------------------------------------------------------- mixed scripts
