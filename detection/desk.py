@@ -200,15 +200,22 @@ class Desk:
 
         Raises NoIncident if no incident or several incidents have it.
         """
+        return self.incident(self.id_by_prefix(prefix))
+
+    def id_by_prefix(self, prefix: str) -> str:
+        """The id that has a beginning, or the beginning itself if no id has it.
+
+        Raises NoIncident if several ids have it.
+        """
         name = prefix if prefix.startswith("in_") else f"in_{prefix}"
         if not ID_PREFIX.fullmatch(name):
-            return self.incident(prefix)
+            return prefix
         lists = [IncidentList(self.table, folder) for folder in self.folders]
         ids = [incident for rule_list in lists for incident in islice(rule_list.ids(name), MAX_IDS + 1)]
         if len(ids) > 1 and name not in ids:
             names = ", ".join([*ids[:MAX_IDS], *(["and more"] if len(ids) > MAX_IDS else [])])
             raise NoIncident(f"several incidents begin with {name}: {names}; type more of the id")
-        return self.incident(name if name in ids else ids[0] if ids else prefix)
+        return name if name in ids else ids[0] if ids else prefix
 
     def neighbours(self, detail: IncidentDetail) -> tuple[Incident | None, Incident | None]:
         """The incidents of the same key before and after an incident, if the table has them undamaged."""

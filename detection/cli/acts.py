@@ -45,17 +45,20 @@ class ActAnswer:
     way: str
 
 
-def act_on_incident(incident: str, verb: str, fields: Mapping[str, str], *, direct: bool) -> HistoryEntry:
-    """Acts on an incident; returns the entry in its history, and writes a remark as `act` does. Raises as
-    `act` does.
+def act_on_incident(
+    prefix: str, verb: str, fields: Mapping[str, str], *, direct: bool
+) -> tuple[str, HistoryEntry]:
+    """Acts on the incident whose id has a beginning; returns its id and the entry in its history. Writes a
+    remark and raises as `act` does.
     """
     fields = {**fields, "by": fields["by"] or getuser(), "request": uuid4().hex}
-    answer = _send(f"{quote(incident, safe='')}/{verb}", fields, direct=direct)
-    history = type_adapter(tuple[HistoryEntry, ...]).validate_python(answer.document["incident"]["history"])
+    answer = _send(f"{quote(prefix, safe='')}/{verb}", fields, direct=direct)
+    incident = answer.document["incident"]
+    history = type_adapter(tuple[HistoryEntry, ...]).validate_python(incident["history"])
     # An app of another version, or a proxy, may not name the entry.
     entry = next((entry for entry in history if entry.request == answer.act_id), history[-1])
     write_remark(f"by {entry.author}{' (self-declared)' if entry.self_declared else ''}, {answer.way}")
-    return entry
+    return incident["id"], entry
 
 
 def act(path: str, fields: Mapping[str, str | None], *, direct: bool) -> Mapping[str, Any]:

@@ -1,4 +1,4 @@
-"""`incidents`: list, show, acknowledge, close, reopen, silence and count incidents, and serve their page."""
+"""`incidents`: list, show and count incidents, act on them, and serve their page."""
 
 from collections.abc import Iterator
 from dataclasses import asdict, replace
@@ -27,12 +27,12 @@ from detection.cli.serve import Server, serve_until_interrupted
 from detection.cli.summary import incident_lines
 from detection.desk import Desk, IncidentDetail, rule_precisions
 from detection.messages.facts import lines
-from detection.messages.text import escape_line
+from detection.messages.text import escape_line, escape_name
 from detection.store.layout import DamagedRow, OnDamage
 from detection.store.table import PAGE
 from detection.web.listing import SEVERITIES_SHOWN, STATUSES, ListQuery, list_query
 
-app = typer.Typer(no_args_is_help=True, help="List, show, acknowledge, close, reopen and silence incidents.")
+app = typer.Typer(no_args_is_help=True, help="List and show incidents, and act on them.")
 COLUMNS = [
     *("id", "severity", "status", "last_new", "title", "alerts", "pairs"),
     *("acknowledged_by", "assignee", "classification", "rule"),
@@ -48,7 +48,7 @@ STATS_COLUMNS = [
     "precision",
 ]
 
-IncidentId = Annotated[str, typer.Argument(metavar="ID", help="Id of the incident, in_…")]
+IncidentId = Annotated[str, typer.Argument(metavar="ID", help="Id of the incident, in_…, or its beginning.")]
 NoteOption = Annotated[str, typer.Option(help="Note for the incident's history.")]
 
 
@@ -128,7 +128,7 @@ def show(
     ] = TextFormat.text,
     alerts: Annotated[bool, typer.Option("--alerts", help="Show every alert too.")] = False,
 ) -> None:
-    """Show an incident on one screen. ID may be the beginning of an id. JSON has everything."""
+    """Show an incident on one screen. JSON has everything."""
     desk = environment_job().desk
     detail = desk.incident_by_prefix(incident)
     if output_format is TextFormat.json:
@@ -148,8 +148,34 @@ def ack(
     incident: IncidentId, by: AuthorOption = "", note: NoteOption = "", direct: DirectOption = False
 ) -> None:
     """Acknowledge an incident. It stays open and takes further alerts."""
-    entry = act_on_incident(incident, "acknowledge", {"by": by, "note": note}, direct=direct)
-    print(f"{incident} is {entry.action_text}")
+    name, entry = act_on_incident(incident, "acknowledge", {"by": by, "note": note}, direct=direct)
+    print(f"{name} is {entry.action_text}")
+
+
+@app.command()
+def assign(
+    incident: IncidentId,
+    person: Annotated[str, typer.Argument(metavar="NAME", help="Name of the person who works on it.")],
+    by: AuthorOption = "",
+    note: NoteOption = "",
+    direct: DirectOption = False,
+) -> None:
+    """Assign an incident to a person. Its status stays, and no message is sent."""
+    fields = {"by": by, "note": note, "assignee": person}
+    name, entry = act_on_incident(incident, "assign", fields, direct=direct)
+    print(f"{name} is {escape_name(entry.action_text)}")
+
+
+@app.command()
+def comment(
+    incident: IncidentId,
+    text: Annotated[str, typer.Argument(metavar="TEXT", help="Comment for the incident's history.")],
+    by: AuthorOption = "",
+    direct: DirectOption = False,
+) -> None:
+    """Add a comment to the history of an incident. Nothing else changes."""
+    name, _ = act_on_incident(incident, "comment", {"by": by, "note": text}, direct=direct)
+    print(f"{name} has a new comment")
 
 
 @app.command()
@@ -165,8 +191,8 @@ def close(
     Later alerts of the same key open a new incident.
     """
     fields = {"by": by, "note": note, "classification": classification.value}
-    entry = act_on_incident(incident, "close", fields, direct=direct)
-    print(f"{incident} is {entry.action_text}")
+    name, entry = act_on_incident(incident, "close", fields, direct=direct)
+    print(f"{name} is {entry.action_text}")
 
 
 @app.command()
@@ -174,8 +200,8 @@ def reopen(
     incident: IncidentId, by: AuthorOption = "", note: NoteOption = "", direct: DirectOption = False
 ) -> None:
     """Reopen a closed incident. It takes no alerts: new evidence opens the next incident."""
-    entry = act_on_incident(incident, "reopen", {"by": by, "note": note}, direct=direct)
-    print(f"{incident} is {entry.action_text}")
+    name, entry = act_on_incident(incident, "reopen", {"by": by, "note": note}, direct=direct)
+    print(f"{name} is {entry.action_text}")
 
 
 @app.command()
@@ -204,8 +230,8 @@ def silence(
     fields = {"by": by, "note": reason, "for": json_values(duration)}
     if begins:
         fields["from"] = begins.isoformat()
-    entry = act_on_incident(incident, "silence", fields, direct=direct)
-    print(f"{incident} is {entry.action_text} {escape_line(entry.note)}")
+    name, entry = act_on_incident(incident, "silence", fields, direct=direct)
+    print(f"{name} is {entry.action_text} {escape_line(entry.note)}")
 
 
 @app.command()

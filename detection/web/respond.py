@@ -278,6 +278,8 @@ def _act(request: Request, job: Job, name: str, verb: str, now: datetime) -> Res
     fields = _fields(request, ACT_FIELDS)
     try:
         check_form(request, name, visitor, job.link_signer(), now)
+        if request.media_type == "application/json":  # a form names the incident that it was shown for
+            name = job.desk.id_by_prefix(name)
         act_id = request_id(request, visitor, fields)
         _carry_out(job, name, verb, fields, author_of(visitor, fields), act_id)
     except (RequestRefused, ConfigurationError, Conflict) as error:

@@ -89,6 +89,57 @@ def test_acts_on_an_incident_go_to_the_app_and_say_so(world: PageWorld, server: 
     ]
 
 
+def test_incident_is_assigned_and_commented(world: PageWorld, server: Server) -> None:
+    name = world.incident()
+    assigned = command("incidents", "assign", name, "bob", "--note", "knows Alice", "--by", "eve")
+    commented = command("incidents", "comment", name, "called Alice", "--by", "eve")
+    assert (assigned.stdout, commented.stdout) == (
+        f"{name} is assigned to bob\n",
+        f"{name} has a new comment\n",
+    )
+    assert commented.stderr == f"by eve (self-declared), through {server.origin}/api\n"
+    assert history(world, name) == [
+        ("assigned to bob", "eve", "knows Alice"),
+        ("commented", "eve", "called Alice"),
+    ]
+    assert world.job.desk.incident(name).incident.assignee == "bob"
+
+
+ACTS = [
+    ("ack",),
+    ("assign", "bob"),
+    ("comment", "why"),
+    ("close", "--as", "benign"),
+    ("silence", "--for", "1h", "--reason", "x"),
+]
+
+
+@pytest.mark.usefixtures("server")
+@pytest.mark.parametrize("act", ACTS, ids=lambda act: str(act[0]))
+def test_act_takes_the_beginning_of_an_id_and_names_the_incident(
+    world: PageWorld, act: tuple[str, ...]
+) -> None:
+    bob, name = world.incident("bob@example.com"), world.incident()
+    verb, *options = act
+    for prefix in (name[:6], name.removeprefix("in_")[:5]):
+        result = command("incidents", verb, prefix, *options, "--by", "eve")
+        assert result.stdout.startswith(f"{name} ")
+    assert (len(history(world, name)), history(world, bob)) == (2, [])
+
+
+@pytest.mark.usefixtures("server")
+@pytest.mark.parametrize("act", ACTS, ids=lambda act: str(act[0]))
+def test_act_on_a_beginning_that_several_incidents_have_changes_none(
+    world: PageWorld, act: tuple[str, ...]
+) -> None:
+    names = sorted(world.incident(f"{n}@example.com", 1) for n in range(2))
+    verb, *options = act
+    assert f"several incidents begin with in_: {', '.join(names)}" in refusal(
+        "incidents", verb, "in_", *options
+    )
+    assert [history(world, name) for name in names] == [[], []]
+
+
 def test_author_is_by_default_the_name_that_the_machine_knows(
     world: PageWorld, server: Server, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -212,13 +263,15 @@ class ContendedTable:
         self._table.write(partition, operations)
 
 
+@pytest.mark.parametrize("act", ACTS, ids=lambda act: str(act[0]))
 def test_act_on_an_incident_that_another_person_just_closed_says_who_did_what(
-    world: PageWorld, server: Server
+    world: PageWorld, server: Server, act: tuple[str, ...]
 ) -> None:
     name = world.incident()
     contended: Any = ContendedTable(world.table, world, name)
     server.job = replace(world.job, table=contended)
-    text = refusal("incidents", "close", name, "--as", "true-positive", "--by", "bob")
+    verb, *options = act
+    text = refusal("incidents", verb, name, *options, "--by", "bob")
     assert f"{name} has changed since you saw it: ann closed as benign at 2026" in text
     assert [entry[:2] for entry in history(world, name)] == [("closed as benign", "ann")]
 
@@ -227,6 +280,8 @@ def test_act_on_an_incident_that_another_person_just_closed_says_who_did_what(
 def test_refusal_of_the_app_is_the_error_of_the_command(world: PageWorld) -> None:
     name = world.incident()
     assert "there is no incident in_nothing" in refusal("incidents", "ack", "in_nothing")
+    assert "Enter the name of the person to assign" in refusal("incidents", "assign", name, " ")
+    assert "Enter the comment as the note" in refusal("incidents", "comment", name, "")
     assert "This page does not exist" in refusal("incidents", "ack", "../silences/lift")
     assert "Shorten the note" in refusal("incidents", "ack", name, "--note", "x" * 2_001)
     assert "needs at least one of" in refusal("silences", "add", "a", "--for", "PT1H", "--reason", "x")

@@ -18,6 +18,8 @@ COMMANDS = [
     ("incidents", "list"),
     ("incidents", "show", "in_1"),
     ("incidents", "ack", "in_1", "--direct"),
+    ("incidents", "assign", "in_1", "bob", "--direct"),
+    ("incidents", "comment", "in_1", "x", "--direct"),
     ("incidents", "close", "in_1", "--as", "benign", "--direct"),
     ("incidents", "reopen", "in_1", "--direct"),
     ("incidents", "serve"),
