@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from hashlib import sha256
 from itertools import islice
-from typing import Literal, Protocol, TypeVar
+from typing import Literal, TypeVar
 from uuid import uuid4
 
 from detection.base.errors import ConfigurationError
@@ -23,16 +23,12 @@ from detection.incidents.acts import (
 )
 from detection.incidents.alert import Alert
 from detection.incidents.incident import (
+    Action,
     ActRefused,
+    HistoryEntry,
     Incident,
     RulePrecision,
-    acknowledged,
-    assigned,
-    closed,
-    commented,
-    reopened,
     rule_precision,
-    silenced,
 )
 from detection.incidents.keys import Key
 from detection.incidents.silencing import matches_alert
@@ -65,14 +61,6 @@ class NoIncident(ConfigurationError):
 
 class Stale(ActRefused):
     """The author of an act has not seen what others did, or which alerts arrived. Its text says both."""
-
-
-class Change(Protocol):
-    """Changes an incident as an act asks for, with an entry in its history. May raise ActRefused."""
-
-    def __call__(
-        self, incident: Incident, author: str, time: datetime, note: str, *, self_declared: bool, request: str
-    ) -> Incident: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -237,27 +225,23 @@ class Desk:
         As every act on an incident it returns the incident as it is then, raises NoIncident, raises Stale if
         the author had not seen all of it, and Conflict if runs changed it again and again in between.
         """
-        return self._update(act, acknowledged)
+        return self._update(act, self._entry(act, "acknowledged"))
 
     def assign(self, act: AssignAct) -> Incident:
         """Assigns an incident to a person, a closed one too; its status stays."""
-        return self._update(
-            act, lambda incident, *entry, **origin: assigned(incident, act.assignee, *entry, **origin)
-        )
+        return self._update(act, replace(self._entry(act, "assigned"), assignee=act.assignee))
 
     def comment(self, act: CommentAct) -> Incident:
         """Adds a note to an incident's history; nothing else changes."""
-        return self._update(act, commented)
+        return self._update(act, self._entry(act, "commented"))
 
     def close(self, act: CloseAct) -> Incident:
         """Closes an incident, also an older one of its key, or replaces the classification."""
-        return self._update(
-            act, lambda incident, *entry, **origin: closed(incident, act.classification, *entry, **origin)
-        )
+        return self._update(act, replace(self._entry(act, "closed"), classification=act.classification))
 
     def reopen(self, act: IncidentAct) -> Incident:
         """Reopens a closed incident. It takes no alerts. Raises ActRefused for an incident that is open."""
-        return self._update(act, reopened)
+        return self._update(act, self._entry(act, "reopened"))
 
     def silence(self, rule: Rule, silence: Silence) -> SilenceMatches:
         """Adds a silence to a rule, and compares it with the rule's last alerts. Adding it again, with the
@@ -286,7 +270,7 @@ class Desk:
         _require_columns(rule, silence)
         matches = self._matches(rule, silence)
         note = f"{silence.period}: {act.note} ({matches.text})"
-        self._update(act, silenced, note, [new_silence(silence)])
+        self._update(act, replace(self._entry(act, "silenced"), note=note), [new_silence(silence)])
         return SilenceList(self.table, detail.rule).silence(silence.name) or silence, matches
 
     def silences(self, on_damage: OnDamage = raise_damage) -> list[RuleSilence]:
@@ -367,23 +351,25 @@ class Desk:
         is_exact = not damages and next(alerts, None) is None
         return SilenceMatches(sum(matches), len(matches), is_exact)
 
-    def _update(
-        self, act: IncidentAct, change: Change, note: str = "", rows: Sequence[Operation] = ()
-    ) -> Incident:
-        """Carries out an act in one transaction. After a conflict with a run it is tried again, unless the
-        author has not seen what changed.
+    def _entry(self, act: IncidentAct, action: Action) -> HistoryEntry:
+        return HistoryEntry(
+            action, act.author, self.clock(), act.note, act.self_declared, request=act.request
+        )
+
+    def _update(self, act: IncidentAct, entry: HistoryEntry, rows: Sequence[Operation] = ()) -> Incident:
+        """Carries out an act in one transaction, which writes its entry. After a conflict with a run it is
+        tried again, unless the author has not seen what changed.
         """
-        now, detail = self.clock(), self.incident(act.incident)
+        now, detail = entry.time, self.incident(act.incident)
         version = act.version
         if version.acts is None:
             version = replace(version, acts=detail.incident.acts)
 
         def change_once(incident: Incident) -> Incident:
-            if any(entry.request == act.request for entry in incident.history):
+            if any(earlier.request == entry.request for earlier in incident.history):
                 return incident
             _require_version(incident, version)
-            declared, text = act.self_declared, note or act.note
-            return change(incident, act.author, now, text, self_declared=declared, request=act.request)
+            return incident.with_act(entry)
 
         def messages(incident: Incident, commit: int) -> Sequence[Delivery]:
             from detection.delivery.rendering import update_messages  # noqa: PLC0415  # most hours need no message

@@ -15,7 +15,7 @@ from detection.check.context import CHECK_PARTITION
 from detection.delivery.deliver import Attempt, deliver
 from detection.delivery.rendering import message_renderer, update_messages
 from detection.delivery.webhook import open_destinations
-from detection.incidents.incident import closed
+from detection.incidents.incident import HistoryEntry
 from detection.logs.events import Logs, to_events
 from detection.logs.window import Windows
 from detection.rules.model import KqlType, Rule
@@ -105,9 +105,10 @@ class CanaryDelivery:
             _, [verdict] = run(test_rule, now, source, store, options)
             incident_id = verdict.alert.incident if verdict.alert else ""
             attempts = self._deliver()
+            closing = HistoryEntry("closed", AUTHOR, now, "a test", classification="benign")
             store.update(
                 incident_id,
-                lambda incident: closed(incident, "benign", AUTHOR, now, "a test"),
+                lambda incident: incident.with_act(closing),
                 lambda incident, commit: update_messages(accepting_webhooks, incident, commit, now),
             )
             return attempts | {

@@ -19,6 +19,7 @@ ALERTS_PER_INCIDENT = 150  # Sentinel's limit (scheduled-rules-overview.md, "Ale
 ADDRESSES = 10  # of an incident
 HISTORY_LIMIT = 100  # entries of an incident's history
 
+Action = Literal["acknowledged", "assigned", "commented", "silenced", "closed", "reopened"]
 Status = Literal["new", "acknowledged", "closed"]
 Classification = Literal["true-positive", "benign", "false-positive", "undetermined"]
 
@@ -36,7 +37,7 @@ class HistoryEntry:
     `request` is the id of the request that the entry comes from.
     """
 
-    action: Literal["acknowledged", "assigned", "commented", "silenced", "closed", "reopened"]
+    action: Action
     author: str
     time: datetime
     note: str = ""
@@ -97,106 +98,33 @@ class Incident:
         """Whether alerts may join it: it was never closed."""
         return self.status != "closed" and not self.reopened
 
+    def with_act(self, act: HistoryEntry) -> "Incident":
+        """The incident after an act, which becomes the last entry of its history.
 
-def acknowledged(
-    incident: Incident,
-    author: str,
-    time: datetime,
-    note: str = "",
-    *,
-    self_declared: bool = True,
-    request: str = "",
-) -> Incident:
-    """The acknowledged incident; it still takes alerts. Raises ActRefused for a closed incident."""
-    if incident.status == "closed":
-        raise ActRefused(f"{incident.id} is closed: reopen it before you acknowledge it")
-    entry = HistoryEntry("acknowledged", author, time, note, self_declared, request=request)
-    return _with_entry(replace(incident, status="acknowledged", acknowledged_by=author), entry)
-
-
-def assigned(
-    incident: Incident,
-    assignee: str,
-    author: str,
-    time: datetime,
-    note: str = "",
-    *,
-    self_declared: bool = True,
-    request: str = "",
-) -> Incident:
-    """The incident with a person who is to work on it; its status stays."""
-    entry = HistoryEntry("assigned", author, time, note, self_declared, request=request, assignee=assignee)
-    return _with_entry(replace(incident, assignee=assignee), entry)
-
-
-def commented(
-    incident: Incident,
-    author: str,
-    time: datetime,
-    note: str = "",
-    *,
-    self_declared: bool = True,
-    request: str = "",
-) -> Incident:
-    """The incident with a note in the history; its status stays."""
-    entry = HistoryEntry("commented", author, time, note, self_declared, request=request)
-    return _with_entry(incident, entry)
-
-
-def silenced(
-    incident: Incident,
-    author: str,
-    time: datetime,
-    note: str = "",
-    *,
-    self_declared: bool = True,
-    request: str = "",
-) -> Incident:
-    """The incident, with the silence of its actor in the history."""
-    entry = HistoryEntry("silenced", author, time, note, self_declared, request=request)
-    return _with_entry(incident, entry)
-
-
-def closed(
-    incident: Incident,
-    classification: Classification,
-    author: str,
-    time: datetime,
-    note: str = "",
-    *,
-    self_declared: bool = True,
-    request: str = "",
-) -> Incident:
-    """The closed incident; it takes no more alerts. Closing again replaces the classification."""
-    entry = HistoryEntry(
-        "closed", author, time, note, self_declared, classification, incident.classification, request
-    )
-    return _with_entry(replace(incident, status="closed", classification=classification), entry)
-
-
-def reopened(
-    incident: Incident,
-    author: str,
-    time: datetime,
-    note: str = "",
-    *,
-    self_declared: bool = True,
-    request: str = "",
-) -> Incident:
-    """The closed incident as an acknowledged one without a classification. It takes no more alerts: new
-    evidence opens the next incident. Raises ActRefused for an incident that is not closed.
-    """
-    if incident.status != "closed":
-        raise ActRefused(f"{incident.id} is not closed: only a closed incident can be reopened")
-    entry = HistoryEntry(
-        "reopened", author, time, note, self_declared, None, incident.classification, request
-    )
-    return _with_entry(replace(incident, status="acknowledged", classification=None, reopened=True), entry)
-
-
-def _with_entry(incident: Incident, entry: HistoryEntry) -> Incident:
-    history = (*incident.history, entry)[-HISTORY_LIMIT:]
-    return replace(incident, history=history, acts=incident.acts + 1)
+        Closing again replaces the classification. A reopened incident is an acknowledged one without a
+        classification. Raises ActRefused for acknowledging a closed incident, and for reopening one that is
+        not closed.
+        """
+        incident, former_classification = self, None
+        match act.action:
+            case "acknowledged":
+                if self.status == "closed":
+                    raise ActRefused(f"{self.id} is closed: reopen it before you acknowledge it")
+                incident = replace(self, status="acknowledged", acknowledged_by=act.author)
+            case "assigned":
+                incident = replace(self, assignee=act.assignee)
+            case "closed":
+                former_classification = self.classification
+                incident = replace(self, status="closed", classification=act.classification)
+            case "reopened":
+                if self.status != "closed":
+                    raise ActRefused(f"{self.id} is not closed: only a closed incident can be reopened")
+                former_classification = self.classification
+                incident = replace(self, status="acknowledged", classification=None, reopened=True)
+            case "commented" | "silenced":
+                pass
+        entry = replace(act, former_classification=former_classification)
+        return replace(incident, history=(*self.history, entry)[-HISTORY_LIMIT:], acts=self.acts + 1)
 
 
 @dataclass(frozen=True, slots=True)

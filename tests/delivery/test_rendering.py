@@ -1,7 +1,6 @@
 """The messages of alerts and of updates: to which destinations they go, and under which ids."""
 
 import json
-from collections.abc import Callable
 from dataclasses import replace
 
 import pytest
@@ -9,7 +8,7 @@ import pytest
 from detection.correlation.detection import Detection, correlate_logs
 from detection.delivery.rendering import FORMATS, message_renderer, update_messages
 from detection.incidents.decide import Circumstances, Verdict, decide
-from detection.incidents.incident import Incident, acknowledged, reopened, silenced
+from detection.incidents.incident import Action, Incident
 from detection.incidents.key_state import KeyState
 from detection.messages.context import alert_context
 from detection.messages.links import MessageLinks
@@ -20,6 +19,7 @@ from tests.support.builders import (
     RULE,
     START,
     account,
+    act,
     change_row,
     closed_at_start,
     first_windows,
@@ -74,11 +74,10 @@ def test_verdict_without_an_alert_has_no_message() -> None:
 
 
 @pytest.mark.parametrize(
-    "update, action", [(acknowledged, "acknowledge"), (closed_at_start, "resolve")], ids=["ack", "close"]
+    "done, action", [("acknowledged", "acknowledge"), ("closed", "resolve")], ids=["ack", "close"]
 )
-def test_update_of_an_incident_goes_to_pagerduty_only(update: Callable[..., Incident], action: str) -> None:
-    author = ("carol", START) if update is acknowledged else ()
-    incident = update(Incident("in_1", 1, START, START, 1, 1, None), *author)
+def test_update_of_an_incident_goes_to_pagerduty_only(done: Action, action: str) -> None:
+    incident = act(Incident("in_1", 1, START, START, 1, 1, None), done, "carol", START)
     webhooks = [webhook("soc"), webhook("pager", "pagerduty"), webhook("chat", "slack")]
 
     [message] = update_messages(webhooks, incident, 7, START + HOUR)
@@ -90,5 +89,8 @@ def test_update_of_an_incident_goes_to_pagerduty_only(update: Callable[..., Inci
 
 def test_silence_and_reopening_change_nothing_in_pagerduty() -> None:
     incident = Incident("in_1", 1, START, START, 1, 1, None)
-    for update in (silenced(incident, "carol", START), reopened(closed_at_start(incident), "carol", START)):
+    for update in (
+        act(incident, "silenced", "carol", START),
+        act(closed_at_start(incident), "reopened", "carol", START),
+    ):
         assert update_messages([webhook("pager", "pagerduty")], update, 7, START) == []

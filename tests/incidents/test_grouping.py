@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from detection.correlation.correlate import Chain
 from detection.incidents.decide import EVENTS_PER_PART, Circumstances, Verdict, decide, next_incident
-from detection.incidents.incident import ALERTS_PER_INCIDENT, ActRefused, Incident, acknowledged, closed
+from detection.incidents.incident import ALERTS_PER_INCIDENT, ActRefused, Incident
 from detection.incidents.key_state import KeyState
 from detection.incidents.keys import Key, group_by_key
 from detection.logs.events import Event
@@ -27,6 +27,7 @@ from tests.support.builders import (
     START,
     TICK,
     account,
+    act,
     chains,
     change,
     closed_at_start,
@@ -455,7 +456,9 @@ def test_new_evidence_opens_the_next_incident_after_a_closed_one() -> None:
 def test_an_acknowledged_incident_goes_on_taking_alerts_and_keeps_its_history() -> None:
     job = Job()
     job.signals_at(START)
-    job.store.update(job.incidents[-1].id, lambda incident: acknowledged(incident, "carol", START, "on it"))
+    job.store.update(
+        job.incidents[-1].id, lambda incident: act(incident, "acknowledged", "carol", START, "on it")
+    )
 
     job.signals_at(START + HOUR)
 
@@ -479,7 +482,10 @@ def test_closing_again_corrects_the_judgement_and_opens_nothing() -> None:
     job = Job()
     job.signals_at(START)
     job.store.update(job.incidents[-1].id, closed_at_start)
-    job.store.update(job.incidents[-1].id, lambda incident: closed(incident, "true-positive", "carol", START))
+    job.store.update(
+        job.incidents[-1].id,
+        lambda incident: act(incident, "closed", "carol", START, classification="true-positive"),
+    )
 
     (incident,) = job.incidents
     assert (incident.status, incident.classification) == ("closed", "true-positive")
@@ -491,7 +497,7 @@ def test_acknowledging_a_closed_incident_does_not_open_it() -> None:
     job.signals_at(START)
     job.store.update(job.incidents[-1].id, closed_at_start)
     with pytest.raises(ActRefused):
-        job.store.update(job.incidents[-1].id, lambda incident: acknowledged(incident, "carol", START))
+        job.store.update(job.incidents[-1].id, lambda incident: act(incident, "acknowledged", "carol", START))
 
     assert [incident.status for incident in job.incidents] == ["closed"]
 

@@ -11,24 +11,18 @@ from detection.incidents.incident import (
     HistoryEntry,
     Incident,
     RulePrecision,
-    acknowledged,
-    assigned,
-    closed,
-    commented,
-    reopened,
     rule_precision,
-    silenced,
 )
-from tests.support.builders import HOUR, START
+from tests.support.builders import HOUR, START, act
 
 INCIDENT = Incident("in_1", 1, START, START, 2, 3, None)
 NOON = START + HOUR
 
 
 def test_each_action_is_an_entry_of_the_history_and_only_closing_classifies() -> None:
-    incident = acknowledged(INCIDENT, "carol", START, "on it")
-    incident = silenced(incident, "dave", NOON, "a deployment", self_declared=False)
-    incident = closed(incident, "benign", "erin", NOON, "planned", self_declared=False)
+    incident = act(INCIDENT, "acknowledged", "carol", START, "on it")
+    incident = act(incident, "silenced", "dave", NOON, "a deployment", self_declared=False)
+    incident = act(incident, "closed", "erin", NOON, "planned", self_declared=False, classification="benign")
     assert incident == replace(
         INCIDENT,
         status="closed",
@@ -44,20 +38,26 @@ def test_each_action_is_an_entry_of_the_history_and_only_closing_classifies() ->
 
 
 def test_silence_leaves_an_incident_closed_and_closing_ends_an_acknowledged_one() -> None:
-    ended = closed(acknowledged(INCIDENT, "carol", START), "benign", "carol", START)
-    assert silenced(ended, "dave", NOON).status == "closed"
-    assert silenced(INCIDENT, "dave", NOON).status == "new"
-    assert acknowledged(INCIDENT, "dave", NOON).status == "acknowledged"
+    ended = act(
+        act(INCIDENT, "acknowledged", "carol", START), "closed", "carol", START, classification="benign"
+    )
+    assert act(ended, "silenced", "dave", NOON).status == "closed"
+    assert act(INCIDENT, "silenced", "dave", NOON).status == "new"
+    assert act(INCIDENT, "acknowledged", "dave", NOON).status == "acknowledged"
 
 
 def test_action_without_a_note_is_self_declared() -> None:
-    incident = closed(
-        silenced(acknowledged(INCIDENT, "carol", START), "carol", START), "benign", "carol", NOON
+    incident = act(
+        act(act(INCIDENT, "acknowledged", "carol", START), "silenced", "carol", START),
+        "closed",
+        "carol",
+        NOON,
+        classification="benign",
     )
     reopened_entry = HistoryEntry(
         "reopened", "carol", NOON, "", self_declared=True, former_classification="benign"
     )
-    assert reopened(incident, "carol", NOON).history[-1] == reopened_entry
+    assert act(incident, "reopened", "carol", NOON).history[-1] == reopened_entry
     assert incident.history == (
         HistoryEntry("acknowledged", "carol", START, "", self_declared=True),
         HistoryEntry("silenced", "carol", START, "", self_declared=True),
@@ -66,8 +66,10 @@ def test_action_without_a_note_is_self_declared() -> None:
 
 
 def test_assigning_and_commenting_change_nothing_else() -> None:
-    incident = assigned(INCIDENT, "dave", "carol", START, "her shift", self_declared=False, request="1")
-    incident = commented(incident, "dave", NOON, "looking", self_declared=False, request="2")
+    incident = act(
+        INCIDENT, "assigned", "carol", START, "her shift", self_declared=False, request="1", assignee="dave"
+    )
+    incident = act(incident, "commented", "dave", NOON, "looking", self_declared=False, request="2")
     assert incident == replace(
         INCIDENT,
         assignee="dave",
@@ -84,16 +86,16 @@ def test_assigning_and_commenting_change_nothing_else() -> None:
 def test_history_keeps_the_latest_entries() -> None:
     incident = INCIDENT
     for number in range(HISTORY_LIMIT - 1):
-        incident = acknowledged(incident, f"a{number}", START)
+        incident = act(incident, "acknowledged", f"a{number}", START)
     for latest in (
-        acknowledged(incident, "last", NOON),
-        silenced(incident, "last", NOON),
-        closed(incident, "benign", "last", NOON),
+        act(incident, "acknowledged", "last", NOON),
+        act(incident, "silenced", "last", NOON),
+        act(incident, "closed", "last", NOON, classification="benign"),
     ):
         assert len(latest.history) == HISTORY_LIMIT
         for following in (
-            silenced(latest, "more", NOON),
-            closed(latest, "benign", "more", NOON),
+            act(latest, "silenced", "more", NOON),
+            act(latest, "closed", "more", NOON, classification="benign"),
         ):
             authors = [entry.author for entry in following.history]
             assert (len(authors), authors[0], authors[-2:]) == (HISTORY_LIMIT, "a1", ["last", "more"])
@@ -102,20 +104,32 @@ def test_history_keeps_the_latest_entries() -> None:
 
 def test_closed_incident_is_not_acknowledged_and_only_a_closed_incident_is_reopened() -> None:
     with pytest.raises(ActRefused, match="in_1 is closed: reopen it"):
-        acknowledged(closed(INCIDENT, "benign", "carol", START), "dave", NOON)
+        act(act(INCIDENT, "closed", "carol", START, classification="benign"), "acknowledged", "dave", NOON)
     with pytest.raises(ActRefused, match="in_1 is not closed"):
-        reopened(INCIDENT, "dave", NOON)
+        act(INCIDENT, "reopened", "dave", NOON)
 
 
 def test_reopened_incident_is_acknowledged_has_no_classification_and_takes_no_alerts() -> None:
-    incident = reopened(closed(INCIDENT, "benign", "carol", START), "dave", NOON, "it was not")
+    incident = act(
+        act(INCIDENT, "closed", "carol", START, classification="benign"),
+        "reopened",
+        "dave",
+        NOON,
+        "it was not",
+    )
     assert (incident.status, incident.classification, incident.takes_alerts) == ("acknowledged", None, False)
     assert incident.history[-1].action_text == "reopened, before: benign"
-    assert not closed(incident, "true-positive", "dave", NOON).takes_alerts
+    assert not act(incident, "closed", "dave", NOON, classification="true-positive").takes_alerts
 
 
 def test_history_says_as_what_an_incident_was_closed_and_what_that_replaced() -> None:
-    incident = closed(closed(INCIDENT, "benign", "ann", START), "true-positive", "bob", NOON)
+    incident = act(
+        act(INCIDENT, "closed", "ann", START, classification="benign"),
+        "closed",
+        "bob",
+        NOON,
+        classification="true-positive",
+    )
     assert [entry.action_text for entry in incident.history] == [
         "closed as benign",
         "closed as true-positive, before: benign",
@@ -123,7 +137,7 @@ def test_history_says_as_what_an_incident_was_closed_and_what_that_replaced() ->
 
 
 def closed_as(classification: Classification, number: int) -> list[Incident]:
-    return [closed(INCIDENT, classification, "carol", START)] * number
+    return [act(INCIDENT, "closed", "carol", START, classification=classification)] * number
 
 
 @pytest.mark.parametrize(
@@ -131,7 +145,7 @@ def closed_as(classification: Classification, number: int) -> list[Incident]:
     [
         ([], RulePrecision("rule", 0, 0, 0, 0, 0, 0, None)),
         (
-            [INCIDENT, acknowledged(INCIDENT, "carol", START), *closed_as("undetermined", 1)],
+            [INCIDENT, act(INCIDENT, "acknowledged", "carol", START), *closed_as("undetermined", 1)],
             RulePrecision("rule", 3, 2, 0, 0, 0, 1, None),
         ),
         (

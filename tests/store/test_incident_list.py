@@ -9,7 +9,7 @@ import pytest
 from azure.data.tables import TableClient
 
 from benchmarks.volume import CountingTable
-from detection.incidents.incident import Incident, Status, acknowledged, closed
+from detection.incidents.incident import Incident, Status
 from detection.rules.model import SEVERITIES, Severity
 from detection.store.azure_table import AzureTable
 from detection.store.incident_list import (
@@ -26,7 +26,7 @@ from detection.store.layout import IncidentSummary, delete_rows, incident_operat
 from detection.store.table import MemoryTable, Table
 from tests.incidents.test_grouping import BOB, Job
 from tests.support.azurite import new_name
-from tests.support.builders import ALICE, DAY, HOUR, RULE, START, account, change, signal
+from tests.support.builders import ALICE, DAY, HOUR, RULE, START, account, act, change, signal
 from tests.support.retention import expire
 
 OPEN: tuple[Status, ...] = ("new", "acknowledged")
@@ -57,7 +57,9 @@ def test_list_says_what_the_incident_says() -> None:
 def test_list_knows_what_was_done_and_has_no_history() -> None:
     job = Job()
     job.signals_at(START)
-    job.store.update(job.incidents[-1].id, lambda incident: acknowledged(incident, "eve", START, "x" * 9_000))
+    job.store.update(
+        job.incidents[-1].id, lambda incident: act(incident, "acknowledged", "eve", START, "x" * 9_000)
+    )
     (summary,) = summaries(job)
     assert (summary.incident.status, summary.incident.history) == ("acknowledged", ())
 
@@ -231,9 +233,9 @@ def test_acknowledged_incident_changes_no_place_and_a_closed_one_goes_to_the_end
     job.commit_new(START, [change("c", START)], [signal("s", START)])
     job.commit_new(START + HOUR, [change("d", START, BOB)], [signal("t", START, BOB)])
     alice, bob = sorted(job.incidents, key=lambda incident: incident.opened)
-    job.store.update(bob.id, lambda incident: acknowledged(incident, "eve", START))
+    job.store.update(bob.id, lambda incident: act(incident, "acknowledged", "eve", START))
     assert [summary.incident.id for summary in summaries(job)] == [bob.id, alice.id]
-    job.store.update(bob.id, lambda incident: closed(incident, "benign", "eve", START))
+    job.store.update(bob.id, lambda incident: act(incident, "closed", "eve", START, classification="benign"))
     assert [summary.incident.id for summary in summaries(job)] == [alice.id, bob.id]
     assert len(list(job.table.scan(RULE.folder, "l|", "l}"))) == 2
 

@@ -10,7 +10,6 @@ from benchmarks.growth import rows_by_kind
 from benchmarks.volume import CountingTable
 from detection.incidents.decide import Verdict
 from detection.incidents.floods import Flood, actor_digest
-from detection.incidents.incident import closed
 from detection.incidents.key_state import KeyState
 from detection.logs.window import Window
 from detection.rules.silences import Silence
@@ -21,7 +20,7 @@ from detection.store.retention import delete_old_rows
 from detection.store.silence_list import SilenceList
 from detection.store.table import PAGE, Entity, MemoryTable, Operation, Table
 from tests.incidents.test_grouping import BOB, Job
-from tests.support.builders import ALICE, DAY, HOUR, RULE, START, account, change, signal
+from tests.support.builders import ALICE, DAY, HOUR, RULE, START, account, act, change, signal
 from tests.support.retention import LONG_AGO, expire, purge_marks
 
 MIDNIGHT = START.replace(hour=0)
@@ -78,7 +77,8 @@ def test_nothing_of_a_departed_key_stays() -> None:
     for now in (START, START + HOUR, START + 3 * DAY):
         commit(job, now)
     job.store.update(
-        job.incidents[-1].id, lambda incident: closed(incident, "benign", "eve", START + 4 * DAY)
+        job.incidents[-1].id,
+        lambda incident: act(incident, "closed", "eve", START + 4 * DAY, classification="benign"),
     )
 
     assert delete_old_rows(job.table, RULE.folder, START + 9 * DAY, START + 9 * DAY)
@@ -188,7 +188,9 @@ def test_a_run_that_loaded_an_expired_incident_decides_again() -> None:
     first_id = job.incidents[0].id
 
     def write_again() -> None:
-        slow_job.store.update(first_id, lambda incident: closed(incident, "benign", "eve", START))
+        slow_job.store.update(
+            first_id, lambda incident: act(incident, "closed", "eve", START, classification="benign")
+        )
 
     expire(InterferedTable(job.table, write_again), RULE.folder, START + 5 * DAY)
     assert [incident.number for incident in job.incidents] == [1, 2]  # the update won
@@ -247,7 +249,10 @@ def test_a_key_with_many_incidents_of_a_day_loses_them_day_by_day() -> None:
     job = Job()
     for number in range(60):
         job.commit_new(START, [change("c", START)], [signal(f"s{number}", START)])
-        job.store.update(job.incidents[-1].id, lambda incident: closed(incident, "benign", "eve", START))
+        job.store.update(
+            job.incidents[-1].id,
+            lambda incident: act(incident, "closed", "eve", START, classification="benign"),
+        )
     assert len(job.incidents) == 60
 
     for days in range(3, 7):

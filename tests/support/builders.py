@@ -10,7 +10,7 @@ from uuid import uuid4
 from detection.base.timestamps import iso
 from detection.correlation.correlate import Chain, correlate
 from detection.incidents.acts import CloseAct, IncidentAct
-from detection.incidents.incident import Classification, Incident, closed
+from detection.incidents.incident import Action, Classification, HistoryEntry, Incident
 from detection.incidents.keys import Key
 from detection.logs.events import Event, Events, Logs, Row, to_events
 from detection.logs.window import Windows, plan_windows
@@ -203,9 +203,26 @@ def close_act(incident: str, classification: Classification, author: str, note: 
     )
 
 
+def act(
+    incident: Incident,
+    action: Action,
+    author: str,
+    time: datetime,
+    note: str = "",
+    *,
+    self_declared: bool = True,
+    request: str = "",
+    classification: Classification | None = None,
+    assignee: str = "",
+) -> Incident:
+    """The incident after an act."""
+    entry = HistoryEntry(action, author, time, note, self_declared, classification, None, request, assignee)
+    return incident.with_act(entry)
+
+
 def closed_at_start(incident: Incident) -> Incident:
     """An incident as somebody closes it who cannot say what it was."""
-    return closed(incident, "undetermined", "somebody", START)
+    return act(incident, "closed", "somebody", START, classification="undetermined")
 
 
 def account(actor: str = ALICE) -> Key:

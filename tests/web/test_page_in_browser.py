@@ -6,7 +6,6 @@ from datetime import timedelta
 import pytest
 
 from detection.cli.serve import Server
-from detection.incidents.incident import acknowledged
 from detection.rules.patterns import literal_pattern
 from detection.rules.silences import parse_silence
 from detection.store.incident_store import IncidentStore
@@ -14,7 +13,7 @@ from detection.web.actor import actor_id
 from tests.incidents.test_grouping import HOSTILE
 from tests.support.browser import browser as browser_module
 from tests.support.browser.browser import DESKTOP, PHONE, Browser, Size
-from tests.support.builders import ALICE, DAY, HOUR, RULE, START, change, signal
+from tests.support.builders import ALICE, DAY, HOUR, RULE, START, act, change, signal
 from tests.support.page_world import PageWorld
 from tests.support.pages import serving
 
@@ -77,7 +76,7 @@ def world() -> PageWorld:
         ],
     )
     IncidentStore(page_world.table, RULE.folder, "x").update(
-        page_world.incident(), lambda incident: acknowledged(incident, "eve", START, "mine")
+        page_world.incident(), lambda incident: act(incident, "acknowledged", "eve", START, "mine")
     )
     for name, actor in (("nightly", "ann*"), ("attack", literal_pattern(HOSTILE_MARKUP["form"]))):
         fields = {"name": name, "owner": "eve", "reason": HOSTILE_MARKUP["script"], "actor": actor}
