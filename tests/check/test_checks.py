@@ -58,8 +58,10 @@ from tests.support.query_api import (
 )
 from tests.support.raw_logs import audit, completion, write
 from tests.support.receiver import HIDDEN, Receiver, receiving, status
+from tests.support.rule_folders import rules
 from tests.support.table_calls import NotifiedTable
 
+__all__ = ["rules"]  # a fixture
 PAGE = ROOT / "docs" / "check.md"
 RULE = load_rule("openai-config-to-abuse")
 SOURCES = ("OpenAIAuditLogs", "OpenAIChatCompletions")
@@ -740,11 +742,9 @@ def test_missing_destination_is_red(environment: Environment, sending: SendMode)
     assert (finding.level, "notify no person" in finding.message) == ("red", True)
 
 
-def test_rules_that_only_observe_need_no_destination(
-    environment: Environment, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    observing = RULE.model_copy(update={"on_call": OnCall(mode="observe")})
-    monkeypatch.setattr("detection.app.load_rule", lambda _: observing)
+def test_rules_that_only_observe_need_no_destination(environment: Environment, rules: Path) -> None:
+    file = rules / RULE.folder / "rule.yaml"
+    file.write_text(file.read_text().replace("\non_call:\n", "\non_call:\n  mode: observe\n"))
     environment |= {"WEBHOOK_URL": ""}
     assert run_all_checks(environment)["destinations"].level == "green"
     assert call_health(environment)[0] == 200

@@ -7,6 +7,7 @@ import pytest
 
 from detection.runs.commit import RunOptions
 from detection.runs.run import run
+from detection.store import incident_store
 from detection.store.outbox import Outbox
 from detection.store.table import MemoryTable, Table, Value
 from tests.runs.test_contradicting_table import (
@@ -54,7 +55,7 @@ def content(table: MemoryTable) -> Mapping[str, Mapping[str, Value]]:
 def test_rows_are_the_same_however_keys_are_grouped(monkeypatch: pytest.MonkeyPatch) -> None:
     grouped, single = MemoryTable(), MemoryTable()
     run(RULE, START + HOUR, actor_rows(ACTORS, 2), store_of(grouped), options(None))
-    monkeypatch.setattr("detection.runs.commit.fit_together", lambda commits: len(commits) == 1)
+    monkeypatch.setattr(incident_store, "REQUEST_BYTES", 1)  # no key fits beside another
     run(RULE, START + HOUR, actor_rows(ACTORS, 2), store_of(single), options(None))
 
     assert content(grouped) == content(single)

@@ -2,7 +2,6 @@
 
 import json
 import re
-import shutil
 from collections.abc import Iterator
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -10,7 +9,6 @@ from pathlib import Path
 
 import pytest
 
-import detection.app
 from detection.app import Job, open_job
 from detection.base.deadlines import LONGEST_RUN
 from detection.base.errors import ConfigurationError
@@ -22,7 +20,6 @@ from detection.cli import run as cli_run
 from detection.incidents.acts import CloseAct, IncidentAct, SilenceAct
 from detection.logs.window import Window
 from detection.messages.context import DigestEntry
-from detection.rules.loading import CONTENT, load_rule
 from detection.rules.silences import Silence
 from detection.runs.record import RunFailure
 from detection.settings import settings_from
@@ -37,20 +34,13 @@ from tests.cli.test_main import run
 from tests.regenerate import LOGS
 from tests.support.page_world import HTML, JSON, LINK_KEY, parse_page
 from tests.support.receiver import Receiver, receiving
+from tests.support.rule_folders import rules
 from tests.test_telemetry import DEFAULT, NOW, PUBLISHED
 
+__all__ = ["rules"]  # a fixture
 HOUR = timedelta(hours=1)
 TYPO = "exclusions:\n  - name: terraform\n    ownr: platform\n    reason: applies roles\n    actor: svc-*\n"
 API = "https://app.example/api"
-
-
-@pytest.fixture
-def rules(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A copy of the rule folders, from which the job loads its rules."""
-    shutil.copytree(CONTENT, tmp_path / "content")
-    root = tmp_path / "content" / "rules"
-    monkeypatch.setattr(detection.app, "load_rule", lambda name: load_rule(name, root))
-    return root
 
 
 @pytest.fixture
