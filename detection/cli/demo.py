@@ -44,6 +44,7 @@ from detection.store.table import MemoryTable
 BEGIN = datetime(2026, 6, 8, tzinfo=UTC)
 HISTORY = timedelta(days=1)
 RUNS = 48
+STORM_TITLES = 5  # of the alerts in a digest
 FLOOD_SIGNALS = 1_000  # the least that the setting allows
 ON_CALL = "Ann"
 
@@ -134,13 +135,15 @@ def demo(
 
 def _storm_text(replayed: Replayed, rule: Rule) -> str:
     alerts = [verdict.alert for verdict in replayed.verdicts if verdict.alert]
-    titles = (f"  {alert.severity.upper()}  {title(alert, rule)}" for alert in alerts)
+    titles = [f"  {alert.severity.upper()}  {title(alert, rule)}" for alert in alerts[:STORM_TITLES]]
     heading = f"ALERT STORM  {plural(len(alerts), 'alert')} in one run, sent as one digest"
-    return "\n".join([heading, *titles, ""])
+    omitted_count = len(alerts) - len(titles)
+    remainder = [f"  and {plural(omitted_count, 'more alert')}; `--serve` shows all"] if omitted_count else []
+    return "\n".join([heading, *titles, *remainder, ""])
 
 
 def _perform(act: OnCallAct, job: Job) -> None:
-    """Performs an act of the made-up on-call on the newest incident of its person."""
+    """Performs an act of the made-up on-call on the newest incident of its person, and prints it."""
     address = f"{act.person}@example.com"
     desk = replace(job, clock=lambda: BEGIN + act.time).desk
     incident = next(detail.incident.id for detail in desk.incidents() if address in dict(detail.key).values())
@@ -164,3 +167,5 @@ def _perform(act: OnCallAct, job: Job) -> None:
                     author=ON_CALL, request=request, incident=incident, note=act.note, duration=act.duration
                 )
             )
+    entry = desk.incident(incident).incident.history[-1]
+    print(f"{entry.author.upper()}  {incident} {entry.action_text}: {entry.note}\n")

@@ -469,6 +469,21 @@ def test_demo_has_a_storm_a_flood_and_an_address_that_is_new(demo: Demo) -> None
     assert "hit the content filter 130 times; address new for this actor" in demo.result.out
 
 
+def test_demo_names_a_few_alerts_of_the_storm_and_counts_the_others(demo: Demo) -> None:
+    _, storm = demo.result.out.split("ALERT STORM", 1)
+    _, *titles, remainder = storm.split("\n\n")[0].splitlines()
+    assert (len(titles), remainder) == (5, "  and 19 more alerts; `--serve` shows all")
+
+
+def test_demo_prints_the_acts_of_its_on_call(demo: Demo) -> None:
+    acts = [line for line in demo.result.out.splitlines() if line.startswith("ANN  in_")]
+    assert [line.split(" ", 3)[3].partition(":")[0] for line in acts] == [
+        "silenced",
+        "acknowledged",
+        "closed as benign",
+    ]
+
+
 def test_demo_does_not_post_where_the_format_must_be_set(tmp_path: Path) -> None:
     ran = run("demo", "--out", tmp_path, "--webhook", "https://prod-1.westeurope.logic.azure.com/x")
     assert (ran.code, ran.out, "--webhook: this address serves workflows" in ran.err) == (2, "", True)
