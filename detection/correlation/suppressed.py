@@ -7,14 +7,12 @@ change, and the published rule pairs the two. By its own time it does not, so th
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from datetime import datetime
-from typing import NamedTuple
 
 from detection.correlation.correlate import correlate
 from detection.correlation.output import StampReader
 from detection.logs.actors import resolver_for
 from detection.logs.events import Event, Logs
-from detection.logs.window import Windows
+from detection.logs.window import Window, Windows, holds
 from detection.rules.model import Rule
 
 
@@ -60,7 +58,7 @@ def count_restamped(logs: Logs, rule: Rule, windows: Windows) -> int:
         moved |= {event.actor for event in restamped}
     if not moved:
         return 0
-    query_window = _QueryWindow(windows.now - rule.query_period, windows.now)
+    query_window = Window(windows.now - rule.query_period, windows.now)
     published = _pair_ids(
         _by_stamp(_events_of(logs.changes.all_events, moved), changes, query_window),
         _by_stamp(_events_of(logs.signals.all_events, None if resolve else moved), signals, query_window),
@@ -74,26 +72,17 @@ def count_restamped(logs: Logs, rule: Rule, windows: Windows) -> int:
     return len(published - actual)
 
 
-class _QueryWindow(NamedTuple):
-    """The range (after, until] of stamps that the published query sees."""
-
-    after: datetime
-    until: datetime
-
-
 def _events_of(events: Iterable[Event], actors: set[str] | None) -> Iterator[Event]:
     """The events of these actors; all events if `actors` is None."""
     return (event for event in events if actors is None or event.actor in actors)
 
 
-def _by_stamp(events: Iterable[Event], stamps: StampReader, query_window: _QueryWindow) -> Iterator[Event]:
+def _by_stamp(events: Iterable[Event], stamps: StampReader, query_window: Window) -> Iterator[Event]:
     """The events that the published query sees in its window, each at the times of its stamps."""
     for event in events:
         if not stamps.query_reasons(event):
             yield from (
-                event._replace(time=time)
-                for time in stamps.stamps_of(event)
-                if query_window.after < time <= query_window.until
+                event._replace(time=time) for time in stamps.stamps_of(event) if holds(query_window, time)
             )
 
 
