@@ -22,23 +22,15 @@ class FailedCoverage:
     reason: str
 
 
-def query_coverage(read_rows: Callable[[], Iterable[Row]], rule: Rule) -> Coverage | FailedCoverage:
-    """The coverage in the rows that `read_rows` returns, or the reason why it could not be counted.
+def count_coverage(read_rows: Callable[[], Iterable[Row]], rule: Rule) -> Coverage | None:
+    """The coverage in the rows that `read_rows` returns. Logs a failure and returns None.
 
-    Any error but DetectionError and QueryUnfinished is a bug and is raised.
+    Any error but DetectionError and QueryUnfinished is a bug and is raised. Call it on the thread of the
+    invocation: Azure drops the log lines of all other threads.
     """
     try:
         return parse_coverage(read_rows(), rule)
     except (DetectionError, QueryUnfinished) as error:
-        return FailedCoverage(rule.folder, str(error))
-
-
-def log_failed_coverage(result: Coverage | FailedCoverage | None) -> Coverage | None:
-    """Returns the coverage; logs a failure and returns None.
-
-    Call it on the thread of the invocation: Azure drops the log lines of all other threads.
-    """
-    if isinstance(result, FailedCoverage):
-        log_event(logging.WARNING, "detection.coverage", asdict(result))
+        failed = FailedCoverage(rule.folder, str(error))
+        log_event(logging.WARNING, "detection.coverage", asdict(failed))
         return None
-    return result

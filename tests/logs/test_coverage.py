@@ -14,7 +14,7 @@ from jsonschema import Draft202012Validator
 from detection.app import open_job
 from detection.correlation.detection import detect_at
 from detection.logs.coverage import Coverage, Shape, Unmatched, coverage_text, coverage_warning
-from detection.logs.coverage_query import query_coverage
+from detection.logs.coverage_query import count_coverage
 from detection.logs.files.source import FileSource
 from detection.logs.kql import bounds, queries, with_bounds
 from detection.logs.log_analytics.client import open_log_analytics
@@ -263,7 +263,7 @@ def explained(caplog: pytest.LogCaptureFixture) -> str:
 
 def test_bug_in_the_coverage_passes_through() -> None:
     with pytest.raises(ZeroDivisionError):
-        query_coverage(lambda: [(1 // 0,)], DEFAULT)
+        count_coverage(lambda: [(1 // 0,)], DEFAULT)
 
 
 def test_rule_that_does_not_say_who_is_named_has_no_coverage(logs: Path) -> None:

@@ -13,9 +13,18 @@ import duckdb_kql
 from duckdb_kql import engine
 
 from detection.base.errors import ConfigurationError, DataError
+from detection.logs.coverage import Coverage
+from detection.logs.coverage_query import count_coverage
 from detection.logs.events import Rejected, Row, SideHealth
 from detection.logs.files.loading import LoadedFiles, files_of, load_table
-from detection.logs.kql import COVERAGE_COLUMNS, HEALTH_COLUMNS, Bounds, unnamed_rows, with_parameters
+from detection.logs.kql import (
+    COVERAGE_COLUMNS,
+    HEALTH_COLUMNS,
+    Bounds,
+    queries,
+    unnamed_rows,
+    with_parameters,
+)
 from detection.rules.model import KqlType, LogTable, Rule, Side
 
 # The SQL of `has_any` tests a regular expression for each of its terms. DuckDB takes five milliseconds to
@@ -141,19 +150,20 @@ class LogFolder:
                 return
             yield from rows
 
-    def health(self, query: str, parameters: Bounds) -> dict[str, SideHealth]:
-        """The health of each side, from the health query."""
-        with explain_errors():
-            rows = self._query(query, parameters, HEALTH_COLUMNS).fetchall()
+    def health(self, rule: Rule, parameters: Bounds) -> dict[str, SideHealth]:
+        """The health of each side within the bounds."""
+        rows = self._all_rows(queries(rule)["health"], parameters, HEALTH_COLUMNS)
         return {  # DuckDB's timestamps are UTC here, without saying so
             side: SideHealth(number, named, newest and newest.replace(tzinfo=UTC), cut)
             for side, number, named, cut, newest in rows
         }
 
-    def coverage(self, query: str, parameters: Bounds) -> list[Row]:
-        """The rows of the coverage query."""
-        with explain_errors():
-            return self._query(query, parameters, COVERAGE_COLUMNS).fetchall()
+    def coverage(self, rule: Rule, parameters: Bounds) -> Coverage | None:
+        """The coverage within the bounds; None if the rule has no such query or the query fails."""
+        query = queries(rule).get("coverage")
+        if query is None:
+            return None
+        return count_coverage(lambda: self._all_rows(query, parameters, COVERAGE_COLUMNS), rule)
 
     def rejected(
         self, rule: Rule, parameters: Bounds, health: Mapping[str, SideHealth]
@@ -171,6 +181,10 @@ class LogFolder:
                 first_row = self._query(query, parameters, ["_file", "_line"]).fetchone()
                 rejected[f"{side}, {reason}"] = Rejected(count, ":".join(map(str, first_row or ())))
         return rejected
+
+    def _all_rows(self, query: str, parameters: Bounds, columns: Sequence[str]) -> list[Row]:
+        with explain_errors():
+            return self._query(query, parameters, columns).fetchall()
 
     def _query(self, query: str, parameters: Bounds, columns: Sequence[str]) -> duckdb.DuckDBPyConnection:
         """Runs KQL and selects columns of its answer. A query is translated once: only its bounds differ."""

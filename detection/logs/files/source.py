@@ -5,7 +5,6 @@ from pathlib import Path
 from typing import Literal
 
 from detection.logs.actors import ActorResolver
-from detection.logs.coverage_query import log_failed_coverage, query_coverage
 from detection.logs.events import Logs, to_events
 from detection.logs.files.folder import LogFolder, timestamp_literal
 from detection.logs.files.loading import ARRIVED, LoadedFiles
@@ -53,11 +52,6 @@ class FileSource:
             resolver = ActorResolver(rule, change_rows)
             rows = (row for row in rows if resolver.resolve(row))
         signals = to_events(rows, sides["signals"], windows.signals, once=once)
-        health = self._folder.health(query_texts["health"], parameters)
-        coverage = None
-        if coverage_query := query_texts.get("coverage"):
-            coverage = log_failed_coverage(
-                query_coverage(lambda: self._folder.coverage(coverage_query, parameters), rule)
-            )
+        health, coverage = self._folder.health(rule, parameters), self._folder.coverage(rule, parameters)
         rejected = self._folder.rejected(rule, parameters, health)
         return Logs(changes, signals, rejected, health, coverage=coverage)

@@ -18,7 +18,6 @@ from typing import Any
 import duckdb_kql
 
 from detection.base.timestamps import FIRST_YEAR, LAST_YEAR
-from detection.logs.coverage_query import log_failed_coverage, query_coverage
 from detection.logs.events import Logs, Rejected, Row, SideHealth
 from detection.logs.files.folder import LogFolder, explain_errors, timestamp_literal
 from detection.logs.files.loading import ARRIVED, LoadedFiles, view_table
@@ -80,18 +79,14 @@ class FileArchive:
         health, rejected = self._health_and_rejected(
             rule, RunRange(windows.now, windows.now, rule.query_frequency, windows)
         )
-        coverage = None
-        if coverage_query := queries(rule).get("coverage"):
-            coverage = log_failed_coverage(
-                query_coverage(lambda: self._folder.coverage(coverage_query, bounds(windows)), rule)
-            )
+        coverage = self._folder.coverage(rule, bounds(windows))
         return replace(logs, health=health, rejected=rejected, coverage=coverage)
 
     def _health_and_rejected(
         self, rule: Rule, runs: RunRange
     ) -> tuple[Mapping[str, SideHealth], Mapping[str, Rejected]]:
         self._show_lanes(runs, {0: 0}, {})
-        health = self._folder.health(queries(rule)["health"], bounds(runs.first_windows))
+        health = self._folder.health(rule, bounds(runs.first_windows))
         return health, self._folder.rejected(rule, bounds(runs.first_windows), health)
 
     def _rows_by_side(self, rule: Rule, runs: RunRange) -> Mapping[str, Iterator[ArrivedRow]]:

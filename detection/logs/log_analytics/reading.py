@@ -1,7 +1,8 @@
 """One reading of the logs: three queries at once. A query whose answer is not complete is split into halves.
 
-The coverage is a fourth query, sent after the health query. Counts of different identities cannot be added up
-from halves: if the answer is not complete, the coverage is not known. That is logged, and detection goes on.
+The coverage is a fourth query, sent when the first of the three has ended. Counts of different identities
+cannot be added up from halves: if the answer is not complete, the coverage is not known. That is logged, and
+detection goes on.
 
 Halves are windows of the stamp, by which Log Analytics finds rows: every row is in exactly one of them. Rows
 of one event with different stamps meet again before they become events.
@@ -17,8 +18,7 @@ from detection.base.deadlines import READ_TIME
 from detection.base.errors import Incomplete
 from detection.base.timestamps import iso
 from detection.logs.actors import ActorResolver, resolver_for
-from detection.logs.coverage import Coverage
-from detection.logs.coverage_query import FailedCoverage, log_failed_coverage, query_coverage
+from detection.logs.coverage_query import count_coverage
 from detection.logs.events import Events, Logs, Rejected, Row, SideHealth, to_events
 from detection.logs.kql import COVERAGE_COLUMNS, HEALTH_COLUMNS, Bounds, bounds, narrow_bounds, with_bounds
 from detection.logs.log_analytics.answers import ROW_LIMIT, AnswerTable
@@ -89,15 +89,6 @@ class Reading:
     def logs(self) -> Logs:
         """Both sides and their health, complete. Too many signals for memory come in slices."""
 
-        def read_health() -> tuple[dict[str, SideHealth], Coverage | FailedCoverage | None]:
-            health = self._health()
-            if "coverage" not in self.queries:
-                return health, None
-            parameters = bounds(self.windows)
-            return health, query_coverage(
-                lambda: self._query("coverage", parameters).take_rows(COVERAGE_COLUMNS), self.rule
-            )
-
         def read_signals() -> list[Row] | SpillFile:
             side, answers = self.rule.sequence.signals, self._answers("signals")
             if self.rule.sequence.exact:
@@ -107,17 +98,18 @@ class Reading:
             return collect(resolved_rows, side, self.limits.max_signals_per_actor, resolver.group_names())
 
         with ThreadPoolExecutor(3) as executor:
-            health_future = executor.submit(read_health)
+            health_future = executor.submit(self._health)
             changes_future = executor.submit(self._all_rows, "changes")
             signals_future = executor.submit(read_signals)
+            coverage_future = executor.submit(self._coverage_rows) if "coverage" in self.queries else None
         changes = self._events("changes", changes_future.result())
-        signals, (health, coverage) = signals_future.result(), health_future.result()
-        counted_coverage = log_failed_coverage(coverage)
+        signals, health = signals_future.result(), health_future.result()
+        coverage = count_coverage(coverage_future.result, self.rule) if coverage_future else None
         rejected = {**self._rejected, **_unnamed(health)}
         if isinstance(signals, SpillFile):
             slices = self._slices(signals, changes)
-            return Logs(changes, Events(()), rejected, health, slices=slices, coverage=counted_coverage)
-        return Logs(changes, self._events("signals", signals), rejected, health, coverage=counted_coverage)
+            return Logs(changes, Events(()), rejected, health, slices=slices, coverage=coverage)
+        return Logs(changes, self._events("signals", signals), rejected, health, coverage=coverage)
 
     def read_raw(self) -> RawLogs:
         """The rows of both sides, all in memory, and their health."""
@@ -181,6 +173,9 @@ class Reading:
                 previous.cut + cut,
             )
         return health_by_side
+
+    def _coverage_rows(self) -> Iterator[Row]:
+        return self._query("coverage", bounds(self.windows)).take_rows(COVERAGE_COLUMNS)
 
     def _query(self, name: str, parameters: Bounds) -> AnswerTable:
         limits = self.limits
