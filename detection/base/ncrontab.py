@@ -5,24 +5,12 @@ azure-webjobs-sdk-extensions. The host disables a function whose schedule it ref
 own log only. No error shows the text of a schedule.
 """
 
+import calendar
 import re
 from datetime import timedelta
 from typing import NamedTuple
 
-_MONTHS = [
-    "january",
-    "february",
-    "march",
-    "april",
-    "may",
-    "june",
-    "july",
-    "august",
-    "september",
-    "october",
-    "november",
-    "december",
-]
+_MONTHS = [month.lower() for month in calendar.month_name[1:]]  # in English: the process sets no locale
 _DAYS = ["sunday", "monday", "tuesday", "wednesday", "thursday", "friday", "saturday"]
 _NUMBER, _STEP = re.compile(r"[0-9]{1,9}"), re.compile(r"[+-]?[0-9]{1,9}")
 # .NET's TimeSpan: a number of days; a time of day, maybe after days; or days:hours:minutes[:seconds].

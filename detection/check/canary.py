@@ -5,7 +5,7 @@ no workspace and no row of a rule: it commits the alert to a partition of its ow
 A page that the test opens is resolved.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 
@@ -18,7 +18,7 @@ from detection.delivery.webhook import open_destinations
 from detection.incidents.incident import HistoryEntry
 from detection.logs.events import Logs, to_events
 from detection.logs.window import Windows
-from detection.rules.model import KqlType, Rule
+from detection.rules.model import Rule
 from detection.runs.commit import RunOptions
 from detection.runs.run import run
 from detection.settings import Webhook
@@ -29,14 +29,6 @@ from detection.store.table import Table
 
 TEST_LABEL = "TEST, nothing happened"
 AUTHOR = "python -m detection check"
-_DEFAULT_VALUES: Mapping[KqlType, object] = {
-    "string": "TEST",
-    "dynamic": None,
-    "bool": None,
-    "int": None,
-    "long": None,
-    "real": None,
-}
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +52,7 @@ class CanarySource:
                 **({side.beyond: "[]"} if side.beyond else {}),
             }
             row = tuple(
-                time if kind == "datetime" else cells.get(column, _DEFAULT_VALUES.get(kind))
+                time if kind == "datetime" else cells.get(column, "TEST" if kind == "string" else None)
                 for column, kind in side.columns.items()
             )
             sides.append(to_events([row], side, window, once=once))

@@ -32,13 +32,8 @@ NUMBER_TYPES = {"int", "long", "real", "decimal"}  # a query accepts any of them
 _CONNECTOR = (
     "Check on the connector's page in Sentinel (Data connectors) that it is connected and collects data."
 )
-_NAME_CLAIMS = (
-    "upn",
-    "unique_name",
-    "appid",
-    "azp",
-    "oid",
-)  # the claims of an Entra token that name its identity
+# The claims of an Entra token that name its identity.
+_NAME_CLAIMS = ("upn", "unique_name", "appid", "azp", "oid")
 
 
 class SourceArrivals(NamedTuple):

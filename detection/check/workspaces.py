@@ -107,9 +107,8 @@ class WorkspaceChecks:
             for table, columns in needed_columns(rule).items():
                 needs = needs_by_table.get(table, TableNeeds({}, rule.tables[table].optional))
                 needs_by_table[table] = TableNeeds(needs.columns | columns, needs.optional)
-        results: dict[
-            tuple[str, str], TableSchema | Finding | None
-        ] = {}  # None: the workspace lacks the table
+        # None: the workspace lacks the table.
+        results: dict[tuple[str, str], TableSchema | Finding | None] = {}
         for workspace, table in product(self.reached_clients, needs_by_table):
             name, (column, kind) = self._qualified(f"table {table}", workspace), SCHEMA_COLUMNS
             try:
