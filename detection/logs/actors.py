@@ -34,9 +34,8 @@ class ActorResolver:
         self._matches_by_keys: dict[tuple[str, ...], tuple[ActorMatch, ...]] = {}
         actor_place = sequence.changes.place_of(sequence.changes.actor)
         self._all_actors = dict.fromkeys(filter(None, map(itemgetter(actor_place), rows)))
-        self._actor_tables: list[
-            Mapping[str, Sequence[str]]
-        ] = []  # for each option, the actors by their keys
+        # For each option, the actors by their keys.
+        self._actor_tables: list[Mapping[str, Sequence[str]]] = []
         for option, (change_column, _) in zip(self._options, key_columns, strict=True):
             table: dict[str, list[str]] = {}
             if option.kind == "mapping":

@@ -22,7 +22,8 @@ from detection.logs.events import Logs, Row, to_events
 from detection.logs.files.columns import SQL_TYPES
 from detection.logs.files.folder import column_sql, explain_errors, translate
 from detection.logs.files.loading import ARRIVED, load_table
-from detection.logs.history.calendar_shift import CalendarShift, years_earlier
+from detection.logs.history.calendar_shift import CalendarShift
+from detection.logs.history.files import unshift_row
 from detection.logs.kql import BOUNDS, bounds, queries
 from detection.logs.window import Windows
 from detection.rules.model import Rule
@@ -138,17 +139,11 @@ class IsolatedRuns:
         """The rows of a side's query by lane, moved back to their own years. The stamp shows the lane."""
         side = self._rule.sequence.sides[side_name]
         cells = ", ".join(column_sql(name, kind) for name, kind in side.columns.items())
-        times = [place for place, kind in enumerate(side.columns.values()) if kind == "datetime"]
         stamped = side.place_of(side.stamped)
         rows_by_lane: dict[int, list[Row]] = defaultdict(list)
         with explain_errors():
             answer = self._connection.execute(f"SELECT {cells} FROM ({self._sql[side_name]})").fetchall()
         for row in answer:
             lane = self._calendar.lane_of(int(row[stamped][:4]))
-            shifted_row = list(row)
-            for place in times:
-                shifted_row[place] = shifted_row[place] and years_earlier(
-                    shifted_row[place], self._calendar.offset_years(lane)
-                )
-            rows_by_lane[lane].append(tuple(shifted_row))
+            rows_by_lane[lane].append(unshift_row(row, side, self._calendar.offset_years(lane)))
         return rows_by_lane

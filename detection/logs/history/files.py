@@ -111,7 +111,7 @@ class FileArchive:
             for shifted_row in self._folder.rows(query, parameters, side):
                 lane = calendar.lane_of(int(shifted_row[side.place_of(side.stamped)][:4]))
                 if lane in delay_by_lane:
-                    row = _unshift_row(shifted_row, side, years_by_lane[lane]) if lane else shifted_row
+                    row = unshift_row(shifted_row, side, years_by_lane[lane]) if lane else shifted_row
                     stamp = datetime.fromisoformat(row[side.place_of(side.stamped)])
                     yield ArrivedRow(runs.run_time(runs.run_after(stamp) + delay_by_lane[lane]), row)
 
@@ -173,7 +173,7 @@ def _lane_batches(delays: Sequence[int], lane_count: int) -> Iterator[DelayByLan
         yield dict(enumerate(delays[start : start + lane_count - 1], 1))
 
 
-def _unshift_row(row: Row, side: Side, years: int) -> Row:
+def unshift_row(row: Row, side: Side, years: int) -> Row:
     """The row of a lane with its own times, in datetime columns and in dynamic values.
 
     A time in a dynamic value is moved back only if that gives a year of the logs: otherwise it was not in a

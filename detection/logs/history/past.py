@@ -23,9 +23,8 @@ from detection.logs.window import Windows, plan_windows
 from detection.rules.loading import without_comments
 from detection.rules.model import Rule, Side
 
-MAX_SHARED_VALUES = (
-    50_000  # distinct values that a cache keeps; values shared by many rows come back after it is emptied
-)
+# Distinct values that a cache keeps. Values that many rows share come back after it is emptied.
+MAX_SHARED_VALUES = 50_000
 
 # The operators that look at each row by itself. Any other operator may look at several rows.
 ROW_OPERATORS = {"where", "filter", "extend", "project", "parse", "parse-where", "mv-expand"} | {
