@@ -88,7 +88,8 @@ class Job:
         time, deadline = now or began, began + run_time if run_time else None
 
         def run_rule(rule: Rule, store: IncidentStore) -> Iterator[RunRecord]:
-            yield run(rule, time, self._source(rule, deadline), store, self._run_options(rule))[0]
+            source = open_source(self.settings, rule, self.clock, deadline)
+            yield run(rule, time, source, store, self._run_options(rule))[0]
 
         def fail(fault: RuleFault, _store: IncidentStore) -> Iterator[RunRecord]:
             # The error outlives the run: without this, its traceback would grow with every run.
@@ -117,8 +118,8 @@ class Job:
         """
 
         def read_rule(folder: str, gap: Gap, store: IncidentStore) -> Iterator[RunRecord]:
-            rule = self.rule(folder)
-            source, options = self._source(rule), self._run_options(rule)
+            rule = self.desk.rule(folder)
+            source, options = open_source(self.settings, rule, self.clock), self._run_options(rule)
             for record in read_gap(rule, gap, self.clock, source, store, options):
                 report(gap, record)
                 yield record
@@ -217,10 +218,6 @@ class Job:
         watermarks = {folder: self.store(folder).watermark() for folder in self.folders}
         return {name: now - watermark if watermark else None for name, watermark in watermarks.items()}
 
-    def rule(self, folder: str) -> Rule:
-        """A rule that runs, by its folder. Raises ConfigurationError when no such rule runs."""
-        return self.desk.rule(folder)
-
     def store(self, folder: str, now: datetime | None = None) -> IncidentStore:
         """The incident store of a rule, for a run at `now`, or for reading. Each run has its own name."""
         return IncidentStore(self.table, folder, f"{now.isoformat()} {uuid4().hex[:12]}" if now else "look")
@@ -279,9 +276,6 @@ class Job:
             return render(draft, began, entries)
 
         return render_digest
-
-    def _source(self, rule: Rule, deadline: datetime | None = None) -> Source:
-        return open_source(self.settings, rule, self.clock, deadline)
 
     def _run_options(self, rule: Rule) -> RunOptions:
         settings, signer = self.settings, self.link_signer()

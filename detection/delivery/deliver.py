@@ -31,9 +31,8 @@ WAITS = (
     *[timedelta(minutes=15)] * 12,
     *[timedelta(hours=1)] * 68,
 )
-SCHEDULE = sum(
-    WAITS, timedelta(0)
-)  # from the first attempt to the last, unless a receiver asks for longer waits
+# From the first attempt to the last, unless a receiver asks for longer waits.
+SCHEDULE = sum(WAITS, timedelta(0))
 LONGEST_WAIT = timedelta(hours=24)  # the longest wait that a receiver may ask for with Retry-After
 DEADLINE = timedelta(seconds=15)  # of one attempt, from connecting to the answer
 LEASE = 4 * DEADLINE  # of a claim: longer than any attempt takes
@@ -206,9 +205,8 @@ class _Senders:
     clock: Callable[[], datetime]
     report: Callable[[Attempt], object]
     send_until: datetime
-    conflicts: set[Queued] = field(
-        default_factory=set
-    )  # the process that claimed such a message changed its row
+    # Another process has claimed such a message, and changed its row.
+    conflicts: set[Queued] = field(default_factory=set)
     pauses: list[datetime] = field(default_factory=list)  # the ends of the pauses that responses asked for
     failures: list[Exception] = field(default_factory=list)
 

@@ -40,9 +40,8 @@ HEARTBEAT_REFUSALS = (b"OK (not found)", b"OK (rate limited)")
 # With such a body Teams' own webhooks answer 200 although they are throttled or refuse the message
 # (learn.microsoft.com, "Create and send messages", rate limiting for connectors).
 TEAMS_FAILURE = b"Webhook message delivery failed with error"
-BODY_BYTES = (
-    2**18
-)  # of a message in every format together, after decompression: more than all of their limits
+# Of a message in every format together, after decompression: more than all of their limits.
+BODY_BYTES = 2**18
 EVERY_FORMAT = b"in every format\n"  # the beginning of a body that has a message in every format
 MAX_RETRY_AFTER = 10**6  # seconds; a longer Retry-After is read as this
 # Below ERROR, urllib3 logs the path of a request, and the whole URL if headers are broken: the secret.

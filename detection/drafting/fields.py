@@ -6,11 +6,10 @@ from datetime import timedelta
 from typing import Any
 from uuid import NAMESPACE_URL, uuid5
 
-from pydantic import TypeAdapter
+from pydantic_core import to_jsonable_python
 
 from detection.drafting.query import parse_timespan
 
-_DURATION = TypeAdapter(timedelta)
 Fields = dict[str, Any]
 
 # The only values that the job supports.
@@ -26,8 +25,7 @@ _COPIED = ("severity", "requiredDataConnectors", "enabled", "tactics", "relevant
 def iso_duration(written: object) -> str:
     """A duration as rule.yaml has it: PT1H. Repositories of rules write 1h."""
     duration = written if isinstance(written, timedelta) else parse_timespan(str(written))
-    text: str = str(written) if duration is None else _DURATION.dump_python(duration, mode="json")
-    return text
+    return str(written if duration is None else to_jsonable_python(duration))
 
 
 def draft_fields(published: Fields, columns: Mapping[str, str]) -> tuple[Fields, list[str]]:

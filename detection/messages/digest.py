@@ -104,7 +104,7 @@ def make_digest(
                 changes=sum(entry.changes for entry in incident_entries),
                 signals=sum(entry.signals for entry in incident_entries),
                 pairs=sum(entry.pairs for entry in incident_entries),
-                page=None,
+                page=link_to(incident_id),
             )
         )
     incidents.sort(
@@ -123,9 +123,7 @@ def make_digest(
         incidents=len(incidents),
         pairs=pairs,
         severity_counts=dict(Counter(incident.severity for incident in incidents)),
-        listed_incidents=[
-            replace(incident, page=link_to(incident.incident)) for incident in incidents[:INCIDENTS_SHOWN]
-        ],
+        listed_incidents=incidents[:INCIDENTS_SHOWN],
         more_incidents=max(len(incidents) - INCIDENTS_SHOWN, 0),
         full_list=page or LIST_COMMAND,
         page=page,

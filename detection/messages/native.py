@@ -25,9 +25,8 @@ from detection.messages.text import (
 )
 from detection.rules.model import Rule
 
-MESSAGE_BYTES = (
-    64_000  # the message shares a transaction with its alert and the messages to other destinations
-)
+# The message shares a transaction with its alert and the messages to other destinations.
+MESSAGE_BYTES = 64_000
 LIMITS = (PAIRS_SHOWN, 10, 5, 2, 1, 0)  # of pairs, steps, entities and kinds
 STEP_KINDS = 20
 

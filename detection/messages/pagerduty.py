@@ -20,9 +20,8 @@ from detection.messages.text import decreasing_counts, first_that_fits
 
 CLIENT = "openai-config-to-abuse"
 SUMMARY = 1_024
-MESSAGE_BYTES = (
-    60_000  # the message shares a transaction with its alert and the messages to other destinations
-)
+# The message shares a transaction with its alert and the messages to other destinations.
+MESSAGE_BYTES = 60_000
 SEVERITIES = {"High": "critical", "Medium": "error", "Low": "warning", "Informational": "info"}
 
 Event = dict[str, object]

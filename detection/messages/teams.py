@@ -20,8 +20,6 @@ NARROW_WIDTHS = (100, 50)  # characters of a value, for values whose characters 
 FALLBACK = "An alert of this detection. This client is too old to show it."
 COLORS = {"High": "attention", "Medium": "warning", "Low": "accent", "Informational": "default"}
 
-NO_LINKS: Mapping[str, str] = {}
-
 Element = dict[str, object]
 
 
@@ -36,7 +34,7 @@ def teams(context: AlertContext) -> bytes:
 
 
 def card(
-    title: str, severity: str, blocks: Sequence[Element], source: str, links: Mapping[str, str] = NO_LINKS
+    title: str, severity: str, blocks: Sequence[Element], source: str, links: Mapping[str, str]
 ) -> Element:
     """A card in its envelope: the title, the blocks, the source, and a button for each link."""
     content = {
@@ -60,10 +58,10 @@ def card(
     return {"type": "message", "attachments": [attachment]}
 
 
-def text_block(text: str, links: Mapping[str, str] = NO_LINKS, **style: object) -> Element:
+def text_block(text: str, links: Mapping[str, str] | None = None, **style: object) -> Element:
     """A block that shows a text literally, keeps its line breaks, and has links after it."""
     runs: list[Element] = [{"type": "TextRun", "text": text, **style}]
-    for name, url in links.items():
+    for name, url in (links or {}).items():
         action = {"type": "Action.OpenUrl", "url": url}
         runs += [{"type": "TextRun", "text": " "}, {"type": "TextRun", "text": name, "selectAction": action}]
     return {"type": "RichTextBlock", "inlines": runs}

@@ -364,7 +364,7 @@ def _lift(request: Request, job: Job, now: datetime) -> Response:
 def _add_silence(request: Request, job: Job, now: datetime) -> Response:
     fields = _fields_of_program(request, job, SILENCE_FIELDS)
     try:
-        rule = job.rule(fields.get("silence", "").rpartition("/")[0] or default_rule())
+        rule = job.desk.rule(fields.get("silence", "").rpartition("/")[0] or default_rule())
         silence = _silence(fields, author_of(visitor_of(request), fields)[0], now)
         matches = job.desk.silence(rule, silence)
     except (ConfigurationError, Conflict) as error:
