@@ -290,11 +290,10 @@ class Job:
 
         def links(verdict: Verdict, detection: Detection) -> MessageLinks:
             incident, windows = verdict.state.incident, detection.windows
-            workspace, inline = settings.LOG_ANALYTICS_RESOURCE_ID, settings.PARSERS == "inline"
-            endpoint = settings.LOG_ANALYTICS_ENDPOINT
+            workspace, endpoint = settings.LOG_ANALYTICS_RESOURCE_ID, settings.LOG_ANALYTICS_ENDPOINT
             return MessageLinks(
                 page=signer.link_to(incident.id, windows.now) if incident else None,
-                portal=portal_link(workspace, endpoint, rule, windows, inline=inline) if workspace else None,
+                portal=portal_link(workspace, endpoint, rule, windows) if workspace else None,
             )
 
         return RunOptions(
@@ -352,7 +351,7 @@ def load_rules(settings: Settings) -> tuple[list[Rule], list[RuleFault]]:
             rule = load_rule(name)
             if rule.enabled:
                 require_commits_fit(rule, settings.ALLOWED_LATENESS, settings.MAX_CATCH_UP)
-                rules.append(rule)
+                rules.append(rule.model_copy(update={"saved_parsers": settings.has_saved_parsers}))
         except Exception as error:  # noqa: BLE001  # the other rules have to run; runs record this error
             faults.append(RuleFault(name, error))
     return rules, faults
@@ -406,7 +405,6 @@ def open_source(settings: Settings, rule: Rule, clock: Clock, deadline: datetime
         settings.LOG_ANALYTICS_ENDPOINT,
         settings.AZURE_CLIENT_ID,
         clock,
-        inline=settings.PARSERS == "inline",
         limits=Limits(seconds=budget, max_signals_per_actor=settings.FLOOD_SIGNALS),
     )
 

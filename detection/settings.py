@@ -339,6 +339,11 @@ class Settings(BaseModel):
         return (Webhook(url=self.WEBHOOK_URL, format=self.WEBHOOK_FORMAT, secret=self.WEBHOOK_SECRET),)
 
     @property
+    def has_saved_parsers(self) -> bool:
+        """Whether the workspace that is read has the parsers of the rules' connectors as functions."""
+        return self.PARSERS == "alias" and self.LOGS_DIR is None
+
+    @property
     def rules(self) -> tuple[str, ...]:
         """The rule folders to run."""
         return self.RULES or (default_rule(),)

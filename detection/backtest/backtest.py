@@ -112,12 +112,13 @@ def make_plan(
     chosen_overrides = overrides(assignments)
     setting_values = {name: value for name, value in environment.items() if name in (*SETTINGS, *READ_BY)}
     settings = settings_from({**setting_values, **chosen_overrides.settings})
-    rule = load_rule(rule_name, transform=chosen_overrides.apply)
+    saved_parsers = {"saved_parsers": settings.has_saved_parsers}
+    rule = load_rule(rule_name, transform=chosen_overrides.apply).model_copy(update=saved_parsers)
     require_commits_fit(rule, settings.ALLOWED_LATENESS, settings.MAX_CATCH_UP)
     published = rule.sequence.published
     return Plan(
         rule,
-        load_rule(published.rule) if published else None,
+        load_rule(published.rule).model_copy(update=saved_parsers) if published else None,
         settings,
         run_times(begin, end, rule.query_frequency),
         {

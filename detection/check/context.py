@@ -63,7 +63,6 @@ class CheckContext:
             settings.LOG_ANALYTICS_ENDPOINT,
             settings.AZURE_CLIENT_ID,
             self.clock,
-            inline=self.inline,
         )
 
     @cached_property
@@ -74,8 +73,3 @@ class CheckContext:
     @cached_property
     def _loaded_rules(self) -> tuple[list[Rule], list[RuleFault]]:
         return load_rules(self.settings)
-
-    @property
-    def inline(self) -> bool:
-        """Whether the queries contain the connector's parsers."""
-        return self.settings.PARSERS == "inline"

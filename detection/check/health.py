@@ -99,7 +99,7 @@ def check_newest_rows(context: CheckContext) -> Iterator[Finding]:
     for source in sources_of(context):
         name = f"newest row of {source.name}"
         with catch_errors(name) as findings:
-            query = newest_query(source.rule, source.side, now - look_back, inline=context.inline)
+            query = newest_query(source.rule, source.side, now - look_back)
             arrivals = parse_arrivals(context.logs.run_query(name, query, RETRY_FOR))
             findings.append(evaluate_age(name, arrivals, now, look_back))
         yield from findings

@@ -85,37 +85,37 @@ def schema_query(table: str) -> str:
     return f"{table}\n| getschema\n| project {', '.join(SCHEMA_COLUMNS)}"
 
 
-def newest_query(rule: Rule, side: str, since: datetime, *, inline: bool) -> str:
+def newest_query(rule: Rule, side: str, since: datetime) -> str:
     """Counts the rows of a side's source that are stamped after `since`, and returns the newest stamp."""
-    rows = _rows(rule, side, since, inline=inline)
+    rows = _rows(rule, side, since)
     return f"{rows}\n| summarize Rows = count(), Newest = max({stamp_of(rule, side)})"
 
 
-def arrival_query(rule: Rule, side: str, since: datetime, *, inline: bool) -> str:
+def arrival_query(rule: Rule, side: str, since: datetime) -> str:
     """As newest_query, with the longest and the 99th percentile of the delays until arrival, in seconds."""
     stamp = stamp_of(rule, side)
-    return f"""{_rows(rule, side, since, inline=inline)}
+    return f"""{_rows(rule, side, since)}
 | extend Delay = (ingestion_time() - {stamp}) / 1s
 | summarize Rows = count(), Newest = max({stamp}), Longest = max(Delay), Most = percentile(Delay, 99)"""
 
 
-def cut_query(rule: Rule, side: str, since: datetime, *, inline: bool) -> str:
+def cut_query(rule: Rule, side: str, since: datetime) -> str:
     """Counts the rows of a side's source that name no actor because Log Analytics cut the field."""
-    rows = unnamed_rows(rule, side, cut=True, inline=inline)
+    rows = unnamed_rows(rule, side, cut=True)
     return with_bounds(
         f"{rows}\n| summarize {CUT_COLUMN} = count()", narrow_bounds({}, side, Window(since, None))
     )
 
 
-def trial_queries(rule: Rule, now: datetime, *, inline: bool) -> dict[str, str]:
+def trial_queries(rule: Rule, now: datetime) -> dict[str, str]:
     """The queries of a run over empty windows: they show whether the service accepts the queries."""
     empty_bounds = {f"{side}_{edge}": now for side in rule.sequence.sides for edge in ("after", "until")}
-    return {name: with_bounds(query, empty_bounds) for name, query in queries(rule, inline=inline).items()}
+    return {name: with_bounds(query, empty_bounds) for name, query in queries(rule).items()}
 
 
-def coverage_query(rule: Rule, now: datetime, *, inline: bool) -> str:
+def coverage_query(rule: Rule, now: datetime) -> str:
     """Returns the coverage that a first run would see now."""
-    return with_bounds(queries(rule, inline=inline)["coverage"], bounds(plan_windows(now, None, rule)))
+    return with_bounds(queries(rule)["coverage"], bounds(plan_windows(now, None, rule)))
 
 
 def needed_columns(rule: Rule) -> dict[str, dict[str, KqlType]]:
@@ -141,8 +141,8 @@ def wrong_lines(lines: Sequence[TruthLine], answer: Mapping[str, object]) -> lis
     ]
 
 
-def _rows(rule: Rule, side: str, since: datetime, *, inline: bool) -> str:
+def _rows(rule: Rule, side: str, since: datetime) -> str:
     """KQL for the rows of a side's source that are stamped after `since`."""
     source = rule.sequence.sides[side].source
-    query = f"{parsers_of(rule, source) if inline else ''}{source}\n| where {stamp_of(rule, side)} > since"
+    query = f"{parsers_of(rule, source)}{source}\n| where {stamp_of(rule, side)} > since"
     return with_bounds(query, {"since": since})

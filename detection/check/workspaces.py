@@ -145,9 +145,7 @@ class WorkspaceChecks:
                 arrival_name = self._qualified(f"arrival of {source.name}", workspace)
                 with catch_errors(newest_name) as findings:
                     now = self.context.clock()
-                    query = arrival_query(
-                        source.rule, source.side, now - LOOK_BACK, inline=self.context.inline
-                    )
+                    query = arrival_query(source.rule, source.side, now - LOOK_BACK)
                     arrivals = parse_arrivals(client.run_query(newest_name, query, RETRY_FOR))
                     findings.append(evaluate_age(newest_name, arrivals, now, LOOK_BACK))
                     findings.append(evaluate_delay(arrival_name, arrivals, source.allowed_lateness))
@@ -159,7 +157,7 @@ class WorkspaceChecks:
         for rule in self.context.rules:
             name = f"queries of {rule.folder}"
             with catch_errors(name) as findings:
-                texts = trial_queries(rule, self.context.clock(), inline=self.context.inline)
+                texts = trial_queries(rule, self.context.clock())
                 for query_name, query in texts.items():
                     self.context.logs.run_query(f"{rule.folder}, {query_name}", query, RETRY_FOR)
                 findings.append(
@@ -172,7 +170,7 @@ class WorkspaceChecks:
         for rule in filter(has_coverage, self.context.rules):
             name = f"identities of {rule.folder}"
             with catch_errors(name) as findings:
-                query = coverage_query(rule, self.context.clock(), inline=self.context.inline)
+                query = coverage_query(rule, self.context.clock())
                 answer = self.context.logs.run_query(name, query, RETRY_FOR)
                 coverage = parse_coverage(answer.take_rows(COVERAGE_COLUMNS), rule)
                 findings.append(evaluate_coverage(name, coverage))
@@ -196,7 +194,7 @@ class WorkspaceChecks:
         name = self._qualified(f"cut rows of {source.name}", workspace)
         with catch_errors(name) as findings:
             since = self.context.clock() - LOOK_BACK
-            query = cut_query(source.rule, source.side, since, inline=self.context.inline)
+            query = cut_query(source.rule, source.side, since)
             [row] = rows_of(client.run_query(name, query, RETRY_FOR), [CUT_COLUMN])
             if count := int(str(row[CUT_COLUMN])):
                 findings.append(evaluate_cut(name, count, cut.column, LOOK_BACK))

@@ -109,7 +109,6 @@ def backtest(
                 settings.LOG_ANALYTICS_ENDPOINT,
                 settings.AZURE_CLIENT_ID,
                 clock,
-                inline=settings.PARSERS == "inline",
             )
             archive = WorkspaceArchive(exit_stack.enter_context(closing(workspace_logs)))
 

@@ -50,12 +50,9 @@ def narrow_bounds(values: Bounds, side: str, stamped: Window) -> dict[str, datet
     return {**values, f"{side}_after": stamped.after, f"{side}_until": stamped.until or NEVER}
 
 
-def queries(rule: Rule, *, inline: bool = True) -> dict[str, str]:
-    """The queries of a run by name. `with_bounds` adds the bounds of both sides.
-
-    Without `inline` the queries do not contain the connector's parsers: the workspace has its own.
-    """
-    parsers = functions_of(rule, inline=inline)
+def queries(rule: Rule) -> dict[str, str]:
+    """The queries of a run by name. `with_bounds` adds the bounds of both sides."""
+    parsers = functions_of(rule)
     changes = f"let changes =\n{rule.changes_kql}\n;\n"
     signals = f"let signals =\n{rule.signals_kql}\n;\n"
     queries_by_name = {
@@ -67,14 +64,14 @@ def queries(rule: Rule, *, inline: bool = True) -> dict[str, str]:
     return queries_by_name | ({"coverage": parsers + _coverage(rule)} if has_coverage(rule) else {})
 
 
-def actor_queries(rule: Rule, digest: str, *, inline: bool = True) -> dict[str, str]:
+def actor_queries(rule: Rule, digest: str) -> dict[str, str]:
     """The queries for the changes of an actor, and for the actor's signals, by kind and hour.
 
     `digest` is the SHA-256 of the actor's name in hexadecimal digits: names from the logs are in no query.
     There is no query for signals that KQL cannot match with the actor (`mapping` and `none`).
     """
     sequence = rule.sequence
-    parsers = functions_of(rule, inline=inline)
+    parsers = functions_of(rule)
     is_actor = f'hash_sha256({sequence.changes.actor}) == "{digest}"'
     changes = f"let changes =\n{rule.changes_kql}\n| where {is_actor}\n;\n"
     texts = {"changes": f"{parsers}{changes}changes{_by_hour(sequence.changes)}"}
@@ -110,22 +107,26 @@ def with_parameters(query: str, values: Bounds) -> str:
     return f"declare query_parameters({declared});\n{query}"
 
 
-def unnamed_rows(rule: Rule, side_name: str, *, cut: bool, inline: bool = True) -> str:
+def unnamed_rows(rule: Rule, side_name: str, *, cut: bool) -> str:
     """KQL for the rows of a side's source in its window that name no actor: the cut rows, or the others."""
     side = rule.sequence.sides[side_name]
     is_cut = _is_cut(side, side.names_actor)
     condition = is_cut if cut else f"not({side.names_actor}) and not({is_cut})"
-    lets = (parsers_of(rule, side.source) if inline else "") + _member_functions(rule)
+    lets = parsers_of(rule, side.source) + _member_functions(rule)
     return f"{lets}{_source_in_window(rule, side_name)}\n| where {condition}"
 
 
-def functions_of(rule: Rule, *, inline: bool = True) -> str:
-    """The functions that the rule's queries may call, each as a `let`; without `inline` no parsers."""
-    return (parsers_of(rule) if inline else "") + _member_functions(rule)
+def functions_of(rule: Rule) -> str:
+    """The functions that the rule's queries may call, each as a `let`."""
+    return parsers_of(rule) + _member_functions(rule)
 
 
 def parsers_of(rule: Rule, source: str | None = None) -> str:
-    """The connector's parsers, each as a `let`: all of them, or those that a source uses."""
+    """The connector's parsers, each as a `let`: all of them, or those that a source uses. Empty if the
+    workspace has them saved as functions.
+    """
+    if rule.saved_parsers:
+        return ""
     names = re.findall(r"\w+", f"{source} {rule.parsers.get(source, '')}") if source else rule.parsers
     return "".join(f"let {name} =\n{body}\n;\n" for name, body in rule.parsers.items() if name in names)
 

@@ -37,14 +37,14 @@ class MessageLinks:
         return {name: url for name, url in urls.items() if url}
 
 
-def portal_link(workspace: str, endpoint: str, rule: Rule, windows: Windows, *, inline: bool) -> str | None:
+def portal_link(workspace: str, endpoint: str, rule: Rule, windows: Windows) -> str | None:
     """The link to the portal with a run's query for signals, without comments; `workspace` is a resource id.
 
     Returns None if the link would be longer than MAX_LENGTH. The form is that of Azure Monitor's own alerts
     (azure-monitor-docs, alerts-payload-samples.md, `linkToSearchResultsUI`): scope, and the query deflated,
     in base64.
     """
-    query = with_bounds(queries(rule, inline=inline)["signals"], bounds(windows))
+    query = with_bounds(queries(rule)["signals"], bounds(windows))
     return query_link(workspace, endpoint, query, Window(windows.changes.after, windows.now))
 
 

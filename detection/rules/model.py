@@ -424,6 +424,7 @@ class Rule(RuleFile):
     changes_kql: str
     signals_kql: str
     parsers: dict[str, str]
+    saved_parsers: bool = False  # as functions in the workspace: then queries do not contain them
     tables: dict[str, LogTable]
     emails_by_user: EmailsByUser = Field(default={}, repr=False)
     exclusions: tuple[Silence, ...] = ()

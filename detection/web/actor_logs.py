@@ -48,13 +48,12 @@ class ActorQuery:
 def queries_of_actor(job: Job, digest: str, since: datetime, now: datetime) -> list[ActorQuery]:
     """The queries for an actor's changes and signals of every rule, stamped from `since` to `now` (UTC)."""
     settings, span = job.settings, Window(since, now)
-    inline, workspace = settings.PARSERS == "inline", settings.LOG_ANALYTICS_RESOURCE_ID
+    workspace, endpoint = settings.LOG_ANALYTICS_RESOURCE_ID, settings.LOG_ANALYTICS_ENDPOINT
     bounds = narrow_bounds(narrow_bounds({}, "changes", span), "signals", span)
     queries = []
     for rule in job.rules:
-        for side, text in actor_queries(rule, digest, inline=inline).items():
+        for side, text in actor_queries(rule, digest).items():
             query = with_bounds(text, bounds)
-            endpoint = settings.LOG_ANALYTICS_ENDPOINT
             portal = query_link(workspace, endpoint, query, span) if workspace else None
             queries.append(ActorQuery(rule.folder, side, query, portal))
     return queries

@@ -137,7 +137,6 @@ def incident_page(
             settings.LOG_ANALYTICS_ENDPOINT,
             rule,
             windows_of(detail.alerts[-1]),
-            inline=settings.PARSERS == "inline",
         )
     before, after = job.desk.neighbours(detail) if visitor.can_act else (None, None)
     actor = detail.incident.actor

@@ -33,7 +33,7 @@ LINES = truth_lines()
 TEXTS = {
     "truth": truth_query(LINES),
     **{
-        f"{rule.folder}: {side}, {make_query.__name__}": make_query(rule, side, AT, inline=True)
+        f"{rule.folder}: {side}, {make_query.__name__}": make_query(rule, side, AT)
         for rule in RULES.values()
         for side in rule.sequence.sides
         for make_query in (arrival_query, newest_query, cut_query)
@@ -41,7 +41,7 @@ TEXTS = {
     **{
         f"{rule.folder}: {name}, trial": text
         for rule in RULES.values()
-        for name, text in trial_queries(rule, AT, inline=True).items()
+        for name, text in trial_queries(rule, AT).items()
     },
     **{f"{table}, schema": schema_query(table) for table in connector_schema()},
 }
@@ -71,8 +71,8 @@ def test_schema_comes_as_it_is_read(analyses: dict[str, Analysis], name: str) ->
 
 def test_queries_of_a_workspace_with_its_own_parsers_leave_them_out() -> None:
     texts = {
-        f"{rule.folder}: {side}, {make_query.__name__}": make_query(rule, side, AT, inline=False)
-        for rule in RULES.values()
+        f"{rule.folder}: {side}, {make_query.__name__}": make_query(rule, side, AT)
+        for rule in (rule.model_copy(update={"saved_parsers": True}) for rule in RULES.values())
         for side in rule.sequence.sides
         for make_query in (arrival_query, cut_query)
     }
@@ -83,7 +83,7 @@ def test_queries_of_a_workspace_with_its_own_parsers_leave_them_out() -> None:
 
 def test_trial_queries_are_the_queries_of_a_run_over_empty_windows() -> None:
     for rule in RULES.values():
-        for name, text in trial_queries(rule, AT, inline=True).items():
+        for name, text in trial_queries(rule, AT).items():
             assert text.endswith(queries(rule)[name])
             assert text.count("datetime(2026-06-10T12:00:00Z)") == 4
 

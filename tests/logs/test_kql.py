@@ -6,12 +6,14 @@ from unittest.mock import patch
 
 import pytest
 
+from detection.app import load_rules
 from detection.correlation.detection import detect_at
 from detection.logs.files.source import FileSource
 from detection.logs.kql import COVERAGE_COLUMNS, bounds, queries, unnamed_rows, with_bounds
 from detection.logs.window import plan_windows
 from detection.rules.loading import load_rule, rule_names
 from detection.rules.model import LogTable, Rule
+from detection.settings import settings_from
 from tests.support.kusto.analyzer import CONNECTOR_FUNCTIONS, Analysis, analyze, connector_schema
 from tests.support.rule_world import MOMENT, LogWorld, change, signal, write
 
@@ -178,8 +180,16 @@ def test_workspace_with_its_own_parsers_is_asked_without_them() -> None:
     texts = {
         f"{rule.folder} {name}": with_bounds(text, bounds(plan_windows(NOW, None, rule)))
         for rule in map(load_rule, rule_names())
-        for name, text in queries(rule, inline=False).items()
+        for name, text in queries(rule.model_copy(update={"saved_parsers": True})).items()
     }
     analyses = analyze(texts, connector_schema(), CONNECTOR_FUNCTIONS)
     assert {name: analysis.diagnostics for name, analysis in analyses.items() if analysis.diagnostics} == {}
     assert not any("union isfuzzy" in text for text in texts.values())
+
+
+@pytest.mark.parametrize("source, count", [({}, 0), ({"LOGS_DIR": "logs"}, 4)])
+def test_job_with_saved_parsers_leaves_them_out_of_queries_to_a_workspace(
+    source: dict[str, str], count: int
+) -> None:
+    [rule], _ = load_rules(settings_from({"PARSERS": "alias", **source}))
+    assert sum("union isfuzzy" in text for text in queries(rule).values()) == count

@@ -20,7 +20,7 @@ CLOUD = "https://api.loganalytics.io"
 
 
 def link(endpoint: str = CLOUD, name: str = RULE.folder) -> str:
-    url = portal_link(WORKSPACE, endpoint, load_rule(name), first_windows(), inline=True)
+    url = portal_link(WORKSPACE, endpoint, load_rule(name), first_windows())
     assert url is not None
     return url
 
@@ -58,4 +58,4 @@ def test_link_of_every_shipped_rule_is_short_enough(name: str) -> None:
 def test_link_that_would_be_too_long_is_left_out() -> None:
     # A text that deflates badly.
     long_rule = RULE.model_copy(update={"signals_kql": "".join(map(str, range(10_000)))})
-    assert portal_link(WORKSPACE, CLOUD, long_rule, first_windows(), inline=True) is None
+    assert portal_link(WORKSPACE, CLOUD, long_rule, first_windows()) is None

@@ -75,13 +75,11 @@ class LogAnalytics:
         clock: Callable[[], datetime],
         *,
         tls: bool = True,
-        inline: bool = True,
         limits: Limits = LIMITS,
     ) -> None:
         """Reads `workspaces` (Workspace IDs) through `client`. A reading keeps its `limits` by the `clock`.
 
-        Without `tls` the client may send its token over plain http, to an emulator. Without `inline` queries
-        use the workspace's own parser functions.
+        Without `tls` the client may send its token over plain http, to an emulator.
 
         Raises ConfigurationError if there is no workspace, or one has no valid Workspace ID.
         """
@@ -97,7 +95,6 @@ class LogAnalytics:
         self._client = client
         self._clock = clock
         self._tls = tls
-        self._inline = inline
         self._limits = replace(limits, max_signals_per_actor=max(limits.max_signals_per_actor, SLICE))
         # A query changes nothing, so the client may repeat its POST like a GET.
         self._options: Mapping[str, Any] = {"retry_on_methods": ["POST"], "enforce_https": tls}
@@ -125,7 +122,6 @@ class LogAnalytics:
                 [workspace],
                 self._clock,
                 tls=self._tls,
-                inline=self._inline,
                 limits=self._limits,
             )
             for workspace in (self._main_workspace, *self._other_workspaces)
@@ -168,8 +164,7 @@ class LogAnalytics:
     def _reading(
         self, rule: Rule, windows: Windows, limits: Limits, until: datetime | None = None
     ) -> Reading:
-        query_texts = queries(rule, inline=self._inline)
-        return Reading(self.run_query, rule, windows, query_texts, self._clock, limits, until)
+        return Reading(self.run_query, rule, windows, queries(rule), self._clock, limits, until)
 
 
 def open_log_analytics(
@@ -178,12 +173,11 @@ def open_log_analytics(
     client_id: str | None,
     clock: Callable[[], datetime],
     *,
-    inline: bool = True,
     limits: Limits = LIMITS,
 ) -> LogAnalytics:
     """The workspaces behind a query endpoint, read as the identity that `client_id` names in base/sign_in.py.
 
-    An http endpoint on this machine is an emulator and gets a made-up token. `clock`, `inline` and `limits`
+    An http endpoint on this machine is an emulator and gets a made-up token. `clock` and `limits`
     are those of LogAnalytics. Raises ConfigurationError if the endpoint belongs to no known cloud, or a
     Workspace ID is not valid.
     """
@@ -195,7 +189,7 @@ def open_log_analytics(
         transport=Transport(CONNECT_TIMEOUT, READ_TIMEOUT, LONGEST_PAUSE, BLOCK, streams=True),
         retry_policy=_QueryRetryPolicy(retry_total=RETRIES),
     )
-    return LogAnalytics(client, workspaces, clock, tls=not _is_emulator(origin), inline=inline, limits=limits)
+    return LogAnalytics(client, workspaces, clock, tls=not _is_emulator(origin), limits=limits)
 
 
 def token_for(endpoint: str, client_id: str | None) -> str:
