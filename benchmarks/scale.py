@@ -52,7 +52,7 @@ GOALS = (
         40,
     ),
     Goal("quiet hour", "quiet", 1, None, 4),
-    Goal("first page of the list of {amount:,} incidents", "list", 20_000, None, 4),
+    Goal("first page of the list of {amount:,} incidents", "list", 20_000, None, 1),
     Goal("an incident by its id, of {amount:,}", "id", 20_000, None, 2),
     Goal("an id that does not exist, of {amount:,}", "unknown-id", 20_000, None, 2),
     Goal("{amount:,} messages to a receiver of 50 ms", "messages", 1_000, 60, None),

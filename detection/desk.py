@@ -41,8 +41,9 @@ from detection.settings import Webhook
 from detection.store.gaps import Gap, GapList
 from detection.store.incident_list import IncidentList, ListHead, Selection, read_page
 from detection.store.incident_store import IncidentStore
-from detection.store.layout import DamagedRow, OnDamage, raise_damage
+from detection.store.layout import DamagedRow, OnDamage, gap_row, raise_damage
 from detection.store.outbox import DeadLetter, Delivery, Queued, table_outbox
+from detection.store.read_ahead import ReadAhead
 from detection.store.silence_list import SilenceList, new_silence
 from detection.store.table import MAX_CONFLICTS, Conflict, Operation, Table
 
@@ -50,6 +51,7 @@ Result = TypeVar("Result")
 LOOK_BACK = timedelta(days=7)  # of the alerts that a new silence is compared with
 OPEN_INCIDENTS = Selection(("new", "acknowledged"))
 OPEN_PAGE = 500  # incidents of a request
+ROWS_AHEAD = 250  # gaps, silences and incidents in the first request of a page of the list
 MAX_IDS = 3  # that an error names
 ID_PREFIX = re.compile(r"[A-Za-z0-9_-]{1,64}")
 MAX_ALERTS = 1_000  # compared with a new silence: each is a request
@@ -150,6 +152,12 @@ class Desk:
         """The rule of an incident. Of a rule that cannot run it has the name, and no columns for alerts."""
         return next((rule for rule in self.rules if rule.folder == folder), None) or placeholder_rule(folder)
 
+    def for_list(self) -> "Desk":
+        """The desk for one page of the list: its gaps, silences and first incidents take one request of each
+        rule.
+        """
+        return replace(self, table=ReadAhead(self.table, gap_row(""), "l}", ROWS_AHEAD))
+
     def incidents(self, on_damage: OnDamage = raise_damage) -> list[IncidentDetail]:
         """Every rule's incidents, the incident opened last comes first."""
         details = [
@@ -166,13 +174,15 @@ class Desk:
         position: str = "",
         rule: str | None = None,
         on_damage: OnDamage = raise_damage,
+        *,
+        is_counted: bool = True,
     ) -> IncidentPage:
         """The next `size` selected incidents after a position, of one rule or (None) of all: open ones first,
         then the most severe, then those with the latest alert. They have no history, and long keys are
-        truncated.
+        truncated. Unless the first page `is_counted`, its head has only the rows that the page read.
         """
         folders = [folder for folder in self.folders if rule in (None, folder)]
-        page = read_page(self.table, folders, selection, size, position, on_damage)
+        page = read_page(self.table, folders, selection, size, position, on_damage, is_counted=is_counted)
         details = [IncidentDetail(rule, summary.key, summary.incident) for rule, summary in page.summaries]
         return IncidentPage(details, page.end, page.head)
 

@@ -12,7 +12,7 @@ from typing import Literal
 from detection.base.json_types import type_adapter
 from detection.base.timestamps import iso
 from detection.logs.window import Window
-from detection.store.layout import OnDamage, content_of, delete_rows, raise_damage, readable, split
+from detection.store.layout import OnDamage, content_of, delete_rows, gap_row, raise_damage, readable, split
 from detection.store.table import Entity, Insert, Operation, Replace, Table
 
 GAP_KEPT = timedelta(days=90)  # an open gap; then it is abandoned, and its marks go
@@ -62,7 +62,7 @@ class Gap:
 
     def operation(self) -> Operation:
         """Writes the gap's row; fails with Conflict where the row is not the one that `version` names."""
-        row, values = f"g|{self.id}", split(type_adapter(Gap).dump_json(replace(self, version="")))
+        row, values = gap_row(self.id), split(type_adapter(Gap).dump_json(replace(self, version="")))
         return Replace(row, values, self.version) if self.version else Insert(row, values)
 
     def close(self, state: Literal["read", "abandoned"], now: datetime) -> "Gap":
@@ -79,7 +79,7 @@ class GapList:
 
     def gaps(self, on_damage: OnDamage = raise_damage) -> list[Gap]:
         """Every gap, the oldest first; closed gaps too until their retention is over."""
-        return list(readable(self.table.scan(self.rule, "g|", "g}"), gap_of, on_damage))
+        return list(readable(self.table.scan(self.rule, "j|", "j}"), gap_of, on_damage))
 
     def open_gaps(self, on_damage: OnDamage = raise_damage) -> list[Gap]:
         """The gaps that are neither read nor abandoned, the oldest first."""
@@ -91,7 +91,7 @@ class GapList:
 
     def delete(self, gaps: Sequence[Gap]) -> None:
         """Deletes the rows of gaps."""
-        delete_rows(self.table, self.rule, [f"g|{gap.id}" for gap in gaps])
+        delete_rows(self.table, self.rule, [gap_row(gap.id) for gap in gaps])
 
 
 def gap_of(entity: Entity) -> Gap:

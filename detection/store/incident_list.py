@@ -40,6 +40,7 @@ from detection.store.table import PAGE, Entity, Table
 
 LATEST = 20  # incidents of a key that are searched for a successor
 MAX_COUNTED = PAGE  # incidents of a count: the names of a request
+HEAD_ROWS = 200  # of the list that its first page reads in any case, for counts
 MAX_FILTERED = 1_000  # rows that a page looks through for incidents that form no range of the list
 FILTERED_ROWS = 250  # of a request for such incidents
 POSITION = re.compile(r"[01]\|[0-9]\|[0-9]{16}\|[A-Za-z0-9_-]{1,64}\|[a-z]{1,16}")
@@ -151,23 +152,30 @@ def read_page(
     size: int,
     position: str = "",
     on_damage: OnDamage = raise_damage,
+    *,
+    is_counted: bool = True,
 ) -> ListPage:
     """The next `size` selected incidents after a position of the list of several rules.
 
     A position (POSITION) is the `end` of a page; its row may be gone. A page looks through MAX_FILTERED rows
     at most, so it may have fewer incidents, or none, and still an end. `on_damage` receives the error of each
-    row that it leaves out because it is damaged. Raises ServiceError.
+    row that it leaves out because it is damaged. Unless it `is_counted`, the head of the first page has the
+    rows that the page read, and no more. Raises ServiceError.
     """
     # The list is read beyond the selection from its beginning on: a short list is then whole, and counted.
     is_beginning = not position and selection.ranges[0][0] == _WHOLE_LIST[0]
     ranges = [_WHOLE_LIST] if is_beginning else selection.ranges
-    page = min(size + 1, PAGE) if selection.has_whole_sections else FILTERED_ROWS
+    ahead = max(size, HEAD_ROWS) if is_beginning else size
+    page = min(ahead + 1, PAGE) if selection.has_whole_sections else FILTERED_ROWS
     rows = chain.from_iterable(
         _rows(table, rules, start, end, position, page, on_damage) for start, end in ranges
     )
-    first_rows = list(islice(rows, size + 1))
-    is_whole = is_beginning and len(first_rows) <= size
-    head = ListHead([row.name for row in first_rows], whole=True) if is_whole else _head(table, rules)
+    first_rows = list(islice(rows, ahead + 1))
+    is_whole = is_beginning and len(first_rows) <= ahead
+    if is_whole or (is_beginning and not is_counted):
+        head = ListHead([row.name for row in first_rows], is_whole)
+    else:
+        head = _head(table, rules)
 
     summaries: list[tuple[str, IncidentSummary]] = []
     selectable = takewhile(lambda row: row.name < selection.end, chain(first_rows, rows))

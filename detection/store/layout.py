@@ -8,13 +8,13 @@ One partition per rule folder. <hash> is that of a key, <incident> an incident's
     h|<hash>                                 head: the key, its commit number, its writer, its floods, its
                                              newest incident
     i|<incident>                             an incident, with its key
+    j|<until>                                a gap: its id, which is the minute of its end
+    k|<name>                                 a silence
     l|<closed>|<severity>|<updated>|<incident>|<status>  an incident's summary, in the order of the list: open
                                              ones first, then the most severe, then those with the latest
                                              alert (incident_list.py)
     m|<hash>|<day>|<commit>|<part>           marks of events of that day
     p|<day>|<hash>|<commit>                  the commit marked events of that day; deleted with the marks
-    q|<name>                                 a silence
-    g|<until>                                a gap: its id, which is the minute of its end
     r|<now>[|failed|gap]                     the record of a run
     s|<draft>|<number>                       entries of a digest draft (digest_draft.py)
     u|<digest>                               a grouping whose marks are kept (groupings.py)
@@ -23,6 +23,7 @@ One partition per rule folder. <hash> is that of a key, <incident> an incident's
                                              clean-up has more to do, time of its last run with a threshold
 
 Heads, and marks, each form a range of their own: those of many keys are read in few requests (key_rows.py).
+Gaps, silences and the list form one range: a page of the list shows them together (read_ahead.py).
 The outbox of a rule is in the same partition (outbox.py); the partition ~rules lists the rules.
 """
 
@@ -47,7 +48,7 @@ from detection.incidents.marks import Mark
 from detection.rules.model import SEVERITIES, Severity
 from detection.store.table import OPERATIONS, Delete, Entity, Insert, Operation, Put, Replace, Table, Value
 
-SCHEMA = 1  # of these rows; raised when an older version could misread them
+SCHEMA = 2  # of these rows; raised when an older version could misread them
 PROPERTY_SIZE = 64_000  # of the 64 KiB that a property may have; a whole number of 8-byte marks
 ROW_SIZE = 12 * PROPERTY_SIZE  # of the 1 MiB that a row may have; the emulator counts it in base64
 _MARK_BYTES = 8
@@ -154,6 +155,16 @@ def head_row(key: Key) -> str:
 def incident_row(name: str) -> str:
     """The name of the row of the incident with that id."""
     return f"i|{name}"
+
+
+def silence_row(name: str) -> str:
+    """The name of the row of a silence."""
+    return f"k|{name}"
+
+
+def gap_row(name: str) -> str:
+    """The name of the row of the gap with that id."""
+    return f"j|{name}"
 
 
 def day_of(time: datetime) -> str:
@@ -323,7 +334,7 @@ def incident_operations(key: Key, incident: Incident, former: Incident | None) -
     short_key = tuple((name, truncate(text)) for name, text in key)
     summary = IncidentSummary(short_key, replace(incident, history=(), extent=None))
     row = summary_row(incident)
-    yield Put(row, split(type_adapter(IncidentSummary).dump_json(summary)))
+    yield Put(row, split(type_adapter(IncidentSummary).dump_json(summary, exclude_defaults=True)))
     if former and former.id == incident.id and (former_row := summary_row(former)) != row:
         yield Delete(former_row)
 

@@ -24,6 +24,7 @@ from detection.store.layout import (
     incident_row,
     newest_incident,
     rows_of_marks,
+    silence_row,
     sortable,
     state_of,
     summary_row,
@@ -225,5 +226,5 @@ def _expire_records(transactions: _Transactions, before: datetime, kept_windows:
     before = min([before, *(window.after for window in kept_windows)])
     for silence in SilenceList(transactions.table, transactions.rule).silences():
         if silence.expires and silence.expires < before:
-            transactions.add([Delete(f"q|{silence.name}")])
+            transactions.add([Delete(silence_row(silence.name))])
     transactions.flush()

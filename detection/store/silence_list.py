@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from detection.rules.silences import Silence
-from detection.store.layout import OnDamage, content_of, raise_damage, readable, split
+from detection.store.layout import OnDamage, content_of, raise_damage, readable, silence_row, split
 from detection.store.table import Conflict, Insert, Operation, Replace, Table, Value
 
 
@@ -17,12 +17,12 @@ class SilenceList:
 
     def silences(self, on_damage: OnDamage = raise_damage) -> list[Silence]:
         """Every silence, ended ones too until their retention is over."""
-        rows = self.table.scan(self.rule, "q|", "q}")
+        rows = self.table.scan(self.rule, "k|", "k}")
         return list(readable(rows, lambda row: content_of(row, Silence), on_damage))
 
     def silence(self, name: str) -> Silence | None:
         """The silence of that name, or None."""
-        row = self.table.get(self.rule, f"q|{name}")
+        row = self.table.get(self.rule, silence_row(name))
         return content_of(row, Silence) if row else None
 
     def add(self, silence: Silence) -> None:
@@ -37,7 +37,7 @@ class SilenceList:
         """Ends a silence now. It stays in the list, because rows of signals from before may arrive later, and
         to explain what it suppressed. Raises Conflict if it is not as it was read.
         """
-        row = self.table.get(self.rule, f"q|{silence.name}")
+        row = self.table.get(self.rule, silence_row(silence.name))
         if row is None or content_of(row, Silence) != silence:
             raise Conflict(f"silence {silence.name} has changed")
         ended = silence.model_copy(update={"expires": now, "lifted_by": author})
@@ -46,7 +46,7 @@ class SilenceList:
 
 def new_silence(silence: Silence) -> Operation:
     """Writes a silence whose name the rule does not have yet."""
-    return Insert(f"q|{silence.name}", _content(silence))
+    return Insert(silence_row(silence.name), _content(silence))
 
 
 def _content(silence: Silence) -> dict[str, Value]:

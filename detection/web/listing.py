@@ -286,7 +286,10 @@ def listing(desk: Desk, query: ListQuery, now: datetime, size: int = PER_PAGE) -
     filters, status, severity = query.filters, query.status, query.severity
     matches = filters.matches
     damages: list[DamagedRow] = []
-    page = desk.incident_page(query.selection, size, query.after, filters.rule, damages.append)
+    desk = desk.for_list()
+    page = desk.incident_page(
+        query.selection, size, query.after, filters.rule, damages.append, is_counted=bool(query.texts)
+    )
 
     def count(statuses: Sequence[Status], level: Severity | None = None) -> Count:
         if matches:

@@ -20,7 +20,7 @@ from detection.runs.run import read_gap, run
 from detection.store.gaps import GapList
 from detection.store.incident_list import IncidentList
 from detection.store.incident_store import IncidentStore
-from detection.store.layout import head_row
+from detection.store.layout import gap_row, head_row
 from detection.store.outbox import Delivery, Outbox
 from detection.store.table import PAGE, Conflict, Delete, Entity, MemoryTable, Operation, Put, Table
 from tests.support.builders import (
@@ -192,7 +192,7 @@ def test_gap_that_is_denied_after_a_part_was_read_is_a_service_error() -> None:
     store = store_of(DenyingTable(table, denials=0), "gap")
     reading = read_gap(RULE, gap, lambda: START, StoredLogs([], []), store)
     next(reading)
-    store.table = DenyingTable(table, 1_000, f"g|{gap.id}")
+    store.table = DenyingTable(table, 1_000, gap_row(gap.id))
 
     with pytest.raises(ServiceError, match=gap.id):
         list(reading)

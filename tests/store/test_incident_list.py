@@ -9,11 +9,13 @@ import pytest
 from azure.data.tables import TableClient
 
 from benchmarks.volume import CountingTable
+from detection.desk import Desk
 from detection.incidents.incident import Incident, Status
 from detection.rules.model import SEVERITIES, Severity
 from detection.store.azure_table import AzureTable
 from detection.store.incident_list import (
     FILTERED_ROWS,
+    HEAD_ROWS,
     MAX_COUNTED,
     MAX_FILTERED,
     POSITION,
@@ -272,7 +274,7 @@ def test_count_of_fewer_than_a_thousand_is_exact(incidents: int, is_exact: bool)
 # ------------------------------------------------------------------------------------------------------------ requests
 
 
-@pytest.mark.parametrize("incidents, requests", [(0, 1), (50, 1), (51, 2), (5_000, 2)])
+@pytest.mark.parametrize("incidents, requests", [(0, 1), (HEAD_ROWS, 1), (HEAD_ROWS + 1, 2), (5_000, 2)])
 @pytest.mark.parametrize("statuses", [OPEN, (*OPEN, "closed")])
 def test_first_page_takes_a_request_and_a_longer_list_another_for_its_counts(
     statuses: tuple[Status, ...], incidents: int, requests: int
@@ -282,6 +284,9 @@ def test_first_page_takes_a_request_and_a_longer_list_another_for_its_counts(
     table.requests = 0
     read_page(table, [RULE.folder], Selection(statuses), 50)
     assert table.requests == requests
+    table.requests = 0
+    read_page(table, [RULE.folder], Selection(statuses), 50, is_counted=False)
+    assert table.requests == 1
 
 
 @pytest.mark.parametrize("severity", [None, "High"])
@@ -323,9 +328,11 @@ def test_first_page_of_a_long_list_is_less_than_200_kb_on_the_wire(azurite: str)
             [operation for incident in incidents for operation in incident_operations(key, incident, None)],
         )
     bodies.clear()
-    page = read_page(table, [RULE.folder], Selection(OPEN), 50)
-    assert len(page.summaries) == 50
-    assert len(bodies) == 2
+    page = (
+        Desk([RULE], table, (), lambda: START).for_list().incident_page(Selection(OPEN), 50, is_counted=False)
+    )
+    assert len(page.incidents) == 50
+    assert len(bodies) == 1
     assert sum(bodies) < 200_000
 
 
