@@ -10,7 +10,13 @@ from importlib import import_module
 from uuid import uuid4
 
 from detection.base.deadlines import LONGEST_RUN, RUN_TIME
-from detection.base.errors import ConfigurationError, Unreachable, error_kind, error_sentence
+from detection.base.errors import (
+    ConfigurationError,
+    ServiceError,
+    Unreachable,
+    error_kind,
+    error_sentence,
+)
 from detection.base.timestamps import refuse_fast_clock
 from detection.correlation.detection import Detection
 from detection.delivery.deliver import DEADLINE, SEND_FOR, Attempt, deliver
@@ -153,8 +159,9 @@ class Job:
                     outbox, destinations, self.clock, self.sleep, drain_for, self.report, send_for
                 )
             finally:  # also if a lane fails, for the alarm goes by the latest count
-                if letters := outbox.count_dead_letters():
-                    log_dead_letters(letters)
+                with suppress(ServiceError):  # such as no time left: the next delivery counts
+                    if letters := outbox.count_dead_letters():
+                        log_dead_letters(letters)
         if failures:
             raise failures[0]
         return attempts

@@ -162,7 +162,7 @@ class Outbox:
                 with suppress(Conflict):  # a message was given up in between
                     self._table.write(rule, [Delete(DEAD_LETTERS_MARK, mark.version)])
             elif not reason and (entity := self._table.get(rule, names[rule][0])):
-                reason = _dead_letter(rule, entity).reason
+                reason = str(entity.values.get("reason", ""))
         rows = [row for rule_names in names.values() for row in rule_names]
         return DeadLetters(len(rows), sorted({row.split("|")[1] for row in rows}), reason)
 

@@ -22,7 +22,7 @@ from detection.rules.silences import parse_silence
 from detection.runs.record import CoveredBySilences
 from detection.settings import settings_from
 from detection.store.outbox import Delivery, Outbox, list_rule, queue
-from detection.store.table import MemoryTable
+from detection.store.table import MemoryTable, Put
 from detection.telemetry import log_attempt
 from tests.infra.lines import (
     DAY,
@@ -360,6 +360,14 @@ def test_dead_letter_is_told_as_long_as_it_is_there(receiver: Receiver, rule: st
     assert "HTTP 410" in row["reason"]
     assert "webhook" in row["destination"]
     assert len(receiver.requests) == 1
+
+
+def test_dead_letter_is_told_beside_a_message_that_cannot_be_read(receiver: Receiver) -> None:
+    job = DeadLetterJob(receiver, "openai-config-to-abuse", NOW - 2 * DAY)
+    log = job.deliveries(NOW - HOUR)
+    job.table.write("openai-config-to-abuse", [Put("d|webhook|in_2|0000000001", {"id": "damaged"})])
+    (row,) = rows("undelivered", [*hourly_runs(48), *log[:1], *job.deliveries()])
+    assert (row["outcome"], row["number"]) == ("dead", 1)
 
 
 def test_dead_letter_that_is_sent_at_last_is_told_no_longer(receiver: Receiver) -> None:
