@@ -205,6 +205,22 @@ def test_microsofts_parser_finds_a_misspelt_column() -> None:
     assert analysis.diagnostics
 
 
+@pytest.mark.parametrize("name", NAMES)
+def test_query_keeps_the_limits_of_log_alerts(name: str) -> None:
+    """https://learn.microsoft.com/azure/azure-monitor/alerts/alerts-create-log-alert-rule#configure-alert-rule-conditions
+
+    An alert looks back two days at most, and an alert that is evaluated every minute refuses `union`.
+    """
+    text = re.sub(r"//.*", "", query(name))
+    assert re.findall(r"bag_unpack|\bpivot|\bnarrow|AggregatedValue", text) == []
+    spans = re.findall(r"\bago\(([^)]*)\)", text)
+    assert [span for span in spans if not re.fullmatch(r"\d+[dhm]", span)] == []
+    assert windows()[name] <= 2 * DAY
+    (rule,) = [rule for alarm, rule in alarms("defaults").items() if alarm == name]
+    assert len(json.dumps(rule["properties"])) < 64 * 2**10
+    assert rule["properties"]["evaluationFrequency"] != "PT1M"
+
+
 def paths(text: str) -> set[str]:
     """The fields of a line that a query reads."""
     return set(re.findall(r"\bline((?:\.\w+)+)", text))

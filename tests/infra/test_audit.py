@@ -52,6 +52,14 @@ def test_lock_on_the_account_is_off_unless_it_is_set(name: str) -> None:
     }  # ReadOnly would stop the job's host
 
 
+@pytest.mark.parametrize("name", NAMES)
+def test_secrets_are_protected_from_purging_only_if_it_is_set(name: str) -> None:
+    """The service refuses `false`, and `true` cannot be taken back."""
+    properties = snapshot(name).single("Microsoft.KeyVault/vaults")["properties"]
+    assert properties.get("enablePurgeProtection") is (True if name == WITH_OPTIONS else None)
+    assert properties["enableSoftDelete"]
+
+
 @pytest.mark.infra
 def test_lock_has_the_scope_of_the_account() -> None:
     assert resources(templates()["storage"])["lock"]["scope"].startswith(

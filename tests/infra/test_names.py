@@ -95,6 +95,22 @@ def test_short_name_of_the_action_group_is_short(name: str) -> None:
     assert re.fullmatch(r".{1,12}", people["groupShortName"])
 
 
+ENVIRONMENTS = ("defaults", "longest-names", "shortest-names")
+
+
+def test_several_environments_of_a_subscription_have_groups_of_their_own() -> None:
+    groups = [snapshot(name).single("Microsoft.Resources/resourceGroups")["name"] for name in ENVIRONMENTS]
+    assert len(set(groups)) == len(ENVIRONMENTS)
+
+
+@pytest.mark.parametrize(
+    "kind", ["Microsoft.Storage/storageAccounts", "Microsoft.KeyVault/vaults", "Microsoft.Web/sites"]
+)
+def test_several_environments_share_no_name_that_is_taken_once_in_the_world(kind: str) -> None:
+    names = [snapshot(name).single(kind)["name"] for name in ENVIRONMENTS]
+    assert len(set(names)) == len(ENVIRONMENTS)
+
+
 @pytest.mark.parametrize("name", NAMES)
 def test_no_two_resources_share_an_id(name: str) -> None:
     ids = [resource["id"].lower() for resource in snapshot(name).resources]

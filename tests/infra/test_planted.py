@@ -20,7 +20,7 @@ pytestmark = pytest.mark.planted
 
 
 class PlantedError(NamedTuple):
-    """An error: what is done to a file, the check that has to find it, and the snapshot that shows it."""
+    """An error: what is done to a file, the check that has to find it, and the snapshots that show it."""
 
     file: str
     plant: Callable[[str], str]
@@ -187,6 +187,60 @@ ERRORS = {
         replacing('`az role assignment delete --scope "$table" --assignee OBJECT_ID`', ""),
         "test_switches.py::test_page_has_a_command_for_everything_that_stays_behind",
     ),
+    "a deployment that is tried once": PlantedError(
+        ".github/workflows/deploy.yml",
+        replacing("sh scripts/deploy --no-prompt", "azd deploy --no-prompt"),
+        "test_workflows.py::test_deployment_is_proven_by_the_app_itself",
+    ),
+    "a trial that stays if it fails": PlantedError(
+        ".github/workflows/e2e.yml",
+        replacing("      - if: always()\n        run:", "      - run:"),
+        "test_workflows.py::test_trial_deployment_is_removed_whatever_became_of_it",
+    ),
+    "a run that is given less time to prove itself than the host gives it": PlantedError(
+        "host.json",
+        replacing("00:30:00", "01:00:00"),
+        "test_prove_deployment.py::test_run_may_take_as_long_as_the_host_lets_it",
+    ),
+    "a forged sign-in that counts as refused": PlantedError(
+        "scripts/prove_deployment.py",
+        replacing("REFUSED = (301,", "REFUSED = (200, 301,"),
+        "test_prove_deployment.py::test_forged_sign_in_that_gets_in_is_found",
+    ),
+    "a sign-in unasked": PlantedError(
+        "infra/app.bicep",
+        replacing("platform: { enabled: !empty(pageClientId) }", "platform: { enabled: true }"),
+        "test_incident_page.py::test_signing_in_is_on_where_there_is_a_registration_and_off_elsewhere",
+    ),
+    "a Python that may fail": PlantedError(
+        "infra/app.bicep",
+        replacing("version: '3.13'", "version: '3.14'"),
+        "test_workflows.py::test_app_runs_on_a_python_whose_failures_stop_a_change",
+    ),
+    "a protection that the vault refuses": PlantedError(
+        "infra/vault.bicep",
+        replacing("purgeProtection ? true : null", "purgeProtection"),
+        "test_audit.py::test_secrets_are_protected_from_purging_only_if_it_is_set",
+    ),
+    "a second environment over the first": PlantedError(
+        "infra/main.bicep",
+        replacing(
+            "uniqueString(subscription().id, environmentName, location)",
+            "uniqueString(subscription().id, location)",
+        ),
+        "test_names.py::test_several_environments_share_no_name_that_is_taken_once_in_the_world",
+        snapshot="defaults shortest-names",
+    ),
+    "recipients that are not asked for": PlantedError(
+        "scripts/preprovision",
+        replacing('        azd env set ALARM_EMAILS "$emails"\n', "        :\n"),
+        "test_azd.py::test_recipients_of_alarms_are_asked_for_and_stored",
+    ),
+    "an alarm over more than two days": PlantedError(
+        "infra/alerts/no-complete-run.kql",
+        replacing("ago(150m)", "ago(2h + 30m)"),
+        "test_alarms.py::test_query_keeps_the_limits_of_log_alerts",
+    ),
     "a schedule at hour 24": PlantedError(
         "infra/schedule.bicep",
         replacing("high: 23", "high: 24"),
@@ -309,7 +363,10 @@ def copy(tmp_path: Path) -> Path:
 def fails(check: str, snapshot: str, tree: Path) -> bool:
     """Whether a check is red in a tree. A snapshot that cannot be made anew stays what it was."""
     subprocess.run(
-        [sys.executable, "-m", "tests.infra.snapshots", snapshot], cwd=tree, check=False, capture_output=True
+        [sys.executable, "-m", "tests.infra.snapshots", *snapshot.split()],
+        cwd=tree,
+        check=False,
+        capture_output=True,
     )
     options = ["-q", "-p", "no:cacheprovider", "-m", "infra or not infra"]
     completed = subprocess.run(

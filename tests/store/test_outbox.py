@@ -1,16 +1,18 @@
 """The outbox: what a delivery is after every step of its way, and who may take the step."""
 
+from collections.abc import Iterator
 from dataclasses import replace
 from datetime import timedelta
 
 import pytest
 
+from benchmarks.volume import CountingTable
 from detection.rules.silences import parse_silence
 from detection.store.incident_store import IncidentStore
 from detection.store.layout import ROW_SIZE
-from detection.store.outbox import DeadLetter, Delivery, Outbox, Queued, queue
+from detection.store.outbox import DeadLetter, DeadLetters, Delivery, Outbox, Queued, queue
 from detection.store.silence_list import SilenceList
-from detection.store.table import Conflict, MemoryTable
+from detection.store.table import PAGE, Conflict, MemoryTable
 from tests.support.builders import START
 
 RULE = "some-rule"
@@ -203,3 +205,69 @@ def test_messages_of_an_incident_wait_or_are_dead_letters_for_any_destination_an
         (DeadLetter, RULE, "soc", 1),
         (Queued, "another-rule", "soc", 3),
     ]
+
+
+# ------------------------------------------------------------------------------------------- the count of dead letters
+
+
+def bury(outbox: Outbox, table: MemoryTable, *deliveries: Delivery) -> None:
+    """Commits messages and gives them up."""
+    put(table, *deliveries)
+    for message in deliveries:
+        outbox.dead_letter(next(outbox.waiting(message.destination)), f"HTTP 410 of {message.destination}")
+
+
+def test_outbox_without_dead_letters_is_looked_into_as_ever_and_counts_none(table: MemoryTable) -> None:
+    put(table, delivery())
+    counting_table = CountingTable(table)
+    outbox = Outbox(counting_table, RULE, "other")
+    assert outbox.destinations() == ["soc"]
+    assert counting_table.requests == 3  # one for each rule, one more for each destination
+    assert outbox.count_dead_letters() is None
+    assert counting_table.requests == 3
+
+
+def test_dead_letters_are_counted_with_their_destinations_and_the_first_reason(
+    table: MemoryTable, outbox: Outbox
+) -> None:
+    bury(outbox, table, delivery(), delivery(2), delivery(destination="audit"))
+    put(table, delivery(3))
+    assert outbox.destinations() == ["soc"]
+    assert outbox.count_dead_letters() == DeadLetters(3, ["audit", "soc"], "HTTP 410 of audit")
+
+
+def test_zero_is_counted_once_after_the_last_dead_letter_is_gone(table: MemoryTable, outbox: Outbox) -> None:
+    bury(outbox, table, delivery())
+    for dead_letter in outbox.dead_letters():
+        outbox.requeue(dead_letter, START)
+    counts = []
+    for _ in range(2):
+        look = Outbox(table, RULE)
+        look.destinations()
+        counts.append(look.count_dead_letters())
+    assert counts == [DeadLetters(0, [], ""), None]
+
+
+class RacedTable(MemoryTable):
+    """A table in which another process gives a message up right after the dead letters were listed."""
+
+    def names(self, partition: str, start: str, end: str, page: int = PAGE) -> Iterator[str]:
+        names = list(super().names(partition, start, end, page))
+        other_outbox = Outbox(self, partition)
+        for queued in other_outbox.waiting("soc"):
+            other_outbox.dead_letter(queued, "HTTP 410")
+        return iter(names)
+
+
+def test_message_that_is_given_up_during_a_count_is_in_the_next_count() -> None:
+    table = RacedTable()
+    outbox = Outbox(table, RULE)
+    bury(outbox, table, delivery())
+    for dead_letter in outbox.dead_letters():
+        outbox.requeue(dead_letter, START)
+    counts = []
+    for _ in range(2):
+        look = Outbox(table, RULE)
+        look.destinations()
+        counts.append(look.count_dead_letters())
+    assert [count and count.number for count in counts] == [0, 1]
