@@ -20,7 +20,7 @@ SendMode = Literal["nothing", "test", "canary"]
 def all_checks(context: CheckContext, send_mode: SendMode = "nothing") -> Iterator[Check]:
     """All checks. The checks of the logs depend on whether the settings name a workspace or a folder."""
     yield Check("settings", partial(check_settings, context))
-    yield Check("setting names", partial(check_setting_names, context), ("settings",))
+    yield Check("setting names", partial(check_setting_names, context))
     yield Check("schedule", partial(check_schedule, context), ("settings",))
     yield Check("rules", partial(check_rules, context), ("settings",))
     try:

@@ -230,6 +230,16 @@ def test_settings_are_named_all_at_once_and_what_needs_them_is_not_tried() -> No
     assert HIDDEN not in repr(findings)
 
 
+@pytest.mark.parametrize("settings", [{}, {"STORM_ALERTS": "0"}], ids=["valid", "invalid"])
+def test_misspelt_setting_is_red_whether_the_settings_are_valid_or_not(
+    environment: Environment, settings: Environment
+) -> None:
+    finding = run_all_checks(environment | {"WEBHOOK_SECRT": HIDDEN, **settings})
+    misspelt = finding["setting WEBHOOK_SECRT"]
+    assert (misspelt.level, misspelt.remedy) == ("red", "Rename it to WEBHOOK_SECRET, or unset it.")
+    assert HIDDEN not in repr(finding)
+
+
 def test_unknown_rule_is_red_and_the_rest_is_tried(environment: Environment) -> None:
     findings = run_all_checks(environment | {"RULES": "no-such-rule"})
     assert names_with_level(findings, "red") == ["rule no-such-rule", "rules"]

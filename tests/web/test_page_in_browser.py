@@ -9,6 +9,7 @@ from detection.cli.serve import Server
 from detection.rules.patterns import literal_pattern
 from detection.rules.silences import parse_silence
 from detection.store.incident_store import IncidentStore
+from detection.store.table import Put
 from detection.web.actor import actor_id
 from tests.incidents.test_grouping import HOSTILE
 from tests.support.browser import browser as browser_module
@@ -81,6 +82,8 @@ def world() -> PageWorld:
     for name, actor in (("nightly", "ann*"), ("attack", literal_pattern(HOSTILE_MARKUP["form"]))):
         fields = {"name": name, "owner": "eve", "reason": HOSTILE_MARKUP["script"], "actor": actor}
         page_world.job.desk.silence(RULE, parse_silence({**fields, "expires": START + 2 * DAY}))
+    damaged = [f"l|1|{n}|{'0' * 16}|in_{'damaged' * 6}|closed" for n in range(7)]
+    page_world.table.write(RULE.folder, [Put(row, {}) for row in damaged])
     return page_world
 
 
