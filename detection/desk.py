@@ -186,19 +186,19 @@ class Desk:
         details = [IncidentDetail(rule, summary.key, summary.incident) for rule, summary in page.summaries]
         return IncidentPage(details, page.end, page.head)
 
-    def incident(self, name: str) -> IncidentDetail:
+    def incident(self, name: str, on_damage: OnDamage = raise_damage) -> IncidentDetail:
         """An incident by its id, with its alerts. Raises NoIncident."""
         for folder in self.folders:
-            if parts := IncidentList(self.table, folder).incident(name):
+            if parts := IncidentList(self.table, folder).incident(name, on_damage):
                 return IncidentDetail(folder, *parts)
-        raise NoIncident(f"there is no incident {name}; see `incidents list`")
+        raise no_incident(name)
 
-    def incident_by_prefix(self, prefix: str) -> IncidentDetail:
+    def incident_by_prefix(self, prefix: str, on_damage: OnDamage = raise_damage) -> IncidentDetail:
         """An incident by its id or a beginning of it, such as `in_3f` or `3f`.
 
         Raises NoIncident if no incident or several incidents have it.
         """
-        return self.incident(self.id_by_prefix(prefix))
+        return self.incident(self.id_by_prefix(prefix), on_damage)
 
     def id_by_prefix(self, prefix: str) -> str:
         """The id that has a beginning, or the beginning itself if no id has it.
@@ -361,6 +361,13 @@ class Desk:
         is_exact = not damages and next(alerts, None) is None
         return SilenceMatches(sum(matches), len(matches), is_exact)
 
+    def _stored(self, name: str) -> tuple[str, Incident]:
+        """An incident by its id, with its rule and without its alerts. Raises NoIncident."""
+        for folder in self.folders:
+            if incident := IncidentList(self.table, folder).without_alerts(name):
+                return folder, incident
+        raise no_incident(name)
+
     def _entry(self, act: IncidentAct, action: Action) -> HistoryEntry:
         return HistoryEntry(
             action, act.author, self.clock(), act.note, act.self_declared, request=act.request
@@ -370,10 +377,10 @@ class Desk:
         """Carries out an act in one transaction, which writes its entry. After a conflict with a run it is
         tried again, unless the author has not seen what changed.
         """
-        now, detail = entry.time, self.incident(act.incident)
+        now, (rule, stored) = entry.time, self._stored(act.incident)
         version = act.version
         if version.acts is None:
-            version = replace(version, acts=detail.incident.acts)
+            version = replace(version, acts=stored.acts)
 
         def change_once(incident: Incident) -> Incident:
             if any(earlier.request == entry.request for earlier in incident.history):
@@ -384,12 +391,12 @@ class Desk:
         def messages(incident: Incident, commit: int) -> Sequence[Delivery]:
             from detection.delivery.rendering import update_messages  # noqa: PLC0415  # most hours need no message
 
-            closed_digests = self._closed_digests(detail.rule, incident)
+            closed_digests = self._closed_digests(rule, incident)
             return update_messages(self.destinations, incident, commit, now, closed_digests)
 
         def update() -> Incident:
-            store = IncidentStore(self.table, detail.rule, f"update {now.isoformat()} {uuid4().hex[:12]}")
-            return store.update(detail.incident.id, change_once, messages, rows)
+            store = IncidentStore(self.table, rule, f"update {now.isoformat()} {uuid4().hex[:12]}")
+            return store.update(stored.id, change_once, messages, rows)
 
         return _repeat_after_conflict(update)
 
@@ -408,6 +415,11 @@ class Desk:
                 break
             position = page.end
         return set() if damages else digests  # a damaged row may be that of an open incident
+
+
+def no_incident(name: str) -> NoIncident:
+    """The error of an id that no incident has."""
+    return NoIncident(f"there is no incident {name}; see `incidents list`")
 
 
 def _repeat_after_conflict(act: Callable[[], Result]) -> Result:

@@ -129,11 +129,11 @@ def show(
     alerts: Annotated[bool, typer.Option("--alerts", help="Show every alert too.")] = False,
 ) -> None:
     """Show an incident on one screen. JSON has everything."""
-    desk = environment_job().desk
-    detail = desk.incident_by_prefix(incident)
+    desk, damages = environment_job().desk, list[DamagedRow]()
     if output_format is TextFormat.json:
-        write_json_line(json_values(detail))
+        write_json_line(json_values(desk.incident_by_prefix(incident)))
         return
+    detail = desk.incident_by_prefix(incident, damages.append)
     rule = desk.rule_or_placeholder(detail.rule)
     if detail.rule not in {rule.folder for rule in desk.rules}:
         write_remark(f"the alerts of {incident} cannot be shown without its rule; --format json shows them")
@@ -141,6 +141,7 @@ def show(
     print("\n".join(incident_lines(detail, rule)))
     if alerts:
         print("\n".join(line for alert in detail.alerts for line in ("", *lines(alert, rule))))
+    require_whole([*map(damage_text, damages)])
 
 
 @app.command()

@@ -231,7 +231,9 @@ class IncidentList:
         """Every incident with its key, in the order of ids."""
         return readable(self._rows("i"), keyed_incident, on_damage)
 
-    def incident(self, name: str) -> tuple[Key, Incident, list[Alert]] | None:
+    def incident(
+        self, name: str, on_damage: OnDamage = raise_damage
+    ) -> tuple[Key, Incident, list[Alert]] | None:
         """An incident by its id, with its key and its alerts in the order of commits; None without such an
         incident.
         """
@@ -239,7 +241,7 @@ class IncidentList:
         if entity is None:
             return None
         alerts = self.table.scan(self.rule, f"a|{name}|", f"a|{name}}}")
-        return (*keyed_incident(entity), list(map(_alert, alerts)))
+        return (*keyed_incident(entity), list(readable(alerts, _alert, on_damage)))
 
     def without_alerts(self, name: str) -> Incident | None:
         """An incident by its id; None without such an incident."""

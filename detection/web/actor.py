@@ -109,7 +109,7 @@ def actor_page(
     own = [detail for detail in week if actor_id(detail.incident.actor) == name_digest]
     if not own:
         raise NoActor("there is no incident of this actor in the last week; open the page from an incident")
-    details = [job.desk.incident(detail.incident.id) for detail in own[:READ]]
+    details = [job.desk.incident(detail.incident.id, damages.append) for detail in own[:READ]]
     addresses = list(dict.fromkeys(address for detail in own for address in detail.incident.addresses))
     name = own[0].incident.actor
     other_actors = list(_other_actors(week, name, addresses))

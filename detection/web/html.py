@@ -30,7 +30,15 @@ from detection.web.access import Visitor
 from detection.web.actor import ActorPage, actor_id
 from detection.web.exchange import Request, RequestRefused, Response, with_query
 from detection.web.incident_view import IncidentView, duration_text, incident_view, windows_of
-from detection.web.listing import FILTER_FIELDS, PER_PAGE, SEVERITIES_SHOWN, STATUSES, Listing, ListQuery
+from detection.web.listing import (
+    FILTER_FIELDS,
+    PER_PAGE,
+    SEVERITIES_SHOWN,
+    STATUSES,
+    Listing,
+    ListQuery,
+    RowFault,
+)
 from detection.web.timeline import timeline
 
 EVIDENCE_PAGE = re.compile(r"[0-9]{1,4}")
@@ -114,9 +122,12 @@ def incident_page(
     form: str,
     now: datetime,
     request: Request,
+    faults: Sequence[RowFault],
     notice: Notice | None = None,
 ) -> Response:
-    """An incident, with forms if the visitor can act. `form` is the token of the forms."""
+    """An incident, with forms if the visitor can act. `form` is the token of the forms, `faults` are the rows
+    of its alerts that cannot be read.
+    """
     path, query = request.path, request.query
     incidents = f"{'../' * path.count('/')}incidents"
     number = query.get("evidence", "")
@@ -164,6 +175,7 @@ def incident_page(
         classifications=CLASSIFICATION_HELP,
         form=form,
         evidence_url=evidence_url,
+        faults=faults,
         url=lambda *names: with_query("/".join((incidents, *names)), code=visitor.access_key),
         notice=notice,
     )

@@ -42,6 +42,7 @@ from detection.messages.cells import csv_lines
 from detection.messages.text import escape_name
 from detection.rules.loading import default_rule
 from detection.rules.silences import CRITERIA, Silence, end_of_silence, parse_silence
+from detection.store.layout import DamagedRow, OnDamage, raise_damage
 from detection.store.table import Conflict
 from detection.web.access import ID_LENGTH, author_of, check_form, check_source, request_id, visitor_of
 from detection.web.actor import actor_page
@@ -64,6 +65,7 @@ from detection.web.listing import (
     export_rows,
     list_query,
     listing,
+    row_faults,
 )
 
 ACTOR_ID = re.compile(r"[0-9a-f]{64}")
@@ -248,7 +250,8 @@ def _selected(fields: Mapping[str, str]) -> dict[str, dict[str, str]]:
 
 
 def _show(request: Request, job: Job, name: str, now: datetime, notice: Notice | None = None) -> Response:
-    visitor, detail = visitor_of(request), _incident_detail(job, name)
+    visitor, damages = visitor_of(request), list[DamagedRow]()
+    detail = _incident_detail(job, name, raise_damage if request.wants_json else damages.append)
     if request.wants_json:
         return json_response(json_values(detail))
     done = request.query.get("done")
@@ -257,7 +260,7 @@ def _show(request: Request, job: Job, name: str, now: datetime, notice: Notice |
             act = f"{escape_name(entry.action_text)} by {escape_name(entry.author)}"
             notice = Notice(f"Recorded at {iso(entry.time)}: {act}.")
     form = job.link_signer().form_token(name, visitor.name, now) if visitor.can_act else ""
-    return incident_page(job, detail, visitor, form, now, request, notice)
+    return incident_page(job, detail, visitor, form, now, request, row_faults(damages), notice)
 
 
 def _show_actor(request: Request, job: Job, name: str, now: datetime) -> Response:
@@ -289,7 +292,8 @@ def _act(request: Request, job: Job, name: str, verb: str, now: datetime) -> Res
         page = _show(request, job, name, now, Notice(refusal.reason, is_refusal=True, typed=fields))
         return replace(page, status=refusal.status)
     if request.wants_json:
-        response = json_response(json_values(_incident_detail(job, name)))
+        # The act is done, so a damaged alert is no failure here; the incident's own address names it.
+        response = json_response(json_values(_incident_detail(job, name, lambda _: None)))
         return replace(response, headers={**response.headers, ACT_ID: act_id})
     location = with_query(f"../{name}", done=act_id, code=visitor.access_key)
     return Response(303, headers={"location": location})
@@ -444,9 +448,9 @@ def _refusal_of(error: Exception) -> RequestRefused:
     return RequestRefused(status, f"{error}.")
 
 
-def _incident_detail(job: Job, name: str) -> IncidentDetail:
+def _incident_detail(job: Job, name: str, on_damage: OnDamage = raise_damage) -> IncidentDetail:
     try:
-        return job.desk.incident(name)
+        return job.desk.incident(name, on_damage)
     except NoIncident:
         raise RequestRefused(404, f"There is no incident {name}. Check the address.") from None
 

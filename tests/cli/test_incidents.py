@@ -138,3 +138,11 @@ def test_damaged_row_is_named_and_the_others_are_listed(world: PageWorld, argume
     assert result.exit_code == 1
     assert (name if "list" in arguments else RULE.folder) in result.stdout
     assert f"not listed: row {rows[-1 if arguments == ('list',) else 0]} in the partition" in result.stderr
+
+
+def test_incident_with_a_damaged_alert_is_shown_and_the_row_named(world: PageWorld) -> None:
+    name = world.incident()
+    row = next(iter(world.table.scan(RULE.folder, "a|", "a}"))).row
+    world.table.write(RULE.folder, [Put(row, {})])
+    result = run("show", name)
+    assert (result.exit_code, name in result.stdout, f"row {row} in the" in result.stderr) == (1, True, True)

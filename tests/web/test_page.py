@@ -27,6 +27,7 @@ from detection.store.layout import delete_rows, incident_operations
 from detection.store.outbox import Outbox
 from detection.store.silence_list import SilenceList
 from detection.store.table import PAGE, Entity, MemoryTable, Put
+from detection.web.actor import actor_id
 from detection.web.exchange import BODY, AccessMode, Response, make_request
 from detection.web.html import POLICY
 from detection.web.listing import PER_PAGE, list_query, listing
@@ -1032,6 +1033,46 @@ def test_export_for_spreadsheets_without_a_damaged_row_would_hide_it_and_is_refu
     assert answer.status == 503
     assert row in answer.body.decode()
     assert world.json("incidents?format=json")["row_faults"][0]["row"] == row
+
+
+def damaged_alert(world: PageWorld, alerts: int) -> tuple[str, str]:
+    """An incident of some alerts, of which the first is damaged; returns its id and the row."""
+    name = world.incident()
+    if alerts > 1:
+        world.commit_new([change("audit-2", START + HOUR)], [signal("chat-2", START + HOUR)], START + HOUR)
+    row = next(iter(world.table.scan(RULE.folder, f"a|{name}|", f"a|{name}}}"))).row
+    world.table.write(RULE.folder, [Put(row, {})])
+    return name, row
+
+
+@pytest.mark.parametrize("alerts", [1, 2])
+def test_damaged_alert_is_named_on_the_page_of_its_incident_and_of_its_actor(
+    world: PageWorld, alerts: int
+) -> None:
+    name, row = damaged_alert(world, alerts)
+    for path in (f"incidents/{name}", f"incidents/actors/{actor_id(ALICE)}"):
+        answer = world.get(path)
+        text = parse_page(answer).text
+        assert (answer.status, f"row {row} in the partition" in text, name in text) == (200, True, True)
+    assert ("No alert of this incident can be read." in parse_page(world.get(f"incidents/{name}")).text) is (
+        alerts == 1
+    )
+    assert world.get(f"incidents/{name}", accept=JSON["accept"]).status == 503
+
+
+@pytest.mark.parametrize("media_type", [FORM["content-type"], JSON["accept"]])
+def test_incident_with_a_damaged_alert_is_closed(world: PageWorld, media_type: str) -> None:
+    name, _ = damaged_alert(world, 2)
+    fields = {"by": "eve", "classification": "benign"}
+    if media_type == FORM["content-type"]:
+        assert world.post(f"incidents/{name}/close", fields).status == 303
+    else:
+        headers = {**JSON, "content-type": media_type}
+        answer = world.post(
+            f"incidents/{name}/close", {}, headers=headers, content=json.dumps(fields).encode()
+        )
+        assert (answer.status, json.loads(answer.body)["incident"]["status"]) == (200, "closed")
+    assert "closed as benign" in parse_page(world.get(f"incidents/{name}")).text
 
 
 def test_damaged_incident_stops_neither_the_page_nor_the_acts_of_the_next_incident(world: PageWorld) -> None:
