@@ -191,7 +191,9 @@ def _list(request: Request, job: Job, now: datetime, notice: Notice | None = Non
 
 
 def _export(query: ListQuery, job: Job, now: datetime) -> Response:
-    """Up to EXPORTED selected incidents as a file; in JSON `next` is the position of more."""
+    """Up to EXPORTED selected incidents as a file. If more may follow, its name says so, and in JSON `next` is
+    their position.
+    """
     page = listing(job.desk, query, now, EXPORTED)
     if page.row_faults and query.export == "csv":
         raise RequestRefused(503, f"{page.row_faults[0].text}. The JSON export has all other incidents.")
@@ -200,7 +202,8 @@ def _export(query: ListQuery, job: Job, now: datetime) -> Response:
     else:
         body = "".join(csv_lines(export_rows(page), EXPORT_COLUMNS)).encode(errors="replace")
         response = Response(200, body, {"content-type": "text/csv; charset=utf-8"})
-    name = f"incidents-{now:%Y%m%dT%H%M%SZ}.{query.export}"
+    part = "-part" if page.next else ""
+    name = f"incidents-{now:%Y%m%dT%H%M%SZ}{part}.{query.export}"
     return replace(
         response, headers={**response.headers, "content-disposition": f'attachment; filename="{name}"'}
     )

@@ -9,6 +9,7 @@ import pytest
 
 from detection.incidents.incident import Incident
 from detection.store.layout import incident_operations
+from detection.web import respond
 from detection.web.exchange import Response
 from detection.web.listing import EXPORT_COLUMNS
 from tests.support.builders import ALICE, DAY, HOUR, RULE, START
@@ -175,6 +176,17 @@ def test_export_has_the_filtered_incidents_beyond_a_page(world: PageWorld) -> No
     assert len(world.get("incidents?format=csv").body.splitlines()) == 61
     assert len(json.loads(world.get("incidents?format=json").body)["incidents"]) == 60
     assert len(world.get("incidents?format=csv&actor=7@").body.splitlines()) == 7
+
+
+def test_name_of_an_export_says_that_more_incidents_may_follow(
+    world: PageWorld, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(respond, "EXPORTED", 2)
+    for n in range(3):
+        world.incident(f"{n}@example.com", 1)
+    answer = world.get("incidents?format=csv")
+    assert len(answer.body.splitlines()) == 3
+    assert answer.headers["content-disposition"].endswith('Z-part.csv"')
 
 
 def test_export_with_a_wrong_filter_is_refused(world: PageWorld) -> None:
