@@ -345,7 +345,6 @@ class Settings(BaseModel):
 
     @property
     def rules(self) -> tuple[str, ...]:
-        """The rule folders to run."""
         return self.RULES or (default_rule(),)
 
     # A validator of single fields, so that it reports even when another field is wrong; that one is missing

@@ -57,7 +57,7 @@ class Plan:
             "threshold": ", ".join(thresholds) or "none",
             "exclusions": ", ".join(exclusion.name for exclusion in rule.exclusions) or "none",
             "on_call.mode": rule.on_call.mode,
-            "ALLOWED_LATENESS": max(settings.ALLOWED_LATENESS or rule.lateness, rule.lateness),
+            "ALLOWED_LATENESS": rule.allowed_lateness(settings.ALLOWED_LATENESS),
             "MAX_CATCH_UP": settings.MAX_CATCH_UP,
             "STORM_ALERTS": settings.STORM_ALERTS,
             "FLOOD_SIGNALS": settings.FLOOD_SIGNALS,

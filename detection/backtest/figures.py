@@ -112,7 +112,6 @@ class Tally:
                     counts[kind].update(alerts=1, pairs=pairs_by_kind[kind])
 
     def figures(self) -> BacktestFigures:
-        """The figures of the runs that were added."""
         days = [
             DayFigures(day, *(counts[name] for name in ("runs", "alerts", "pairs", "opened", "messages")))
             for day, counts in sorted(self.days.items())

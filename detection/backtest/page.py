@@ -13,7 +13,6 @@ PAGES = Path(__file__).with_name("pages")
 
 
 def render_page(result: Backtest, rule: Rule) -> str:
-    """The report of a backtest of a rule."""
     templates = page_templates(
         PAGES, {"escape_line": escape_line, "number": "{:,}".format, "plural": plural, "moment": iso}
     )

@@ -27,14 +27,12 @@ class CountingRenderer:
     digests: int = 0
 
     def render_alert(self, _verdict: Verdict, _detection: Detection) -> Sequence[Delivery]:
-        """Counts a message."""
         self.messages += 1
         return ()
 
     def render_digest(
         self, _digest_id: str, _began: datetime, _entries: Sequence[DigestEntry]
     ) -> Sequence[Delivery]:
-        """Counts a message, and a digest."""
         self.messages += 1
         self.digests += 1
         return ()

@@ -53,5 +53,4 @@ class Transport(RequestsTransport):  # type: ignore[misc]  # loaded lazily, so u
         return super().send(request, **{**options, "stream": streams})
 
     def sleep(self, duration: float) -> None:
-        """Waits before the next attempt."""
         super().sleep(min(duration, self._longest_pause))

@@ -44,7 +44,6 @@ class Exchange:
 
     @property
     def is_cut(self) -> bool:
-        """Whether a deadline has passed."""
         return self._is_cut or (self._outer is not None and self._outer.is_cut)
 
     def __enter__(self) -> Self:

@@ -15,5 +15,4 @@ logging.getLogger("azure").setLevel(logging.WARNING)
 
 
 def log_event(level: int, event: str, values: Mapping[str, object]) -> None:
-    """Writes the log line of an event."""
     LOG.log(level, "%s", to_json({"event": event, **values}, ensure_ascii=True).decode())

@@ -48,7 +48,6 @@ def rectangle(x: float, y: float, width: float, height: float, css_class: str, t
 
 
 def line(x1: float, y1: float, x2: float, y2: float, css_class: str) -> Markup:
-    """A line between two points."""
     return element("line", class_=css_class, x1=x1, y1=y1, x2=x2, y2=y2)
 
 

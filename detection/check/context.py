@@ -38,7 +38,6 @@ class CheckContext:
 
     @property
     def rule_faults(self) -> list[RuleFault]:
-        """The rules that cannot run."""
         return self._loaded_rules[1]
 
     @cached_property
@@ -67,7 +66,6 @@ class CheckContext:
 
     @cached_property
     def single_workspaces(self) -> dict[str, LogAnalytics]:
-        """A client for each workspace, by workspace id."""
         return self.logs.single_workspaces()
 
     @cached_property

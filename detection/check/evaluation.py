@@ -113,7 +113,6 @@ def evaluate_plan(name: str) -> Finding:
 
 
 def evaluate_age(name: str, arrivals: SourceArrivals, now: datetime, look_back: timedelta) -> Finding:
-    """The age of the newest row of a source."""
     period = f"the last {duration_text(look_back)}"
     if arrivals.newest is None:
         return red(name, f"No row in {period}.", f"The rules need this source to find anything. {_CONNECTOR}")
@@ -126,9 +125,7 @@ def evaluate_age(name: str, arrivals: SourceArrivals, now: datetime, look_back: 
 
 def usable_lateness(rule: Rule, lateness: timedelta | None) -> timedelta:
     """How late a row may arrive so that an ordinary run still reads it, given the windows of the rule."""
-    if rule.sequence.windows == "query-period":
-        return rule.lateness
-    return max(lateness or rule.lateness, rule.lateness)
+    return rule.lateness if rule.sequence.windows == "query-period" else rule.allowed_lateness(lateness)
 
 
 def evaluate_delay(name: str, arrivals: SourceArrivals, allowed_lateness: timedelta) -> Finding:

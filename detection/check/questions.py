@@ -60,13 +60,11 @@ class TruthLine(NamedTuple):
 
 
 def predicates() -> dict[str, Predicate]:
-    """The predicates of truth.yaml by name."""
     written = TypeAdapter(list[Predicate]).validate_python(read_document(TRUTH_FILE))
     return {predicate.name: predicate for predicate in written}
 
 
 def truth_lines() -> list[TruthLine]:
-    """All lines of the truth table."""
     return [
         TruthLine(predicate.kql_of(value), expected, f"{predicate.name}: {value or 'the empty text'}")
         for predicate in predicates().values()

@@ -74,5 +74,4 @@ def check_outbox(context: CheckContext) -> Iterator[Finding]:
 
 
 def check_silences(context: CheckContext) -> Iterator[Finding]:
-    """The silences and exclusions in force."""
     yield evaluate_silences("silences", context.job.desk.active_silences())

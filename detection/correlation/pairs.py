@@ -14,7 +14,6 @@ class SignalNumbers:
         self._number_by_id: dict[str, int] = {}
 
     def number_of(self, signal_id: str) -> int:
-        """The number of a signal by its id."""
         return self._number_by_id.setdefault(signal_id, len(self._number_by_id))
 
 

@@ -87,6 +87,5 @@ def _by_stamp(events: Iterable[Event], stamps: StampReader, query_window: Window
 
 
 def _pair_ids(changes: Iterable[Event], signals: Iterable[Event], rule: Rule) -> set[tuple[str, str]]:
-    """The pairs by their ids."""
     chains = correlate(changes, signals, rule.sequence.within, once=False, resolve=resolver_for(rule))
     return {(change.id, signal.id) for chain in chains for change, signal in chain.pairs()}

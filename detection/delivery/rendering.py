@@ -9,7 +9,7 @@ from detection.delivery.webhook import body_in_every_format
 from detection.incidents.decide import Verdict
 from detection.incidents.incident import Incident
 from detection.incidents.keys import stable_id
-from detection.messages.context import AlertContext, DigestEntry, alert_context
+from detection.messages.context import NO_LINKS, AlertContext, DigestEntry, alert_context
 from detection.messages.digest import (
     Digest,
     as_native,
@@ -49,13 +49,9 @@ DIGESTS: Mapping[MessageFormat, Callable[[Digest], bytes]] = {
 Content = TypeVar("Content")
 
 
-def no_links(*_context: object) -> MessageLinks:
-    """No links."""
-    return MessageLinks()
-
-
 def message_renderer(
-    webhooks: Sequence[Webhook], links_for: Callable[[Verdict, Detection], MessageLinks] = no_links
+    webhooks: Sequence[Webhook],
+    links_for: Callable[[Verdict, Detection], MessageLinks] = lambda *_: NO_LINKS,
 ) -> Render:
     """Renders a verdict's alert for each destination that accepts its severity, in its format."""
 

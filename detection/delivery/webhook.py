@@ -88,7 +88,6 @@ class ReceiverClient:
             return self._no_answer
 
     def close(self) -> None:
-        """Closes the connections that no request uses."""
         self._session.close()
 
     def _exchange(
@@ -146,7 +145,6 @@ class WebhookDestination:
         return outcome
 
     def close(self) -> None:
-        """Closes the connections that no attempt uses."""
         self._client.close()
 
 

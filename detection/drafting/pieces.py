@@ -25,7 +25,6 @@ class Piece(NamedTuple):
 
     @property
     def arguments(self) -> str:
-        """The text after the first word."""
         return self.text[len(self.keyword) :].strip()
 
     def part(self, begin: int, end: int | None = None) -> "Piece":
@@ -60,7 +59,6 @@ def without_comments(text: str) -> str:
 
 
 def without_texts(text: str) -> str:
-    """The text with its text literals emptied."""
     return "".join('""' if token["text"] else token[0] for token in _TOKEN.finditer(text))
 
 

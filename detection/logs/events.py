@@ -76,7 +76,6 @@ class Events:
 
     @property
     def all_events(self) -> Sequence[Event]:
-        """Every event that was read."""
         return [*self.in_window, *self.too_late, *self.in_future]
 
 

@@ -101,7 +101,7 @@ def plan_windows(
     if rule.sequence.windows == "query-period":
         published = Window(now - rule.query_period, None)
         return Windows(now, published, published, None)
-    lateness = max(lateness or rule.lateness, rule.lateness)
+    lateness = rule.allowed_lateness(lateness)
     marks_from = kept_since or datetime.min.replace(tzinfo=UTC)
     previous = now - rule.query_frequency
     read_until = min(watermark or previous, previous)

@@ -132,7 +132,6 @@ def make_digest(
 
 
 def as_native(digest: Digest) -> bytes:
-    """The digest as this project's own JSON."""
     message = NativeDigest("detection.alert.digest", digest.time, digest)
     return type_adapter(NativeDigest).dump_json(message, ensure_ascii=True)
 
@@ -157,8 +156,6 @@ def as_slack(digest: Digest) -> bytes:
 
 
 def as_teams(digest: Digest) -> bytes:
-    """The digest as an Adaptive Card."""
-
     def render(shortened: Digest) -> teams.Element:
         blocks = []
         for incident in shortened.listed_incidents:

@@ -170,7 +170,6 @@ def _payload(context: AlertContext, limit: int) -> AlertPayload:
 
 
 def rule_payload(rule: Rule) -> RulePayload:
-    """The part of a rule that messages contain."""
     return RulePayload(
         rule=rule.folder,
         id=str(rule.id),

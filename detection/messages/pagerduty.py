@@ -79,10 +79,8 @@ def trigger(
 
 
 def acknowledge(dedup_key: str) -> bytes:
-    """The event that acknowledges the incident of a key in PagerDuty."""
     return to_json({"event_action": "acknowledge", "dedup_key": dedup_key})
 
 
 def resolve(dedup_key: str) -> bytes:
-    """The event that resolves the incident of a key in PagerDuty."""
     return to_json({"event_action": "resolve", "dedup_key": dedup_key})

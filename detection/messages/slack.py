@@ -35,7 +35,6 @@ def slack(context: AlertContext) -> bytes:
 
 
 def message(title: str, blocks: list[Block], source: str) -> Block:
-    """A message: the title, the blocks, and the source."""
     return {
         # Notifications show it instead of the blocks.
         "text": _escaped(cut(title, HEADER)),

@@ -156,7 +156,6 @@ def plural(number: int, noun: str) -> str:
 
 
 def counts_text(counts: Counts) -> str:
-    """The numbers of changes, signals and pairs with their nouns."""
     changes, signals = plural(counts.changes, "change"), plural(counts.signals, "signal")
     return f"{changes}, {signals}, {plural(counts.pairs, 'pair')}"
 
@@ -185,5 +184,4 @@ def first_that_fits(messages: Iterable[bytes], limit: int) -> bytes:
 
 
 def decreasing_counts(count: int) -> range:
-    """The counts from `count` down to 0."""
     return range(count, -1, -1)

@@ -127,7 +127,6 @@ def parse_option(written: object) -> MatchingOption:
 
 
 def option_problems(options: Sequence[MatchingOption]) -> Iterator[str]:
-    """The problems of a list of options."""
     kinds = [option.kind for option in options]
     if "none" in kinds and len(options) > 1:
         yield "identity: none matches every actor, so it must be the only option"
@@ -138,7 +137,6 @@ def option_problems(options: Sequence[MatchingOption]) -> Iterator[str]:
 
 
 def _replaced(expression: str, texts: Mapping[str, str]) -> str:
-    """KQL that replaces each text in an expression."""
     for old, new in texts.items():
         expression = f'replace_string({expression}, "{old}", "{new}")'
     return expression

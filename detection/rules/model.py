@@ -272,7 +272,6 @@ class EventSequence(_ProjectPart):
 
     @property
     def sides(self) -> dict[str, Side]:
-        """Both sides by name."""
         return {"changes": self.changes, "signals": self.signals}
 
     @model_validator(mode="after")
@@ -295,7 +294,6 @@ class EventSequence(_ProjectPart):
 
     @property
     def columns(self) -> dict[str, KqlType]:
-        """The result columns of both sides with their KQL types."""
         return self.changes.columns | self.signals.columns
 
     @property
@@ -432,8 +430,12 @@ class Rule(RuleFile):
 
     @property
     def lateness(self) -> timedelta:
-        """The allowed lateness of a row: the part of queryPeriod before the last run."""
+        """The least allowed lateness of a row: the part of queryPeriod before the last run."""
         return self.query_period - self.query_frequency
+
+    def allowed_lateness(self, lateness: timedelta | None) -> timedelta:
+        """The allowed lateness where the settings have `lateness`: never less than the rule's own."""
+        return max(lateness or self.lateness, self.lateness)
 
     @property
     def grouping(self) -> Grouping:

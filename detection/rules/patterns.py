@@ -50,7 +50,6 @@ def covers_all_addresses(pattern: str) -> bool:
 
 @lru_cache(maxsize=1_024)
 def pattern_matcher(pattern: str) -> Callable[[str], bool]:
-    """A matcher of values by a pattern."""
     # In the language of fnmatch, a set of one character is that character.
     tokens = (
         f"[{token[-1]}]" if token in {r"\*", r"\?", "["} else token[-1]

@@ -117,12 +117,10 @@ class Silence(BaseModel):
 
     @property
     def criteria(self) -> dict[str, str]:
-        """The patterns by criterion."""
         return {name: value for name in CRITERIA if (value := getattr(self, name)) is not None}
 
     @property
     def criteria_text(self) -> str:
-        """The criteria in words."""
         return ", ".join(f"{name} {pattern}" for name, pattern in self.criteria.items())
 
     @property

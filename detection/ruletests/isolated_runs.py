@@ -86,7 +86,6 @@ class IsolatedRuns:
             self._sql = {name: translate(kql, self._connection).text for name, kql in queries(rule).items()}
 
     def read(self, runs: Sequence[CaseRun]) -> Iterator[tuple[CaseRun, Logs]]:
-        """Each run with its logs."""
         sequence = self._rule.sequence
         once = sequence.duplicates == "once"
         for start in range(0, len(runs), self._calendar.lane_count):

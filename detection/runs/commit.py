@@ -88,7 +88,6 @@ class _LoadedStates:
         self._states: dict[Key, KeyState] = {}
 
     def load(self, keys: AbstractSet[Key]) -> None:
-        """Loads the states of many keys."""
         self._states.update(self._store.load(keys - self._states.keys()))
 
     def state(self, key: Key) -> KeyState:

@@ -10,7 +10,7 @@ from datetime import UTC, datetime, timedelta
 from pydantic_core import to_jsonable_python
 
 from detection.base.errors import ConfigurationError
-from detection.logs.window import MAX_CATCH_UP, Window, plan_windows
+from detection.logs.window import MAX_CATCH_UP, plan_windows
 from detection.rules.model import Rule
 from detection.settings import DESTINATIONS
 from detection.store.table import OPERATIONS
@@ -36,20 +36,16 @@ def require_commits_fit(
     """
     widest = plan_windows(_NOW, _LONG_AGO, rule, lateness, max_catch_up)
     # Each day with marks has a row of them, and a row for their deletion. Signals follow their changes.
-    rows = 2 * _most_days(widest.changes)
+    most_days = -((widest.changes.after - _NOW) // DAY) + 1  # on which the events of such a window may lie
+    rows = 2 * most_days
     if rows > MARK_ROWS:
-        allowed = max(lateness or rule.lateness, rule.lateness)
+        allowed = rule.allowed_lateness(lateness)
         raise ConfigurationError(
             f"{rule.folder}: `within` ({_iso(rule.sequence.within)}), MAX_CATCH_UP ({_iso(max_catch_up)}) "
             f"and ALLOWED_LATENESS ({_iso(allowed)}, at least queryPeriod less queryFrequency) are too long "
             f"together: a commit after an outage may have {rows} rows of marks, and {MARK_ROWS} fit into a "
             "transaction; shorten `within` in rule.yaml, MAX_CATCH_UP or ALLOWED_LATENESS"
         )
-
-
-def _most_days(window: Window) -> int:
-    """The largest number of calendar days on which events of a window of this length may lie."""
-    return -((window.after - _NOW) // DAY) + 1
 
 
 def _iso(duration: timedelta) -> str:

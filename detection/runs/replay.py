@@ -95,7 +95,6 @@ class PublishedComparison:
             self._distinct.add(chain)
 
     def comparison(self) -> Comparison:
-        """The comparison of the runs so far."""
         return Comparison(
             returned=self._returned,
             repeated=self._returned - len(self._distinct),

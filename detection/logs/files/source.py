@@ -7,7 +7,7 @@ from typing import Literal
 from detection.logs.actors import ActorResolver
 from detection.logs.events import Logs, to_events
 from detection.logs.files.folder import LogFolder, timestamp_literal
-from detection.logs.files.loading import ARRIVED, LoadedFiles
+from detection.logs.files.loading import ARRIVED
 from detection.logs.kql import bounds, queries
 from detection.logs.window import Windows
 from detection.rules.model import LogTable, Rule
@@ -28,11 +28,7 @@ class FileSource:
         """Loads the folder, unless it is loaded already. Raises the errors of LogFolder."""
         self._folder = folder if isinstance(folder, LogFolder) else LogFolder(folder, tables)
         self._tables, self._arrival = tables, arrival
-
-    @property
-    def loaded(self) -> Mapping[str, LoadedFiles]:
-        """The result of loading each table's files."""
-        return self._folder.loaded
+        self.loaded = self._folder.loaded
 
     def read(self, rule: Rule, windows: Windows) -> Logs:
         """Both sides and their health at `windows.now`."""

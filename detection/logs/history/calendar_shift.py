@@ -30,7 +30,6 @@ class CalendarShift:
 
     @property
     def lane_count(self) -> int:
-        """The number of lanes."""
         return (LAST_DATETIME_YEAR - LAST_YEAR) // CYCLE * self.lanes_per_cycle
 
     def offset_years(self, lane: int) -> int:

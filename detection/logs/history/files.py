@@ -20,7 +20,7 @@ import duckdb_kql
 from detection.base.timestamps import FIRST_YEAR, LAST_YEAR
 from detection.logs.events import Logs, Rejected, Row, SideHealth
 from detection.logs.files.folder import LogFolder, explain_errors, timestamp_literal
-from detection.logs.files.loading import ARRIVED, LoadedFiles, view_table
+from detection.logs.files.loading import ARRIVED, view_table
 from detection.logs.files.source import FileSource
 from detection.logs.history.calendar_shift import CalendarShift, years_earlier
 from detection.logs.history.past import ArrivedRow, PastLogs, RunRange, cross_row_keyword
@@ -53,11 +53,7 @@ class FileArchive:
 
     def __init__(self, folder: LogFolder, tables: Mapping[str, LogTable]) -> None:
         self._folder, self._tables = folder, tables
-
-    @property
-    def loaded(self) -> Mapping[str, LoadedFiles]:
-        """The result of loading each table's files."""
-        return self._folder.loaded
+        self.loaded = folder.loaded
 
     def read(self, rule: Rule, runs: RunRange) -> PastLogs:
         """Everything that the runs of a range read."""

@@ -10,7 +10,7 @@ import re
 from bisect import bisect_right
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from itertools import accumulate
 from operator import itemgetter
@@ -23,7 +23,7 @@ from detection.logs.window import Windows, plan_windows
 from detection.rules.loading import without_comments
 from detection.rules.model import Rule, Side
 
-# Distinct values that a cache keeps. Values that many rows share come back after it is emptied.
+# Distinct values that are shared. Those of many rows come back after all are forgotten.
 MAX_SHARED_VALUES = 50_000
 
 # The operators that look at each row by itself. Any other operator may look at several rows.
@@ -57,7 +57,6 @@ class RunRange:
         return max(0, -((self.begin - moment) // self.interval))
 
     def run_time(self, run_number: int) -> datetime:
-        """The moment of a run."""
         return self.begin + run_number * self.interval
 
 
@@ -142,7 +141,6 @@ class PastLogs:
         )
 
     def row_counts(self) -> Mapping[str, int]:
-        """The number of rows of each side."""
         signals = sum(len(timeline.events) for timeline in self._signals.values())
         return {"changes": len(self._changes.events), "signals": signals}
 
@@ -189,28 +187,17 @@ class _Timeline:
 
 def _in_stamp_order(arrived_rows: Iterable[ArrivedRow], side: Side) -> list[_ArrivedEvent]:
     """The rows as events, in the order of their stamps. A query engine promises no order."""
-    cache = _ValueCache()
+    shared_values: dict[object, object] = {}  # a value of many rows is in memory once
     arrival_times: list[datetime] = []
     rows: list[Row] = []
     for arrival_time, row in arrived_rows:
         arrival_times.append(arrival_time)
-        rows.append(cache.share_values(row))
+        if len(shared_values) > MAX_SHARED_VALUES:
+            shared_values.clear()
+        rows.append(tuple(shared_values.setdefault(value, value) for value in row))
     stamps = map(datetime.fromisoformat, map(itemgetter(side.place_of(side.stamped)), rows))
     arrived_events = map(_ArrivedEvent, stamps, arrival_times, events_of(rows, side))
     return sorted(
         arrived_events,
         key=lambda arrived_event: (arrived_event.stamp, arrived_event.arrival_time, arrived_event.event.id),
     )
-
-
-@dataclass(slots=True)
-class _ValueCache:
-    """Keeps a value that many rows share in memory once."""
-
-    values: dict[object, object] = field(default_factory=dict)
-
-    def share_values(self, row: Row) -> Row:
-        """The row, with equal values replaced by the cached object."""
-        if len(self.values) > MAX_SHARED_VALUES:
-            self.values = {}
-        return tuple(self.values.setdefault(value, value) for value in row)

@@ -61,7 +61,6 @@ class RowReader:
                     yield row
 
     def read_all(self, table: AnswerTable) -> list[Row]:
-        """The valid rows of a table as a list."""
         return list(self.read(table))
 
     def reject(self, reason: str, location: str) -> None:

@@ -111,7 +111,6 @@ class LogAnalytics:
         return self._reading(rule, windows, limits, until).read_raw()
 
     def close(self) -> None:
-        """Closes the client's connections."""
         self._client.close()
 
     def single_workspaces(self) -> dict[str, "LogAnalytics"]:
