@@ -77,7 +77,7 @@ def backtest(
     ] = None,
     output_format: Annotated[
         ReportFormat, typer.Option("--format", help="Output format; json prints one object.")
-    ] = ReportFormat.table,
+    ] = "table",
 ) -> None:
     """Count the alerts and messages of a rule over the past. Stores nothing and sends nothing.
 
@@ -122,7 +122,7 @@ def backtest(
         with writing(report_file):
             write_report(report_file, render_page(result, plan.rule))
         write_remark(f"the report is in {report_file}")
-    if output_format is ReportFormat.json:
+    if output_format == "json":
         write_json_line(json_values(result))
     else:
         write_backtest(result, plan.rule)

@@ -26,7 +26,7 @@ def check(
     ] = False,
     output_format: Annotated[
         TextFormat, typer.Option("--format", help="Output format; json prints one finding per line.")
-    ] = TextFormat.text,
+    ] = "text",
 ) -> None:
     """Check settings, access, log tables, storage and destinations. Exits 1 if any check is red."""
     send_mode: SendMode = "canary" if canary else "test" if send else "nothing"
@@ -36,9 +36,9 @@ def check(
         planned_checks = all_checks(CheckContext(os.environ, clock), send_mode)
         for finding in run_checks(planned_checks, lambda name: bar.update(task, description=name)):
             findings.append(finding)
-            if output_format is TextFormat.json:
+            if output_format == "json":
                 write_json_line(asdict(finding))
-    if output_format is TextFormat.text:
+    if output_format == "text":
         write_findings(findings)
     if any(finding.level == "red" for finding in findings):
         sys.exit(1)

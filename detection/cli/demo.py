@@ -14,7 +14,7 @@ import typer
 from detection.app import DRAIN_FOR, Job
 from detection.base.errors import ConfigurationError
 from detection.cli.demo_data import OnCallAct, load_scenario, write_logs
-from detection.cli.options import TextFormat, clock
+from detection.cli.options import clock
 from detection.cli.output import (
     progress,
     reading_progress,
@@ -105,7 +105,7 @@ def demo(
                     print(_storm_text(replayed, rule))
                 else:
                     for verdict in replayed.verdicts:
-                        write_alert(verdict, rule, now, TextFormat.text)
+                        write_alert(verdict, rule, now, "text")
                 while acts and BEGIN + acts[0].time < now + rule.query_frequency:
                     _perform(acts.pop(0), Job(settings, [rule], table, clock))
             published_source = files.source(

@@ -2,7 +2,6 @@
 
 from collections.abc import Iterator
 from dataclasses import asdict, replace
-from enum import StrEnum
 from typing import Annotated
 
 import typer
@@ -14,7 +13,6 @@ from detection.cli.acts import act_on_incident
 from detection.cli.options import (
     AuthorOption,
     DirectOption,
-    RowFormat,
     RowFormatOption,
     SilenceDuration,
     SilenceStart,
@@ -26,6 +24,7 @@ from detection.cli.output import damage_text, require_whole, write_json_line, wr
 from detection.cli.serve import Server, serve_until_interrupted
 from detection.cli.summary import incident_lines
 from detection.desk import Desk, IncidentDetail, rule_precisions
+from detection.incidents.incident import Classification
 from detection.messages.facts import lines
 from detection.messages.text import escape_line, escape_name
 from detection.store.layout import DamagedRow, OnDamage
@@ -52,15 +51,6 @@ IncidentId = Annotated[str, typer.Argument(metavar="ID", help="Id of the inciden
 NoteOption = Annotated[str, typer.Option(help="Note for the incident's history.")]
 
 
-class ClassificationOption(StrEnum):
-    """Classification of a closed incident."""
-
-    true_positive = "true-positive"
-    benign = "benign"
-    false_positive = "false-positive"
-    undetermined = "undetermined"
-
-
 @app.command("list")
 def list_incidents(
     status: Annotated[str, typer.Option(help=f"{', '.join(STATUSES)}.")] = "open",
@@ -71,7 +61,7 @@ def list_incidents(
     classification: Annotated[str, typer.Option("--as", help="Classification of closed incidents.")] = "",
     since: Annotated[str, typer.Option(metavar="TIME", help="Latest alert from: date, time, now-7d.")] = "",
     until: Annotated[str, typer.Option(metavar="TIME", help="Latest alert before; a date is included.")] = "",
-    output_format: RowFormatOption = RowFormat.table,
+    output_format: RowFormatOption = "table",
 ) -> None:
     """List incidents as the page does: open ones first, then the most severe, then the latest alert."""
     desk = environment_job().desk
@@ -90,7 +80,7 @@ def list_incidents(
         raise ConfigurationError("; ".join(f"{name} {problem}" for name, problem in query.problems.items()))
     damages: list[DamagedRow] = []
     details = list(_selected(desk, query, damages.append))
-    if output_format is RowFormat.json:  # with the history, which the list does not have
+    if output_format == "json":  # with the history, which the list does not have
         whole = {detail.incident.id: detail for detail in desk.incidents(damages.append)}
         details = [whole.get(detail.incident.id, detail) for detail in details]
     write_rows((_row(detail, desk) for detail in details), COLUMNS, output_format)
@@ -125,12 +115,12 @@ def show(
     incident: IncidentId,
     output_format: Annotated[
         TextFormat, typer.Option("--format", help="Output format; json prints one object.")
-    ] = TextFormat.text,
+    ] = "text",
     alerts: Annotated[bool, typer.Option("--alerts", help="Show every alert too.")] = False,
 ) -> None:
     """Show an incident on one screen. JSON has everything."""
     desk, damages = environment_job().desk, list[DamagedRow]()
-    if output_format is TextFormat.json:
+    if output_format == "json":
         write_json_line(json_values(desk.incident_by_prefix(incident)))
         return
     detail = desk.incident_by_prefix(incident, damages.append)
@@ -182,7 +172,7 @@ def comment(
 @app.command()
 def close(
     incident: IncidentId,
-    classification: Annotated[ClassificationOption, typer.Option("--as", help="Classification.")],
+    classification: Annotated[Classification, typer.Option("--as", help="Classification.")],
     by: AuthorOption = "",
     note: NoteOption = "",
     direct: DirectOption = False,
@@ -191,7 +181,7 @@ def close(
 
     Later alerts of the same key open a new incident.
     """
-    fields = {"by": by, "note": note, "classification": classification.value}
+    fields = {"by": by, "note": note, "classification": classification}
     name, entry = act_on_incident(incident, "close", fields, direct=direct)
     print(f"{name} is {entry.action_text}")
 
@@ -236,7 +226,7 @@ def silence(
 
 
 @app.command()
-def stats(output_format: RowFormatOption = RowFormat.table) -> None:
+def stats(output_format: RowFormatOption = "table") -> None:
     """Count the incidents of every rule by status and classification."""
     damages: list[DamagedRow] = []
     details = environment_job().desk.incidents(damages.append)

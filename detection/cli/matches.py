@@ -7,7 +7,6 @@ import typer
 
 from detection.cli.options import (
     LogsFolder,
-    RowFormat,
     RowFormatOption,
     RuleName,
     TextFormat,
@@ -37,7 +36,7 @@ def matches(
     logs_folder: LogsFolder,
     moment: Annotated[datetime, time_option("--at", "Time of the query; rows ingested later are not read")],
     rule_name: RuleName = None,
-    output_format: RowFormatOption = RowFormat.table,
+    output_format: RowFormatOption = "table",
 ) -> None:
     """Print the pairs that a rule matches at one time, whether they were alerted before or not.
 
@@ -50,7 +49,7 @@ def matches(
     write_ignored_columns(source.loaded)
     write_rejected(detection.logs.rejected)
     write_suppressed(count_suppressed(detection.logs, rule, detection.windows, detection.below_threshold))
-    if output_format is RowFormat.json:
+    if output_format == "json":
         write_lines(detection.lines())
     else:
         write_rows(detection.rows(), output_columns(rule), output_format)
@@ -61,13 +60,13 @@ def query(
     run_time: Annotated[datetime | None, time_option("--at", "Time of the run. Defaults to now")] = None,
     output_format: Annotated[
         TextFormat, typer.Option("--format", help="Output format; json prints one object with all queries.")
-    ] = TextFormat.text,
+    ] = "text",
 ) -> None:
     """Print the KQL of a rule's first run: changes, signals, health of both tables, coverage."""
     rule = load_rule(rule_name or default_rule())
     values = bounds(plan_windows(run_time or clock(), None, rule))
     texts = {name: with_bounds(text, values) for name, text in queries(rule).items()}
-    if output_format is TextFormat.json:
+    if output_format == "json":
         write_json_line(texts)
         return
     print("\n\n".join(f"// {name}\n{text}" for name, text in texts.items()))

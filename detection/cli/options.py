@@ -3,9 +3,8 @@
 import os
 import sys
 from datetime import UTC, datetime, timedelta
-from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import typer
 
@@ -15,29 +14,9 @@ from detection.rules.silences import LONGEST_SILENCE
 from detection.settings import Settings, misspelt_settings, settings_from
 from detection.store.table import MemoryTable
 
-
-class RowFormat(StrEnum):
-    """Output format of rows."""
-
-    table = "table"
-    csv = "csv"
-    json = "json"
-
-
-class TextFormat(StrEnum):
-    """Output format of alerts, runs and findings."""
-
-    text = "text"
-    json = "json"
-
-
-class ReportFormat(StrEnum):
-    """Output format of a result with several tables."""
-
-    table = "table"
-    json = "json"
-
-
+RowFormat = Literal["table", "csv", "json"]
+TextFormat = Literal["text", "json"]
+ReportFormat = Literal["table", "json"]  # of a result with several tables
 LOGS_HELP = "Folder of exported logs: <table>*.jsonl, .csv or .parquet."
 LogsFolder = Annotated[Path, typer.Option("--logs", metavar="DIR", help=LOGS_HELP)]
 RuleName = Annotated[

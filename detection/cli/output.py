@@ -142,10 +142,10 @@ def write_rows(
     A terminal shows the first TABLE_ROWS. Where the table is wider than the terminal, each row becomes a
     paragraph: a table would cut ids and times. A file or a pipe gets the whole table.
     """
-    if output_format is RowFormat.json:
+    if output_format == "json":
         for row in rows:
             write_json_line(row)
-    elif output_format is RowFormat.csv:
+    elif output_format == "csv":
         sys.stdout.writelines(csv_lines(rows, columns))
     else:
         all_rows, table, terminal = list(rows), Table(*columns), console()
@@ -199,7 +199,7 @@ def write_alert(
     """Writes the alert of a verdict as text or as a line of JSON; `with_pairs` adds all pairs to the JSON."""
     if verdict.alert is None:
         return
-    if output_format is TextFormat.text:
+    if output_format == "text":
         print("\n".join(lines(verdict.alert, rule)) + "\n", flush=True)
         return
     writer, pairs = RowWriter(rule), (pair for chain in verdict.new_pairs for pair in chain.pairs())

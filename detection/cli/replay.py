@@ -37,7 +37,7 @@ def replay(
     rule_name: RuleName = None,
     output_format: Annotated[
         TextFormat, typer.Option("--format", help="Output format; json prints one alert per line.")
-    ] = TextFormat.text,
+    ] = "text",
     with_pairs: Annotated[
         bool, typer.Option("--pairs", help="With --format json: add every pair, as `matches` prints it.")
     ] = False,
@@ -46,7 +46,7 @@ def replay(
 
     A run reads the rows that had arrived by its time, by _ingested or else by the row's time stamp.
     """
-    if with_pairs and output_format is not TextFormat.json:
+    if with_pairs and output_format != "json":
         raise ConfigurationError("--pairs needs --format json")
     rule = load_rule(rule_name or default_rule())
     interval = interval or rule.query_frequency

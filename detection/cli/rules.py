@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from detection.base.errors import ConfigurationError
-from detection.cli.options import RowFormat, RowFormatOption
+from detection.cli.options import RowFormatOption
 from detection.cli.output import progress, require_writable, write_remark, write_rows, writing
 from detection.drafting.draft import make_draft, problem_of, write_draft
 from detection.messages.text import escape_control, escape_line, plural
@@ -27,7 +27,7 @@ def rules(
             show_default=False,
         ),
     ] = RULES,
-    output_format: RowFormatOption = RowFormat.table,
+    output_format: RowFormatOption = "table",
 ) -> None:
     """List the rules and their problems. Exits 2 if any rule is invalid, or if there is none.
 

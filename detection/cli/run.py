@@ -15,7 +15,6 @@ from detection.base.timestamps import iso
 from detection.cli.acts import act
 from detection.cli.options import (
     DirectOption,
-    RowFormat,
     RowFormatOption,
     TextFormat,
     clock,
@@ -73,7 +72,7 @@ def run(
     ] = False,
     output_format: Annotated[
         TextFormat, typer.Option("--format", help="Output format; json prints one run record per line.")
-    ] = TextFormat.text,
+    ] = "text",
 ) -> None:
     """Run every rule once, for real: read, correlate, commit and send messages.
 
@@ -88,7 +87,7 @@ def run(
     job, attempts = _reporting(environment_job(in_memory=not gap))
     for record in _read_gaps(job, gap_name) if gap else job.detect(run_time):
         write_rejected(record.rejected)
-        if output_format is TextFormat.json:
+        if output_format == "json":
             write_json_line(json_values(record))
         else:
             print("\n".join(record_lines(record)))
@@ -154,7 +153,7 @@ def _read_gaps(job: Job, name: str | None) -> list[RunRecord]:
 
 def runs(
     last: Annotated[int, typer.Option(min=1, help="Number of runs per rule.")] = 10,
-    output_format: RowFormatOption = RowFormat.table,
+    output_format: RowFormatOption = "table",
 ) -> None:
     """List the last runs, the newest first, the open gaps, and the silences in force.
 

@@ -10,7 +10,6 @@ from detection.cli.acts import act
 from detection.cli.options import (
     AuthorOption,
     DirectOption,
-    RowFormat,
     RowFormatOption,
     RuleName,
     SilenceDuration,
@@ -68,7 +67,7 @@ def add(
 
 
 @app.command("list")
-def list_silences(output_format: RowFormatOption = RowFormat.table) -> None:
+def list_silences(output_format: RowFormatOption = "table") -> None:
     """List exclusions and silences, ended silences included. Exits 1 if the list is not complete."""
     now, desk, damages = clock(), environment_job().desk, list[DamagedRow]()
     rows = [

@@ -22,7 +22,6 @@ import pytest
 
 from detection.base.timestamps import parse_duration, parse_moment, parse_time
 from detection.cli.main import main
-from detection.cli.options import RowFormat
 from detection.cli.output import write_rows
 from detection.rules.loading import RULES
 from tests.support.receiver import receiving, status
@@ -647,7 +646,7 @@ def test_port_in_use_is_an_error_with_the_option_to_change(monkeypatch: pytest.M
 
 def test_table_into_a_pipe_has_all_rows_on_a_line_each(capsys: pytest.CaptureFixture[str]) -> None:
     rows = [{"id": f"in_{n}", "text": "word " * 60 + "w" * 300} for n in range(70)]
-    write_rows(rows, ["id", "text"], RowFormat.table)
+    write_rows(rows, ["id", "text"], "table")
     out, err = capsys.readouterr()
     assert [line.split()[1] for line in out.splitlines() if "in_" in line] == [row["id"] for row in rows]
     assert out.count(rows[0]["text"]) == 70

@@ -93,7 +93,7 @@ def test_short_task_writes_nothing() -> None:
     ],
 )
 def test_cell_of_csv_is_inert(capsys: pytest.CaptureFixture[str], value: object, cell: str) -> None:
-    write_rows([{"actor": value, "n": 1}], ["actor", "n"], RowFormat.csv)
+    write_rows([{"actor": value, "n": 1}], ["actor", "n"], "csv")
     assert capsys.readouterr().out == f"actor,n\n{cell},1\n"
 
 
@@ -119,7 +119,7 @@ def test_row_is_never_cut_by_a_narrow_terminal(
     monkeypatch.setenv("COLUMNS", str(width))
     row = {"id": "in_0123456789abcdef", "opened": "2026-06-09T10:05:00Z", "note": ""}
     with redirect_stdout(Terminal()) as out:
-        write_rows([row], list(row), RowFormat.table)
+        write_rows([row], list(row), "table")
 
     text = out.getvalue()
     assert "in_0123456789abcdef" in text
@@ -127,7 +127,7 @@ def test_row_is_never_cut_by_a_narrow_terminal(
     assert ("│" in text) is table
 
 
-@pytest.mark.parametrize("output_format, marked", [(RowFormat.table, True), (RowFormat.csv, False)])
+@pytest.mark.parametrize("output_format, marked", [("table", True), ("csv", False)])
 def test_name_that_looks_like_another_is_marked_for_people_only(
     output_format: RowFormat, marked: bool
 ) -> None:

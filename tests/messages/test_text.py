@@ -7,7 +7,6 @@ from unicodedata import category
 
 import pytest
 
-from detection.cli.options import RowFormat
 from detection.cli.output import write_rejected, write_rows
 from detection.correlation.output import MAX_VALUE_LENGTH, output_columns
 from detection.incidents.alert import Alert, AlertWindows, Counts
@@ -188,7 +187,7 @@ def test_ordinary_text_of_any_language_stays_as_it_is() -> None:
 
 @pytest.mark.parametrize("text", HOSTILE.values(), ids=HOSTILE)
 def test_hostile_actor_is_inert_and_short_in_the_table(text: str, capsys: pytest.CaptureFixture[str]) -> None:
-    write_rows([pair(actor=text)], output_columns(RULE), RowFormat.table)
+    write_rows([pair(actor=text)], output_columns(RULE), "table")
     printed = capsys.readouterr().out
     assert not _obeyed(printed.replace("\n", ""))
     assert len(printed.splitlines()) < 50
@@ -196,7 +195,7 @@ def test_hostile_actor_is_inert_and_short_in_the_table(text: str, capsys: pytest
 
 @pytest.mark.parametrize("text", ["[red]alice[/red]", "[link=https://evil.example]x[/link]", "[/]", ":bomb:"])
 def test_markup_is_text_like_any_other(text: str, capsys: pytest.CaptureFixture[str]) -> None:
-    write_rows([{"Actor": text}], ["Actor"], RowFormat.table)
+    write_rows([{"Actor": text}], ["Actor"], "table")
     assert text in capsys.readouterr().out
     assert text in title(alert(actor=text), RULE)
 
