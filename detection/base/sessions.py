@@ -61,6 +61,4 @@ class Session(requests.Session):
         return response
 
     def get_redirect_target(self, resp: requests.Response) -> None:
-        """No redirect is followed: it may lead to an internal address. `requests` would also read the whole
-        body of a redirect first.
-        """
+        """No redirect is followed: it may lead to an internal address, and its whole body would be read."""

@@ -39,9 +39,7 @@ ALARM_RECIPIENTS = ("ALARM_EMAILS", "ACTION_GROUP_RESOURCE_ID")  # variables of 
 
 
 def check_alarms(context: CheckContext) -> Iterator[Finding]:
-    """Whether the alarms on the job itself notify anyone: the deployment takes their recipients from these
-    variables.
-    """
+    """Whether the deployment has recipients, in these variables, for the alarms on the job itself."""
     recipients = [name for name in ALARM_RECIPIENTS if context.environment.get(name, "").strip(" ,\n")]
     if recipients:
         yield green("alarms", f"The alarms on the job itself notify those in {' and '.join(recipients)}.")

@@ -245,9 +245,7 @@ def evaluate_outbox(
     now: datetime,
     destinations: Collection[str],
 ) -> Finding:
-    """Deliveries that failed for good, wait for a destination that the settings do not name, or have waited
-    for too long.
-    """
+    """Deliveries that failed for good, whose destination the settings do not name, or that wait too long."""
     stranded = [queued.delivery for queued in queue if queued.delivery.destination not in destinations]
     late_deliveries = [queued.delivery for queued in queue if now - queued.delivery.created > MAX_WAIT]
     if dead_letters:

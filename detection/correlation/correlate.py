@@ -39,9 +39,7 @@ class Chain:
         return self.signals[0].kind.lower()
 
     def pairs(self) -> Iterator[Pair]:
-        """Every pair, change by change. Of a pair that occurs several times the latest, with the rows of the
-        others.
-        """
+        """Every pair, change by change. Of a repeated pair the latest, with the rows of the others."""
         if not self._has_repeats:
             return self._all_pairs()
         pairs: dict[tuple[str, str], Pair] = {}

@@ -57,9 +57,7 @@ class Detection:
 
 
 def correlate_logs(logs: Logs, rule: Rule, windows: Windows) -> Detection:
-    """The chains of a rule in logs that were read. A flood is enough of anything: thresholds do not apply to
-    chunks.
-    """
+    """The chains of a rule in logs. Thresholds do not apply to chunks: a flood is enough of anything."""
     chains = correlate(
         logs.changes.in_window,
         logs.signals.in_window,

@@ -196,9 +196,7 @@ def _sleep_until(time: datetime, clock: Callable[[], datetime], sleep: Callable[
 
 @dataclass(frozen=True, slots=True)
 class _Senders:
-    """The senders of a lane, and the state that their threads share; every change of it is one `append` or
-    `add`, so it needs no lock.
-    """
+    """The senders of a lane. Their threads share its state, which each changes by one `append` or `add`."""
 
     outbox: Outbox
     destination: Destination

@@ -221,9 +221,7 @@ def _distinct(table: str, column: str) -> str:
 
 
 def _health(rule: Rule, side_name: str) -> str:
-    """The health of one side. A row counts as named if it has an identity that one of the rule's options can
-    match.
-    """
+    """The health of one side. A row is named if one of the rule's options can match its identity."""
     side, options = rule.sequence.sides[side_name], rule.sequence.identity
     is_named = side.names_actor
     if side_name == "signals" and options[0].kind == "none":

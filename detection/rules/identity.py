@@ -83,9 +83,7 @@ class MatchingOption:
         return [*steps, f"{column} = substring({column}, 0, {-(-digits * 4 // 6)})"]
 
     def signal_key(self, user: str, metadata: str) -> str:
-        """KQL for the key of a signal, from its `user` or `metadata` column; "" if the user itself is the
-        key.
-        """
+        """KQL for the key of a signal, from its `user` or `metadata` column; "" if the user is the key."""
         if self.kind == "metadata":
             return f'tolower(tostring({metadata}["{self.parameter}"]))'
         if self.kind == "hash" and self.encoding == "base64":  # with or without padding, in either alphabet

@@ -129,9 +129,7 @@ def load_rule(name: str, root: Path = RULES, transform: Transform = _unchanged) 
 
 @dataclass(frozen=True, slots=True)
 class RuleFault:
-    """A rule that the settings name and that cannot run, with the error: its folder is not valid, or does not
-    fit the settings.
-    """
+    """A rule of the settings that cannot run: its folder is not valid, or does not fit the settings."""
 
     folder: str
     error: Exception

@@ -124,9 +124,7 @@ class Committer:
         self._unresolved.clear()
 
     def circumstances(self, detection: Detection, open_gaps: Sequence[Gap] = ()) -> Circumstances:
-        """What the decisions on these chains go by. Reads the table where there are chains. `open_gaps` are
-        left to other readings.
-        """
+        """The basis of decisions on these chains, from the table. Other readings read `open_gaps`."""
         rule, store = self._rule, self._store
         if self._silences is None and (detection.chains or detection.below):
             self._silences = [*rule.exclusions, *SilenceList(store.table, store.rule).silences()]

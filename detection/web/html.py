@@ -80,9 +80,7 @@ def list_page(
     path: str,
     notice: Notice | None = None,
 ) -> Response:
-    """A page of the list of incidents, with the silences, at a path. `tokens` are those of its forms, by
-    subject.
-    """
+    """A page of the list of incidents and silences, at a path. `tokens` are its forms' tokens by subject."""
     incidents, key = f"{'../' * path.count('/')}incidents", visitor.access_key
 
     def list_url(**changed: object) -> str:

@@ -147,9 +147,7 @@ def _table_columns(table: LogTable) -> dict[str, KqlType]:
 
 @contextmanager
 def _as_utf8(path: Path) -> Iterator[Path]:
-    """The file itself or, if its text is not UTF-8, a temporary copy in which U+FFFD replaces the invalid
-    bytes.
-    """
+    """The file or, if its text is not UTF-8, a temporary copy with U+FFFD in place of invalid bytes."""
     try:
         if path.suffix != ".parquet":
             with path.open(encoding="utf-8", newline="") as text:

@@ -114,9 +114,7 @@ class FileArchive:
     def _show_lanes(
         self, runs: RunRange, delay_by_lane: DelayByLane, years_by_lane: Mapping[int, int]
     ) -> None:
-        """Creates views of the tables' rows of the range, each row in its lane; the first lane takes the
-        rest.
-        """
+        """Creates views of the tables' rows in the range, each row in its lane; the first takes the rest."""
         years_by_delay = {delay: years_by_lane[lane] for lane, delay in delay_by_lane.items() if lane}
         cases = " ".join(f"WHEN {delay} THEN {shift}" for delay, shift in years_by_delay.items())
         for name in self._folder.present_tables:

@@ -100,9 +100,7 @@ class SpillFile:
             yield Slice(slice_rows)
 
     def _chunks(self, rows: Iterator[Row]) -> Iterator[Slice]:
-        """The rows of an actor in chunks. A chunk ends between two moments, so that an alert can cover all up
-        to it.
-        """
+        """The rows of an actor in chunks, which end between two moments: an alert covers all up to then."""
         time_position, chunk = self.side.place_of(self.side.time), list[Row]()
         for row in rows:
             if len(chunk) >= self.max_rows_per_actor and row[time_position] != chunk[-1][time_position]:
@@ -123,9 +121,7 @@ def collect(
     max_rows_per_actor: int,
     actor_key: Callable[[Row], str] | None = None,
 ) -> "list[Row] | SpillFile":
-    """All rows of some answers: a list if there are at most SLICE rows, else a file. `actor_key` is by
-    default the actor.
-    """
+    """All rows of some answers: a list of at most SLICE rows, else a file by `actor_key`, or by actor."""
     pending_rows: list[Row] = []
     spill: SpillFile | None = None
     for rows in answers:

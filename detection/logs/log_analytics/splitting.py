@@ -78,9 +78,7 @@ def split_query(
 
 
 def split_time_of(window: Window, now: datetime, min_length: timedelta = MIN_LENGTH) -> datetime | None:
-    """The moment at which a window is split; None if it is too short. A window without an end is split at
-    `now`.
-    """
+    """The moment at which a window is split, `now` if it has no end; None if it is too short."""
     if window.until:
         length = window.until - window.after
         return window.after + length / 2 if length > min_length else None
