@@ -334,10 +334,7 @@ def former_rule(folder: str) -> Rule:
 
 
 def open_job(settings: Settings, clock: Clock, table: Table | None = None) -> Job:
-    """The job that the settings describe, on their incident table unless another is passed.
-
-    Raises ConfigurationError.
-    """
+    """The job of the settings, on their incident table or on the table passed. Raises ConfigurationError."""
     for webhook in settings.destinations:
         if webhook.template:
             from detection.delivery.templates import require_template  # noqa: PLC0415  # it needs Jinja

@@ -201,10 +201,7 @@ class Desk:
         return self.incident(self.id_by_prefix(prefix), on_damage)
 
     def id_by_prefix(self, prefix: str) -> str:
-        """The id that has a beginning, or the beginning itself if no id has it.
-
-        Raises NoIncident if several ids have it.
-        """
+        """The id with a beginning, or the beginning if no id has it. Raises NoIncident if several have it."""
         name = prefix if prefix.startswith("in_") else f"in_{prefix}"
         if not ID_PREFIX.fullmatch(name):
             return prefix

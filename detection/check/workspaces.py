@@ -55,10 +55,7 @@ TableSchema = dict[str, str]  # a table's columns with their types
 
 
 class RuleSource(NamedTuple):
-    """A source of one or several rules, with one of these rules and its side.
-
-    `allowed_lateness` is the least that these rules allow.
-    """
+    """A source of rules, with one of them, its side, and the least lateness that all of them allow."""
 
     name: str
     rule: Rule

@@ -263,10 +263,7 @@ def pause(outcome: Outcome) -> timedelta:
 
 
 def next_due(failed_attempts: int, now: datetime, retry_after: timedelta | None) -> datetime | None:
-    """The time of the next attempt after some failed attempts.
-
-    Returns None after the last attempt of the schedule.
-    """
+    """The time of the next attempt after some failed attempts; None after the last of the schedule."""
     if failed_attempts > len(WAITS):
         return None
     requested_wait = min(retry_after or timedelta(0), LONGEST_WAIT)

@@ -188,10 +188,7 @@ def open_destinations(webhooks: Sequence[Webhook]) -> Iterator[Mapping[str, Dest
 
 
 def headers(delivery: Delivery, now: datetime, secrets: Sequence[str]) -> dict[str, str]:
-    """The headers of one attempt.
-
-    All attempts share the id; the time, and so the signature, is that of the attempt.
-    """
+    """The headers of one attempt. All share the id; the time, and so the signature, is of the attempt."""
     timestamp = str(int(now.timestamp()))
     base_headers = {
         "content-type": "application/json",
@@ -250,10 +247,7 @@ def outcome_of(status: int, answer_headers: Mapping[str, str], now: datetime) ->
 
 
 def parse_retry_after(value: str | None, now: datetime) -> timedelta | None:
-    """The wait of a Retry-After header, in seconds or until a date (RFC 9110, 10.2.3).
-
-    Returns None if the header is neither.
-    """
+    """The wait of a Retry-After, in seconds or until a date (RFC 9110, 10.2.3); None if it is neither."""
     if value is None:
         return None
     if value.strip().isdecimal():

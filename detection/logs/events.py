@@ -101,10 +101,7 @@ class Logs:
 
 
 def to_events(rows: Iterable[Row], side: Side, window: Window, *, once: bool) -> Events:
-    """The events of one side, in the order of the rows.
-
-    With `once`, rows of equal id and actor count as one event, the earliest.
-    """
+    """The events of a side, in the order of the rows; with `once` the earliest of equal id and actor."""
     return place_in_window(events_of(list(rows), side), window, once=once)
 
 

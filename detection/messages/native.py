@@ -101,10 +101,7 @@ class NativeMessage:
 
 
 def native(context: AlertContext) -> bytes:
-    """The message as JSON bytes in ASCII.
-
-    A message over MESSAGE_BYTES shows fewer pairs, steps, entities and kinds.
-    """
+    """The message as JSON in ASCII. Over MESSAGE_BYTES it shows fewer pairs, steps, entities and kinds."""
     alert = context.alert
     message_type: MessageType = (
         "detection.alert.opened" if alert.action == "opened" else "detection.alert.updated"

@@ -65,10 +65,7 @@ def steps(chains: Sequence[Chain], rule: Rule) -> list[Step]:
 
 
 def step_lines(all_steps: Sequence[Step], rule: Rule) -> list[str]:
-    """The steps, a line each, with times to the second in UTC.
-
-    Of more than STEPS_SHOWN steps, a line counts the omitted ones.
-    """
+    """The steps, a line each, with times to the second (UTC). Over STEPS_SHOWN, a line counts the others."""
     lines = []
     for step in all_steps:
         begin, end = (iso(moment.replace(microsecond=0)) for moment in (step.begin, step.end))

@@ -172,10 +172,7 @@ def pair_line(row: OutputRow, rule: Rule, targets: Mapping[object, str] = NO_TAR
 
 
 def first_that_fits(messages: Iterable[bytes], limit: int) -> bytes:
-    """The first of ever shorter messages that has at most `limit` bytes, else the last.
-
-    Renders no message after it.
-    """
+    """The first of ever shorter messages with at most `limit` bytes, else the last. Renders none after it."""
     message = b""
     for message in messages:
         if len(message) <= limit:

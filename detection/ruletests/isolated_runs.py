@@ -50,10 +50,7 @@ class IsolatedRuns:
     """The rows of all cases of a rule. Each run sees the rows of its case that have arrived by its time."""
 
     def __init__(self, rule: Rule, arrivals: Iterable[Arrival]) -> None:
-        """Load the rows as an export is loaded.
-
-        Raises ConfigurationError, naming the case, for a value of a wrong type.
-        """
+        """Load the rows as of an export. Raises ConfigurationError, naming the case, for a wrong type."""
         self._rule, self._connection = rule, duckdb_kql.connect()
         arrivals_by_table: dict[str, list[Arrival]] = defaultdict(list)
         for arrival in arrivals:

@@ -27,10 +27,7 @@ class Suite:
     cases: list[Case]
 
     def outcomes(self) -> Iterator[CaseOutcome]:
-        """The outcome of each case.
-
-        Raises ConfigurationError if the rule's KQL cannot run, or a row of a case is invalid.
-        """
+        """The outcomes. Raises ConfigurationError if the rule's KQL cannot run or a case's row is invalid."""
         case_objects = [(case, received_object) for case in self.cases for received_object in case.objects]
         rows = rows_of([received_object for _, received_object in case_objects], self.kinds, self.rule)
         arrivals = [

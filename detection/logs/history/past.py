@@ -155,10 +155,7 @@ class _ArrivedEvent(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class _Timeline:
-    """Events in the order of their stamps.
-
-    `earliest_arrivals` has for each position the earliest arrival from that position on.
-    """
+    """Events by stamp. `earliest_arrivals` has the earliest arrival from each position on."""
 
     events: Sequence[Event]
     stamps: Sequence[datetime]

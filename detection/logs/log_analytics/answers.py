@@ -70,10 +70,7 @@ class QueryResponse(NamedTuple):
 
 @dataclass(slots=True)
 class AnswerTable:
-    """Rows as the API sends them. Taking a row removes it from the table.
-
-    `types` has the KQL types that the API gives for columns.
-    """
+    """Rows as the API sends them, each removed when it is taken. `types` are the KQL types of columns."""
 
     columns: Sequence[str]
     rows: list[list[Any]]

@@ -117,10 +117,7 @@ def _convert_cells(
 
 
 def _json_text(text: str) -> str | None:
-    """JSON text as the API sends it. Text that is not valid JSON becomes a JSON string.
-
-    U+FFFD replaces lone surrogates.
-    """
+    """JSON text as the API sends it; other text as a JSON string. U+FFFD replaces lone surrogates."""
     if not text:
         return None
     try:

@@ -61,10 +61,7 @@ class SpillFile:
         self._file.close()
 
     def add(self, rows: list[Row]) -> None:
-        """Adds the rows of one answer, which must be stamped later than those before.
-
-        Raises OSError if the disk is full.
-        """
+        """Adds the rows of an answer, stamped later than those before. Raises OSError if the disk is full."""
         actor_key, time_position = self.actor_key, self.side.place_of(self.side.time)
         rows.sort(key=lambda row: datetime.fromisoformat(row[time_position]))
         for batch in (rows[start : start + BATCH] for start in range(0, len(rows), BATCH)):
