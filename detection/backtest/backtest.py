@@ -8,7 +8,7 @@ from pydantic_core import to_jsonable_python
 
 from detection.backtest.figures import BacktestFigures
 from detection.backtest.overrides import SETTINGS, overrides
-from detection.backtest.simulation import ShowProgress, Simulation
+from detection.backtest.simulation import ShowProgress, simulate
 from detection.backtest.what_ifs import NoiseReduction, noise_reduction, what_ifs
 from detection.base.garbage import collect_garbage_rarely
 from detection.logs.events import Rejected, SideHealth
@@ -139,13 +139,12 @@ def run_backtest(
         comparison = PublishedComparison(
             plan.published, archive.read(plan.published, plan.run_range(plan.published))
         )
-    figures = Simulation(plan.rule, past_logs, plan.run_times, plan.options, show_progress).figures(
-        "the runs", comparison
-    )
+    times = plan.run_times
+    figures = simulate(plan.rule, past_logs, times, plan.options, "the runs", show_progress, comparison)
     noise_reductions = []
     for what_if in what_ifs(plan.rule, plan.options, figures, silences):
-        variant = Simulation(what_if.rule, past_logs, plan.run_times, what_if.options, show_progress)
-        noise_reductions.append(noise_reduction(what_if, variant.figures(what_if.label), figures))
+        variant = simulate(what_if.rule, past_logs, times, what_if.options, what_if.label, show_progress)
+        noise_reductions.append(noise_reduction(what_if, variant, figures))
     return Backtest(
         rule=plan.rule.folder,
         name=plan.rule.name,

@@ -1,7 +1,7 @@
 """The runs of a range in sequence, on an empty incident store and with the code that runs in the cloud."""
 
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from datetime import datetime
 
 from detection.backtest.figures import BacktestFigures, Tally
@@ -44,27 +44,24 @@ class CountingRenderer:
         return counts
 
 
-@dataclass(frozen=True, slots=True)
-class Simulation:
-    """The runs of a rule at given moments over logs of the past."""
-
-    rule: Rule
-    source: Source
-    run_times: Sequence[datetime]
-    options: RunOptions
-    show_progress: ShowProgress = field(default=lambda runs, _number, _label: runs)
-
-    def figures(self, label: str, comparison: PublishedComparison | None = None) -> BacktestFigures:
-        """The figures of the runs. Raises the errors of Source.read."""
-        tally, renderer = Tally(), CountingRenderer()
-        options = replace(self.options, storm_alerts=None)  # a rule that only observes sends no messages
-        if self.rule.on_call.mode == "page":
-            options = replace(
-                self.options, render=renderer.render_alert, render_digest=renderer.render_digest
-            )
-        runs = replay(self.rule, self.source, self.run_times, MemoryTable(), options)
-        for replayed in self.show_progress(runs, len(self.run_times), label):
-            tally.add(replayed, *renderer.take_counts())
-            if comparison:
-                comparison.add(replayed)
-        return tally.figures()
+def simulate(
+    rule: Rule,
+    source: Source,
+    run_times: Sequence[datetime],
+    options: RunOptions,
+    label: str,
+    show_progress: ShowProgress = lambda runs, _number, _label: runs,
+    comparison: PublishedComparison | None = None,
+) -> BacktestFigures:
+    """The figures of the runs of a rule over logs of the past. Raises the errors of Source.read."""
+    tally, renderer = Tally(), CountingRenderer()
+    if rule.on_call.mode == "page":
+        options = replace(options, render=renderer.render_alert, render_digest=renderer.render_digest)
+    else:  # a rule that only observes sends no messages
+        options = replace(options, storm_alerts=None)
+    runs = replay(rule, source, run_times, MemoryTable(), options)
+    for replayed in show_progress(runs, len(run_times), label):
+        tally.add(replayed, *renderer.take_counts())
+        if comparison:
+            comparison.add(replayed)
+    return tally.figures()

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
 
-from detection.backtest.simulation import Simulation
+from detection.backtest.simulation import simulate
 from detection.logs.events import Logs
 from detection.logs.window import Windows
 from detection.rules.model import Rule
@@ -56,7 +56,7 @@ def hourly_pairs(events: HourlyEvents, rules: Sequence[Rule]) -> set[PairIds]:
 def backtest_pairs(events: HourlyEvents, rule: Rule, runs: int) -> int:
     """How many pairs a backtest of the rule at the same times shows."""
     times = [START + hour * HOUR + MINUTE for hour in range(runs)]
-    return Simulation(rule, events, times, RunOptions()).figures("the rule").pairs
+    return simulate(rule, events, times, RunOptions(), "the rule").pairs
 
 
 def test_longer_within_does_not_alert_what_was_marked_with_others_and_a_backtest_shows_it() -> None:
