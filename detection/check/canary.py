@@ -60,65 +60,59 @@ class CanarySource:
         return Logs(changes, signals)
 
 
-@dataclass(frozen=True, slots=True)
-class CanaryDelivery:
-    """The pipeline from a source to the destinations, over a table."""
+def send_test(rule: Rule, table: Table, webhooks: Sequence[Webhook], clock: Clock) -> dict[str, Attempt]:
+    """Send a test alert of the rule to every destination, whatever its minimum severity.
 
-    table: Table
-    webhooks: Sequence[Webhook]
-    clock: Clock
-
-    def send_test(self, rule: Rule) -> dict[str, Attempt]:
-        """Send a test alert of the rule to every destination, whatever its minimum severity.
-
-        Returns the attempt by destination; if the resolution failed, the attempt to resolve.
-        """
-        now = self.clock()
-        store = IncidentStore(self.table, CHECK_PARTITION, f"check {iso(now)}")
-        accepting_webhooks = [
-            webhook.model_copy(update={"minimum_severity": "Informational"}) for webhook in self.webhooks
-        ]
-        source = CanarySource(f"{TEST_LABEL} (check of {iso(now)}):")
-        options = RunOptions(render=message_renderer(accepting_webhooks), clock=self.clock)
-        # Without anything that would suppress the alert or raise its severity. The ids of alerts depend on
-        # the folder, so the ids of the test differ from those of real alerts.
-        test_rule = rule.model_copy(
-            update={
-                "folder": f"TEST {iso(now)} {rule.folder}",
-                "name": f"TEST of {rule.name}",
-                "severity": "Informational",
-                "on_call": rule.on_call.model_copy(update={"severity": ()}),
-                "exclusions": (),
-                "sequence": rule.sequence.model_copy(update={"threshold": {}}),
-            }
+    Returns the attempt by destination; if the resolution failed, the attempt to resolve.
+    """
+    now = clock()
+    store = IncidentStore(table, CHECK_PARTITION, f"check {iso(now)}")
+    accepting_webhooks = [
+        webhook.model_copy(update={"minimum_severity": "Informational"}) for webhook in webhooks
+    ]
+    source = CanarySource(f"{TEST_LABEL} (check of {iso(now)}):")
+    options = RunOptions(render=message_renderer(accepting_webhooks), clock=clock)
+    # Without anything that would suppress the alert or raise its severity. The ids of alerts depend on
+    # the folder, so the ids of the test differ from those of real alerts.
+    test_rule = rule.model_copy(
+        update={
+            "folder": f"TEST {iso(now)} {rule.folder}",
+            "name": f"TEST of {rule.name}",
+            "severity": "Informational",
+            "on_call": rule.on_call.model_copy(update={"severity": ()}),
+            "exclusions": (),
+            "sequence": rule.sequence.model_copy(update={"threshold": {}}),
+        }
+    )
+    _delete_rows(table)
+    try:
+        _, [verdict] = run(test_rule, now, source, store, options)
+        incident_id = verdict.alert.incident if verdict.alert else ""
+        attempts = _deliver(table, webhooks, clock)
+        closing = HistoryEntry("closed", AUTHOR, now, "a test", classification="benign")
+        store.update(
+            incident_id,
+            lambda incident: incident.with_act(closing),
+            lambda incident, commit: update_messages(accepting_webhooks, incident, commit, now),
         )
-        self._delete_rows()
-        try:
-            _, [verdict] = run(test_rule, now, source, store, options)
-            incident_id = verdict.alert.incident if verdict.alert else ""
-            attempts = self._deliver()
-            closing = HistoryEntry("closed", AUTHOR, now, "a test", classification="benign")
-            store.update(
-                incident_id,
-                lambda incident: incident.with_act(closing),
-                lambda incident, commit: update_messages(accepting_webhooks, incident, commit, now),
-            )
-            return attempts | {
-                destination: attempt
-                for destination, attempt in self._deliver().items()
-                if not attempt.outcome.sent
-            }
-        finally:
-            self._delete_rows()
+        return attempts | {
+            destination: attempt
+            for destination, attempt in _deliver(table, webhooks, clock).items()
+            if not attempt.outcome.sent
+        }
+    finally:
+        _delete_rows(table)
 
-    def _deliver(self) -> dict[str, Attempt]:
-        """Try to deliver each message in the outbox once, without waiting."""
-        outbox = Outbox(self.table, CHECK_PARTITION)
-        with open_destinations(self.webhooks) as destinations:
-            attempts = deliver(outbox, destinations, self.clock, lambda _: None, timedelta(0), lambda _: None)
-        return {attempt.delivery.destination: attempt for attempt in attempts}
 
-    def _delete_rows(self) -> None:
-        """Delete every row of the partition, including the rows of an earlier check that was interrupted."""
-        rows = [entity.row for entity in self.table.scan(CHECK_PARTITION, "!", "~")]
-        delete_rows(self.table, CHECK_PARTITION, rows)
+def _deliver(table: Table, webhooks: Sequence[Webhook], clock: Clock) -> dict[str, Attempt]:
+    """Try to deliver each message in the outbox once, without waiting."""
+    outbox = Outbox(table, CHECK_PARTITION)
+    with open_destinations(webhooks) as destinations:
+        attempts = deliver(outbox, destinations, clock, lambda _: None, timedelta(0), lambda _: None)
+    return {attempt.delivery.destination: attempt for attempt in attempts}
+
+
+def _delete_rows(table: Table) -> None:
+    """Delete every row of the partition, including the rows of an earlier check that was interrupted."""
+    rows = [entity.row for entity in table.scan(CHECK_PARTITION, "!", "~")]
+    delete_rows(table, CHECK_PARTITION, rows)

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Mapping
 
-from detection.check.canary import CanaryDelivery
+from detection.check.canary import send_test
 from detection.check.checklist import Finding, green, red
 from detection.check.context import CheckContext
 from detection.check.evaluation import evaluate_unset_format
@@ -84,7 +84,7 @@ def send_canary(context: CheckContext) -> Iterator[Finding]:
 def _send(context: CheckContext, table: Table, prefix: str) -> Iterator[Finding]:
     """A finding per destination. It never shows the address, which is a secret."""
     webhooks = context.settings.destinations
-    attempts = CanaryDelivery(table, webhooks, context.clock).send_test(context.rules[0])
+    attempts = send_test(context.rules[0], table, webhooks, context.clock)
     if not webhooks:
         yield from check_destinations(context)
     for webhook in webhooks:

@@ -191,8 +191,8 @@ def _list(request: Request, job: Job, now: datetime, notice: Notice | None = Non
 
 
 def _export(query: ListQuery, job: Job, now: datetime) -> Response:
-    """Up to EXPORTED selected incidents as a file. If more may follow, its name says so, and in JSON `next` is
-    their position.
+    """Up to EXPORTED selected incidents as a file. If more may follow, its name says so, and JSON has their
+    position as `next`.
     """
     page = listing(job.desk, query, now, EXPORTED)
     if page.row_faults and query.export == "csv":

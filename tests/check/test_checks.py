@@ -22,7 +22,7 @@ from typer.testing import CliRunner
 from detection.app import open_job
 from detection.base.timestamps import iso
 from detection.check import health as health_module
-from detection.check.canary import CanaryDelivery
+from detection.check.canary import send_test
 from detection.check.checklist import Finding, Level, run_checks
 from detection.check.checks import SendMode, all_checks
 from detection.check.context import CHECK_PARTITION, CheckContext
@@ -704,7 +704,7 @@ def test_exclusions_thresholds_and_severities_do_not_change_the_test(receiver: R
         }
     )
     webhook = Webhook(url=SecretStr(receiver.url))
-    attempts = CanaryDelivery(MemoryTable(), [webhook], lambda: NOW).send_test(rule)
+    attempts = send_test(rule, MemoryTable(), [webhook], lambda: NOW)
     assert attempts["webhook"].outcome.sent
     assert receiver.messages[0]["data"]["severity"] == "Informational"
 
@@ -712,7 +712,7 @@ def test_exclusions_thresholds_and_severities_do_not_change_the_test(receiver: R
 @pytest.mark.parametrize("folder", rule_names())
 def test_every_rule_can_be_tested(receiver: Receiver, folder: str) -> None:
     webhook = Webhook(url=SecretStr(receiver.url))
-    CanaryDelivery(MemoryTable(), [webhook], lambda: NOW).send_test(load_rule(folder))
+    send_test(load_rule(folder), MemoryTable(), [webhook], lambda: NOW)
     assert title_of(receiver.messages[0]).startswith("TEST, nothing happened")
 
 

@@ -10,7 +10,7 @@ import pytest
 from detection.app import Job, open_job
 from detection.base.deadlines import LONGEST_RUN
 from detection.base.errors import ConfigurationError, ServiceError
-from detection.check.canary import CanaryDelivery
+from detection.check.canary import send_test
 from detection.messages.context import DigestEntry
 from detection.rules.loading import load_rule
 from detection.settings import settings_from
@@ -156,7 +156,7 @@ def test_rule_is_on_the_list_before_its_first_row(tmp_path: Path, receiver: Rece
 
 def test_only_rules_are_on_the_list(tmp_path: Path, receiver: Receiver, table: MemoryTable) -> None:
     job = make_job(tmp_path, receiver, table)
-    CanaryDelivery(table, job.settings.destinations, job.clock).send_test(job.rules[0])
+    send_test(job.rules[0], table, job.settings.destinations, job.clock)
     IncidentStore(table, "an-old-rule", "run").finish(NOW, b"{}")
 
     assert listed_rules(table) == ["an-old-rule"]
