@@ -31,17 +31,12 @@ class Slice(NamedTuple):
     is_chunk: bool = False
 
 
-class _Part(NamedTuple):
-    offset: int
-    size: int
-
-
 @dataclass(slots=True)
 class _Bucket:
     """The row counts of some actors, and the places of their rows in the file."""
 
     row_counts: Counter[str] = field(default_factory=Counter)
-    parts: list[_Part] = field(default_factory=list)
+    parts: list[tuple[int, int]] = field(default_factory=list)  # offsets and sizes
 
 
 @dataclass(slots=True)
@@ -72,7 +67,7 @@ class SpillFile:
                 bucket = self._buckets[bucket_number]
                 bucket.row_counts.update(map(actor_key, bucket_rows))
                 compressed = zlib.compress(marshal.dumps(bucket_rows), level=1)
-                bucket.parts.append(_Part(self._file.seek(0, 2), self._file.write(compressed)))
+                bucket.parts.append((self._file.seek(0, 2), self._file.write(compressed)))
 
     def slices(self) -> Iterator[Slice]:
         """All rows, slice by slice. The rows of an actor are in the order in which they were added."""
@@ -107,9 +102,9 @@ class SpillFile:
         yield Slice(chunk, is_chunk=True)
 
     def _read_rows(self, bucket: _Bucket) -> Iterator[Row]:
-        for part in bucket.parts:
-            self._file.seek(part.offset)
-            yield from marshal.loads(zlib.decompress(self._file.read(part.size)))  # noqa: S302  # own file
+        for offset, size in bucket.parts:
+            self._file.seek(offset)
+            yield from marshal.loads(zlib.decompress(self._file.read(size)))  # noqa: S302  # own file
 
 
 def collect(
