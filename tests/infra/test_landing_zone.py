@@ -103,7 +103,7 @@ def test_resources_have_the_names_of_the_policy() -> None:
 
 @pytest.mark.infra
 def test_every_derived_name_can_be_replaced() -> None:
-    """A name that is derived within a module, from the token, belongs to a loop or to a single endpoint."""
+    """A name that is derived within a module, from the token, belongs to an alarm or an endpoint, or to its parts."""
     derived = {
         symbol
         for template in templates().values()
@@ -111,7 +111,8 @@ def test_every_derived_name_can_be_replaced() -> None:
         if "parameters('token')" in str(body.get("name", ""))
         and body["type"] != "Microsoft.Resources/deployments"
     }
-    assert derived == {"links", "link", "privateEndpoints", "privateEndpoint", "records", "record", "rules"}
+    endpoints = {"links", "link", "privateEndpoints", "privateEndpoint", "records", "record"}
+    assert derived == endpoints | {"rules", "executions", "health"}
 
 
 @pytest.mark.infra
