@@ -42,6 +42,7 @@ from detection.rules.model import Rule
 from detection.runs.record import ALERTS_NAMED, RECORD, RunFailure, RunRecord
 from detection.settings import settings_from
 from detection.store.azure_table import LONGEST_CALL
+from detection.store.layout import SCHEMA
 from detection.store.outbox import Delivery, Outbox, queue
 from detection.store.table import PAGE, Entity, MemoryTable, Operation, Put
 from detection.telemetry import log_attempt, log_late, log_run
@@ -90,7 +91,7 @@ def lines(caplog: pytest.LogCaptureFixture) -> Iterator[list[dict[str, Any]]]:
 
 def with_newer_schema(table: MemoryTable, rule: str) -> MemoryTable:
     """The table as a newer version of the job has left it for a rule: this one must not touch it."""
-    table.write(rule, [Put("w", {"now": "2026-06-09T14:00:00Z", "runs": 1, "schema": 2})])
+    table.write(rule, [Put("w", {"now": "2026-06-09T14:00:00Z", "runs": 1, "schema": SCHEMA + 1})])
     return table
 
 
@@ -115,7 +116,7 @@ def test_line_says_how_far_the_run_was_behind(lines: list[dict[str, Any]]) -> No
 
 def test_rule_that_fails_does_not_keep_the_others_from_running(lines: list[dict[str, Any]]) -> None:
     table = with_newer_schema(MemoryTable(), PUBLISHED)
-    with pytest.raises(ConfigurationError, match="schema 2"):
+    with pytest.raises(ConfigurationError, match=f"schema {SCHEMA + 1}"):
         job(table).detect()
     assert [(line["rule"], line["outcome"]) for line in lines] == [
         (PUBLISHED, "failed"),
