@@ -106,7 +106,8 @@ class Outbox:
     def __init__(self, table: Table, *rules: str) -> None:
         self._table = table
         self.rules = rules
-        self._marks: dict[str, Entity] = {}  # of rules with dead letters, as `destinations` has seen them
+        # The marks of rules with dead letters, as `destinations` saw them; None: this process wrote the mark.
+        self._marks: dict[str, Entity | None] = {}
 
     def destinations(self) -> list[str]:
         """The destinations that have waiting messages, also those that the settings no longer name."""
@@ -142,6 +143,7 @@ class Outbox:
         deletion = Delete(queued.row, self._version(queued))
         row = "x" + queued.row[1:]
         self._table.write(queued.rule, [deletion, Put(row, dead), Put(DEAD_LETTERS_MARK, {})])
+        self._marks[queued.rule] = None
 
     def dead_letters(self) -> Iterator[DeadLetter]:
         """All dead letters."""
@@ -150,18 +152,18 @@ class Outbox:
                 yield _dead_letter(rule, entity)
 
     def count_dead_letters(self) -> DeadLetters | None:
-        """Counts the dead letters of the rules that `destinations` saw to have any; None if it saw no such
-        rule. The count may be zero, once.
+        """Counts the dead letters of the rules of which `destinations` found any, or a message was given up;
+        None if there is no such rule. The count may be zero, once.
         """
         if not self._marks:
             return None
         names = {rule: list(self._table.names(rule, "x|", "x}")) for rule in self._marks}
         reason = ""
         for rule, mark in self._marks.items():
-            if not names[rule]:
+            if mark and not names[rule]:
                 with suppress(Conflict):  # a message was given up in between
                     self._table.write(rule, [Delete(DEAD_LETTERS_MARK, mark.version)])
-            elif not reason and (entity := self._table.get(rule, names[rule][0])):
+            elif names[rule] and not reason and (entity := self._table.get(rule, names[rule][0])):
                 reason = str(entity.values.get("reason", ""))
         rows = [row for rule_names in names.values() for row in rule_names]
         return DeadLetters(len(rows), sorted({row.split("|")[1] for row in rows}), reason)

@@ -227,6 +227,14 @@ def test_outbox_without_dead_letters_is_looked_into_as_ever_and_counts_none(tabl
     assert counting_table.requests == 3
 
 
+def test_outbox_that_gives_a_message_up_counts_it_without_another_look(
+    table: MemoryTable, outbox: Outbox
+) -> None:
+    assert outbox.destinations() == []
+    bury(outbox, table, delivery())
+    assert outbox.count_dead_letters() == DeadLetters(1, ["soc"], "HTTP 410 of soc")
+
+
 def test_dead_letters_are_counted_with_their_destinations_and_the_first_reason(
     table: MemoryTable, outbox: Outbox
 ) -> None:
