@@ -9,9 +9,12 @@ memory.
 import json
 import re
 import sys
-from collections.abc import Sequence
+import time
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterator, Sequence
 from datetime import datetime, timedelta
 from functools import partial
+from typing import Any
 from uuid import UUID
 
 from pydantic_core import to_json
@@ -24,14 +27,15 @@ from benchmarks.size import Size
 from detection.logs.kql import COVERAGE_COLUMNS, HEALTH_COLUMNS, queries
 
 SIZES = ((400_000, 1_000), (1_000_000, 1_000), (3_000_000, 1_000), (10_000_000, 1_000), (3_000_000, 1))
+CPU_GOAL = 14  # µs a signal, at the first size
 ANSWER_BYTES = 100 * 2**20  # bytes
 LET = re.compile(r"let (\w+) = datetime\(([^)]+)\);")
 PARTIAL = b'],"error":{"code":"PartialError","message":"The results of this query exceed the set limit."}}'
 
 
 def tables(size: Size) -> dict[str, FigureTable]:
-    """A run at every size."""
-    rows = []
+    """A run at every size, and where the CPU time of the first goes."""
+    rows, stage_rows = [], list[list[str]]()
     for signals, actors in dict.fromkeys((min(signals, size.max_rows), actors) for signals, actors in SIZES):
         with serving(partial(_answer, signals, actors)) as endpoint:
             process = measure(["-m", "benchmarks.large", endpoint])
@@ -39,6 +43,12 @@ def tables(size: Size) -> dict[str, FigureTable]:
         micros = process.cpu / signals * 1e6
         times = (f"{process.cpu:.1f}", f"{micros:,.1f}", f"{process.wall:.0f}", f"{process.peak:.0f}")
         rows.append([*(f"{count:,}" for count in (signals, actors, *counts)), *times])
+        if not stage_rows:
+            stages = process.result["stages"]
+            stages["start and records"] = process.cpu - sum(stages.values())
+            total = ("in all", f"{micros:.1f}", f"{CPU_GOAL}", f"{micros / CPU_GOAL:.2f}")
+            stage_rows = [[name, f"{cpu / signals * 1e6:.1f}", "", ""] for name, cpu in stages.items()]
+            stage_rows.append([*total])
     columns = (
         "signals",
         "actors",
@@ -51,7 +61,14 @@ def tables(size: Size) -> dict[str, FigureTable]:
         "wall s",
         "peak MiB",
     )
-    return {"large": FigureTable("one run, every signal new", columns, rows)}
+    return {
+        "large": FigureTable("one run, every signal new", columns, rows),
+        "large-stages": FigureTable(
+            f"CPU of a new signal, {rows[0][0]} signals of {rows[0][1]} actors",
+            ("stage", "µs a signal", "goal", "µs ÷ goal"),
+            stage_rows,
+        ),
+    }
 
 
 # ------------------------------------------------------------------------------------------------------------ double
@@ -130,37 +147,56 @@ def _row(number: int, signals: int, actors: int) -> str:
 
 
 def main() -> None:
-    """Makes one run on the double at the given endpoint and prints its counts."""
+    """Makes one run on the double at the given endpoint and prints its counts, and the CPU seconds of its stages."""
+    from detection.incidents.decide import Decision
     from detection.logs.log_analytics.client import open_log_analytics
-    from detection.runs.commit import RunOptions
+    from detection.logs.source import read_slices
+    from detection.runs import run as run_module
+    from detection.runs.commit import Committer, RunOptions
     from detection.runs.record import RunStats
-    from detection.runs.run import run
     from detection.store.incident_store import IncidentStore
     from detection.store.table import MemoryTable
 
     # The clock stands still, so that no time limit ends the run: the double is slower than the API.
-    source, requests, slices = open_log_analytics([str(UUID(int=1))], sys.argv[1], None, lambda: NOW), 0, 0
-    run_query = source.run_query
+    source = open_log_analytics([str(UUID(int=1))], sys.argv[1], None, lambda: NOW)
+    calls, stages = Counter[str](), defaultdict[str, float](float)
 
-    def counting_query(name: str, query: str, seconds: float = 0) -> object:
-        nonlocal requests
-        requests += 1
-        return run_query(name, query, seconds)
+    def measured(function: Callable[..., Any], stage: str) -> Callable[..., Any]:
+        """The function, which counts its calls, and the CPU time of the process as a stage."""
 
-    source.run_query = counting_query  # type: ignore[method-assign,assignment]
-    add_slice = RunStats.add
+        def measured_function(*args: Any, **kwargs: Any) -> Any:  # noqa: ANN401  # of any function
+            calls[function.__name__] += 1
+            began = time.process_time()
+            try:
+                return function(*args, **kwargs)
+            finally:
+                stages[stage] += time.process_time() - began
 
-    def counting_add(stats: RunStats, *slice_: object) -> None:
-        nonlocal slices
-        slices += 1
-        add_slice(stats, *slice_)  # type: ignore[arg-type]
+        return measured_function
 
-    RunStats.add = counting_add  # type: ignore[assignment,method-assign]
-    record, verdicts = run(RULE, NOW, source, IncidentStore(MemoryTable(), RULE.folder, "run"), RunOptions())
+    def measured_slices(*args: Any) -> Iterator[Any]:  # noqa: ANN401  # of any source
+        slices = iter(read_slices(*args))
+        advance = measured(next, "reading")
+        while (logs := advance(slices, None)) is not None:
+            yield logs
+
+    source.run_query = measured(source.run_query, "")  # type: ignore[method-assign]
+    for module, name, stage in (
+        (run_module, "correlate_logs", "correlation"),
+        (Decision, "verdict", "decision"),
+        (Committer, "commit", "commit"),
+        (RunStats, "add", "counts"),
+    ):
+        setattr(module, name, measured(getattr(module, name), stage))
+    run_module.read_slices = measured_slices  # type: ignore[attr-defined,assignment]
+    store = IncidentStore(MemoryTable(), RULE.folder, "run")
+    record, verdicts = run_module.run(RULE, NOW, source, store, RunOptions())
     if not record.coverage:
         raise MeasurementFailed("the run has no coverage")
-    result = {"requests": requests, "alerts": len(verdicts), "pairs": record.new_pairs}
-    print(to_json(result | {"slices": slices}).decode())
+    stages["commit"] -= stages["decision"]
+    del stages[""]
+    result = {"requests": calls["run_query"], "alerts": len(verdicts), "pairs": record.new_pairs}
+    print(to_json(result | {"slices": calls["add"], "stages": stages}).decode())
 
 
 if __name__ == "__main__":

@@ -24,6 +24,7 @@ PART_OF: Mapping[str, str] = {
     "hours": "hours",
     "cost": "cost",
     "large": "large",
+    "large-stages": "large",
     "backtest": "backtest",
     "tuning-quiet": "tuning",
     "tuning-noisy": "tuning",
