@@ -1,7 +1,9 @@
 """Commits of several keys in one transaction: as if each key had a transaction of its own."""
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from threading import get_ident
 
 import pytest
 
@@ -9,16 +11,18 @@ from detection.runs.commit import RunOptions
 from detection.runs.run import run
 from detection.store import incident_store
 from detection.store.outbox import Outbox
-from detection.store.table import MemoryTable, Table, Value
+from detection.store.table import MemoryTable, Operation, Table, Value
 from tests.runs.test_contradicting_table import (
     USERS,
+    DenyingTable,
+    StoredLogs,
     actor_rows,
     alerted,
     render,
     render_digest,
     store_of,
 )
-from tests.support.builders import HOUR, RULE, START
+from tests.support.builders import HOUR, RULE, START, change_row, signal_row
 from tests.support.world import Crash, Faults, FaultyTable
 
 ACTORS = [*USERS, *(f"guest_{number}@example.com" for number in range(8))]  # more than a transaction has
@@ -50,6 +54,22 @@ def finish(table: Table, storm_alerts: int | None = None) -> None:
 
 def content(table: MemoryTable) -> Mapping[str, Mapping[str, Value]]:
     return {row.row: row.values for row in table.scan(RULE.folder, "!", "~")}
+
+
+def test_keys_before_and_after_a_key_in_parts_are_committed() -> None:
+    table = MemoryTable()
+    before, large, after = USERS[:3]
+    source = StoredLogs(
+        [change_row(f"c_{actor}", START, actor) for actor in (before, large, after)],
+        [
+            *(signal_row(f"s_{actor}", START, actor) for actor in (before, after)),
+            *(signal_row(f"s{number}_{large}", START, large) for number in range(5)),
+        ],
+    )
+
+    run(RULE, START + HOUR, source, store_of(table), replace(options(None), events_per_part=3))
+
+    assert alerted(table) == {before: 1, large: 5, after: 1}
 
 
 def test_rows_are_the_same_however_keys_are_grouped(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -98,6 +118,83 @@ def test_another_run_at_any_moment_loses_and_repeats_nothing(
         finish(table, storm_alerts)
 
     assert alerted(table) == WHOLE
+
+
+@pytest.mark.parametrize("race_at", range(1, ACCESSES))
+def test_slow_run_that_commits_at_any_moment_of_a_later_run_alerts_no_pair_twice(race_at: int) -> None:
+    table = MemoryTable()
+    run(RULE, START + HOUR, actor_rows([], 0), store_of(table, "first"))
+
+    def commit_late() -> None:
+        # This run began before the first was complete: it reads no watermark. Its commit does not supersede the
+        # later run, so only the version of the key's head shows the commit.
+        slow = DenyingTable(table, denials=1)
+        run(RULE, START + HOUR, actor_rows(USERS[:1], 2), store_of(slow, "slow"))
+
+    faulty = FaultyTable(table, Faults(), commit_late, race_at)
+    run(RULE, START + 4 * HOUR, actor_rows(USERS[:1], 2), store_of(faulty, "later"))
+
+    assert alerted(table) == {USERS[0]: 2}
+
+
+class ThreadNotingTable(MemoryTable):
+    """A table in memory that notes which threads write to it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.writers = set[int]()
+
+    def write(self, partition: str, operations: Sequence[Operation]) -> None:
+        self.writers.add(get_ident())
+        super().write(partition, operations)
+
+
+@STORM
+def test_run_writes_in_its_own_thread_so_no_two_of_its_writes_are_open_at_once(
+    storm_alerts: int | None,
+) -> None:
+    table = ThreadNotingTable()
+
+    run(RULE, START + HOUR, actor_rows(ACTORS, 2), store_of(table, "run"), options(storm_alerts))
+
+    assert table.writers == {get_ident()}
+
+
+class AlternatingTable(FaultyTable):
+    """A table on which another run takes its turn right before each commit of a key."""
+
+    def __init__(self, table: Table, turn: Callable[[], object]) -> None:
+        super().__init__(table, Faults())
+        self._turn = turn
+
+    def write(self, partition: str, operations: Sequence[Operation]) -> None:
+        if any(operation.row.startswith("h|") for operation in operations):
+            self._turn()
+        super().write(partition, operations)
+
+
+@STORM
+def test_runs_that_commit_other_keys_in_turn_never_conflict(
+    monkeypatch: pytest.MonkeyPatch, storm_alerts: int | None
+) -> None:
+    monkeypatch.setattr(incident_store, "REQUEST_BYTES", 1)  # each key has a transaction of its own
+    table, conflicts = MemoryTable(), Counter[str]()
+    run(RULE, START + HOUR, actor_rows([], 0), store_of(table, "first"))
+    rivals = [f"rival_{number}@example.com" for number in range(len(ACTORS))]
+    turns = iter(rivals)
+
+    def commit_next() -> None:
+        if rival := next(turns, None):
+            faulty = FaultyTable(table, Faults())
+            run(RULE, START + HOUR, actor_rows([rival], 2), store_of(faulty, rival), options(storm_alerts))
+            conflicts.update(faulty.figures)
+
+    alternating = AlternatingTable(table, commit_next)
+    # All runs are up to the time of the first, so none moves the watermark, which all runs share.
+    run(RULE, START + HOUR, actor_rows(ACTORS, 2), store_of(alternating, "run"), options(storm_alerts))
+
+    assert alerted(table) == dict.fromkeys([*ACTORS, *rivals], 2)
+    assert conflicts["conflicts"] + alternating.figures["conflicts"] == 0
 
 
 @STORM
