@@ -10,7 +10,7 @@ CODE := $(wildcard detection tests benchmarks function_app.py scripts/package.py
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help setup demo local test test-slow soak chaos bench growth lint lint-infra planted-errors lint-api-versions snapshots format schemas screenshots lock package clean
+.PHONY: help setup demo local test test-slow soak chaos mutants bench growth lint lint-infra planted-errors lint-api-versions snapshots format schemas screenshots lock package clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-17s %s\n", $$1, $$2 }' Makefile
