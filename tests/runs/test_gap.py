@@ -378,6 +378,31 @@ def test_a_gap_that_is_not_read_is_abandoned_and_then_forgotten(caplog: pytest.L
     assert gap.id not in [later.id for later in job.gaps.gaps()]
 
 
+def test_a_gap_is_abandoned_when_it_is_older_than_90_days_at_the_watermark_of_a_run() -> None:
+    job = outage()
+
+    states: list[str] = []
+    for days in range(3):
+        job.run(BACK + GAP_KEPT + days * DAY)
+        states.append(job.gaps.gaps()[0].state)
+
+    assert states == ["open", "open", "abandoned"]
+
+
+def test_a_closed_gap_is_forgotten_when_retention_has_passed_at_the_watermark_of_a_run() -> None:
+    job = outage()
+    job.read_gap(BACK + HOUR)
+    [gap] = job.gaps.gaps()
+    assert gap.closed
+
+    is_stored: list[bool] = []
+    for days in range(3):
+        job.run(gap.closed + DAILY.retention + days * DAY)
+        is_stored.append(gap.id in [stored.id for stored in job.gaps.gaps()])
+
+    assert is_stored == [True, True, False]
+
+
 def test_a_run_that_dies_before_its_last_write_records_no_gap() -> None:
     job = Job(*story(), DAILY)
     job.run(START)

@@ -217,14 +217,15 @@ def test_a_key_that_departs_and_returns_gets_other_ids(parts: int, days: int) ->
     assert next(verdict.alert.action for verdict in returned if verdict.alert) == "opened"
 
 
-def test_no_number_is_issued_again_in_the_second_in_which_a_key_could_return() -> None:
+@pytest.mark.parametrize("signals", [1, 4], ids=["last number is that second", "last number lies ahead"])
+def test_no_number_is_issued_again_in_the_second_in_which_a_key_could_return(signals: int) -> None:
     job = Job()
     late = MIDNIGHT + DAY - HOUR / 3600 / 2  # half a second before the day ends
     verdicts = job.commit_new(
-        late, [change("c", late)], [signal(f"s{number}", late) for number in range(4)], limit=1
+        late, [change("c", late)], [signal(f"s{number}", late) for number in range(signals)], limit=1
     )
     numbers = [verdict.state.commits for verdict in verdicts]
-    assert numbers == list(range(int(late.timestamp()), int(late.timestamp()) + 5))
+    assert numbers == list(range(int(late.timestamp()), int(late.timestamp()) + signals + 1))
 
     purge_marks(job.table, RULE.folder, MIDNIGHT + 3 * DAY)
     for retention_end in (MIDNIGHT + DAY, MIDNIGHT + DAY + HOUR):  # a run began at this second
