@@ -7,7 +7,9 @@ import pytest
 from benchmarks.table_double import SortedTable, serving_table
 from detection.store.azure_table import open_table
 from detection.store.table import (
+    MAX_CONFLICTS,
     Conflict,
+    ConflictCount,
     Delete,
     Insert,
     MemoryTable,
@@ -292,6 +294,12 @@ def test_a_larger_property_is_refused(table: Table, value: Value) -> None:
         write(table, Put("a", {"value": value}))
 
 
+@pytest.mark.parametrize("number", [2**63, -(2**63) - 1])
+def test_a_number_beyond_64_bits_is_refused(table: Table, number: int) -> None:
+    with pytest.raises(ValueError, match=r"a\.number is beyond 64 bits"):
+        write(table, Put("a", {"number": number}))
+
+
 @NOT_ON_AZURITE
 def test_an_entity_of_more_than_1_mib_is_refused(table: Table) -> None:
     write(table, Put("a", sized(15, 64 * KIB)))
@@ -347,3 +355,19 @@ def test_a_refused_transaction_leaves_nothing(table: Table) -> None:
         write(table, Put("a", {}), Put("b", {"no name": 1}))
 
     assert all_rows(table) == {}
+
+
+# --------------------------------------------------------------------------------------------------------- conflicts
+
+
+def test_count_is_exceeded_by_the_last_conflict_that_is_allowed_over_the_same_lock() -> None:
+    conflicts = ConflictCount("v1")
+
+    assert [conflicts.is_exceeded("v1") for _ in range(MAX_CONFLICTS)] == [False, False, True]
+
+
+def test_count_begins_again_when_another_process_has_changed_the_lock() -> None:
+    conflicts = ConflictCount("v1")
+    locks = ["v1", "v1", "v2", "v2", "v2", "v2"]
+
+    assert [conflicts.is_exceeded(lock) for lock in locks] == [*[False] * 5, True]
