@@ -3,10 +3,15 @@
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from datetime import timedelta
 from threading import get_ident
 
 import pytest
 
+from detection.base.deadlines import LONGEST_RUN
+from detection.logs.events import Logs
+from detection.logs.window import Windows
+from detection.rules.model import Rule
 from detection.runs.commit import RunOptions
 from detection.runs.run import run
 from detection.store import incident_store
@@ -22,7 +27,7 @@ from tests.runs.test_contradicting_table import (
     render_digest,
     store_of,
 )
-from tests.support.builders import HOUR, RULE, START, change_row, signal_row
+from tests.support.builders import HOUR, RULE, START, TICK, change_row, signal_row
 from tests.support.world import Crash, Faults, FaultyTable
 
 ACTORS = [*USERS, *(f"guest_{number}@example.com" for number in range(8))]  # more than a transaction has
@@ -118,6 +123,32 @@ def test_another_run_at_any_moment_loses_and_repeats_nothing(
         finish(table, storm_alerts)
 
     assert alerted(table) == WHOLE
+
+
+class CountingSource(StoredLogs):
+    """A source that counts how often a run reads it."""
+
+    readings = 0
+
+    def read(self, rule: Rule, windows: Windows) -> Logs:
+        self.readings += 1
+        return super().read(rule, windows)
+
+
+@pytest.mark.parametrize(
+    "age, readings", [(LONGEST_RUN - TICK, 2), (LONGEST_RUN, 1)], ids=["younger", "as old"]
+)
+def test_run_reads_again_if_the_last_decision_on_a_key_is_younger_than_the_longest_run(
+    age: timedelta, readings: int
+) -> None:
+    table = MemoryTable()
+    changes, signals = [change_row("c", START - HOUR)], [signal_row("s1", START - HOUR)]
+    run(RULE, START, StoredLogs(changes, signals), store_of(table, "former"))
+    source = CountingSource(changes, [*signals, signal_row("s2", START)])
+
+    run(RULE, START + age, source, store_of(table, "run"))
+
+    assert source.readings == readings
 
 
 @pytest.mark.parametrize("race_at", range(1, ACCESSES))
