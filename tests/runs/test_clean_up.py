@@ -13,7 +13,8 @@ from detection.runs.run import run
 from detection.store.groupings import groupings_of
 from detection.store.incident_list import IncidentList
 from detection.store.incident_store import IncidentStore
-from detection.store.outbox import Delivery, Outbox, queue
+from detection.store.outbox import RULES_PARTITION, Delivery, Outbox, listed_rules, queue
+from detection.store.retention import delete_old_rows
 from detection.store.silence_list import SilenceList
 from detection.store.table import MemoryTable, Table
 from tests.support.builders import DAY, HOUR, RULE, START, change_row, signal_row
@@ -150,6 +151,21 @@ def test_a_clean_up_that_reached_its_bound_goes_on_in_quiet_hours_until_all_is_g
     assert counting_table.requests == QUIET_REQUESTS
 
 
+def test_a_clean_up_makes_four_requests_for_each_commit_of_its_run(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("detection.runs.clean_up.REQUESTS", 0)
+    expired, commits = 300, 6
+    table, same_table = days_of_alerts([0], expired), days_of_alerts([0], expired)
+    for prepared in (table, same_table):
+        run_at(prepared, START + 6 * DAY + HOUR)
+    now = START + 7 * DAY
+
+    run_at(table, now, many_actors(commits, now, prefix="new"))
+    former = now - DAY + HOUR
+    delete_old_rows(same_table, RULE.folder, former - DAY, former - RETENTION, limit=4 * commits)
+
+    assert 0 < heads(table) - commits == heads(same_table) < expired
+
+
 def test_rows_stay_flat_and_nothing_outlives_retention_where_new_actors_alert_every_hour() -> None:
     table = MemoryTable()
     sizes: list[int] = []
@@ -166,3 +182,10 @@ def test_rows_stay_flat_and_nothing_outlives_retention_where_new_actors_alert_ev
             assert now - min(incident.updated for incident in incidents) < RETENTION + DAY + HOUR
 
     assert max(sizes[7:]) < 1.02 * sizes[7]
+
+
+def test_a_rule_is_on_the_list_of_rules_once_however_often_it_runs() -> None:
+    table = days_of_alerts(range(10))
+
+    assert listed_rules(table) == [RULE.folder]
+    assert len(list(table.scan(RULES_PARTITION, "", "~"))) == 1

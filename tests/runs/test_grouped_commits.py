@@ -15,6 +15,7 @@ from detection.rules.model import Rule
 from detection.runs.commit import RunOptions
 from detection.runs.run import run
 from detection.store import incident_store
+from detection.store.incident_list import IncidentList
 from detection.store.outbox import Outbox
 from detection.store.table import MemoryTable, Operation, Table, Value
 from tests.runs.test_contradicting_table import (
@@ -59,6 +60,20 @@ def finish(table: Table, storm_alerts: int | None = None) -> None:
 
 def content(table: MemoryTable) -> Mapping[str, Mapping[str, Value]]:
     return {row.row: row.values for row in table.scan(RULE.folder, "!", "~")}
+
+
+@STORM
+def test_incident_is_committed_with_its_title_severity_actor_and_digest(storm_alerts: int | None) -> None:
+    table = MemoryTable()
+
+    run(RULE, START + HOUR, actor_rows(ACTORS, 2), store_of(table), options(storm_alerts))
+
+    incidents = [incident for _, incident in IncidentList(table, RULE.folder).incidents()]
+    assert {incident.actor for incident in incidents} == set(ACTORS)
+    for incident in incidents:
+        assert incident.actor in incident.title
+        assert (incident.severity, incident.changes, incident.signals) == ("High", 1, 2)
+        assert len(incident.digests) == (1 if storm_alerts else 0)
 
 
 def test_keys_before_and_after_a_key_in_parts_are_committed() -> None:
