@@ -11,7 +11,7 @@ import pytest
 from detection.app import Job, open_job
 from detection.base.errors import ConfigurationError
 from detection.delivery import templates
-from detection.delivery.templates import LOOPS, SAMPLES, TemplateFailure, render
+from detection.delivery.templates import LOOPS, MESSAGE_BYTES, SAMPLES, TEXT, TemplateFailure, render
 from detection.messages.digest import as_native, make_digest
 from detection.messages.links import MessageLinks
 from detection.messages.native import native
@@ -237,6 +237,24 @@ def test_loops_end(folder: Path) -> None:
 def test_texts_do_not_grow_without_bounds(folder: Path, source: str) -> None:
     with pytest.raises(TemplateFailure, match="a text has more than"):
         rendered(folder, source, v="a" * 1_000)
+
+
+def test_text_may_have_as_many_characters_as_a_text_has(folder: Path) -> None:
+    source = "{{ v|upper|length }}"
+    assert rendered(folder, source, v="a" * TEXT) == TEXT
+    with pytest.raises(TemplateFailure, match="a text has more than"):
+        rendered(folder, source, v="a" * (TEXT + 1))
+
+
+def test_message_may_have_as_many_bytes_as_a_message_has(folder: Path) -> None:
+    content = MESSAGE_BYTES - len('""')
+    assert rendered(folder, '"{{ v }}"', v="a" * content) == "a" * content
+    with pytest.raises(TemplateFailure, match="the message has more than"):
+        rendered(folder, '"{{ v }}"', v="a" * (content + 1))
+
+
+def test_join_puts_nothing_between_values_unless_a_template_names_a_separator(folder: Path) -> None:
+    assert rendered(folder, '["{{ v|join }}", "{{ v|join(", ") }}"]', v=["a", 1]) == ["a1", "a, 1"]
 
 
 def test_message_has_a_size(folder: Path) -> None:

@@ -25,12 +25,14 @@ from standardwebhooks.webhooks import WebhookVerificationError
 from detection.delivery.deliver import Outcome
 from detection.delivery.webhook import (
     EVERY_FORMAT,
+    HEARTBEAT_REFUSALS,
     THREAD,
     WebhookDestination,
     headers,
     open_destinations,
     outcome_of,
     parse_retry_after,
+    request_heartbeat,
     signature,
 )
 from detection.settings import MessageFormat, Webhook
@@ -477,6 +479,31 @@ def test_message_that_meets_a_dropped_connection_is_sent_again_once(keeping: Rec
     keeping.answers = [status(204), drop]
     send_all(keeping.url, *[Outcome(204, sent=True)] * 2)
     assert (len(keeping.requests), keeping.connections) == (3, 2)
+
+
+# -------------------------------------------------------------------------------------------------- heartbeat
+
+
+def test_heartbeat_is_a_get_request_and_succeeds_by_its_answer(receiver: Receiver) -> None:
+    methods: list[str] = []
+
+    def answer(handler: Handler) -> None:
+        methods.append(handler.command)
+        status(200)(handler)
+
+    receiver.default_answer = answer
+
+    assert request_heartbeat(SecretStr(receiver.url), LONG.total_seconds()) == ""
+    assert methods == ["GET"]
+
+
+@pytest.mark.parametrize("body", HEARTBEAT_REFUSALS)
+def test_heartbeat_fails_by_a_body_that_refuses_it(receiver: Receiver, body: bytes) -> None:
+    receiver.default_answer = raw(b"HTTP/1.1 200 OK\r\ncontent-length: %d\r\n\r\n%s" % (len(body), body))
+
+    failure = request_heartbeat(SecretStr(receiver.url), LONG.total_seconds())
+
+    assert failure == f"HTTP 200, whose body is {body.decode()}"
 
 
 # ---------------------------------------------------------------------------------------------------- secrets
