@@ -278,7 +278,8 @@ class Committer:
                 f"{plural(len(heads), 'grouping key')} conflicted {MAX_CONFLICTS} times with no other run: "
                 "the rows in the incident table contradict each other, as after a partial restore. All other "
                 "alerts of this run are committed. Delete these rows of the partition "
-                f"{self._rule.folder}; the next run writes them again and repeats no alert: "
+                f"{self._rule.folder}, and the next run writes them again. The next alert of such a key "
+                "opens another incident, and what high volume covered alerts again. The rows: "
                 f"{', '.join(heads[:KEYS_NAMED])}{rest}"
             )
 

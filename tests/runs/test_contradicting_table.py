@@ -119,7 +119,7 @@ def test_key_with_a_former_head_fails_the_run_after_all_others_are_alerted(
     bounded = BoundedTable(table, Faults())
     options = RunOptions(render, render_digest, storm_alerts)
 
-    with pytest.raises(ServiceError, match=re.escape(HEAD)) as caught:
+    with pytest.raises(ServiceError, match=f"high volume covered .*{re.escape(HEAD)}") as caught:
         run(RULE, START + 2 * HOUR, actor_rows([ALICE, *USERS], 3), store_of(bounded, "3"), options)
 
     assert not isinstance(caught.value, Conflict)
@@ -152,6 +152,23 @@ def test_key_without_a_head_fails_the_run_only_at_the_time_of_its_first_commit()
     run(RULE, START + HOUR, late, store_of(table, "3"))
 
     assert alerted(table) == {ALICE: 2, **dict.fromkeys(USERS, 2)}
+
+
+@pytest.mark.parametrize("flood_signals, new_pairs", [(500_000, 1), (3, 2)])
+def test_key_without_a_head_opens_another_incident_and_alerts_again_what_high_volume_covered(
+    flood_signals: int, new_pairs: int
+) -> None:
+    table, options = MemoryTable(), RunOptions(flood_signals=flood_signals)
+    late = actor_rows([ALICE], 6)
+    for hours in (1, 2):
+        run(RULE, START + hours * HOUR, late, store_of(table, f"{hours}"), options)
+    assert alerted(table) == {ALICE: 4}
+    table.write(RULE.folder, [Delete(HEAD)])
+
+    record, _ = run(RULE, START + 3 * HOUR, late, store_of(table, "3"), options)
+
+    assert record.new_pairs == new_pairs
+    assert len(list(IncidentList(table, RULE.folder).incidents())) == 2
 
 
 class DenyingTable(BoundedTable):
