@@ -1,8 +1,9 @@
 """Beyond one instance, simulated: seconds of the slowest instance for each way to split the work.
 
 Zipf's law distributes the signals, so a few actors have most of them. `large` measured the CPU time of a
-signal. The times of the services are assumptions, because they cannot be measured outside Azure: 8 s for an
-answer of 250,000 rows, three of them at a time, and 6 ms for a table request.
+signal, `scale` the CPU time and the table requests of an actor. The times of the services are assumptions,
+because they cannot be measured outside Azure: 8 s for an answer of 250,000 rows, three of them at a time, and
+6 ms for a table request.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -14,7 +15,10 @@ from benchmarks.size import Size
 from detection.base.deadlines import FUNCTION_TIMEOUT
 
 CPU_PER_SIGNAL = 20e-6  # seconds for a new signal (large)
-SECONDS_PER_PERSON = 2 * 0.006  # for an actor with an alert: two requests to a table in the same region
+# For an actor with an alert (scale, 20,000 actors new): about twelve actors share a transaction.
+REQUESTS_PER_PERSON = 1_574 / 20_000
+CPU_PER_PERSON = 72.4 / 20_000  # seconds
+REQUEST = 0.006  # seconds, of a table in the same region
 ROWS_PER_ANSWER = 250_000
 PARALLEL_QUERIES = 3
 LATENCY = 8.0  # seconds for an answer of ROWS_PER_ANSWER, from the workspace to rows in memory
@@ -35,7 +39,8 @@ class Load:
     def seconds(self) -> float:
         """The duration of the run, with reading and processing one after the other."""
         rounds = -(-max(self.signals, 1) // ROWS_PER_ANSWER) / PARALLEL_QUERIES
-        return rounds * LATENCY + self.signals * CPU_PER_SIGNAL + self.people * SECONDS_PER_PERSON
+        seconds_per_person = CPU_PER_PERSON + REQUESTS_PER_PERSON * REQUEST
+        return rounds * LATENCY + self.signals * CPU_PER_SIGNAL + self.people * seconds_per_person
 
 
 def people(signals: int, random: Random) -> list[float]:

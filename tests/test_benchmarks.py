@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks import growth, scale
+from benchmarks import beyond, growth, scale
 from benchmarks.__main__ import PARTS, Measure, main
 from benchmarks.backtest import BEGIN
 from benchmarks.cost import GB_SECOND, Prices
@@ -204,6 +204,12 @@ def test_results_come_back_as_they_were_kept(tmp_path: Path) -> None:
     expected, read_tables = tables(_results()), tables(read(tmp_path / "results.json"))
     assert [name for name in toy("hours") if expected[name]() != read_tables[name]()] == []
     assert expected["speed"]() == read_tables["speed"]()
+
+
+def test_simulation_makes_the_table_requests_that_were_counted() -> None:
+    counted = {row[0]: row[4] for row in read(RESULTS).parts["scale"].tables["scale"].rows}
+    requests = int(counted[f"{beyond.PEOPLE:,} actors new"].replace(",", ""))
+    assert pytest.approx(requests, rel=0.1) == beyond.PEOPLE * beyond.REQUESTS_PER_PERSON
 
 
 def test_results_name_no_folder_of_the_machine() -> None:
