@@ -5,6 +5,7 @@ On this machine plain http is allowed and no proxy is used. Every decision about
 """
 
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 
 from requests import PreparedRequest
@@ -33,6 +34,18 @@ def is_loopback(url: str) -> bool:
     except ValueError:
         return False
     return parts.scheme in ("http", "https") and parts.host in LOOPBACK
+
+
+def is_identity_endpoint(url: str, environment: Mapping[str, str]) -> bool:
+    """Return whether a URL has the host of the identity endpoint that Azure names in a variable.
+
+    Usually it is plain http on this machine, but https in Azure Service Fabric.
+    """
+    hosts = set[str | None]()
+    for name in ("IDENTITY_ENDPOINT", "MSI_ENDPOINT"):
+        with suppress(ValueError):
+            hosts.add(parse_address(environment.get(name, "")).host)
+    return parse_address(url).host in hosts
 
 
 def ca_bundle(environment: Mapping[str, str]) -> str | None:

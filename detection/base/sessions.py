@@ -2,7 +2,7 @@
 
 netrc is ignored: `requests` would send a password from it to receivers, and it would replace the signature of
 the table and the token of a query. Proxies count for https to other machines only: a proxy must see neither
-the request to the identity endpoint, which is plain http and carries a secret, nor requests on this machine.
+the request to the identity endpoint, which carries a secret, nor requests on this machine.
 """
 
 import os
@@ -13,7 +13,7 @@ from requests.utils import get_environ_proxies
 from urllib3.util import Retry
 
 from detection.base.exchange import Exchange, WatchingAdapter
-from detection.base.network import ca_bundle, is_loopback
+from detection.base.network import ca_bundle, is_identity_endpoint, is_loopback
 
 
 class Session(requests.Session):
@@ -42,7 +42,8 @@ class Session(requests.Session):
         """
         url = request.url or ""
         is_encrypted = url.startswith("https:")
-        options["proxies"] = get_environ_proxies(url) if is_encrypted and not is_loopback(url) else {}
+        is_direct = not is_encrypted or is_loopback(url) or is_identity_endpoint(url, os.environ)
+        options["proxies"] = {} if is_direct else get_environ_proxies(url)
         if is_encrypted and options.get("verify", True) is True:
             options["verify"] = ca_bundle(os.environ) or True
         response: requests.Response | None = None

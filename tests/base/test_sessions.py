@@ -118,6 +118,17 @@ def test_identity_endpoint_is_reached_without_the_proxy(
     assert proxy.requests == []
 
 
+@pytest.mark.parametrize("variable", ["IDENTITY_ENDPOINT", "MSI_ENDPOINT"])
+def test_identity_endpoint_on_another_machine_is_reached_without_the_proxy(
+    proxy: Receiver, monkeypatch: pytest.MonkeyPatch, variable: str
+) -> None:
+    monkeypatch.setenv(variable, "https://Identity.invalid:2377/metadata/identity/oauth2/token")
+    with Session(60) as session, pytest.raises(requests.ConnectionError) as caught:
+        session.get("https://identity.invalid:2377/metadata/identity/oauth2/token?resource=x", timeout=60)
+    assert not isinstance(caught.value, requests.exceptions.ProxyError)
+    assert proxy.requests == []
+
+
 @pytest.mark.parametrize("url", ["https://a.example/x", "https://b.a.example/x"])
 def test_other_machines_are_reached_through_the_proxy(proxy: Receiver, url: str) -> None:
     targets: list[str] = []
