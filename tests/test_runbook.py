@@ -49,6 +49,11 @@ def test_page_of_an_incident_has_the_runbook() -> None:
     assert not re.search(r"\{[{%#]", html), "Jinja would read this"
 
 
+def test_page_of_an_incident_names_no_file_of_the_repository() -> None:
+    html = RUNBOOK_PAGE.read_text(encoding="utf-8")
+    assert re.findall(r"[\w/-]*\.md\b|\bdocs/\S+", html) == []
+
+
 def test_page_of_an_incident_links_only_within_itself() -> None:
     html = RUNBOOK_PAGE.read_text(encoding="utf-8")
     targets = re.findall(r'href="([^"]*)"', html)
