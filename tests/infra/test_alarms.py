@@ -16,7 +16,7 @@ import pytest
 from pydantic import TypeAdapter
 
 from detection.app import open_job, start
-from detection.delivery.deliver import deliver
+from detection.delivery.deliver import UNSET_FORMAT, Outcome, deliver
 from detection.logs.coverage import Coverage
 from detection.rules.silences import parse_silence
 from detection.runs.record import CoveredBySilences
@@ -419,21 +419,29 @@ def test_message_that_waits_for_more_than_half_an_hour_is_told_once() -> None:
     assert [(row["destination"], row["number"]) for row in rows("undelivered", log)] == [("soc", 35)]
 
 
-@pytest.mark.parametrize("minutes, destinations", [(20, []), (40, ["old"])])
-def test_message_to_a_destination_that_the_settings_do_not_name_is_told(
-    minutes: int, destinations: list[str]
+@pytest.mark.parametrize("minutes, names", [(20, []), (40, ["old"])])
+@pytest.mark.parametrize(
+    "destinations, reason",
+    [
+        ({}, "the settings name no such destination"),
+        ({"old": UNSET_FORMAT}, "WEBHOOK_FORMAT (in WEBHOOKS: format) is not set"),
+    ],
+    ids=["no destination", "no format"],
+)
+def test_message_that_waits_for_a_setting_is_told(
+    destinations: dict[str, Outcome], reason: str, minutes: int, names: list[str]
 ) -> None:
     table, created = MemoryTable(), NOW - minutes * MINUTE
     table.write("rule", [queue(Delivery("al_1_old", "old", "in_1", 1, b"{}", created, created))])
 
     def attempt_delivery(now: datetime) -> None:
-        deliver(Outbox(table, "rule"), {}, lambda: now, lambda _: None, timedelta(0), log_attempt)
+        deliver(Outbox(table, "rule"), destinations, lambda: now, lambda _: None, timedelta(0), log_attempt)
 
     times = [NOW - 5 * MINUTE, NOW]
     log = [line for time in times for line in log_lines(time, partial(attempt_delivery, time))]
     alarm_rows = rows("undelivered", log)
-    assert [row["destination"] for row in alarm_rows] == destinations
-    assert all("the settings name no such destination" in row["reason"] for row in alarm_rows)
+    assert [row["destination"] for row in alarm_rows] == names
+    assert all(reason in row["reason"] for row in alarm_rows)
 
 
 def test_message_that_was_sent_after_long_is_not_told() -> None:
