@@ -5,6 +5,7 @@ import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict
 from datetime import UTC, datetime, timedelta
+from inspect import signature
 from pathlib import Path
 from threading import Event
 from uuid import uuid4
@@ -969,6 +970,16 @@ def test_health_answers_while_the_query_api_hangs_and_names_it(
     assert code == 503
     assert findings["logs"]["message"] == "The query API did not answer within 3 s."
     assert findings["outbox"]["level"] == "green"
+
+
+def test_health_leaves_three_of_its_fifteen_seconds_to_a_cold_start() -> None:
+    defaults = [
+        signature(function).parameters["seconds"].default
+        for function in (health, health_module.quick_findings)
+    ]
+    assert defaults == [health_module.DEADLINE] * 2
+    assert health_module.DEADLINE + 3 <= 15
+    assert health_module.RETRY_FOR < health_module.DEADLINE  # the last retry begins while health waits
 
 
 class HangingTable(NotifiedTable):
