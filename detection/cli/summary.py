@@ -189,6 +189,7 @@ def incident_lines(detail: IncidentDetail, rule: Rule) -> list[str]:
         *([f"  after {incident.predecessor}"] if incident.predecessor else []),
         *(f"  {name:<10}  {escape_line(text)}" for name, text in facts),
         *_latest("changed", view.changed[::-1], incident.changes),
+        *([f"  {'':<10}  {view.without_object}"] if view.without_object else []),
         *_latest("signals", signals, view.evidence.signal_count),
         *_latest("undo", [escape_line(undo.step) for undo in view.undo], len(view.undo)),
         *_latest("acts", acts[::-1], incident.acts, 5),

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from detection.incidents.alert import Alert
 from detection.incidents.changed_object import ChangedObject
-from detection.messages.text import change_phrase, escape_line, escape_name
+from detection.messages.text import change_phrase, escape_line, escape_name, plural
 from detection.rules.model import Rule
 
 UNDO = "{undo}"  # in a step of a runbook: the steps that undo the changes follow
@@ -74,6 +74,12 @@ def address_text(address: str, alert: Alert) -> str:
     """An address, with a note if it is new for the alert's actor."""
     note = " (new for this actor)" if address in alert.new_addresses else ""
     return escape_line(address) + note
+
+
+def without_object(changes: int, objects: int) -> str:
+    """A note that only the logs have the objects of some of the changes; "" if all objects are kept."""
+    number = max(changes - objects, 0)
+    return f"no object kept of {plural(number, 'change')}: see the logs" if number else ""
 
 
 def organization(alert: Alert) -> str:

@@ -8,7 +8,13 @@ from collections.abc import Iterable
 from detection.base.timestamps import iso
 from detection.correlation.output import BEYOND
 from detection.incidents.alert import Alert
-from detection.messages.changes import CHANGES_SHOWN, address_text, change_text, runbook_steps
+from detection.messages.changes import (
+    CHANGES_SHOWN,
+    address_text,
+    change_text,
+    runbook_steps,
+    without_object,
+)
 from detection.messages.context import AlertContext
 from detection.messages.steps import step_lines
 from detection.messages.text import (
@@ -74,7 +80,9 @@ def changed_lines(alert: Alert, rule: Rule) -> list[str]:
     newest = alert.changed_objects[-CHANGES_SHOWN:]
     texts = [change_text(changed_object, alert, rule) for changed_object in newest]
     omitted_count = alert.counts.changes - len(texts)
-    return [f"{plural(omitted_count, 'more change')}", *texts] if texts and omitted_count > 0 else texts
+    note = without_object(alert.counts.changes, len(alert.changed_objects))
+    omitted = plural(omitted_count, "more change") + (f" ({note})" if note else "")
+    return [omitted, *texts] if texts and omitted_count > 0 else texts
 
 
 def lines(alert: Alert, rule: Rule) -> list[str]:

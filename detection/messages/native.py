@@ -64,7 +64,8 @@ class IncidentPayload:
 class AlertPayload(AlertContent):
     """The alert as stored, with its rule and incident, in words, as steps and with its newest pairs.
 
-    `more_steps` and `more_pairs` count the steps and pairs that the message omits. Entities, kinds, new
+    `more_steps` and `more_pairs` count the steps and pairs that the message omits, `more_changes` the changes
+    whose objects are not in `changed_objects`: an alert keeps few. Entities, kinds, new
     addresses, changed objects and `undo` may be cut too. `severity_raised` says that the evidence raised the
     severity above the rule's, by the condition `raised_by`; `severity_text` is the severity with its reason.
     `changed_objects` are the objects of the newest changes of every type, `undo` the steps that undo these
@@ -81,6 +82,7 @@ class AlertPayload(AlertContent):
     severity_text: str
     changes: str
     signals: str
+    more_changes: int
     undo: Sequence[UndoStep]
     steps: Sequence[Step]
     more_steps: int
@@ -155,6 +157,7 @@ def _payload(context: AlertContext, limit: int) -> AlertPayload:
         severity_text=severity_text(alert, rule),
         changes=changes_in_words(alert.change_kinds, targets_by_kind(alert.changed_objects), rule)[:WORDS],
         signals=in_words(alert.signal_kinds, rule.sequence.signals)[:WORDS],
+        more_changes=alert.counts.changes - len(cut_alert.changed_objects),
         undo=undo_steps(cut_alert, rule),
         steps=steps,
         more_steps=len(context.steps) - len(steps),

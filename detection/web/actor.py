@@ -63,9 +63,9 @@ class OtherActor:
 class ActorPage:
     """A week of an actor, from `since` to now (UTC).
 
-    `changes` are in words, the latest first. `signals` are by hour, the latest first. `matched_by` counts the
-    signals of the alerts by the identity matching option that assigned them. `more_actors` counts the other
-    actors beyond NAMED. `is_complete` is false
+    `changes` are in words, the latest first; `more_changes` counts the others. `signals` are by hour, the
+    latest first. `matched_by` counts the signals of the alerts by the identity matching option that assigned
+    them. `more_actors` counts the other actors beyond NAMED. `is_complete` is false
     if the week has more incidents than were searched, `unread` counts the actor's incidents whose alerts were
     not read. `queries` are for what the table does not have. `row_faults` are the damaged rows that the page
     leaves out.
@@ -76,6 +76,7 @@ class ActorPage:
     since: datetime
     incidents: Sequence[IncidentRow]
     changes: Sequence[str]
+    more_changes: int
     signals: Sequence[ActorHour]
     matched_by: Mapping[str, int]
     silences: Sequence[SilenceRow]
@@ -113,13 +114,16 @@ def actor_page(
     addresses = list(dict.fromkeys(address for detail in own for address in detail.incident.addresses))
     name = own[0].incident.actor
     other_actors = list(_other_actors(week, name, addresses))
+    rules = {rule.folder: rule for rule in job.rules}
+    views = [incident_view(detail, rules[detail.rule]) for detail in details if detail.rule in rules]
     queries = queries_of_actor(job, name_digest, since, now)
     return ActorPage(
         id=name_digest,
         name=name,
         since=since,
         incidents=[incident_row(detail, job.desk) for detail in own],
-        changes=[text for detail in details for text in _changes(job, detail)],
+        changes=[text for view in views for text in view.changed[::-1]],
+        more_changes=sum(view.more_changes for view in views if view.changed),
         signals=_signals(details, since),
         matched_by=_matched_by(details),
         silences=[
@@ -150,13 +154,6 @@ def _incidents_since(job: Job, since: datetime, on_damage: OnDamage) -> tuple[li
             break
     details.sort(key=lambda detail: detail.incident.updated, reverse=True)
     return details, position is None
-
-
-def _changes(job: Job, detail: IncidentDetail) -> Sequence[str]:
-    if detail.rule not in {rule.folder for rule in job.rules}:
-        return []
-    view = incident_view(detail, job.desk.rule_or_placeholder(detail.rule))
-    return view.changed[::-1]
 
 
 def _matched_by(details: Sequence[IncidentDetail]) -> Mapping[str, int]:

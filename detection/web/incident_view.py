@@ -11,7 +11,7 @@ from detection.incidents.alert import Alert
 from detection.incidents.extent import Quarters, merged, newest_objects, quarters_of, totals_by_kind
 from detection.logs.kql import bounds, queries, with_bounds
 from detection.logs.window import Windows
-from detection.messages.changes import UndoStep, change_text, undo_steps
+from detection.messages.changes import UndoStep, change_text, undo_steps, without_object
 from detection.messages.context import AlertContext
 from detection.messages.facts import facts
 from detection.messages.links import MessageLinks
@@ -27,9 +27,10 @@ SHOWN_ELSEWHERE = {"Incident", "So far", "New", "Severity", "Changed"}
 class IncidentView:
     """The content of the page. The title may begin with one of the `names`.
 
-    `changed` are the newest changes with their objects in words, `more_changes` counts the others, and `undo`
-    are the steps that undo them. `severity_text` is the severity with its reason. `began` is the time of the
-    first change, `ended` that of the last signal.
+    `changed` are the newest changes with their objects in words, `more_changes` counts the others,
+    `without_object` notes of how many no object is kept, and `undo` are the steps that undo them.
+    `severity_text` is the severity with its reason. `began` is the time of the first change, `ended` that of
+    the last signal.
     """
 
     title: str
@@ -38,6 +39,7 @@ class IncidentView:
     severity_text: str
     changed: Sequence[str]
     more_changes: int
+    without_object: str
     undo: Sequence[UndoStep]
     facts: Sequence[tuple[str, str]]
     changes: Quarters
@@ -67,6 +69,7 @@ def incident_view(detail: IncidentDetail, rule: Rule, page: int = 1) -> Incident
             severity_text="",
             changed=[],
             more_changes=0,
+            without_object="",
             undo=[],
             facts=[],
             changes=changes,
@@ -99,6 +102,7 @@ def incident_view(detail: IncidentDetail, rule: Rule, page: int = 1) -> Incident
         severity_raised=worst.severity_raised,
         raised_by=worst.raised_by,
     )
+    change_count = sum(whole.change_kinds.values())
     rows = [row for evidence in evidences for row in evidence.pairs]
     context = AlertContext(whole, incident, rule, rows, incident.pairs - len(rows), [], {}, MessageLinks())
     texts, time_bounds = queries(rule), bounds(windows_of(detail.alerts[-1]))
@@ -108,7 +112,8 @@ def incident_view(detail: IncidentDetail, rule: Rule, page: int = 1) -> Incident
         severity=severity,
         severity_text=severity_text(whole, rule),
         changed=[change_text(changed, whole, rule) for changed in newest],
-        more_changes=max(sum(whole.change_kinds.values()) - len(newest), 0),
+        more_changes=max(change_count - len(newest), 0),
+        without_object=without_object(change_count, len(objects)) if objects else "",
         undo=undo_steps(whole, rule),
         facts=[(name, value) for name, value in facts(context) if name not in SHOWN_ELSEWHERE],
         changes=changes,

@@ -7,6 +7,7 @@ from dataclasses import replace
 import pytest
 
 from detection.incidents.alert import Alert
+from detection.incidents.changed_object import OBJECTS
 from detection.messages.changes import CHANGES_SHOWN, change_text, client_name, runbook_steps, undo_steps
 from detection.messages.facts import changed_lines, facts, runbook
 from detection.messages.native import native
@@ -166,7 +167,10 @@ def test_title_names_the_objects_of_several_changes_of_a_type() -> None:
 def test_lines_count_the_changes_that_they_omit() -> None:
     changes = [change(f"c{n:02}", START - 2 * HOUR, details=f'{{"id":"key_{n}"}}') for n in range(30)]
     lines = changed_lines(alert_of(*changes), RULE)
-    assert (lines[0], len(lines)) == ("27 more changes", CHANGES_SHOWN + 1)
+    note = "27 more changes (no object kept of 20 changes: see the logs)"
+    assert (lines[0], len(lines)) == (note, CHANGES_SHOWN + 1)
+    lines = changed_lines(alert_of(*changes[:OBJECTS]), RULE)
+    assert (lines[0], len(lines)) == ("7 more changes", CHANGES_SHOWN + 1)
 
 
 @pytest.mark.parametrize(
@@ -221,6 +225,14 @@ def test_native_message_has_the_objects_and_how_to_undo_their_changes() -> None:
     )
     assert [step["change"] for step in data["undo"]] == ["created API key key_Vn3Qy8LsTz0KdWc5"]
     assert data["severity_text"] == "High: created an API key, then hit the content filter 3 times"
+
+
+def test_native_message_counts_the_changes_whose_objects_it_does_not_have() -> None:
+    context = golden_context()
+    assert json.loads(native(context))["data"]["more_changes"] == 0
+    counts = replace(context.alert.counts, changes=30)
+    data = json.loads(native(replace(context, alert=replace(context.alert, counts=counts))))["data"]
+    assert data["more_changes"] == 29
 
 
 def test_severity_says_that_the_address_is_new() -> None:

@@ -46,6 +46,14 @@ def test_page_has_the_week_of_the_actor(world: PageWorld) -> None:
     assert "2026-03-02 08:00:00" in text
 
 
+def test_page_counts_the_changes_that_it_does_not_show(world: PageWorld) -> None:
+    changes = [change(f"c{n}", START - 3 * HOUR, details=f'{{"id": "key_{n}"}}') for n in range(12)]
+    world.commit_new(changes, [signal("s", START - 2 * HOUR)])
+    page = world.json(PAGE)
+    assert (len(page["changes"]), page["more_changes"]) == (10, 2)
+    assert "and 2 more changes" in text_of(world)
+
+
 def test_page_names_other_actors_from_the_same_addresses(world: PageWorld) -> None:
     world.incident()
     bob = world.incident(BOB)

@@ -13,8 +13,10 @@ from jsonschema import Draft202012Validator
 
 from benchmarks.volume import CountingTable
 from detection.base.errors import ConfigurationError
+from detection.cli.summary import incident_lines
 from detection.delivery.deliver import SCHEDULE
 from detection.delivery.signed_links import FORM_LIFETIME as FORM_LIFE
+from detection.incidents.changed_object import OBJECTS
 from detection.incidents.incident import HISTORY_LIMIT, Incident
 from detection.logs.events import Event
 from detection.logs.window import Window
@@ -1312,6 +1314,18 @@ def test_page_names_the_changed_objects_of_all_alerts(world: PageWorld) -> None:
     assert "Revoke key_1: Organization settings" in text
     assert "-X DELETE https://api.openai.com/v1/organization/projects/proj_1/api_keys/key_2" in text
     assert "{undo}" not in text
+
+
+def test_page_and_summary_say_of_how_many_changes_no_object_is_kept(world: PageWorld) -> None:
+    changes = [key_change(f"a{n}", hours_ago=3, key=f"key_{n}") for n in range(OBJECTS + 2)]
+    name = world.commit_new(changes, [signal("s", START)])
+    note = "no object kept of 2 changes: see the logs"
+    text = " ".join(parse_page(world.get(f"incidents/{name}")).text.split())
+    assert f"and 2 more changes ({note})" in text
+    assert note in "\n".join(incident_lines(world.job.desk.incident(name), world.rule))
+    few = PageWorld()
+    name = few.commit_new(changes[:OBJECTS], [signal("s", START)])
+    assert "no object kept" not in parse_page(few.get(f"incidents/{name}")).text
 
 
 @pytest.mark.parametrize("value", HOSTILE.values(), ids=HOSTILE)
