@@ -1,14 +1,30 @@
 """What an alert says about the pairs of several actors."""
 
+from dataclasses import replace
 from hashlib import sha256
 from pathlib import Path
 
+import pytest
+
 from detection.correlation.correlate import correlate
+from detection.incidents.alert import AlertWindows
 from detection.incidents.decide import Circumstances, decide
 from detection.incidents.key_state import KeyState
 from detection.logs.actors import resolver_for
 from detection.logs.events import Event
-from tests.support.builders import ALICE, HOUR, START, change, first_windows, signal
+from detection.logs.window import Window
+from tests.support.builders import (
+    ALICE,
+    DAY,
+    HOUR,
+    RULE,
+    START,
+    account,
+    chains,
+    change,
+    first_windows,
+    signal,
+)
 from tests.support.matching_rules import rule_with_options
 
 BOB = "bob@example.com"
@@ -38,3 +54,15 @@ def test_alert_of_several_actors_counts_the_signals_of_each_by_their_matching_op
     assert verdict
     assert verdict.alert
     assert list(verdict.alert.matched_by.items()) == [("exact", 2), ("sha256:hex", 1)]
+
+
+@pytest.mark.parametrize("gap", [None, Window(START - 9 * DAY, START - 8 * DAY)], ids=["no gap", "a gap"])
+def test_alert_has_the_windows_and_the_gap_of_its_run(gap: Window | None) -> None:
+    windows = replace(first_windows(START + HOUR), gap=gap)
+    pairs = chains([change("c", START)], [signal("s", START)])
+
+    verdict = decide(pairs, Circumstances(RULE, windows), KeyState(account()))
+
+    assert verdict
+    assert verdict.alert
+    assert verdict.alert.windows == AlertWindows(windows.changes, windows.signals, gap)

@@ -191,6 +191,15 @@ def test_setting_shows_its_former_value_where_the_log_has_it(former: str, new: s
     }
 
 
+@pytest.mark.parametrize(
+    "member, text",
+    [({"name": "Auditor", "id": "role-1"}, "Auditor"), ({"id": "role-1"}, "role-1"), ({"n": 1}, '{"n":1}')],
+    ids=["a name", "an id", "neither"],
+)
+def test_object_in_a_list_is_its_name_or_its_id_or_its_json(member: Details, text: str) -> None:
+    assert changed({"id": "user-1", "roles": [member]}).values == {"roles": text}
+
+
 def test_details_that_were_cut_still_name_the_object() -> None:
     details = json.dumps({"id": "key_1", "data": {"scopes": ["api.model.request"] * 400}})[:4096]
     assert changed(details).target == "key_1"

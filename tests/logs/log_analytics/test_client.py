@@ -264,6 +264,15 @@ def test_workspace_given_twice_is_asked_once(api: QueryApi, opened: Open) -> Non
     assert [request.body["workspaces"] for request in api.requests] == 4 * [[OTHER_CALLER]]
 
 
+def test_each_workspace_by_itself_is_asked_for_its_own_tables(api: QueryApi, opened: Open) -> None:
+    sources = opened(api.endpoint, WORKSPACE, OTHER_CALLER).single_workspaces()
+    for source in sources.values():
+        read(source)
+    assert list(sources) == [WORKSPACE, OTHER_CALLER]
+    readings = [(request.workspace, "workspaces" in request.body) for request in api.requests]
+    assert readings == [*4 * [(WORKSPACE, False)], *4 * [(OTHER_CALLER, False)]]
+
+
 # ------------------------------------------------------------------------------------------------------- rows
 
 
