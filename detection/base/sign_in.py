@@ -5,6 +5,7 @@ that needed the token, so neither adapter decides what a failed sign-in means.
 """
 
 import os
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
 from threading import Lock
@@ -27,6 +28,7 @@ RETRIES = 2
 # identities on a VM to acquire an access token", error handling).
 _TRANSIENT = (404, 408, 410, 429)
 NEXT_RUN = "the next run tries again"
+TENANT_IGNORED = "AZURE_TENANT_ID is ignored without AZURE_CLIENT_SECRET"
 
 
 @cache
@@ -81,6 +83,16 @@ class Identity:
         self._status = response.http_response.status_code
 
 
+def is_tenant_ignored(environment: Mapping[str, str]) -> bool:
+    """Return whether the environment names a client in a tenant without its secret.
+
+    The client is then a managed identity. A workload with a token file needs no secret.
+    """
+    names = "AZURE_CLIENT_ID", "AZURE_TENANT_ID", "AZURE_CLIENT_SECRET", "AZURE_FEDERATED_TOKEN_FILE"
+    present = [name for name in names if environment.get(name)]
+    return present == ["AZURE_CLIENT_ID", "AZURE_TENANT_ID"]
+
+
 @dataclass(frozen=True, slots=True)
 class _Account:
     """A credential, its name in errors, and the remedy if sign-in is refused."""
@@ -111,7 +123,10 @@ def _account(client_id: str | None, authority: str, options: dict[str, Any]) -> 
     if client_id:
         managed_identity = identity.ManagedIdentityCredential(client_id=client_id, **options)
         remedy = "AZURE_CLIENT_ID must be the client id of an identity that is assigned to this app"
-        return _Account(managed_identity, f"the managed identity {client_id}", remedy)
+        note = (
+            f" ({TENANT_IGNORED})" if is_tenant_ignored({**os.environ, "AZURE_CLIENT_ID": client_id}) else ""
+        )
+        return _Account(managed_identity, f"the managed identity {client_id}{note}", remedy)
     if os.environ.get("IDENTITY_ENDPOINT"):  # in Azure
         system_identity = identity.ManagedIdentityCredential(**options)
         remedy = "switch it on, or set AZURE_CLIENT_ID to the client id of an identity of this app"

@@ -5,8 +5,9 @@ from functools import partial
 from typing import Literal
 
 from detection.base.errors import ConfigurationError
+from detection.base.sign_in import TENANT_IGNORED, is_tenant_ignored
 from detection.check import destinations, storage
-from detection.check.checklist import Check, Finding, red
+from detection.check.checklist import Check, Finding, red, yellow
 from detection.check.context import CheckContext
 from detection.check.health import check_link_key, check_rules, check_schedule, check_settings
 from detection.check.page import check_page
@@ -55,7 +56,10 @@ def all_checks(context: CheckContext, send_mode: SendMode = "nothing") -> Iterat
 
 
 def check_setting_names(context: CheckContext) -> Iterator[Finding]:
-    """A finding for each variable that nearly has the name of a setting."""
+    """A finding for each variable that nearly has the name of a setting, and for a tenant that is ignored."""
     for variable, name in misspelt_settings(context.environment).items():
         message = f"{escape_line(variable)} is not a setting and is ignored; {name} is not set."
         yield red(f"setting {escape_line(variable)}", message, f"Rename it to {name}, or unset it.")
+    if is_tenant_ignored(context.environment):
+        remedy = "Unset it, or set AZURE_CLIENT_SECRET to sign in as a service principal."
+        yield yellow("setting AZURE_TENANT_ID", f"{TENANT_IGNORED}.", remedy)

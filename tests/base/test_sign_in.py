@@ -252,3 +252,16 @@ def test_incomplete_service_principal_is_refused(
     monkeypatch.setenv("AZURE_TENANT_ID", tenant)
     monkeypatch.setenv("AZURE_CLIENT_SECRET", SECRET)
     assert "set all three" in error_of(lambda: sign_in(client_id, PUBLIC_CLOUD), ConfigurationError)
+
+
+@pytest.mark.parametrize("federated", [False, True])
+def test_tenant_without_a_secret_is_named_as_ignored(
+    endpoint: IdentityEndpoint, monkeypatch: pytest.MonkeyPatch, *, federated: bool
+) -> None:
+    """In a workload that signs in with a token file, the tenant counts without a secret."""
+    monkeypatch.setenv("AZURE_TENANT_ID", TENANT)
+    if federated:
+        monkeypatch.setenv("AZURE_FEDERATED_TOKEN_FILE", "/token")
+    endpoint.refuse(HTTPStatus.BAD_REQUEST)
+    text = error_of(query_token, ConfigurationError)
+    assert ("AZURE_TENANT_ID is ignored without AZURE_CLIENT_SECRET" in text) is not federated

@@ -467,6 +467,14 @@ def test_variable_that_nearly_has_the_name_of_a_setting_is_red(environment: Envi
     assert names_with_level(findings, "red") == ["setting PAGE_ULR"]
 
 
+def test_tenant_that_is_ignored_without_a_secret_is_yellow(environment: Environment) -> None:
+    tenant = {"AZURE_CLIENT_ID": "client", "AZURE_TENANT_ID": "tenant"}
+    assert run_all_checks(environment | tenant)["setting AZURE_TENANT_ID"].level == "yellow"
+    assert "setting AZURE_TENANT_ID" not in run_all_checks(
+        environment | tenant | {"AZURE_CLIENT_SECRET": HIDDEN}
+    )
+
+
 @pytest.mark.parametrize(
     "schedule, levels",
     [("0 5 * * * *", []), ("0 5 */2 * * *", ["red"]), ("5 0 * * *", ["red"])],

@@ -31,7 +31,7 @@ The job reads these as the operating system or the host sets them. It ignores `n
 | `HTTPS_PROXY`, `ALL_PROXY` | Proxy for https requests to other machines: query API, table, sign-in, webhooks, heartbeat. Requests to this machine and to the identity endpoint use no proxy. |
 | `NO_PROXY` | Hosts that are reached without the proxy, comma-separated. |
 | `REQUESTS_CA_BUNDLE`, `CURL_CA_BUNDLE` | File or folder of CA certificates that replaces the default ones; the first that is set counts. |
-| `AZURE_TENANT_ID`, `AZURE_CLIENT_SECRET` | Tenant and secret of the service principal that `AZURE_CLIENT_ID` names. A secret without the other two is an error. |
+| `AZURE_TENANT_ID`, `AZURE_CLIENT_SECRET` | Tenant and secret of the service principal that `AZURE_CLIENT_ID` names. A secret without the other two is an error. A tenant without a secret is ignored, and `check` says so: `AZURE_CLIENT_ID` then names a managed identity. |
 | `IDENTITY_ENDPOINT`, `IDENTITY_HEADER` | Identity endpoint of the app; Azure sets both. |
 ## Settings of the Functions host
 
