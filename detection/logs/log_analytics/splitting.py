@@ -13,7 +13,6 @@ from detection.logs.window import Window
 
 MIN_LENGTH = timedelta(seconds=1)
 MIN_UNREADABLE_LENGTH = timedelta(microseconds=1)  # hardly any two rows have the same stamp
-MAX_SKIPS = 3  # without a readable answer between them; more are a service that breaks every answer
 ROUNDING = timedelta(milliseconds=1)  # halves of halves differ by microseconds
 # Log Analytics accepts stamps up to a day in the future (azure-monitor-docs, logs/log-standard-columns.md).
 MAX_FUTURE = timedelta(days=1)
@@ -45,10 +44,10 @@ def split_query(
     `query_window` may raise QueryUnfinished. After an answer with at most `small_answer` rows the next window
     may be twice as long. Raises the failure of a window that is too short to split. With `skip`, a window
     whose answer is unreadable is split down to a microsecond, so that it has a single row; then `skip` is
-    called with it, and its row is missing from the answers. Raises the failure if more than MAX_SKIPS windows
-    would be skipped without an answer between them.
+    called with it, and its row is missing from the answers. Raises the failure if an empty window has no
+    readable answer either: then the service breaks every answer, and no row is at fault.
     """
-    pending_windows, max_length, skips = [full_window], _length(full_window, now), 0
+    pending_windows, max_length = [full_window], _length(full_window, now)
     while pending_windows:
         window = pending_windows.pop()
         length, halves = _length(window, now), _halves(window, split_time_of(window, now))
@@ -60,9 +59,8 @@ def split_query(
         except QueryUnfinished as unfinished:
             if skip and not halves and window.until and isinstance(unfinished, UnreadableAnswer):
                 halves = _halves(window, split_time_of(window, now, MIN_UNREADABLE_LENGTH))
-                if not halves and skips < MAX_SKIPS:
+                if not halves and _is_finished(query_window, Window(window.until, window.until)):
                     skip(window)
-                    skips += 1
                     continue
             if not halves:
                 raise unfinished.failure from unfinished
@@ -70,11 +68,18 @@ def split_query(
                 max_length = max(_length(half, now) for half in halves)
             pending_windows += halves
             continue
-        skips = 0
         if len(answer) <= small_answer:
             max_length = max(max_length, 2 * length)
         yield answer
         del answer  # frees it before the next answer arrives
+
+
+def _is_finished(query_window: Callable[[Window], object], window: Window) -> bool:
+    try:
+        query_window(window)
+    except QueryUnfinished:
+        return False
+    return True
 
 
 def split_time_of(window: Window, now: datetime, min_length: timedelta = MIN_LENGTH) -> datetime | None:
