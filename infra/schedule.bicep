@@ -1,6 +1,6 @@
 // Timer schedules as the Functions host takes them: NCRONTAB with five or six fields. detection/base/ncrontab.py has the
-// same rules with their sources, and a test compares both. An interval (hh:mm:ss) is refused here: it needs an App Service
-// plan (https://learn.microsoft.com/azure/azure-functions/functions-bindings-timer#timespan).
+// same rules with their sources, and a test compares both. Both refuse an interval (hh:mm:ss), which needs an App Service
+// plan.
 
 type field = {
   low: int

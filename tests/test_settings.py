@@ -87,6 +87,7 @@ def test_catch_up_has_bounds(value: str, bound: str) -> None:
         ("0 0 24 * * *", "its hours must be within 0 to 23"),
         ("0 5 * * * 7", "its weekdays must be within 0 to 6"),
         ("hourly", "must have five or six fields"),
+        ("01:00:00", "must have five or six fields"),
     ],
 )
 def test_schedule_that_the_host_refuses_is_refused(name: str, schedule: str, reason: str) -> None:

@@ -1,26 +1,18 @@
-"""Timer schedules as the Functions host reads them: NCRONTAB with five or six fields, or an interval.
+"""Timer schedules as the Functions host reads them: NCRONTAB with five or six fields.
 
-Source: CrontabFieldImpl.cs of NCrontab; CronSchedule.cs and TimerSchedule.cs of
-azure-webjobs-sdk-extensions. The host disables a function whose schedule it refuses, and says so in its
-own log only. No error shows the text of a schedule.
+Source: CrontabFieldImpl.cs of NCrontab; CronSchedule.cs of azure-webjobs-sdk-extensions. An interval
+(hh:mm:ss) is refused, because it needs an App Service plan
+(https://learn.microsoft.com/azure/azure-functions/functions-bindings-timer#timespan). The host disables a
+function whose schedule it refuses, and says so in its own log only. No error shows the text of a schedule.
 """
 
 import calendar
 import re
-from datetime import timedelta
 from typing import NamedTuple
 
 _MONTHS = [month.lower() for month in calendar.month_name[1:]]  # in English: the process sets no locale
 _DAYS = ["sunday", "monday", "tuesday", "wednesday", "thursday", "friday", "saturday"]
 _NUMBER, _STEP = re.compile(r"[0-9]{1,9}"), re.compile(r"[+-]?[0-9]{1,9}")
-# .NET's TimeSpan: a number of days; a time of day, maybe after days; or days:hours:minutes[:seconds].
-_INTERVAL = re.compile(
-    r"(?P<days>[0-9]{1,8})"
-    r"|((?P<days_before>[0-9]{1,8})\.)?(?P<hours>[01]?[0-9]|2[0-3]):(?P<minutes>[0-5]?[0-9])"
-    r"(:(?P<seconds>[0-5]?[0-9])(\.[0-9]{1,7})?)?"
-    r"|(?P<days_first>[0-9]{1,8}):(?P<hours_next>[01]?[0-9]|2[0-3]):(?P<minutes_next>[0-5]?[0-9])"
-    r"(:(?P<seconds_next>[0-5]?[0-9])(\.[0-9]{1,7})?)?"
-)
 
 
 class _Field(NamedTuple):
@@ -72,24 +64,19 @@ _FIELDS = (
 )
 
 
-def parse_schedule(text: str) -> tuple[frozenset[int], ...] | timedelta:
-    """The values of the seconds, minutes, hours, days, months and weekdays (0 is Sunday), or the interval.
+def parse_schedule(text: str) -> tuple[frozenset[int], ...]:
+    """The values of the seconds, minutes, hours, days, months and weekdays (0 is Sunday).
 
     Raises ValueError with the reason why the host refuses the schedule.
     """
     texts = [field_text for field_text in text.split(" ") if field_text]
     if len(texts) == 5:
         texts.insert(0, "0")
-    if len(texts) == 6:
-        return tuple(field.values(field_text) for field, field_text in zip(_FIELDS, texts, strict=True))
-    match = _INTERVAL.fullmatch(text)
-    if match is None:
-        raise ValueError("must have five or six fields, such as `0 5 * * * *`, or be an interval (hh:mm:ss)")
-    numbers = {name.split("_")[0]: int(number) for name, number in match.groupdict().items() if number}
-    interval = timedelta(**numbers)
-    if not interval:
-        raise ValueError("an interval must be longer than zero")
-    return interval
+    if len(texts) != 6:
+        raise ValueError(
+            "must have five or six fields, such as `0 5 * * * *` (an interval needs an App Service plan)"
+        )
+    return tuple(field.values(field_text) for field, field_text in zip(_FIELDS, texts, strict=True))
 
 
 def schedule_problem(text: str) -> str:
@@ -101,8 +88,6 @@ def schedule_problem(text: str) -> str:
         schedule = parse_schedule(text)
     except ValueError as error:
         return f"The host refuses this schedule and disables the function: {error}."
-    if isinstance(schedule, timedelta):
-        return f"Runs are {schedule} apart." if schedule > timedelta(hours=1) else ""
     # With every hour of every day, runs are at most an hour apart. An hour that is left out makes it more.
     missing = [
         field.name
