@@ -229,7 +229,8 @@ class Settings(BaseModel):
     PARSERS: Literal["inline", "alias"] = Field(
         "inline",
         description="`inline` sends the connector's parser functions with every query; "
-        "`alias` uses the functions saved in the workspace.",
+        "`alias` uses the functions saved in the workspace. Messages and pages show the KQL as the run sends "
+        "it, with `alias` without these functions.",
     )
     ALLOWED_LATENESS: Annotated[Duration, Field(le=LONGEST_CATCH_UP)] | None = Field(
         None,
