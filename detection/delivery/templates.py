@@ -1,17 +1,18 @@
 """Templates of messages: JSON with Jinja expressions, which the native message fills in.
 
 A template knows values, filters, `if`, `for` and `set`. It calls nothing, computes nothing, and reads no
-attribute of a Python object, so a template and a log end in bounded time and memory: the loops have LOOPS
-rounds together, a text has TEXT characters, and the message MESSAGE_BYTES bytes. Every value is escaped for a
-JSON text.
+attribute of a Python object. Its time and memory are bounded without a clock: a rendering processes WORK
+characters and elements, a text has TEXT characters, and the message MESSAGE_BYTES bytes. Every value is
+escaped for a JSON text.
 """
 
 import html
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import wraps
+from typing import Any, Literal
 
 from jinja2 import StrictUndefined, TemplateError, TemplateSyntaxError, Undefined, nodes
-from jinja2.filters import FILTERS
+from jinja2.filters import FILTERS, do_round
 from jinja2.runtime import LoopContext
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 from pydantic_core import from_json, to_json
@@ -23,8 +24,9 @@ TEMPLATES = CONTENT / "templates"
 SAMPLES = TEMPLATES / "samples.json"  # native messages, by which a template is checked
 TEMPLATE_BYTES = 2**15
 MESSAGE_BYTES = 2**16
-LOOPS = 10_000
+WORK = 2_000_000  # characters and elements that filters, tests, comparisons and loops of a rendering process
 TEXT = 2**18
+DIGITS = 15  # behind the decimal point: 10 to the power of a large number takes hours
 NODES = (
     nodes.Template, nodes.Output, nodes.TemplateData, nodes.Name, nodes.Const, nodes.Getattr, nodes.Getitem,
     nodes.Slice, nodes.Filter, nodes.Keyword, nodes.Test, nodes.If, nodes.For, nodes.Assign, nodes.CondExpr,
@@ -33,7 +35,7 @@ NODES = (
 )  # fmt: skip
 SAFE_FILTERS = (
     "d", "default", "first", "items", "last", "length", "list", "lower", "map", "reject", "rejectattr",
-    "round", "select", "selectattr", "sort", "trim", "truncate", "unique", "upper",
+    "select", "selectattr", "sort", "trim", "truncate", "unique", "upper",
 )  # fmt: skip
 
 
@@ -101,7 +103,10 @@ def _rendered(source: str, message: Mapping[str, object]) -> bytes:
 
 
 def _restrict(tree: nodes.Template) -> None:
-    """Raises TemplateFailure for a part that templates do not have, and counts the rounds of loops."""
+    """Raises TemplateFailure for a part that templates do not have, and has the work of the others counted.
+
+    Filters and tests count for themselves. A round of a loop counts as many elements as the loop has nodes.
+    """
     for node in tree.find_all(nodes.Node):
         is_literal = isinstance(node, nodes.Literal) and getattr(node, "ctx", "load") == "load"
         if (
@@ -111,20 +116,36 @@ def _restrict(tree: nodes.Template) -> None:
             or (is_literal and next(node.find_all(nodes.Name), None))
         ):
             raise TemplateFailure(f"line {node.lineno}: {type(node).__name__} is not available in a template")
-    for loop in list(tree.find_all(nodes.For)):
-        loop.iter = nodes.Filter(loop.iter, "counted", [], [], None, None, lineno=loop.lineno)
+    for node in list(tree.find_all(nodes.Node)):
+        if isinstance(node, nodes.For):
+            cost = sum(1 for _ in node.find_all(nodes.Node))
+            node.iter = _filter(node.iter, "rounds", nodes.Const(cost, lineno=node.lineno))
+        elif isinstance(node, nodes.Compare | nodes.Operand):
+            node.expr = _filter(node.expr, "counted")
+        elif isinstance(node, nodes.Getitem) and isinstance(node.arg, nodes.Slice):
+            # Jinja does not leave slices to the environment.
+            node.node = _filter(node.node, "counted")
+
+
+def _filter(node: nodes.Node, name: str, *arguments: nodes.Expr) -> nodes.Filter:
+    return nodes.Filter(node, name, list(arguments), [], None, None, lineno=node.lineno)
 
 
 class _Environment(ImmutableSandboxedEnvironment):
-    """The environment of one rendering, which counts the rounds of its loops."""
+    """The environment of one rendering, which counts its work."""
 
     def __init__(self) -> None:
         super().__init__(undefined=StrictUndefined, finalize=_escape, trim_blocks=True, lstrip_blocks=True)
-        self._rounds = 0
-        own = {"e": _html, "escape": _html, "join": _join, "replace": _replace, "tojson": _to_json}
-        filters = {name: FILTERS[name] for name in SAFE_FILTERS} | own
-        self.filters = {name: _bounded(function) for name, function in filters.items()}
-        self.filters["counted"] = self._counted
+        self._work = 0
+        own: dict[str, Callable[..., object]] = {
+            "counted": lambda value: value, "e": _html, "escape": _html, "join": _join, "replace": _replace,
+            "round": _round, "tojson": _to_json,
+        }  # fmt: skip
+        filters: dict[str, Callable[..., object]] = {name: FILTERS[name] for name in SAFE_FILTERS} | own
+        self.filters = {name: self._bounded(function) for name, function in filters.items()}
+        self.filters["rounds"] = self._rounds
+        tests: dict[str, Any] = self.tests  # Jinja gives them no types
+        self.tests = {name: self._bounded(function) for name, function in tests.items()}
         self.globals = {}
 
     def getattr(self, obj: object, attribute: str) -> object:
@@ -132,22 +153,66 @@ class _Environment(ImmutableSandboxedEnvironment):
         if isinstance(obj, LoopContext):
             return super().getattr(obj, attribute)
         if isinstance(obj, Mapping) and attribute in obj:
-            return obj[attribute]
+            return self._member(obj[attribute])
         return self.undefined(obj=obj, name=attribute)
 
     def getitem(self, obj: object, argument: object) -> object:
         """A member of an object or an element of a list; the name may come from the logs."""
+        self._count(1)
         try:
-            return obj[argument]  # type: ignore[index]
+            return self._member(obj[argument])  # type: ignore[index]
         except (LookupError, TypeError):
             return self.undefined("the message has no such member")
 
-    def _counted(self, iterable: Iterable[object]) -> list[object]:
+    def _member(self, value: object) -> object:
+        """A value, of which a text counts: the filters sort and map read the members of many elements."""
+        self._count(len(value) if isinstance(value, str) else 1)
+        return value
+
+    def _rounds(self, iterable: Iterable[object], cost: int) -> list[object]:
+        """The elements of a loop, whose rounds cost so much work each."""
         rounds = list(iterable)
-        self._rounds += len(rounds)
-        if self._rounds > LOOPS:
-            raise TemplateFailure(f"the loops have more than {LOOPS:,} rounds")
+        self._count(len(rounds) * cost)
         return rounds
+
+    def _bounded(self, function: Callable[..., object]) -> Callable[..., object]:
+        """A filter or a test that counts its arguments and its result. A text has TEXT characters."""
+
+        @wraps(function)
+        def bounded(*arguments: object, **options: object) -> object:
+            self._count_values((*arguments, *options.values()))
+            result = function(*arguments, **options)
+            if isinstance(result, Iterator):
+                result = list(result)
+            if isinstance(result, str):
+                _require_length(len(result))
+            self._count_values((result,))
+            return result
+
+        return bounded
+
+    def _count_values(self, values: Iterable[object]) -> None:
+        """Counts values with all that is in them. An object counts as often as a list or an object has it."""
+        for value in values:
+            match value:
+                case str():
+                    self._count(1 + len(value))
+                case dict():
+                    self._count(1)
+                    self._count_values(value)
+                    self._count_values(value.values())
+                case list() | tuple():
+                    self._count(1)
+                    self._count_values(value)
+                case _:
+                    self._count(1)
+
+    def _count(self, work: int) -> None:
+        self._work += work
+        if self._work > WORK:
+            raise TemplateFailure(
+                f"it processes more than {WORK:,} characters and elements; use fewer loops and filters"
+            )
 
 
 def _escape(value: object) -> str:
@@ -161,19 +226,6 @@ def _escape(value: object) -> str:
     if isinstance(value, bool | int | float):
         return to_json(value).decode()
     raise TemplateFailure("a list or an object is no text; write it with the filter tojson")
-
-
-def _bounded(function: Callable[..., object]) -> Callable[..., object]:
-    """A filter whose result has at most TEXT characters."""
-
-    @wraps(function)
-    def bounded(*arguments: object, **options: object) -> object:
-        result = function(*arguments, **options)
-        if isinstance(result, str):
-            _require_length(len(result))
-        return result
-
-    return bounded
 
 
 def _require_length(length: int) -> None:
@@ -196,6 +248,12 @@ def _replace(value: object, former: str, new: str) -> str:
     text = str(value)
     _require_length(len(text) + text.count(former) * len(new))
     return text.replace(former, new)
+
+
+def _round(value: float, digits: int = 0, method: Literal["common", "ceil", "floor"] = "common") -> float:
+    if not -DIGITS <= digits <= DIGITS:
+        raise TemplateFailure(f"round has more than {DIGITS} digits")
+    return do_round(value, digits, method)
 
 
 def _to_json(value: object) -> JsonText:

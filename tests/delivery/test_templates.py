@@ -11,7 +11,7 @@ import pytest
 from detection.app import Job, open_job
 from detection.base.errors import ConfigurationError
 from detection.delivery import templates
-from detection.delivery.templates import LOOPS, MESSAGE_BYTES, SAMPLES, TEXT, TemplateFailure, render
+from detection.delivery.templates import MESSAGE_BYTES, SAMPLES, TEXT, WORK, TemplateFailure, render
 from detection.messages.digest import as_native, make_digest
 from detection.messages.links import MessageLinks
 from detection.messages.native import native
@@ -221,10 +221,41 @@ def test_format_names_a_file_of_the_folder_only(name: str) -> None:
 # ------------------------------------------------------------------------------------------------------ bounds
 
 
-def test_loops_end(folder: Path) -> None:
-    nested = "{% for a in v %}" * 4 + "{% endfor %}" * 4
-    with pytest.raises(TemplateFailure, match=f"more than {LOOPS:,} rounds"):
-        rendered(folder, nested, v=list(range(1_000)))
+def nested(loops: int, body: str = "") -> str:
+    return "{% for a in v %}" * loops + body + "{% endfor %}" * loops + "1"
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        nested(4),
+        nested(2, "{{ '' if w }}" * 500),
+        nested(1, "{% set x = data.queries.signals|list|sort|join %}"),
+        nested(1, "{% set x = data.queries.signals|replace('a', 'b')|upper|truncate(9)|e %}"),
+        nested(1, "{% set x = data|tojson %}"),
+        nested(1, "{% set x = v|map('replace', '1', w)|list %}"),
+        nested(1, "{% set x = v|map(attribute='x', default=w)|join %}"),
+        nested(1, "{% set x = v|map(attribute='" + "x." * 9_000 + "', default='')|list %}"),
+        nested(1, "{% set x = objects|sort(attribute='" + "w," * 9_000 + "w')|list %}"),
+        nested(1, "{% if w in w or w == w %}{% endif %}" * 9),
+        nested(1, "{% if w is in w %}{% endif %}" * 9),
+        nested(1, "{% set x = v|select('in', w)|list %}"),
+        nested(1, "{% set x = w[1:] %}" * 9),
+    ],
+)
+def test_rendering_processes_no_more_than_a_number_of_characters_and_elements(
+    folder: Path, source: str
+) -> None:
+    data, texts = {"queries": {"signals": "let x = 1;\n" * 1_000}}, list(map(str, range(1_000)))
+    with pytest.raises(TemplateFailure, match=f"more than {WORK:,} characters and elements"):
+        rendered(folder, source, v=texts, w="x" * 9_000, data=data, objects=[{"w": "x" * 9_000}] * 2)
+
+
+@pytest.mark.parametrize("method", ["common", "ceil", "floor"])
+@pytest.mark.parametrize("digits", [999_999_999, -999_999_999])
+def test_number_is_not_rounded_to_more_digits_than_it_has(folder: Path, method: str, digits: int) -> None:
+    with pytest.raises(TemplateFailure, match="round has more than 15 digits"):
+        rendered(folder, "{{ n|round(digits, method) }}", n=1, digits=digits, method=method)
 
 
 @pytest.mark.parametrize(
