@@ -60,13 +60,13 @@ class HistoryEntry:
 class Incident:
     """Alerts of one key that belong together; `number` counts the key's incidents in the table.
 
-    Times are UTC. A closed incident has a classification. `history` is what people did with it, in order, and
-    `acts` counts all that they did. `silenced` pairs of its key paged nobody while it was the newest. `title`
-    and the numbers of `changes` and `signals` are those of all its alerts, whose events are its `extent`;
-    `severity` is that of the worst. `reopened` says that it was closed once. `acknowledged_by` acknowledged
-    it last, `assignee` is to work on it; an empty text is no person. `actor` is that of the newest alert,
-    `addresses` are the newest of its alerts' addresses. `digests` are the ids of the digests that name its
-    alerts.
+    Times are UTC. A closed incident has a classification. `history` is what people did with it, in order: the
+    last HISTORY_LIMIT acts, before which the oldest comments go. `acts` counts all that they did. `silenced`
+    pairs of its key paged nobody while it was the newest. `title` and the numbers of `changes` and `signals`
+    are those of all its alerts, whose events are its `extent`; `severity` is that of the worst. `reopened`
+    says that it was closed once. `acknowledged_by` acknowledged it last, `assignee` is to work on it; an
+    empty text is no person. `actor` is that of the newest alert, `addresses` are the newest of its alerts'
+    addresses. `digests` are the ids of the digests that name its alerts.
     """
 
     id: str
@@ -124,7 +124,15 @@ class Incident:
             case "commented" | "silenced":
                 pass
         entry = replace(act, former_classification=former_classification)
-        return replace(incident, history=(*self.history, entry)[-HISTORY_LIMIT:], acts=self.acts + 1)
+        return replace(incident, history=(*self._history_with_room(), entry), acts=self.acts + 1)
+
+    def _history_with_room(self) -> tuple[HistoryEntry, ...]:
+        """The history with room for an entry. A full history loses its oldest comment, else its first act."""
+        if len(self.history) < HISTORY_LIMIT:
+            return self.history
+        comments = (number for number, entry in enumerate(self.history) if entry.action == "commented")
+        dropped = next(comments, 0)
+        return self.history[:dropped] + self.history[dropped + 1 :]
 
 
 @dataclass(frozen=True, slots=True)

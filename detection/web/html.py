@@ -239,8 +239,12 @@ def count_text(count: Count) -> str:
 def outcome(incident: Incident) -> str:
     """What people did with an incident, in words: "was closed as benign by Ann"."""
     acts = [entry for entry in incident.history if entry.action in ("acknowledged", "closed", "reopened")]
-    if not acts or incident.status == "new":
+    if incident.status == "new":
         return "is new"
+    if not acts:  # of an incident whose history dropped them
+        return f"was {incident.status}" + (
+            f" as {incident.classification}" if incident.classification else ""
+        )
     return f"was {escape_name(acts[-1].action_text)} by {escape_name(acts[-1].author)}"
 
 

@@ -102,6 +102,17 @@ def test_history_keeps_the_latest_entries() -> None:
             assert following.acts == HISTORY_LIMIT + 1
 
 
+def test_full_history_drops_its_oldest_comment_and_never_an_act_before_it() -> None:
+    incident = act(INCIDENT, "assigned", "ann", START, assignee="ann")
+    incident = act(incident, "closed", "ann", START, classification="benign")
+    for number in range(HISTORY_LIMIT + 1):
+        incident = act(incident, "commented", f"a{number}", NOON)
+    assert [entry.action for entry in incident.history[:3]] == ["assigned", "closed", "commented"]
+    authors = [entry.author for entry in incident.history]
+    assert (len(authors), authors[2], authors[-1]) == (HISTORY_LIMIT, "a3", f"a{HISTORY_LIMIT}")
+    assert incident.acts == HISTORY_LIMIT + 3
+
+
 def test_closed_incident_is_not_acknowledged_and_only_a_closed_incident_is_reopened() -> None:
     with pytest.raises(ActRefused, match="in_1 is closed: reopen it"):
         act(act(INCIDENT, "closed", "carol", START, classification="benign"), "acknowledged", "dave", NOON)

@@ -8,11 +8,14 @@ from urllib.parse import urljoin
 import pytest
 from jsonschema import Draft202012Validator
 
+from detection.incidents.incident import HISTORY_LIMIT
 from detection.rules.silences import parse_silence
 from detection.web import actor, actor_logs
 from detection.web.actor import WEEK, actor_id
+from detection.web.html import outcome
 from tests.regenerate import LOGS, SCHEMAS
 from tests.support.builders import ALICE, DAY, HOUR, RULE, START, change, signal
+from tests.support.contexts import incident_opened_at
 from tests.support.page_world import API, PageWorld, parse_page
 from tests.support.query_api import ApiRequest, QueryApi, Reply, query_api, tables_of
 
@@ -248,5 +251,14 @@ def test_incidents_of_a_key_name_each_other_in_words(world: PageWorld) -> None:
     text = text_of(world, f"incidents/{newer_id}")
     assert f"Incident 2 of this actor. The incident before, {older_id}, was closed as benign by Ann." in text
     assert f"The next incident, {newer_id}, is new." in text_of(world, f"incidents/{older_id}")
+    for number in range(HISTORY_LIMIT + 1):
+        world.post(f"incidents/{older_id}/comment", {"by": "Bob", "note": f"note {number}"})
+    assert f"{older_id}, was closed as benign by Ann." in text_of(world, f"incidents/{newer_id}")
     link = (world.job.link_signer().link_to(newer_id, world.now) or "").partition("/api/")[2]
     assert "was closed as benign" not in " ".join(parse_page(world.get(link, "link")).text.split())
+
+
+def test_incident_without_its_acts_says_its_status() -> None:
+    closed = replace(incident_opened_at(START), status="closed", classification="benign")
+    assert outcome(closed) == "was closed as benign"
+    assert outcome(replace(closed, status="acknowledged", classification=None)) == "was acknowledged"
