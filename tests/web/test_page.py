@@ -373,8 +373,24 @@ def add_to_list(world: PageWorld, incidents: int) -> None:
     """Adds incidents that no run made, the later ones with later alerts."""
     for n in range(incidents):
         time = START + n * timedelta(seconds=1)
-        incident = Incident(f"in_{n}", 1, time, time, 1, 1, None, severity="High")
+        actor = f"actor-{n}@example.com"
+        title = f"{actor} created an API key, then hit the content filter 3 times"
+        incident = Incident(f"in_{n}", 1, time, time, 1, 1, None, severity="High", title=title, actor=actor)
         world.table.write(RULE.folder, list(incident_operations((), incident, None)))
+
+
+def test_list_of_20_000_incidents_comes_in_small_pages(world: PageWorld) -> None:
+    add_to_list(world, 20_000)
+    world.now = START + DAY
+    answers = [world.get("incidents?status=all")]
+    for _ in range(2):
+        (following,) = [link for link in page_links(parse_page(answers[-1])) if link["rel"] == "next"]
+        answers.append(world.get(following["href"]))
+    assert [answer.status for answer in answers] == [200] * 3
+    assert max(len(answer.body) for answer in answers) < 80_000
+    texts = [parse_page(answer).text for answer in answers]
+    shown = [f"in_{n}" for n in range(19_999, 19_999 - 3 * PER_PAGE, -1)]
+    assert [name for name in shown if not any(f"{name}\n" in text for text in texts)] == []
 
 
 def test_counts_beyond_a_thousand_end_in_plus_or_are_left_out(world: PageWorld) -> None:

@@ -11,12 +11,14 @@ from detection.rules.silences import parse_silence
 from detection.store.incident_store import IncidentStore
 from detection.store.table import Put
 from detection.web.actor import actor_id
+from detection.web.listing import PER_PAGE
 from tests.incidents.test_grouping import HOSTILE
 from tests.support.browser import browser as browser_module
 from tests.support.browser.browser import DESKTOP, PHONE, Browser, Size
 from tests.support.builders import ALICE, DAY, HOUR, RULE, START, act, change, signal
 from tests.support.page_world import PageWorld
 from tests.support.pages import serving
+from tests.web.test_page import add_to_list
 
 ELSEWHERE = "https://elsewhere.example/x.png"
 HOSTILE_MARKUP = {
@@ -221,6 +223,23 @@ def test_incidents_are_selected_and_closed_with_the_keyboard_and_without_scripts
         "closed",
         "new",
     ]
+
+
+@LOOKS
+def test_list_of_500_incidents_is_accessible_fits_and_leads_to_its_next_page(
+    browser: Browser, size: Size, dark: bool
+) -> None:
+    world = PageWorld(now=START + DAY)
+    add_to_list(world, 500)
+    with serving(world.job) as server:
+        url = f"{server.origin}/api/incidents?status=all&code={server.key}"
+        assert browser.open(url, size, dark=dark) == 200
+        browser.tab_to("a[rel=next]", presses=4 * PER_PAGE)
+        assert browser.ask("follow", key="Enter") == 200
+        assert f"in_{499 - PER_PAGE}" in browser.text("main")
+        assert browser.ask("axe") == []
+        assert browser.evaluate("document.documentElement.scrollWidth") <= size.width
+        assert browser.problems == []
 
 
 def test_silence_is_lifted_by_its_button_and_not_by_enter_in_the_name(browser: Browser) -> None:

@@ -63,10 +63,10 @@ class Browser:
         """What is to be read in an element."""
         return str(self.evaluate(f"document.querySelector({json.dumps(selector)}).innerText"))
 
-    def tab_to(self, selector: str) -> None:
+    def tab_to(self, selector: str, presses: int = 60) -> None:
         """Moves on with the Tab key until the element has the focus."""
         has_focus = f"document.activeElement.matches({json.dumps(selector)})"
-        for _ in range(60):
+        for _ in range(presses):
             if self.evaluate(has_focus):
                 return
             self.ask("press", keys=["Tab"])
