@@ -5,7 +5,7 @@ each as a `let`, and a last statement with the result. A query never contains a 
 """
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 
 from detection.base.timestamps import LAST_YEAR, iso
@@ -19,7 +19,7 @@ HEALTH_COLUMNS = ("Side", "Rows", "Named", "Cut", "Newest")  # of the health que
 # matches) and shape. The identity itself is only there if a mapping, which the query does not know, may still
 # match it.
 COVERAGE_COLUMNS = ("Option", "Shape", "Identity", "Identities", "Rows", "Actors")
-ACTOR_COLUMNS = ("Kind", "Hour", "Events")  # of the queries for an actor
+ACTOR_COLUMNS = ("Kind", "Hour", "Events")  # of the queries for an actor and for addresses
 # The depth of lists and objects before the actor in a cut bag; a schema of a tool has about seven levels.
 CUT_DEPTH = 8
 # No row is stamped so late. A run sets no other upper bound, so it can count the rows that are stamped after
@@ -79,6 +79,23 @@ def actor_queries(rule: Rule, digest: str) -> dict[str, str]:
         signals = f"let signals =\n{rule.signals_kql}\n;\n"
         of_actor = _signals_of_changers(rule)
         texts["signals"] = f"{parsers}{changes}{signals}{of_actor}{_by_hour(sequence.signals)}"
+    return texts
+
+
+def address_queries(rule: Rule, digests: Sequence[str]) -> dict[str, str]:
+    """The queries for the changes and the signals of all actors from addresses, by kind and hour.
+
+    `digests` are the SHA-256 of the addresses in hexadecimal digits. A side without a column for addresses
+    has no query.
+    """
+    digest_list = ", ".join(f'"{digest}"' for digest in digests)
+    kql, texts = {"changes": rule.changes_kql, "signals": rule.signals_kql}, {}
+    for name, side in rule.sequence.sides.items():
+        columns = rule.entity_columns("IP", side)
+        if columns:
+            condition = " or ".join(f"hash_sha256({column}) in ({digest_list})" for column in columns)
+            rows = f"let {name} =\n{kql[name]}\n| where {condition}\n;\n{name}"
+            texts[name] = functions_of(rule) + rows + _by_hour(side)
     return texts
 
 

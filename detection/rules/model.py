@@ -442,11 +442,15 @@ class Rule(RuleFile):
         """How this rule's alerts become incidents."""
         return self.incident_configuration.grouping_configuration
 
-    def entity_places(self, entity: str, side: Side) -> list[int]:
-        """The positions in a side's row that fill entities of a type, such as IP."""
+    def entity_columns(self, entity: str, side: Side) -> list[str]:
+        """The columns of a side that fill entities of a type, such as IP."""
         mappings = [mapping for mapping in self.entity_mappings if mapping.entity_type == entity]
         columns = [field.column_name for mapping in mappings for field in mapping.field_mappings]
-        return [side.place_of(name) for name in columns if name in side.columns]
+        return [name for name in columns if name in side.columns]
+
+    def entity_places(self, entity: str, side: Side) -> list[int]:
+        """The positions in a side's row that fill entities of a type."""
+        return [side.place_of(name) for name in self.entity_columns(entity, side)]
 
     def unmapped_criteria(self, silence: Silence) -> list[str]:
         """The criteria of a silence that this rule has no column for."""

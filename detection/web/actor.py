@@ -33,7 +33,8 @@ from detection.web.listing import (
 WEEK = timedelta(days=7)
 PAGES = 5  # of the week's incidents that are searched for the actor
 READ = 20  # incidents whose alerts are read, the latest first
-NAMED = 20  # other actors from the same addresses
+NAMED = 20  # other actors from the same addresses, and their incidents
+ADDRESSES = 20  # addresses of a query, the latest first
 HOUR = 3_600
 
 
@@ -65,7 +66,8 @@ class ActorPage:
 
     `changes` are in words, the latest first; `more_changes` counts the others. `signals` are by hour, the
     latest first. `matched_by` counts the signals of the alerts by the identity matching option that assigned
-    them. `more_actors` counts the other actors beyond NAMED. `is_complete` is false
+    them. `other_incidents` are those of other actors from the same addresses, the latest first. `more_actors`
+    and `more_incidents` count the others beyond NAMED. `is_complete` is false
     if the week has more incidents than were searched, `unread` counts the actor's incidents whose alerts were
     not read. `queries` are for what the table does not have. `row_faults` are the damaged rows that the page
     leaves out.
@@ -83,6 +85,8 @@ class ActorPage:
     addresses: Sequence[str]
     other_actors: Sequence[OtherActor]
     more_actors: int
+    other_incidents: Sequence[IncidentRow]
+    more_incidents: int
     is_complete: bool
     unread: int
     queries: Sequence[ActorQuery]
@@ -91,7 +95,11 @@ class ActorPage:
 
 def actor_id(name: str) -> str:
     """The id of an actor in addresses: the SHA-256 of the name in hexadecimal digits."""
-    return sha256(name.encode(errors="surrogatepass")).hexdigest()
+    return _digest(name)
+
+
+def _digest(text: str) -> str:
+    return sha256(text.encode(errors="surrogatepass")).hexdigest()
 
 
 def actor_page(
@@ -113,10 +121,15 @@ def actor_page(
     details = [job.desk.incident(detail.incident.id, damages.append) for detail in own[:READ]]
     addresses = list(dict.fromkeys(address for detail in own for address in detail.incident.addresses))
     name = own[0].incident.actor
-    other_actors = list(_other_actors(week, name, addresses))
+    neighbours = [
+        detail
+        for detail in week
+        if detail.incident.actor not in ("", name) and set(detail.incident.addresses) & set(addresses)
+    ]
+    other_actors = list(_other_actors(neighbours, addresses))
     rules = {rule.folder: rule for rule in job.rules}
     views = [incident_view(detail, rules[detail.rule]) for detail in details if detail.rule in rules]
-    queries = queries_of_actor(job, name_digest, since, now)
+    queries = queries_of_actor(job, name_digest, [*map(_digest, addresses[:ADDRESSES])], since, now)
     return ActorPage(
         id=name_digest,
         name=name,
@@ -134,6 +147,8 @@ def actor_page(
         addresses=addresses,
         other_actors=other_actors[:NAMED],
         more_actors=len(other_actors[NAMED:]),
+        other_incidents=[incident_row(detail, job.desk) for detail in neighbours[:NAMED]],
+        more_incidents=len(neighbours[NAMED:]),
         is_complete=is_complete,
         unread=len(own) - len(details),
         queries=answered_queries(job, queries) if ask else queries,
@@ -190,13 +205,11 @@ def _covers(silence: Silence, name: str, details: Sequence[IncidentDetail]) -> b
     return is_named or any(matches_alert(silence, alert) for detail in details for alert in detail.alerts)
 
 
-def _other_actors(
-    week: Sequence[IncidentDetail], name: str, addresses: Sequence[str]
-) -> Iterator[OtherActor]:
-    names = {name}
-    for detail in week:
+def _other_actors(neighbours: Sequence[IncidentDetail], addresses: Sequence[str]) -> Iterator[OtherActor]:
+    names = set[str]()
+    for detail in neighbours:
         incident = detail.incident
         shared = [address for address in incident.addresses if address in addresses]
-        if shared and incident.actor and incident.actor not in names:
+        if incident.actor not in names:
             names.add(incident.actor)
             yield OtherActor(actor_id(incident.actor), incident.actor, incident.id, shared)

@@ -1,18 +1,19 @@
-"""The logs of an actor, asked on demand: the KQL for changes and signals by hour, and its answers."""
+"""The logs of an actor and of addresses, asked on demand: KQL for events by hour, and its answers."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
+from typing import Literal
 
 from requests import ReadTimeout
 
 from detection.app import Job, open_source
 from detection.base.errors import ConfigurationError, DetectionError
 from detection.base.exchange import Exchange
-from detection.logs.kql import ACTOR_COLUMNS, actor_queries, narrow_bounds, with_bounds
+from detection.logs.kql import ACTOR_COLUMNS, actor_queries, address_queries, narrow_bounds, with_bounds
 from detection.logs.window import Window
 from detection.messages.links import query_link
-from detection.rules.model import Side
+from detection.rules.model import Rule, Side
 
 ASK_FOR = 30.0  # seconds in which the logs have to answer all queries of a page
 RETRY_FOR = 5.0  # seconds in which a query may be sent again
@@ -30,13 +31,15 @@ class ActorEvents:
 
 @dataclass(frozen=True, slots=True)
 class ActorQuery:
-    """KQL for one side of a rule. `portal` is its link to the portal, null without one.
+    """KQL for one side of a rule: of the actor, or of all actors from the actor's addresses. `portal` is its
+    link to the portal, null without one.
 
     After the logs were asked, `answer` has the latest ROWS rows, or `reason` says why there is none;
     `more_rows` counts the others.
     """
 
     rule: str
+    subject: Literal["actor", "addresses"]
     side: str
     query: str
     portal: str | None
@@ -45,17 +48,26 @@ class ActorQuery:
     more_rows: int = 0
 
 
-def queries_of_actor(job: Job, digest: str, since: datetime, now: datetime) -> list[ActorQuery]:
-    """The queries for an actor's changes and signals of every rule, stamped from `since` to `now` (UTC)."""
+def queries_of_actor(
+    job: Job, digest: str, address_digests: Sequence[str], since: datetime, now: datetime
+) -> list[ActorQuery]:
+    """The queries for an actor's changes and signals of every rule, then those for all actors from the
+    addresses, stamped from `since` to `now` (UTC).
+    """
     settings, span = job.settings, Window(since, now)
     workspace, endpoint = settings.LOG_ANALYTICS_RESOURCE_ID, settings.LOG_ANALYTICS_ENDPOINT
     bounds = narrow_bounds(narrow_bounds({}, "changes", span), "signals", span)
+    texts: list[tuple[Rule, Literal["actor", "addresses"], dict[str, str]]] = [
+        (rule, "actor", actor_queries(rule, digest)) for rule in job.rules
+    ]
+    if address_digests:
+        texts += [(rule, "addresses", address_queries(rule, address_digests)) for rule in job.rules]
     queries = []
-    for rule in job.rules:
-        for side, text in actor_queries(rule, digest).items():
+    for rule, subject, texts_by_side in texts:
+        for side, text in texts_by_side.items():
             query = with_bounds(text, bounds)
             portal = query_link(workspace, endpoint, query, span) if workspace else None
-            queries.append(ActorQuery(rule.folder, side, query, portal))
+            queries.append(ActorQuery(rule.folder, subject, side, query, portal))
     return queries
 
 
@@ -88,7 +100,7 @@ def _ask(job: Job, query: ActorQuery) -> list[ActorEvents]:
     if not isinstance(source, LogAnalytics):
         raise ConfigurationError("only a Log Analytics workspace is asked for an actor; LOGS_DIR is set")
     try:
-        table = source.run_query(f"{query.rule}, {query.side} of an actor", query.query, RETRY_FOR)
+        table = source.run_query(f"{query.rule}, {query.side} of the {query.subject}", query.query, RETRY_FOR)
     finally:
         source.close()
     side: Side = rule.sequence.sides[query.side]

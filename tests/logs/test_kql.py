@@ -9,7 +9,15 @@ import pytest
 from detection.app import load_rules
 from detection.correlation.detection import detect_at
 from detection.logs.files.source import FileSource
-from detection.logs.kql import COVERAGE_COLUMNS, bounds, queries, unnamed_rows, with_bounds
+from detection.logs.kql import (
+    COVERAGE_COLUMNS,
+    actor_queries,
+    address_queries,
+    bounds,
+    queries,
+    unnamed_rows,
+    with_bounds,
+)
 from detection.logs.window import plan_windows
 from detection.rules.loading import load_rule, rule_names
 from detection.rules.model import LogTable, Rule
@@ -38,6 +46,10 @@ def composed(rule: Rule) -> dict[str, str]:
     for side in SIDES:
         texts[f"unnamed {side}"] = unnamed_rows(rule, side, cut=False)
         texts[f"cut {side}"] = unnamed_rows(rule, side, cut=True)
+    texts |= {f"actor's {side}": text for side, text in actor_queries(rule, "0" * 64).items()}
+    texts |= {
+        f"addresses' {side}": text for side, text in address_queries(rule, ["0" * 64, "f" * 64]).items()
+    }
     return {name: with_bounds(text, values) for name, text in texts.items()}
 
 
@@ -174,6 +186,16 @@ def test_hostile_values_never_enter_a_query(folder: str, tmp_path: Path) -> None
     assert [call.args[0] for call in answer_spy.call_args_list] == [
         queries(rule)[name] for name in ("changes", "signals", "health", "coverage")
     ]
+
+
+def test_addresses_have_a_query_for_each_side_with_a_column_for_them() -> None:
+    rule = RULES["openai-config-to-abuse"]
+    mappings = [mapping.model_copy(update={"entity_type": "IP"}) for mapping in rule.entity_mappings]
+    both = address_queries(rule.model_copy(update={"entity_mappings": mappings}), ["0" * 64])
+    assert list(address_queries(rule, ["0" * 64])) == ["changes"]
+    assert list(both) == ["changes", "signals"]
+    assert f'hash_sha256(ModelName) in ("{"0" * 64}")' in both["signals"]
+    assert address_queries(RULES["copilot-config-to-abuse"], ["0" * 64]) == {}
 
 
 def test_workspace_with_its_own_parsers_is_asked_without_them() -> None:

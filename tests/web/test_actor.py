@@ -3,6 +3,7 @@
 import json
 from collections.abc import Iterator
 from dataclasses import replace
+from hashlib import sha256
 from urllib.parse import urljoin
 
 import pytest
@@ -67,6 +68,22 @@ def test_page_names_other_actors_from_the_same_addresses(world: PageWorld) -> No
     links = [link["href"] for link in parse_page(world.get(f"{PAGE}?code=k%26y")).attributes_of("a")]
     assert f"{actor_id(BOB)}?incident={bob}&code=k%26y" in links
     assert "far@example.com" not in text_of(world)
+
+
+def test_page_has_the_incidents_of_other_actors_from_the_same_addresses(
+    world: PageWorld, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    own = world.incident()
+    bob, carl = world.incident(BOB), world.incident("carl@example.com", now=START + HOUR)
+    changes = [change("far", START - 3 * HOUR, "far@example.com", ip="198.51.100.1")]
+    world.commit_new(changes, [signal("far", START - HOUR, "far@example.com")])
+    page = world.json(PAGE)
+    assert [incident["id"] for incident in page["other_incidents"]] == [carl, bob]
+    assert [incident["id"] for incident in page["incidents"]] == [own]
+    links = [link["href"] for link in parse_page(world.get(f"{PAGE}?code=k%26y")).attributes_of("a")]
+    assert f"../{bob}?code=k%26y" in links
+    monkeypatch.setattr(actor, "NAMED", 1)
+    assert "and 1 earlier incident" in text_of(world)
 
 
 def test_page_counts_the_other_actors_that_it_does_not_name(
@@ -173,34 +190,51 @@ def test_logs_are_asked_only_on_demand_and_the_query_is_linked(
     asking.incident()
     page = asking.json(PAGE)
     assert golden_logs.requests == []
-    assert [query["side"] for query in page["queries"]] == ["changes", "signals"]
+    assert [(query["subject"], query["side"]) for query in page["queries"]] == [
+        ("actor", "changes"),
+        ("actor", "signals"),
+        ("addresses", "changes"),  # no signal has an address
+    ]
     assert all(query["portal"].startswith("https://portal.azure.com/") for query in page["queries"])
-    assert all(actor_id(ALICE) in query["query"] for query in page["queries"])
+    assert [actor_id(ALICE) in query["query"] for query in page["queries"]] == [True, True, False]
+    assert "203.0.113.7" not in page["queries"][2]["query"]
+    assert sha256(b"203.0.113.7").hexdigest() in page["queries"][2]["query"]
     assert "Ask the logs now" in text_of(asking)
 
 
-def test_answers_of_the_logs_are_by_kind_and_hour(asking: PageWorld, golden_logs: QueryApi) -> None:
-    carol = "carol@example.com"
-    moment = START.replace(year=2026, month=6, day=9, hour=13)
-    asking.incident(carol, now=moment)
-    asking.now = moment + DAY
-    page = asking.json(f"incidents/actors/{actor_id(carol)}?logs=1")
-    assert [query["reason"] for query in page["queries"]] == [None, None]
-    changes, signals = (query["answer"] for query in page["queries"])
+def asked_page(asking: PageWorld, actor: str = "carol@example.com") -> str:
+    """The page of an actor with an incident from the address that carol has in the logs."""
+    asking.now = START.replace(year=2026, month=6, day=10, hour=13)
+    moment = asking.now - DAY
+    changes = [change("c", moment - 3 * HOUR, actor, ip="203.0.113.24")]
+    asking.commit_new(changes, [signal("s", moment - 2 * HOUR, actor)], moment)
+    return f"incidents/actors/{actor_id(actor)}?logs=1"
+
+
+def test_answers_of_the_logs_are_by_kind_and_hour(asking: PageWorld) -> None:
+    path = asked_page(asking)
+    page = asking.json(path)
+    assert [query["reason"] for query in page["queries"]] == [None] * 3
+    changes, signals, _ = (query["answer"] for query in page["queries"])
     assert sum(row["events"] for row in changes) > 0
     assert sum(row["events"] for row in signals) > 0
     assert changes[0].keys() == {"hour", "kind", "events"}
-    assert "No changes." not in text_of(asking, f"incidents/actors/{actor_id(carol)}?logs=1")
+    assert "No changes." not in text_of(asking, path)
+
+
+def test_logs_answer_for_all_actors_from_the_addresses(asking: PageWorld) -> None:
+    path = asked_page(asking, "eve@example.com")  # the changes in the logs are carol's
+    own, _, of_addresses = (query["answer"] for query in asking.json(path)["queries"])
+    assert own == []
+    assert "created an API key" in [row["kind"] for row in of_addresses]
+    assert "changes from the addresses" in text_of(asking, path)
 
 
 def test_answers_of_the_logs_count_the_rows_that_the_page_does_not_show(
     asking: PageWorld, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(actor_logs, "ROWS", 0)
-    moment = START.replace(year=2026, month=6, day=9, hour=13)
-    asking.incident("carol@example.com", now=moment)
-    asking.now = moment + DAY
-    path = f"incidents/actors/{actor_id('carol@example.com')}?logs=1"
+    path = asked_page(asking)
     rows = [query["more_rows"] for query in asking.json(path)["queries"]]
     assert min(rows) > 0
     assert f"and {rows[0]} earlier row" in text_of(asking, path)
