@@ -6,7 +6,7 @@ from detection.backtest.backtest import Backtest
 from detection.backtest.charts import chart_by_day, count_bars
 from detection.base.html import content_policy, page_templates
 from detection.base.timestamps import iso
-from detection.messages.text import escape_line, plural
+from detection.messages.text import escape_line, escape_name, plural
 from detection.rules.model import Rule
 
 PAGES = Path(__file__).with_name("pages")
@@ -14,7 +14,14 @@ PAGES = Path(__file__).with_name("pages")
 
 def render_page(result: Backtest, rule: Rule) -> str:
     templates = page_templates(
-        PAGES, {"escape_line": escape_line, "number": "{:,}".format, "plural": plural, "moment": iso}
+        PAGES,
+        {
+            "escape_line": escape_line,
+            "escape_name": escape_name,
+            "number": "{:,}".format,
+            "plural": plural,
+            "moment": iso,
+        },
     )
     days = result.figures.days
     return templates.get_template("report.html").render(

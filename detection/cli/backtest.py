@@ -39,7 +39,7 @@ from detection.logs.history.files import open_file_archive
 from detection.logs.history.past import Archive, cross_row_keyword
 from detection.logs.history.workspace import WorkspaceArchive
 from detection.logs.log_analytics.client import open_log_analytics
-from detection.messages.text import escape_line, plural
+from detection.messages.text import escape_line, escape_name, plural
 from detection.rules.loading import default_rule
 from detection.rules.model import Rule
 from detection.runs.replay import Replayed
@@ -197,5 +197,5 @@ def _counts_table(name: str, count_columns: Sequence[str], rows: Sequence[Sequen
         table.add_column(column, justify="right")
     for row_name, *counts in rows:
         cells = (f"{count:,}" if isinstance(count, int) else str(count) for count in counts)
-        table.add_row(Text(escape_line(row_name)), *cells)
+        table.add_row(Text(escape_name(row_name)), *cells)
     return table

@@ -191,7 +191,7 @@ def incident_lines(detail: IncidentDetail, rule: Rule) -> list[str]:
         *_latest("changed", view.changed[::-1], incident.changes),
         *([f"  {'':<10}  {view.without_object}"] if view.without_object else []),
         *_latest("signals", signals, view.evidence.signal_count),
-        *_latest("undo", [escape_line(undo.step) for undo in view.undo], len(view.undo)),
+        *_latest("undo", [undo.step for undo in view.undo], len(view.undo)),
         *_latest("acts", acts[::-1], incident.acts, 5),
     ]
 

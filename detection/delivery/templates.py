@@ -18,6 +18,7 @@ from jinja2.sandbox import ImmutableSandboxedEnvironment
 from pydantic_core import from_json, to_json
 
 from detection.base.errors import ConfigurationError
+from detection.messages.text import escape_name
 from detection.rules.loading import CONTENT
 
 TEMPLATES = CONTENT / "templates"
@@ -138,8 +139,8 @@ class _Environment(ImmutableSandboxedEnvironment):
         super().__init__(undefined=StrictUndefined, finalize=_escape, trim_blocks=True, lstrip_blocks=True)
         self._work = 0
         own: dict[str, Callable[..., object]] = {
-            "counted": lambda value: value, "e": _html, "escape": _html, "join": _join, "replace": _replace,
-            "round": _round, "tojson": _to_json,
+            "counted": lambda value: value, "e": _html, "escape": _html, "join": _join, "named": escape_name,
+            "replace": _replace, "round": _round, "tojson": _to_json,
         }  # fmt: skip
         filters: dict[str, Callable[..., object]] = {name: FILTERS[name] for name in SAFE_FILTERS} | own
         self.filters = {name: self._bounded(function) for name, function in filters.items()}

@@ -64,7 +64,7 @@ def change_text(changed: ChangedObject, alert: Alert, rule: Rule) -> str:
         text += f" ({', '.join(values)})"
     if project := changed.project or changed.project_id:
         text += f" in project {escape_name(project)}"
-    client = escape_line(client_name(changed.client))
+    client = escape_name(client_name(changed.client))
     address = address_text(changed.address, alert) if changed.address else ""
     origin = ", ".join(filter(None, (client, address)))
     return f"{text}, from {origin}" if origin else text
@@ -73,7 +73,7 @@ def change_text(changed: ChangedObject, alert: Alert, rule: Rule) -> str:
 def address_text(address: str, alert: Alert) -> str:
     """An address, with a note if it is new for the alert's actor."""
     note = " (new for this actor)" if address in alert.new_addresses else ""
-    return escape_line(address) + note
+    return escape_name(address) + note
 
 
 def without_object(changes: int, objects: int) -> str:
@@ -116,7 +116,7 @@ def _undo_step(changed: ChangedObject, rule: Rule) -> UndoStep | None:
     call = next(complete, next(iter(change_type.calls), ""))
     return UndoStep(
         change_phrase(changed.kind, changed.target, rule),
-        _PLACEHOLDER.sub(lambda name: escape_line(members.get(name[1], name[1])), change_type.undo),
+        _PLACEHOLDER.sub(lambda name: escape_name(members.get(name[1], name[1])), change_type.undo),
         _PLACEHOLDER.sub(lambda name: ids.get(name[1], name[1].upper()), call),
     )
 

@@ -16,7 +16,7 @@ from detection.base.json_types import type_adapter
 from detection.base.timestamps import iso
 from detection.messages import native, ocsf, pagerduty, slack, teams
 from detection.messages.context import DigestEntry
-from detection.messages.text import decreasing_counts, first_that_fits, plural
+from detection.messages.text import decreasing_counts, escape_name, first_that_fits, plural
 from detection.rules.model import SEVERITIES, Rule, Severity
 
 INCIDENTS_SHOWN = 50  # incidents in a digest, at most
@@ -170,7 +170,7 @@ def as_teams(digest: Digest) -> bytes:
 
 def as_pagerduty(digest: Digest) -> bytes:
     """The digest as a PagerDuty event, which opens an incident of its own there."""
-    source = ", ".join(digest.organizations) or digest.rule.name
+    source = ", ".join(map(escape_name, digest.organizations)) or digest.rule.name
 
     def render(shortened: Digest) -> pagerduty.Event:
         incidents = shortened.listed_incidents

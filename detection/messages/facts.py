@@ -3,7 +3,7 @@
 Each value from the logs is on one line, with control and direction characters escaped.
 """
 
-from collections.abc import Iterable
+from collections.abc import Sequence
 
 from detection.base.timestamps import iso
 from detection.correlation.output import BEYOND
@@ -69,8 +69,8 @@ def facts(context: AlertContext) -> list[tuple[str, str]]:
         ("Actor", escape_name(alert.actor)),
         *([("Changed", "; ".join(changed))] if changed else []),
         *([("Matched by", ", ".join(matched_by))] if alert.matched_by.keys() - {EXACT.name} else []),
-        ("Addresses", _join_values(addresses)),
-        ("Models", _join_values(_entity_values(context, "CloudApplication"))),
+        ("Addresses", _join_texts(addresses)),
+        ("Models", _join_texts(list(map(escape_name, _entity_values(context, "CloudApplication"))))),
         ("Tactics", f"{', '.join(context.rule.tactics)} ({', '.join(context.rule.relevant_techniques)})"),
     ]
 
@@ -149,7 +149,6 @@ def _entity_values(context: AlertContext, entity_type: str) -> list[str]:
     return list(dict.fromkeys(values))
 
 
-def _join_values(values: Iterable[str]) -> str:
-    texts = [escape_name(value) for value in values]
+def _join_texts(texts: Sequence[str]) -> str:
     remainder = f" and {len(texts) - VALUES_SHOWN:,} more" if len(texts) > VALUES_SHOWN else ""
     return ", ".join(texts[:VALUES_SHOWN]) + remainder if texts else "none given"

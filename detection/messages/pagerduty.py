@@ -16,7 +16,7 @@ from detection.base.timestamps import iso
 from detection.messages.changes import organization
 from detection.messages.context import AlertContext
 from detection.messages.facts import cut, evidence, facts, headline, origin, pair_lines, runbook, sequence
-from detection.messages.text import decreasing_counts, first_that_fits
+from detection.messages.text import decreasing_counts, escape_name, first_that_fits
 
 CLIENT = "openai-config-to-abuse"
 SUMMARY = 1_024
@@ -39,7 +39,7 @@ def pagerduty(context: AlertContext) -> bytes:
             "First steps": "\n".join(runbook(context)),
             "From": origin(context),
         }
-        source, links = organization(alert) or context.rule.name, context.links.urls_by_label()
+        source, links = escape_name(organization(alert)) or context.rule.name, context.links.urls_by_label()
         event = trigger(
             context.incident.id, headline(context), alert.severity, source, alert.time, details, links
         )
