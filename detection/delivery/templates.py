@@ -140,7 +140,7 @@ class _Environment(ImmutableSandboxedEnvironment):
         self._work = 0
         own: dict[str, Callable[..., object]] = {
             "counted": lambda value: value, "e": _html, "escape": _html, "join": _join, "named": escape_name,
-            "replace": _replace, "round": _round, "tojson": _to_json,
+            "number": "{:,}".format, "replace": _replace, "round": _round, "tojson": _to_json,
         }  # fmt: skip
         filters: dict[str, Callable[..., object]] = {name: FILTERS[name] for name in SAFE_FILTERS} | own
         self.filters = {name: self._bounded(function) for name, function in filters.items()}

@@ -1,6 +1,7 @@
 """Templates of messages: escaped, bounded, checked at start; a failure is a dead letter and stops no run."""
 
 import json
+import re
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -127,6 +128,17 @@ def test_mattermost_gets_values_from_the_logs_in_code_only() -> None:
     assert attachment["text"].count("`") == 6
     assert attachment["text"].startswith("```\n'@channel'")
     assert attachment["fields"][1]["value"] == "`'@channel' [x](http://evil.example)`"
+
+
+@shipped
+def test_shipped_template_separates_thousands(name: str) -> None:
+    alert, digest = json.loads(MESSAGES["golden"]), json.loads(MESSAGES["digest"])
+    alert["data"]["incident"] |= {"alerts": 1_200, "pairs": 12_345}
+    digest["data"]["incidents"] = 1_234
+    texts = [render(name, json.dumps(message).encode()).decode() for message in (alert, digest)]
+    assert not re.search(r"\b(1200|12345|1234)\b", " ".join(texts))
+    assert "All 1,234 incidents" in texts[1]
+    assert name == "jira.json.j2" or "alerts 1,200, pairs 12,345" in texts[0]
 
 
 def test_jira_reads_no_markup_in_values_from_the_logs() -> None:
