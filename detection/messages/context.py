@@ -13,7 +13,7 @@ from detection.logs.window import Windows
 from detection.messages.changes import organization
 from detection.messages.links import MessageLinks
 from detection.messages.steps import Step, steps
-from detection.messages.text import WORDS, flood_note, title
+from detection.messages.text import WORDS, flood_note, severity_text, title
 from detection.rules.model import Rule, Severity
 
 RUNBOOK = "runbook"  # the part of an incident's page that has the whole runbook
@@ -63,7 +63,10 @@ def alert_context(
 
 @dataclass(frozen=True, slots=True)
 class DigestEntry:
-    """The entry of an alert in a digest: its incident, severity, title, size and organization."""
+    """The entry of an alert in a digest: its incident, severity, title, size and organization.
+
+    `severity_text` is the severity with its reason; entries of an earlier version have none.
+    """
 
     alert: str
     incident: str
@@ -74,6 +77,7 @@ class DigestEntry:
     signals: int
     pairs: int
     organization: str = ""
+    severity_text: str = ""
 
 
 def digest_entry(alert: Alert, rule: Rule) -> DigestEntry:
@@ -89,4 +93,5 @@ def digest_entry(alert: Alert, rule: Rule) -> DigestEntry:
         signals=counts.signals,
         pairs=counts.pairs,
         organization=organization(alert),
+        severity_text=severity_text(alert, rule),
     )

@@ -28,12 +28,14 @@ LIST_LABEL = "All incidents"
 class DigestIncident:
     """An incident in a digest: the title and severity of its worst alert, and the sums of all its alerts.
 
-    `page` is the link to the page of the incident; None without an address of the pages.
+    `severity_text` is the severity with its reason. `page` is the link to the page of the incident; None
+    without an address of the pages.
     """
 
     incident: str
     opened: bool
     severity: Severity
+    severity_text: str
     title: str
     alerts: int
     changes: int
@@ -99,6 +101,7 @@ def make_digest(
                 incident=incident_id,
                 opened=any(entry.opened for entry in incident_entries),
                 severity=worst.severity,
+                severity_text=worst.severity_text or worst.severity,
                 title=worst.title,
                 alerts=len(incident_entries),
                 changes=sum(entry.changes for entry in incident_entries),
@@ -211,6 +214,7 @@ def _related_event(incident: DigestIncident) -> ocsf.Attributes:
         "type_uid": ocsf.CLASS * 100 + (1 if incident.opened else 2),
         "severity_id": ocsf.SEVERITY_IDS[incident.severity],
         "severity": incident.severity,
+        "desc": incident.severity_text,
         "count": incident.alerts,
         **({"tags": [{"name": "page", "value": incident.page}]} if incident.page else {}),
     }
@@ -234,7 +238,8 @@ def _render_to_fit(
 
 def _line(incident: DigestIncident) -> str:
     size = f"{'opened' if incident.opened else 'updated'}, {plural(incident.pairs, 'pair')}"
-    return f"{slack.ICONS[incident.severity]} {incident.title} ({size}) {incident.incident}"
+    title = f"{slack.ICONS[incident.severity]} {incident.title}"
+    return f"{title} ({size}) {incident.incident} · {incident.severity_text}"
 
 
 def _remainder(digest: Digest) -> str:

@@ -5,6 +5,7 @@ import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -16,12 +17,15 @@ from pydantic import SecretStr
 
 from detection.app import Job, open_job
 from detection.delivery.rendering import digest_renderer
+from detection.delivery.templates import TEMPLATES
+from detection.delivery.templates import render as render_template
 from detection.incidents.keys import stable_id
 from detection.messages import pagerduty, teams
 from detection.messages.digest import (
     INCIDENTS_SHOWN,
     Digest,
     as_native,
+    as_ocsf,
     as_pagerduty,
     as_slack,
     as_teams,
@@ -72,6 +76,11 @@ def test_digest_counts_what_it_does_not_name() -> None:
 
 
 PAGE = "https://func.example/api"
+SHIPPED = sorted(path.name for path in TEMPLATES.glob("*.json.j2"))
+
+
+def by_template(name: str, digest: Digest) -> bytes:
+    return render_template(name, as_native(digest))
 
 
 @pytest.mark.parametrize("page, location", [(PAGE, f"{PAGE}/incidents"), (None, "incidents list")])
@@ -91,6 +100,24 @@ def test_digest_links_every_incident_that_it_names_and_the_list(render: Callable
     assert len(named) > 10
     assert all(link_to(incident) in text for incident in named)
     assert f'{PAGE}/incidents"' in text or f"<{PAGE}/incidents|All incidents>" in text
+
+
+@pytest.mark.parametrize(
+    "render",
+    [as_native, as_slack, as_teams, as_pagerduty, as_ocsf, *(partial(by_template, name) for name in SHIPPED)],
+)
+def test_digest_has_the_reason_for_the_severity_of_every_incident(render: Callable[[Digest], bytes]) -> None:
+    reason = "High: an address new for this actor"
+    storm_digest = make_digest("dg_1", START, [replace(digest_entry(1), severity_text=reason)], RULE)
+    assert reason in render(storm_digest).decode()
+
+
+@pytest.mark.parametrize("name", SHIPPED)
+def test_template_renders_a_digest_of_an_earlier_version_with_the_severity_alone(name: str) -> None:
+    entry = replace(digest_entry(1), severity_text="")
+    message = json.loads(as_native(make_digest("dg_1", START, [entry], RULE)))
+    assert message["data"]["listed_incidents"][0].pop("severity_text") == "High"
+    assert b"High" in render_template(name, json.dumps(message).encode())
 
 
 def test_pagerduty_digest_names_the_organizations_and_leads_to_the_list() -> None:

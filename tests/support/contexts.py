@@ -103,8 +103,18 @@ def digest_entry(number: int, severity: Severity = "High", pairs: int = 1, title
     words = (
         title or f"actor-{number}@example.com created an API key, then hit the content filter within a minute"
     )
+    reason = f"{severity}: created an API key, then hit the content filter"
     return DigestEntry(
-        f"al_{number}", f"in_{number:04}", number % 3 > 0, severity, words, 1, pairs, pairs, "example-org"
+        f"al_{number}",
+        f"in_{number:04}",
+        number % 3 > 0,
+        severity,
+        words,
+        1,
+        pairs,
+        pairs,
+        "example-org",
+        reason,
     )
 
 
