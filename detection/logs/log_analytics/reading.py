@@ -81,7 +81,8 @@ class Reading:
     _began: datetime = field(init=False)
     _request_numbers: Iterator[int] = field(default_factory=lambda: count(1))
     _rejected: dict[str, Rejected] = field(default_factory=dict)
-    _unfinished: dict[str, QueryUnfinished] = field(default_factory=dict)  # the last of each query
+    # The last error of each unfinished query, as text: an exception keeps its answer in memory.
+    _unfinished: dict[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         self._began = self.clock()
@@ -189,7 +190,7 @@ class Reading:
         try:
             return self.run_query(name, with_bounds(self.queries[name], parameters), remaining)
         except QueryUnfinished as unfinished:
-            self._unfinished[name] = unfinished
+            self._unfinished[name] = str(unfinished)
             raise
 
     def _events(self, name: str, rows: list[Row]) -> Events:

@@ -60,14 +60,18 @@ class SpillFile:
         actor_key, time_position = self.actor_key, self.side.place_of(self.side.time)
         rows.sort(key=lambda row: datetime.fromisoformat(row[time_position]))
         for batch in (rows[start : start + BATCH] for start in range(0, len(rows), BATCH)):
-            rows_by_bucket: dict[int, list[Row]] = {}
+            rows_by_actor: dict[str, list[Row]] = {}
             for row in batch:
-                rows_by_bucket.setdefault(zlib.crc32(actor_key(row).encode()) % BUCKETS, []).append(row)
+                rows_by_actor.setdefault(actor_key(row), []).append(row)
+            rows_by_bucket: dict[int, list[Row]] = {}
+            for actor, actor_rows in rows_by_actor.items():
+                bucket_number = zlib.crc32(actor.encode()) % BUCKETS
+                self._buckets[bucket_number].row_counts[actor] += len(actor_rows)
+                rows_by_bucket.setdefault(bucket_number, []).extend(actor_rows)
             for bucket_number, bucket_rows in rows_by_bucket.items():
-                bucket = self._buckets[bucket_number]
-                bucket.row_counts.update(map(actor_key, bucket_rows))
                 compressed = zlib.compress(marshal.dumps(bucket_rows), level=1)
-                bucket.parts.append((self._file.seek(0, 2), self._file.write(compressed)))
+                part = (self._file.seek(0, 2), self._file.write(compressed))
+                self._buckets[bucket_number].parts.append(part)
 
     def slices(self) -> Iterator[Slice]:
         """All rows, slice by slice. The rows of an actor are in the order in which they were added."""

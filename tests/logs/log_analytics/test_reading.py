@@ -11,6 +11,7 @@ from itertools import count, pairwise
 from pathlib import Path
 from random import Random
 from threading import Barrier, Lock
+from weakref import ReferenceType, ref
 
 import pytest
 from azure.core.pipeline.transport import RequestsTransport
@@ -27,6 +28,7 @@ from detection.logs.log_analytics import client, spill
 from detection.logs.log_analytics.answers import AnswerTable
 from detection.logs.log_analytics.client import LogAnalytics, open_log_analytics
 from detection.logs.log_analytics.reading import LIMITS, Limits, Reading
+from detection.logs.log_analytics.splitting import QueryUnfinished
 from detection.logs.source import read_slices
 from detection.logs.window import plan_windows
 from detection.rules.loading import default_rule, load_rule, rule_names
@@ -294,6 +296,27 @@ def test_question_may_be_sent_again_for_as_long_as_the_reading_may_still_take() 
 
     Reading(ask, RULE, WINDOWS, queries(RULE), clock_that_goes_on(10), Limits(seconds=300)).read_raw()
     assert sorted(times) == [270, 280, 290]
+
+
+def test_answer_of_an_unfinished_query_is_freed_before_the_next_query() -> None:
+    class Answer:
+        """As large as the API allows."""
+
+    earlier_answers: list[ReferenceType[Answer]] = []
+
+    def ask(name: str, _query: str, _seconds: float) -> AnswerTable:
+        if name == "changes":
+            assert [answer() for answer in earlier_answers] == [None] * len(earlier_answers)
+            if len(earlier_answers) < 3:
+                answer = Answer()
+                earlier_answers.append(ref(answer))
+                raise QueryUnfinished(Incomplete("cut off"))
+        return AnswerTable(
+            [*RULE.sequence.sides["changes"].columns, *RULE.sequence.signals.columns, *HEALTH_COLUMNS], []
+        )
+
+    Reading(ask, RULE, WINDOWS, queries(RULE), lambda: MOMENT, LIMITS).read_raw()
+    assert len(earlier_answers) == 3
 
 
 def test_raw_rows_come_with_the_rejected_rows_of_both_sides() -> None:
