@@ -161,7 +161,7 @@ class _Environment(ImmutableSandboxedEnvironment):
         """A member of an object or an element of a list; the name may come from the logs."""
         self._count(1)
         try:
-            return self._member(obj[argument])  # type: ignore[index]
+            return self._member(obj[argument])  # type: ignore[index]  # or TypeError
         except (LookupError, TypeError):
             return self.undefined("the message has no such member")
 

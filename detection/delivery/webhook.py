@@ -126,7 +126,7 @@ class WebhookDestination:
             return Outcome(None, dead_reason="the stored message is damaged")
         if webhook.template:
             # Jinja is loaded with the first such message: most hours are quiet.
-            from detection.delivery.templates import TemplateFailure, render  # noqa: PLC0415
+            from detection.delivery.templates import TemplateFailure, render  # noqa: PLC0415  # it needs Jinja
 
             try:
                 body = render(webhook.template, body)

@@ -217,6 +217,13 @@ def bury(outbox: Outbox, table: MemoryTable, *deliveries: Delivery) -> None:
         outbox.dead_letter(next(outbox.waiting(message.destination)), f"HTTP 410 of {message.destination}")
 
 
+def count_anew(table: MemoryTable) -> DeadLetters | None:
+    """The count of another process."""
+    outbox = Outbox(table, RULE)
+    outbox.destinations()
+    return outbox.count_dead_letters()
+
+
 def test_outbox_without_dead_letters_is_looked_into_as_ever_and_counts_none(table: MemoryTable) -> None:
     put(table, delivery())
     counting_table = CountingTable(table)
@@ -248,11 +255,7 @@ def test_zero_is_counted_once_after_the_last_dead_letter_is_gone(table: MemoryTa
     bury(outbox, table, delivery())
     for dead_letter in outbox.dead_letters():
         outbox.requeue(dead_letter, START)
-    counts = []
-    for _ in range(2):
-        look = Outbox(table, RULE)
-        look.destinations()
-        counts.append(look.count_dead_letters())
+    counts = [count_anew(table), count_anew(table)]
     assert counts == [DeadLetters(0, [], ""), None]
 
 
@@ -273,9 +276,5 @@ def test_message_that_is_given_up_during_a_count_is_in_the_next_count() -> None:
     bury(outbox, table, delivery())
     for dead_letter in outbox.dead_letters():
         outbox.requeue(dead_letter, START)
-    counts = []
-    for _ in range(2):
-        look = Outbox(table, RULE)
-        look.destinations()
-        counts.append(look.count_dead_letters())
+    counts = [count_anew(table), count_anew(table)]
     assert [count and count.number for count in counts] == [0, 1]
