@@ -39,11 +39,10 @@ from detection.rules.patterns import literal_pattern
 from detection.rules.silences import Silence, end_of_silence
 from detection.settings import Webhook
 from detection.store.gaps import Gap, GapList
-from detection.store.incident_list import IncidentList, ListHead, Selection, read_page
+from detection.store.incident_list import IncidentList, ListHead, Selection, page_table, read_page
 from detection.store.incident_store import IncidentStore
-from detection.store.layout import DamagedRow, OnDamage, gap_row, raise_damage
+from detection.store.layout import DamagedRow, OnDamage, raise_damage
 from detection.store.outbox import DeadLetter, Delivery, Queued, table_outbox
-from detection.store.read_ahead import ReadAhead
 from detection.store.silence_list import SilenceList, new_silence
 from detection.store.table import MAX_CONFLICTS, Conflict, Operation, Table
 
@@ -51,7 +50,6 @@ Result = TypeVar("Result")
 LOOK_BACK = timedelta(days=7)  # of the alerts that a new silence is compared with
 OPEN_INCIDENTS = Selection(("new", "acknowledged"))
 OPEN_PAGE = 500  # incidents of a request
-ROWS_AHEAD = 250  # gaps, silences and incidents in the first request of a page of the list
 MAX_IDS = 3  # that an error names
 ID_PREFIX = re.compile(r"[A-Za-z0-9_-]{1,64}")
 MAX_ALERTS = 1_000  # compared with a new silence: each is a request
@@ -152,11 +150,11 @@ class Desk:
         """The rule of an incident. Of a rule that cannot run it has the name, and no columns for alerts."""
         return next((rule for rule in self.rules if rule.folder == folder), None) or placeholder_rule(folder)
 
-    def for_list(self) -> "Desk":
-        """The desk for one page of the list: its gaps, silences and first incidents take one request of each
-        rule.
+    def for_list(self, position: str = "") -> "Desk":
+        """The desk for the page of the list after a position, which reads its gaps and silences, and the
+        incidents of the first page, in one request of each rule.
         """
-        return replace(self, table=ReadAhead(self.table, gap_row(""), "l}", ROWS_AHEAD))
+        return replace(self, table=page_table(self.table, position))
 
     def incidents(self, on_damage: OnDamage = raise_damage) -> list[IncidentDetail]:
         """Every rule's incidents, the incident opened last comes first."""

@@ -79,7 +79,7 @@ class GapList:
 
     def gaps(self, on_damage: OnDamage = raise_damage) -> list[Gap]:
         """Every gap, the oldest first; closed gaps too until their retention is over."""
-        return list(readable(self.table.scan(self.rule, "j|", "j}"), gap_of, on_damage))
+        return list(readable(self.table.scan(self.rule, gap_row(""), "j}"), gap_of, on_damage))
 
     def open_gaps(self, on_damage: OnDamage = raise_damage) -> list[Gap]:
         """The gaps that are neither read nor abandoned, the oldest first."""

@@ -24,6 +24,7 @@ from detection.store.layout import (
     commit_of,
     content_of,
     day_of,
+    gap_row,
     head_row,
     incident_of,
     incident_row,
@@ -36,10 +37,12 @@ from detection.store.layout import (
     severity_rank,
     summary_of,
 )
+from detection.store.read_ahead import ReadAhead
 from detection.store.table import PAGE, Entity, Table
 
 LATEST = 20  # incidents of a key that are searched for a successor
 MAX_COUNTED = PAGE  # incidents of a count: the names of a request
+ROWS_AHEAD = 250  # gaps, silences and incidents in the first request of a page
 HEAD_ROWS = 200  # of the list that its first page reads in any case, for counts
 MAX_FILTERED = 1_000  # rows that a page looks through for incidents that form no range of the list
 FILTERED_ROWS = 250  # of a request for such incidents
@@ -143,6 +146,13 @@ class _Row(NamedTuple):
     name: str
     rule: str
     entity: Entity
+
+
+def page_table(table: Table, position: str = "") -> Table:
+    """The table for reading the page after a position: gaps and silences, and the first rows of the list if
+    there is no position, come in one request of each rule.
+    """
+    return ReadAhead(table, gap_row(""), _LIST if position else _WHOLE_LIST[1], ROWS_AHEAD)
 
 
 def read_page(

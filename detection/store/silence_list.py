@@ -17,7 +17,7 @@ class SilenceList:
 
     def silences(self, on_damage: OnDamage = raise_damage) -> list[Silence]:
         """Every silence, ended ones too until their retention is over."""
-        rows = self.table.scan(self.rule, "k|", "k}")
+        rows = self.table.scan(self.rule, silence_row(""), "k}")
         return list(readable(rows, lambda row: content_of(row, Silence), on_damage))
 
     def silence(self, name: str) -> Silence | None:

@@ -286,7 +286,7 @@ def listing(desk: Desk, query: ListQuery, now: datetime, size: int = PER_PAGE) -
     filters, status, severity = query.filters, query.status, query.severity
     matches = filters.matches
     damages: list[DamagedRow] = []
-    desk = desk.for_list()
+    desk = desk.for_list(query.after)
     page = desk.incident_page(
         query.selection, size, query.after, filters.rule, damages.append, is_counted=bool(query.texts)
     )

@@ -420,6 +420,30 @@ def test_page_without_a_query_takes_one_request_of_each_rule(world: PageWorld) -
     assert table.requests == len(world.job.desk.folders)
 
 
+class RowCountingTable(CountingTable):
+    """Counts the rows that scans return; names are no rows."""
+
+    rows = 0
+
+    def scan(self, partition: str, start: str, end: str, page: int = PAGE) -> Iterator[Entity]:
+        for entity in super().scan(partition, start, end, page):
+            self.rows += 1
+            yield entity
+
+    def names(self, partition: str, start: str, end: str, page: int = PAGE) -> Iterator[str]:
+        return self._table.names(partition, start, end, page)
+
+
+def test_later_page_reads_no_incident_of_the_first_page(world: PageWorld) -> None:
+    add_to_list(world, 1_001)
+    position = str(world.json("incidents")["next"])
+    table = RowCountingTable(world.table)
+    query = list_query({"after": position}, world.job.desk, world.now)
+    page = listing(replace(world.job.desk, table=table), query, world.now)
+    assert len(page.incidents) == PER_PAGE
+    assert table.rows == PER_PAGE + 1
+
+
 def test_page_without_an_incident_says_whether_more_follow(world: PageWorld) -> None:
     add_to_list(world, 1_001)
     first_page = parse_page(world.get("incidents?status=acknowledged"))
